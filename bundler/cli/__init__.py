@@ -1,0 +1,79 @@
+"""The command `bundle`: a click group that imports a command's module only when that command is used.
+
+Rule book:
+
+* a command parses, calls the library and prints; it holds no logic of its own;
+* data goes to stdout, everything else to stderr;
+* `BundleError` becomes its message and exit code in one place, `BundleGroup.invoke`.
+
+Importing this module imports click and nothing else of weight, so that `bundle --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from bundler import __version__
+from bundler.errors import BundleError
+
+# name -> (module, attribute, one-line help). The help stands here so that `bundle --help` imports no command.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "lock": ("bundler.cli.lock", "lock", "Resolve a manifest to commits and write its lock."),
+    "fetch": ("bundler.cli.fetch", "fetch", "Download, check, prove and pack a manifest into one bundle."),
+    "install": ("bundler.cli.install", "install", "Verify a bundle and unpack it into HF_HOME."),
+    "verify": ("bundler.cli.verify", "verify", "Check a bundle file, or an installed bundle, byte by byte."),
+    "inspect": ("bundler.cli.inspect", "inspect", "Show what a bundle holds without unpacking it."),
+    "list": ("bundler.cli.installed", "list_", "List the installed bundles."),
+    "path": ("bundler.cli.installed", "path", "Print the verified snapshot folder of a repo or alias."),
+    "remove": ("bundler.cli.installed", "remove", "Uninstall a bundle; blobs that others use stay."),
+    "env": ("bundler.cli.env", "env", "Print the variables of an offline launch as export lines."),
+    "run": ("bundler.cli.run", "run", "Run a command on verified bundles with the network shut."),
+    "serve": ("bundler.cli.serve", "serve", "Serve a folder, an installed cache or a bundle as a read-only Hub."),
+}
+
+
+class BundleGroup(click.Group):
+    """A group whose commands are imported on use and whose errors end in documented exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BundleError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was finished is kept, run the same command again to go on", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            # The reader of our stdout is gone (`bundle list | head`): not a failure worth a traceback.
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+@click.group(
+    cls=BundleGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes are documented in OFFLINE_MODE.md.",
+)
+@click.version_option(__version__, prog_name="bundle")
+def main() -> None:
+    """Carry Hugging Face repos to machines without internet: fetch, verify, install, run offline."""

@@ -1,0 +1,125 @@
+"""The one exception tree of the project; each class carries the exit code that the commands end with.
+
+Rule book:
+
+* every failure that a user can cause or meet is a `BundleError`; anything else that escapes is a bug;
+* the message says what was expected, what was found and where; `hint` says the next step;
+* exit codes are part of the public interface: a code is never reused for another meaning.
+
+`EXIT_CODES` is the table that `OFFLINE_MODE.md` and `bundle --help` show, kept here so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+
+class BundleError(Exception):
+    """A failure with a message for a person and an exit code for a script.
+
+    Attributes:
+        message: What was expected, what was found, and where.
+        hint: The next step for the user, or None.
+        exit_code: Process exit code, 1 to 125.
+    """
+
+    exit_code: int = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class ManifestError(BundleError):
+    """A manifest is malformed; the message lists every fault with its key path."""
+
+    exit_code = 3
+
+
+class LockError(BundleError):
+    """A lock is malformed, incomplete, or does not belong to the manifest that it stands beside."""
+
+    exit_code = 3
+
+
+class NetworkError(BundleError):
+    """The Hub could not be reached: refused, timed out, or a proxy stood in the way."""
+
+    exit_code = 4
+
+
+class HubError(BundleError):
+    """The Hub answered, and the answer was no: unknown repo, revision or file, gated, or rate limited."""
+
+    exit_code = 5
+
+
+class IntegrityError(BundleError):
+    """Bytes are not the ones that the lock names: wrong digest, missing or extra files."""
+
+    exit_code = 6
+
+
+class FormatError(BundleError):
+    """A file is not a bundle, or is one that this version cannot read: truncated, unknown version, unsafe path."""
+
+    exit_code = 7
+
+
+class ProofError(BundleError):
+    """What was fetched does not load without a network."""
+
+    exit_code = 8
+
+
+class NotInstalledError(BundleError):
+    """No such bundle, repo or alias in this HF_HOME."""
+
+    exit_code = 9
+
+
+class SpaceError(BundleError):
+    """Not enough room on the file system; nothing was started."""
+
+    exit_code = 10
+
+
+class OfflineError(BundleError):
+    """The offline guarantee cannot be given, or something tried to use the network under it."""
+
+    exit_code = 11
+
+
+class ConfigError(BundleError):
+    """A training configuration is malformed; the message lists every fault with its key path."""
+
+    exit_code = 12
+
+
+class DependencyError(BundleError):
+    """A package that this operation needs is not installed."""
+
+    exit_code = 13
+
+
+EXIT_CODES: dict[int, str] = {
+    0: "done",
+    1: "unexpected failure (a bug: please report it)",
+    2: "wrong usage of a command",
+    3: "manifest or lock malformed, or they do not belong together",
+    4: "the Hub cannot be reached (connection, proxy, time-out)",
+    5: "the Hub refused (no such repo, revision or file; gated; rate limited)",
+    6: "verification failed: missing, extra or changed bytes",
+    7: "not a bundle, or one that this version cannot read",
+    8: "the fetched files do not load offline",
+    9: "no such bundle or repo is installed",
+    10: "not enough disk space (nothing was started)",
+    11: "the offline guarantee cannot be given, or was violated",
+    12: "a training configuration is malformed",
+    13: "a Python package that this operation needs is missing",
+    126: "`bundle run`: the command cannot be executed",
+    127: "`bundle run`: the command was not found",
+    130: "interrupted with Ctrl-C (128 + n for another signal n)",
+}

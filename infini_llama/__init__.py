@@ -1,0 +1,1 @@
+"""Infini-Llama: a Llama with Infini-attention, trained offline from a verified bundle."""
