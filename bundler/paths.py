@@ -1,0 +1,151 @@
+"""Relative POSIX paths, the single "stays inside root" check, and atomic writes.
+
+Rule book:
+
+* a path that comes from outside (Hub, lock, bundle) is text until `check_relative_path` has accepted it;
+* a file appears under its final name only whole: written beside it, synced, then renamed (`atomic_write`);
+* no other module joins an untrusted path to a root, or renames into place, on its own.
+
+Symlinks are not followed by any check here: what a link points to is decided by whoever makes the link, and we
+only make links whose target is computed by `bundler.cache`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from bundler.errors import FormatError
+
+# The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
+MAX_NAME_BYTES = 255
+MAX_PATH_BYTES = 4096
+
+# Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
+# carry a mark of ours, so that a later run can tell its own leftovers from a stranger's files.
+TEMPORARY_PREFIX = ".bundle-tmp-"
+
+
+def check_relative_path(text: str, *, what: str = "path") -> str:
+    """Accept a relative POSIX path that cannot leave the folder it is joined to.
+
+    Refused: empty, absolute, `.`/`..`/empty segments, backslashes (a separator on Windows), control characters,
+    and names longer than file systems take. Nothing is normalised: two spellings of one path must not both pass,
+    or a file could be listed, and hashed, under one name and written under another.
+
+    Args:
+        text: The path as it was found.
+        what: How to call it in the error, for instance ``"files[3].path"``.
+
+    Returns:
+        `text`, unchanged.
+
+    Raises:
+        FormatError: The path is not a plain relative one.
+    """
+    problem = None
+    segments = text.split("/")
+    if not text:
+        problem = "is empty"
+    elif text.startswith("/"):
+        problem = "is absolute"
+    elif any(segment in ("", ".", "..") for segment in segments):
+        problem = "has an empty, '.' or '..' segment"
+    elif "\\" in text:
+        problem = "has a backslash"
+    elif any(ord(character) < 32 or ord(character) == 127 for character in text):
+        problem = "has a control character"
+    else:
+        try:
+            encoded = text.encode("utf-8")
+        except UnicodeEncodeError:
+            problem = "is not valid Unicode"
+        else:
+            if len(encoded) > MAX_PATH_BYTES or any(len(s.encode()) > MAX_NAME_BYTES for s in segments):
+                problem = f"is longer than file systems take ({MAX_NAME_BYTES} bytes a name)"
+    if problem:
+        raise FormatError(f"{what}: {text!r} {problem}; expected a relative path such as 'a/b.json'")
+    return text
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Return `root / relative` after `check_relative_path`."""
+    return root.joinpath(*check_relative_path(relative).split("/"))
+
+
+def fsync_dir(directory: Path) -> None:
+    """Make the names in `directory` durable, where the file system can."""
+    # Some network file systems refuse to open or sync a folder; their rename is as durable as they offer.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def temporary_path(directory: Path) -> Path:
+    """Return a fresh name of ours in `directory`; nothing is created."""
+    return directory / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _writer_is_alive(temporary: Path) -> bool:
+    try:
+        pid = int(temporary.name.removeprefix(TEMPORARY_PREFIX).split("-")[0])
+        os.kill(pid, 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def remove_leftovers(directory: Path, *, older_than_seconds: float, now: float) -> list[Path]:
+    """Delete half-written files that killed runs left directly in `directory`.
+
+    A file is left alone while a process with its writer's number lives here, or while it is younger than
+    `older_than_seconds` and not provably dead: on a shared file system the writer may be on another node.
+
+    Returns:
+        What was deleted.
+    """
+    removed = []
+    with contextlib.suppress(FileNotFoundError):
+        for path in sorted(directory.glob(f"{TEMPORARY_PREFIX}*")):
+            with contextlib.suppress(FileNotFoundError):
+                if now - path.stat().st_mtime < older_than_seconds or _writer_is_alive(path):
+                    continue
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+@contextlib.contextmanager
+def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
+
+    The parent folder is made when missing. Readers see the old content or the new, never a mixture.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path.parent)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_dir(path.parent)
+
+
+def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write `content` to `path` whole or not at all (see `atomic_writer`)."""
+    with atomic_writer(path, mode=mode) as stream:
+        stream.write(content)
