@@ -1,7 +1,7 @@
-"""Digests of files: the three that matter here, taken in one pass over the bytes.
+r"""Digests of files: the three that matter here, taken in one pass over the bytes.
 
 * `sha256`: what the Hub publishes for LFS and Xet files, and what `sha256sum` checks;
-* `git_sha1`: what the Hub publishes for all other files: SHA-1 over ``blob <size>\\0`` and the bytes (git's object
+* `git_sha1`: what the Hub publishes for all other files: SHA-1 over ``blob <size>\0`` and the bytes (git's object
   format, `gitformat-loose`); it identifies a file to the Hub and is never our only proof of one;
 * `blake3`: ours, for speed: several cores can hash one file, and chunks can be checked alone.
 

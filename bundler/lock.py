@@ -377,9 +377,7 @@ class _Reader:
         )
         kind = self._get(raw, "kind", str, where)
         if kind not in get_args(RepoKind):
-            self.faults.append(
-                f"{where}kind: expected one of {', '.join(get_args(RepoKind))}, found {kind!r}"
-            )
+            self.faults.append(f"{where}kind: expected one of {', '.join(get_args(RepoKind))}, found {kind!r}")
         repo_id = self._get(raw, "repo_id", str, where)
         aliases = self._strings(raw, "aliases", where)
         for text, place in [
@@ -422,9 +420,7 @@ class _Reader:
             blake3=self._hex(raw, "blake3", _HEX64, where, required=False),
         )
         if file.lfs_sha256 and file.sha256 and file.lfs_sha256 != file.sha256:
-            self.faults.append(
-                f"{where}sha256: differs from lfs_sha256, though both are the SHA-256 of the file"
-            )
+            self.faults.append(f"{where}sha256: differs from lfs_sha256, though both are the SHA-256 of the file")
         return file
 
     def prepared(self, raw: dict[str, Any], where: str) -> PreparedFile:

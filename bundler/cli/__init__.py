@@ -32,7 +32,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "remove": ("bundler.cli.installed", "remove", "Uninstall a bundle; blobs that others use stay."),
     "env": ("bundler.cli.env", "env", "Print the variables of an offline launch as export lines."),
     "run": ("bundler.cli.run", "run", "Run a command on verified bundles with the network shut."),
-    "serve": ("bundler.cli.serve", "serve", "Serve a folder, an installed cache or a bundle as a read-only Hub."),
+    "serve": (
+        "bundler.cli.serve",
+        "serve",
+        "Serve a folder, an installed cache or a bundle as a read-only Hub.",
+    ),
 }
 
 
@@ -61,7 +65,9 @@ class BundleGroup(click.Group):
             click.echo(f"error: {error}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was finished is kept, run the same command again to go on", err=True)
+            click.echo(
+                "interrupted; what was finished is kept, run the same command again to go on", err=True
+            )
             ctx.exit(130)
         except BrokenPipeError:
             # The reader of our stdout is gone (`bundle list | head`): not a failure worth a traceback.

@@ -1,0 +1,195 @@
+"""Write the names of a layout into a HF_HOME whose blobs are already there, in the order that keeps it usable.
+
+The order is the guarantee: snapshots, then tree listings and markers, then refs, then aliases. A process that is
+killed in between leaves blobs that nothing points to, or a snapshot that no ref names: the libraries see the cache
+as it was before. `bundler.install` adds the receipt last; `bundle fetch` uses the same steps for the cache on
+which it proves that a bundle loads, so what is proven is what will be installed.
+
+Every step may be repeated and may run beside another process that does the same: each name is made under a
+temporary name and renamed, and a name that is already right is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from bundler.cache import Layout, RepoLayout, SnapshotFile, Text, repo_folder, snapshot_link_target, tree_json
+from bundler.errors import BundleError
+from bundler.lock import LockedFile
+from bundler.paths import atomic_write, inside, temporary_path
+
+# (folder of the repo below HF_HOME, commit) -> files that other installed bundles ship of that commit.
+OtherTrees = Mapping[tuple[str, str], Iterable[LockedFile]]
+
+
+def symlinks_work(directory: Path) -> bool:
+    """Find out, by making one, whether `directory` takes relative symlinks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    probe = temporary_path(directory)
+    try:
+        probe.symlink_to("target")
+    except OSError:
+        return False
+    probe.unlink(missing_ok=True)
+    return True
+
+
+def replace_symlink(path: Path, target: str) -> None:
+    """Make `path` a symlink to `target` in one step, over a file or another link that stands there."""
+    if path.is_symlink() and path.readlink() == Path(target):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path.parent)
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make `path` a second name of `source`: a hard link where the file system has them, else a copy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path.parent)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(path)
+        # rename(2) does nothing when both names are links to one file already, and leaves the temporary name.
+        temporary.unlink(missing_ok=True)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def publish(
+    hf_home: Path,
+    layout: Layout,
+    *,
+    symlinks: bool,
+    other_trees: OtherTrees | None = None,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> None:
+    """Make everything but blobs, prepared files and the receipt.
+
+    Args:
+        hf_home: Where the blobs of `layout` already stand, verified.
+        layout: What to publish.
+        symlinks: Whether `hf_home` takes symlinks (`symlinks_work`).
+        other_trees: What other bundles ship of the same commits; their files stay listed.
+        on_step: Called with the path of each repo folder before a ref makes it visible.
+    """
+    for repo in layout.repos:
+        _snapshots(hf_home, repo.snapshots, symlinks=symlinks)
+        _listings(hf_home, repo, other_trees or {})
+    for repo in layout.repos:
+        on_step(repo.folder)
+        for text in repo.ref_texts():
+            _write_if_changed(hf_home, text)
+        _aliases(hf_home, repo, symlinks=symlinks, other_trees=other_trees or {})
+
+
+def _snapshots(hf_home: Path, files: Iterable[SnapshotFile], *, symlinks: bool) -> None:
+    for file in files:
+        path = inside(hf_home, file.path)
+        if symlinks:
+            replace_symlink(path, snapshot_link_target(file.path, file.blob.path))
+        else:
+            blob = inside(hf_home, file.blob.path)
+            if not (path.exists() and path.samefile(blob)):
+                link_or_copy(blob, path)
+
+
+def _write_if_changed(hf_home: Path, text: Text) -> None:
+    path = inside(hf_home, text.path)
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == text.content:
+            return
+    atomic_write(path, text.content)
+
+
+def _listings(hf_home: Path, repo: RepoLayout, other_trees: OtherTrees) -> None:
+    for commit, files in repo.trees.items():
+        text = Text(
+            path=f"{repo.folder}/trees/{commit}.json",
+            content=tree_json(merged_tree(hf_home, repo.folder, commit, files, other_trees)),
+        )
+        _write_if_changed(hf_home, text)
+    for marker in repo.markers:
+        _write_if_changed(hf_home, marker)
+
+
+def merged_tree(
+    hf_home: Path, folder: str, commit: str, files: Iterable[LockedFile], other_trees: OtherTrees
+) -> list[LockedFile]:
+    """Return the files that `trees/<commit>.json` must list: ours, other bundles', and the user's own downloads.
+
+    An entry that is on disk but in no lock stays only while its snapshot file exists: the client reads a listed,
+    missing file as a broken snapshot.
+    """
+    merged = {file.path: file for file in _listed_and_present(hf_home, folder, commit)}
+    merged |= {file.path: file for file in other_trees.get((folder, commit), ())}
+    merged |= {file.path: file for file in files}
+    return [merged[path] for path in sorted(merged)]
+
+
+def _listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
+    try:
+        listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
+        return [
+            LockedFile(
+                path=path, size_bytes=info["size"], blob_id=info["blob_id"], lfs_sha256=info.get("lfs_sha256")
+            )
+            for path, info in listing.items()
+            if inside(hf_home / folder / "snapshots" / commit, path).exists()
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
+        # Missing, damaged or of a version that we do not know: the client would ignore it too.
+        return []
+
+
+def _aliases(hf_home: Path, repo: RepoLayout, *, symlinks: bool, other_trees: OtherTrees) -> None:
+    for path, target in repo.alias_links():
+        place = inside(hf_home, path)
+        if symlinks and (place.is_symlink() or not place.exists()):
+            replace_symlink(place, target)
+        elif path.startswith("datasets/"):
+            for item in repo.prepared:
+                source = inside(hf_home, item.path)
+                link_or_copy(source, place / source.relative_to(hf_home / "datasets" / target))
+    for alias in repo.aliases:
+        folder = f"hub/{repo_folder(alias, repo.repo_type)}"
+        if not inside(hf_home, folder).is_symlink():
+            _expanded_alias(hf_home, repo, folder, symlinks=symlinks, other_trees=other_trees)
+
+
+def _expanded_alias(
+    hf_home: Path, repo: RepoLayout, folder: str, *, symlinks: bool, other_trees: OtherTrees
+) -> None:
+    """Fill a folder that cannot be a link to the canonical one.
+
+    Either the file system has no symlinks, or the user downloaded the repo by its alias before, and that folder,
+    with whatever else is in it, is theirs.
+    """
+
+    def moved(path: str) -> str:
+        return folder + path.removeprefix(repo.folder)
+
+    _snapshots(
+        hf_home,
+        [SnapshotFile(path=moved(f.path), blob=f.blob, repo_path=f.repo_path) for f in repo.snapshots],
+        symlinks=symlinks,
+    )
+    for commit, files in repo.trees.items():
+        content = tree_json(merged_tree(hf_home, folder, commit, files, other_trees))
+        _write_if_changed(hf_home, Text(path=f"{folder}/trees/{commit}.json", content=content))
+    for text in (*repo.markers, *repo.ref_texts()):
+        _write_if_changed(hf_home, Text(path=moved(text.path), content=text.content))
