@@ -114,6 +114,7 @@ class LockedRepo:
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Its Python is shipped and may be run.
         allow_pickle: Its pickle weights are shipped.
+        configs: Dataset configurations to prepare, sorted; empty for all of them.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries probe and the commit does not have, sorted.
         prepared: For a dataset, its prepared form, sorted by path; empty until fetched.
@@ -126,6 +127,7 @@ class LockedRepo:
     aliases: tuple[str, ...] = ()
     trust_remote_code: bool = False
     allow_pickle: bool = False
+    configs: tuple[str, ...] = ()
     files: tuple[LockedFile, ...]
     absent: tuple[str, ...] = ()
     prepared: tuple[PreparedFile, ...] = ()
@@ -243,6 +245,7 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "aliases": {_json(list(repo.aliases))},'
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
+    yield f'   "configs": {_json(list(repo.configs))},'
     yield from _list_lines(
         "files",
         [
@@ -369,6 +372,7 @@ class _Reader:
                 "aliases",
                 "trust_remote_code",
                 "allow_pickle",
+                "configs",
                 "files",
                 "absent",
                 "prepared",
@@ -404,6 +408,7 @@ class _Reader:
             aliases=aliases,
             trust_remote_code=self._get(raw, "trust_remote_code", bool, where),
             allow_pickle=self._get(raw, "allow_pickle", bool, where),
+            configs=self._strings(raw, "configs", where),
             files=files,
             absent=absent,
             prepared=prepared,
