@@ -1,0 +1,174 @@
+"""YAML for files that people write by hand: a tree of nodes that know their lines, and nothing surprising.
+
+Rule book:
+
+* only mappings, sequences and scalars; tags, anchors, aliases, merge keys and several documents are refused, so a
+  small file cannot grow into a big value (the "billion laughs") and no tag can name a Python object;
+* a key that stands twice in one mapping is noted, where PyYAML would silently take the last;
+* a scalar keeps the text that was typed. YAML 1.1 reads `no` as false, `1.0` as a number and `2024-01-01` as a
+  date; only with the text at hand can a reader say "quote it" instead of "expected a string".
+
+What the values mean is the caller's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 16
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN_TYPES = {"int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
+
+
+class StrictYamlError(Exception):
+    """The text is not YAML, or uses more of YAML than this reader takes.
+
+    Attributes:
+        problem: What is wrong, in one sentence.
+        line: 1-based, or None when unknown.
+        column: 1-based, or None when unknown.
+    """
+
+    def __init__(self, problem: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One value.
+
+    Attributes:
+        text: As typed, without quotes.
+        type_name: What YAML 1.1 takes it for: str, int, float, bool, null, timestamp, …
+        line: 1-based line.
+    """
+
+    text: str
+    type_name: str
+    line: int
+
+    @property
+    def described(self) -> str:
+        """What YAML made of it, for an error message."""
+        if self.type_name == "str":
+            return "text"
+        if self.type_name == "null" and not self.text:
+            return "nothing"
+        return f"{_PLAIN_TYPES.get(self.type_name, f'a {self.type_name}')} ({self.text})"
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A list of nodes."""
+
+    items: tuple[Node, ...]
+    line: int
+
+    @property
+    def described(self) -> str:
+        """What YAML made of it, for an error message."""
+        return "a list"
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Keys and their nodes, in the order of the file.
+
+    Attributes:
+        items: The first node of each key.
+        key_lines: The line of each key.
+        repeated: Keys that stand again: (key, line).
+        odd_keys: Keys that are not text: (as typed, line).
+    """
+
+    items: dict[str, Node]
+    key_lines: dict[str, int]
+    repeated: tuple[tuple[str, int], ...]
+    odd_keys: tuple[tuple[str, int], ...]
+    line: int
+
+    @property
+    def described(self) -> str:
+        """What YAML made of it, for an error message."""
+        return "a mapping"
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def read(text: str) -> Node | None:
+    """Read one YAML document.
+
+    Returns:
+        The root node, or None when there is nothing but comments.
+
+    Raises:
+        StrictYamlError: The text is not YAML, or uses what this reader refuses.
+    """
+    try:
+        # First the events alone: they come from a loop, not from a recursion, so the depth can be bounded.
+        _refuse_surprises(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = " ".join(filter(None, [error.context, error.problem])) or "not valid YAML"
+        if "'\\t'" in problem:
+            problem += "; indent with spaces"
+        if mark is None:
+            raise StrictYamlError(problem) from error
+        raise StrictYamlError(problem, mark.line + 1, mark.column + 1) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise StrictYamlError(f"the character {error.character!r} is not allowed in YAML", line) from error
+    return None if root is None else _node(root)
+
+
+def _refuse_surprises(text: str) -> None:
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        mark = event.start_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise StrictYamlError("a second document begins; expected one to a file", line, column)
+        elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise StrictYamlError("anchors (&) and aliases (*) are not supported; write it out", line, column)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise StrictYamlError(f"nested deeper than {MAX_DEPTH} levels", line, column)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        tag = getattr(event, "tag", None)
+        if tag is not None:
+            raise StrictYamlError(f"the tag {tag!r} is not supported", line, column)
+
+
+def _node(node: Any) -> Node:
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.ScalarNode):
+        return Scalar(node.value, node.tag.removeprefix(_TAG), line)
+    if isinstance(node, yaml.SequenceNode):
+        return Sequence(tuple(_node(item) for item in node.value), line)
+    items: dict[str, Node] = {}
+    key_lines: dict[str, int] = {}
+    repeated: list[tuple[str, int]] = []
+    odd_keys: list[tuple[str, int]] = []
+    for key, value in node.value:
+        key_line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
+            odd_keys.append((str(key.value) if isinstance(key, yaml.ScalarNode) else "a collection", key_line))
+        elif key.value in items:
+            repeated.append((key.value, key_line))
+        else:
+            items[key.value] = _node(value)
+            key_lines[key.value] = key_line
+    return Mapping(items, key_lines, tuple(repeated), tuple(odd_keys), line)
