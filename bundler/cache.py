@@ -37,7 +37,7 @@ BUNDLES_FOLDER = "bundles"
 
 
 def default_hf_home(option: Path | None = None) -> Path:
-    """Return the cache root as huggingface_hub would: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache/huggingface`."""
+    """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`."""
     if option is not None:
         return option.expanduser().absolute()
     if home := os.environ.get("HF_HOME"):
@@ -125,6 +125,10 @@ class RepoLayout:
     refs: dict[str, str]
     prepared: tuple[Blob, ...]
     aliases: tuple[str, ...]
+
+    def path_in(self, folder: str, path: str) -> str:
+        """Return where `path`, one of this repo's, stands in the folder of an alias."""
+        return folder + path.removeprefix(self.folder)
 
     def ref_texts(self) -> list[Text]:
         """Return `refs/` files, in name order."""

@@ -11,7 +11,7 @@ No other module calls hashlib or blake3.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -91,13 +91,33 @@ def hash_file(path: Path, *algorithms: Algorithm) -> Digests:
     Raises:
         OSError: The file cannot be read.
     """
-    if algorithms == ("blake3",):
-        # Memory-mapped and spread over all cores by the library.
-        digest = blake3(max_threads=blake3.AUTO)
-        digest.update_mmap(path)
-        return Digests(size_bytes=path.stat().st_size, blake3=digest.hexdigest())
     with path.open("rb", buffering=0) as stream:
         return hash_stream(stream, *algorithms, size_bytes=path.stat().st_size)
+
+
+def blake3_file(path: Path, *, threads: int = 1, progress: Callable[[int], None] = lambda count: None) -> Digests:
+    """Hash one file with BLAKE3, on several cores.
+
+    The file is read, not mapped: a mapped file that is truncated meanwhile, or sits on a failing network mount,
+    kills the process with SIGBUS instead of raising.
+
+    Args:
+        path: The file.
+        threads: Cores to use for this one file.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = blake3(max_threads=threads)
+    buffer = memoryview(bytearray(BLOCK_BYTES * (1 if threads == 1 else 8)))
+    size = 0
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            progress(count)
+    return Digests(size_bytes=size, blake3=digest.hexdigest())
 
 
 def sha256_bytes(content: bytes | memoryview) -> str:
@@ -113,3 +133,9 @@ def blake3_bytes(content: bytes | bytearray | memoryview) -> bytes:
 def git_blob_sha1(content: bytes) -> str:
     """Return git's blob id of `content` as 40 hex digits."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def git_object_sha1(kind: Literal["tree", "commit"], content: bytes) -> str:
+    """Return git's id of a tree or commit object as 40 hex digits."""
+    header = f"{kind} {len(content)}".encode() + b"\0"
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()

@@ -35,7 +35,7 @@ _HEX64 = re.compile(r"[0-9a-f]{64}")
 # huggingface_hub's rule for repo ids, less the length: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
 _REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
 # Bundle names become file names and words on a command line.
-BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 
 

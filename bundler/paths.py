@@ -15,6 +15,8 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -28,6 +30,8 @@ MAX_PATH_BYTES = 4096
 # Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
 # carry a mark of ours, so that a later run can tell its own leftovers from a stranger's files.
 TEMPORARY_PREFIX = ".bundle-tmp-"
+
+FOREIGN_LEFTOVER_SECONDS = 24 * 3600
 
 
 def check_relative_path(text: str, *, what: str = "path") -> str:
@@ -90,37 +94,55 @@ def fsync_dir(directory: Path) -> None:
 
 def temporary_path(directory: Path) -> Path:
     """Return a fresh name of ours in `directory`; nothing is created."""
-    return directory / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(6)}"
+    return directory / f"{TEMPORARY_PREFIX}{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
 
 
-def _writer_is_alive(temporary: Path) -> bool:
-    try:
-        pid = int(temporary.name.removeprefix(TEMPORARY_PREFIX).split("-")[0])
-        os.kill(pid, 0)
-    except (ValueError, ProcessLookupError):
+def _host() -> str:
+    # A checksum, since host names have characters and lengths that file names should not.
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def is_leftover(path: Path, *, now: float) -> bool:
+    """Tell whether `path` is a half-written file of ours whose writer is dead.
+
+    On this host the process table says so. A file of another host, which a shared file system may show, counts as
+    left over once it has not changed for a day.
+    """
+    if not path.name.startswith(TEMPORARY_PREFIX):
         return False
-    except PermissionError:
+    host, _, rest = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")
+    pid = rest.partition("-")[0]
+    if host != _host() or not pid.isdigit():
+        try:
+            return now - path.lstat().st_mtime > FOREIGN_LEFTOVER_SECONDS
+        except FileNotFoundError:
+            return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return int(pid) == os.getpid()
 
 
-def remove_leftovers(directory: Path, *, older_than_seconds: float, now: float) -> list[Path]:
-    """Delete half-written files that killed runs left directly in `directory`.
+def remove_leftovers(root: Path, *, now: float) -> list[Path]:
+    """Delete what killed runs left half-written anywhere below `root`; links are not followed.
 
-    A file is left alone while a process with its writer's number lives here, or while it is younger than
-    `older_than_seconds` and not provably dead: on a shared file system the writer may be on another node.
+    To be called before this process writes below `root` itself: its own number can only stand on a file of a dead
+    predecessor then.
 
     Returns:
         What was deleted.
     """
     removed = []
-    with contextlib.suppress(FileNotFoundError):
-        for path in sorted(directory.glob(f"{TEMPORARY_PREFIX}*")):
-            with contextlib.suppress(FileNotFoundError):
-                if now - path.stat().st_mtime < older_than_seconds or _writer_is_alive(path):
-                    continue
-                path.unlink()
-                removed.append(path)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = Path(folder, name)
+            if is_leftover(path, now=now):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                    removed.append(path)
     return removed
 
 

@@ -16,9 +16,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from bundler.cache import Layout, RepoLayout, SnapshotFile, Text, repo_folder, snapshot_link_target, tree_json
+from bundler.cache import (
+    Blob,
+    Layout,
+    RepoLayout,
+    SnapshotFile,
+    Text,
+    repo_folder,
+    snapshot_link_target,
+    tree_json,
+)
 from bundler.errors import BundleError
 from bundler.lock import LockedFile
 from bundler.paths import atomic_write, inside, temporary_path
@@ -70,11 +80,52 @@ def link_or_copy(source: Path, path: Path) -> None:
         raise
 
 
+def hard_links_work(directory: Path) -> bool:
+    """Find out, by making one, whether `directory` takes hard links."""
+    source, link = temporary_path(directory), temporary_path(directory)
+    source.touch()
+    try:
+        os.link(source, link)
+    except OSError:
+        return False
+    finally:
+        source.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+    return True
+
+
+class ContentPlaces:
+    """Where the content of each blob stands, for a file system without symlinks.
+
+    With hard links a blob and its snapshot files are one file. Without, the blob is moved to its first snapshot
+    file, since keeping both would take twice the room; the libraries load such a cache.
+    """
+
+    def __init__(self, hf_home: Path, located: Mapping[str, Path] | None = None) -> None:
+        self._hf_home = hf_home
+        self._located = dict(located or {})
+        self._hard_links = hard_links_work(hf_home)
+
+    def put(self, blob: Blob, path: Path) -> None:
+        """Make `path` a regular file with the blob's content."""
+        home = inside(self._hf_home, blob.path)
+        source = self._located.get(blob.path, home)
+        if path.exists() and not path.is_symlink() and path.samefile(source):
+            return
+        if self._hard_links or source != home:
+            link_or_copy(source, path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(path)
+            self._located[blob.path] = path
+
+
 def publish(
     hf_home: Path,
     layout: Layout,
     *,
     symlinks: bool,
+    located: Mapping[str, Path] | None = None,
     other_trees: OtherTrees | None = None,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> None:
@@ -84,28 +135,35 @@ def publish(
         hf_home: Where the blobs of `layout` already stand, verified.
         layout: What to publish.
         symlinks: Whether `hf_home` takes symlinks (`symlinks_work`).
+        located: Where the content of a blob stands if not at its own path (see `ContentPlaces`).
         other_trees: What other bundles ship of the same commits; their files stay listed.
         on_step: Called with the path of each repo folder before a ref makes it visible.
     """
+    places = None if symlinks else ContentPlaces(hf_home, located)
+    trees = other_trees or {}
     for repo in layout.repos:
-        _snapshots(hf_home, repo.snapshots, symlinks=symlinks)
-        _listings(hf_home, repo, other_trees or {})
+        _snapshots(hf_home, repo.snapshots, places)
+        _listings(hf_home, repo, repo.folder, trees)
     for repo in layout.repos:
         on_step(repo.folder)
         for text in repo.ref_texts():
             _write_if_changed(hf_home, text)
-        _aliases(hf_home, repo, symlinks=symlinks, other_trees=other_trees or {})
+        _aliases(hf_home, repo, places, trees)
 
 
-def _snapshots(hf_home: Path, files: Iterable[SnapshotFile], *, symlinks: bool) -> None:
+def publish_trees(hf_home: Path, layout: Layout, other_trees: OtherTrees) -> None:
+    """Write the tree listings again, for when another bundle's receipt has appeared meanwhile."""
+    for repo in layout.repos:
+        _listings(hf_home, repo, repo.folder, other_trees)
+
+
+def _snapshots(hf_home: Path, files: Iterable[SnapshotFile], places: ContentPlaces | None) -> None:
     for file in files:
         path = inside(hf_home, file.path)
-        if symlinks:
+        if places is None:
             replace_symlink(path, snapshot_link_target(file.path, file.blob.path))
         else:
-            blob = inside(hf_home, file.blob.path)
-            if not (path.exists() and path.samefile(blob)):
-                link_or_copy(blob, path)
+            places.put(file.blob, path)
 
 
 def _write_if_changed(hf_home: Path, text: Text) -> None:
@@ -116,15 +174,12 @@ def _write_if_changed(hf_home: Path, text: Text) -> None:
     atomic_write(path, text.content)
 
 
-def _listings(hf_home: Path, repo: RepoLayout, other_trees: OtherTrees) -> None:
+def _listings(hf_home: Path, repo: RepoLayout, folder: str, other_trees: OtherTrees) -> None:
     for commit, files in repo.trees.items():
-        text = Text(
-            path=f"{repo.folder}/trees/{commit}.json",
-            content=tree_json(merged_tree(hf_home, repo.folder, commit, files, other_trees)),
-        )
-        _write_if_changed(hf_home, text)
+        content = tree_json(merged_tree(hf_home, folder, commit, files, other_trees))
+        _write_if_changed(hf_home, Text(path=f"{folder}/trees/{commit}.json", content=content))
     for marker in repo.markers:
-        _write_if_changed(hf_home, marker)
+        _write_if_changed(hf_home, replace(marker, path=repo.path_in(folder, marker.path)))
 
 
 def merged_tree(
@@ -135,13 +190,14 @@ def merged_tree(
     An entry that is on disk but in no lock stays only while its snapshot file exists: the client reads a listed,
     missing file as a broken snapshot.
     """
-    merged = {file.path: file for file in _listed_and_present(hf_home, folder, commit)}
+    merged = {file.path: file for file in listed_and_present(hf_home, folder, commit)}
     merged |= {file.path: file for file in other_trees.get((folder, commit), ())}
     merged |= {file.path: file for file in files}
     return [merged[path] for path in sorted(merged)]
 
 
-def _listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
+def listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
+    """Return the entries of a tree listing on disk whose snapshot files exist; none if there is no such listing."""
     try:
         listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
         return [
@@ -156,10 +212,10 @@ def _listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedF
         return []
 
 
-def _aliases(hf_home: Path, repo: RepoLayout, *, symlinks: bool, other_trees: OtherTrees) -> None:
+def _aliases(hf_home: Path, repo: RepoLayout, places: ContentPlaces | None, other_trees: OtherTrees) -> None:
     for path, target in repo.alias_links():
         place = inside(hf_home, path)
-        if symlinks and (place.is_symlink() or not place.exists()):
+        if places is None and (place.is_symlink() or not place.exists()):
             replace_symlink(place, target)
         elif path.startswith("datasets/"):
             for item in repo.prepared:
@@ -168,28 +224,18 @@ def _aliases(hf_home: Path, repo: RepoLayout, *, symlinks: bool, other_trees: Ot
     for alias in repo.aliases:
         folder = f"hub/{repo_folder(alias, repo.repo_type)}"
         if not inside(hf_home, folder).is_symlink():
-            _expanded_alias(hf_home, repo, folder, symlinks=symlinks, other_trees=other_trees)
+            _expanded_alias(hf_home, repo, folder, places, other_trees)
 
 
 def _expanded_alias(
-    hf_home: Path, repo: RepoLayout, folder: str, *, symlinks: bool, other_trees: OtherTrees
+    hf_home: Path, repo: RepoLayout, folder: str, places: ContentPlaces | None, other_trees: OtherTrees
 ) -> None:
     """Fill a folder that cannot be a link to the canonical one.
 
     Either the file system has no symlinks, or the user downloaded the repo by its alias before, and that folder,
     with whatever else is in it, is theirs.
     """
-
-    def moved(path: str) -> str:
-        return folder + path.removeprefix(repo.folder)
-
-    _snapshots(
-        hf_home,
-        [SnapshotFile(path=moved(f.path), blob=f.blob, repo_path=f.repo_path) for f in repo.snapshots],
-        symlinks=symlinks,
-    )
-    for commit, files in repo.trees.items():
-        content = tree_json(merged_tree(hf_home, folder, commit, files, other_trees))
-        _write_if_changed(hf_home, Text(path=f"{folder}/trees/{commit}.json", content=content))
-    for text in (*repo.markers, *repo.ref_texts()):
-        _write_if_changed(hf_home, Text(path=moved(text.path), content=text.content))
+    _snapshots(hf_home, [replace(f, path=repo.path_in(folder, f.path)) for f in repo.snapshots], places)
+    _listings(hf_home, repo, folder, other_trees)
+    for text in repo.ref_texts():
+        _write_if_changed(hf_home, replace(text, path=repo.path_in(folder, text.path)))

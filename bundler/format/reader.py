@@ -1,0 +1,270 @@
+"""Read a bundle: index first, then any part of the tar stream, each chunk checked before it is decoded.
+
+Rule book:
+
+* nothing is used before its digest is checked: trailer -> index (SHA-256) -> chunks (BLAKE3) -> lock (SHA-256);
+* the lock decides what is in the stream and where: names in tar headers are compared, never followed;
+* opening reads the end of the file only, so that a bundle of any size opens in milliseconds.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+from bundler.cache import Blob
+from bundler.digest import sha256_bytes
+from bundler.errors import BundleError, FormatError
+from bundler.format.codecs import codec_numbered
+from bundler.format.layout import (
+    CHUNK_HEADER_BYTES,
+    PREAMBLE,
+    TRAILER_BYTES,
+    Index,
+    check_stored,
+    chunk_header,
+    index_frame_bytes,
+    parse_index_frame,
+)
+from bundler.format.tar import BLOCK, Member, TarPlan, tar_plan
+from bundler.lock import Lock
+
+
+class BundleReader:
+    """Random access to one bundle file.
+
+    Use it as a context manager, or call `close`. All methods may be called from several threads.
+
+    Attributes:
+        path: The file.
+        size_bytes: Its length.
+        index: Its checked table of contents.
+
+    Raises:
+        FormatError: Not a bundle, damaged, or of another version; the message starts with the path.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
+        try:
+            self.size_bytes = os.fstat(self._descriptor).st_size
+            self.index = self._read_index()
+            self._raw_starts = self.index.raw_starts()
+            self._stored_starts = self.index.stored_starts()
+        except BundleError as error:
+            os.close(self._descriptor)
+            raise FormatError(f"{path}: {error.message}", hint=error.hint) from error
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> BundleReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; further reads fail."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.index.name
+
+    @cached_property
+    def digest(self) -> str:
+        """The bundle's digest, ``sha256:<hex>``."""
+        return self.index.digest
+
+    @cached_property
+    def lock(self) -> Lock:
+        """The lock inside, checked against the index.
+
+        Raises:
+            FormatError: Damaged, or not the lock that the index names.
+            LockError: Malformed.
+        """
+        # The lock is the first member, and its name is too short for a pax header: one block stands before it.
+        text = self.read(BLOCK, self.index.lock_bytes)
+        found = sha256_bytes(text)
+        if found != self.index.lock_sha256:
+            raise FormatError(
+                f"{self.path}: lock inside has sha256 {found}, its index says {self.index.lock_sha256}"
+            )
+        try:
+            lock = Lock.loads(text.decode(), source=f"{self.path}: lock inside")
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self.path}: lock inside is not UTF-8: {error}") from error
+        if lock.name != self.name or lock.dumps().encode() != text:
+            raise FormatError(f"{self.path}: lock inside is not in canonical form, or of another bundle")
+        return lock
+
+    @cached_property
+    def plan(self) -> TarPlan:
+        """What the tar stream must be, by the lock.
+
+        Raises:
+            FormatError: The stream has another length.
+        """
+        plan = tar_plan(self.lock)
+        if plan.size_bytes != self.index.tar_bytes:
+            raise FormatError(
+                f"{self.path}: the lock inside asks for a tar stream of {plan.size_bytes} bytes, "
+                f"the index holds {self.index.tar_bytes}"
+            )
+        return plan
+
+    def chunk(self, number: int) -> bytes:
+        """Return a chunk's run of the tar stream, checked and decoded.
+
+        Raises:
+            FormatError: Damaged; names the chunk.
+        """
+        record = self.index.chunks[number]
+        start = self._stored_starts[number] - CHUNK_HEADER_BYTES
+        stored = self._pread(start, CHUNK_HEADER_BYTES + record.stored_bytes)
+        try:
+            if stored[:CHUNK_HEADER_BYTES] != chunk_header(record):
+                raise FormatError(f"chunk {number} is damaged: its header differs from the index")
+            frames = memoryview(stored)[CHUNK_HEADER_BYTES:]
+            check_stored(record, frames, number=number)
+            raw = codec_numbered(record.codec).decode(frames, record.raw_bytes)
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error.message}", hint=error.hint) from error
+        if len(raw) != record.raw_bytes:
+            raise FormatError(
+                f"{self.path}: chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}"
+            )
+        return raw
+
+    def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory."""
+        pending: deque[tuple[int, Future[bytes]]] = deque()
+        wanted = iter(numbers)
+        with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
+            try:
+                while True:
+                    while len(pending) < 2 * jobs and (number := next(wanted, None)) is not None:
+                        pending.append((number, pool.submit(self.chunk, number)))
+                    if not pending:
+                        return
+                    number, future = pending.popleft()
+                    yield number, future.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def chunk_span(self, start: int, stop: int) -> range:
+        """Return the numbers of the chunks that hold bytes `start` to `stop` of the tar stream."""
+        if start >= stop:
+            return range(0)
+        return range(bisect_right(self._raw_starts, start) - 1, bisect_right(self._raw_starts, stop - 1))
+
+    def chunk_start(self, number: int) -> int:
+        """Return where a chunk starts in the tar stream."""
+        return self._raw_starts[number]
+
+    def read(self, start: int, size_bytes: int) -> bytes:
+        """Return a run of the tar stream.
+
+        Raises:
+            FormatError: It reaches past the end, or a chunk of it is damaged.
+        """
+        if start < 0 or start + size_bytes > self.index.tar_bytes:
+            raise FormatError(
+                f"{self.path}: bytes {start} to {start + size_bytes} lie outside the tar stream of "
+                f"{self.index.tar_bytes}"
+            )
+        parts = []
+        for number in self.chunk_span(start, start + size_bytes):
+            base = self._raw_starts[number]
+            parts.append(self.chunk(number)[max(start - base, 0) : start + size_bytes - base])
+        return b"".join(parts)
+
+    def member_of(self, blob: Blob) -> Member:
+        """Return the tar member that holds a blob's content."""
+        return self.plan.first_of[blob.sha256]
+
+    def open_blob(self, blob: Blob) -> io.BufferedReader:
+        """Open a blob's content for reading and seeking; chunks are checked and decoded as they are reached."""
+        return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
+
+    def _read_index(self) -> Index:
+        trailer = self._pread(max(self.size_bytes - TRAILER_BYTES, 0), min(TRAILER_BYTES, self.size_bytes))
+        size = index_frame_bytes(trailer)
+        if size + len(PREAMBLE) > self.size_bytes:
+            raise FormatError(f"index says it has {size} bytes, the file has {self.size_bytes}: it was cut short")
+        if self._pread(0, len(PREAMBLE)) != PREAMBLE:
+            raise FormatError("the first bytes are not those of a bundle")
+        index = parse_index_frame(self._pread(self.size_bytes - size, size))
+        stored = sum(chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in index.chunks)
+        if len(PREAMBLE) + stored + size != self.size_bytes:
+            raise FormatError(
+                f"expected {len(PREAMBLE) + stored + size} bytes by the index, the file has {self.size_bytes}",
+                hint="copy it again and compare sizes",
+            )
+        return index
+
+    def _pread(self, start: int, size: int) -> bytes:
+        data = os.pread(self._descriptor, size, start)
+        while len(data) < size:
+            # pread(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
+            more = os.pread(self._descriptor, size - len(data), start + len(data))
+            if not more:
+                raise FormatError(f"file ends at byte {start + len(data)}, expected {size - len(data)} more")
+            data += more
+        return data
+
+
+class _BlobStream(io.RawIOBase):
+    """A blob as a raw stream; keeps the last chunk, since readers go forward in small steps."""
+
+    def __init__(self, reader: BundleReader, member: Member) -> None:
+        self._reader = reader
+        self._member = member
+        self._position = 0
+        self._chunk: tuple[int, bytes] | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size_bytes}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        size = min(len(buffer), self._member.size_bytes - self._position)
+        if size <= 0:
+            return 0
+        start = self._member.offset + self._position
+        number = self._reader.chunk_span(start, start + 1)[0]
+        if self._chunk is None or self._chunk[0] != number:
+            self._chunk = (number, self._reader.chunk(number))
+        begin = start - self._reader.chunk_start(number)
+        part = self._chunk[1][begin : begin + size]
+        buffer[: len(part)] = part
+        self._position += len(part)
+        return len(part)

@@ -1,0 +1,171 @@
+"""The tar stream that a bundle decodes to, as a pure function of a lock (FORMAT.md, "The tar stream").
+
+POSIX.1-1988 ustar headers, with a pax extended header (POSIX.1-2001) only where a name is long or not ASCII, or a
+file has 8 GiB or more. We write the headers ourselves, since a bundle's offsets follow from them: a library whose
+choices change between releases would change the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
+from bundler.lock import Lock
+
+BLOCK = 512
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+_USTAR_NAME_BYTES = 100
+# Eleven octal digits.
+_USTAR_MAX_SIZE = (1 << 33) - 1
+
+_REGULAR, _HARD_LINK, _SYMLINK, _PAX = b"0", b"1", b"2", b"x"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of the tar stream.
+
+    Attributes:
+        path: Path below HF_HOME.
+        header: Its header blocks, pax blocks included.
+        offset: Where its content starts in the stream.
+        size_bytes: Length of its content; 0 for links.
+        blob: The blob that is its content, or None.
+        content: Its content where it follows from the lock, else empty.
+    """
+
+    path: str
+    header: bytes
+    offset: int
+    size_bytes: int
+    blob: Blob | None
+    content: bytes = b""
+
+    @property
+    def padding(self) -> int:
+        """Zero bytes after the content, up to the next block."""
+        return -self.size_bytes % BLOCK
+
+
+@dataclass(frozen=True)
+class TarPlan:
+    """The whole stream.
+
+    Attributes:
+        members: In stream order: lock, blobs, snapshot links, listings, refs, aliases, checksums.
+        size_bytes: Length of the stream, end-of-archive blocks included.
+        first_of: content (sha256) -> the member that holds it; further blobs of that content are hard links.
+    """
+
+    members: tuple[Member, ...]
+    size_bytes: int
+    first_of: dict[str, Member]
+
+
+def lock_path(name: str) -> str:
+    """Return where the lock of a bundle stands."""
+    return f"{BUNDLES_FOLDER}/{name}.lock"
+
+
+def checksums_path(name: str) -> str:
+    """Return where the list for `sha256sum -c` stands."""
+    return f"{BUNDLES_FOLDER}/{name}.sha256"
+
+
+def checksums(content: Layout) -> bytes:
+    """Return the list that `sha256sum -c` checks when run in HF_HOME."""
+    return "".join(f"{blob.sha256}  {blob.path}\n" for blob in content.blobs).encode()
+
+
+def tar_plan(lock: Lock) -> TarPlan:
+    """Lay out the tar stream of a complete lock.
+
+    Raises:
+        LockError: The lock is incomplete or contradicts itself (`bundler.cache.layout`).
+    """
+    content = layout(lock)
+    members: list[Member] = []
+    first_of: dict[str, Member] = {}
+    position = 0
+    for path, typeflag, blob, data, target in _entries(lock, content):
+        if blob is not None and typeflag == _REGULAR and blob.sha256 in first_of:
+            typeflag, target, blob = _HARD_LINK, first_of[blob.sha256].path, None
+        size = blob.size_bytes if blob else len(data)
+        header = _header(path, typeflag, size, target)
+        member = Member(path, header, position + len(header), size, blob, data)
+        if blob is not None:
+            first_of[blob.sha256] = member
+        members.append(member)
+        position = member.offset + size + member.padding
+    return TarPlan(tuple(members), position + len(END_OF_ARCHIVE), first_of)
+
+
+def _entries(lock: Lock, content: Layout) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:
+    yield lock_path(lock.name), _REGULAR, None, lock.dumps().encode(), ""
+    for blob in content.blobs:
+        yield blob.path, _REGULAR, blob, b"", ""
+    for repo in content.repos:
+        for file in repo.snapshots:
+            yield file.path, _SYMLINK, None, b"", snapshot_link_target(file.path, file.blob.path)
+        for text in (*repo.tree_texts(), *repo.markers, *repo.ref_texts()):
+            yield text.path, _REGULAR, None, text.content, ""
+        for path, target in repo.alias_links():
+            yield path, _SYMLINK, None, b"", target
+    yield checksums_path(lock.name), _REGULAR, None, checksums(content), ""
+
+
+def _header(path: str, typeflag: bytes, size: int, target: str) -> bytes:
+    records = {}
+    if _needs_pax(path):
+        records["path"] = path
+    if _needs_pax(target):
+        records["linkpath"] = target
+    if size > _USTAR_MAX_SIZE:
+        records["size"] = str(size)
+    header = b""
+    if records:
+        data = b"".join(_pax_record(key, value) for key, value in sorted(records.items()))
+        header = _ustar("././@PaxHeader", _PAX, len(data), "") + data + bytes(-len(data) % BLOCK)
+    return header + _ustar(path, typeflag, 0 if "size" in records else size, target)
+
+
+def _needs_pax(text: str) -> bool:
+    return not text.isascii() or len(text) > _USTAR_NAME_BYTES
+
+
+def _pax_record(key: str, value: str) -> bytes:
+    r"""One ``LENGTH KEY=VALUE\n`` record, where LENGTH counts its own digits."""
+    rest = f" {key}={value}\n".encode()
+    length = len(rest)
+    while len(str(length)) + len(rest) != length:
+        length = len(str(length)) + len(rest)
+    return str(length).encode() + rest
+
+
+def _ustar(path: str, typeflag: bytes, size: int, target: str) -> bytes:
+    """One 512-byte header: owner root, mode 0644, time 0, so that equal locks give equal bytes."""
+    mode = 0o777 if typeflag == _SYMLINK else 0o644
+    fields = [
+        _text(path, _USTAR_NAME_BYTES),
+        b"%07o\0" % mode,
+        b"%07o\0" % 0,
+        b"%07o\0" % 0,
+        b"%011o\0" % size,
+        b"%011o\0" % 0,
+        b" " * 8,
+        typeflag,
+        _text(target, _USTAR_NAME_BYTES),
+        b"ustar\x0000",
+        bytes(32 + 32),
+        b"%07o\0%07o\0" % (0, 0),
+        bytes(155 + 12),
+    ]
+    block = b"".join(fields)
+    assert len(block) == BLOCK
+    # The checksum is taken with its own field filled with spaces (POSIX.1-1988, ustar interchange format).
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _text(value: str, width: int) -> bytes:
+    return value.encode("ascii", "replace")[:width].ljust(width, b"\0")

@@ -1,0 +1,80 @@
+"""Pack verified blobs and their lock into one bundle file."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.cache import Blob
+from bundler.errors import SpaceError
+from bundler.format.codecs import DEFAULT_LEVEL
+from bundler.format.tar import tar_plan
+from bundler.format.writer import write_bundle
+from bundler.lock import Lock
+from bundler.paths import atomic_writer
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """What was written.
+
+    Attributes:
+        path: The bundle file.
+        size_bytes: Its length.
+        raw_bytes: Length of the tar stream that it decodes to.
+        digest: The bundle's digest, ``sha256:<hex>``.
+    """
+
+    path: Path
+    size_bytes: int
+    raw_bytes: int
+    digest: str
+
+
+def default_jobs() -> int:
+    """Return how many threads to use where the user names no number: the cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def pack(
+    lock: Lock,
+    blob_path: Callable[[Blob], Path],
+    out: Path,
+    *,
+    level: int = DEFAULT_LEVEL,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> PackResult:
+    """Write the bundle of a complete lock to `out`, whole or not at all.
+
+    Args:
+        lock: A complete lock.
+        blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
+        out: The file to write; one that exists is replaced once the new one is whole.
+        level: zstd level.
+        jobs: Threads; default `default_jobs()`.
+        progress: Called with the number of tar-stream bytes done since the last call.
+
+    Raises:
+        IntegrityError: A blob is not what the lock names.
+        LockError: The lock is incomplete.
+        SpaceError: The disk filled up.
+    """
+    plan = tar_plan(lock)
+    try:
+        with atomic_writer(out) as stream:
+            index = write_bundle(
+                lock, plan, blob_path, stream, level=level, jobs=jobs or default_jobs(), progress=progress
+            )
+            size_bytes = stream.tell()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"{out}: the file system is full; the half-written bundle was removed",
+                hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
+            ) from error
+        raise
+    return PackResult(out, size_bytes, plan.size_bytes, index.digest)
