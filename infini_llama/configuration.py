@@ -1,0 +1,45 @@
+"""`InfiniLlamaConfig`: what a Llama configuration says, and the three numbers that Infini-attention adds.
+
+Everything else (heads, RoPE, norms, tying) keeps the meaning that `LlamaConfig` gives it, so that a Llama
+checkpoint's configuration becomes one of ours by adding `segment_length`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import LlamaConfig
+
+
+@strict
+class InfiniLlamaConfig(LlamaConfig):
+    """Configuration of an Infini-Llama (arXiv 2404.07143 on top of Llama).
+
+    Attributes:
+        segment_length: Tokens that local attention sees at once, and after which the memory is updated.
+        memory_update: `"linear"` adds each segment's associations (equation 4 of the paper), `"delta"` first
+            takes away what the memory already answers (equation 5).
+        gate_init: Initial logit of every gate. 0 is half open. Far from 0 the sigmoid is flat, and the gates stay
+            where they started.
+    """
+
+    model_type = "infini_llama"
+    # The gates are per head and would have to be split with them; no plan is better than a wrong one.
+    base_model_tp_plan = None  # type: ignore[assignment]
+    base_model_pp_plan = None  # type: ignore[assignment]
+
+    segment_length: int = 2048
+    memory_update: Literal["linear", "delta"] = "linear"
+    gate_init: float = 0.0
+
+    def validate_architecture(self) -> None:
+        """Check what types cannot say; called by the base class after every change."""
+        super().validate_architecture()  # type: ignore[no-untyped-call]
+        if self.segment_length < 1:
+            raise ValueError(f"segment_length must be at least 1, found {self.segment_length}")
+        if not math.isfinite(self.gate_init):
+            raise ValueError(
+                f"gate_init must be finite, found {self.gate_init}; ±20 is closed or open in practice"
+            )

@@ -1,0 +1,166 @@
+"""The compressive memory of Infini-attention: pure functions on the pair (M, z).
+
+Equation numbers are those of arXiv 2404.07143 (v2). Rule book:
+
+* no learned parameter, no state, no position embedding: what comes in is unrotated;
+* arithmetic stays in the dtype of the arguments, and the caller passes at least float32 (`memory_dtype`): in
+  bfloat16 the normaliser stops growing after a few hundred segments;
+* a memory that nothing was written to reads as exactly 0, never as 0/0. What to answer instead is the caller's
+  affair;
+* gradients flow through everything; nothing is detached here.
+
+Dimension letters: B rows, N segments, S slots of a segment, H key/value heads, G query heads that share one of
+them (grouped-query attention), K key width, V value width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Memory(NamedTuple):
+    """An associative memory.
+
+    Attributes:
+        matrix: M, the sum of sigma(k) v^T, shape `(..., K, V)`.
+        normaliser: z, the sum of sigma(k), shape `(..., K)`.
+    """
+
+    matrix: Tensor
+    normaliser: Tensor
+
+    def where(self, keep: Tensor) -> Memory:
+        """Return the memory with everything zero where `keep` (shape of the leading dimensions) is false."""
+        keep = keep.view(*keep.shape, *(1,) * (self.normaliser.dim() - keep.dim()))
+        return Memory(self.matrix * keep.unsqueeze(-1), self.normaliser * keep)
+
+    def plus(self, other: Memory) -> Memory:
+        """Return the sum of two memories (`+` would concatenate two tuples)."""
+        return Memory(self.matrix + other.matrix, self.normaliser + other.normaliser)
+
+
+def memory_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which a model of `dtype` keeps its memory: float32, or float64 for a float64 model."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def empty(rows: int, heads: int, width: int, *, dtype: torch.dtype, device: torch.device) -> Memory:
+    """Return the memory of `rows` streams before their first segment, shapes `(B, H, K, V)` and `(B, H, K)`."""
+    matrix = torch.zeros(rows, heads, width, width, dtype=memory_dtype(dtype), device=device)
+    return Memory(matrix, matrix.new_zeros(rows, heads, width))
+
+
+def sigma(x: Tensor) -> Tensor:
+    """Return ELU(x) + 1, strictly positive.
+
+    Written as `exp(min(x, 0)) + max(x, 0)`: `elu(x) + 1` cancels to exactly 0 below about -17 in float32.
+    """
+    return torch.exp(x.clamp(max=0)) + torch.relu(x)
+
+
+def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
+    """Return what one segment adds to a memory: sigma(K)^T V and the sum of sigma(K) (equation 4).
+
+    Args:
+        sigma_keys: `(..., S, H, K)`, already through `sigma`.
+        values: `(..., S, H, V)`.
+    """
+    return Memory(torch.einsum("...shk,...shv->...hkv", sigma_keys, values), sigma_keys.sum(dim=-3))
+
+
+def read(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
+    """Return A_mem = sigma(Q) M / (sigma(Q) z), equation 3, and 0 where nothing is present.
+
+    Query head `h * G + g` reads the memory of key/value head `h`, as `repeat_kv` pairs them.
+
+    Args:
+        sigma_queries: `(..., S, H, G, K)`, already through `sigma`.
+        memory: `(..., H, K, V)` and `(..., H, K)`.
+        present: Boolean, the leading dimensions: whether anything was ever written to this memory.
+
+    Returns:
+        `(..., S, H, G, V)`.
+    """
+    numerator = torch.einsum("...shgk,...hkv->...shgv", sigma_queries, memory.matrix)
+    denominator = torch.einsum("...shgk,...hk->...shg", sigma_queries, memory.normaliser)
+    # An empty memory has the denominator 0. Replacing it before the division, rather than the quotient after it,
+    # keeps the gradient free of 0 * inf.
+    denominator = torch.where(present.view(*present.shape, 1, 1, 1), denominator, 1.0)
+    return numerator / denominator.unsqueeze(-1)
+
+
+def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor) -> Tensor:
+    """Return what the delta rule writes in place of V: V - sigma(K) M / (sigma(K) z), the bracket of equation 5.
+
+    An empty memory answers 0, so that a first segment is written as by the linear rule.
+
+    Args:
+        memory: `(..., H, K, V)` and `(..., H, K)`.
+        sigma_keys: `(..., S, H, K)`.
+        values: `(..., S, H, V)`.
+        present: The leading dimensions, whether anything was ever written.
+    """
+    return values - read(sigma_keys.unsqueeze(-2), memory, present).squeeze(-2)
+
+
+def scan_linear(
+    sigma_keys: Tensor, values: Tensor, carried: Memory, complete: Tensor, runs: Tensor | None
+) -> tuple[Memory, Memory]:
+    """Return the memory before each of N segments, and after the last, by the linear rule and without a loop.
+
+    Args:
+        sigma_keys: `(B, N, S, H, K)`.
+        values: `(B, N, S, H, V)`.
+        carried: The memory before the first segment, `(B, H, K, V)` and `(B, H, K)`.
+        complete: `(B, N)`; segments that are false are not written (they are not full yet).
+        runs: `(B, N)`, the number of document starts up to and with each segment; what was written in an
+            earlier run is forgotten. None when no document starts here: then the scan is a plain cumulative sum.
+
+    Returns:
+        Before, with N after B; and after.
+    """
+    written = associate(sigma_keys, values).where(complete)
+    matrices = torch.cat((carried.matrix.unsqueeze(1), written.matrix), dim=1)
+    normalisers = torch.cat((carried.normaliser.unsqueeze(1), written.normaliser), dim=1)
+    if runs is None:
+        matrices, normalisers = matrices.cumsum(dim=1), normalisers.cumsum(dim=1)
+    else:
+        # A cumulative sum cannot forget without subtracting, which would leave the rounding of what it forgets
+        # behind. A 0/1 matrix sums what is visible and nothing else, for N^2 instead of N additions.
+        sources = torch.cat((torch.zeros_like(runs[:, :1]), runs), dim=1)
+        targets = torch.cat((runs, runs[:, -1:]), dim=1)
+        visible = (sources.unsqueeze(1) == targets.unsqueeze(2)).tril().to(matrices.dtype)
+        matrices = torch.einsum("bts,bshkv->bthkv", visible, matrices)
+        normalisers = torch.einsum("bts,bshk->bthk", visible, normalisers)
+    return Memory(matrices[:, :-1], normalisers[:, :-1]), Memory(matrices[:, -1], normalisers[:, -1])
+
+
+def scan_delta(
+    sigma_keys: Tensor,
+    values: Tensor,
+    carried: Memory,
+    complete: Tensor,
+    runs: Tensor | None,
+    present: Tensor,
+) -> tuple[Memory, Memory]:
+    """Return what `scan_linear` returns, by the delta rule; each segment needs the memory before it, so in a loop.
+
+    Args:
+        sigma_keys: `(B, N, S, H, K)`.
+        values: `(B, N, S, H, V)`.
+        carried: The memory before the first segment.
+        complete: `(B, N)`, as for `scan_linear`.
+        runs: `(B, N)` or None, as for `scan_linear`.
+        present: `(B, N)`, whether the memory before each segment holds anything.
+    """
+    memory, before = carried, []
+    for n in range(sigma_keys.shape[1]):
+        if runs is not None:
+            memory = memory.where(runs[:, n] == (runs[:, n - 1] if n else 0))
+        before.append(memory)
+        new = novelty(memory, sigma_keys[:, n], values[:, n], present[:, n])
+        memory = memory.plus(associate(sigma_keys[:, n], new).where(complete[:, n]))
+    return Memory(*(torch.stack(parts, dim=1) for parts in zip(*before, strict=True))), memory

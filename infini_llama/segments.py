@@ -1,0 +1,247 @@
+"""Where each token of a row goes: segments of S slots, by document and without padding.
+
+The model's input is `(B, T)` with padding on any side, rows at different places of their running segment, and
+documents packed one after another. The attention wants something plainer: N segments of S slots, each filled
+from the left by consecutive tokens of one document. `SegmentLayout` is the map between the two, built once per
+forward pass and used by every layer. What it buys:
+
+* padding takes no slot, so it can neither be attended to nor remembered, and a padded row gives the numbers
+  that it would give alone;
+* a document starts on a fresh segment, so inside a segment plain causal attention is right, always;
+* a segment is written to the memory when it is complete, and a complete segment holds no padding to mask.
+
+The price is two small read-backs from the device per forward pass, for the sizes.
+
+Dimension letters: B rows, T tokens given, R slots carried over from the running segment, N segments, S slots of a
+segment, W = N * S (or fewer, when there is a single segment).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far each row of a stream has come; shared by all layers.
+
+    Attributes:
+        fill: `(B,)`, tokens in the running segment, 0 to S - 1.
+        present: `(B,)` bool, whether the memory holds anything.
+        document: `(B,)`, identity of the document that the running segment belongs to.
+        width: R, the largest `fill`, known to the host.
+    """
+
+    fill: Tensor
+    present: Tensor
+    document: Tensor
+    width: int
+
+    @classmethod
+    def start(cls, rows: int, device: torch.device) -> Progress:
+        """Return the progress of `rows` streams before their first token."""
+        zeros = torch.zeros(rows, dtype=torch.long, device=device)
+        # No document has this identity, and no memory is there to be forgotten.
+        return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentLayout:
+    """The map between tokens and slots.
+
+    Attributes:
+        num_segments: N.
+        num_slots: Slots per segment that are really computed: S, or fewer for a single incomplete segment.
+        source: `(B, W)`, for each slot the index of its token in `[carried R ; given T]`, or None when slot w
+            simply is token w. An empty slot points at any token: it lies right of all that is real in its segment.
+        slot: `(B, T)`, the slot of each token; 0 for padding.
+        carried: R, the tokens before the given ones that `source` counts.
+        aligned: Whether the last token given is in the last slot in every row, with no padding between.
+        complete: `(B, N)`, segments that are full and belong in the memory.
+        present: `(B, N)`, whether the memory before the segment holds anything.
+        runs: `(B, N)`, document starts up to and with each segment, or None when there is none.
+        last: `(B,)`, the segment that runs on after this pass.
+        any_complete: Whether any segment is complete, known to the host.
+        any_present: Whether any segment has a memory to read, known to the host.
+        after: The progress when this pass is done.
+    """
+
+    num_segments: int
+    num_slots: int
+    source: Tensor | None
+    slot: Tensor
+    carried: int
+    aligned: bool
+    complete: Tensor
+    present: Tensor
+    runs: Tensor | None
+    last: Tensor
+    any_complete: bool
+    any_present: bool
+    after: Progress
+
+    @classmethod
+    def build(
+        cls,
+        segment_length: int,
+        before: Progress,
+        tokens: int,
+        *,
+        mask: Tensor | None = None,
+        documents: Tensor | None = None,
+    ) -> SegmentLayout:
+        """Lay out `tokens` more tokens per row.
+
+        Args:
+            segment_length: S.
+            before: How far the rows have come.
+            tokens: T.
+            mask: `(B, T)`, false or 0 for padding; None for no padding.
+            documents: `(B, T)`, any non-negative number per document; a change between consecutive tokens starts a
+                new document. None when all tokens go on with the document of `before`.
+        """
+        device, rows = before.fill.device, before.fill.shape[0]
+        length, index = segment_length, torch.arange(tokens, device=device)
+        real = torch.ones(rows, tokens, dtype=torch.bool, device=device) if mask is None else mask.bool()
+        starts_document, document = _document_starts(real, documents, before)
+
+        # A running segment is carried on unless the row's next token belongs to another document.
+        first = torch.where(real.any(1), real.int().argmax(1), 0).unsqueeze(1)
+        fill = before.fill * ~starts_document.gather(1, first).squeeze(1)
+
+        run = starts_document.cumsum(1)
+        seen = real.cumsum(1) - 1
+        run_start = torch.where(starts_document, seen, 0).cummax(1).values
+        rank = seen - run_start + torch.where(run == 0, fill.unsqueeze(1), 0)
+        starts_segment = real & (rank % length == 0)
+        segment = (starts_segment.cumsum(1) - 1 + (fill > 0).unsqueeze(1)).clamp(min=0)
+        slot = torch.where(real, segment * length + rank % length, 0)
+
+        used = starts_segment.sum(1) + (fill > 0)
+        most, fullest, has_runs, identity, aligned = torch.stack(
+            (
+                used.max(),
+                torch.where(real, slot, -1).max().clamp(min=fill.max() - 1) + 1,
+                starts_document.any(),
+                ((slot == index) | ~real).all(),
+                real.all() & (slot == slot.max() + 1 - tokens + index).all(),
+            )
+        ).tolist()
+        num_segments = max(most, 1)
+        num_slots = length if num_segments > 1 else max(fullest, 1)
+        width = num_segments * num_slots
+        in_place = identity and before.width == 0 and tokens <= width
+
+        count = torch.zeros(rows, num_segments, dtype=torch.long, device=device)
+        count = count.scatter_add(1, segment, real.long())
+        count[:, 0] += fill
+        complete = count == length
+        resets = torch.zeros_like(count).scatter_add(1, segment, starts_document.long())
+        runs = resets.cumsum(1)
+        opening = resets > 0
+        opening[:, 0] = True
+        # A segment that goes on with a document has a complete one before it; one beyond the row has nothing.
+        present = (~opening & (count > 0)) | ((runs == 0) & before.present.unsqueeze(1))
+
+        last = (used - 1).clamp(min=0)
+        end_fill = count.gather(1, last.unsqueeze(1)).squeeze(1) % length
+        same_run = complete & (runs == runs[:, -1:])
+        end_present = same_run.any(1) | ((runs[:, -1] == 0) & before.present)
+        any_complete, any_present, end_width = torch.stack(
+            (complete.any(), present.any(), end_fill.max())
+        ).tolist()
+        return cls(
+            num_segments=num_segments,
+            num_slots=num_slots,
+            source=None if in_place else _sources(slot, real, fill, before.width, width),
+            slot=slot,
+            carried=before.width,
+            aligned=bool(aligned),
+            complete=complete,
+            present=present,
+            runs=runs if has_runs else None,
+            last=last,
+            any_complete=bool(any_complete),
+            any_present=bool(any_present),
+            after=Progress(fill=end_fill, present=end_present, document=document, width=end_width),
+        )
+
+    def fold_tokens(self, x: Tensor) -> Tensor:
+        """Return the tokens given, by segment: `(B, T, ...)` to `(B, N, slots, ...)`.
+
+        For a single segment that is `(B, 1, T, ...)`: queries then stay where they are, one per token, so that a
+        decoding step costs one query and not a segment of them.
+        """
+        if self.num_segments == 1:
+            return x.unsqueeze(1)
+        return self._place(x, None if self.source is None else (self.source - self.carried).clamp(min=0))
+
+    def fold_all(self, x: Tensor, carried: Tensor | None) -> Tensor:
+        """Return carried and given tokens by segment: `(B, R, ...)` and `(B, T, ...)` to `(B, N, slots, ...)`."""
+        return self._place(x if carried is None else torch.cat((carried, x), dim=1), self.source)
+
+    def unfold_tokens(self, x: Tensor) -> Tensor:
+        """Undo `fold_tokens`: `(B, N, slots, ...)` to `(B, T, ...)`; padding gets any slot's numbers."""
+        if self.num_segments == 1:
+            return x.squeeze(1)
+        x = x.flatten(1, 2)
+        return x[:, : self.slot.shape[1]] if self.source is None else _pick(x, self.slot)
+
+    def running(self, x: Tensor) -> Tensor:
+        """Return each row's running segment, filled from the left: `(B, N, slots, ...)` to `(B, R, ...)`."""
+        rows = torch.arange(x.shape[0], device=x.device)
+        return x[rows, self.last, : self.after.width]
+
+    def query_positions(self) -> Tensor:
+        """Return the position of each folded token in its segment, `(B, T)` or `(1, S)`."""
+        return self.slot if self.num_segments == 1 else self.key_positions()
+
+    def key_positions(self) -> Tensor:
+        """Return the position of each slot in its segment, `(1, slots)`."""
+        return torch.arange(self.num_slots, device=self.slot.device).unsqueeze(0)
+
+    def causal_mask(self) -> Tensor:
+        """Return who may see whom inside a segment, true for yes: `(B or 1, 1, queries, slots)`."""
+        return (self.key_positions().unsqueeze(1) <= self.query_positions().unsqueeze(2)).unsqueeze(1)
+
+    def _place(self, x: Tensor, source: Tensor | None) -> Tensor:
+        """Put tokens into slots; without `source` they are in order, but the last segment's end is missing."""
+        if source is not None:
+            x = _pick(x, source)
+        elif missing := self.num_segments * self.num_slots - x.shape[1]:
+            x = torch.cat((x, x.new_zeros(x.shape[0], missing, *x.shape[2:])), dim=1)
+        return x.reshape(x.shape[0], self.num_segments, self.num_slots, *x.shape[2:])
+
+
+def _document_starts(real: Tensor, documents: Tensor | None, before: Progress) -> tuple[Tensor, Tensor]:
+    """Return `(B, T)` where a new document starts, and `(B,)` the document that each row ends in."""
+    if documents is None:
+        return torch.zeros_like(real), before.document
+    index = torch.arange(real.shape[1], device=real.device)
+    latest = torch.where(real, index, -1).cummax(1).values
+    earlier = torch.cat((torch.full_like(latest[:, :1], -1), latest[:, :-1]), dim=1)
+
+    def document_at(at: Tensor) -> Tensor:
+        return torch.where(at < 0, before.document.unsqueeze(1), documents.gather(1, at.clamp(min=0)))
+
+    previous = document_at(earlier)
+    return real & (previous >= 0) & (documents != previous), document_at(latest[:, -1:]).squeeze(1)
+
+
+def _sources(slot: Tensor, real: Tensor, fill: Tensor, carried: int, width: int) -> Tensor:
+    """Return for each of `width` slots the index of its token in `[carried ; given]`, `(B, W)`."""
+    rows, tokens = slot.shape
+    index = torch.arange(tokens, device=slot.device) + carried
+    # Padding is sent to one column too many, which is then cut off.
+    source = torch.zeros(rows, width + 1, dtype=torch.long, device=slot.device)
+    source = source.scatter(1, torch.where(real, slot, width), index.expand(rows, tokens))[:, :width]
+    position = torch.arange(width, device=slot.device)
+    return torch.where(position < fill.unsqueeze(1), position, source)
+
+
+def _pick(x: Tensor, index: Tensor) -> Tensor:
+    """Return `x[b, index[b, i]]`, `(B, L, ...)` and `(B, I)` to `(B, I, ...)`."""
+    return x[torch.arange(x.shape[0], device=x.device).unsqueeze(1), index]
