@@ -1,0 +1,68 @@
+"""The paper's equations, one head, one segment and one query at a time: what the vectorised model must equal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
+
+
+def attention(module: Any, rotary: Any, hidden: Tensor, segment_length: int, update: str) -> Tensor:
+    """Return the output of one attention module for one row, `(T, hidden_size)` to `(T, hidden_size)`."""
+    width = module.head_dim
+    heads = module.config.num_attention_heads
+    shared = heads // module.config.num_key_value_heads
+    q, k, v = (project(hidden) for project in (module.q_proj, module.k_proj, module.v_proj))
+    outputs = []
+    for head in range(heads):
+        mine = slice(head * width, (head + 1) * width)
+        theirs = slice(head // shared * width, (head // shared + 1) * width)
+        outputs.append(
+            one_head(q[:, mine], k[:, theirs], v[:, theirs], module.gate[head], rotary, segment_length, update)
+        )
+    return module.o_proj(torch.cat(outputs, dim=1))
+
+
+def one_head(
+    q: Tensor, k: Tensor, v: Tensor, gate: Tensor, rotary: Any, segment_length: int, update: str
+) -> Tensor:
+    """Return A for one head, `(T, width)` each."""
+    width = q.shape[1]
+    matrix, normaliser = q.new_zeros(width, width), q.new_zeros(width)
+    outputs = []
+    for start in range(0, len(q), segment_length):
+        q_s, k_s, v_s = (x[start : start + segment_length] for x in (q, k, v))
+        cos, sin = rotary(q_s, torch.arange(len(q_s))[None])
+        q_rot, k_rot = (x[0, 0] for x in apply_rotary_pos_emb(q_s[None, None], k_s[None, None], cos, sin))
+        for i in range(len(q_s)):
+            local = torch.softmax(k_rot[: i + 1] @ q_rot[i] / width**0.5, dim=0) @ v_s[: i + 1]
+            if start == 0:
+                outputs.append(local)
+                continue
+            sigma_q = torch.nn.functional.elu(q_s[i]) + 1
+            recalled = (sigma_q @ matrix) / (sigma_q @ normaliser)
+            share = torch.sigmoid(gate)
+            outputs.append(share * recalled + (1 - share) * local)
+        sigma_k = torch.nn.functional.elu(k_s) + 1
+        if update == "delta" and start > 0:
+            v_s = v_s - (sigma_k @ matrix) / (sigma_k @ normaliser)[:, None]
+        matrix = matrix + sigma_k.T @ v_s
+        normaliser = normaliser + sigma_k.sum(0)
+    return torch.stack(outputs)
+
+
+def logits(model: Any, row: Tensor) -> Tensor:
+    """Return the logits of one row of tokens, `(T,)` to `(T, vocab_size)`."""
+    hidden = model.model.embed_tokens(row)
+    for layer in model.model.layers:
+        hidden = hidden + attention(
+            layer.self_attn,
+            model.model.rotary_emb,
+            layer.input_layernorm(hidden),
+            model.config.segment_length,
+            model.config.memory_update,
+        )
+        hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+    return model.lm_head(model.model.norm(hidden))
