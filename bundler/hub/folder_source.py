@@ -1,0 +1,247 @@
+"""Repos that are plain folders: `DIR/<namespace>/<name>/...` for models, `DIR/datasets/...` for datasets.
+
+The layout is that of the Hub's addresses:
+
+    DIR/openai-community/gpt2/config.json       the model openai-community/gpt2
+    DIR/bert-base-uncased/config.json           the model bert-base-uncased: a folder that holds files is a repo,
+    DIR/datasets/org/corpus/train.jsonl         one that holds only folders is a namespace
+    DIR/hub.yaml                                optional: renames, gated repos, tags, branches (`hub_settings`)
+
+Rule book:
+
+* `main` is whatever the folder holds now; its commit follows from the content alone (`git_objects`), so a changed
+  file makes a new commit, and the old one, whose bytes are gone, is unknown from then on;
+* nothing is hashed before a repo is first asked for, and no file twice while its stamp stays the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+
+from bundler.digest import hash_file
+from bundler.errors import FormatError
+from bundler.hub.git_objects import commit_id, lfs_pointer_id
+from bundler.hub.hub_settings import SETTINGS_FILE, HubSettings
+from bundler.hub.repo_files import (
+    DiskFile,
+    FileContent,
+    FileStamp,
+    LfsRule,
+    is_real_folder,
+    is_served_name,
+    list_repo_files,
+)
+from bundler.hub.source import (
+    DEFAULT_BRANCH,
+    ContentChangedError,
+    Refs,
+    RepoKey,
+    ServedFile,
+    Snapshot,
+    UnknownRepoError,
+    UnknownRevisionError,
+)
+from bundler.lock import is_commit, is_repo_id
+
+# The first segments of the Hub's addresses that are not namespaces of models.
+RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})
+
+# Hashing this much takes long enough for a person to wonder.
+_LOG_FROM_BYTES = 256 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class HashCache:
+    """Turns listed files into served ones; remembers what it hashed for as long as the file stays the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Path, FileStamp, bool], ServedFile] = {}
+
+    def served(self, files: Mapping[str, DiskFile], *, what: str) -> dict[str, ServedFile]:
+        """Return the files of a repo with sizes and ids, in the order given.
+
+        Args:
+            files: What `list_repo_files` found.
+            what: Names the repo in the progress log.
+
+        Raises:
+            ContentChangedError: A file was written to while it was hashed.
+        """
+        attributes = files.get(".gitattributes")
+        rule = LfsRule(attributes.location.read_text(errors="replace") if attributes else None)
+        jobs = [(file, rule(file.path, file.stamp.size_bytes)) for file in files.values()]
+        size = sum(f.stamp.size_bytes for f, is_lfs in jobs if (f.location, f.stamp, is_lfs) not in self._known)
+        if size >= _LOG_FROM_BYTES:
+            _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
+        # hashlib lets other threads run; more threads than cores only seek more.
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            served = list(pool.map(lambda job: self._served(*job), jobs))
+        if size >= _LOG_FROM_BYTES:
+            _log.info("%s: hashed", what)
+        return {file.path: file for file in served}
+
+    def _served(self, file: DiskFile, is_lfs: bool) -> ServedFile:
+        key = (file.location, file.stamp, is_lfs)
+        known = self._known.get(key)
+        if known is None or known.path != file.path:
+            try:
+                digests = hash_file(file.location, "sha256" if is_lfs else "git_sha1")
+                unchanged = FileStamp.of(file.location.lstat()) == file.stamp
+            except OSError as error:
+                raise ContentChangedError(f"{file.location}: cannot be read ({error.strerror})") from error
+            if not unchanged:
+                raise ContentChangedError(f"{file.location}: was written to while it was hashed; ask again")
+            size = file.stamp.size_bytes
+            blob_id = lfs_pointer_id(digests.sha256, size) if digests.sha256 else digests.git_sha1
+            assert blob_id is not None
+            known = ServedFile(path=file.path, size_bytes=size, blob_id=blob_id, lfs_sha256=digests.sha256)
+            self._known[key] = known
+        return known
+
+
+class FolderSource:
+    """Serves a folder of plain repos.
+
+    Args:
+        root: The folder; see the module's text for its layout.
+
+    Raises:
+        FormatError: It holds no repo, or is one itself.
+        ManifestError: Its `hub.yaml` is malformed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.resolve(strict=True)
+        self._settings = HubSettings.load(self._root)
+        self._hashes = HashCache()
+        self._locks: dict[RepoKey, threading.Lock] = {}
+        # Of each repo and branch: its snapshot and the files to open, as of the last look.
+        self._heads: dict[RepoKey, dict[str, tuple[Snapshot, Mapping[str, DiskFile]]]] = {}
+        if not self.repos():
+            inside = " (files lie directly in it: is it one repo?)" if _holds_files(self._root) else ""
+            raise FormatError(
+                f"{root}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>, "
+                f"found none{inside}",
+                hint="name the folder that holds the namespaces, for instance DIR of DIR/openai-community/gpt2",
+            )
+
+    def repos(self) -> list[RepoKey]:
+        """Return every repo, sorted."""
+        found = [RepoKey("model", repo_id) for repo_id in _repo_ids(self._root, reserved=RESERVED)]
+        datasets = self._root / "datasets"
+        if is_real_folder(datasets, root=self._root):
+            found += [RepoKey("dataset", repo_id) for repo_id in _repo_ids(datasets, reserved=frozenset())]
+        return sorted(found)
+
+    def canonical(self, key: RepoKey) -> RepoKey:
+        """Return the present name of a repo (see `Source`)."""
+        key = self._settings.renames.get(key, key)
+        self._folder(key)
+        return key
+
+    def tokens(self, key: RepoKey) -> frozenset[str] | None:
+        """Return the access tokens that open a gated repo; None for one that is open to all."""
+        return self._settings.gated.get(key)
+
+    def refs(self, key: RepoKey) -> Refs:
+        """Return branches and tags of a repo, given by its canonical name."""
+        branches = {name: self._read(key, name).commit for name in self._branches(key)}
+        tags = self._settings.tags.get(key, {})
+        return Refs(branches=branches, tags={tag: branches[branch] for tag, branch in tags.items()})
+
+    def snapshot(self, key: RepoKey, revision: str) -> Snapshot:
+        """Return the files of a branch, tag or commit (see `Source`)."""
+        branches = self._branches(key)
+        branch = revision.removeprefix("refs/heads/")
+        branch = self._settings.tags.get(key, {}).get(revision.removeprefix("refs/tags/"), branch)
+        if branch in branches:
+            return self._read(key, branch)
+        if is_commit(revision):
+            if (head := self._head(key, revision)) is None:
+                for name in branches:
+                    self._read(key, name)
+                head = self._head(key, revision)
+            if head is not None:
+                return head[0]
+        raise UnknownRevisionError(f"{key} has no branch, tag or commit {revision!r}")
+
+    def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> FileContent:
+        """Open a file of a snapshot (see `Source`)."""
+        snapshot.file(path)
+        head = self._head(key, snapshot.commit)
+        if head is None:
+            raise ContentChangedError(f"{key}: commit {snapshot.commit} has been replaced on disk")
+        return head[1][path].open()
+
+    def _branches(self, key: RepoKey) -> dict[str, Path]:
+        main = self._folder(key)
+        others = self._settings.branches.get(key, {})
+        return {DEFAULT_BRANCH: main} | {name: self._root / folder for name, folder in others.items()}
+
+    def _read(self, key: RepoKey, branch: str) -> Snapshot:
+        """List a branch as it is on disk now; hash what is new."""
+        with self._locks.setdefault(key, threading.Lock()):
+            folder = self._branches(key)[branch]
+            if not is_real_folder(folder, root=self._root):
+                raise UnknownRevisionError(f"{key}: the folder of branch {branch!r} is missing: {folder}")
+            on_disk = list_repo_files(folder, root=self._root)
+            served = self._hashes.served(on_disk, what=str(key))
+            commit = commit_id({path: file.blob_id for path, file in served.items()})
+            snapshot = Snapshot(commit=commit, files=MappingProxyType(served))
+            self._heads.setdefault(key, {})[branch] = (snapshot, on_disk)
+            return snapshot
+
+    def _head(self, key: RepoKey, commit: str) -> tuple[Snapshot, Mapping[str, DiskFile]] | None:
+        heads = list(self._heads.get(key, {}).values())
+        return next((head for head in heads if head[0].commit == commit), None)
+
+    def _folder(self, key: RepoKey) -> Path:
+        """Return where a repo lies, having checked that it is a repo and not a part of one."""
+        base = self._root / "datasets" if key.repo_type == "dataset" else self._root
+        parts = key.repo_id.split("/")
+        if (
+            is_repo_id(key.repo_id)
+            and (key.repo_type == "dataset" or parts[0] not in RESERVED)
+            and all(is_served_name(part) for part in parts)
+            and is_real_folder(folder := base.joinpath(*parts), root=self._root)
+            and _holds_files(base / parts[0]) == (len(parts) == 1)
+        ):
+            return folder
+        raise UnknownRepoError(f"no {key.repo_type} {key.repo_id!r} here")
+
+
+def _repo_ids(base: Path, *, reserved: frozenset[str]) -> list[str]:
+    found: list[str] = []
+    for folder in _folders(base):
+        if folder.name in reserved:
+            continue
+        if _holds_files(folder):
+            found.append(folder.name)
+        else:
+            found += [f"{folder.name}/{repo.name}" for repo in _folders(folder)]
+    return found
+
+
+def _folders(base: Path) -> list[Path]:
+    """Return the folders whose names can stand in a repo id; links are not repos."""
+    return [p for p in base.iterdir() if is_repo_id(p.name) and is_served_name(p.name) and _is_folder(p)]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _holds_files(folder: Path) -> bool:
+    """Tell a single-name repo from a namespace."""
+    with os.scandir(folder) as entries:
+        return any(
+            is_served_name(e.name) and e.name != SETTINGS_FILE and not e.is_dir(follow_symlinks=False)
+            for e in entries
+        )
