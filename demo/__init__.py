@@ -1,0 +1,1 @@
+"""The demonstration of the whole chain, run by `make demo`."""
