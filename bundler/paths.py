@@ -147,10 +147,15 @@ def remove_leftovers(root: Path, *, now: float) -> list[Path]:
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
     The parent folder is made when missing. Readers see the old content or the new, never a mixture.
+
+    Args:
+        path: The final name.
+        mode: Permission bits of a new file, less the umask.
+        sync_dir: Sync the folder too; False for a caller who writes many files and calls `fsync_dir` once.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
@@ -164,7 +169,8 @@ def atomic_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_dir(path.parent)
+    if sync_dir:
+        fsync_dir(path.parent)
 
 
 def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:

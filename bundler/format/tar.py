@@ -56,11 +56,13 @@ class TarPlan:
         members: In stream order: lock, blobs, snapshot links, listings, refs, aliases, checksums.
         size_bytes: Length of the stream, end-of-archive blocks included.
         first_of: content (sha256) -> the member that holds it; further blobs of that content are hard links.
+        layout: The cache layout that the stream unpacks to.
     """
 
     members: tuple[Member, ...]
     size_bytes: int
     first_of: dict[str, Member]
+    layout: Layout
 
 
 def lock_path(name: str) -> str:
@@ -98,7 +100,7 @@ def tar_plan(lock: Lock) -> TarPlan:
             first_of[blob.sha256] = member
         members.append(member)
         position = member.offset + size + member.padding
-    return TarPlan(tuple(members), position + len(END_OF_ARCHIVE), first_of)
+    return TarPlan(tuple(members), position + len(END_OF_ARCHIVE), first_of, content)
 
 
 def _entries(lock: Lock, content: Layout) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:

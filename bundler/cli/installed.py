@@ -1,0 +1,119 @@
+"""`bundle list`, `bundle path` and `bundle remove`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.cache import default_hf_home
+from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
+from bundler.errors import BundleError, NotInstalledError
+
+
+@click.command("list")
+@hf_home_option
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
+    """List the bundles that are installed in HF_HOME.
+
+    A receipt that was changed is reported on stderr, and makes the exit code 6.
+    """
+    from bundler.installed import installed_bundles
+
+    home = default_hf_home(hf_home)
+    damaged: list[BundleError] = []
+    bundles = installed_bundles(home, on_damage=damaged.append)
+    rows = [
+        {
+            "name": bundle.name,
+            "digest": bundle.digest,
+            "repos": [repo.repo_id for repo in bundle.lock.repos],
+            "files": len(bundle.layout.blobs),
+            "bytes": sum(blob.size_bytes for blob in bundle.layout.blobs),
+        }
+        for bundle in bundles
+    ]
+    if as_json:
+        print_json({"hf_home": str(home), "bundles": rows, "damaged": [error.message for error in damaged]})
+    else:
+        for bundle, row in zip(bundles, rows, strict=True):
+            total = sum(blob.size_bytes for blob in bundle.layout.blobs)
+            click.echo(f"{bundle.name}  {bundle.digest[:19]}  {row['files']} files, {size(total)}")
+            for repo in bundle.lock.repos:
+                also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
+                click.echo(f"  {repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}{also}")
+        if not bundles and not damaged:
+            say(f"no bundle is installed in {home}")
+    for error in damaged:
+        say(f"error: {error}")
+    ctx.exit(6 if damaged else 0)
+
+
+@click.command()
+@click.argument("repo_id")
+@click.option("--bundle", "name", metavar="NAME", help="Look in this bundle only.")
+@click.option("--dataset", is_flag=True, help="REPO_ID is a dataset.")
+@click.option("--quick", is_flag=True, help="Compare names, links and sizes, hash nothing.")
+@hf_home_option
+@jobs_option
+@json_option
+def path(
+    repo_id: str,
+    name: str | None,
+    dataset: bool,
+    quick: bool,
+    hf_home: Path | None,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Print the snapshot folder of REPO_ID, a repo id or an alias, after verifying its files.
+
+    \b
+    Example:
+      vllm serve "$(bundle path HuggingFaceTB/SmolLM2-135M)"
+    """
+    from bundler.installed import InstalledBundle, installed_bundles
+
+    home = default_hf_home(hf_home)
+    bundles = [InstalledBundle.open(name, home)] if name else installed_bundles(home)
+    found: list[tuple[InstalledBundle, Path]] = []
+    failure: NotInstalledError | None = None
+    for bundle in bundles:
+        try:
+            found.append((bundle, bundle.snapshot_path(repo_id, "dataset" if dataset else "model")))
+        except NotInstalledError as error:
+            failure = error
+    if not found:
+        raise failure or NotInstalledError(
+            f"no bundle is installed in {home}", hint="install one with `bundle install FILE`"
+        )
+    if len({folder for _, folder in found}) > 1:
+        names = ", ".join(bundle.name for bundle, _ in found)
+        raise NotInstalledError(
+            f"{repo_id} is installed at different commits by bundles {names}", hint="choose one with --bundle"
+        )
+    bundle, folder = found[0]
+    with progress_bar(f"verifying {repo_id}") as (advance, _):
+        bundle.verify(quick=quick, repo_id=repo_id, jobs=jobs, progress=advance).raise_if_failed()
+    if as_json:
+        print_json({"repo_id": repo_id, "bundle": bundle.name, "digest": bundle.digest, "path": str(folder)})
+    else:
+        click.echo(str(folder))
+
+
+@click.command()
+@click.argument("name")
+@hf_home_option
+def remove(name: str, hf_home: Path | None) -> None:
+    """Uninstall bundle NAME. Blobs that other bundles or your own downloads use stay.
+
+    \b
+    Example:
+      bundle remove demo
+    """
+    from bundler.installed import remove as remove_bundle
+
+    freed = remove_bundle(name, default_hf_home(hf_home))
+    say(f"removed {name}, {size(freed)} freed")

@@ -1,0 +1,69 @@
+"""What the commands share in talking to people and to scripts: `--json`, sizes, progress, common options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+hf_home_option = click.option(
+    "--hf-home",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
+)
+jobs_option = click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads. Default: all cores of this process."
+)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Tell a person something, on stderr."""
+    click.echo(text, err=True)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes for people, in units of 1000 as disks and `hf` count: ``91.2 MB``."""
+    if count < 1000:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.5 or unit == "TB":
+            break
+    return f"{value:.3g} {unit}"
+
+
+@contextmanager
+def progress_bar(
+    title: str, total: int | None = None
+) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """Show a bar of bytes on stderr while the block runs; nothing where stderr is no terminal.
+
+    Yields:
+        (advance by a number of bytes, set the total).
+    """
+    if not sys.stderr.isatty():
+        yield (lambda count: None), (lambda total: None)
+        return
+    from tqdm import tqdm
+
+    bar: Any
+    with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False, dynamic_ncols=True) as bar:
+
+        def set_total(value: int) -> None:
+            bar.total = value
+            bar.refresh()
+
+        yield bar.update, set_total

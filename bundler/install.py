@@ -1,0 +1,263 @@
+"""Install a bundle into HF_HOME: verify, write blobs, then snapshots, then refs, then the receipt.
+
+Rule book (each line is a guarantee that `tests/test_install*.py` tries to break):
+
+* room is checked before anything is written;
+* a blob is written under a temporary name on the same file system, hashed on the way, synced, and renamed only if
+  it is what the lock names; a blob that is already there is used only after hashing;
+* nothing that the libraries can see is written before every blob is in place, and the receipt comes last: a run
+  that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
+* paths and links come from the lock through `bundler.cache`, never from the tar stream;
+* no lock file is relied upon: two installations at once write the same names with the same content, by rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.cache import BUNDLES_FOLDER, Blob, Layout
+from bundler.digest import Hasher, blake3_file
+from bundler.errors import BundleError, IntegrityError, SpaceError
+from bundler.format.reader import BundleReader
+from bundler.format.tar import Member
+from bundler.installed import (
+    InstalledBundle,
+    installed_bundles,
+    other_trees,
+    prune,
+    write_receipt,
+)
+from bundler.pack import default_jobs
+from bundler.paths import atomic_writer, fsync_dir, inside, remove_leftovers
+from bundler.publish import link_or_copy, publish, publish_trees, symlinks_work
+from bundler.verify.report import Progress, no_progress
+
+# Room for one file's directory entry, inode and last block.
+_OVERHEAD_BYTES_PER_FILE = 4096
+
+
+@dataclass(frozen=True)
+class InstallResult:
+    """What an installation did.
+
+    Attributes:
+        bundle: What is installed now.
+        files: Blobs and prepared files of the bundle.
+        size_bytes: Their bytes.
+        written_files: How many of them were written; the others were there, and are verified.
+        written_bytes: Their bytes.
+        symlinks: Whether snapshots are links; else hard links or copies.
+        moved_refs: Refs that now name another commit than before, as (path, old commit, new commit).
+    """
+
+    bundle: InstalledBundle
+    files: int
+    size_bytes: int
+    written_files: int
+    written_bytes: int
+    symlinks: bool
+    moved_refs: tuple[tuple[str, str, str], ...]
+
+
+def install(
+    source: Path,
+    hf_home: Path,
+    *,
+    jobs: int | None = None,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
+) -> InstallResult:
+    """Verify a bundle and unpack it into `hf_home`.
+
+    Args:
+        source: The bundle file.
+        hf_home: The cache root; made when missing.
+        jobs: Threads; default all cores.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes verified since the last call.
+
+    Raises:
+        FormatError: Not a bundle, or damaged: nothing visible was changed.
+        IntegrityError: Its content is not what its lock names: nothing visible was changed.
+        SpaceError: Not enough room: nothing was written.
+    """
+    jobs = jobs or default_jobs()
+    with BundleReader(source) as reader:
+        content = reader.plan.layout
+        before = _previous(hf_home, reader.name)
+        _sweep(hf_home, content)
+        on_total(sum(blob.size_bytes for blob in content.blobs))
+        located = _locate(hf_home, content, jobs, progress)
+        wanted = [blob for blob in content.blobs if blob.path not in located]
+        _check_room(hf_home, wanted)
+        try:
+            _write_blobs(reader, hf_home, content, located, jobs, progress)
+            symlinks = symlinks_work(hf_home / "hub")
+            moved = tuple(_moved_refs(hf_home, content))
+            trees = other_trees(hf_home, reader.name)
+            publish(hf_home, content, symlinks=symlinks, located=located, other_trees=trees)
+            write_receipt(hf_home, reader.lock, reader.digest)
+            # Another installation may have written its receipt between our look and ours: look again, now that
+            # it can see ours. Whoever comes last has seen both.
+            if (now := other_trees(hf_home, reader.name)) != trees:
+                publish_trees(hf_home, content, now)
+        except OSError as error:
+            raise _explained(error, hf_home) from error
+        if before is not None and before.lock != reader.lock:
+            prune(hf_home, before.layout, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+        return InstallResult(
+            bundle=InstalledBundle(hf_home, reader.lock, reader.digest),
+            files=len(content.blobs),
+            size_bytes=sum(blob.size_bytes for blob in content.blobs),
+            written_files=len(wanted),
+            written_bytes=sum(blob.size_bytes for blob in wanted),
+            symlinks=symlinks,
+            moved_refs=moved,
+        )
+
+
+def _previous(hf_home: Path, name: str) -> InstalledBundle | None:
+    """Return the installed bundle of that name, if its receipt can be trusted to say what it owns."""
+    try:
+        return InstalledBundle.open(name, hf_home)
+    except BundleError:
+        return None
+
+
+def _sweep(hf_home: Path, content: Layout) -> None:
+    """Delete what killed installations left half-written in the folders that this one writes to."""
+    now = time.time()
+    folders = {hf_home / BUNDLES_FOLDER}
+    for repo in content.repos:
+        folders.add(inside(hf_home, repo.folder))
+        folders |= {inside(hf_home, path) for path, _ in repo.alias_links()}
+        folders |= {inside(hf_home, blob.path).parent for blob in repo.prepared}
+    for folder in folders:
+        remove_leftovers(folder, now=now)
+
+
+def _locate(hf_home: Path, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:
+    """Return blob path -> where its content already stands, hashed; content that differs does not count."""
+    candidates: list[tuple[Blob, Path]] = []
+    for repo in content.repos:
+        candidates += [(blob, inside(hf_home, blob.path)) for blob in (*repo.blobs, *repo.prepared)]
+        # Without symlinks and hard links a snapshot file may be the only copy of a blob.
+        candidates += [
+            (file.blob, path)
+            for file in repo.snapshots
+            if (path := inside(hf_home, file.path)).exists() and not path.is_symlink()
+        ]
+
+    def matches(candidate: tuple[Blob, Path]) -> bool:
+        blob, path = candidate
+        try:
+            return path.stat().st_size == blob.size_bytes and blake3_file(path).blake3 == blob.blake3
+        except OSError:
+            return False
+
+    located: dict[str, Path] = {}
+    with ThreadPoolExecutor(jobs, thread_name_prefix="install") as pool:
+        for (blob, path), good in zip(candidates, pool.map(matches, candidates), strict=True):
+            if good and blob.path not in located:
+                located[blob.path] = path
+                progress(blob.size_bytes)
+    return located
+
+
+def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
+    if not wanted:
+        return
+    unique = {blob.sha256: blob.size_bytes for blob in wanted}
+    needed = sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
+    place = next(path for path in (hf_home, *hf_home.parents) if path.exists())
+    status = os.statvfs(place)
+    free = status.f_bavail * status.f_frsize
+    if free < needed:
+        raise SpaceError(
+            f"{hf_home}: installing needs {needed:,} bytes, {free:,} are free; nothing was written",
+            hint="free some, or install to another file system with --hf-home",
+        )
+
+
+def _write_blobs(
+    reader: BundleReader,
+    hf_home: Path,
+    content: Layout,
+    located: dict[str, Path],
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Write the content that is not there yet, each content once, in the order of the bundle."""
+    places: dict[str, Path] = {}
+    for blob in content.blobs:
+        if blob.path in located:
+            places[blob.sha256] = located[blob.path]
+    wanted = [blob for blob in content.blobs if blob.path not in located]
+    members = {}
+    for blob in wanted:
+        if blob.sha256 not in places:
+            places[blob.sha256] = inside(hf_home, blob.path)
+            members[blob.sha256] = reader.member_of(blob)
+    _unpack(reader, sorted(members.values(), key=lambda m: m.offset), places, jobs, progress)
+    for blob in wanted:
+        path = inside(hf_home, blob.path)
+        if path != places[blob.sha256]:
+            link_or_copy(places[blob.sha256], path)
+            progress(blob.size_bytes)
+    for folder in {inside(hf_home, blob.path).parent for blob in wanted}:
+        fsync_dir(folder)
+
+
+def _unpack(
+    reader: BundleReader, members: list[Member], places: dict[str, Path], jobs: int, progress: Progress
+) -> None:
+    """Decode just the chunks that `members`, sorted by offset, lie in, and write each blob to its place."""
+    spans = [reader.chunk_span(member.offset, member.offset + member.size_bytes) for member in members]
+    chunks = reader.chunks(sorted({number for span in spans for number in span}), jobs=jobs)
+    at, raw = -1, b""
+    for member, span in zip(members, spans, strict=True):
+        blob = member.blob
+        assert blob is not None, "only members with content of their own are asked for"
+        hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+        with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
+            for number in span:
+                # Small blobs share chunks: the one at hand may be the next one's too.
+                while at < number:
+                    at, raw = next(chunks)
+                start = reader.chunk_start(number)
+                part = memoryview(raw)[max(member.offset - start, 0) : member.offset + member.size_bytes - start]
+                hasher.update(part)
+                stream.write(part)
+                progress(len(part))
+            found = hasher.result().blake3
+            if found != blob.blake3:
+                raise IntegrityError(
+                    f"{reader.path}: {member.path}: expected blake3 {blob.blake3}, found {found}",
+                    hint="the bundle was made from other bytes than its lock names: fetch it again",
+                )
+
+
+def _moved_refs(hf_home: Path, content: Layout) -> Iterable[tuple[str, str, str]]:
+    for repo in content.repos:
+        for text in repo.ref_texts():
+            try:
+                old = inside(hf_home, text.path).read_text()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if old != text.content.decode():
+                yield text.path, old, text.content.decode()
+
+
+def _explained(error: OSError, hf_home: Path) -> BaseException:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SpaceError(
+            f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
+            hint="free some space and run the same command again",
+        )
+    return error

@@ -1,0 +1,343 @@
+"""Installed bundles: receipts, the snapshot folders they vouch for, and their removal.
+
+A receipt, `HF_HOME/bundles/NAME.json`, is the last file that an installation writes and the first that a removal
+hides: a bundle without one is not installed, whatever else is on disk. It holds the bundle's digest and the whole
+lock, and ends in a SHA-256 over its own text, so that a changed byte in it is found like one in a blob. That digest
+finds damage; it is no signature, and whoever may write to HF_HOME can make a new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from bundler import __version__
+from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
+from bundler.digest import sha256_bytes
+from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
+from bundler.lock import Lock, LockedFile, RepoType, is_bundle_name
+from bundler.pack import default_jobs
+from bundler.paths import atomic_write, fsync_dir, inside
+from bundler.publish import listed_and_present, publish_trees
+from bundler.verify.installed import verify_installed
+from bundler.verify.report import Progress, Report, no_progress
+
+RECEIPT_VERSION = 1
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SEAL = b'\n "receipt_sha256": "'
+# A receipt that is being removed: the bundle is no longer listed, but what is left of it is still known.
+_REMOVING = ".removing"
+
+
+def receipt_path(hf_home: Path, name: str) -> Path:
+    """Return where the receipt of a bundle stands."""
+    return hf_home / BUNDLES_FOLDER / f"{name}.json"
+
+
+def _receipt_text(lock: Lock, digest: str) -> bytes:
+    body = (
+        "{\n"
+        f' "receipt_version": {RECEIPT_VERSION},\n'
+        f' "bundle_digest": "{digest}",\n'
+        f' "installed_with": "bundler {__version__}",\n'
+        f' "lock": {lock.dumps().rstrip()},'
+    ).encode()
+    return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
+
+
+def write_receipt(hf_home: Path, lock: Lock, digest: str) -> None:
+    """Write the receipt of a bundle whose every other file is in place."""
+    atomic_write(receipt_path(hf_home, lock.name), _receipt_text(lock, digest))
+
+
+def read_receipt(path: Path) -> tuple[Lock, str]:
+    """Read and check a receipt.
+
+    Returns:
+        The lock and the bundle's digest.
+
+    Raises:
+        FileNotFoundError: There is none.
+        IntegrityError: Any byte of it was changed, or it is of another version.
+    """
+    content = path.read_bytes()
+    hint = "run `bundle install` with the bundle file again: it writes a new receipt"
+    end = content.rfind(_SEAL)
+    body = content[: max(end, 0)]
+    if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
+        raise IntegrityError(
+            f"{path}: receipt was changed after it was written: its own sha256 differs", hint=hint
+        )
+    raw = json.loads(content)
+    if raw.get("receipt_version") != RECEIPT_VERSION:
+        raise IntegrityError(
+            f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
+            hint="a newer `bundle` wrote it: install that version here",
+        )
+    lock = Lock.loads(json.dumps(raw["lock"]), source=str(path))
+    digest = raw.get("bundle_digest")
+    if lock.name != path.name.removesuffix(_REMOVING).removesuffix(".json"):
+        raise IntegrityError(f"{path}: receipt is that of bundle {lock.name!r}", hint=hint)
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise IntegrityError(f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=hint)
+    return lock, digest
+
+
+@dataclass(frozen=True)
+class InstalledBundle:
+    """A bundle whose receipt is in place.
+
+    Attributes:
+        hf_home: Where.
+        lock: What it must be.
+        digest: The bundle's digest, ``sha256:<hex>``.
+    """
+
+    hf_home: Path
+    lock: Lock
+    digest: str
+
+    @classmethod
+    def open(cls, name: str, hf_home: Path) -> InstalledBundle:
+        """Open an installed bundle by name.
+
+        Raises:
+            NotInstalledError: There is none of that name; close names are given.
+            IntegrityError: Its receipt was changed.
+        """
+        if not is_bundle_name(name):
+            raise NotInstalledError(
+                f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'"
+            )
+        try:
+            return cls(hf_home, *read_receipt(receipt_path(hf_home, name)))
+        except (FileNotFoundError, NotADirectoryError):
+            names = installed_names(hf_home)
+            close = difflib.get_close_matches(name, names, n=3)
+            known = f"installed are: {', '.join(names)}" if names else "none is installed there"
+            raise NotInstalledError(
+                f"no bundle {name!r} in {hf_home}; {known}",
+                hint=f"did you mean {close[0]!r}?" if close else "install one with `bundle install FILE`",
+            ) from None
+
+    @property
+    def name(self) -> str:
+        """The bundle's name."""
+        return self.lock.name
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Every name below `hf_home` that it owns."""
+        return layout(self.lock)
+
+    def verify(
+        self,
+        *,
+        quick: bool = False,
+        repo_id: str | None = None,
+        jobs: int | None = None,
+        progress: Progress = no_progress,
+    ) -> Report:
+        """Check it, or one of its repos (id or alias), against its lock; nothing is written."""
+        return verify_installed(
+            self.hf_home,
+            self.lock,
+            digest=self.digest,
+            others=[other.layout for other in _others(self.hf_home, self.name)],
+            only=lambda repo: repo_id is None or repo_id in (repo.repo_id, *repo.aliases),
+            quick=quick,
+            jobs=jobs or default_jobs(),
+            progress=progress,
+        )
+
+    def snapshot_path(self, repo_id: str, repo_type: RepoType = "model") -> Path:
+        """Return the snapshot folder of a repo by id or alias; nothing is verified.
+
+        Raises:
+            NotInstalledError: The bundle has no such repo; close names are given.
+        """
+        known: list[str] = []
+        for repo in self.lock.repos:
+            if repo.repo_type == repo_type:
+                known += [repo.repo_id, *repo.aliases]
+                if repo_id in known:
+                    folder = repo_folder(repo.repo_id, repo_type)
+                    return self.hf_home / "hub" / folder / "snapshots" / repo.commit
+        close = difflib.get_close_matches(repo_id, known, n=3)
+        raise NotInstalledError(
+            f"bundle {self.name} has no {repo_type} {repo_id!r}; it has: {', '.join(sorted(set(known))) or 'none'}",
+            hint=f"did you mean {close[0]!r}?" if close else "add it to the manifest, or as an alias there",
+        )
+
+
+def installed_names(hf_home: Path) -> list[str]:
+    """Return the names of installed bundles, sorted; receipts are not read."""
+    return sorted(path.name.removesuffix(".json") for path in (hf_home / BUNDLES_FOLDER).glob("*.json"))
+
+
+def installed_bundles(
+    hf_home: Path, *, on_damage: Callable[[BundleError], None] | None = None
+) -> list[InstalledBundle]:
+    """Open every installed bundle, in name order.
+
+    Args:
+        hf_home: Where to look.
+        on_damage: Called for a receipt that cannot be used; by default the error is raised.
+
+    Raises:
+        IntegrityError: A receipt was changed and there is no `on_damage`.
+    """
+    bundles = []
+    for name in installed_names(hf_home):
+        try:
+            bundles.append(InstalledBundle.open(name, hf_home))
+        except NotInstalledError:
+            continue  # Removed since it was listed, or a file of somebody else's.
+        except (IntegrityError, LockError) as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+    return bundles
+
+
+def _others(hf_home: Path, name: str) -> list[InstalledBundle]:
+    return [bundle for bundle in installed_bundles(hf_home, on_damage=lambda error: None) if bundle.name != name]
+
+
+def other_trees(hf_home: Path, name: str) -> dict[tuple[str, str], list[LockedFile]]:
+    """Return what bundles other than `name` ship of each (repo folder, commit)."""
+    trees: dict[tuple[str, str], list[LockedFile]] = {}
+    for bundle in _others(hf_home, name):
+        for repo in bundle.layout.repos:
+            folders = [repo.folder, *(f"hub/{repo_folder(alias, repo.repo_type)}" for alias in repo.aliases)]
+            for folder in folders:
+                for commit, files in repo.trees.items():
+                    trees.setdefault((folder, commit), []).extend(files)
+    return trees
+
+
+def remove(name: str, hf_home: Path) -> int:
+    """Uninstall a bundle; what other bundles or the user's own downloads use stays.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        NotInstalledError: There is no such bundle.
+        IntegrityError: Its receipt, or that of another bundle, was changed: what is shared cannot be told.
+    """
+    path = receipt_path(hf_home, name)
+    hidden = path.with_name(path.name + _REMOVING)
+    if path.exists() or not hidden.exists():
+        InstalledBundle.open(name, hf_home)
+        installed_bundles(hf_home)
+        path.replace(hidden)
+        fsync_dir(path.parent)
+    lock, _ = read_receipt(hidden)
+    freed = prune(hf_home, layout(lock), keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+    hidden.unlink()
+    return freed
+
+
+def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
+    """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
+
+    Returns:
+        Bytes freed.
+    """
+    kept = [repo for content in keep for repo in content.repos]
+    kept_paths = {path for repo in kept for path in _owned_paths(repo)}
+    freed = 0
+    for repo in gone.repos:
+        folders = [repo.folder]
+        for path, target in repo.alias_links():
+            place = inside(hf_home, path)
+            if place.is_symlink():
+                if path not in kept_paths and place.readlink() == Path(target):
+                    place.unlink()
+            elif path.startswith("hub/") and place.is_dir():
+                folders.append(path)
+            elif place.is_dir():
+                for blob in repo.prepared:
+                    freed += _delete(hf_home, f"{path}/{blob.path.split('/', 2)[2]}", kept_paths)
+        for folder in folders:
+            freed += _prune_folder(hf_home, repo, folder, kept_paths)
+        for blob in repo.prepared:
+            freed += _delete(hf_home, blob.path, kept_paths)
+    publish_trees(hf_home, Layout(repos=tuple(r for r in kept if inside(hf_home, r.folder).exists())), {})
+    return freed
+
+
+def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) -> int:
+    freed = 0
+    for text in repo.ref_texts():
+        path = repo.path_in(folder, text.path)
+        with contextlib.suppress(OSError):
+            if inside(hf_home, path).read_bytes() == text.content:
+                _delete(hf_home, path, kept)
+    for file in repo.snapshots:
+        freed += _delete(hf_home, repo.path_in(folder, file.path), kept)
+    for marker in repo.markers:
+        _delete(hf_home, repo.path_in(folder, marker.path), kept)
+    for commit in repo.trees:
+        path = f"{folder}/trees/{commit}.json"
+        if not listed_and_present(hf_home, folder, commit):
+            _delete(hf_home, path, kept)
+    used = set(_link_targets(inside(hf_home, folder) / "snapshots"))
+    for blob in repo.blobs:
+        place = inside(hf_home, repo.path_in(folder, blob.path))
+        if place not in used:
+            freed += _delete(hf_home, repo.path_in(folder, blob.path), kept)
+    _remove_if_bare(inside(hf_home, folder))
+    return freed
+
+
+def _owned_paths(repo: RepoLayout) -> Iterator[str]:
+    folders = [repo.folder, *(f"hub/{repo_folder(alias, repo.repo_type)}" for alias in repo.aliases)]
+    for folder in folders:
+        for item in (*repo.blobs, *repo.snapshots, *repo.markers, *repo.ref_texts(), *repo.tree_texts()):
+            yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
+    for blob in repo.prepared:
+        yield blob.path
+    for path, _ in repo.alias_links():
+        yield path
+
+
+def _link_targets(snapshots: Path) -> Iterator[Path]:
+    for path in snapshots.rglob("*"):
+        if path.is_symlink():
+            yield (path.parent / path.readlink()).resolve()
+
+
+def _delete(hf_home: Path, path: str, kept: set[str]) -> int:
+    """Delete a file that nothing in `kept` names, and the folders that it leaves empty; return the bytes freed."""
+    place = inside(hf_home, path)
+    if path in kept:
+        return 0
+    try:
+        status = place.lstat()
+        place.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    top = {hf_home / "hub", hf_home / "datasets", hf_home}
+    for parent in place.parents:
+        if parent in top or hf_home not in parent.parents:
+            break
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+    return status.st_size if status.st_nlink == 1 and not place.is_symlink() else 0
+
+
+def _remove_if_bare(folder: Path) -> None:
+    """Delete a repo folder in which no snapshot is left and no blob: markers and listings alone serve nobody."""
+    if folder.is_dir() and not any((folder / name).exists() for name in ("snapshots", "blobs")):
+        shutil.rmtree(folder)

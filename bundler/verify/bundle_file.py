@@ -1,0 +1,142 @@
+"""Verify a bundle file: chunks against the index, content and tar stream against the lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from bundler.cache import Blob
+from bundler.digest import Hasher
+from bundler.errors import FormatError
+from bundler.format.reader import BundleReader
+from bundler.format.tar import END_OF_ARCHIVE, Member
+from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
+
+
+def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_progress) -> Report:
+    """Check every byte of a bundle file: chunks against the index, content and tar stream against the lock.
+
+    Raises:
+        FormatError: The file is so damaged that it cannot be told what it should hold.
+        LockError: The lock inside is malformed.
+    """
+    plan = reader.plan
+    names = repo_names(plan.layout)
+    faults: set[Fault] = set()
+    decoded = _decoded(reader, faults, plan.members, names, progress)
+    stream = _StreamComparer(plan.members, names, faults)
+    with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+        # Decoding runs ahead in the pool, comparing stays in stream order here.
+        for raw in _ahead(pool, decoded, jobs):
+            stream.feed(raw)
+    return Report(
+        subject=str(reader.path),
+        digest=reader.digest,
+        files=sum(1 for member in plan.members if member.blob),
+        size_bytes=plan.size_bytes,
+        faults=tuple(sorted(faults)),
+    )
+
+
+def _decoded(
+    reader: BundleReader,
+    faults: set[Fault],
+    members: tuple[Member, ...],
+    names: dict[str, str],
+    progress: Progress,
+) -> Iterator[Callable[[], int | bytes]]:
+    """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged."""
+
+    def decode(number: int) -> int | bytes:
+        record = reader.index.chunks[number]
+        try:
+            return reader.chunk(number)
+        except FormatError as error:
+            start = reader.chunk_start(number)
+            held = _members_in(members, start, start + record.raw_bytes)
+            detail = error.message.removeprefix(f"{reader.path}: ")
+            for member in held:
+                what = names[member.blob.path] + ": " if member.blob else ""
+                faults.add(Fault("changed", member.path, f"{what}{detail}"))
+            return record.raw_bytes
+        finally:
+            progress(record.raw_bytes)
+
+    for number in range(len(reader.index.chunks)):
+        yield lambda number=number: decode(number)  # type: ignore[misc]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], int | bytes]], jobs: int
+) -> Iterator[int | bytes]:
+    pending = []
+    for call in calls:
+        pending.append(pool.submit(call))
+        if len(pending) >= 2 * jobs:
+            yield pending.pop(0).result()
+    for future in pending:
+        yield future.result()
+
+
+def _members_in(members: tuple[Member, ...], start: int, stop: int) -> list[Member]:
+    return [m for m in members if m.offset - len(m.header) < stop and m.offset + m.size_bytes + m.padding > start]
+
+
+class _StreamComparer:
+    """Compares a tar stream, fed in order, with what the lock says it must be."""
+
+    def __init__(self, members: tuple[Member, ...], names: dict[str, str], faults: set[Fault]) -> None:
+        self._expected = self._runs(members)
+        self._names = names
+        self._faults = faults
+        self._current: tuple[Member | None, bytes | Blob] = next(self._expected)
+        self._done = 0
+        self._damaged = False
+        self._hasher: Hasher | None = None
+
+    @staticmethod
+    def _runs(members: tuple[Member, ...]) -> Iterator[tuple[Member | None, bytes | Blob]]:
+        for member in members:
+            yield member, member.header
+            if member.size_bytes:
+                yield member, member.blob or member.content
+            if member.padding:
+                yield member, bytes(member.padding)
+        yield None, END_OF_ARCHIVE
+
+    def feed(self, chunk: int | bytes) -> None:
+        """Take the next run of the stream, or the length of one that could not be read."""
+        size = chunk if isinstance(chunk, int) else len(chunk)
+        position = 0
+        while position < size:
+            _, expected = self._current
+            length = expected.size_bytes if isinstance(expected, Blob) else len(expected)
+            count = min(length - self._done, size - position)
+            if isinstance(chunk, int):
+                self._damaged = True
+            else:
+                self._compare(memoryview(chunk)[position : position + count])
+            self._done += count
+            position += count
+            if self._done == length:
+                self._finish()
+
+    def _compare(self, part: memoryview) -> None:
+        member, expected = self._current
+        if isinstance(expected, Blob):
+            if self._hasher is None:
+                self._hasher = Hasher(("blake3",), size_bytes=expected.size_bytes)
+            self._hasher.update(part)
+        elif part != expected[self._done : self._done + len(part)]:
+            path = member.path if member else "end of archive"
+            self._faults.add(Fault("changed", path, "the tar stream is not the one that the lock asks for"))
+
+    def _finish(self) -> None:
+        _, expected = self._current
+        if isinstance(expected, Blob) and not self._damaged:
+            found = self._hasher.result().blake3 if self._hasher else None
+            if found != expected.blake3:
+                detail = f"{self._names[expected.path]}: expected blake3 {expected.blake3}, found {found}"
+                self._faults.add(Fault("changed", expected.path, detail))
+        self._current = next(self._expected, (None, b""))
+        self._done, self._damaged, self._hasher = 0, False, None

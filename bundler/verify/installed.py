@@ -1,0 +1,227 @@
+"""Verify an installed bundle: names, links and listings against the layout, content against the lock."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bundler.cache import Blob, Layout, RepoLayout, layout, repo_folder, snapshot_link_target
+from bundler.digest import blake3_file
+from bundler.lock import Lock
+from bundler.paths import TEMPORARY_PREFIX, inside
+from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
+
+# Below this size, hashing files side by side is faster than splitting one over the cores.
+_SPLIT_BYTES = 64 << 20
+
+
+def verify_installed(
+    hf_home: Path,
+    lock: Lock,
+    *,
+    digest: str,
+    others: Iterable[Layout] = (),
+    only: Callable[[RepoLayout], bool] = lambda repo: True,
+    quick: bool = False,
+    jobs: int = 1,
+    progress: Progress = no_progress,
+) -> Report:
+    """Check an installed bundle.
+
+    Args:
+        hf_home: Where it is installed.
+        lock: What it must be.
+        digest: The bundle's digest, for the report.
+        others: Layouts of other bundles installed there; their files are not extra.
+        only: Which repos to look at; default all.
+        quick: Look at names, links and sizes, hash nothing.
+        jobs: Threads that hash.
+        progress: Called with the number of bytes hashed since the last call.
+    """
+    content = layout(lock)
+    check = _InstalledCheck(hf_home, repo_names(content), [r for other in others for r in other.repos])
+    for repo in content.repos:
+        if only(repo):
+            check.repo(repo)
+    hashed = 0 if quick else check.hash_all(jobs, progress)
+    return Report(
+        subject=f"bundle {lock.name} in {hf_home}",
+        digest=digest,
+        quick=quick,
+        files=len(check.to_hash),
+        size_bytes=hashed,
+        faults=tuple(sorted(check.faults)),
+    )
+
+
+class _InstalledCheck:
+    """Collects faults of names and links, and the list of files whose content is still to be hashed."""
+
+    def __init__(self, hf_home: Path, names: dict[str, str], others: list[RepoLayout]) -> None:
+        self.hf_home = hf_home
+        self.names = names
+        self.others = others
+        self.faults: set[Fault] = set()
+        # path on disk -> (path and name for the report, expected content)
+        self.to_hash: dict[Path, tuple[str, str, Blob]] = {}
+
+    def repo(self, repo: RepoLayout) -> None:
+        """Check all that one repo contributes, under its own name and its aliases."""
+        self._folder(repo, repo.folder)
+        for blob in repo.prepared:
+            self._content(blob.path, blob)
+        for path, target in repo.alias_links():
+            place = inside(self.hf_home, path)
+            if place.is_symlink():
+                if place.readlink() != Path(target):
+                    self.faults.add(
+                        Fault("changed", path, f"expected a link to {target}, found {place.readlink()}")
+                    )
+            elif not place.is_dir():
+                self.faults.add(Fault("missing", path, f"other name of {repo.repo_id}"))
+            elif path.startswith("datasets/"):
+                for blob in repo.prepared:
+                    below = blob.path.split("/", 2)[2]
+                    self._content(f"{path}/{below}", blob)
+            else:
+                self._folder(repo, path)
+
+    def _folder(self, repo: RepoLayout, folder: str) -> None:
+        real: set[str] = set()
+        linked: set[str] = set()
+        for file in repo.snapshots:
+            path = repo.path_in(folder, file.path)
+            place = inside(self.hf_home, path)
+            if place.is_symlink():
+                linked.add(file.blob.path)
+                expected = snapshot_link_target(path, file.blob.path)
+                if place.readlink() != Path(expected):
+                    found = place.readlink()
+                    self.faults.add(Fault("changed", path, f"expected a link to {expected}, found one to {found}"))
+            elif place.exists():
+                real.add(file.blob.path)
+                self._content(path, file.blob)
+            else:
+                linked.add(file.blob.path)
+                self.faults.add(Fault("missing", path, f"{repo.repo_id}: {file.repo_path}"))
+        for blob in repo.blobs:
+            # Without symlinks and hard links the snapshot file is the only copy.
+            if blob.path in linked or blob.path not in real or inside(self.hf_home, blob.path).exists():
+                self._content(blob.path, blob)
+        self._listings(repo, folder)
+        self._extras(repo, folder)
+
+    def _content(self, path: str, blob: Blob) -> None:
+        place = inside(self.hf_home, path)
+        name = self.names[blob.path]
+        try:
+            size = place.stat().st_size
+        except OSError:
+            self.faults.add(Fault("missing", path, name))
+            return
+        if not place.is_file():
+            self.faults.add(Fault("changed", path, f"{name}: expected a file"))
+        elif size != blob.size_bytes:
+            self.faults.add(Fault("changed", path, f"{name}: expected {blob.size_bytes} bytes, found {size}"))
+        else:
+            self.to_hash[place] = (path, name, blob)
+
+    def _listings(self, repo: RepoLayout, folder: str) -> None:
+        for text in (*repo.ref_texts(), *repo.markers):
+            path = repo.path_in(folder, text.path)
+            try:
+                found = inside(self.hf_home, path).read_bytes()
+            except OSError:
+                self.faults.add(Fault("missing", path, repo.repo_id))
+                continue
+            if found != text.content:
+                expected = text.content.decode() or "an empty file"
+                self.faults.add(Fault("changed", path, f"expected {expected}, found {found[:80]!r}"))
+        for commit, files in repo.trees.items():
+            path = f"{folder}/trees/{commit}.json"
+            snapshot = inside(self.hf_home, f"{folder}/snapshots/{commit}")
+            try:
+                listing = json.loads(inside(self.hf_home, path).read_bytes())["files"]
+            except OSError:
+                self.faults.add(Fault("missing", path, repo.repo_id))
+                continue
+            except (ValueError, KeyError, TypeError):
+                self.faults.add(Fault("changed", path, "expected a tree listing in JSON"))
+                continue
+            wrong = [
+                file.path
+                for file in files
+                if not isinstance(entry := listing.get(file.path), dict)
+                or (entry.get("size"), entry.get("blob_id"), entry.get("lfs_sha256"))
+                != (file.size_bytes, file.blob_id, file.lfs_sha256)
+            ]
+            absent = [name for name in listing if not os.path.lexists(snapshot / name)]
+            if wrong or absent:
+                what = (
+                    f"lists {wrong[0]} wrongly or not at all" if wrong else f"lists {absent[0]}, which is missing"
+                )
+                self.faults.add(Fault("changed", path, what))
+
+    def _extras(self, repo: RepoLayout, folder: str) -> None:
+        known = {repo.path_in(folder, file.path) for file in repo.snapshots}
+        for other in self.others:
+            if other.repo_type == repo.repo_type:
+                known |= {file.path for file in other.snapshots}
+                known |= {
+                    other.path_in(f"hub/{repo_folder(alias, other.repo_type)}", file.path)
+                    for alias in other.aliases
+                    for file in other.snapshots
+                }
+        for commit, files in repo.trees.items():
+            root = inside(self.hf_home, f"{folder}/snapshots/{commit}")
+            for place in _files_below(root):
+                path = place.relative_to(self.hf_home).as_posix()
+                if path not in known and not place.name.startswith(TEMPORARY_PREFIX):
+                    self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
+            for file in files:
+                marker = f"{folder}/.no_exist/{commit}/{file.path}"
+                if inside(self.hf_home, marker).exists():
+                    self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
+
+    def hash_all(self, jobs: int, progress: Progress) -> int:
+        """Hash every file noted, each inode once; return the number of bytes."""
+        by_inode: dict[tuple[int, int], list[_ToHash]] = {}
+        for place, (path, name, blob) in self.to_hash.items():
+            status = place.stat()
+            by_inode.setdefault((status.st_dev, status.st_ino), []).append((place, path, name, blob))
+        groups = list(by_inode.values())
+        small = [g for g in groups if g[0][3].size_bytes < _SPLIT_BYTES]
+        large = [g for g in groups if g[0][3].size_bytes >= _SPLIT_BYTES]
+        with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+            for faults in pool.map(lambda group: _compare(group, 1, progress), small):
+                self.faults |= faults
+        for group in large:
+            self.faults |= _compare(group, jobs, progress)
+        return sum(group[0][3].size_bytes for group in groups)
+
+
+# place on disk, path and name for the report, expected content
+_ToHash = tuple[Path, str, str, Blob]
+
+
+def _compare(group: list[_ToHash], threads: int, progress: Progress) -> set[Fault]:
+    place = group[0][0]
+    try:
+        found = blake3_file(place, threads=threads, progress=progress).blake3
+    except OSError as error:
+        return {Fault("changed", path, f"{name}: cannot be read: {error.strerror}") for _, path, name, _ in group}
+    return {
+        Fault("changed", path, f"{name}: expected blake3 {blob.blake3}, found {found}")
+        for _, path, name, blob in group
+        if blob.blake3 != found
+    }
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        # A link to a folder is one name, not a tree: os.walk lists it among the folders and does not enter.
+        yield from (Path(folder, name) for name in names)
+        yield from (path for name in folders if (path := Path(folder, name)).is_symlink())

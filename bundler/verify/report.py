@@ -1,0 +1,91 @@
+"""What a verification finds: faults, and the report that holds all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bundler.cache import Layout
+from bundler.errors import IntegrityError
+
+FaultKind = Literal["missing", "extra", "changed"]
+
+# Called with the number of bytes done since the last call.
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing that is not as the lock says.
+
+    Attributes:
+        kind: missing, extra or changed.
+        path: Path below HF_HOME, or in the tar stream of a bundle.
+        detail: What was expected and what was found, with the repo file's name where there is one.
+    """
+
+    kind: FaultKind
+    path: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.path}{f' ({self.detail})' if self.detail else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The outcome of a verification.
+
+    Attributes:
+        subject: What was verified, for people.
+        digest: The bundle's digest.
+        quick: Whether content was not hashed.
+        files: Files with content that were checked.
+        size_bytes: Bytes that were hashed.
+        faults: Everything wrong, sorted.
+    """
+
+    subject: str
+    digest: str
+    quick: bool = False
+    files: int = 0
+    size_bytes: int = 0
+    faults: tuple[Fault, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    def raise_if_failed(self) -> None:
+        """Raise on any fault.
+
+        Raises:
+            IntegrityError: Names the first faults and how many there are.
+        """
+        if self.ok:
+            return
+        shown = "\n".join(f"  {fault}" for fault in self.faults[:20])
+        more = f"\n  and {len(self.faults) - 20} more" if len(self.faults) > 20 else ""
+        raise IntegrityError(
+            f"{self.subject}: verification failed, {len(self.faults)} fault(s):\n{shown}{more}",
+            hint="run `bundle install` with the bundle file again: it rewrites what is damaged",
+        )
+
+
+def no_progress(count: int) -> None:
+    """Show nothing."""
+
+
+def repo_names(content: Layout) -> dict[str, str]:
+    """Return blob path -> the repo files with that content, for people: ``openai-community/gpt2: vocab.json``."""
+    names: dict[str, list[str]] = {}
+    for repo in content.repos:
+        for file in repo.snapshots:
+            names.setdefault(file.blob.path, []).append(file.repo_path)
+    return {
+        blob.path: f"{repo.repo_id}: {', '.join(sorted(set(names.get(blob.path, ['prepared dataset']))))}"
+        for repo in content.repos
+        for blob in (*repo.blobs, *repo.prepared)
+    }
