@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bundler.hub.open_source import open_source
+from bundler.hub.sources import open_source
 from bundler.hub.server import create_app
 
 FaultKind = Literal["drop", "corrupt", "hang", "status", "rate_limit", "gated"]

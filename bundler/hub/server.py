@@ -1,31 +1,29 @@
 """The Hub over HTTP, read-only: what the stock huggingface_hub client asks, answered from a `Source`.
 
-    GET  /api/{models,datasets}                                 search
-    GET  /api/{models,datasets}/ID[/revision/REV]               repo info
-    GET  /api/{models,datasets}/ID/tree/REV[/FOLDER]            files, by pages
-    POST /api/{models,datasets}/ID/paths-info/REV               some files
+    GET  /api/{models,datasets}                                  search
+    GET  /api/{models,datasets}/ID[/revision/REV]                repo info
+    GET  /api/{models,datasets}/ID/tree/REV[/FOLDER]             files, by pages
+    POST /api/{models,datasets}/ID/paths-info/REV                some files
     GET  /api/{models,datasets}/ID/{refs,commits/REV,discussions,auth-check}
-    GET  /[datasets/]ID/resolve/REV/FILE                        a file; also HEAD, ranges
-    GET  /api/agent-harnesses, HEAD /api/telemetry/...          harmless answers
+    GET  /[datasets/]ID/resolve/REV/PATH                         a file; also HEAD, ranges
+    GET  /api/agent-harnesses, HEAD /api/telemetry/...           harmless answers
 
 Rule book:
 
-* addresses are split at their raw slashes and decoded piece by piece: a branch or folder arrives as one piece with
-  its slashes encoded;
 * a request for an old name is redirected, with a relative 307, to the present one;
 * as on the Hub, the listing of a gated repo is public and its files are not;
 * no header speaks of Xet, so that clients use plain HTTP;
-* nothing can be changed: other methods get 405 and an explanation.
+* nothing can be changed: other methods get 405 and an explanation;
+* sources block on disks, and hash: they are asked in threads, never in the event loop.
+
+What is sent, and how it is worded, is in `payloads` and `responses`; how addresses are read, in `addresses`.
 """
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import parse_qs, quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -34,13 +32,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from bundler.hub import responses
-from bundler.hub.git_objects import COMMIT_DATE, COMMIT_TITLE, lfs_pointer
+from bundler.hub import payloads, responses
+from bundler.hub.addresses import REPO_TYPES, RepoAddress, split_path
 from bundler.hub.source import (
     DEFAULT_BRANCH,
     ContentChangedError,
     RepoKey,
-    ServedFile,
     Snapshot,
     Source,
     UnknownFileError,
@@ -49,15 +46,11 @@ from bundler.hub.source import (
 )
 from bundler.lock import RepoType
 
+# The Hub's own limits; the second where each entry brings its last commit along.
 PAGE_SIZE = 1000
-# The Hub's own limit where each entry brings its last commit along.
 EXPANDED_PAGE_SIZE = 50
-MAX_FORM_BYTES = 16 << 20
 
-_API_VERBS = frozenset(
-    {"revision", "tree", "paths-info", "refs", "commits", "discussions", "auth-check", "resolve"}
-)
-_REPO_TYPES: dict[str, RepoType] = {f"{repo_type}s": repo_type for repo_type in get_args(RepoType)}
+_MAX_FORM_BYTES = 16 << 20
 
 
 def create_app(source: Source, *, page_size: int = PAGE_SIZE) -> Starlette:
@@ -67,46 +60,11 @@ def create_app(source: Source, *, page_size: int = PAGE_SIZE) -> Starlette:
         source: Where repos come from.
         page_size: Most entries in one page of a listing.
     """
-    return Starlette(routes=[Route("/{address:path}", _Hub(source, page_size))])
-
-
-@dataclass(frozen=True)
-class _Address:
-    """A request's target in a repo.
-
-    Attributes:
-        key: The repo as the client named it.
-        prefix: What stands before the repo's id, for redirects.
-        verb: What is asked of the repo; "" for its info.
-        arguments: Decoded pieces after the verb.
-        raw_tail: Everything after the repo's id as it was sent, from its slash on.
-    """
-
-    key: RepoKey
-    prefix: str
-    verb: str
-    arguments: tuple[str, ...]
-    raw_tail: str
-
-    @classmethod
-    def split(cls, repo_type: RepoType, prefix: str, pieces: list[str], verbs: frozenset[str]) -> _Address | None:
-        """Find where the repo's id ends: it has two pieces, unless the second is a verb."""
-        count = 1 if len(pieces) < 2 or pieces[1] in verbs else 2
-        repo_id = "/".join(unquote(piece) for piece in pieces[:count])
-        tail = pieces[count:]
-        if not repo_id or (tail and tail[0] not in verbs):
-            return None
-        return cls(
-            key=RepoKey(repo_type, repo_id),
-            prefix=prefix,
-            verb=tail[0] if tail else "",
-            arguments=tuple(unquote(piece) for piece in tail[1:]),
-            raw_tail="".join(f"/{piece}" for piece in tail),
-        )
+    return Starlette(routes=[Route("/{path:path}", _Hub(source, page_size))])
 
 
 class _Hub:
-    """The application behind every address."""
+    """The ASGI application behind every address."""
 
     def __init__(self, source: Source, page_size: int) -> None:
         self._source = source
@@ -114,75 +72,67 @@ class _Hub:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        # The sources block on disks, and hash: never in the event loop.
-        body = await _form_body(request) if request.method == "POST" else b""
-        response = await run_in_threadpool(self._answer, request, body)
+        pieces = split_path(scope.get("raw_path") or quote(scope["path"]).encode())
+        address = RepoAddress.parse(pieces)
+        form: dict[str, list[str]] = {}
+        if request.method == "POST" and address and address.verb == "paths-info":
+            form = _form(await _body(request), request.headers.get("content-type", ""))
+        elif request.method not in ("GET", "HEAD"):
+            message = f"This Hub is read-only: {request.method} is refused. It serves downloads only."
+            response: Response = responses.error_response(405, message, headers={"Allow": "GET, HEAD"})
+            await response(scope, receive, send)
+            return
+        response = await run_in_threadpool(self._answer, request, pieces, address, form)
         await response(scope, receive, send)
 
-    def _answer(self, request: Request, body: bytes | None) -> Response:
-        raw_path = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
-        pieces = raw_path.decode("ascii", "replace").lstrip("/").split("/")
-        is_question = request.method == "POST" and "paths-info" in pieces
-        if request.method not in ("GET", "HEAD") and not is_question:
-            return responses.error_response(
-                405,
-                f"This Hub is read-only: {request.method} is refused. It serves downloads only.",
-                headers={"Allow": "GET, HEAD"},
-            )
-        if body is None:
-            return responses.error_response(413, f"The form is larger than {MAX_FORM_BYTES} bytes")
-        match pieces:
-            case [""]:
-                return self._index()
-            case ["api", "agent-harnesses"]:
-                # huggingface_hub asks which coding agents there are, to name them in its user agent.
-                return JSONResponse({"harnesses": {}, "standardEnvVars": []})
-            case ["api", "telemetry", *_]:
-                return Response(status_code=204)
-            case ["api", plural] if plural in _REPO_TYPES:
-                return self._search(request, _REPO_TYPES[plural])
-            case ["api", plural, *rest] if plural in _REPO_TYPES:
-                address = _Address.split(_REPO_TYPES[plural], f"/api/{plural}/", rest, _API_VERBS)
-            case ["api", *_]:
-                address = None
-            case ["datasets", *rest]:
-                address = _Address.split("dataset", "/datasets/", rest, frozenset({"resolve"}))
-            case rest:
-                address = _Address.split("model", "/", rest, frozenset({"resolve"}))
-        if address is None or (not address.prefix.startswith("/api/") and address.verb != "resolve"):
-            return responses.error_response(404, "This read-only Hub has nothing at this address")
-        return self._repo(request, address, body)
-
-    def _repo(self, request: Request, address: _Address, body: bytes) -> Response:
+    def _answer(
+        self, request: Request, pieces: tuple[str, ...], address: RepoAddress | None, form: dict[str, list[str]]
+    ) -> Response:
         try:
-            key = self._source.canonical(address.key)
-            if key != address.key:
-                query = f"?{request.url.query}" if request.url.query else ""
-                return RedirectResponse(f"{address.prefix}{quote(key.repo_id)}{address.raw_tail}{query}", 307)
-            match address.verb, address.arguments:
-                case "resolve", (revision, *path):
-                    return self._resolve(request, key, revision, "/".join(path))
-                case "", ():
-                    return self._info(request, key, DEFAULT_BRANCH)
-                case "revision", (revision,):
-                    return self._info(request, key, revision)
-                case "tree", (revision, *path):
-                    return self._tree(request, key, revision, "/".join(path))
-                case "paths-info", (revision,):
-                    return self._paths_info(key, revision, _form(body, request.headers.get("content-type", "")))
-                case "refs", ():
-                    return self._refs(key)
-                case "commits", (revision,):
-                    return self._commits(key, revision)
-                case "discussions", ():
-                    return JSONResponse({"discussions": [], "count": 0, "start": 0, "numClosedDiscussions": 0})
-                case "auth-check", ():
-                    return self._refusal(request, key) or JSONResponse({})
+            if address and (response := self._answer_for_repo(request, address, form)):
+                return response
         except (UnknownRepoError, UnknownRevisionError) as error:
             return responses.error_response(404, error.message, code=error.code)
         except ContentChangedError as error:
             return responses.error_response(503, error.message, headers={"Retry-After": "1"})
+        match pieces:
+            case ("",):
+                return self._index()
+            case ("api", plural) if plural in REPO_TYPES:
+                return self._search(request, REPO_TYPES[plural])
+            case ("api", "agent-harnesses"):
+                # The client asks by which variables it can tell that a coding agent runs it, for its user agent.
+                return JSONResponse({"harnesses": {}, "standardEnvVars": []})
+            case ("api", "telemetry", *_):
+                return Response(status_code=204)
         return responses.error_response(404, "This read-only Hub has nothing at this address")
+
+    def _answer_for_repo(
+        self, request: Request, address: RepoAddress, form: dict[str, list[str]]
+    ) -> Response | None:
+        key = self._source.canonical(address.key)
+        if key != address.key:
+            return RedirectResponse(address.moved_to(key, request.url.query), 307)
+        match address.verb, address.arguments:
+            case "resolve", (revision, *path):
+                return self._file(request, key, revision, "/".join(path))
+            case "", ():
+                return self._info(request, key, DEFAULT_BRANCH)
+            case "revision", (revision,):
+                return self._info(request, key, revision)
+            case "tree", (revision, *path):
+                return self._tree(request, key, revision, "/".join(path).strip("/"))
+            case "paths-info", (revision,):
+                return self._paths_info(key, revision, form)
+            case "refs", ():
+                return JSONResponse(payloads.refs_payload(self._source.refs(key)))
+            case "commits", (revision,):
+                return JSONResponse(payloads.history_payload(self._source.snapshot(key, revision).commit))
+            case "discussions", ():
+                return JSONResponse({"discussions": [], "count": 0, "start": 0, "numClosedDiscussions": 0})
+            case "auth-check", ():
+                return self._refusal(request, key) or JSONResponse({})
+        return None
 
     def _index(self) -> Response:
         """Tell a person with a browser what this is."""
@@ -191,7 +141,8 @@ class _Hub:
 
     def _search(self, request: Request, repo_type: RepoType) -> Response:
         words = request.query_params.get("search", "").lower()
-        author = request.query_params.get("author", "")
+        author = request.query_params.get("author")
+        limit = request.query_params.get("limit", "")
         keys = [
             key
             for key in self._source.repos()
@@ -199,72 +150,55 @@ class _Hub:
             and words in key.repo_id.lower()
             and (not author or key.repo_id.startswith(f"{author}/"))
         ]
-        limit = request.query_params.get("limit", "")
-        keys = keys[: int(limit)] if limit.isdecimal() else keys
-        return JSONResponse([_repo_facts(key, self._source) for key in keys])
+        return JSONResponse([self._facts(key) for key in keys[: int(limit) if limit.isdecimal() else None]])
 
     def _info(self, request: Request, key: RepoKey, revision: str) -> Response:
         snapshot = self._source.snapshot(key, revision)
-        with_blobs = _flag(request.query_params.get("blobs"))
-        facts = _repo_facts(key, self._source) | {
-            "sha": snapshot.commit,
-            "siblings": [_sibling(file, with_blobs) for file in snapshot.files.values()],
-            "usedStorage": sum(file.size_bytes for file in snapshot.files.values()),
-        }
-        if wanted := request.query_params.getlist("expand") + request.query_params.getlist("expand[]"):
-            facts = {name: value for name, value in facts.items() if name in {"id", *wanted}}
+        with_blobs = _is_true(request.query_params.get("blobs"))
+        facts = self._facts(key) | payloads.commit_payload(snapshot, with_blobs=with_blobs)
+        wanted = {*request.query_params.getlist("expand"), *request.query_params.getlist("expand[]")}
+        if wanted:
+            facts = {name: value for name, value in facts.items() if name == "id" or name in wanted}
         return JSONResponse(facts)
+
+    def _facts(self, key: RepoKey) -> dict[str, object]:
+        return payloads.repo_payload(key, is_gated=self._source.tokens(key) is not None)
 
     def _tree(self, request: Request, key: RepoKey, revision: str, folder: str) -> Response:
         snapshot = self._source.snapshot(key, revision)
-        folder = folder.strip("/")
         if folder and folder not in snapshot.folders:
             return _no_entry(key, snapshot, folder)
-        recursive, expand = (_flag(request.query_params.get(name)) for name in ("recursive", "expand"))
+        query = request.query_params
+        recursive, expand = _is_true(query.get("recursive")), _is_true(query.get("expand"))
         prefix = f"{folder}/" if folder else ""
         paths = sorted(
             path
             for path in (*snapshot.files, *snapshot.folders)
             if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
         )
-        # The cursor is the last path of the page before: it stays right whatever happens in between.
-        start = bisect_right(paths, request.query_params.get("cursor", ""))
         size = min(self._page_size, EXPANDED_PAGE_SIZE if expand else PAGE_SIZE)
-        if (limit := request.query_params.get("limit", "")).isdecimal() and int(limit):
+        if (limit := query.get("limit", "")).isdecimal() and int(limit):
             size = min(size, int(limit))
+        # The cursor is the last path of the page before, so it holds no state and no offset to get wrong.
+        start = bisect_right(paths, query.get("cursor", ""))
         page = paths[start : start + size]
         headers = {}
         if start + size < len(paths):
-            # Absolute, since clients do not resolve it against the page's own address.
-            following = request.url.include_query_params(cursor=page[-1])
-            headers["Link"] = f'<{following}>; rel="next"'
-        return JSONResponse([_entry(snapshot, path, expand) for path in page], headers=headers)
+            # Absolute: clients do not resolve it against the page's own address.
+            headers["Link"] = f'<{request.url.include_query_params(cursor=page[-1])}>; rel="next"'
+        entries = [payloads.entry_payload(snapshot, path, expand=expand) for path in page]
+        return JSONResponse(entries, headers=headers)
 
-    def _paths_info(self, key: RepoKey, revision: str, form: Mapping[str, list[str]]) -> Response:
+    def _paths_info(self, key: RepoKey, revision: str, form: dict[str, list[str]]) -> Response:
         snapshot = self._source.snapshot(key, revision)
-        expand = _flag(*form.get("expand", [""])[:1])
+        expand = _is_true("".join(form.get("expand", [])))
         paths = dict.fromkeys(path.strip("/") for path in form.get("paths", []))
         # Paths that do not exist are left out: that is how clients find out.
         known = [path for path in paths if path in snapshot.files or path in snapshot.folders]
-        return JSONResponse([_entry(snapshot, path, expand) for path in known])
+        return JSONResponse([payloads.entry_payload(snapshot, path, expand=expand) for path in known])
 
-    def _refs(self, key: RepoKey) -> Response:
-        refs = self._source.refs(key)
-        return JSONResponse(
-            {
-                "branches": [_ref(name, "heads", commit) for name, commit in refs.branches.items()],
-                "tags": [_ref(name, "tags", commit) for name, commit in refs.tags.items()],
-                "converts": [],
-                "pullRequests": [],
-            }
-        )
-
-    def _commits(self, key: RepoKey, revision: str) -> Response:
-        commit = self._source.snapshot(key, revision).commit
-        return JSONResponse([_commit(commit) | {"message": "", "authors": [{"user": "bundle"}]}])
-
-    def _resolve(self, request: Request, key: RepoKey, revision: str, path: str) -> Response:
-        # Before the revision: whoever may not read the repo learns nothing of it.
+    def _file(self, request: Request, key: RepoKey, revision: str, path: str) -> Response:
+        # First of all, so that whoever may not read the files learns nothing about them.
         if refusal := self._refusal(request, key):
             return refusal
         snapshot = self._source.snapshot(key, revision)
@@ -284,9 +218,10 @@ class _Hub:
         return responses.content_response(content, file, snapshot.commit, span)
 
     def _refusal(self, request: Request, key: RepoKey) -> Response | None:
-        tokens = self._source.tokens(key)
+        """Return the answer to a client that may not have a repo's files; None for one that may."""
+        granted = self._source.tokens(key)
         token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if tokens is None or token in tokens:
+        if granted is None or token in granted:
             return None
         if not token:
             return responses.error_response(401, f"Access to {key} is restricted: log in first", code="GatedRepo")
@@ -294,7 +229,7 @@ class _Hub:
 
 
 def _no_entry(key: RepoKey, snapshot: Snapshot, path: str) -> Response:
-    # With the commit, clients remember that this file does not exist (`.no_exist`).
+    # By the commit, clients remember that this file does not exist (`.no_exist`).
     return responses.error_response(
         404,
         f"{key} has no {path!r} at {snapshot.commit}",
@@ -303,69 +238,17 @@ def _no_entry(key: RepoKey, snapshot: Snapshot, path: str) -> Response:
     )
 
 
-def _repo_facts(key: RepoKey, source: Source) -> dict[str, Any]:
-    return {
-        "_id": str(key),
-        "id": key.repo_id,
-        "author": key.repo_id.split("/")[0] if "/" in key.repo_id else None,
-        "private": False,
-        "gated": "manual" if source.tokens(key) is not None else False,
-        "disabled": False,
-        "downloads": 0,
-        "likes": 0,
-        "tags": [],
-        "createdAt": COMMIT_DATE,
-        "lastModified": COMMIT_DATE,
-    }
-
-
-def _sibling(file: ServedFile, with_blobs: bool) -> dict[str, Any]:
-    if not with_blobs:
-        return {"rfilename": file.path}
-    facts: dict[str, Any] = {"rfilename": file.path, "size": file.size_bytes, "blobId": file.blob_id}
-    if file.lfs_sha256:
-        facts["lfs"] = _lfs(file) | {"sha256": file.lfs_sha256}
-    return facts
-
-
-def _entry(snapshot: Snapshot, path: str, expand: bool) -> dict[str, Any]:
-    facts: dict[str, Any]
-    if path in snapshot.folders:
-        facts = {"type": "directory", "path": path, "size": 0, "oid": snapshot.folders[path]}
-    else:
-        file = snapshot.files[path]
-        facts = {"type": "file", "path": path, "size": file.size_bytes, "oid": file.blob_id}
-        if file.lfs_sha256:
-            facts["lfs"] = _lfs(file) | {"oid": file.lfs_sha256}
-    if expand:
-        facts["lastCommit"] = _commit(snapshot.commit)
-    return facts
-
-
-def _lfs(file: ServedFile) -> dict[str, Any]:
-    assert file.lfs_sha256
-    return {"size": file.size_bytes, "pointerSize": len(lfs_pointer(file.lfs_sha256, file.size_bytes))}
-
-
-def _commit(commit: str) -> dict[str, Any]:
-    return {"id": commit, "title": COMMIT_TITLE, "date": COMMIT_DATE}
-
-
-def _ref(name: str, folder: str, commit: str) -> dict[str, str]:
-    return {"name": name, "ref": f"refs/{folder}/{name}", "targetCommit": commit}
-
-
-def _flag(text: str | None) -> bool:
+def _is_true(text: str | None) -> bool:
     return (text or "").lower() in ("true", "1")
 
 
-async def _form_body(request: Request) -> bytes | None:
-    """Return the body; None when it is larger than any list of paths should be."""
+async def _body(request: Request) -> bytes:
+    """Return the body; what is longer than any list of paths should be is read as none."""
     body = bytearray()
     async for block in request.stream():
         body += block
-        if len(body) > MAX_FORM_BYTES:
-            return None
+        if len(body) > _MAX_FORM_BYTES:
+            return b""
     return bytes(body)
 
 

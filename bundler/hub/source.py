@@ -2,7 +2,7 @@
 
 A `Source` answers four questions: which repos are there, what is a revision's commit, which files does that
 commit have, and what are their bytes. `bundler.hub.server` asks them on behalf of HTTP clients and knows nothing
-of disks; `folder_source`, `cache_source` and the like know nothing of HTTP.
+of disks; those in `bundler.hub.sources` know nothing of HTTP.
 
 Rule book:
 

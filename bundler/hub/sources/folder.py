@@ -5,7 +5,7 @@ The layout is that of the Hub's addresses:
     DIR/openai-community/gpt2/config.json       the model openai-community/gpt2
     DIR/bert-base-uncased/config.json           the model bert-base-uncased: a folder that holds files is a repo,
     DIR/datasets/org/corpus/train.jsonl         one that holds only folders is a namespace
-    DIR/hub.yaml                                optional: renames, gated repos, tags, branches (`hub_settings`)
+    DIR/hub.yaml                                optional: renames, gated repos, tags, branches (`settings`)
 
 Rule book:
 
@@ -16,94 +16,37 @@ Rule book:
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 
-from bundler.digest import hash_file
 from bundler.errors import FormatError
-from bundler.hub.git_objects import commit_id, lfs_pointer_id
-from bundler.hub.hub_settings import SETTINGS_FILE, HubSettings
-from bundler.hub.repo_files import (
-    DiskFile,
-    FileContent,
-    FileStamp,
-    LfsRule,
-    is_real_folder,
-    is_served_name,
-    list_repo_files,
-)
+from bundler.hub.git_objects import commit_id
 from bundler.hub.source import (
     DEFAULT_BRANCH,
     ContentChangedError,
     Refs,
     RepoKey,
-    ServedFile,
     Snapshot,
     UnknownRepoError,
     UnknownRevisionError,
 )
+from bundler.hub.sources.files import (
+    DiskFile,
+    FileContent,
+    is_real_folder,
+    is_served_name,
+    list_repo_files,
+)
+from bundler.hub.sources.hashes import HashCache
+from bundler.hub.sources.lfs import LfsRule
+from bundler.hub.sources.settings import SETTINGS_FILE, HubSettings
 from bundler.lock import is_commit, is_repo_id
 
 # The first segments of the Hub's addresses that are not namespaces of models.
 RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})
-
-# Hashing this much takes long enough for a person to wonder.
-_LOG_FROM_BYTES = 256 << 20
-
-_log = logging.getLogger(__name__)
-
-
-class HashCache:
-    """Turns listed files into served ones; remembers what it hashed for as long as the file stays the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[Path, FileStamp, bool], ServedFile] = {}
-
-    def served(self, files: Mapping[str, DiskFile], *, what: str) -> dict[str, ServedFile]:
-        """Return the files of a repo with sizes and ids, in the order given.
-
-        Args:
-            files: What `list_repo_files` found.
-            what: Names the repo in the progress log.
-
-        Raises:
-            ContentChangedError: A file was written to while it was hashed.
-        """
-        attributes = files.get(".gitattributes")
-        rule = LfsRule(attributes.location.read_text(errors="replace") if attributes else None)
-        jobs = [(file, rule(file.path, file.stamp.size_bytes)) for file in files.values()]
-        size = sum(f.stamp.size_bytes for f, is_lfs in jobs if (f.location, f.stamp, is_lfs) not in self._known)
-        if size >= _LOG_FROM_BYTES:
-            _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
-        # hashlib lets other threads run; more threads than cores only seek more.
-        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            served = list(pool.map(lambda job: self._served(*job), jobs))
-        if size >= _LOG_FROM_BYTES:
-            _log.info("%s: hashed", what)
-        return {file.path: file for file in served}
-
-    def _served(self, file: DiskFile, is_lfs: bool) -> ServedFile:
-        key = (file.location, file.stamp, is_lfs)
-        known = self._known.get(key)
-        if known is None or known.path != file.path:
-            try:
-                digests = hash_file(file.location, "sha256" if is_lfs else "git_sha1")
-                unchanged = FileStamp.of(file.location.lstat()) == file.stamp
-            except OSError as error:
-                raise ContentChangedError(f"{file.location}: cannot be read ({error.strerror})") from error
-            if not unchanged:
-                raise ContentChangedError(f"{file.location}: was written to while it was hashed; ask again")
-            size = file.stamp.size_bytes
-            blob_id = lfs_pointer_id(digests.sha256, size) if digests.sha256 else digests.git_sha1
-            assert blob_id is not None
-            known = ServedFile(path=file.path, size_bytes=size, blob_id=blob_id, lfs_sha256=digests.sha256)
-            self._known[key] = known
-        return known
 
 
 class FolderSource:
@@ -192,7 +135,7 @@ class FolderSource:
             if not is_real_folder(folder, root=self._root):
                 raise UnknownRevisionError(f"{key}: the folder of branch {branch!r} is missing: {folder}")
             on_disk = list_repo_files(folder, root=self._root)
-            served = self._hashes.served(on_disk, what=str(key))
+            served = self._hashes.served(on_disk.values(), LfsRule.of(on_disk), what=str(key))
             commit = commit_id({path: file.blob_id for path, file in served.items()})
             snapshot = Snapshot(commit=commit, files=MappingProxyType(served))
             self._heads.setdefault(key, {})[branch] = (snapshot, on_disk)
