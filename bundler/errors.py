@@ -104,6 +104,12 @@ class DependencyError(BundleError):
     exit_code = 13
 
 
+class TrainingDataError(BundleError):
+    """The text to train on is missing, empty or not UTF-8."""
+
+    exit_code = 14
+
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "unexpected failure (a bug: please report it)",
@@ -119,6 +125,7 @@ EXIT_CODES: dict[int, str] = {
     11: "the offline guarantee cannot be given, or was violated",
     12: "a training configuration is malformed",
     13: "a Python package that this operation needs is missing",
+    14: "the training data is missing, empty or not UTF-8",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",
