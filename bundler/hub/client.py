@@ -16,6 +16,7 @@ Rule book:
 
 from __future__ import annotations
 
+import difflib
 import email.utils
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
-from bundler.hub.failures import hub_errors, offline_error
+from bundler.hub.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.lock import LockedFile, RepoType, is_commit, is_repo_id
 from bundler.paths import check_relative_path
 
@@ -251,14 +252,12 @@ def _locked_file(row: dict[str, Any]) -> LockedFile:
     return file
 
 
-def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> HubError:
-    import difflib
-
+def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
     close = difflib.get_close_matches(revision, names, n=3, cutoff=0.4)
     shown = close or names[:8]
     more = "" if close or len(names) <= 8 else f" and {len(names) - 8} more"
     known = f"its branches and tags: {', '.join(shown)}{more}" if names else None
-    return HubError(
+    return UnknownRevisionError(
         f"{repo_id} has no branch, tag or commit {revision!r}",
         hint=f"did you mean {' or '.join(close)}?" if close else known,
     )

@@ -36,6 +36,14 @@ from huggingface_hub.errors import (
 from bundler.errors import BundleError, HubError, NetworkError
 
 
+class UnknownRepoError(HubError):
+    """No such repository, or a private one that the token does not open."""
+
+
+class UnknownRevisionError(HubError):
+    """The repository has no such branch, tag or commit."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What the Hub was asked for.
@@ -119,8 +127,9 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
         )
     proxy = proxy_for(asked.endpoint)
     if proxy and isinstance(error, (ImportError, ValueError)) and "proxy" in str(error).lower():
+        step = "pip install socksio, or " if isinstance(error, ImportError) else ""
         return NetworkError(
-            f"the proxy {proxy} cannot be used: {error}", hint=f"correct {proxy.variable}, or unset it"
+            f"the proxy {proxy} cannot be used: {error}", hint=f"{step}correct or unset {proxy.variable}"
         )
     return None
 
@@ -191,7 +200,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
             hint = f"{step}, then {login}"
         return HubError(f"{asked.repo_id} is gated, and {who}", hint=hint)
     if isinstance(error, RevisionNotFoundError):
-        return HubError(
+        return UnknownRevisionError(
             f"{asked.repo_id} has no branch, tag or commit {asked.revision!r}", hint=f"see {asked.page}"
         )
     if isinstance(error, EntryNotFoundError):
@@ -205,7 +214,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
         )
     if isinstance(error, RepositoryNotFoundError) or status == 401:
         token = "your token has no access to it" if get_token() else "no token is set"
-        return HubError(
+        return UnknownRepoError(
             f"no {kind} {asked.repo_id} at {asked.endpoint}, or it is private and {token}",
             hint="check the name; for a private repository log in with `hf auth login` or set HF_TOKEN",
         )
@@ -228,7 +237,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
 
 
 def _unreachable(error: Exception, asked: Asked) -> NetworkError:
-    host = urlsplit(asked.endpoint).hostname or asked.endpoint
+    host = urlsplit(asked.endpoint).netloc or asked.endpoint
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
         return NetworkError(
             f"{asked.endpoint} is not an address: {error}", hint="HF_ENDPOINT looks like https://huggingface.co"
