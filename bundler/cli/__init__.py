@@ -4,7 +4,7 @@ Rule book:
 
 * a command parses, calls the library and prints; it holds no logic of its own;
 * data goes to stdout, everything else to stderr;
-* `BundleError` becomes its message and exit code in one place, `BundleGroup.invoke`.
+* `BundleError` becomes its message and exit code in one place, `ErrorGroup.invoke`; the trainer's command shares it.
 
 Importing this module imports click and nothing else of weight, so that `bundle --help` answers at once.
 """
@@ -40,8 +40,26 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-class BundleGroup(click.Group):
-    """A group whose commands are imported on use and whose errors end in documented exit codes."""
+class ErrorGroup(click.Group):
+    """A group whose errors end in documented exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BundleError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; what was finished is kept, run the same command again to go on", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            # The reader of our stdout is gone (`bundle list | head`): not a failure worth a traceback.
+            sys.stderr.close()
+            ctx.exit(0)
+
+
+class BundleGroup(ErrorGroup):
+    """A group whose commands are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -57,22 +75,6 @@ class BundleGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BundleError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo(
-                "interrupted; what was finished is kept, run the same command again to go on", err=True
-            )
-            ctx.exit(130)
-        except BrokenPipeError:
-            # The reader of our stdout is gone (`bundle list | head`): not a failure worth a traceback.
-            sys.stderr.close()
-            ctx.exit(0)
 
 
 @click.group(
