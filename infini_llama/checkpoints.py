@@ -1,0 +1,123 @@
+"""Checkpoints that are whole or absent, and that say where they come from.
+
+Rule book:
+
+* a checkpoint is written to `OUTPUT/.incoming/checkpoint-N`, synced, given its `provenance.json` last, and renamed to
+  `OUTPUT/checkpoint-N`. What has that name is complete; a run that was killed leaves only the incoming folder behind;
+* `provenance.json` lists every file of the checkpoint with its size: one that was cut short afterwards, by a full disk
+  or an interrupted copy, is passed over by `latest`;
+* the optimizer's and the model's files are transformers', so that any transformers program can load them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bundler.paths import atomic_write, fsync_dir
+
+PROVENANCE = "provenance.json"
+CONFIG = "train.yaml"
+INCOMING = ".incoming"
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a checkpoint was made from.
+
+    Attributes:
+        bundle: Name of the installed bundle.
+        bundle_digest: Its digest, `sha256:<hex>`.
+        lock_sha256: SHA-256 of its lock.
+        tokenizer: Repo id as configured.
+        tokenizer_commit: Commit of its snapshot.
+        data: Path, files, bytes and SHA-256 of the text, and the tokens it gave.
+        settings: The resolved configuration.
+        seed: As in the settings.
+        versions: Of this package, torch, transformers and Python.
+        world_size: Processes that trained.
+    """
+
+    bundle: str
+    bundle_digest: str
+    lock_sha256: str
+    tokenizer: str
+    tokenizer_commit: str
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    seed: int
+    versions: dict[str, str]
+    world_size: int
+
+
+def incoming(output_dir: Path) -> Path:
+    """Return where unfinished checkpoints of a run stand."""
+    return output_dir / INCOMING
+
+
+def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int, keep: int) -> Path:
+    """Make a checkpoint visible, and remove the oldest beyond `keep`.
+
+    Args:
+        folder: The finished folder below `incoming(output_dir)`.
+        output_dir: The run's folder.
+        provenance: To be written beside the weights.
+        step: Optimizer steps taken.
+        keep: How many checkpoints to leave.
+
+    Returns:
+        The checkpoint's final path.
+    """
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    for file in files:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+    record = {"step": step, **asdict(provenance), "files": sizes}
+    atomic_write(folder / PROVENANCE, (json.dumps(record, indent=1) + "\n").encode())
+    final = output_dir / folder.name
+    if final.exists():
+        # Left by an earlier run that went on past the checkpoint that was resumed from, or damaged since.
+        _remove(final, output_dir)
+    folder.rename(final)
+    fsync_dir(output_dir)
+    for old in all_checkpoints(output_dir)[:-keep]:
+        _remove(old, output_dir)
+    return final
+
+
+def all_checkpoints(output_dir: Path) -> list[Path]:
+    """Return the checkpoint folders of a run by step, whole or not."""
+    found = ((_CHECKPOINT.fullmatch(p.name), p) for p in output_dir.iterdir() if p.is_dir())
+    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+
+
+def latest(output_dir: Path) -> Path | None:
+    """Return the newest complete checkpoint of a run, or None."""
+    if not output_dir.is_dir():
+        return None
+    return next((path for path in reversed(all_checkpoints(output_dir)) if is_complete(path)), None)
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint has its provenance, and every file in it with the size it had."""
+    try:
+        files = json.loads((checkpoint / PROVENANCE).read_bytes())["files"]
+        return all((checkpoint / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _remove(checkpoint: Path, output_dir: Path) -> None:
+    # Renamed out of sight first: a removal that is interrupted must not leave half a checkpoint.
+    doomed = incoming(output_dir) / f"removed-{checkpoint.name}"
+    shutil.rmtree(doomed, ignore_errors=True)
+    doomed.parent.mkdir(exist_ok=True)
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)

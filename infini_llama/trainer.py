@@ -1,0 +1,175 @@
+"""transformers' Trainer with what Infini-Llama needs different, and nothing else.
+
+* `create_optimizer`: three parameter groups (see `infini_llama.optimizer`);
+* `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.checkpoints`);
+* `ProgressLog` in place of the library's own callbacks, which print to stdout.
+
+Distribution, accumulation, clipping, precision, schedules, resuming: as the library does them.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from infini_llama import checkpoints
+from infini_llama.checkpoints import Provenance
+from infini_llama.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
+from infini_llama.optimizer import parameter_groups
+from infini_llama.progress import say
+from infini_llama.settings import Settings
+
+
+def training_arguments(settings: Settings, output_dir: Path) -> TrainingArguments:
+    """Return the library's arguments for a run."""
+    training = settings.training
+    return TrainingArguments(
+        output_dir=str(output_dir),
+        max_steps=training.steps,
+        per_device_train_batch_size=training.batch_size,
+        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        learning_rate=training.learning_rate,
+        weight_decay=settings.weight_decay,
+        adam_beta1=training.adam_beta1,
+        adam_beta2=training.adam_beta2,
+        max_grad_norm=training.max_grad_norm,
+        lr_scheduler_type="constant_with_warmup" if training.schedule == "constant" else training.schedule,
+        warmup_steps=training.warmup_steps,
+        bf16=training.precision == "bfloat16",
+        activation_checkpointing=training.activation_checkpointing,
+        # The reentrant kind loses gradients of what a layer carries from segment to segment.
+        activation_checkpointing_kwargs={"use_reentrant": False} if training.activation_checkpointing else None,
+        logging_strategy="steps",
+        logging_steps=training.log_every_steps,
+        logging_first_step=True,
+        # A loss that is not finite is to be seen, not replaced by the mean of the others.
+        logging_nan_inf_filter=False,
+        include_num_input_tokens_seen="non_padding",
+        save_strategy="steps",
+        save_steps=training.checkpoint_every_steps,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,
+        # `document_ids` is no named parameter of the model's forward, and would be taken for a stray column.
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+class InfiniTrainer(Trainer):
+    """Trains an Infini-Llama.
+
+    Args:
+        settings: The resolved configuration.
+        provenance: Written beside every checkpoint.
+        **kwargs: As for `transformers.Trainer`.
+    """
+
+    def __init__(self, *, settings: Settings, provenance: Provenance, **kwargs: Any) -> None:
+        self._settings, self._provenance = settings, provenance
+        self._incoming: Path | None = None
+        super().__init__(**kwargs)
+        self.remove_callback(PrinterCallback)
+        assert isinstance(self.model, InfiniLlamaForCausalLM)
+        self.add_callback(ProgressLog(self.model))
+
+    @property
+    def wrapper(self) -> str:
+        """The class that really wraps the model, such as DistributedDataParallel; the model's own when none does."""
+        return type(self.model_wrapped).__name__
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Return AdamW over the groups of `infini_llama.optimizer`, made on the first call."""
+        if self.optimizer is None:
+            training = self._settings.training
+            trained = self.model if model is None else model
+            assert trained is not None
+            groups = parameter_groups(
+                trained,
+                learning_rate=training.learning_rate,
+                gate_learning_rate=training.gate_learning_rate,
+                weight_decay=self._settings.weight_decay,
+                decay_embeddings=training.decay_embeddings,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._incoming or self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint aside and publish it when every rank has written its part."""
+        output_dir = Path(str(self.args.output_dir))
+        self._incoming = checkpoints.incoming(output_dir)
+        config = self.accelerator.unwrap_model(model).config
+        # Trainer turns the cache off for training; whoever loads the checkpoint wants it on.
+        config.use_cache = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self._incoming, config.use_cache = None, False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            step = self.state.global_step
+            folder = checkpoints.incoming(output_dir) / f"checkpoint-{step}"
+            (folder / checkpoints.CONFIG).write_text(self._settings.to_yaml(), encoding="utf-8")
+            keep = self._settings.training.keep_checkpoints
+            final = checkpoints.publish(folder, output_dir, self._provenance, step=step, keep=keep)
+            say(f"checkpoint {final}")
+        self.accelerator.wait_for_everyone()
+
+
+class ProgressLog(TrainerCallback):
+    """One line per log step on stderr: loss, learning rate, range of the gates, speed."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+        self._last: tuple[float, int] | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._last = (time.monotonic(), int(state.num_input_tokens_seen))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the line."""
+        if not logs or "loss" not in logs or not state.is_world_process_zero or self._last is None:
+            return
+        now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
+        speed = (tokens - self._last[1]) / max(now - self._last[0], 1e-9)
+        self._last = (now, tokens)
+        low, high = gate_range(self._model)
+        say(
+            f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
+            f"lr {logs['learning_rate']:.2e}  gates {low:.3f}..{high:.3f}  {speed:,.0f} tokens/s"
+        )
+
+
+def gate_range(model: torch.nn.Module) -> tuple[float, float]:
+    """Return the smallest and the largest share that the memory has in any head's output."""
+    gates = [m.gate.detach() for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
+    # Under FSDP a rank holds only a part of each gate, maybe none.
+    local = [g.to_local() if hasattr(g, "to_local") else g for g in gates]
+    shares = torch.sigmoid(torch.cat([g.flatten().float() for g in local]))
+    return (float(shares.min()), float(shares.max())) if len(shares) else (float("nan"), float("nan"))
+
+
+def count_parameters(model: InfiniLlamaForCausalLM) -> int:
+    """Return the number of parameters, tied ones counted once."""
+    return sum(p.numel() for p in model.parameters())

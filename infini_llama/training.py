@@ -1,0 +1,219 @@
+"""One training run, from a verified bundle and raw text to a checkpoint: the order of the steps, and nothing else.
+
+The caller has shut the network and verified the bundle before this module is imported, since importing it imports
+transformers.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+
+from bundler import __version__
+from bundler.digest import sha256_bytes
+from bundler.errors import IntegrityError, TrainingDataError
+from bundler.installed import InstalledBundle
+from infini_llama.checkpoints import Provenance
+from infini_llama.configuration import InfiniLlamaConfig
+from infini_llama.data import Corpus, Rows, read_corpus, tokenize
+from infini_llama.modeling import InfiniLlamaForCausalLM
+from infini_llama.progress import say
+from infini_llama.settings import Settings
+from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        first_loss: Mean loss of the first step, in nats per token.
+        last_loss: Mean loss since the last but one line of the log.
+        steps: Optimizer steps taken, those before a resume included.
+        tokens: Tokens trained on, padding not counted, repetitions counted.
+        seconds: Wall-clock time of this process's training.
+        checkpoint: The last checkpoint.
+        resumed_from: The checkpoint that training went on from, or None.
+        bundle: Name of the bundle.
+        bundle_digest: Its digest.
+        parameters: Of the model, tied ones counted once.
+        tokenizer: Repo id.
+        world_size: Processes that trained.
+        wrapper: Class that wrapped the model.
+    """
+
+    first_loss: float
+    last_loss: float
+    steps: int
+    tokens: int
+    seconds: float
+    checkpoint: str
+    resumed_from: str | None
+    bundle: str
+    bundle_digest: str
+    parameters: int
+    tokenizer: str
+    world_size: int
+    wrapper: str
+
+
+def train(
+    settings: Settings,
+    bundle: InstalledBundle,
+    *,
+    raw_data: Path,
+    output_dir: Path,
+    resume_from: Path | None = None,
+) -> Summary:
+    """Train an Infini-Llama.
+
+    Args:
+        settings: The configuration.
+        bundle: The verified bundle that holds the tokenizer.
+        raw_data: Text file, or folder of text files.
+        output_dir: Where checkpoints go.
+        resume_from: A complete checkpoint of the same run to go on from.
+
+    Raises:
+        TrainingDataError: No usable text.
+        NotInstalledError: The bundle has no such tokenizer.
+        IntegrityError: The tokenizer's files are right, and yet no tokenizer.
+    """
+    for note in settings.notes:
+        say(f"note: {note}")
+    set_seed(settings.seed)
+    tokenizer = load_tokenizer(bundle, settings.tokenizer)
+    corpus = read_corpus(raw_data)
+    rows = make_rows(corpus, tokenizer, settings)
+    model = build_model(settings, tokenizer)
+    say(
+        f"{corpus.files} files ({corpus.blank} blank), {rows.tokens:,} tokens in {len(rows)} rows of "
+        f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
+    )
+    arguments = training_arguments(settings, output_dir)
+    provenance = _provenance(settings, bundle, corpus, rows, arguments.world_size, raw_data)
+    trainer = InfiniTrainer(
+        settings=settings,
+        provenance=provenance,
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        processing_class=tokenizer,
+    )
+    begun = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Summary(
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        steps=trainer.state.global_step,
+        tokens=int(trainer.state.num_input_tokens_seen),
+        seconds=round(time.monotonic() - begun, 3),
+        checkpoint=str(output_dir / f"checkpoint-{trainer.state.global_step}"),
+        resumed_from=str(resume_from) if resume_from else None,
+        bundle=bundle.lock.name,
+        bundle_digest=bundle.digest,
+        parameters=count_parameters(model),
+        tokenizer=settings.tokenizer,
+        world_size=arguments.world_size,
+        wrapper=trainer.wrapper,
+    )
+
+
+def load_tokenizer(bundle: InstalledBundle, repo_id: str) -> PreTrainedTokenizerBase:
+    """Load a tokenizer from the bundle's snapshot; nothing else is ever put in its place.
+
+    Raises:
+        NotInstalledError: The bundle has no repo or alias of that name.
+        IntegrityError: The snapshot does not load as a tokenizer.
+    """
+    snapshot = bundle.snapshot_path(repo_id)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
+    except Exception as error:  # Whatever transformers raises, the remedy is the same.
+        raise IntegrityError(
+            f"{snapshot}: the files of {repo_id!r} are those of the lock, and still load no tokenizer: {error}",
+            hint="fetch the bundle again with a `tokenizers` entry for it; `bundle fetch` proves that it loads",
+        ) from error
+    if len(tokenizer) == 0:
+        raise IntegrityError(f"{snapshot}: the tokenizer of {repo_id!r} has an empty vocabulary")
+    assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    return tokenizer
+
+
+def make_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
+    """Tokenize a corpus and cut it into rows.
+
+    Raises:
+        TrainingDataError: It has fewer than two tokens.
+    """
+    documents = tokenize(corpus.texts, tokenizer, end_of_document=settings.data.end_of_document)
+    rows = Rows(
+        documents,
+        segment_length=settings.model.segment_length,
+        segments_per_row=settings.data.segments_per_row,
+        padding_id=tokenizer.pad_token_id or 0,
+    )
+    if max(len(tokens) for tokens in documents) < 2:
+        raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
+    return rows
+
+
+def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
+    """Return a freshly initialised model with the tokenizer's vocabulary."""
+    model = settings.model
+    config = InfiniLlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=model.hidden_size,
+        intermediate_size=model.intermediate_size,
+        num_hidden_layers=model.num_hidden_layers,
+        num_attention_heads=model.num_attention_heads,
+        num_key_value_heads=model.num_key_value_heads,
+        max_position_embeddings=settings.row_length,
+        segment_length=model.segment_length,
+        memory_update=model.memory_update,
+        gate_init=model.gate_init,
+        tie_word_embeddings=model.tie_word_embeddings,
+        rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
+        initializer_range=model.initializer_range,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return InfiniLlamaForCausalLM(config)
+
+
+def _provenance(
+    settings: Settings, bundle: InstalledBundle, corpus: Corpus, rows: Rows, world_size: int, raw_data: Path
+) -> Provenance:
+    snapshot = bundle.snapshot_path(settings.tokenizer)
+    return Provenance(
+        bundle=bundle.lock.name,
+        bundle_digest=bundle.digest,
+        lock_sha256=sha256_bytes(bundle.lock.dumps().encode()),
+        tokenizer=settings.tokenizer,
+        tokenizer_commit=snapshot.name,
+        data={
+            "path": str(raw_data),
+            "files": corpus.files,
+            "blank_files": corpus.blank,
+            "size_bytes": corpus.size_bytes,
+            "sha256": corpus.sha256,
+            "tokens": rows.tokens,
+        },
+        settings=settings.to_dict(),
+        seed=settings.seed,
+        versions={
+            "infini-llama": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        world_size=world_size,
+    )
