@@ -13,10 +13,12 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +36,16 @@ from bundler.installed import (
     write_receipt,
 )
 from bundler.pack import default_jobs
-from bundler.paths import atomic_writer, fsync_dir, inside, remove_leftovers
-from bundler.publish import link_or_copy, publish, publish_trees, symlinks_work
+from bundler.paths import (
+    TEMPORARY_PREFIX,
+    atomic_writer,
+    fsync_dir,
+    inside,
+    is_leftover,
+    remove_leftovers,
+    temporary_path,
+)
+from bundler.publish import link_or_copy, place_prepared, publish, publish_trees, symlinks_work
 from bundler.verify.report import Progress, no_progress
 
 # Room for one file's directory entry, inode and last block.
@@ -91,18 +101,21 @@ def install(
     with BundleReader(source) as reader:
         content = reader.plan.layout
         before = _previous(hf_home, reader.name)
+        staging = _Staging(hf_home)
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
-        located = _locate(hf_home, content, jobs, progress)
+        located = _locate(staging, content, jobs, progress)
         wanted = [blob for blob in content.blobs if blob.path not in located]
         _check_room(hf_home, wanted)
         try:
-            _write_blobs(reader, hf_home, content, located, jobs, progress)
+            places = _write_blobs(reader, staging, content, located, jobs, progress)
+            place_prepared(hf_home, content, places)
             symlinks = symlinks_work(hf_home / "hub")
             moved = tuple(_moved_refs(hf_home, content))
             trees = other_trees(hf_home, reader.name)
             publish(hf_home, content, symlinks=symlinks, located=located, other_trees=trees)
             write_receipt(hf_home, reader.lock, reader.digest)
+            shutil.rmtree(staging.folder, ignore_errors=True)
             # Another installation may have written its receipt between our look and ours: look again, now that
             # it can see ours. Whoever comes last has seen both.
             if (now := other_trees(hf_home, reader.name)) != trees:
@@ -120,6 +133,32 @@ def install(
             symlinks=symlinks,
             moved_refs=moved,
         )
+
+
+class _Staging:
+    """A folder of this process for dataset files that are verified but not yet placed.
+
+    A repo's blob is unseen until a snapshot links to it, and can be written where it stays. A prepared dataset file
+    would be seen at once, and waits here, under its SHA-256, until everything is verified. The folder of a killed
+    process is taken over, file by file, by rename: two heirs cannot take the same file.
+    """
+
+    def __init__(self, hf_home: Path) -> None:
+        self.hf_home = hf_home
+        self.folder = temporary_path(hf_home / BUNDLES_FOLDER)
+        now = time.time()
+        for left in sorted((hf_home / BUNDLES_FOLDER).glob(f"{TEMPORARY_PREFIX}*")):
+            if left.is_dir() and is_leftover(left, now=now):
+                for file in sorted(left.iterdir()):
+                    self.folder.mkdir(exist_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        file.rename(self.folder / file.name)
+
+    def first_place(self, blob: Blob) -> Path:
+        """Return where a blob's content is written first: where no library sees it."""
+        if blob.path.startswith("datasets/"):
+            return self.folder / blob.sha256
+        return inside(self.hf_home, blob.path)
 
 
 def _previous(hf_home: Path, name: str) -> InstalledBundle | None:
@@ -142,11 +181,13 @@ def _sweep(hf_home: Path, content: Layout) -> None:
         remove_leftovers(folder, now=now)
 
 
-def _locate(hf_home: Path, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:
+def _locate(staging: _Staging, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:
     """Return blob path -> where its content already stands, hashed; content that differs does not count."""
+    hf_home = staging.hf_home
     candidates: list[tuple[Blob, Path]] = []
     for repo in content.repos:
         candidates += [(blob, inside(hf_home, blob.path)) for blob in (*repo.blobs, *repo.prepared)]
+        candidates += [(blob, staging.first_place(blob)) for blob in repo.prepared]
         # Without symlinks and hard links a snapshot file may be the only copy of a blob.
         candidates += [
             (file.blob, path)
@@ -187,13 +228,17 @@ def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
 
 def _write_blobs(
     reader: BundleReader,
-    hf_home: Path,
+    staging: _Staging,
     content: Layout,
     located: dict[str, Path],
     jobs: int,
     progress: Progress,
-) -> None:
-    """Write the content that is not there yet, each content once, in the order of the bundle."""
+) -> dict[str, Path]:
+    """Write the content that is not there yet, each content once, in the order of the bundle.
+
+    Returns:
+        sha256 -> a file with that content.
+    """
     places: dict[str, Path] = {}
     for blob in content.blobs:
         if blob.path in located:
@@ -202,26 +247,48 @@ def _write_blobs(
     members = {}
     for blob in wanted:
         if blob.sha256 not in places:
-            places[blob.sha256] = inside(hf_home, blob.path)
+            places[blob.sha256] = staging.first_place(blob)
             members[blob.sha256] = reader.member_of(blob)
-    _unpack(reader, sorted(members.values(), key=lambda m: m.offset), places, jobs, progress)
+    _unpack(
+        reader, sorted(members.values(), key=lambda m: m.offset), _needed(reader, members), places, jobs, progress
+    )
     for blob in wanted:
-        path = inside(hf_home, blob.path)
+        path = staging.first_place(blob)
         if path != places[blob.sha256]:
             link_or_copy(places[blob.sha256], path)
             progress(blob.size_bytes)
-    for folder in {inside(hf_home, blob.path).parent for blob in wanted}:
+    for folder in {staging.first_place(blob).parent for blob in wanted}:
         fsync_dir(folder)
+    return places
+
+
+def _needed(reader: BundleReader, wanted: Mapping[str, Member]) -> list[int]:
+    """Return the chunks to read: all but those that hold nothing but content which is there already, verified."""
+    skipped: set[int] = set()
+    for sha256, member in reader.plan.first_of.items():
+        if sha256 not in wanted:
+            start, stop = member.offset, member.offset + member.size_bytes
+            skipped.update(
+                number
+                for number in reader.chunk_span(start, stop)
+                if reader.chunk_start(number) >= start and reader.chunk_start(number + 1) <= stop
+            )
+    return [number for number in range(len(reader.index.chunks)) if number not in skipped]
 
 
 def _unpack(
-    reader: BundleReader, members: list[Member], places: dict[str, Path], jobs: int, progress: Progress
+    reader: BundleReader,
+    members: list[Member],
+    numbers: list[int],
+    places: dict[str, Path],
+    jobs: int,
+    progress: Progress,
 ) -> None:
-    """Decode just the chunks that `members`, sorted by offset, lie in, and write each blob to its place."""
-    spans = [reader.chunk_span(member.offset, member.offset + member.size_bytes) for member in members]
-    chunks = reader.chunks(sorted({number for span in spans for number in span}), jobs=jobs)
+    """Check and decode the chunks `numbers`, and write each of `members`, sorted by offset, to its place."""
+    chunks = reader.chunks(numbers, jobs=jobs)
     at, raw = -1, b""
-    for member, span in zip(members, spans, strict=True):
+    for member in members:
+        span = reader.chunk_span(member.offset, member.offset + member.size_bytes)
         blob = member.blob
         assert blob is not None, "only members with content of their own are asked for"
         hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
@@ -241,6 +308,8 @@ def _unpack(
                     f"{reader.path}: {member.path}: expected blake3 {blob.blake3}, found {found}",
                     hint="the bundle was made from other bytes than its lock names: fetch it again",
                 )
+    for _ in chunks:
+        pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
 
 
 def _moved_refs(hf_home: Path, content: Layout) -> Iterable[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import zlib
 from collections.abc import Iterator
@@ -103,7 +104,7 @@ def _host() -> str:
 
 
 def is_leftover(path: Path, *, now: float) -> bool:
-    """Tell whether `path` is a half-written file of ours whose writer is dead.
+    """Tell whether `path` is a half-written file or folder of ours whose writer is dead.
 
     On this host the process table says so. A file of another host, which a shared file system may show, counts as
     left over once it has not changed for a day.
@@ -123,26 +124,29 @@ def is_leftover(path: Path, *, now: float) -> bool:
         return True
     except PermissionError:
         return False
-    return int(pid) == os.getpid()
+    return False
 
 
 def remove_leftovers(root: Path, *, now: float) -> list[Path]:
     """Delete what killed runs left half-written anywhere below `root`; links are not followed.
 
-    To be called before this process writes below `root` itself: its own number can only stand on a file of a dead
-    predecessor then.
-
     Returns:
         What was deleted.
     """
     removed = []
-    for folder, _, names in os.walk(root):
+    for folder, folders, names in os.walk(root):
         for name in names:
             path = Path(folder, name)
             if is_leftover(path, now=now):
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
                     removed.append(path)
+        for name in list(folders):
+            path = Path(folder, name)
+            if is_leftover(path, now=now):
+                folders.remove(name)
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path)
     return removed
 
 

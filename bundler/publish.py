@@ -14,12 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import posixpath
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from bundler.cache import (
+    BUNDLES_FOLDER,
     Blob,
     Layout,
     RepoLayout,
@@ -151,6 +153,45 @@ def publish(
         _aliases(hf_home, repo, places, trees)
 
 
+def place_prepared(hf_home: Path, layout: Layout, sources: Mapping[str, Path]) -> None:
+    """Move prepared dataset files from where they were verified to where `datasets` looks for them.
+
+    A folder of them appears in one step, since the library takes a folder that exists for a whole dataset. Into a
+    folder that is there already files are renamed one by one, `dataset_info.json`, which it reads first, last.
+
+    Args:
+        hf_home: The cache root.
+        layout: What to place.
+        sources: sha256 -> file with that content, on the same file system.
+    """
+    folders: dict[str, list[Blob]] = {}
+    for repo in layout.repos:
+        for blob in repo.prepared:
+            folders.setdefault(posixpath.dirname(blob.path), []).append(blob)
+    for folder, blobs in folders.items():
+        place = inside(hf_home, folder)
+        if place.exists():
+            for blob in sorted(blobs, key=lambda b: (b.path.endswith("/dataset_info.json"), b.path)):
+                path = inside(hf_home, blob.path)
+                if path != sources[blob.sha256]:
+                    link_or_copy(sources[blob.sha256], path)
+            continue
+        temporary = temporary_path(hf_home / BUNDLES_FOLDER)
+        temporary.mkdir(parents=True)
+        try:
+            for blob in blobs:
+                link_or_copy(sources[blob.sha256], temporary / posixpath.basename(blob.path))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.rename(place)
+            except OSError:
+                # Another installation was faster; what it made is what we would have made.
+                if not place.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def publish_trees(hf_home: Path, layout: Layout, other_trees: OtherTrees) -> None:
     """Write the tree listings again, for when another bundle's receipt has appeared meanwhile."""
     for repo in layout.repos:
@@ -197,7 +238,7 @@ def merged_tree(
 
 
 def listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
-    """Return the entries of a tree listing on disk whose snapshot files exist; none if there is no such listing."""
+    """Return the entries of a tree listing on disk whose snapshot files exist."""
     try:
         listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
         return [

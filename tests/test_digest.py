@@ -30,7 +30,9 @@ def test_digests_of_a_file_are_those_of_its_content_at_any_size(tmp_path: Path, 
 def test_the_git_digest_is_what_git_says(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a\r\nb\0c")
-    said = subprocess.run(["git", "hash-object", "--no-filters", str(path)], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["git", "hash-object", "--no-filters", str(path)], capture_output=True, text=True, check=True
+    )
     assert hash_file(path, "git_sha1").git_sha1 == said.stdout.strip()
 
 

@@ -158,7 +158,8 @@ class _InstalledCheck:
                 or (entry.get("size"), entry.get("blob_id"), entry.get("lfs_sha256"))
                 != (file.size_bytes, file.blob_id, file.lfs_sha256)
             ]
-            absent = [name for name in listing if not os.path.lexists(snapshot / name)]
+            ours = {file.path for file in files}
+            absent = [name for name in listing if name not in ours and not os.path.lexists(snapshot / name)]
             if wrong or absent:
                 what = (
                     f"lists {wrong[0]} wrongly or not at all" if wrong else f"lists {absent[0]}, which is missing"
