@@ -179,6 +179,8 @@ def _sweep(hf_home: Path, content: Layout) -> None:
         folders |= {inside(hf_home, blob.path).parent for blob in repo.prepared}
     for folder in folders:
         remove_leftovers(folder, now=now)
+    for shared in ("hub", "datasets"):
+        remove_leftovers(hf_home / shared, now=now, below=False)
 
 
 def _locate(staging: _Staging, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:

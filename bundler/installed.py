@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -321,20 +322,23 @@ def _delete(hf_home: Path, path: str, kept: set[str]) -> int:
     place = inside(hf_home, path)
     if path in kept:
         return 0
-    try:
+    freed = 0
+    # Gone already means that an earlier removal was killed: its empty folders may still be there.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = place.lstat()
         place.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
+        freed = status.st_size if status.st_nlink == 1 and not stat.S_ISLNK(status.st_mode) else 0
     top = {hf_home / "hub", hf_home / "datasets", hf_home}
     for parent in place.parents:
         if parent in top or hf_home not in parent.parents:
             break
         try:
             parent.rmdir()
+        except FileNotFoundError:
+            continue
         except OSError:
             break
-    return status.st_size if status.st_nlink == 1 and not place.is_symlink() else 0
+    return freed
 
 
 def _remove_if_bare(folder: Path) -> None:

@@ -127,8 +127,10 @@ def is_leftover(path: Path, *, now: float) -> bool:
     return False
 
 
-def remove_leftovers(root: Path, *, now: float) -> list[Path]:
-    """Delete what killed runs left half-written anywhere below `root`; links are not followed.
+def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path]:
+    """Delete what killed runs left half-written in `root` and, unless told otherwise, anywhere below it.
+
+    Links are not followed.
 
     Returns:
         What was deleted.
@@ -145,8 +147,12 @@ def remove_leftovers(root: Path, *, now: float) -> list[Path]:
             path = Path(folder, name)
             if is_leftover(path, now=now):
                 folders.remove(name)
-                shutil.rmtree(path, ignore_errors=True)
+                # os.walk counts a link to a folder among the folders.
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink() if path.is_symlink() else shutil.rmtree(path)
                 removed.append(path)
+        if not below:
+            break
     return removed
 
 
