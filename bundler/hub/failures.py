@@ -222,7 +222,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
         return _proxy_failed(asked, "wants a user name and password")
     if status == 429:
         return HubError(
-            f"{asked.endpoint} is still limiting the rate of requests after the wait that it asked for",
+            f"{asked.endpoint} is limiting the rate of requests",
             hint="try again later; with a token (`hf auth login`, HF_TOKEN) the limit is higher",
         )
     proxy = proxy_for(asked.endpoint)
@@ -253,7 +253,8 @@ def _unreachable(error: Exception, asked: Asked) -> NetworkError:
         reason = "did not answer" if isinstance(error, httpx2.ConnectTimeout) else f"cannot be reached: {error}"
         return _proxy_failed(asked, reason)
     if isinstance(error, httpx2.TimeoutException):
-        seconds = constants.HF_HUB_ETAG_TIMEOUT
+        connecting = isinstance(error, httpx2.ConnectTimeout)
+        seconds = constants.HF_HUB_ETAG_TIMEOUT if connecting else constants.HF_HUB_DOWNLOAD_TIMEOUT
         what = f"{host} did not answer within {seconds} seconds"
         hint = _no_proxy_hint(asked) + "; a slow line: raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
         return NetworkError(f"{what}{f', through the proxy {proxy}' if proxy else ''}", hint=hint)

@@ -149,7 +149,7 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
             problems.append(f"{entry.label}: no tokenizer files among the {len(paths)} files of this commit")
         chosen |= {path for path in paths if path == "config.json"} | _python(entry, paths)
     else:
-        chosen = model_files(entry, paths, problems) | _python(entry, paths)
+        chosen = model_files(entry, paths, problems, warnings) | _python(entry, paths)
     if not chosen and not problems:
         problems.append(f"{entry.label}: nothing to take; {'; '.join(warnings) or 'the commit has no files'}")
     chosen |= {path for path in paths if _LEGAL_FILES.fullmatch(path)}

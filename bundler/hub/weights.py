@@ -63,8 +63,11 @@ def is_pickle(path: str) -> bool:
     return name.suffix.lower() in _PICKLE_SUFFIXES and not name.name.startswith("openvino")
 
 
-def model_files(entry: Entry, paths: Sequence[str], problems: list[str]) -> set[str]:
-    """Return the weights and configuration of a model; what keeps it from loading is added to `problems`."""
+def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warnings: list[str]) -> set[str]:
+    """Return the weights and configuration of a model.
+
+    What keeps it from loading is added to `problems`, what takes care in loading to `warnings`.
+    """
     # A diffusers pipeline keeps each part in a folder; weights beside its index are the same in a single file.
     in_folders = "model_index.json" in paths
     primary = [path for path in paths if not any(_SECOND_FORM_FOLDERS.fullmatch(f) for f in path.split("/")[:-1])]
@@ -78,6 +81,10 @@ def model_files(entry: Entry, paths: Sequence[str], problems: list[str]) -> set[
     safetensors = _first_forms(
         [path for path in primary if path.endswith(".safetensors") and ("/" in path or not in_folders)]
     )
+    if variants := _only_variants(safetensors):
+        warnings.append(
+            f"{entry.label}: has weights only as variant {', '.join(variants)}; they load with variant={variants[0]!r}"
+        )
     variant_indexes = {path for path in primary if _is_index_of(path, safetensors)}
     pickles = _pickles_without_safetensors(primary, safetensors)
     if pickles and not entry.allow_pickle:
@@ -103,6 +110,14 @@ def _is_index_of(path: str, safetensors: list[str]) -> bool:
     return bool(match) and any(
         kept.startswith(f"{prefix}{match['base']}.{match['variant']}-") for kept in safetensors if match
     )
+
+
+def _only_variants(safetensors: list[str]) -> list[str]:
+    """Return the variants that stand in for the plain weights of the root folder."""
+    matched = [(path, _VARIANT.fullmatch(path)) for path in safetensors if "/" not in path]
+    if not matched or any(match is None for _, match in matched):
+        return []
+    return sorted({match["variant"] for _, match in matched if match})
 
 
 def _first_forms(safetensors: list[str]) -> list[str]:
