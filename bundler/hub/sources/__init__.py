@@ -12,9 +12,10 @@ def open_source(path: Path) -> Source:
     """Return the repos at `path`: a folder of plain repos, an installed cache, or a bundle file.
 
     Raises:
-        FormatError: It is none of these.
+        FormatError: It is none of these, or a damaged bundle.
         ManifestError: The folder's `hub.yaml` is malformed.
     """
+    from bundler.hub.sources.bundle import BundleSource
     from bundler.hub.sources.cache import CacheSource, cache_folder
     from bundler.hub.sources.folder import FolderSource
 
@@ -22,7 +23,8 @@ def open_source(path: Path) -> Source:
         if (hub_folder := cache_folder(path)) is not None:
             return CacheSource(hub_folder)
         return FolderSource(path)
-    found = "a file that is none" if path.exists() else "nothing"
+    if path.is_file():
+        return BundleSource(path)
     raise FormatError(
-        f"{path}: expected a folder of repos, an installed cache (HF_HOME) or a bundle, found {found}"
+        f"{path}: expected a folder of repos, an installed cache (HF_HOME) or a bundle, found nothing"
     )
