@@ -7,6 +7,8 @@ link beside the first, is a renamed repo.
 Rule book:
 
 * only files that are present are listed; a partial snapshot looks like a small repo;
+* a folder is listed when its branch is asked for, or its commit for the first time: a client that follows a commit
+  through thousands of files does not pay for that many listings;
 * a file whose size is not the recorded one is damaged: it is left out, with a warning. Nothing else is verified
   here (`bundle verify` does): a client that checks hashes finds the rest;
 * links are followed within the cache folder only. Tokens and locks are not below it, or not listed.
@@ -64,8 +66,8 @@ class CacheSource:
     def __init__(self, hub_folder: Path) -> None:
         self._root = hub_folder.resolve(strict=True)
         self._hashes = HashCache()
-        # The files to open of each snapshot that was asked for, as of the last look.
-        self._listed: dict[tuple[RepoKey, str], Mapping[str, DiskFile]] = {}
+        # By repo and commit: its snapshot and the files to open, as of the last look.
+        self._listed: dict[tuple[RepoKey, str], tuple[Snapshot, Mapping[str, DiskFile]]] = {}
 
     def repos(self) -> list[RepoKey]:
         """Return every repo that has a snapshot, sorted; second names of one are left out."""
@@ -99,6 +101,8 @@ class CacheSource:
 
     def snapshot(self, key: RepoKey, revision: str) -> Snapshot:
         """Return the present files of a commit, or of what a ref names (see `Source`)."""
+        if is_commit(revision) and (listed := self._listed.get((key, revision))):
+            return listed[0]
         commit = revision if is_commit(revision) else self.refs(key).branches.get(revision, "")
         folder = self._folder(key) / "snapshots" / commit
         if not commit or not is_real_folder(folder, root=self._root):
@@ -120,16 +124,21 @@ class CacheSource:
                 served[path] = known
         # Caches made without links have no blob names; where they have no list either, the files are hashed.
         served |= self._hashes.served(nameless, LfsRule.of(on_disk), what=str(key))
-        self._listed[key, commit] = on_disk
-        return Snapshot(commit=commit, files=MappingProxyType(dict(sorted(served.items()))))
+        snapshot = Snapshot(commit=commit, files=MappingProxyType(dict(sorted(served.items()))))
+        self._listed[key, commit] = (snapshot, on_disk)
+        return snapshot
 
     def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> FileContent:
         """Open a file of a snapshot (see `Source`)."""
         snapshot.file(path)
         try:
-            return self._listed[key, snapshot.commit][path].open()
+            return self._listed[key, snapshot.commit][1][path].open()
         except KeyError:
             raise ContentChangedError(f"{path}: has gone from the cache since it was listed") from None
+        except ContentChangedError:
+            # List the folder again when the commit is next asked for.
+            self._listed.pop((key, snapshot.commit), None)
+            raise
 
     def _folder(self, key: RepoKey) -> Path:
         return self._root / repo_folder(key.repo_id, key.repo_type)

@@ -12,6 +12,7 @@ Rule book:
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import stat
@@ -132,7 +133,7 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[DiskFile]:
             try:
                 check_relative_path(path)
             except FormatError as error:
-                _log.warning("not served: %s", error.message)
+                _warn(error.message)
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), f"{path}/", root)
@@ -140,20 +141,26 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[DiskFile]:
                 yield file
 
 
+@functools.lru_cache(maxsize=1000)
+def _warn(reason: str) -> None:
+    # Cached, since folders are listed again and again: each thing is said once.
+    _log.warning("not served: %s", reason)
+
+
 def _disk_file(path: str, place: Path, root: Path) -> DiskFile | None:
     location = place
     if place.is_symlink():
         location = Path(os.path.realpath(place))
         if not location.is_relative_to(root) or location.name in SECRETS:
-            _log.warning("not served: %s is a link that leaves %s", place, root)
+            _warn(f"{place} is a link that leaves {root}")
             return None
     try:
         status = location.lstat()
     except OSError as error:
-        _log.warning("not served: %s (%s)", place, error.strerror)
+        _warn(f"{place} ({error.strerror})")
         return None
     if not stat.S_ISREG(status.st_mode):
         # Links to folders are left out as well: they can be circular, and git repos have none that clients follow.
-        _log.warning("not served: %s is not a regular file", place)
+        _warn(f"{place} is not a regular file")
         return None
     return DiskFile(path, location, FileStamp.of(status))

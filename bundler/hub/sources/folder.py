@@ -121,7 +121,12 @@ class FolderSource:
         head = self._head(key, snapshot.commit)
         if head is None:
             raise ContentChangedError(f"{key}: commit {snapshot.commit} has been replaced on disk")
-        return head[1][path].open()
+        try:
+            return head[1][path].open()
+        except ContentChangedError:
+            # Look again when the commit is next asked for, and find that it is no more.
+            self._heads.pop(key, None)
+            raise
 
     def _branches(self, key: RepoKey) -> dict[str, Path]:
         main = self._folder(key)
@@ -184,7 +189,5 @@ def _is_folder(path: Path) -> bool:
 def _holds_files(folder: Path) -> bool:
     """Tell a single-name repo from a namespace."""
     with os.scandir(folder) as entries:
-        return any(
-            is_served_name(e.name) and e.name != SETTINGS_FILE and not e.is_dir(follow_symlinks=False)
-            for e in entries
-        )
+        # Links count by what they point to: one to a folder, which is not served, makes no repo of a namespace.
+        return any(is_served_name(e.name) and e.name != SETTINGS_FILE and e.is_file() for e in entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,15 @@ _LOG_FROM_BYTES = 256 << 20
 _log = logging.getLogger(__name__)
 
 
+# Where a file lies, its state, and whether it is hashed as an LFS file.
+_Key = tuple[Path, FileStamp, bool]
+
+
 class HashCache:
     """Remembers the ids of files for as long as their stamps stay the same."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[Path, FileStamp, bool], ServedFile] = {}
+        self._known: dict[_Key, ServedFile] = {}
 
     def served(self, files: Iterable[DiskFile], rule: LfsRule, *, what: str) -> dict[str, ServedFile]:
         """Return files with sizes and ids by path, in the order given; hash those that are new.
@@ -38,24 +42,28 @@ class HashCache:
         Raises:
             ContentChangedError: A file was written to while it was hashed.
         """
-        jobs = [(file, rule(file.path, file.stamp.size_bytes)) for file in files]
-        size = sum(f.stamp.size_bytes for f, is_lfs in jobs if (f.location, f.stamp, is_lfs) not in self._known)
+        wanted = [(file, rule(file.path, file.stamp.size_bytes)) for file in files]
+        new = {
+            _key(file, is_lfs): (file, is_lfs) for file, is_lfs in wanted if _key(file, is_lfs) not in self._known
+        }
+        if new:
+            self._hash(new, what)
+        # One file can lie at several paths, by links.
+        return {file.path: replace(self._known[_key(file, is_lfs)], path=file.path) for file, is_lfs in wanted}
+
+    def _hash(self, new: Mapping[_Key, tuple[DiskFile, bool]], what: str) -> None:
+        size = sum(file.stamp.size_bytes for file, _ in new.values())
         if size >= _LOG_FROM_BYTES:
             _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
         # hashlib lets other threads run; more threads than cores would only seek more.
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            served = list(pool.map(lambda job: self._served(*job), jobs))
+            self._known.update(zip(new, pool.map(lambda job: _hashed(*job), new.values()), strict=True))
         if size >= _LOG_FROM_BYTES:
             _log.info("%s: hashed", what)
-        return {file.path: file for file in served}
 
-    def _served(self, file: DiskFile, is_lfs: bool) -> ServedFile:
-        key = (file.location, file.stamp, is_lfs)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = _hashed(file, is_lfs)
-        # One file can lie at several paths, by links.
-        return replace(known, path=file.path)
+
+def _key(file: DiskFile, is_lfs: bool) -> _Key:
+    return file.location, file.stamp, is_lfs
 
 
 def _hashed(file: DiskFile, is_lfs: bool) -> ServedFile:
