@@ -11,11 +11,12 @@ The faults are made between the application and uvicorn, so a client meets them 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -24,8 +25,8 @@ from typing import Any, Literal, Self
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bundler.hub.sources import open_source
 from bundler.hub.server import create_app
+from bundler.hub.sources import open_source
 
 FaultKind = Literal["drop", "corrupt", "hang", "status", "rate_limit", "gated"]
 
@@ -49,6 +50,19 @@ class LoggedRequest:
     headers: dict[str, str]
     status: int | None = None
     body_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `RunningHub.ask` got: status, headers by lower-case name, body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
 
 @dataclass
@@ -257,6 +271,23 @@ class RunningHub:
         with self._faulty.lock:
             self._faulty.faults.append(fault)
         return fault
+
+    def ask(
+        self, method: str, raw_path: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Answer:
+        """Send one request as it stands: nothing in `raw_path` is encoded or tidied up, no redirect is followed."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._socket.getsockname()[1], timeout=60)
+        try:
+            connection.putrequest(method, raw_path, skip_accept_encoding=True)
+            fields = {**(headers or {}), **({"Content-Length": str(len(body))} if body is not None else {})}
+            for name, value in fields.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            content = response.read()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+        finally:
+            connection.close()
 
     def release(self) -> None:
         """Let requests that hang go on."""
