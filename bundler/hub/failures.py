@@ -255,7 +255,7 @@ def _unreachable(error: Exception, asked: Asked) -> NetworkError:
     if isinstance(error, httpx2.TimeoutException):
         connecting = isinstance(error, httpx2.ConnectTimeout)
         seconds = constants.HF_HUB_ETAG_TIMEOUT if connecting else constants.HF_HUB_DOWNLOAD_TIMEOUT
-        what = f"{host} did not answer within {seconds} seconds"
+        what = f"{host} did not answer within {seconds} s"
         hint = _no_proxy_hint(asked) + "; a slow line: raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
         return NetworkError(f"{what}{f', through the proxy {proxy}' if proxy else ''}", hint=hint)
     if isinstance(error, httpx2.ConnectError):

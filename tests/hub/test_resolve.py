@@ -304,7 +304,7 @@ def test_a_server_that_does_not_answer_is_given_up_within_the_time_limit(
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     hub.fault("hang", "/tree/" + HubClient(endpoint=hub.endpoint).revision("org/llama", "model", "main").commit)
     error = refused(lock, "models: [{repo_id: org/llama}]", NetworkError)
-    assert "did not answer within 0.2 seconds" in error.message
+    assert "did not answer within 0.2 s" in error.message
     assert error.exit_code == 4
 
 
