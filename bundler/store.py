@@ -398,13 +398,13 @@ def check_room(needs: Mapping[Path, int]) -> None:
         if free < total:
             places = " and ".join(dict.fromkeys(str(folder) for folder in folders))
             raise SpaceError(
-                f"not enough room in {places}: {format_bytes(total)} needed, {format_bytes(free)} free",
+                f"not enough room in {places}: {_size(total)} needed, {_size(free)} free",
                 hint="free some, or choose other places with --cache-dir and -o",
             )
 
 
-def format_bytes(size_bytes: float) -> str:
-    """Return a size for people: ``1.5 GB``; powers of 1000, as disks and the Hub's pages count."""
+def _size(size_bytes: float) -> str:
+    """Return a size for people, in powers of 1000 as disks are sold: ``1.5 GB``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size_bytes < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
