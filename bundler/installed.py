@@ -12,7 +12,6 @@ import contextlib
 import difflib
 import json
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -296,7 +295,6 @@ def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) 
         place = inside(hf_home, repo.path_in(folder, blob.path))
         if place not in used:
             freed += _delete(hf_home, repo.path_in(folder, blob.path), kept)
-    _remove_if_bare(inside(hf_home, folder))
     return freed
 
 
@@ -339,9 +337,3 @@ def _delete(hf_home: Path, path: str, kept: set[str]) -> int:
         except OSError:
             break
     return freed
-
-
-def _remove_if_bare(folder: Path) -> None:
-    """Delete a repo folder in which no snapshot is left and no blob: markers and listings alone serve nobody."""
-    if folder.is_dir() and not any((folder / name).exists() for name in ("snapshots", "blobs")):
-        shutil.rmtree(folder)
