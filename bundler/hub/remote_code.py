@@ -12,7 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bundler.errors import FormatError
 from bundler.manifest import Entry
+from bundler.paths import check_relative_path
 
 # Where transformers looks for `auto_map`.
 CONFIG_FILES = ("config.json", "tokenizer_config.json", "processor_config.json", "preprocessor_config.json")
@@ -84,9 +86,17 @@ def module_folders(modules_json: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     rows = modules if isinstance(modules, list) else []
-    return [
-        row["path"] for row in rows if isinstance(row, dict) and isinstance(row.get("path"), str) and row["path"]
-    ]
+    paths = [row["path"] for row in rows if isinstance(row, dict) and isinstance(row.get("path"), str)]
+    return [path for path in paths if _is_plain(path)]
+
+
+def _is_plain(path: str) -> bool:
+    # The repository's authors wrote it, and it becomes part of a file name in the cache.
+    try:
+        check_relative_path(path)
+    except FormatError:
+        return False
+    return True
 
 
 def _reference(source: str, value: str) -> tuple[str, str | None, str]:
