@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, default_data_collator, set_seed
 
 from bundler import __version__
 from bundler.digest import sha256_bytes
@@ -104,6 +104,8 @@ def train(
         model=model,
         args=arguments,
         train_dataset=rows,
+        # The rows are of one length; the default would ask the tokenizer to pad them.
+        data_collator=default_data_collator,
         processing_class=tokenizer,
     )
     begun = time.monotonic()
