@@ -88,9 +88,6 @@ class Observer:
     def note(self, text: str) -> None:
         """Something unusual was dealt with."""
 
-    def stage(self, text: str) -> None:
-        """A stage without bytes to count begins."""
-
 
 def plan(lock: Lock, store: Store) -> list[RepoPlan]:
     """Find out what a fetch of `lock` would do, entry by entry; content of two entries counts for the first."""

@@ -9,7 +9,7 @@
 Rule book:
 
 * a blob appears under its final name only after its digests were compared with its etag; its record is written
-  first, so a blob without one is somebody's accident and is thrown away;
+  first, so a blob without one is damaged or unknown, and not used;
 * a blob that was stored by an earlier run is used only after its BLAKE3 was taken again (`verified`);
 * a partial download belongs to the process that renamed it to its own name. rename(2) lets one process win
   everywhere; flock(2), which some cluster file systems ignore, only speeds up noticing that an owner is gone.
@@ -36,7 +36,7 @@ from typing import Any, BinaryIO
 
 from bundler.digest import Digests, hash_file, sha256_bytes
 from bundler.errors import SpaceError
-from bundler.paths import atomic_write, fsync_dir, remove_leftovers
+from bundler.paths import atomic_write, remove_leftovers
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -167,7 +167,11 @@ class Store:
         return record
 
     def verified(self, etag: str) -> StoredBlob | None:
-        """Return a blob after hashing it, or None; a damaged one is thrown away."""
+        """Return a blob after hashing it, or None.
+
+        The record of a damaged one is withdrawn, so that nobody uses it, and its content is replaced by the next
+        download. It is not deleted here: another process may have replaced it a moment ago, and count on it.
+        """
         record = self.find(etag)
         if record is not None:
             try:
@@ -176,14 +180,8 @@ class Store:
             except OSError:
                 # A read error is damage as well: the content is fetched again to other sectors.
                 pass
-        self.discard(etag)
+            _record_path(self.path(etag)).unlink(missing_ok=True)
         return None
-
-    def discard(self, etag: str) -> None:
-        """Remove a blob and its record."""
-        path = self.path(etag)
-        path.unlink(missing_ok=True)
-        _record_path(path).unlink(missing_ok=True)
 
     def adopt(self, path: Path, blob: StoredBlob) -> StoredBlob:
         """Move a checked file on this file system to its final name.
@@ -198,14 +196,9 @@ class Store:
         if not blob.is_named_by_content:
             raise ValueError(f"blob {blob.etag} does not have the content that its name promises")
         final = self.path(blob.etag)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         atomic_write(_record_path(final), json.dumps(asdict(blob)).encode())
+        # Not synced to the disk: what a power failure leaves of it is found by its digest, like any other damage.
         path.replace(final)
-        fsync_dir(final.parent)
         return blob
 
     # Partial downloads
@@ -320,6 +313,11 @@ class Store:
         now = time.time()
         for name in ("blobs", "prepared"):
             remove_leftovers(self.root / name, now=now)
+        for path in (self.root / "blobs").glob("??/*"):
+            if path.suffix != ".json" and not _record_path(path).exists():
+                with contextlib.suppress(FileNotFoundError):
+                    if now - path.stat().st_mtime > ORPHAN_SECONDS:
+                        path.unlink()
         for path in (self.root / "partial").iterdir():
             with contextlib.suppress(FileNotFoundError):
                 mtime = path.stat().st_mtime
