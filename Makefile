@@ -1,0 +1,38 @@
+# The commands of this repository. `make demo` and `make test` work from a fresh clone: they make .venv when it is missing.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What was installed, and from which pins: the environment is made again when either changes.
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint format clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
+	$(BIN)/python -m demo.run
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(STAMP)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## rewrite the sources in the style that lint wants
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment, caches and the demo's files
+	rm -rf $(VENV) build dist demo/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

