@@ -210,6 +210,7 @@ class RunningHub:
         app = create_app(open_source(content), page_size=page_size) if isinstance(content, Path) else content
         self._faulty = _Faulty(app)
         self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
             self._faulty,
             log_config=None,
