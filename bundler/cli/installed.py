@@ -19,6 +19,10 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     """List the bundles that are installed in HF_HOME.
 
     A receipt that was changed is reported on stderr, and makes the exit code 6.
+
+    \b
+    Example:
+      bundle list --json
     """
     from bundler.installed import installed_bundles
 
@@ -71,7 +75,8 @@ def path(
     """Print the snapshot folder of REPO_ID, a repo id or an alias, after verifying its files.
 
     \b
-    Example:
+    Examples:
+      bundle path gpt2
       vllm serve "$(bundle path HuggingFaceTB/SmolLM2-135M)"
     """
     from bundler.installed import InstalledBundle, installed_bundles
