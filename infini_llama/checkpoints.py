@@ -61,6 +61,11 @@ def incoming(output_dir: Path) -> Path:
     return output_dir / INCOMING
 
 
+def clear_incoming(output_dir: Path) -> None:
+    """Remove what a killed run left unfinished, lest its files get mixed with those of the next try."""
+    shutil.rmtree(incoming(output_dir), ignore_errors=True)
+
+
 def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int, keep: int) -> Path:
     """Make a checkpoint visible, and remove the oldest beyond `keep`.
 

@@ -28,8 +28,10 @@ from typing import Any
 
 import bundler
 from bundler import errors
+from bundler.cache import default_hf_home
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, OfflineError
+from bundler.offline.environment import VERIFIED, VERIFIED_HOME, format_verified, parse_verified
 from bundler.paths import atomic_write
 
 # What all ranks of one launch on one node have in common, and others mostly do not.
@@ -56,6 +58,7 @@ class Verdict:
     Attributes:
         state: `verifying`, `verified` or `failed`.
         digest: The bundle's digest, once verified.
+        hf_home: Where it is installed.
         error: Class name of the failure.
         message: Its message.
         hint: Its hint.
@@ -65,6 +68,7 @@ class Verdict:
 
     state: str
     digest: str = ""
+    hf_home: str = ""
     error: str = ""
     message: str = ""
     hint: str | None = None
@@ -81,20 +85,21 @@ def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None) -> 
         BundleError: What `bundler.enforce_offline` raises, in every local rank; or local rank 0 died without a word.
     """
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if local_size == 1 or is_verified(name, os.environ):
+    if local_size == 1 or is_verified(name, default_hf_home(hf_home), os.environ):
         return _enforce(name, hf_home)
     path = verdict_path(name, os.environ)
     if local_rank == 0:
         return _verify_for_the_others(name, hf_home, path)
-    digest = wait_for_verdict(path)
-    earlier = os.environ.get("BUNDLE_VERIFIED", "")
-    os.environ["BUNDLE_VERIFIED"] = " ".join(filter(None, [earlier, f"{name}={digest}"]))
+    verdict = wait_for_verdict(path)
+    os.environ[VERIFIED] = format_verified({name: verdict.digest})
+    os.environ[VERIFIED_HOME] = verdict.hf_home
     return _enforce(name, hf_home)
 
 
-def is_verified(name: str, environment: Mapping[str, str]) -> bool:
-    """Tell whether a parent on this node has verified the bundle, by BUNDLE_VERIFIED."""
-    return any(entry.partition("=")[0] == name for entry in environment.get("BUNDLE_VERIFIED", "").split())
+def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> bool:
+    """Tell whether a parent on this node has verified the bundle in this `hf_home`, by BUNDLE_VERIFIED."""
+    home = environment.get(VERIFIED_HOME)
+    return name in parse_verified(environment.get(VERIFIED, "")) and home is not None and Path(home) == hf_home
 
 
 def _enforce(name: str, hf_home: Path | None) -> Any:
@@ -110,12 +115,12 @@ def _verify_for_the_others(name: str, hf_home: Path | None, path: Path) -> Any:
         message, hint = (error.message, error.hint) if isinstance(error, BundleError) else (repr(error), None)
         _write(path, Verdict(state="failed", error=type(error).__name__, message=message, hint=hint, **me))
         raise
-    _write(path, Verdict(state="verified", digest=bundle.digest, **me))
+    _write(path, Verdict(state="verified", digest=bundle.digest, hf_home=str(bundle.hf_home), **me))
     return bundle
 
 
-def wait_for_verdict(path: Path) -> str:
-    """Wait until local rank 0 has verified, and return the bundle's digest.
+def wait_for_verdict(path: Path) -> Verdict:
+    """Wait until local rank 0 has verified, and return what it says.
 
     Raises:
         BundleError: It failed (the same error is raised), died, or never began.
@@ -130,7 +135,7 @@ def wait_for_verdict(path: Path) -> str:
             if _started(verdict.pid) != verdict.started:
                 raise OfflineError(f"local rank 0 (process {verdict.pid}) died while verifying the bundle")
             if verdict.state == "verified":
-                return verdict.digest
+                return verdict
         elif time.monotonic() - begun > BEGIN_TIMEOUT_SECONDS:
             raise OfflineError(
                 f"local rank 0 did not begin to verify within {BEGIN_TIMEOUT_SECONDS:.0f} s: no verdict in {path}",

@@ -7,6 +7,7 @@ transformers.
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,13 @@ from pathlib import Path
 import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, default_data_collator, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from bundler import __version__
 from bundler.digest import sha256_bytes
 from bundler.errors import IntegrityError, TrainingDataError
 from bundler.installed import InstalledBundle
+from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import Corpus, Rows, read_corpus, tokenize
@@ -87,6 +90,8 @@ def train(
     """
     for note in settings.notes:
         say(f"note: {note}")
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     set_seed(settings.seed)
     tokenizer = load_tokenizer(bundle, settings.tokenizer)
     corpus = read_corpus(raw_data)
@@ -108,6 +113,8 @@ def train(
         data_collator=default_data_collator,
         processing_class=tokenizer,
     )
+    if arguments.should_save:
+        checkpoints.clear_incoming(output_dir)
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-
-# What `bundler.enforce_offline` sets in a real run; it must be there before transformers is imported.
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from bundler.install import install
+from bundler.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
+from tests.bundles import locked_repo, tiny_bundle
 
 MakeModel = Callable[..., InfiniLlamaForCausalLM]
 
@@ -63,3 +62,30 @@ def make_model(double_precision_norm: None) -> MakeModel:
 def tokens() -> torch.Tensor:
     """Return two rows of 29 tokens: three full segments of eight, and five tokens more."""
     return torch.randint(1, 61, (2, 29), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="session")
+def gpt2_home(tmp_path_factory: pytest.TempPathFactory, demo_hub_dir: Path) -> Path:
+    """Return an HF_HOME in which a bundle `tiny` with GPT-2's real tokenizer is installed; to be read only."""
+    folder = demo_hub_dir / "openai-community" / "gpt2"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    repo = locked_repo("openai-community/gpt2", files, kind="tokenizer", aliases=["gpt2"])
+    home = tmp_path_factory.mktemp("hf-home")
+    install(tiny_bundle(tmp_path_factory.mktemp("bundle"), repo, contents=files.values()), home)
+    return home
+
+
+@pytest.fixture
+def gpt2_bundle(gpt2_home: Path) -> InstalledBundle:
+    """Return that bundle."""
+    return InstalledBundle.open("tiny", gpt2_home)
+
+
+@pytest.fixture
+def raw_data(tmp_path: Path) -> Path:
+    """Return a folder with two short English texts that repeat themselves, so that a tiny model can learn them."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "a.txt").write_text("The cat sat on the mat, and the dog sat on the cat. " * 12)
+    (folder / "b.txt").write_text("One two three four five six seven eight nine ten. " * 9)
+    return folder

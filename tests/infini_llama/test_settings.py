@@ -27,7 +27,11 @@ def faults(text: str, *overrides: str) -> list[str]:
 
 def test_a_minimal_file_gets_the_documented_defaults() -> None:
     settings = parse(MINIMAL)
-    assert (settings.seed, settings.model.memory_update, settings.training.gate_learning_rate) == (0, "linear", 0.01)
+    assert (settings.seed, settings.model.memory_update, settings.training.gate_learning_rate) == (
+        0,
+        "linear",
+        0.01,
+    )
     assert settings.training.learning_rate == 0.001
 
 

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from infini_llama.checkpoints import (
+    Provenance,
+    all_checkpoints,
+    clear_incoming,
+    incoming,
+    is_complete,
+    latest,
+    publish,
+)
+
+PROVENANCE = Provenance(
+    bundle="tiny",
+    bundle_digest="sha256:1",
+    lock_sha256="2",
+    tokenizer="gpt2",
+    tokenizer_commit="3",
+    data={},
+    settings={},
+    seed=0,
+    versions={},
+    world_size=1,
+)
+
+
+def published(output_dir: Path, step: int, *, keep: int = 10, content: bytes = b"weights") -> Path:
+    """Publish a checkpoint with one file."""
+    folder = incoming(output_dir) / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(content)
+    return publish(folder, output_dir, PROVENANCE, step=step, keep=keep)
+
+
+def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
+    """By number: by name, checkpoint-9 would come after checkpoint-10."""
+    last = published(tmp_path, 10)
+    published(tmp_path, 9)
+    assert latest(tmp_path) == last
+
+
+def test_what_a_killed_run_left_unfinished_is_cleared(tmp_path: Path) -> None:
+    torn = incoming(tmp_path) / "checkpoint-2"
+    torn.mkdir(parents=True)
+    clear_incoming(tmp_path)
+    clear_incoming(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_still_being_written_is_not_seen(tmp_path: Path) -> None:
+    first = published(tmp_path, 1)
+    torn = incoming(tmp_path) / "checkpoint-2"
+    torn.mkdir(parents=True)
+    (torn / "model.safetensors").write_bytes(b"wei")
+    assert latest(tmp_path) == first
+
+
+def test_one_that_lost_bytes_a_file_or_its_provenance_is_passed_over(tmp_path: Path) -> None:
+    first = published(tmp_path, 1)
+    (published(tmp_path, 2) / "model.safetensors").write_bytes(b"wei")
+    (published(tmp_path, 3) / "model.safetensors").unlink()
+    (published(tmp_path, 4) / "provenance.json").unlink()
+    (published(tmp_path, 5) / "provenance.json").write_text("{}")
+    assert [is_complete(path) for path in all_checkpoints(tmp_path)] == [True, False, False, False, False]
+    assert latest(tmp_path) == first
+
+
+def test_without_any_there_is_no_latest(tmp_path: Path) -> None:
+    assert latest(tmp_path) is None
+    assert latest(tmp_path / "nowhere") is None
+
+
+def test_only_the_newest_are_kept(tmp_path: Path) -> None:
+    for step in (1, 2, 10):
+        published(tmp_path, step, keep=2)
+    assert [path.name for path in all_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-10"]
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
+    (published(tmp_path, 1) / "model.safetensors").write_bytes(b"wei")
+    again = published(tmp_path, 1, content=b"better")
+    assert (again / "model.safetensors").read_bytes() == b"better"
+    assert is_complete(again)
