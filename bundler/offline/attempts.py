@@ -1,0 +1,85 @@
+"""Read what the guards of a launch have noted: one file per process, one JSON line per refused connection."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """A connection or look-up that a guard refused.
+
+    Attributes:
+        event: connect, sendto, sendmsg, getaddrinfo, gethostbyname, gethostbyaddr or getnameinfo.
+        target: Host and port, or host.
+        pid: Process that made it.
+        argv: Its command line.
+        file: File of the user's code line, or of the nearest code there was.
+        line: Line number in it.
+        code: Text of the line; empty where there is no source.
+        wanted: Repo that a Hugging Face library was busy with, or empty.
+    """
+
+    event: str
+    target: str
+    pid: int
+    argv: tuple[str, ...]
+    file: str
+    line: int
+    code: str
+    wanted: str = ""
+
+    @property
+    def where(self) -> str:
+        """The code line for people: ``train.py:12 `AutoModel.from_pretrained("gpt2")```."""
+        return f"{self.file}:{self.line}" + (f" `{self.code}`" if self.code else "")
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as a JSON object."""
+        return {**vars(self), "argv": list(self.argv)}
+
+
+def read_attempts(folder: Path) -> list[Attempt]:
+    """Return all attempts noted in `folder`, by process and in the order in which each made them."""
+    attempts = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            attempts.append(_parse(line, path))
+    return attempts
+
+
+def _parse(line: str, path: Path) -> Attempt:
+    try:
+        raw: dict[str, Any] = json.loads(line)
+        return Attempt(
+            event=str(raw["event"]),
+            target=str(raw["target"]),
+            pid=int(raw["pid"]),
+            argv=tuple(raw["argv"]),
+            file=str(raw["line"]["file"]),
+            line=int(raw["line"]["line"]),
+            code=str(raw["line"]["code"]),
+            wanted=str((raw["wanted"] or {}).get("repo_id", "")),
+        )
+    except (ValueError, KeyError, TypeError):
+        # A process that was killed while writing, or a full disk. It was an attempt all the same.
+        pid = int(path.stem) if path.stem.isdigit() else 0
+        return Attempt(
+            event="unknown", target="unknown", pid=pid, argv=(), file=str(path), line=0, code="unreadable record"
+        )
+
+
+def grouped(attempts: Iterable[Attempt]) -> list[tuple[int, Attempt]]:
+    """Return (count, first of its kind) for attempts with one target and one code line, most frequent first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], Attempt] = {}
+    for attempt in attempts:
+        key = (attempt.target, attempt.where)
+        counts[key] += 1
+        first.setdefault(key, attempt)
+    return [(count, first[key]) for key, count in counts.most_common()]

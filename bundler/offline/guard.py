@@ -1,0 +1,342 @@
+"""Inside Python: refuse and note every connection that would leave the machine, and every setting that allows one.
+
+An audit hook (PEP 578) sees what Python's own sockets are asked to do before the kernel does. Loopback, UNIX sockets
+and the networks in BUNDLE_ALLOW_NET pass; for anything else it raises at once and appends one JSON line to a file of
+this process in BUNDLE_ATTEMPTS_DIR. Sockets of compiled code do not come by here: `isolation` is for those.
+
+Rule book:
+
+* the error is no `OSError`: HTTP libraries turn those into connection errors of their own and try again for up to a
+  minute; what they do not know they let pass, at the first try;
+* a number in place of a name is not looked up, so it is refused on connecting, not on resolving: one attempt, one
+  line;
+* under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
+  HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
+* this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
+  nor anything else: it imports what Python has loaded anyway, and the rest when an attempt is made.
+
+An audit hook cannot be removed, and is inherited by forked children.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
+_SENDS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_REVERSE = "socket.getnameinfo"
+_WATCHED = _LOOKUPS | _SENDS | {_REVERSE}
+
+# Empty, and the unspecified addresses, mean this machine to connect(2).
+_LOCAL_NAMES = frozenset({"", "localhost", "ip6-localhost", "localhost.localdomain", "0.0.0.0", "::", "::1"})  # noqa: S104
+
+_TRUE = frozenset({"1", "ON", "YES", "TRUE"})
+
+# What this process has refused, for programs that want to know without reading files; bounded.
+attempts: list[dict[str, Any]] = []
+_MAX_KEPT = 1000
+
+_installed = False
+
+
+class NetworkRefusedError(RuntimeError):
+    """A connection that would have left this machine; nothing was sent."""
+
+
+def install() -> None:
+    """Watch this process from now on; once is enough.
+
+    Raises:
+        RuntimeError: The environment of an offline launch was changed so that the libraries would go online.
+    """
+    global _installed
+    if _installed:
+        return
+    _check_environment()
+    sys.addaudithook(_on_event)
+    for name, check in _CHECKS.items():
+        if name in sys.modules:
+            check(sys.modules[name])
+    sys.meta_path.insert(0, _CheckAfterImport())
+    _installed = True
+
+
+def is_installed() -> bool:
+    """Tell whether this process is watched."""
+    return _installed
+
+
+# The hook
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    # Called for every audited event of the process, imports and file opens too: it must leave at once.
+    if event not in _WATCHED:
+        return
+    if event in _SENDS:
+        sock, address = arguments
+        if not _is_internet(sock) or not isinstance(address, tuple) or not address:
+            return
+        host, port = _text(address[0]), address[1] if len(address) > 1 else None
+    elif event == _REVERSE:
+        host, port = _text(arguments[0][0]), None
+    else:
+        host, port = _text(arguments[0]), arguments[1] if event == "socket.getaddrinfo" else None
+        if _is_number(host) and event != "socket.gethostbyaddr":
+            return
+    if not _is_allowed(host):
+        _refuse(event.removeprefix("socket."), host, port)
+
+
+def _is_internet(sock: Any) -> bool:
+    import _socket
+
+    return sock.family in (_socket.AF_INET, _socket.AF_INET6)
+
+
+def _text(host: object) -> str:
+    if isinstance(host, bytes | bytearray):
+        return host.decode("utf-8", "replace")
+    return "" if host is None else str(host)
+
+
+def _is_number(host: str) -> bool:
+    """Tell whether `host` is an address, in any form that needs no look-up."""
+    import _socket
+
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, host.partition("%")[0])
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _is_allowed(host: str) -> bool:
+    name = host.lower().rstrip(".")
+    if name in _LOCAL_NAMES:
+        return True
+    if not _is_number(host):
+        # Programs look up their own machine; launchers such as torchrun do, under its full name.
+        own = os.uname().nodename.lower()
+        return bool(own) and (name == own or name.startswith(own.partition(".")[0] + "."))
+    import ipaddress
+
+    address = ipaddress.ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return True
+    allowed = [text for text in os.environ.get("BUNDLE_ALLOW_NET", "").split(",") if text]
+    return any(address in ipaddress.ip_network(text, strict=False) for text in allowed)
+
+
+def _refuse(event: str, host: str, port: object) -> None:
+    target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
+    frames = list(_frames(sys._getframe(2)))
+    through = next((frame for frame in frames if not _is_standard(frame)), frames[-1])
+    asking = next((frame for frame in frames if not _is_library(frame)), through)
+    user, wanted = _place(asking), _wanted(frames)
+    attempt = {
+        "event": event,
+        "target": target,
+        "pid": os.getpid(),
+        "argv": list(sys.orig_argv),
+        "line": user,
+        "through": _place(through),
+        "wanted": wanted,
+    }
+    if len(attempts) < _MAX_KEPT:
+        attempts.append(attempt)
+    _note(attempt)
+    code = f": {user['code']}" if user["code"] else ""
+    message = (
+        f"offline: {event} to {target} was refused before anything left this machine"
+        f"\n  wanted by  {user['file']}:{user['line']} in {user['function']}{code}"
+    )
+    if through is not asking:
+        message += f"\n  through    {through.f_code.co_filename}:{through.f_lineno} in {through.f_code.co_name}"
+    if wanted:
+        section = "datasets" if wanted["repo_type"] == "dataset" else "models (or tokenizers)"
+        file = f", for its file {wanted['file']}" if wanted["file"] else ""
+        hint = f"add `- repo_id: {wanted['repo_id']}` to {section} in the manifest{file}, then fetch and install again"
+    else:
+        hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
+    raise _error(message, hint)
+
+
+def _error(message: str, hint: str) -> NetworkRefusedError:
+    # A program that uses this package gets an error of its tree, with its exit code; nobody else pays the import.
+    errors = sys.modules.get("bundler.errors")
+    if errors is None:
+        return NetworkRefusedError(f"{message}\n  hint: {hint}")
+    kind = type("NetworkRefusedError", (errors.OfflineError, NetworkRefusedError), {})
+    error: NetworkRefusedError = kind(message, hint=hint)
+    return error
+
+
+def _note(attempt: dict[str, Any]) -> None:
+    folder = os.environ.get("BUNDLE_ATTEMPTS_DIR")
+    if not folder:
+        return
+    import json
+
+    line = json.dumps(attempt) + "\n"
+    try:
+        # One write to a file opened for appending: threads and a process of the same number elsewhere do not mix.
+        descriptor = os.open(
+            f"{folder}/{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # The refusal matters more than its record, but a record that is missing must be known.
+        sys.stderr.write(f"bundle: could not note a refused connection in {folder}: {error}\n")
+
+
+# Who asked, and for what
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if frame.f_code.co_filename != __file__:
+            yield frame
+        frame = frame.f_back
+
+
+def _is_standard(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith("<frozen ") or (file.startswith(_STDLIB) and not _is_installed(file))
+
+
+def _is_library(frame: FrameType) -> bool:
+    return _is_standard(frame) or _is_installed(frame.f_code.co_filename)
+
+
+def _is_installed(file: str) -> bool:
+    return "/site-packages/" in file or "/dist-packages/" in file
+
+
+_STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120 -- pathlib is not loaded yet
+
+
+def _place(frame: FrameType) -> dict[str, Any]:
+    import linecache
+
+    code = frame.f_code
+    return {
+        "file": code.co_filename,
+        "line": frame.f_lineno,
+        "function": code.co_name,
+        "code": linecache.getline(code.co_filename, frame.f_lineno, frame.f_globals).strip(),
+    }
+
+
+_LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
+_ID_NAMES = ("repo_id", "path_or_repo_id", "pretrained_model_name_or_path")
+
+
+def _wanted(frames: Sequence[FrameType]) -> dict[str, str] | None:
+    """Find the repo that a Hugging Face library is busy with, in the arguments of its own functions."""
+    for frame in frames:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES:
+            continue
+        values = frame.f_locals
+        for name in _ID_NAMES:
+            repo_id = values.get(name)
+            if isinstance(repo_id, str) and repo_id:
+                file, repo_type = values.get("filename"), values.get("repo_type")
+                return {
+                    "repo_id": repo_id,
+                    "repo_type": repo_type if isinstance(repo_type, str) else "model",
+                    "file": file if isinstance(file, str) else "",
+                }
+    return None
+
+
+# Settings
+
+
+def _check_environment() -> None:
+    if os.environ.get("BUNDLE_OFFLINE") != "1":
+        return
+    value = os.environ.get("HF_HUB_OFFLINE", "")
+    if value.upper() not in _TRUE:
+        raise _setting_error(
+            f"HF_HUB_OFFLINE is {value!r} in a process of an offline launch, expected '1' (process: {_command()})",
+            "remove what sets it, in the script between `bundle run` and this process; or, in a shell where "
+            "`bundle env` was used, open another one to go online",
+        )
+
+
+def _check_hub(module: ModuleType) -> None:
+    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
+        raise _setting_error(
+            "huggingface_hub was imported with HF_HUB_OFFLINE switched off, in an offline launch",
+            "remove the line that sets HF_HUB_OFFLINE (or os.environ) before the import",
+        )
+    home = os.environ.get("BUNDLE_HF_HOME")
+    cache = getattr(module, "HF_HUB_CACHE", None)
+    if home and cache and os.path.realpath(cache) != os.path.realpath(f"{home}/hub"):
+        raise _setting_error(
+            f"huggingface_hub was imported with its cache at {cache}, but what was verified is {home}/hub",
+            "remove the line that sets HF_HOME or HF_HUB_CACHE; `bundle run --hf-home DIR` chooses the cache",
+        )
+
+
+def _check_datasets(module: ModuleType) -> None:
+    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
+        raise _setting_error(
+            "datasets was imported with HF_DATASETS_OFFLINE switched off, in an offline launch",
+            "remove the line that sets HF_DATASETS_OFFLINE before the import",
+        )
+
+
+def _when_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    return lambda module: check(module) if os.environ.get("BUNDLE_OFFLINE") == "1" else None
+
+
+_CHECKS = {
+    "huggingface_hub.constants": _when_offline(_check_hub),
+    "datasets.config": _when_offline(_check_datasets),
+}
+
+
+class _CheckAfterImport:
+    """A finder that finds nothing: it lets the others find a module and has it checked once it has run."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name not in _CHECKS:
+            return None
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target) if finder is not self else None
+            if spec is not None and spec.loader is not None:
+                # On the instance: each module that is found has a loader of its own.
+                setattr(spec.loader, "exec_module", _then(spec.loader.exec_module, _CHECKS[name]))  # noqa: B010
+                return spec
+        return None
+
+
+def _then(run: Callable[[ModuleType], None], check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def exec_module(module: ModuleType) -> None:
+        run(module)
+        check(module)
+
+    return exec_module
+
+
+def _setting_error(message: str, hint: str) -> RuntimeError:
+    return _error(message, hint)
+
+
+def _command() -> str:
+    return " ".join(sys.orig_argv)
