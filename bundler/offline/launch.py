@@ -208,7 +208,16 @@ def _popen(
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            list(argv), env=env, preexec_fn=prepare, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr
+            list(argv),
+            env=env,
+            # Not safe beside threads (Python may hold a lock): callers have none at work.
+            preexec_fn=prepare,
+            # A launcher may have left descriptors for the command (PMI_FD, a make jobserver); ours close on exec.
+            close_fds=False,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
     except subprocess.SubprocessError as error:
         raise OfflineError(

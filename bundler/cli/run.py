@@ -1,0 +1,122 @@
+"""`bundle run`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bundler.cache import default_hf_home
+from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
+
+if TYPE_CHECKING:
+    from bundler.installed import InstalledBundle
+    from bundler.offline.isolation import Requested
+    from bundler.offline.report import VerifiedBundle
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--bundle",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Bundle to verify; repeatable. Default: all installed.",
+)
+@hf_home_option
+@click.option("--quick", is_flag=True, help="Compare names, links and sizes before the start, hash nothing.")
+@click.option(
+    "--isolate",
+    type=click.Choice(["auto", "netns", "none"]),
+    default="auto",
+    show_default=True,
+    help="What the kernel does: a network namespace, nothing, or the strongest that works here.",
+)
+@click.option("--strict", is_flag=True, help="End with exit code 11 if anything tried to use the network.")
+@click.option(
+    "--report", "report_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
+)
+@jobs_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
+@click.pass_context
+def run(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    hf_home: Path | None,
+    quick: bool,
+    isolate: Requested,
+    strict: bool,
+    report_path: Path | None,
+    jobs: int | None,
+    command: tuple[str, ...],
+) -> None:
+    """Verify installed bundles, then run CMD on them with the network shut.
+
+    CMD gets the offline environment; every Python process below it gets a guard that refuses connections, and the
+    kernel refuses those of all other programs where it can. Signals and the exit code are passed on. A report on
+    stderr ends the run.
+
+    \b
+    Examples:
+      bundle run -- python train.py
+      bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
+    """
+    from bundler.installed import InstalledBundle, installed_bundles
+    from bundler.offline.environment import Launch, offline_environment
+    from bundler.offline.isolation import choose
+    from bundler.offline.launch import CommandNotFoundError, launch
+    from bundler.offline.report import LaunchReport
+    from bundler.offline.stand_ins import stand_ins_for
+
+    home = default_hf_home(hf_home)
+    bundles = [InstalledBundle.open(name, home) for name in dict.fromkeys(names)] or installed_bundles(home)
+    if not bundles:
+        raise _none_installed(home)
+    # Both before hashing gigabytes for nothing.
+    if shutil.which(command[0]) is None and not Path(command[0]).exists():
+        raise CommandNotFoundError(f"{command[0]}: command not found")
+    isolation = choose(isolate)
+    verified = tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles)
+    say(f"isolation {isolation.kind}: {isolation.detail}")
+    environment = offline_environment(
+        home, stand_ins=stand_ins_for(home), launch=Launch(verified={b.name: b.digest for b in verified})
+    )
+    completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
+    report = LaunchReport(hf_home=home, bundles=verified, command=command, completed=completed)
+    say(report.text())
+    if report_path:
+        report.write(report_path)
+    if strict and completed.attempts:
+        say(
+            f"error: {completed.attempts} attempt(s) at the network under --strict; CMD gave {completed.exit_code}"
+        )
+        ctx.exit(11)
+    ctx.exit(completed.exit_code)
+
+
+def _none_installed(home: Path) -> Exception:
+    from bundler.errors import NotInstalledError
+
+    return NotInstalledError(
+        f"no bundle is installed in {home}",
+        hint="install one with `bundle install FILE`, or name another cache with --hf-home",
+    )
+
+
+def _verified(bundle: InstalledBundle, *, quick: bool, jobs: int | None) -> VerifiedBundle:
+    from bundler.offline.report import VerifiedBundle
+
+    begun = time.monotonic()
+    total = sum(blob.size_bytes for blob in bundle.layout.blobs)
+    with progress_bar(f"verifying {bundle.name}", total) as (advance, _):
+        report = bundle.verify(quick=quick, jobs=jobs, progress=advance)
+    report.raise_if_failed()
+    what = "names and sizes" if quick else size(report.size_bytes)
+    say(f"verified {bundle.name} {bundle.digest}: {report.files} files, {what}, {time.monotonic() - begun:.1f} s")
+    return VerifiedBundle(
+        name=bundle.name, digest=bundle.digest, files=report.files, size_bytes=report.size_bytes, quick=quick
+    )

@@ -1,0 +1,98 @@
+"""What an offline launch has to say at its end: to a person on stderr, to a script as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.offline.attempts import grouped
+from bundler.offline.launch import Completed
+from bundler.paths import atomic_write
+
+REPORT_VERSION = 1
+_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedBundle:
+    """A bundle that was verified before the launch.
+
+    Attributes:
+        name: Its name.
+        digest: Its digest.
+        files: Files that were checked.
+        size_bytes: Bytes that were hashed.
+        quick: Whether only names, links and sizes were compared.
+    """
+
+    name: str
+    digest: str
+    files: int
+    size_bytes: int
+    quick: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchReport:
+    """The whole launch.
+
+    Attributes:
+        hf_home: The cache that it ran on.
+        bundles: What was verified in it.
+        command: What was run.
+        completed: How it ended.
+    """
+
+    hf_home: Path
+    bundles: tuple[VerifiedBundle, ...]
+    command: Sequence[str]
+    completed: Completed
+
+    def text(self) -> str:
+        """Return the report for a person."""
+        done = self.completed
+        verified = ", ".join(f"{b.name} {b.digest}{' (quick)' if b.quick else ''}" for b in self.bundles)
+        if done.kernel_refused is None:
+            kernel = "the kernel did not count: connections of compiled code would not show here"
+        else:
+            kernel = f"{done.kernel_refused} refused by the kernel, in any program"
+        lines = [
+            "offline report",
+            f"  verified   {verified}",
+            f"  isolation  {done.isolation.kind}: {done.isolation.detail}",
+            f"  attempts   {done.attempts}: {len(done.refused)} seen by the guard inside Python; {kernel}",
+        ]
+        groups = grouped(done.refused)
+        for count, attempt in groups[:_SHOWN]:
+            wanted = f", for {attempt.wanted}" if attempt.wanted else ""
+            lines.append(f"    {count} x {attempt.target}{wanted}, by {attempt.where}")
+        if len(groups) > _SHOWN:
+            lines.append(f"    and {len(groups) - _SHOWN} more code lines; --report FILE lists all")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the report as a JSON object; OFFLINE_MODE.md documents its keys."""
+        done = self.completed
+        return {
+            "report_version": REPORT_VERSION,
+            "hf_home": str(self.hf_home),
+            "bundles": [
+                {"name": b.name, "digest": b.digest, "files": b.files, "bytes": b.size_bytes, "quick": b.quick}
+                for b in self.bundles
+            ],
+            "command": list(self.command),
+            "exit_code": done.exit_code,
+            "isolation": {"kind": done.isolation.kind, "detail": done.isolation.detail},
+            "attempts": {
+                "total": done.attempts,
+                "python": len(done.refused),
+                "kernel": done.kernel_refused,
+                "refused": [attempt.as_json() for attempt in done.refused],
+            },
+        }
+
+    def write(self, path: Path) -> None:
+        """Write the JSON form to `path`, whole or not at all."""
+        atomic_write(path, (json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n").encode())
