@@ -1,0 +1,16 @@
+"""The proof before packing: what was fetched loads with no network, on a cache that holds nothing else.
+
+    home.py      builds that cache from the store, with the steps that an installation uses
+    run.py       the proof of a whole lock
+    prepared.py  the prepared form of datasets: made once, kept in the store, listed in the lock
+    children.py  starts a child process, isolated, on such a cache
+    findings.py  what a child found, and the errors that this means
+    child.py     a child process: loads every entry, by its own name and by each alias, and writes what it saw
+    entries.py   what these checks share
+    loading.py   what "loads" means for tokenizers, configs and models
+    weights.py   tensor names and shapes against the architecture
+    headers.py   safetensors files by their headers alone
+    dataset.py   datasets: prepared once from the fetched files, loaded by name afterwards
+
+Only the children import torch, transformers and datasets, and only what the entries need.
+"""

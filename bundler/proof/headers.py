@@ -1,0 +1,72 @@
+"""Safetensors files by their headers alone: names, shapes, and whether the file is whole.
+
+The reader is the safetensors library, which checks on opening that the tensors cover the file without holes or
+overlaps (https://github.com/huggingface/safetensors#format). Weights are never read: a header of a few kilobytes
+stands for gigabytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+# How a fault ends that names a file, and not its content.
+MISSING_SHARD = "which is not there"
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """What a header says of one tensor.
+
+    Attributes:
+        shape: Its dimensions.
+        dtype: The format's word for its type, such as ``BF16``.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_header(path: Path) -> dict[str, TensorHeader]:
+    """Return the tensors of one file by name.
+
+    Raises:
+        ValueError: The file is truncated, misaligned, or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {}
+            for name in file.keys():  # noqa: SIM118 - the library's object is not a mapping
+                entry = file.get_slice(name)
+                tensors[name] = TensorHeader(tuple(entry.get_shape()), entry.get_dtype())
+            return tensors
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name}: not a whole safetensors file: {error}") from error
+
+
+def index_faults(index: Path, headers: Mapping[str, Mapping[str, TensorHeader]]) -> list[str]:
+    """Compare the index of a sharded checkpoint with the headers of its shards, both ways.
+
+    Args:
+        index: A ``*.safetensors.index.json``.
+        headers: Headers by file name, of the files in the same folder.
+
+    Returns:
+        One line for each shard that is missing and each tensor that is not where the index says.
+    """
+    try:
+        listed: dict[str, Any] = json.loads(index.read_bytes())["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{index.name}: not an index of shards: {error!r}"]
+    faults = [f"{index.name} names {shard}, {MISSING_SHARD}" for shard in sorted({*listed.values()} - {*headers})]
+    for name, shard in sorted(listed.items()):
+        if shard in headers and name not in headers[shard]:
+            faults.append(f"{index.name} puts {name} into {shard}, which does not have it")
+    unlisted = {name for shard in {*listed.values()} & {*headers} for name in headers[shard]} - {*listed}
+    faults.extend(f"{name} is in a shard and not in {index.name}" for name in sorted(unlisted))
+    return faults

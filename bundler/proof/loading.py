@@ -1,0 +1,118 @@
+"""What "it loads" means for a tokenizer, a config and a model; runs in the proof's child process only.
+
+Everything goes through the calls that a user's program makes, `Auto….from_pretrained(name)`, by the canonical name
+and by each alias. A check that cannot be made is a note, never a pass: a quantised model, remote code, an
+architecture that this transformers does not know.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bundler.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, Outcome, tried
+from bundler.proof.weights import prove_weights
+
+# Words, figures, an accent, a script without spaces, and a symbol beyond the basic plane.
+SAMPLE = "The 3 quick brown foxes' café: 東京 🦊\n"
+
+_TOKENIZER_FILES = frozenset(
+    {
+        "merges.txt",
+        "sentencepiece.bpe.model",
+        "special_tokens_map.json",
+        "spiece.model",
+        "tekken.json",
+        "tokenizer.json",
+        "tokenizer.model",
+        "tokenizer_config.json",
+        "vocab.json",
+        "vocab.txt",
+    }
+)
+
+
+def prove(entry: LoadedEntry, outcome: Outcome) -> None:
+    """Load a tokenizer or model entry in every way that its files promise.
+
+    Raises:
+        LoadingFault: Something that should load does not.
+        ImportError: A package that the entry needs is not installed.
+    """
+    config = entry.json("config.json")
+    is_model = entry.repo.kind == "model"
+    if config.get("model_type"):
+        _prove_config(entry, outcome)
+    elif config:
+        outcome.notes.append("config.json names no model_type, so it is not a transformers config; not loaded")
+    if not is_model or entry.paths & _TOKENIZER_FILES:
+        _prove_tokenizer(entry, outcome)
+    if is_model:
+        _prove_modules(entry, outcome)
+        prove_weights(entry, config, outcome)
+
+
+def _prove_config(entry: LoadedEntry, outcome: Outcome) -> None:
+    from transformers import AutoConfig, GenerationConfig
+
+    for name in entry.names:
+        tried(f"AutoConfig.from_pretrained({name!r})", AutoConfig.from_pretrained, name, **entry.options)
+        if "generation_config.json" in entry.paths:
+            call = f"GenerationConfig.from_pretrained({name!r})"
+            tried(call, GenerationConfig.from_pretrained, name, revision=entry.repo.revision)
+    outcome.proven.append(f"config loads as {' and '.join(entry.names)}")
+
+
+def _prove_tokenizer(entry: LoadedEntry, outcome: Outcome) -> None:
+    from transformers import AutoTokenizer
+
+    encoded: dict[str, list[int]] = {}
+    for name in entry.names:
+        call = f"AutoTokenizer.from_pretrained({name!r})"
+        tokenizer = tried(call, AutoTokenizer.from_pretrained, name, **entry.options)
+        encoded[name] = tried(f"{call}, then encoding and decoding", _round_trip, tokenizer)
+    first, *others = encoded.values()
+    if any(ids != first for ids in others):
+        raise ContradictionFault(
+            f"the names {' and '.join(encoded)} load tokenizers that disagree about {SAMPLE!r}"
+        )
+    outcome.proven.append(f"tokenizer encodes and decodes ({len(first)} tokens) as {' and '.join(entry.names)}")
+
+
+def _round_trip(tokenizer: Any) -> list[int]:
+    """Encode and decode; return the ids of the sample."""
+    # A tokenizer whose vocabulary file is missing may load all the same, with its special tokens alone.
+    ordinary = len(tokenizer) - len(set(tokenizer.all_special_ids))
+    if ordinary <= 0:
+        raise LoadingFault(
+            f"{type(tokenizer).__name__} loads with {len(tokenizer)} special tokens and no vocabulary"
+        )
+    unknown = tokenizer.unk_token_id
+    for text in (
+        SAMPLE,
+        tokenizer.decode(range(len(tokenizer) // 2, min(len(tokenizer) // 2 + 20, len(tokenizer)))),
+    ):
+        ids = list(tokenizer(text)["input_ids"])
+        content = [token for token in ids if token not in tokenizer.all_special_ids]
+        # A vocabulary of amino acids knows no foxes; it does know itself.
+        if content and any(token != unknown for token in content) and tokenizer.decode(content).strip():
+            return ids
+    raise LoadingFault(f"{type(tokenizer).__name__} finds no token of its {len(tokenizer)} in a text")
+
+
+def _prove_modules(entry: LoadedEntry, outcome: Outcome) -> None:
+    """Check that what a sentence-transformers `modules.json` lists is there."""
+    if "modules.json" not in entry.paths:
+        return
+    try:
+        modules = json.loads((entry.snapshot / "modules.json").read_bytes())
+        folders = [(str(module["path"]), str(module["type"])) for module in modules]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContradictionFault(
+            f"modules.json is not a list of sentence-transformers modules: {error!r}"
+        ) from error
+    for folder, kind in folders:
+        # Normalize has no settings and, often, no folder; the module at the root is the transformers model.
+        if folder and not kind.endswith(".Normalize") and f"{folder}/config.json" not in entry.paths:
+            raise LoadingFault(f"modules.json names {folder} ({kind}), and {folder}/config.json is not there")
+    outcome.proven.append(f"sentence-transformers modules are there ({len(folders)})")
