@@ -27,7 +27,7 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
     """
     from bundler.installed import InstalledBundle
     from bundler.offline.environment import Launch, offline_environment
-    from bundler.offline.isolation import own_addresses
+    from bundler.offline.network_namespace import own_addresses
     from bundler.offline.stand_ins import stand_ins_for
 
     home = InstalledBundle.open(name, default_hf_home(hf_home)).hf_home

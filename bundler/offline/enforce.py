@@ -28,7 +28,7 @@ from bundler.offline.environment import (
     offline_environment,
     parse_verified,
 )
-from bundler.offline.isolation import own_addresses
+from bundler.offline.network_namespace import own_addresses
 from bundler.offline.stand_ins import stand_ins_for
 
 if TYPE_CHECKING:

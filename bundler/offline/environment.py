@@ -6,7 +6,7 @@ before the first Python line of a program runs; setting them later does nothing.
 Rule book:
 
 * every variable that moves a cache away from HF_HOME is cleared: the verified cache must be the one that is read;
-* proxies and tokens are cleared: nothing offline has a use for them, and a proxy that does not answer turns the
+* proxies and tokens are dropped: nothing offline has a use for them, and a proxy that does not answer turns the
   listing of chat templates into fifty seconds of retries;
 * what is not about Hugging Face or the network is left alone;
 * folders that a library insists on writing get a stand-in only when the real one is not writable.
@@ -43,6 +43,9 @@ _SET = {
     "DO_NOT_TRACK": "1",
     # Without it `get_token` may refresh a token over the network.
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    # The user's token is dropped; in its place stands one that is none, since code that says `token=True`, as for
+    # gated repos, wants to see some token before it looks into the cache.
+    "HF_TOKEN": "no-token-offline",
     # hf_xet is compiled code with sockets and telemetry of its own.
     "HF_HUB_DISABLE_XET": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
@@ -68,7 +71,6 @@ _CACHES = (
     "PYTORCH_PRETRAINED_BERT_CACHE",
 )
 _TOKENS = (
-    "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
     "HF_TOKEN_PATH",
     # Asks the CI provider for a token over the network, before any other source is looked at.

@@ -29,8 +29,9 @@ from typing import IO
 from bundler.errors import BundleError, OfflineError
 from bundler.offline.attempts import Attempt, read_attempts
 from bundler.offline.environment import ALLOW_NET, ATTEMPTS_DIR, SITE_FOLDER
-from bundler.offline.isolation import Isolation, Requested, choose, own_addresses
+from bundler.offline.isolation import Isolation, Requested, choose
 from bundler.offline.kernel_counts import KernelCounts
+from bundler.offline.network_namespace import own_addresses
 
 _PR_SET_PDEATHSIG = 1
 _SI_KERNEL = 0x80
