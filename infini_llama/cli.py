@@ -10,9 +10,11 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,11 +91,13 @@ def train(
     resume_from = starting_point(output_dir, resume=resume)
     installed = enforce_offline_once_per_node(bundle, hf_home=hf_home)
 
-    from infini_llama import training
+    # Libraries print to stdout as they please (accelerate does, offline); a script that reads it wants the summary only.
+    with contextlib.redirect_stdout(sys.stderr):
+        from infini_llama import training
 
-    summary = training.train(
-        resolved, installed, raw_data=raw_data, output_dir=output_dir, resume_from=resume_from
-    )
+        summary = training.train(
+            resolved, installed, raw_data=raw_data, output_dir=output_dir, resume_from=resume_from
+        )
     if os.environ.get("RANK", "0") == "0":
         show(summary, network_attempts(), as_json=as_json)
 

@@ -119,7 +119,7 @@ def recall_accuracy(
     model: InfiniLlamaForCausalLM, task: RecallTask, *, segments: int, rows: int = 256, seed: int = 1_000_000
 ) -> float:
     """Return the share of questions answered right in rows of `segments` segments."""
-    model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
     tokens, labels = task.rows(rows, segments, torch.Generator().manual_seed(seed))
     answers = model(tokens, use_cache=False).logits[:, :-1].argmax(-1)
     asked = labels[:, 1:] != IGNORED

@@ -15,6 +15,10 @@ from bundler.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
 from tests.bundles import locked_repo, tiny_bundle
 
+# Tiny tensors gain nothing from a second thread, and two threads that wait for each other on a busy core lose a
+# hundredfold.
+torch.set_num_threads(1)
+
 MakeModel = Callable[..., InfiniLlamaForCausalLM]
 
 
