@@ -91,7 +91,7 @@ def train(
     resume_from = starting_point(output_dir, resume=resume)
     installed = enforce_offline_once_per_node(bundle, hf_home=hf_home)
 
-    # Libraries print to stdout as they please (accelerate does, offline); a script that reads it wants the summary only.
+    # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
     with contextlib.redirect_stdout(sys.stderr):
         from infini_llama import training
 
