@@ -30,7 +30,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import LockError
-from bundler.lock import Lock, LockedFile, LockedRepo, RepoType, is_commit
+from bundler.lock import Lock, LockedFile, LockedRepo
+from bundler.names import RepoType, is_commit
 from bundler.paths import check_relative_path
 
 BUNDLES_FOLDER = "bundles"

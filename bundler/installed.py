@@ -22,7 +22,8 @@ from bundler import __version__
 from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
-from bundler.lock import Lock, LockedFile, RepoType, is_bundle_name
+from bundler.lock import Lock, LockedFile
+from bundler.names import RepoType, is_bundle_name
 from bundler.pack import default_jobs
 from bundler.paths import atomic_write, fsync_dir, inside
 from bundler.publish import listed_and_present, publish_trees

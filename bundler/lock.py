@@ -19,44 +19,17 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from bundler.digest import sha256_bytes
 from bundler.errors import FormatError, LockError
+from bundler.names import RepoKind, RepoType, is_bundle_name, is_repo_id, is_revision
 from bundler.paths import check_relative_path
 
 LOCK_VERSION = 1
 
-RepoKind = Literal["tokenizer", "model", "dataset"]
-RepoType = Literal["model", "dataset"]
-
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-# huggingface_hub's rule for repo ids, less the length: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
-_REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
-# Bundle names become file names and words on a command line.
-BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
-
-
-def is_repo_id(text: str) -> bool:
-    """Tell whether `text` has the shape `name` or `namespace/name` of a repo on the Hub."""
-    return bool(_REPO_ID.fullmatch(text)) and "--" not in text and ".." not in text and len(text) <= 96
-
-
-def is_bundle_name(text: str) -> bool:
-    """Tell whether `text` can name a bundle: lower case, digits, dots, dashes and underscores."""
-    return bool(BUNDLE_NAME.fullmatch(text)) and ".." not in text
-
-
-def is_revision(text: str) -> bool:
-    """Tell whether `text` can be a branch, a tag or a commit, and so a file below `refs/`."""
-    return bool(_REVISION.fullmatch(text)) and not any(part in ("", ".", "..") for part in text.split("/"))
-
-
-def is_commit(text: str) -> bool:
-    """Tell whether `text` is a full commit: 40 lower-case hex digits."""
-    return bool(_HEX40.fullmatch(text))
 
 
 @dataclass(frozen=True, kw_only=True)

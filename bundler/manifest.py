@@ -25,7 +25,6 @@ from pathlib import Path
 from bundler import strict_yaml
 from bundler.digest import sha256_bytes
 from bundler.errors import ManifestError
-from bundler.lock import RepoKind, RepoType, is_bundle_name, is_repo_id
 from bundler.manifest_rules import (
     ELSEWHERE,
     ENTRY_KEYS,
@@ -37,6 +36,7 @@ from bundler.manifest_rules import (
     repo_id_problem,
     revision_problem,
 )
+from bundler.names import RepoKind, RepoType, is_bundle_name, is_repo_id
 from bundler.strict_yaml import Mapping, Node, Scalar, Sequence, StrictYamlError
 
 MANIFEST_VERSION = 1

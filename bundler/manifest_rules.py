@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from bundler.lock import RepoKind, is_commit, is_repo_id, is_revision
+from bundler.names import RepoKind, is_commit, is_repo_id, is_revision
 
 SECTIONS: dict[str, RepoKind] = {"tokenizers": "tokenizer", "models": "model", "datasets": "dataset"}
 

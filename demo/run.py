@@ -90,8 +90,8 @@ def main(work: Path) -> None:
         "training loss": f"{trained['first_loss']:.3f} first, {trained['last_loss']:.3f} last, "
         f"{trained['steps']} steps, {trained['tokens']:,} tokens",
         "checkpoint": trained["checkpoint"],
-        "isolation": launch["isolation"],
-        "network": f"{launch['attempts_total']} attempts seen",
+        "isolation": launch["isolation"]["detail"],
+        "network": f"{launch['attempts']['total']} attempts seen",
         "time": f"{time.monotonic() - started:.0f} s",
     }
     say("")

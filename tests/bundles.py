@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bundler.cache import Blob
 from bundler.digest import Hasher
-from bundler.lock import Lock, LockedFile, LockedRepo, PreparedFile, RepoKind
+from bundler.lock import Lock, LockedFile, LockedRepo, PreparedFile
+from bundler.names import RepoKind
 from bundler.pack import pack
 
 COMMIT = "c" * 40

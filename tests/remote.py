@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.hub.client import HubClient
-from bundler.lock import Lock, LockedRepo, RepoKind
+from bundler.lock import Lock, LockedRepo
+from bundler.names import RepoKind
 
 
 def locked(

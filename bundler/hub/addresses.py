@@ -15,7 +15,7 @@ from typing import get_args
 from urllib.parse import quote, unquote
 
 from bundler.hub.source import RepoKey
-from bundler.lock import RepoType
+from bundler.names import RepoType
 
 REPO_TYPES: dict[str, RepoType] = {f"{repo_type}s": repo_type for repo_type in get_args(RepoType)}
 

@@ -37,7 +37,8 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
 from bundler.hub.failures import UnknownRevisionError, hub_errors, offline_error
-from bundler.lock import LockedFile, RepoType, is_commit, is_repo_id
+from bundler.lock import LockedFile
+from bundler.names import RepoType, is_commit, is_repo_id
 from bundler.paths import check_relative_path
 
 __all__ = ["HubClient", "RemoteRevision", "hub_errors"]

@@ -44,7 +44,7 @@ from bundler.hub.source import (
     UnknownRepoError,
     UnknownRevisionError,
 )
-from bundler.lock import RepoType
+from bundler.names import RepoType
 
 # The Hub's own limits; the second where each entry brings its last commit along.
 PAGE_SIZE = 1000

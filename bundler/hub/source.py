@@ -21,7 +21,7 @@ from typing import ClassVar, Protocol
 
 from bundler.errors import HubError
 from bundler.hub.git_objects import tree_ids
-from bundler.lock import RepoType
+from bundler.names import RepoType
 
 DEFAULT_BRANCH = "main"
 

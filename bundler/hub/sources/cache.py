@@ -38,7 +38,7 @@ from bundler.hub.source import (
 from bundler.hub.sources.files import DiskFile, FileContent, is_real_folder, list_repo_files
 from bundler.hub.sources.hashes import HashCache
 from bundler.hub.sources.lfs import LfsRule
-from bundler.lock import RepoType, is_commit, is_repo_id
+from bundler.names import RepoType, is_commit, is_repo_id
 
 _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -43,7 +43,7 @@ from bundler.hub.sources.files import (
 from bundler.hub.sources.hashes import HashCache
 from bundler.hub.sources.lfs import LfsRule
 from bundler.hub.sources.settings import SETTINGS_FILE, HubSettings
-from bundler.lock import is_commit, is_repo_id
+from bundler.names import is_commit, is_repo_id
 
 # The first segments of the Hub's addresses that are not namespaces of models.
 RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})

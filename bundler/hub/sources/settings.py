@@ -27,7 +27,7 @@ from pathlib import Path
 from bundler import strict_yaml
 from bundler.errors import FormatError, ManifestError
 from bundler.hub.source import DEFAULT_BRANCH, RepoKey
-from bundler.lock import is_repo_id, is_revision
+from bundler.names import is_repo_id, is_revision
 from bundler.paths import check_relative_path
 
 SETTINGS_FILE = "hub.yaml"
