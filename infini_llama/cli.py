@@ -22,6 +22,8 @@ import click
 
 from bundler import __version__
 from bundler.cli import ErrorGroup
+from bundler.offline.attempts import read_attempts
+from bundler.offline.enforce import attempts_folder
 from infini_llama import checkpoints, settings
 from infini_llama.ranks import enforce_offline_once_per_node
 
@@ -119,11 +121,9 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
 
 
 def network_attempts() -> int | None:
-    """Return how many network attempts the guards of this launch have noted, or None without `bundle run`."""
-    folder = os.environ.get("BUNDLE_ATTEMPTS_DIR")
-    if not folder or not Path(folder).is_dir():
-        return None
-    return sum(len(path.read_bytes().splitlines()) for path in Path(folder).iterdir() if path.is_file())
+    """Return how many network attempts the guards of this launch have noted and refused; None if none is in force."""
+    folder = attempts_folder()
+    return None if folder is None else len(read_attempts(folder))
 
 
 def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:

@@ -140,6 +140,13 @@ class ProgressLog(TrainerCallback):
         """Start the clock."""
         self._last = (time.monotonic(), int(state.num_input_tokens_seen))
 
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Have the last step logged, whatever the number of steps between two lines."""
+        control.should_log = control.should_log or state.global_step >= state.max_steps
+        return control
+
     def on_log(
         self,
         args: TrainingArguments,

@@ -37,7 +37,7 @@ class Summary:
 
     Attributes:
         first_loss: Mean loss of the first step, in nats per token.
-        last_loss: Mean loss since the last but one line of the log.
+        last_loss: Mean loss of the last line of the log: at most `log_every_steps` steps.
         steps: Optimizer steps taken, those before a resume included.
         tokens: Tokens trained on, padding not counted, repetitions counted.
         seconds: Wall-clock time of this process's training.

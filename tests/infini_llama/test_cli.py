@@ -1,0 +1,166 @@
+"""The command as a user meets it: a process, an installed bundle, files on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from infini_llama.cli import main
+from tests.infini_llama.test_training import CONFIG
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "train.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+def infini_llama(*arguments: object, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, or under a launcher."""
+    command = [*(launcher or (sys.executable, "-m")), "infini_llama", *map(str, arguments)]
+    return subprocess.run(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def train_arguments(config: Path, raw_data: Path, home: Path, output_dir: Path, *more: str) -> list[object]:
+    return [
+        *("train", "--bundle", "tiny", "--config", config, "--raw-data", raw_data),
+        *("--hf-home", home, "--output-dir", output_dir, *more),
+    ]
+
+
+def damage(home: Path) -> Path:
+    """Flip a bit of the installed merges.txt and return its blob."""
+    (link,) = home.glob("hub/models--openai-community--gpt2/snapshots/*/merges.txt")
+    blob = link.resolve()
+    content = bytearray(blob.read_bytes())
+    content[100] ^= 1
+    blob.chmod(0o644)
+    blob.write_bytes(content)
+    return blob
+
+
+def test_help_imports_neither_torch_nor_a_hugging_face_library() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from infini_llama.cli import main\n"
+        "assert CliRunner().invoke(main, ['train', '--help']).exit_code == 0\n"
+        "print([m for m in ('torch', 'transformers', 'huggingface_hub', 'datasets') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_trains_from_a_verified_bundle_and_prints_a_summary(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    run = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--json"))
+    assert run.returncode == 0, run.stderr
+    summary = json.loads(run.stdout)
+    assert summary["last_loss"] < summary["first_loss"] - 1
+    assert (summary["steps"], summary["tokenizer"], summary["network_attempts"]) == (6, "gpt2", 0)
+    assert Path(summary["checkpoint"], "model.safetensors").exists()
+
+
+def test_a_changed_blob_stops_it_before_the_model_is_built_and_is_named(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(gpt2_home, home, symlinks=True)
+    blob = damage(home)
+    run = infini_llama(*train_arguments(config, raw_data, home, tmp_path / "run"))
+    assert run.returncode == 6
+    assert "merges.txt" in run.stderr
+    assert blob.name in run.stderr
+    assert "parameters" not in run.stderr
+    assert run.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_ranks_train_together_and_one_verifies(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
+    arguments = train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--json")
+    run = infini_llama(*arguments, launcher=launcher)
+    assert run.returncode == 0, run.stderr
+    summary = json.loads(run.stdout)
+    assert (summary["world_size"], summary["wrapper"], summary["network_attempts"]) == (
+        2,
+        "DistributedDataParallel",
+        0,
+    )
+
+
+def test_a_run_that_is_there_is_neither_overwritten_nor_lost(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoint-3").mkdir(parents=True)
+    result = CliRunner().invoke(main, list(map(str, train_arguments(config, raw_data, gpt2_home, run))))
+    assert result.exit_code == 2
+    assert "is not empty; add --resume" in result.output
+    assert [path.name for path in run.iterdir()] == ["checkpoint-3"]
+
+
+def test_a_faulty_configuration_ends_in_exit_code_12_before_anything_is_verified(
+    config: Path, raw_data: Path, tmp_path: Path
+) -> None:
+    arguments = train_arguments(
+        config, raw_data, tmp_path / "nowhere", tmp_path / "run", "--set", "training.step=3"
+    )
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 12
+    assert "training.step (command line): unknown key; did you mean steps?" in result.output
+
+
+def test_a_bundle_that_is_not_installed_ends_in_exit_code_9(config: Path, raw_data: Path, tmp_path: Path) -> None:
+    run = infini_llama(*train_arguments(config, raw_data, tmp_path / "nowhere", tmp_path / "run"))
+    assert run.returncode == 9
+    assert "no bundle 'tiny'" in run.stderr
+
+
+def test_text_that_is_not_utf8_ends_in_exit_code_14(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    (raw_data / "c.txt").write_bytes(b"caf\xe9")
+    run = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run"))
+    assert run.returncode == 14
+    assert "c.txt: byte 3 is not UTF-8" in run.stderr
+
+
+def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_a_straight_one(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    # Enough steps that it is still running when the signal arrives.
+    more = ("--json", "--set", "training.steps=40")
+    straight = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "straight", *more))
+    command = [sys.executable, "-m", "infini_llama"]
+    command += map(str, train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", *more))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step  4/40"):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    arguments = train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", "--resume", *more)
+    resumed = json.loads(infini_llama(*arguments).stdout)
+    assert resumed["resumed_from"] is not None
+    checkpoints = [json.loads(straight.stdout)["checkpoint"], resumed["checkpoint"]]
+    first, second = ((Path(checkpoint) / "model.safetensors").read_bytes() for checkpoint in checkpoints)
+    assert first == second
