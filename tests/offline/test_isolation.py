@@ -1,0 +1,190 @@
+"""bundler.offline.isolation: what a namespace leaves a process, and what happens without one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import OfflineError
+from bundler.offline import isolation
+from bundler.offline.isolation import choose
+from bundler.offline.launch import Completed, run_isolated
+from bundler.offline.local_names import local_names
+from tests.offline.conftest import NO_NETNS, OUTSIDE, needs_netns
+from tests.process import run_python
+
+# Straight to the kernel: Python's audit hook does not see it, like any compiled library.
+RAW_CONNECT = f"""
+import ctypes, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+fd = libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0)
+address = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s", 80, socket.inet_aton("{OUTSIDE}")) + bytes(8)
+assert libc.connect(fd, address, len(address)) == -1
+print(os.strerror(ctypes.get_errno()))
+"""
+
+
+def isolated(*argv: str | Path, out: Path | None = None, isolate: str = "netns") -> Completed:
+    words = [str(word) for word in argv]
+    if out is None:
+        return run_isolated(words, env=os.environ, isolate=isolate)  # type: ignore[arg-type]
+    with out.open("wb") as stream:
+        return run_isolated(words, env=os.environ, isolate=isolate, stdout=stream)  # type: ignore[arg-type]
+
+
+@needs_netns
+def test_compiled_code_finds_no_route_and_the_kernel_counts_it(tmp_path: Path) -> None:
+    done = isolated(sys.executable, "-c", RAW_CONNECT, out=tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "Network is unreachable\n"
+    assert (done.exit_code, done.refused, done.kernel_refused, done.attempts) == (0, (), 1, 1)
+
+
+@needs_netns
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("host", [OUTSIDE, "[2001:db8::1]", "huggingface.co"])
+def test_an_executed_tool_is_refused_by_address_and_by_name(host: str) -> None:
+    done = isolated("curl", "--silent", "--max-time", "20", f"http://{host}/")
+    assert done.exit_code in (6, 7)
+    assert done.kernel_refused
+
+
+@needs_netns
+def test_the_guard_and_the_kernel_never_count_one_attempt_twice() -> None:
+    code = f"import socket; socket.socket().connect(('{OUTSIDE}', 80))"
+    done = isolated(sys.executable, "-c", code)
+    assert (len(done.refused), done.kernel_refused) == (1, 0)
+
+
+@needs_netns
+def test_loopback_and_the_own_host_stay_in_reach() -> None:
+    code = """
+import socket
+addresses = ["127.0.0.1", "::1", socket.gethostname()]
+for host in addresses:
+    family = socket.getaddrinfo(host, 0)[0][0]
+    server = socket.create_server((host, 0), family=family)
+    client = socket.create_connection((host, server.getsockname()[1]))
+    # What torch does for each peer: a look-up by the address.
+    socket.getnameinfo(client.getpeername(), 0)
+"""
+    done = isolated(sys.executable, "-c", code)
+    assert (done.exit_code, done.attempts) == (0, 0)
+
+
+@needs_netns
+def test_own_addresses_of_the_machine_are_on_loopback_inside() -> None:
+    addresses = [str(a) for a in choose("netns").own_addresses if a.version == 4]
+    if not addresses:
+        pytest.skip("this machine has no address besides loopback")
+    done = isolated(sys.executable, "-c", f"import socket; socket.create_server(({addresses[0]!r}, 0))")
+    assert (done.exit_code, done.attempts) == (0, 0)
+
+
+@needs_netns
+def test_files_keep_their_owner_and_the_outside_keeps_its_files(tmp_path: Path) -> None:
+    before = Path("/etc/hosts").read_bytes()
+    done = isolated("sh", "-c", f"touch {tmp_path}/made && grep -q 203.0.113 /etc/resolv.conf")
+    assert (tmp_path / "made").stat().st_uid == os.getuid()
+    assert Path("/etc/hosts").read_bytes() == before
+    assert done.exit_code in (0, 2)  # 2: a machine without /etc/resolv.conf
+
+
+@needs_netns
+def test_this_process_keeps_its_network() -> None:
+    before = Path("/proc/self/ns/net").readlink()
+    isolated("true")
+    assert Path("/proc/self/ns/net").readlink() == before
+
+
+@needs_netns
+@pytest.mark.skipif(
+    os.getuid() != 0, reason="only root can become another user; the other tests run as one already"
+)
+def test_an_ordinary_user_gets_a_namespace_and_stays_who_he_is() -> None:
+    if ctypes.CDLL(None).prctl(23, 21, 0, 0, 0) != 1:  # PR_CAPBSET_READ, CAP_SYS_ADMIN
+        pytest.skip("this root may not do what root may")
+    # All imports before the change of user, who may not be allowed to read the interpreter's files.
+    code = """
+        import ctypes, os, shutil, tempfile
+        from pathlib import Path
+        from bundler.offline.isolation import choose
+        from bundler.offline.launch import run_isolated
+        choose("netns")
+        os.setgroups([]); os.setgid(65534); os.setuid(65534)
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else /proc/self stays root's until an exec
+        folder = Path(tempfile.mkdtemp())
+        script = 'id -u > "$0/uid"; ls /proc/self/ns/net > /dev/null; grep -c : /proc/net/dev > "$0/devices"'
+        done = run_isolated(["sh", "-c", script, str(folder)], env=os.environ, isolate="netns")
+        made = folder / "uid"
+        print(done.isolation.kind, done.isolation.names, made.read_text().strip(), made.stat().st_uid)
+        print((folder / "devices").read_text().strip())
+        shutil.rmtree(folder)
+    """
+    done = run_python(code)
+    assert done.stdout.split() == ["netns", "True", "65534", "65534", "1"]
+
+
+def test_without_namespaces_auto_says_why_and_goes_on_with_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_namespaces(monkeypatch)
+    chosen = choose("auto")
+    assert chosen.kind == "none"
+    assert "unshare: Operation not permitted" in chosen.detail
+
+
+def test_without_namespaces_asking_for_one_by_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_namespaces(monkeypatch)
+    with pytest.raises(OfflineError, match="unshare: Operation not permitted") as caught:
+        choose("netns")
+    assert caught.value.hint and "user.max_user_namespaces" in caught.value.hint
+
+
+@needs_netns
+def test_a_kernel_that_refuses_user_namespaces_is_found_out_by_trying() -> None:
+    """The real refusal: a process that may neither make one nor give itself room for one."""
+    if not shutil.which("unshare"):
+        pytest.skip("unshare(1) is not installed")
+    code = (
+        "import sys; from bundler.errors import OfflineError\n"
+        "from bundler.offline.isolation import choose\n"
+        "print(choose('auto').kind)\n"
+        "try: choose('netns')\n"
+        "except OfflineError as error: print(error.exit_code)\n"
+    )
+    # In a user namespace whose limit is none, with the capabilities dropped, nobody can make another.
+    limit = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", limit + '"$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if not done.stdout:
+        pytest.skip(f"this machine cannot set the limit: {done.stderr[-200:]}")
+    assert done.stdout.split() == ["none", "11"]
+
+
+def test_none_is_taken_at_its_word() -> None:
+    assert choose("none").kind == "none"
+    done = isolated("true", isolate="none")
+    assert (done.exit_code, done.kernel_refused, done.attempts) == (0, None, 0)
+
+
+def test_names_inside_are_the_users_plus_the_own_host() -> None:
+    texts = local_names("10.0.0.9 nas\n", "passwd: files sss\nhosts: files resolve dns\n", "node7", ["10.0.0.7"])
+    assert texts["/etc/hosts"].startswith("10.0.0.9 nas\n")
+    assert "10.0.0.7 node7\n" in texts["/etc/hosts"]
+    assert texts["/etc/nsswitch.conf"] == "passwd: files sss\nhosts: files dns\n"
+
+
+def _no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted", "unshare")
+
+    monkeypatch.setattr(isolation, "enter_network_namespace", refuse)
+
+
+def test_this_suite_says_when_it_could_not_isolate() -> None:
+    if NO_NETNS:
+        pytest.skip(f"network namespaces were not tested: {NO_NETNS}")
