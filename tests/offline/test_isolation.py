@@ -16,7 +16,7 @@ from bundler.offline import isolation
 from bundler.offline.isolation import choose
 from bundler.offline.launch import Completed, run_isolated
 from bundler.offline.local_names import local_names
-from tests.offline.conftest import NO_NETNS, OUTSIDE, needs_netns
+from tests.offline.conftest import OUTSIDE, needs_netns
 from tests.process import run_python
 
 # Straight to the kernel: Python's audit hook does not see it, like any compiled library.
@@ -183,8 +183,3 @@ def _no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(1, "Operation not permitted", "unshare")
 
     monkeypatch.setattr(isolation, "enter_network_namespace", refuse)
-
-
-def test_this_suite_says_when_it_could_not_isolate() -> None:
-    if NO_NETNS:
-        pytest.skip(f"network namespaces were not tested: {NO_NETNS}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.offline.conftest import KINDS, NO_NETNS, OUTSIDE, PYTHON, BundleRun, needs_netns
+from tests.offline.conftest import KINDS, OUTSIDE, PYTHON, BundleRun, needs_netns
 from tests.process import TIMEOUT_SECONDS, script
 
 CONNECT = f"import socket; socket.socket().connect(('{OUTSIDE}', 80))"
@@ -135,13 +135,6 @@ def test_an_empty_cache_is_refused_with_the_next_step(bundle_run: BundleRun, tmp
     assert "bundle install" in ran.err
 
 
-def test_an_isolation_that_the_machine_lacks_is_refused_by_name(home: Path) -> None:
-    if not NO_NETNS:
-        pytest.skip("this machine has network namespaces; test_isolation simulates one that has not")
-    done = subprocess.run([script("bundle"), "run", "--hf-home", home, "--isolate", "netns", "--", "true"])
-    assert done.returncode == 11
-
-
 # Exit codes and signals
 
 
@@ -245,22 +238,64 @@ open({str(counted)!r}, "w").write(str(len(got)))
         start_new_session=True,
     )
     os.close(follower)
-    seen = b""
-    while b"ready" not in seen:
-        seen += os.read(leader, 4096)
+    _read_until(leader, b"ready")
     os.write(leader, b"\x03")
     assert process.wait(TIMEOUT_SECONDS) == 0
     os.close(leader)
     assert counted.read_text() == "1"
 
 
-def test_job_control_stops_launcher_and_command_together(home: Path) -> None:
-    with started(home, "import time; print('ready'); time.sleep(1000)", start_new_session=True) as process:
-        os.kill(process.pid, signal.SIGTSTP)
-        # In a session of its own there is no shell to stop for: the kernel lets an orphaned group ignore SIGTSTP.
-        os.kill(process.pid, signal.SIGCONT)
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
+SMALL_SHELL = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+job = os.fork()
+if job == 0:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+_, status = os.waitpid(job, os.WUNTRACED)
+print("shell:", "stopped" if os.WIFSTOPPED(status) else "ended", flush=True)
+os.killpg(job, signal.SIGCONT)
+_, status = os.waitpid(job, 0)
+print("shell:", "ended with", os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+def test_ctrl_z_gives_the_shell_its_prompt_back_and_fg_goes_on(home: Path) -> None:
+    code = """
+import signal, sys, time
+went_on = []
+signal.signal(signal.SIGCONT, lambda *_: went_on.append(1))
+print("ready", flush=True)
+while not went_on:
+    time.sleep(0.02)
+sys.exit(5)
+"""
+    leader, follower = os.openpty()
+    words = [script("bundle"), "run", "--hf-home", home, "--", sys.executable, "-c", code]
+    shell = subprocess.Popen(
+        [sys.executable, "-c", SMALL_SHELL, *words],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+    )
+    os.close(follower)
+    seen = _read_until(leader, b"ready")
+    os.write(leader, b"\x1a")
+    seen += _read_until(leader, b"shell: ended with 5")
+    assert b"shell: stopped" in seen
+    assert shell.wait(TIMEOUT_SECONDS) == 0
+    os.close(leader)
+
+
+def _read_until(descriptor: int, text: bytes) -> bytes:
+    seen = b""
+    while text not in seen:
+        seen += os.read(descriptor, 4096)
+    return seen
 
 
 def test_descriptors_that_a_launcher_left_for_the_command_reach_it(home: Path) -> None:
