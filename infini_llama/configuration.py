@@ -19,8 +19,8 @@ class InfiniLlamaConfig(LlamaConfig):
 
     Attributes:
         segment_length: Tokens that local attention sees at once, and after which the memory is updated.
-        memory_update: `"linear"` adds each segment's associations (equation 4 of the paper), `"delta"` first
-            takes away what the memory already answers (equation 5).
+        memory_update: `"linear"` adds each segment's associations as they are, `"delta"` first
+            takes away what the memory already answers.
         gate_init: Initial logit of every gate. 0 is half open. Far from 0 the sigmoid is flat, and the gates stay
             where they started.
     """

@@ -1,6 +1,6 @@
 """The compressive memory of Infini-attention: pure functions on the pair (M, z).
 
-Equation numbers are those of arXiv 2404.07143 (v2). Rule book:
+After "Compressive Memory" in arXiv 2404.07143, whose names for the steps are kept. Rule book:
 
 * no learned parameter, no state, no position embedding: what comes in is unrotated;
 * arithmetic stays in the dtype of the arguments, and the caller passes at least float32 (`memory_dtype`): in
@@ -62,7 +62,7 @@ def sigma(x: Tensor) -> Tensor:
 
 
 def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
-    """Return what one segment adds to a memory: sigma(K)^T V and the sum of sigma(K) (equation 4).
+    """Return what one segment adds to a memory: sigma(K)^T V and the sum of sigma(K): the linear memory update.
 
     Args:
         sigma_keys: `(..., S, H, K)`, already through `sigma`.
@@ -72,7 +72,7 @@ def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
 
 
 def read(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
-    """Return A_mem = sigma(Q) M / (sigma(Q) z), equation 3, and 0 where nothing is present.
+    """Return A_mem = sigma(Q) M / (sigma(Q) z), the memory retrieval, and 0 where nothing is present.
 
     Query head `h * G + g` reads the memory of key/value head `h`, as `repeat_kv` pairs them.
 
@@ -93,7 +93,7 @@ def read(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
 
 
 def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor) -> Tensor:
-    """Return what the delta rule writes in place of V: V - sigma(K) M / (sigma(K) z), the bracket of equation 5.
+    """Return what the delta rule writes in place of V: V - sigma(K) M / (sigma(K) z).
 
     An empty memory answers 0, so that a first segment is written as by the linear rule.
 

@@ -81,6 +81,19 @@ def test_the_delta_rule_does_not_write_again_what_it_knows() -> None:
     assert left.abs().max() < 1e-5
 
 
+def test_a_binding_that_the_delta_rule_writes_twice_reads_at_half_its_value() -> None:
+    """A property of the rule as published: z grows by what M does not. The linear rule has no such loss."""
+    keys, values = torch.zeros(1, 1, 1, 1, 4), torch.ones(1, 1, 1, 1, 4)
+    yes = torch.ones(1, 2, dtype=torch.bool)
+    twice_keys, twice_values = keys.expand(1, 2, 1, 1, 4), values.expand(1, 2, 1, 1, 4)
+    carried = empty(1, 1, 4, dtype=torch.float32, device=torch.device("cpu"))
+    _, delta = scan_delta(sigma(twice_keys), twice_values, carried, yes, None, torch.tensor([[False, True]]))
+    _, linear = scan_linear(sigma(twice_keys), twice_values, carried, yes, None)
+    query = sigma(keys[:, 0]).unsqueeze(-2)
+    assert read(query, delta, yes[:, 0]).unique().tolist() == [0.5]
+    assert read(query, linear, yes[:, 0]).unique().tolist() == [1.0]
+
+
 def random_segments() -> tuple[torch.Tensor, torch.Tensor, Memory, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     keys, values = (torch.randn(2, 5, 3, 2, 4, generator=generator, dtype=torch.float64) for _ in range(2))
