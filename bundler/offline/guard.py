@@ -12,6 +12,8 @@ Rule book:
   line;
 * under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
   HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
+* an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
+  what the manifest lacks;
 * this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
   nor anything else: it imports what Python has loaded anyway, and the rest when an attempt is made.
 
@@ -25,8 +27,8 @@ import sys
 
 TYPE_CHECKING = False  # Type checkers know the name; importing it from typing would cost two milliseconds.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType, ModuleType
+    from collections.abc import Callable
+    from types import ModuleType
     from typing import Any
 
 _LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
@@ -65,6 +67,8 @@ def install() -> None:
         if name in sys.modules:
             check(sys.modules[name])
     sys.meta_path.insert(0, _CheckAfterImport())
+    if os.environ.get("BUNDLE_OFFLINE") == "1":
+        sys.excepthook = _explain_missing(sys.excepthook)
     _installed = True
 
 
@@ -140,35 +144,21 @@ def _is_allowed(host: str) -> bool:
 
 def _refuse(event: str, host: str, port: object) -> None:
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
-    frames = list(_frames(sys._getframe(2)))
-    through = next((frame for frame in frames if not _is_standard(frame)), frames[-1])
-    asking = next((frame for frame in frames if not _is_library(frame)), through)
-    user, wanted = _place(asking), _wanted(frames)
+    asked = _asking().who_asked(sys._getframe(2))
     attempt = {
         "event": event,
         "target": target,
         "pid": os.getpid(),
         "argv": list(sys.orig_argv),
-        "line": user,
-        "through": _place(through),
-        "wanted": wanted,
+        **asked.as_json(),
     }
     if len(attempts) < _MAX_KEPT:
         attempts.append(attempt)
     _note(attempt)
-    code = f": {user['code']}" if user["code"] else ""
-    message = (
-        f"offline: {event} to {target} was refused before anything left this machine"
-        f"\n  wanted by  {user['file']}:{user['line']} in {user['function']}{code}"
-    )
-    if through is not asking:
-        message += f"\n  through    {through.f_code.co_filename}:{through.f_lineno} in {through.f_code.co_name}"
-    if wanted:
-        section = "datasets" if wanted["repo_type"] == "dataset" else "models (or tokenizers)"
-        file = f", for its file {wanted['file']}" if wanted["file"] else ""
-        hint = f"add `- repo_id: {wanted['repo_id']}` to {section} in the manifest{file}, then fetch and install again"
-    else:
-        hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
+    message = f"offline: {event} to {target} was refused before anything left this machine\n{asked}"
+    hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
+    if asked.wanted:
+        hint = asked.wanted.remedy
     raise _error(message, hint)
 
 
@@ -206,61 +196,31 @@ def _note(attempt: dict[str, Any]) -> None:
 # Who asked, and for what
 
 
-def _frames(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        if frame.f_code.co_filename != __file__:
-            yield frame
-        frame = frame.f_back
+def _asking() -> Any:
+    """Return the module `asking`, from its file as this one was, once it is needed."""
+    from importlib.machinery import SourceFileLoader
+
+    name = "bundler.offline.asking"
+    if name not in sys.modules:
+        loader = SourceFileLoader(name, os.path.join(os.path.dirname(__file__), "asking.py"))  # noqa: PTH118, PTH120
+        module = type(sys)(name)
+        module.__file__ = loader.path
+        loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
 
 
-def _is_standard(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    return file.startswith("<frozen ") or (file.startswith(_STDLIB) and not _is_installed(file))
+def _explain_missing(show: Callable[..., Any]) -> Callable[..., None]:
+    """Return an `excepthook` that adds what is missing to an error that speaks of internet connections."""
 
+    def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        show(kind, error, trace)
+        wanted = _asking().missing_from_cache(error)
+        if wanted:
+            home = os.environ.get("HF_HOME", "the cache")
+            sys.stderr.write(f"\noffline: {wanted.subject} is not in {home}\n  hint: {wanted.remedy}\n")
 
-def _is_library(frame: FrameType) -> bool:
-    return _is_standard(frame) or _is_installed(frame.f_code.co_filename)
-
-
-def _is_installed(file: str) -> bool:
-    return "/site-packages/" in file or "/dist-packages/" in file
-
-
-_STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120 -- pathlib is not loaded yet
-
-
-def _place(frame: FrameType) -> dict[str, Any]:
-    import linecache
-
-    code = frame.f_code
-    return {
-        "file": code.co_filename,
-        "line": frame.f_lineno,
-        "function": code.co_name,
-        "code": linecache.getline(code.co_filename, frame.f_lineno, frame.f_globals).strip(),
-    }
-
-
-_LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
-_ID_NAMES = ("repo_id", "path_or_repo_id", "pretrained_model_name_or_path")
-
-
-def _wanted(frames: Sequence[FrameType]) -> dict[str, str] | None:
-    """Find the repo that a Hugging Face library is busy with, in the arguments of its own functions."""
-    for frame in frames:
-        if str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES:
-            continue
-        values = frame.f_locals
-        for name in _ID_NAMES:
-            repo_id = values.get(name)
-            if isinstance(repo_id, str) and repo_id:
-                file, repo_type = values.get("filename"), values.get("repo_type")
-                return {
-                    "repo_id": repo_id,
-                    "repo_type": repo_type if isinstance(repo_type, str) else "model",
-                    "file": file if isinstance(file, str) else "",
-                }
-    return None
+    return excepthook
 
 
 # Settings

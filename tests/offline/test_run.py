@@ -103,6 +103,25 @@ def test_nothing_of_ours_goes_to_the_commands_stdout(bundle_run: BundleRun) -> N
     assert bundle_run("echo", "data").out == "data\n"
 
 
+@pytest.mark.parametrize(
+    ("code", "subject", "section"),
+    [
+        ("from transformers import AutoTokenizer as A; A.from_pretrained('org/gone')", "model org/gone", "models"),
+        ("from transformers import AutoModel as A; A.from_pretrained('short')", "model short", "models"),
+        ("from huggingface_hub import snapshot_download as d; d('org/gone')", "model org/gone", "models"),
+        ("from datasets import load_dataset as d; d('org/gone')", "dataset org/gone", "datasets"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_manifest_line_that_brings_it(
+    bundle_run: BundleRun, home: Path, code: str, subject: str, section: str
+) -> None:
+    """The libraries' own words speak of an internet connection."""
+    ran = bundle_run(PYTHON, "-c", code)
+    assert (ran.code, ran.attempts[0]) == (1, 0)
+    assert f"{subject} is not in {home}\n" in ran.err
+    assert re.search(f"`- repo_id: .*` under {section}", ran.err)
+
+
 # Refusals
 
 

@@ -1,0 +1,38 @@
+"""OFFLINE_MODE.md says what the code does."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from bundler.errors import EXIT_CODES, BundleError
+from bundler.offline.attempts import Attempt
+from tests.offline.conftest import BundleRun
+
+DOCUMENT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text()
+
+
+def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
+    table = DOCUMENT.partition("<!-- exit codes:")[2].partition("\n\n")[0]
+    rows = {int(code): text for code, text in re.findall(r"^\| (\d+) \| (.*) \|$", table, re.M)}
+    assert rows == EXIT_CODES
+
+
+def test_every_error_has_a_documented_exit_code() -> None:
+    def tree(kind: type[BundleError]) -> list[type[BundleError]]:
+        return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
+
+    assert {kind.__name__: kind.exit_code for kind in tree(BundleError) if kind.exit_code not in EXIT_CODES} == {}
+
+
+def test_the_keys_of_the_report_are_documented(bundle_run: BundleRun) -> None:
+    report = bundle_run("true").report
+    section = DOCUMENT.partition("| key of the JSON report")[2].partition("\n\n")[0]
+    documented = set(re.findall(r"`(\w+)", section))
+    attempt = {field.name for field in dataclasses.fields(Attempt)}
+    keys = set(report) | attempt
+    for inner in ("isolation", "attempts"):
+        keys |= set(report[inner])  # type: ignore[call-overload]
+    keys |= set(report["bundles"][0])  # type: ignore[index]
+    assert keys <= documented
