@@ -221,10 +221,12 @@ def test_a_command_that_dies_of_the_signal_gives_128_and_its_number(home: Path) 
         assert process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGTERM
 
 
-def test_a_command_does_not_outlive_a_killed_launcher(home: Path) -> None:
+def test_a_command_does_not_outlive_a_killed_launcher(home: Path, tmp_path: Path) -> None:
     reader, writer = os.pipe()
     code = f"import time; print('ready'); time.sleep(1000)  # holds descriptor {writer}"
-    with started(home, code, pass_fds=[writer]) as process:
+    # What is killed outright leaves its attempts folder.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with started(home, code, pass_fds=[writer], env=environment) as process:
         os.close(writer)
         process.kill()
         process.wait(TIMEOUT_SECONDS)
