@@ -125,9 +125,12 @@ def sha256_bytes(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def blake3_bytes(content: bytes | bytearray | memoryview) -> bytes:
-    """Return the 32-byte BLAKE3 digest of `content`."""
-    return blake3(content).digest()
+def blake3_bytes(*parts: bytes | bytearray | memoryview) -> bytes:
+    """Return the 32-byte BLAKE3 digest of `parts`, one after the other."""
+    digest = blake3()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
 
 
 def git_blob_sha1(content: bytes) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundler.cache import Blob
 from bundler.errors import SpaceError
-from bundler.format.codecs import DEFAULT_LEVEL
+from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.tar import tar_plan
 from bundler.format.writer import write_bundle
 from bundler.lock import Lock
@@ -44,6 +44,7 @@ def pack(
     blob_path: Callable[[Blob], Path],
     out: Path,
     *,
+    codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda count: None,
@@ -54,6 +55,7 @@ def pack(
         lock: A complete lock.
         blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
         out: The file to write; one that exists is replaced once the new one is whole.
+        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Threads; default `default_jobs()`.
         progress: Called with the number of tar-stream bytes done since the last call.
@@ -67,7 +69,14 @@ def pack(
     try:
         with atomic_writer(out) as stream:
             index = write_bundle(
-                lock, plan, blob_path, stream, level=level, jobs=jobs or default_jobs(), progress=progress
+                lock,
+                plan,
+                blob_path,
+                stream,
+                codec=codec,
+                level=level,
+                jobs=jobs or default_jobs(),
+                progress=progress,
             )
             size_bytes = stream.tell()
     except OSError as error:

@@ -14,6 +14,7 @@ from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.errors import LockError
 from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, blob_path, plan
 from bundler.fetch import fetch as fetch_files
+from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.lock import Lock
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
@@ -60,6 +61,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="How many files to download at once.",
 )
+@click.option(
+    "--codec",
+    type=click.Choice(["auto", "zstd"]),
+    default="auto",
+    show_default=True,
+    help="auto: weights as byte planes, smaller and faster. zstd: `tar --zstd -xf` alone unpacks the bundle.",
+)
+@click.option(
+    "--level",
+    type=click.IntRange(1, 22),
+    default=DEFAULT_LEVEL,
+    show_default=True,
+    help="zstd level, for the patient; it matters for text more than for weights.",
+)
 @json_option
 def fetch(
     manifest_path: Path,
@@ -69,6 +84,8 @@ def fetch(
     dry_run: bool,
     cache_dir: Path | None,
     jobs: int,
+    codec: CodecChoice,
+    level: int,
     as_json: bool,
 ) -> None:
     """Download what MANIFEST asks for, check every file, prove that it loads offline, and pack one bundle.
@@ -102,7 +119,7 @@ def fetch(
     proof = prove(complete, store)
     if not locked:
         _write_lock(lock_path(manifest_path), complete)
-    packed = _pack(complete, store, out)
+    packed = _pack(complete, store, out, codec, level)
     _report(manifest_path, fetched, proof, packed, warnings, as_json)
 
 
@@ -163,11 +180,11 @@ def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, out: P
         return fetch_files(lock, store, jobs=jobs, bundle_folder=out.absolute().parent, observer=_Bar(advance))
 
 
-def _pack(lock: Lock, store: Store, out: Path) -> PackResult:
+def _pack(lock: Lock, store: Store, out: Path, codec: CodecChoice, level: int) -> PackResult:
     from bundler.pack import pack
 
     with progress_bar("pack", sum(repo.size_bytes for repo in lock.repos)) as (advance, _):
-        return pack(lock, blob_path(store), out, progress=advance)
+        return pack(lock, blob_path(store), out, codec=codec, level=level, progress=advance)
 
 
 def _report_plan(plans: list[RepoPlan], warnings: tuple[str, ...], as_json: bool) -> None:

@@ -21,8 +21,9 @@ from typing import BinaryIO
 from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
-from bundler.format.codecs import DEFAULT_LEVEL, ZSTD
+from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice
 from bundler.format.layout import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
+from bundler.format.safetensors import Run, word_runs
 from bundler.format.tar import END_OF_ARCHIVE, TarPlan
 from bundler.lock import Lock
 
@@ -45,10 +46,37 @@ class Piece:
     offset: int = 0
 
 
-def cut_into_chunks(plan: TarPlan) -> Iterator[list[Piece]]:
+@dataclass(frozen=True)
+class Chunk:
+    """A run of the tar stream to be stored together.
+
+    Attributes:
+        pieces: What it is made of, in order.
+        codec: How it is stored.
+    """
+
+    pieces: list[Piece]
+    codec: Codec = ZSTD
+
+    @property
+    def size_bytes(self) -> int:
+        """Raw length."""
+        return sum(piece.size_bytes for piece in self.pieces)
+
+
+def no_word_runs(blob: Blob) -> list[Run]:
+    """Say of any blob that nothing is known about its words: everything is stored with codec `zstd`."""
+    return [Run(0, blob.size_bytes, 1)]
+
+
+def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_word_runs) -> Iterator[Chunk]:
     """Cut the tar stream into chunks (FORMAT.md, "How a writer cuts chunks").
 
-    The lock, and each large blob, starts a chunk of its own; all else fills chunks of `CHUNK_BYTES`.
+    The lock, and each run of each large blob, starts a chunk of its own; all else fills chunks of `CHUNK_BYTES`.
+
+    Args:
+        plan: The stream.
+        runs_of: Says of a large blob which of its parts have words of which width.
     """
     run: list[Piece] = []
     room = CHUNK_BYTES
@@ -66,18 +94,21 @@ def cut_into_chunks(plan: TarPlan) -> Iterator[list[Piece]]:
                 run.append(part)
                 room -= part.size_bytes
                 if room == 0:
-                    yield run
+                    yield Chunk(run)
                     run, room = [], CHUNK_BYTES
         if (is_large or number == 0) and run:
-            yield run
+            yield Chunk(run)
             run, room = [], CHUNK_BYTES
         if is_large:
-            for part in _split(content, CHUNK_BYTES):
-                yield [part]
+            assert member.blob is not None
+            for words in runs_of(member.blob):
+                whole = Piece(words.size_bytes, blob=member.blob, offset=words.start)
+                for part in _split(whole, CHUNK_BYTES):
+                    yield Chunk([part], BY_WIDTH[words.width])
             if tail:
                 run, room = [Piece(len(tail), tail)], CHUNK_BYTES - len(tail)
     if run:
-        yield run
+        yield Chunk(run)
 
 
 def _split(piece: Piece, room: int) -> Iterator[Piece]:
@@ -92,26 +123,28 @@ def _split(piece: Piece, room: int) -> Iterator[Piece]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    pieces: list[Piece]
+    chunk: Chunk
     raw: bytearray
     record: ChunkRecord
-    stored: bytes
+    frames: list[Buffer]
 
 
-def _encode(pieces: list[Piece], blob_path: Callable[[Blob], Path], level: int) -> _Encoded:
-    raw = bytearray(sum(piece.size_bytes for piece in pieces))
+def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int) -> _Encoded:
+    raw = bytearray(chunk.size_bytes)
     view = memoryview(raw)
     position = 0
-    for piece in pieces:
+    for piece in chunk.pieces:
         target = view[position : position + piece.size_bytes]
         if piece.blob is None:
             target[:] = piece.content
         else:
             _read_into(blob_path(piece.blob), piece, target)
         position += piece.size_bytes
-    stored = ZSTD.encode(view, level)
-    record = ChunkRecord(ZSTD.number, len(raw), len(stored), blake3_bytes(stored))
-    return _Encoded(pieces, raw, record, stored)
+    frames = chunk.codec.encode(view, level)
+    stored_bytes = sum(map(len, frames))
+    return _Encoded(
+        chunk, raw, ChunkRecord(chunk.codec.number, len(raw), stored_bytes, blake3_bytes(*frames)), frames
+    )
 
 
 def _read_into(path: Path, piece: Piece, target: memoryview) -> None:
@@ -137,6 +170,7 @@ def write_bundle(
     blob_path: Callable[[Blob], Path],
     out: BinaryIO,
     *,
+    codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int = 1,
     progress: Callable[[int], None] = lambda count: None,
@@ -148,6 +182,7 @@ def write_bundle(
         plan: `tar_plan(lock)`.
         blob_path: Where the content of a blob can be read.
         out: Needs only `write`.
+        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Chunks compressed at once.
         progress: Called with the number of tar-stream bytes done since the last call.
@@ -163,20 +198,23 @@ def write_bundle(
     records: list[ChunkRecord] = []
     checker = _BlobChecker()
     pending: deque[Future[_Encoded]] = deque()
-    chunks = cut_into_chunks(plan)
+    chunks = cut_into_chunks(
+        plan, no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
+    )
     with ThreadPoolExecutor(jobs, thread_name_prefix="pack") as pool:
         try:
             while True:
-                while len(pending) < 2 * jobs and (pieces := next(chunks, None)):
-                    pending.append(pool.submit(_encode, pieces, blob_path, level))
+                while len(pending) < 2 * jobs and (chunk := next(chunks, None)):
+                    pending.append(pool.submit(_encode, chunk, blob_path, level))
                 if not pending:
                     break
-                chunk = pending.popleft().result()
-                checker.feed(chunk.pieces, chunk.raw)
-                out.write(chunk_header(chunk.record))
-                out.write(chunk.stored)
-                records.append(chunk.record)
-                progress(chunk.record.raw_bytes)
+                done = pending.popleft().result()
+                checker.feed(done.chunk.pieces, done.raw)
+                out.write(chunk_header(done.record))
+                for frame in done.frames:
+                    out.write(frame)
+                records.append(done.record)
+                progress(done.record.raw_bytes)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

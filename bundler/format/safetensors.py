@@ -1,0 +1,110 @@
+"""Where in a safetensors file the words of which width are, so that a writer can choose codecs.
+
+The header is read as https://huggingface.co/docs/safetensors describes it, and trusted for nothing but this choice:
+whatever a file says, packing it is lossless. A file that is not safetensors, or not well-formed, has no words.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# The limit of the safetensors library itself.
+MAX_HEADER_BYTES = 100_000_000
+
+# Types whose bytes split into planes with profit, and the width of their words.
+_WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
+
+# A tensor from this size on is a run of its own: a chunk that holds one tensor compresses better than one that holds
+# the ends of two, whose exponents differ. Shorter ones join neighbours of the same width.
+_OWN_RUN_BYTES = 1 << 20
+
+# One that is shorter still (a norm in fp32 between bf16 matrices) joins whatever stands beside it.
+_ANY_WIDTH_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """A part of a file whose words have one width.
+
+    Attributes:
+        start: Offset of the first byte.
+        stop: Offset behind the last byte; `stop - start` is a multiple of `width`.
+        width: Bytes per word; 1 where nothing is known.
+    """
+
+    start: int
+    stop: int
+    width: int
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the run."""
+        return self.stop - self.start
+
+
+def word_runs(path: Path, size_bytes: int) -> list[Run]:
+    """Return runs that cover the whole file without gap or overlap, in order.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    whole = [Run(0, size_bytes, 1)]
+    tensors = _tensors(path, size_bytes)
+    if tensors is None:
+        return whole
+    runs = [Run(0, tensors[0].start if tensors else size_bytes, 1)]
+    for tensor in tensors:
+        if tensor.start != runs[-1].stop:
+            return whole  # A hole or an overlap: not what the format allows.
+        runs.append(tensor)
+    if runs[-1].stop != size_bytes:
+        return whole
+    return _joined(runs)
+
+
+def _tensors(path: Path, size_bytes: int) -> list[Run] | None:
+    with path.open("rb") as stream:
+        start = stream.read(8)
+        if len(start) < 8:
+            return None
+        (header_bytes,) = struct.unpack("<Q", start)
+        base = 8 + header_bytes
+        if header_bytes > MAX_HEADER_BYTES or base > size_bytes:
+            return None
+        text = stream.read(header_bytes)
+    try:
+        header: Any = json.loads(text)
+        tensors = [_tensor(entry, base) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return sorted((run for run in tensors if run.size_bytes), key=lambda run: run.start)
+
+
+def _tensor(entry: dict[str, Any], base: int) -> Run:
+    start, stop = entry["data_offsets"]
+    if type(start) is not int or type(stop) is not int or not 0 <= start <= stop:
+        raise ValueError
+    width = _WIDTHS.get(entry["dtype"], 1)
+    # A size that its type does not divide is malformed, and no reason to fail.
+    return Run(base + start, base + stop, width if (stop - start) % width == 0 else 1)
+
+
+def _joined(runs: list[Run]) -> list[Run]:
+    """Join runs that are too short to stand alone (see the constants above); the header, which is first, never."""
+    joined = runs[:1]
+    for run in runs[1:]:
+        last = joined[-1]
+        shorter = min(run.size_bytes, last.size_bytes)
+        if len(joined) > 1 and last.width == run.width and shorter < _OWN_RUN_BYTES:
+            joined[-1] = Run(last.start, run.stop, run.width)
+        elif len(joined) > 1 and run.size_bytes < _ANY_WIDTH_BYTES and run.size_bytes % last.width == 0:
+            joined[-1] = Run(last.start, run.stop, last.width)
+        elif len(joined) > 1 and last.size_bytes < _ANY_WIDTH_BYTES and last.size_bytes % run.width == 0:
+            joined[-1] = Run(last.start, run.stop, run.width)
+        else:
+            joined.append(run)
+    return joined
