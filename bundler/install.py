@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.cache import BUNDLES_FOLDER, Blob, Layout
+from bundler.cores import available_cores
 from bundler.digest import Hasher, blake3_file
 from bundler.errors import BundleError, IntegrityError, SpaceError
 from bundler.format.reader import BundleReader
@@ -35,7 +36,6 @@ from bundler.installed import (
     prune,
     write_receipt,
 )
-from bundler.pack import default_jobs
 from bundler.paths import (
     TEMPORARY_PREFIX,
     atomic_writer,
@@ -97,7 +97,7 @@ def install(
         IntegrityError: Its content is not what its lock names: nothing visible was changed.
         SpaceError: Not enough room: nothing was written.
     """
-    jobs = jobs or default_jobs()
+    jobs = jobs or available_cores()
     with BundleReader(source) as reader:
         content = reader.plan.layout
         before = _previous(hf_home, reader.name)

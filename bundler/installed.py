@@ -20,11 +20,11 @@ from pathlib import Path
 
 from bundler import __version__
 from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
+from bundler.cores import available_cores
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
 from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
-from bundler.pack import default_jobs
 from bundler.paths import atomic_write, fsync_dir, inside
 from bundler.publish import listed_and_present, publish_trees
 from bundler.verify.installed import verify_installed
@@ -154,7 +154,7 @@ class InstalledBundle:
             others=[other.layout for other in _others(self.hf_home, self.name)],
             only=lambda repo: repo_id is None or repo_id in (repo.repo_id, *repo.aliases),
             quick=quick,
-            jobs=jobs or default_jobs(),
+            jobs=jobs or available_cores(),
             progress=progress,
         )
 

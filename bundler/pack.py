@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.cache import Blob
+from bundler.cores import available_cores
 from bundler.errors import SpaceError
 from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.tar import tar_plan
@@ -34,11 +34,6 @@ class PackResult:
     digest: str
 
 
-def default_jobs() -> int:
-    """Return how many threads to use where the user names no number: the cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 def pack(
     lock: Lock,
     blob_path: Callable[[Blob], Path],
@@ -57,7 +52,7 @@ def pack(
         out: The file to write; one that exists is replaced once the new one is whole.
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
-        jobs: Threads; default `default_jobs()`.
+        jobs: Threads; default `available_cores()`.
         progress: Called with the number of tar-stream bytes done since the last call.
 
     Raises:
@@ -75,7 +70,7 @@ def pack(
                 stream,
                 codec=codec,
                 level=level,
-                jobs=jobs or default_jobs(),
+                jobs=jobs or available_cores(),
                 progress=progress,
             )
             size_bytes = stream.tell()

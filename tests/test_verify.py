@@ -11,7 +11,8 @@ from bundler.errors import IntegrityError
 from bundler.format.reader import BundleReader
 from bundler.install import install
 from bundler.installed import InstalledBundle
-from bundler.verify import Report, verify_bundle
+from bundler.verify.bundle_file import verify_bundle
+from bundler.verify.report import Report
 from tests.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b"{}", "w.safetensors": os.urandom(5 << 20), "vocab.txt": b"a\nb\n"}

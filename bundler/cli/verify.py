@@ -11,7 +11,7 @@ from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
 
 if TYPE_CHECKING:
-    from bundler.verify import Report
+    from bundler.verify.report import Report
 
 
 @click.command()
@@ -58,19 +58,19 @@ def verify(
 
 
 def _verify(bundle: str, hf_home: Path | None, *, quick: bool, jobs: int | None) -> Report:
-    from bundler.pack import default_jobs
+    from bundler.cores import available_cores
 
     if "/" in bundle or bundle.endswith(".zst") or Path(bundle).is_file():
         if quick:
             raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
         from bundler.format.reader import BundleReader
-        from bundler.verify import verify_bundle
+        from bundler.verify.bundle_file import verify_bundle
 
         with (
             BundleReader(Path(bundle)) as reader,
             progress_bar(f"verifying {Path(bundle).name}", reader.index.tar_bytes) as (advance, _),
         ):
-            return verify_bundle(reader, jobs=jobs or default_jobs(), progress=advance)
+            return verify_bundle(reader, jobs=jobs or available_cores(), progress=advance)
     from bundler.installed import InstalledBundle
 
     installed = InstalledBundle.open(bundle, default_hf_home(hf_home))

@@ -9,9 +9,3 @@ Rule book:
 * in a snapshot, a file that no installed bundle ships is a fault: an added chat template or module changes what
   loads. Beside prepared dataset files it is not: `datasets` writes its own `cache-*.arrow` there.
 """
-
-from bundler.verify.bundle_file import verify_bundle
-from bundler.verify.installed import verify_installed
-from bundler.verify.report import Fault, Report
-
-__all__ = ["Fault", "Report", "verify_bundle", "verify_installed"]

@@ -14,9 +14,6 @@ from bundler.lock import Lock
 from bundler.paths import TEMPORARY_PREFIX, inside
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
 
-# Below this size, hashing files side by side is faster than splitting one over the cores.
-_SPLIT_BYTES = 64 << 20
-
 
 def verify_installed(
     hf_home: Path,
@@ -193,15 +190,17 @@ class _InstalledCheck:
         for place, (path, name, blob) in self.to_hash.items():
             status = place.stat()
             by_inode.setdefault((status.st_dev, status.st_ino), []).append((place, path, name, blob))
-        groups = list(by_inode.values())
-        small = [g for g in groups if g[0][3].size_bytes < _SPLIT_BYTES]
-        large = [g for g in groups if g[0][3].size_bytes >= _SPLIT_BYTES]
-        with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
-            for faults in pool.map(lambda group: _compare(group, 1, progress), small):
-                self.faults |= faults
-        for group in large:
+        # Largest first, so that no core is left alone with a large file at the end. Files are hashed side by side, one
+        # a core, which is faster than splitting each; only one that outweighs a core's share of all is split.
+        groups = sorted(by_inode.values(), key=lambda group: -group[0][3].size_bytes)
+        total = sum(group[0][3].size_bytes for group in groups)
+        split = [group for group in groups if group[0][3].size_bytes > total / jobs] if jobs > 1 else []
+        for group in split:
             self.faults |= _compare(group, jobs, progress)
-        return sum(group[0][3].size_bytes for group in groups)
+        with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
+            for faults in pool.map(lambda group: _compare(group, 1, progress), groups[len(split) :]):
+                self.faults |= faults
+        return total
 
 
 # place on disk, path and name for the report, expected content

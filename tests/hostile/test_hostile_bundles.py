@@ -16,7 +16,7 @@ from bundler.errors import BundleError, FormatError, IntegrityError, LockError
 from bundler.format.reader import BundleReader
 from bundler.format.tar import BLOCK, END_OF_ARCHIVE
 from bundler.install import install
-from bundler.verify import verify_bundle
+from bundler.verify.bundle_file import verify_bundle
 from tests.bundles import lock_of, locked_repo, tree
 from tests.hostile.forge import forge, honest_stream, one_frame
 
