@@ -5,6 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 # What was installed, and from which pins: the environment is made again when either changes.
 STAMP := $(VENV)/.installed
+# The peers of `make bench` want other versions than we do, hence an environment of their own.
+BENCH_VENV := .venv-bench
+BENCH_STAMP := $(BENCH_VENV)/.installed
+# For instance BENCH_FLAGS=--large
+BENCH_FLAGS ?=
 
 .PHONY: demo test lint format clean
 .DEFAULT_GOAL := help
@@ -25,6 +30,15 @@ demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
+$(BENCH_STAMP): benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: bench
+bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
+	$(BIN)/python -m benchmarks.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
+
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -35,4 +49,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) build dist demo/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) build dist demo/work benchmarks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
