@@ -1,0 +1,123 @@
+"""A second reader of bundles, written from bundler/FORMAT.md alone: it imports nothing of `bundler`.
+
+It is a test of the specification. `python spec_reader.py BUNDLE DIR` checks every digest and extracts the tar stream.
+"""
+
+import hashlib
+import io
+import json
+import struct
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from blake3 import blake3
+
+PREAMBLE = bytes.fromhex("28B52FFD2000010000")
+SKIPPABLE = bytes.fromhex("5B2A4D18")
+
+
+class Refused(Exception):
+    """The file is not a bundle of version 1, or is damaged."""
+
+
+def demand(condition, what):
+    if not condition:
+        raise Refused(what)
+
+
+def u32(data, offset):
+    return struct.unpack_from("<I", data, offset)[0]
+
+
+def read_index(data):
+    """Return (header, chunk records) from the index at the end, after checking it."""
+    demand(data[:9] == PREAMBLE, "preamble")
+    trailer = data[-48:]
+    demand(len(data) > 57 and trailer[40:] == b"HFBUNDLE", "the end is not that of a bundle")
+    demand(u32(trailer, 36) == 1, "format version")
+    length = u32(trailer, 32)
+    frame = data[-(length + 8) :]
+    demand(len(frame) == length + 8, "index longer than the file")
+    demand(frame[:4] == SKIPPABLE and u32(frame, 4) == length, "index frame")
+    payload = frame[8:-48]
+    demand(hashlib.sha256(payload).digest() == trailer[:32], "index digest")
+    demand(payload[:4] == b"HFBI" and u32(payload, 4) == 1, "index magic and version")
+    header_bytes, count = u32(payload, 8), u32(payload, 12)
+    demand(header_bytes <= 1 << 20 and len(payload) == 16 + header_bytes + 44 * count, "index parts")
+    header = json.loads(payload[16 : 16 + header_bytes])
+    demand(set(header) == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys")
+    records = [payload[16 + header_bytes + 44 * n :][:44] for n in range(count)]
+    return header, records, len(frame)
+
+
+def frame_length(data):
+    """Length of the zstd frame at the start of `data`, by RFC 8878 section 3.1.1."""
+    descriptor = data[4]
+    single = descriptor >> 5 & 1
+    position = 5 + (1 - single) + (0, 1, 2, 4)[descriptor & 3] + (single, 2, 4, 8)[descriptor >> 6]
+    while True:
+        block = int.from_bytes(data[position : position + 3], "little")
+        position += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+        if block & 1:
+            return position + (4 if descriptor >> 2 & 1 else 0)
+
+
+def decode_chunk(codec, raw_bytes, stored):
+    """Return the run of the tar stream that a chunk stands for."""
+    demand(codec in (0, 1, 2), f"unknown codec {codec}")
+    width = (1, 2, 4)[codec]
+    demand(raw_bytes % width == 0, "raw size and word width")
+    planes = []
+    for _ in range(width):
+        length = frame_length(stored)
+        plane = zstandard.ZstdDecompressor().decompress(stored[:length], max_output_size=raw_bytes // width)
+        demand(len(plane) == raw_bytes // width, "plane size")
+        planes.append(plane)
+        stored = stored[length:]
+    demand(not stored, "something behind the last frame")
+    if codec == 0:
+        return planes[0]
+    words = np.zeros(raw_bytes // width, f"<u{width}")
+    for plane in planes:  # top byte first
+        words = (words << 8) | np.frombuffer(plane, np.uint8)
+    return ((words >> 1) | (words << (8 * width - 1))).astype(f"<u{width}").tobytes()
+
+
+def read_tar_stream(data):
+    """Return (index header, the whole tar stream), with every digest checked."""
+    header, records, index_bytes = read_index(data)
+    position, parts = 9, []
+    for record in records:
+        demand(data[position : position + 12] == SKIPPABLE + struct.pack("<I", 48) + b"HFBC", "chunk header")
+        demand(data[position + 12 : position + 56] == record, "chunk header differs from the index")
+        codec, zeros, raw_bytes, stored_bytes, digest = struct.unpack("<B3sII32s", record)
+        demand(zeros == bytes(3) and 0 < raw_bytes <= 1 << 26, "chunk record")
+        demand(stored_bytes <= raw_bytes + raw_bytes // 128 + 1024, "stored size")
+        stored = data[position + 56 : position + 56 + stored_bytes]
+        demand(blake3(stored).digest() == digest, "chunk digest")
+        parts.append(decode_chunk(codec, raw_bytes, stored))
+        position += 56 + stored_bytes
+    demand(position + index_bytes == len(data), "something between the last chunk and the index")
+    stream = b"".join(parts)
+    demand(len(stream) == header["tar_bytes"], "length of the tar stream")
+    lock = stream[512 : 512 + header["lock_bytes"]]
+    demand(hashlib.sha256(lock).hexdigest() == header["lock_sha256"], "lock digest")
+    return header, stream
+
+
+def extract(bundle, directory):
+    """Unpack a bundle; every blob is checked against the list inside."""
+    header, stream = read_tar_stream(Path(bundle).read_bytes())
+    with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
+        archive.extractall(directory, filter="data")
+    listing = Path(directory, "bundles", f"{header['name']}.sha256").read_text()
+    for line in listing.splitlines():
+        digest, path = line.split("  ", 1)
+        demand(hashlib.sha256(Path(directory, path).read_bytes()).hexdigest() == digest, path)
+
+
+if __name__ == "__main__":
+    extract(*sys.argv[1:])

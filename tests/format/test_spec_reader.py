@@ -1,0 +1,75 @@
+"""The specification is enough: a reader written from it alone takes what ours takes, and refuses what ours refuses."""
+
+from __future__ import annotations
+
+import ast
+import json
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundler.install import install
+from tests.bundles import locked_repo, tiny_bundle, tree
+from tests.format import spec_reader
+
+
+def weights(dtype: str, count: int) -> bytes:
+    """A safetensors file with one tensor of realistic weights."""
+    values = np.random.default_rng(1).standard_normal(count, np.float32) * np.float32(0.03)
+    raw = values.tobytes() if dtype == "F32" else (values.view(np.uint32) >> 16).astype("<u2").tobytes()
+    header = json.dumps({"w": {"dtype": dtype, "shape": [count], "data_offsets": [0, len(raw)]}}).encode()
+    return struct.pack("<Q", len(header)) + header + raw
+
+
+FILES = {
+    "bf16.safetensors": weights("BF16", 3_000_000),
+    "fp32.safetensors": weights("F32", 700_001),
+    "text.txt": b"text " * 10_000,
+    "noise.bin": random.Random(0).randbytes(2 << 20),
+    "empty": b"",
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model = locked_repo("org/m", FILES, aliases=["m"], absent=["none.json"], lfs=["bf16.safetensors"])
+    data = locked_repo("org/d", {"d": b"d"}, kind="dataset", prepared={"c/0.0.0/h/d.arrow": b"a" * 100})
+    contents = [*FILES.values(), b"d", b"a" * 100]
+    return tiny_bundle(tmp_path_factory.mktemp("spec"), model, data, contents=contents)
+
+
+def test_it_extracts_what_we_install(bundle: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, spec_reader.__file__, bundle, tmp_path / "theirs"], check=True)
+    install(bundle, tmp_path / "ours")
+    theirs, ours = tree(tmp_path / "theirs"), tree(tmp_path / "ours")
+    assert {k: v for k, v in theirs.items() if not k.startswith("bundles/")} == {
+        k: v for k, v in ours.items() if not k.startswith("bundles/")
+    }
+
+
+def test_it_refuses_damage_anywhere(bundle: Path) -> None:
+    content = bundle.read_bytes()
+    for position in [*random.Random(0).sample(range(len(content)), 12), 0, 9, len(content) - 1, len(content) - 48]:
+        damaged = bytearray(content)
+        damaged[position] ^= 4
+        with pytest.raises(spec_reader.Refused):
+            spec_reader.read_tar_stream(bytes(damaged))
+
+
+def test_it_is_short_and_imports_nothing_of_ours() -> None:
+    text = Path(spec_reader.__file__).read_text()
+    assert len(text.splitlines()) <= 150
+    roots = {
+        name.split(".")[0]
+        for node in ast.walk(ast.parse(text))
+        for name in (
+            [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "")]
+        )
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    assert roots <= set(sys.stdlib_module_names) | {"numpy", "zstandard", "blake3"}
