@@ -1,0 +1,82 @@
+"""Makes the golden bundles. `python -m tests.golden.make` writes those that are missing, and never rewrites one.
+
+A golden bundle is what a release of this format version wrote. Every later version must install it, so a file here
+changes never; a new format version adds files of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import zstandard
+
+from bundler.format.codecs import CodecChoice
+from bundler.format.layout import FORMAT_VERSION
+from bundler.pack import pack
+from tests.bundles import blob_store, lock_of, locked_repo
+
+HERE = Path(__file__).parent
+CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")
+
+
+def _weights() -> bytes:
+    """A safetensors file with a tensor of each width; they repeat, so that golden files are small."""
+    tensors = {
+        "bf16": ("BF16", (np.arange(600_000) % 977 + 0x3C00).astype("<u2").tobytes()),
+        "fp16": ("F16", (np.arange(600_000) % 501 * 77).astype("<u2").tobytes()),
+        "fp32": ("F32", (np.arange(300_000) % 999 * 100_003).astype("<u4").tobytes()),
+        "int8": ("I8", bytes(range(256)) * 4096),
+    }
+    header, data = {}, b""
+    for name, (dtype, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": [len(raw)], "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+FILES: dict[str, bytes] = {
+    "config.json": b'{"model_type": "llama"}',
+    "model.safetensors": _weights(),
+    "1_Pooling/" + "long-name/" * 12 + "config.json": b"{}",
+    "empty.txt": b"",
+    "noise.bin": random.Random(0).randbytes(3000),
+}
+PREPARED = {"default/0.0.0/abc/docs-train.arrow": b"arrow" * 500, "default/0.0.0/abc/dataset_info.json": b"{}"}
+LOCK = lock_of(
+    locked_repo("org/model", FILES, aliases=["model"], absent=["adapter_config.json"], lfs=["model.safetensors"]),
+    locked_repo("org/Data", {"d.txt": b"d"}, kind="dataset", revision="v1.0", prepared=PREPARED),
+    name="golden",
+)
+CONTENTS = [*FILES.values(), b"d", *PREPARED.values()]
+
+
+def golden_path(codec: CodecChoice) -> Path:
+    """Return where the golden bundle of this format version and codec stands."""
+    return HERE / f"format-{FORMAT_VERSION}-{codec}.tar.zst"
+
+
+def zstd_version() -> str:
+    """Return the release of the zstd library in use: other releases may compress to other bytes."""
+    return ".".join(map(str, zstandard.ZSTD_VERSION))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        store = blob_store(Path(scratch), CONTENTS)
+        for codec in CODECS:
+            path = golden_path(codec)
+            if not path.exists():
+                digest = pack(LOCK, store, path, codec=codec).digest
+                path.with_suffix(".json").write_text(
+                    json.dumps({"digest": digest, "zstd": zstd_version()}, indent=1) + "\n"
+                )
+
+
+if __name__ == "__main__":
+    main()
