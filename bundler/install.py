@@ -29,13 +29,7 @@ from bundler.digest import Hasher, blake3_file
 from bundler.errors import BundleError, IntegrityError, SpaceError
 from bundler.format.reader import BundleReader
 from bundler.format.tar import Member
-from bundler.installed import (
-    InstalledBundle,
-    installed_bundles,
-    other_trees,
-    prune,
-    write_receipt,
-)
+from bundler.installed import InstalledBundle, installed_bundles, other_trees, prune
 from bundler.paths import (
     TEMPORARY_PREFIX,
     atomic_writer,
@@ -46,6 +40,7 @@ from bundler.paths import (
     temporary_path,
 )
 from bundler.publish import link_or_copy, place_prepared, publish, publish_trees, symlinks_work
+from bundler.receipt import write_receipt
 from bundler.verify.report import Progress, no_progress
 
 # Room for one file's directory entry, inode and last block.

@@ -1,94 +1,25 @@
-"""Installed bundles: receipts, the snapshot folders they vouch for, and their removal.
-
-A receipt, `HF_HOME/bundles/NAME.json`, is the last file that an installation writes and the first that a removal
-hides: a bundle without one is not installed, whatever else is on disk. It holds the bundle's digest and the whole
-lock, and ends in a SHA-256 over its own text, so that a changed byte in it is found like one in a blob. That digest
-finds damage; it is no signature, and whoever may write to HF_HOME can make a new one.
-"""
+"""Installed bundles: the snapshot folders that their receipts vouch for, and their removal."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import json
-import re
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bundler import __version__
 from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
 from bundler.cores import available_cores
-from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
 from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
-from bundler.paths import atomic_write, fsync_dir, inside
+from bundler.paths import fsync_dir, inside
 from bundler.publish import listed_and_present, publish_trees
+from bundler.receipt import REMOVING_SUFFIX, read_receipt, receipt_path
 from bundler.verify.installed import verify_installed
 from bundler.verify.report import Progress, Report, no_progress
-
-RECEIPT_VERSION = 1
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_SEAL = b'\n "receipt_sha256": "'
-# A receipt that is being removed: the bundle is no longer listed, but what is left of it is still known.
-_REMOVING = ".removing"
-
-
-def receipt_path(hf_home: Path, name: str) -> Path:
-    """Return where the receipt of a bundle stands."""
-    return hf_home / BUNDLES_FOLDER / f"{name}.json"
-
-
-def _receipt_text(lock: Lock, digest: str) -> bytes:
-    body = (
-        "{\n"
-        f' "receipt_version": {RECEIPT_VERSION},\n'
-        f' "bundle_digest": "{digest}",\n'
-        f' "installed_with": "bundler {__version__}",\n'
-        f' "lock": {lock.dumps().rstrip()},'
-    ).encode()
-    return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
-
-
-def write_receipt(hf_home: Path, lock: Lock, digest: str) -> None:
-    """Write the receipt of a bundle whose every other file is in place."""
-    atomic_write(receipt_path(hf_home, lock.name), _receipt_text(lock, digest))
-
-
-def read_receipt(path: Path) -> tuple[Lock, str]:
-    """Read and check a receipt.
-
-    Returns:
-        The lock and the bundle's digest.
-
-    Raises:
-        FileNotFoundError: There is none.
-        IntegrityError: Any byte of it was changed, or it is of another version.
-    """
-    content = path.read_bytes()
-    hint = "run `bundle install` with the bundle file again: it writes a new receipt"
-    end = content.rfind(_SEAL)
-    body = content[: max(end, 0)]
-    if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
-        raise IntegrityError(
-            f"{path}: receipt was changed after it was written: its own sha256 differs", hint=hint
-        )
-    raw = json.loads(content)
-    if raw.get("receipt_version") != RECEIPT_VERSION:
-        raise IntegrityError(
-            f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
-            hint="a newer `bundle` wrote it: install that version here",
-        )
-    lock = Lock.loads(json.dumps(raw["lock"]), source=str(path))
-    digest = raw.get("bundle_digest")
-    if lock.name != path.name.removesuffix(_REMOVING).removesuffix(".json"):
-        raise IntegrityError(f"{path}: receipt is that of bundle {lock.name!r}", hint=hint)
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise IntegrityError(f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=hint)
-    return lock, digest
 
 
 @dataclass(frozen=True)
@@ -235,7 +166,7 @@ def remove(name: str, hf_home: Path) -> int:
         IntegrityError: Its receipt, or that of another bundle, was changed: what is shared cannot be told.
     """
     path = receipt_path(hf_home, name)
-    hidden = path.with_name(path.name + _REMOVING)
+    hidden = path.with_name(path.name + REMOVING_SUFFIX)
     if path.exists() or not hidden.exists():
         InstalledBundle.open(name, hf_home)
         installed_bundles(hf_home)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.base import Base
 from bundler.cache import Blob
 from bundler.cores import available_cores
 from bundler.errors import SpaceError
@@ -39,6 +40,7 @@ def pack(
     blob_path: Callable[[Blob], Path],
     out: Path,
     *,
+    base: Base | None = None,
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int | None = None,
@@ -50,6 +52,7 @@ def pack(
         lock: A complete lock.
         blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
         out: The file to write; one that exists is replaced once the new one is whole.
+        base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed.
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Threads; default `available_cores()`.
@@ -60,7 +63,8 @@ def pack(
         LockError: The lock is incomplete.
         SpaceError: The disk filled up.
     """
-    plan = tar_plan(lock)
+    omitted = base.omitted_from(lock) if base else None
+    plan = tar_plan(lock, omitted)
     try:
         with atomic_writer(out) as stream:
             index = write_bundle(

@@ -9,7 +9,8 @@ import pytest
 
 from bundler.errors import IntegrityError, NotInstalledError
 from bundler.install import install
-from bundler.installed import InstalledBundle, installed_bundles, read_receipt, receipt_path, remove
+from bundler.installed import InstalledBundle, installed_bundles, remove
+from bundler.receipt import read_receipt, receipt_path
 from tests.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b"{}", "w.safetensors": os.urandom(2000)}

@@ -22,6 +22,8 @@ LAYERS = [
     "bundler.store",
     "bundler.hub",
     "bundler.fetch",
+    "bundler.receipt",
+    "bundler.base",
     "bundler.pack",
     "bundler.verify",
     "bundler.publish",

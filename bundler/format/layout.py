@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -61,6 +61,23 @@ class ChunkRecord:
 
 
 @dataclass(frozen=True)
+class BaseRecord:
+    """What a delta bundle says of the bundle that it builds on.
+
+    Attributes:
+        name: The base's name.
+        digest: The base's bundle digest; None if the delta was made from a lock alone.
+        omitted_bytes: Length of the list of omitted contents, the second tar member.
+        omitted_sha256: Its SHA-256, hex.
+    """
+
+    name: str
+    digest: str | None
+    omitted_bytes: int
+    omitted_sha256: str
+
+
+@dataclass(frozen=True)
 class Index:
     """The table of contents.
 
@@ -70,6 +87,7 @@ class Index:
         lock_sha256: Its SHA-256, hex.
         tar_bytes: Length of the tar stream.
         chunks: One record per chunk, in order.
+        base: Set in a delta bundle, None in one that is whole.
     """
 
     name: str
@@ -77,6 +95,7 @@ class Index:
     lock_sha256: str
     tar_bytes: int
     chunks: tuple[ChunkRecord, ...]
+    base: BaseRecord | None = None
 
     def raw_starts(self) -> list[int]:
         """Return where each chunk starts in the tar stream, and the stream's length as last element."""
@@ -98,6 +117,7 @@ class Index:
                 "lock_bytes": self.lock_bytes,
                 "lock_sha256": self.lock_sha256,
                 "tar_bytes": self.tar_bytes,
+                **({"base": asdict(self.base)} if self.base else {}),
             },
             sort_keys=True,
         ).encode()
@@ -199,15 +219,23 @@ def parse_index_frame(frame: bytes) -> Index:
 def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...]) -> Index:
     try:
         raw: Any = json.loads(text)
-        index = Index(**raw, chunks=chunks)
-    except (ValueError, TypeError, RecursionError) as error:
+        base = BaseRecord(**raw.pop("base")) if "base" in raw else None
+        index = Index(**raw, chunks=chunks, base=base)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"index header is malformed: {error}") from error
-    integers = (index.lock_bytes, index.tar_bytes)
-    strings = (index.name, index.lock_sha256)
+    integers = [index.lock_bytes, index.tar_bytes]
+    strings = [index.name, index.lock_sha256]
+    if base is not None:
+        integers.append(base.omitted_bytes)
+        strings += [base.name, base.omitted_sha256, base.digest or ""]
     if not all(type(i) is int and i >= 0 for i in integers) or not all(isinstance(s, str) for s in strings):
         raise FormatError("index header is malformed: a value has the wrong type")
-    if index.lock_bytes > MAX_LOCK_BYTES:
-        raise FormatError(f"lock of {index.lock_bytes} bytes is over the limit of {MAX_LOCK_BYTES}")
+    for name, size in (
+        ("lock", index.lock_bytes),
+        ("list of omitted contents", base.omitted_bytes if base else 0),
+    ):
+        if size > MAX_LOCK_BYTES:
+            raise FormatError(f"{name} of {size} bytes is over the limit of {MAX_LOCK_BYTES}")
     return index
 
 

@@ -7,7 +7,7 @@ choices change between releases would change the format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
@@ -57,17 +57,34 @@ class TarPlan:
         size_bytes: Length of the stream, end-of-archive blocks included.
         first_of: content (sha256) -> the member that holds it; further blobs of that content are hard links.
         layout: The cache layout that the stream unpacks to.
+        omitted: Contents (sha256) that a delta leaves to its base; None for a whole bundle.
     """
 
     members: tuple[Member, ...]
     size_bytes: int
     first_of: dict[str, Member]
     layout: Layout
+    omitted: frozenset[str] | None = None
+
+    @property
+    def front(self) -> tuple[Member, ...]:
+        """What a reader needs before all else: the lock and, in a delta, the list of omitted contents."""
+        return self.members[: 1 if self.omitted is None else 2]
 
 
 def lock_path(name: str) -> str:
     """Return where the lock of a bundle stands."""
     return f"{BUNDLES_FOLDER}/{name}.lock"
+
+
+def omitted_path(name: str) -> str:
+    """Return where the list of omitted contents of a delta stands."""
+    return f"{BUNDLES_FOLDER}/{name}.omitted"
+
+
+def omitted_text(omitted: Iterable[str]) -> bytes:
+    """Return the list of omitted contents: one SHA-256 a line, sorted."""
+    return "".join(f"{sha256}\n" for sha256 in sorted(omitted)).encode()
 
 
 def checksums_path(name: str) -> str:
@@ -80,8 +97,12 @@ def checksums(content: Layout) -> bytes:
     return "".join(f"{blob.sha256}  {blob.path}\n" for blob in content.blobs).encode()
 
 
-def tar_plan(lock: Lock) -> TarPlan:
+def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
     """Lay out the tar stream of a complete lock.
+
+    Args:
+        lock: The lock.
+        omitted: In a delta, the contents (sha256) that are left to the base; None for a whole bundle.
 
     Raises:
         LockError: The lock is incomplete or contradicts itself (`bundler.cache.layout`).
@@ -90,7 +111,9 @@ def tar_plan(lock: Lock) -> TarPlan:
     members: list[Member] = []
     first_of: dict[str, Member] = {}
     position = 0
-    for path, typeflag, blob, data, target in _entries(lock, content):
+    for path, typeflag, blob, data, target in _entries(lock, content, omitted):
+        if blob is not None and omitted and blob.sha256 in omitted:
+            continue
         if blob is not None and typeflag == _REGULAR and blob.sha256 in first_of:
             typeflag, target, blob = _HARD_LINK, first_of[blob.sha256].path, None
         size = blob.size_bytes if blob else len(data)
@@ -100,11 +123,15 @@ def tar_plan(lock: Lock) -> TarPlan:
             first_of[blob.sha256] = member
         members.append(member)
         position = member.offset + size + member.padding
-    return TarPlan(tuple(members), position + len(END_OF_ARCHIVE), first_of, content)
+    return TarPlan(tuple(members), position + len(END_OF_ARCHIVE), first_of, content, omitted)
 
 
-def _entries(lock: Lock, content: Layout) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:
+def _entries(
+    lock: Lock, content: Layout, omitted: frozenset[str] | None
+) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:
     yield lock_path(lock.name), _REGULAR, None, lock.dumps().encode(), ""
+    if omitted is not None:
+        yield omitted_path(lock.name), _REGULAR, None, omitted_text(omitted), ""
     for blob in content.blobs:
         yield blob.path, _REGULAR, blob, b"", ""
     for repo in content.repos:

@@ -22,7 +22,7 @@ from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
 from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice
-from bundler.format.layout import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
+from bundler.format.layout import PREAMBLE, BaseRecord, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.safetensors import Run, word_runs
 from bundler.format.tar import END_OF_ARCHIVE, TarPlan
 from bundler.lock import Lock
@@ -72,7 +72,8 @@ def no_word_runs(blob: Blob) -> list[Run]:
 def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_word_runs) -> Iterator[Chunk]:
     """Cut the tar stream into chunks (FORMAT.md, "How a writer cuts chunks").
 
-    The lock, and each run of each large blob, starts a chunk of its own; all else fills chunks of `CHUNK_BYTES`.
+    The lock, a delta's list of omitted contents, and each run of each large blob starts a chunk of its own; all else
+    fills chunks of `CHUNK_BYTES`.
 
     Args:
         plan: The stream.
@@ -96,7 +97,7 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
                 if room == 0:
                     yield Chunk(run)
                     run, room = [], CHUNK_BYTES
-        if (is_large or number == 0) and run:
+        if (is_large or number < len(plan.front)) and run:
             yield Chunk(run)
             run, room = [], CHUNK_BYTES
         if is_large:
@@ -170,6 +171,7 @@ def write_bundle(
     blob_path: Callable[[Blob], Path],
     out: BinaryIO,
     *,
+    base: BaseRecord | None = None,
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int = 1,
@@ -179,9 +181,10 @@ def write_bundle(
 
     Args:
         lock: A complete lock.
-        plan: `tar_plan(lock)`.
+        plan: `tar_plan(lock)`, for a delta with what it omits.
         blob_path: Where the content of a blob can be read.
         out: Needs only `write`.
+        base: Of a delta, what it builds on.
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Chunks compressed at once.
@@ -219,7 +222,7 @@ def write_bundle(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     text = lock.dumps().encode()
-    index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records))
+    index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
     out.write(index_frame(index))
     return index
 

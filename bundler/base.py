@@ -1,0 +1,67 @@
+"""The base of a delta: what is known to be on the other side already.
+
+A delta bundle holds the whole lock and all names, and only the content that its base lacks. The base is named by any
+of three files: the bundle that was carried over before, its lock, or the receipt `HF_HOME/bundles/NAME.json` brought
+back from the offline side. All three hold a complete lock, and only its content matters: no file is looked into.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.cache import layout
+from bundler.digest import sha256_bytes
+from bundler.errors import LockError
+from bundler.format.layout import BaseRecord
+from bundler.format.reader import BundleReader
+from bundler.format.tar import omitted_text
+from bundler.lock import Lock
+from bundler.receipt import read_receipt
+
+
+@dataclass(frozen=True)
+class Base:
+    """Contents that need not be carried again.
+
+    Attributes:
+        name: The bundle's name.
+        digest: The bundle's digest; None where only its lock is known.
+        contents: SHA-256 of all its blobs and prepared files.
+    """
+
+    name: str
+    digest: str | None
+    contents: frozenset[str]
+
+    @classmethod
+    def open(cls, path: Path) -> Base:
+        """Read a base from a bundle, a lock or a receipt.
+
+        Raises:
+            FormatError: A bundle, but damaged.
+            IntegrityError: A receipt, but changed.
+            LockError: A lock, but malformed, or not completed by a fetch; or the file is none of the three.
+        """
+        if path.suffix == ".json":
+            return cls._of(*read_receipt(path))
+        if path.suffix == ".lock":
+            try:
+                return cls._of(Lock.loads(path.read_text("utf-8"), source=str(path)), None)
+            except (OSError, UnicodeDecodeError) as error:
+                raise LockError(f"{path}: cannot be read: {error}") from error
+        with BundleReader(path) as reader:
+            return cls._of(reader.lock, reader.digest)
+
+    @classmethod
+    def _of(cls, lock: Lock, digest: str | None) -> Base:
+        return cls(lock.name, digest, frozenset(blob.sha256 for blob in layout(lock).blobs))
+
+    def omitted_from(self, lock: Lock) -> frozenset[str]:
+        """Return the contents of `lock` that this base has."""
+        return self.contents & {blob.sha256 for blob in layout(lock).blobs}
+
+    def record(self, omitted: frozenset[str]) -> BaseRecord:
+        """Return what a delta says of this base."""
+        text = omitted_text(omitted)
+        return BaseRecord(self.name, self.digest, len(text), sha256_bytes(text))
