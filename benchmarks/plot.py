@@ -5,6 +5,7 @@ No plotting library: it would be the largest dependency of this repository, for 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from html import escape
 
@@ -14,6 +15,7 @@ _WIDTH = 860
 _ROW = 22
 _LEFT = 108  # tool names
 _BAR = 215  # the longest bar
+_CUT = 2.5  # times the median: longer bars are cut
 _PANEL = _WIDTH // 2
 _HEAD = 30
 _COLOURS = {"ours": "#0b7a4b", "other": "#9aa5b1", "limit": "#d5dbe1"}
@@ -64,17 +66,25 @@ def _panel(
 
 def _bars(x: int, y: int, title: str, bars: list[tuple[str, float, str]]) -> Iterator[str]:
     yield _text(x, y + 14, title, weight="600")
-    longest = max((value for _, value, _ in bars), default=1)
+    # One very slow tool would leave the others' bars too short to compare: its own is cut, and says so.
+    longest = min(max((value for _, value, _ in bars), default=1), _CUT * _middle(bars))
     for row, (tool, value, shown) in enumerate(bars):
         top = y + _HEAD + row * _ROW
         kind = "ours" if tool == OURS else "limit" if tool in _LIMITS else "other"
-        width = max(1.0, value / longest * _BAR)
+        width = max(1.0, min(1.0, value / longest) * _BAR)
         weight = "600" if kind == "ours" else "400"
         yield _text(x + _LEFT - 8, top + 12, tool, anchor="end", weight=weight)
         yield (
             f'<rect x="{x + _LEFT}" y="{top}" width="{width:.1f}" height="{_ROW - 6}" rx="2" fill="{_COLOURS[kind]}"/>'
         )
+        if value > longest:
+            left = x + _LEFT + _BAR - 26
+            yield f'<path d="M{left} {top - 1}l-6 {_ROW - 4}h6l6 -{_ROW - 4}z" fill="#ffffff"/>'
         yield _text(x + _LEFT + int(width) + 6, top + 12, shown, weight=weight)
+
+
+def _middle(bars: list[tuple[str, float, str]]) -> float:
+    return statistics.median([value for _, value, _ in bars]) if bars else 1.0
 
 
 def _text(

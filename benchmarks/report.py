@@ -14,6 +14,10 @@ from bundler.paths import atomic_write
 
 _BEGIN = "<!-- begin: written by `make bench`, do not edit -->"
 _END = "<!-- end -->"
+_UNLIKE = (
+    "`cp` and `openssl dgst` are limits, not rivals. tar, zipnn and hf-ark's install verify nothing; modelferry and "
+    "hf-ark do not compress; hf-ark's pack is hashing a finished download."
+)
 _ACTIONS = ("pack", "install", "verify")
 
 
@@ -59,8 +63,8 @@ def front(results: Results) -> str:
             walls = [_wall_only(results, GENERATED, tool, action, cells) for action in _ACTIONS]
             rows.append(f"| {_code(tool)} | {size} | {' | '.join(walls)} |")
     machine = results["machine"]
-    title = f"{case['title']}, {machine['cores']} cores ({machine['cpu']}), median of {results['rounds']} rounds"
-    return "\n".join([f"{title}:", "", *rows])
+    title = f"{case['title']} on {machine['cores']} cores ({machine['cpu']}), median of {results['rounds']} rounds"
+    return "\n".join([f"{title}:", "", *rows, "", _UNLIKE])
 
 
 def _conditions(results: Results) -> str:
