@@ -42,7 +42,9 @@ def measure_fetches(
     def fetched(step: Step) -> dict[str, Any]:
         run = asdict(measure(step, log))
         facts = json.loads(report.read_text())
-        return {**run, "proof_seconds": facts["proof"]["seconds"], "downloaded_bytes": facts["downloaded_bytes"]}
+        # A fetch that finds everything proven already may have no proof to tell of.
+        proof = facts.get("proof") or {}
+        return {**run, "proof_seconds": proof.get("seconds", 0.0), "downloaded_bytes": facts["downloaded_bytes"]}
 
     say("  bundle fetch")
     results: dict[str, Any] = {"case": case.name, "command": shown, "first": fetched(first), "rounds": []}
