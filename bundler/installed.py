@@ -211,9 +211,8 @@ def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) 
     freed = 0
     for text in repo.ref_texts():
         path = repo.path_in(folder, text.path)
-        with contextlib.suppress(OSError):
-            if inside(hf_home, path).read_bytes() == text.content:
-                _delete(hf_home, path, kept)
+        if not _names_another(inside(hf_home, path), text.content):
+            _delete(hf_home, path, kept)
     for file in repo.snapshots:
         freed += _delete(hf_home, repo.path_in(folder, file.path), kept)
     for marker in repo.markers:
@@ -228,6 +227,13 @@ def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) 
         if place not in used:
             freed += _delete(hf_home, repo.path_in(folder, blob.path), kept)
     return freed
+
+
+def _names_another(ref: Path, content: bytes) -> bool:
+    try:
+        return ref.read_bytes() != content
+    except OSError:
+        return False
 
 
 def _owned_paths(repo: RepoLayout) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tests.hub import RunningHub
 _FOREIGN = re.compile(
     r"(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|DATASETS|BUNDLE)_.*|.*_PROXY|DO_NOT_TRACK|DISABLE_TELEMETRY", re.I
 )
+
+# A shell without job control starts what it puts in the background with SIGINT ignored, and children inherit that:
+# a test that interrupts its child would wait for ever. With a handler here, children start with the default.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
