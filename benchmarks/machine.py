@@ -25,7 +25,7 @@ def describe(work: Path) -> dict[str, str | int | list[str]]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": memory_kib * 1024,
         "kernel": f"{platform.system()} {platform.release()}",
-        "file_system": _output("stat", "-f", "-c", "%T", str(work)),
+        "file_system": _output("findmnt", "-no", "FSTYPE", "-T", str(work)) or "unknown",
         "python": platform.python_version(),
         "zstd": _first(r"v(\d[\d.]*)", _output("zstd", "--version")),
         "tar": _output("tar", "--version").partition("\n")[0],

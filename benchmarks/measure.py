@@ -3,7 +3,8 @@
 Rule book:
 
 * what the run writes is removed, and what it reads is read once, before the clock starts: runs are on a warm cache;
-* dirty pages that an earlier run left are on the disk before the clock starts;
+* dirty pages that an earlier run left are on the disk before the clock starts, and its files are out of the page
+  cache: otherwise those who come later in a round pay for finding free pages, which costs more than the copying;
 * the clock stops when the command ends. How long its output then takes to reach the disk is measured by itself, as
   some commands wait for the disk (`bundle` does) and others (`tar`, `cp`) leave that to the kernel.
 
@@ -110,13 +111,16 @@ def measure(step: Step, log: Path) -> Run:
     if process.returncode:
         tail = log.read_bytes()[begin:][-2000:].decode(errors="replace").strip()
         raise StepError(f"{step.shown}\nended with exit code {process.returncode}:\n{tail}")
-    return Run(
+    result = Run(
         wall_seconds=wall,
         cpu_seconds=usage.ru_utime + usage.ru_stime,
         peak_bytes=usage.ru_maxrss * 1024,
         flush_seconds=_flush(step.writes),
         size_bytes=sum(size_of(path) for path in step.kept or step.writes),
     )
+    for path in (*step.reads, *step.writes):
+        evict(path)
+    return result
 
 
 def files_in(path: Path) -> Iterator[Path]:
@@ -139,6 +143,16 @@ def warm(path: Path) -> None:
         with file.open("rb", buffering=0) as stream:
             while stream.readinto(buffer):
                 pass
+
+
+def evict(path: Path) -> None:
+    """Take everything out of the page cache that is on the disk already."""
+    for file in files_in(path):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def remove(path: Path) -> None:

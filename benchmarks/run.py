@@ -2,9 +2,9 @@
 
     python -m benchmarks.run [--rounds N] [--large] [--peers BIN] ...
 
-Every round runs each tool once, one after the other (A B C, A B C, …), so that a machine that slows down or speeds up
-does so for all; ratios are taken within a round. Everything is made in --work, which is removed at the end. Results
-go to results.json, from there to README.md and plot.svg beside it, and to the front page.
+Every round runs each tool once, one after the other (A B C, B C A, C A B, …), so that a machine that slows down or
+speeds up does so for all; ratios are taken within a round. Everything is made in --work, which is removed at the end.
+Results go to results.json, from there to README.md and plot.svg beside it, and to the front page.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ class Bench:
         for tool in tools:
             cells[tool.name] = self._prepared(tool, case)
         for number in range(rounds or self.rounds):
+            # Another one begins each round, so that no place in it is always the same tool's.
+            first = number % len(tools)
             for action in ACTIONS:
-                for tool in tools:
+                for tool in [*tools[first:], *tools[:first]]:
                     say(f"  round {number + 1}, {action}: {tool.name}")
                     self._one(tool, action, case, cells[tool.name], number)
             for tool in tools:

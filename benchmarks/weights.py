@@ -1,6 +1,6 @@
 """Weights to measure on, and what they could be compressed to: runs as a process of its own, since it needs numpy.
 
-    python -m benchmarks.weights cast SOURCE DTYPE OUT        the F32 tensors of a safetensors file as BF16 or F16
+    python -m benchmarks.weights cast SOURCE DTYPE OUT        the F32 tensors of a safetensors file as BF16, F16 or F32
     python -m benchmarks.weights generate SHAPE OUT           a Llama of random weights in shards, with its config
     python -m benchmarks.weights entropy FOLDER               JSON on stdout
 
@@ -144,9 +144,19 @@ def cast(source: Path, dtype: str, out: Path) -> None:
             stream.seek(begin + first)
             content = stream.read(end - first)
             if tensor["dtype"] == "F32":
-                values = np.frombuffer(content, dtype="<f4")
-                content = to_bf16(values).tobytes() if dtype == "BF16" else values.astype("<f2").tobytes()
+                content = _as(dtype, np.frombuffer(content, dtype="<f4"))
             target.write(content)
+
+
+def _as(dtype: str, values: Floats) -> bytes:
+    match dtype:
+        case "BF16":
+            return to_bf16(values).tobytes()
+        case "F16":
+            return values.astype("<f2").tobytes()
+        case "F32":
+            return values.tobytes()
+    raise ValueError(f"expected BF16, F16 or F32, found {dtype}")
 
 
 def _cast_size(tensor: dict[str, Any], dtype: str) -> int:
