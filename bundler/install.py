@@ -18,15 +18,17 @@ import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 from bundler.cache import BUNDLES_FOLDER, Blob, Layout
 from bundler.cores import available_cores
 from bundler.digest import Hasher, blake3_file
 from bundler.errors import BundleError, IntegrityError, SpaceError
+from bundler.format.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import Member
 from bundler.installed import InstalledBundle, installed_bundles, other_trees, prune
@@ -41,7 +43,7 @@ from bundler.paths import (
 )
 from bundler.publish import link_or_copy, place_prepared, publish, publish_trees, symlinks_work
 from bundler.receipt import write_receipt
-from bundler.verify.report import Progress, no_progress
+from bundler.verify.report import Progress, no_progress, repo_names
 
 # Room for one file's directory entry, inode and last block.
 _OVERHEAD_BYTES_PER_FILE = 4096
@@ -100,10 +102,12 @@ def install(
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
         located = _locate(staging, content, jobs, progress)
+        places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
+        places |= _from_base(reader, hf_home, places, jobs)
         wanted = [blob for blob in content.blobs if blob.path not in located]
         _check_room(hf_home, wanted)
         try:
-            places = _write_blobs(reader, staging, content, located, jobs, progress)
+            _write_blobs(reader, staging, wanted, places, jobs, progress)
             place_prepared(hf_home, content, places)
             symlinks = symlinks_work(hf_home / "hub")
             moved = tuple(_moved_refs(hf_home, content))
@@ -192,6 +196,17 @@ def _locate(staging: _Staging, content: Layout, jobs: int, progress: Progress) -
             if (path := inside(hf_home, file.path)).exists() and not path.is_symlink()
         ]
 
+    located: dict[str, Path] = {}
+    for blob, path in _matching(candidates, jobs):
+        if blob.path not in located:
+            located[blob.path] = path
+            progress(blob.size_bytes)
+    return located
+
+
+def _matching(candidates: list[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[Blob, Path]]:
+    """Yield those candidates whose file has the blob's content, by size and hash, in order."""
+
     def matches(candidate: tuple[Blob, Path]) -> bool:
         blob, path = candidate
         try:
@@ -199,13 +214,44 @@ def _locate(staging: _Staging, content: Layout, jobs: int, progress: Progress) -
         except OSError:
             return False
 
-    located: dict[str, Path] = {}
     with ThreadPoolExecutor(jobs, thread_name_prefix="install") as pool:
-        for (blob, path), good in zip(candidates, pool.map(matches, candidates), strict=True):
-            if good and blob.path not in located:
-                located[blob.path] = path
-                progress(blob.size_bytes)
-    return located
+        yield from compress(candidates, pool.map(matches, candidates))
+
+
+def _from_base(reader: BundleReader, hf_home: Path, places: Mapping[str, Path], jobs: int) -> dict[str, Path]:
+    """Find what a delta leaves to its base in the bundles that are installed; any of them will do.
+
+    Returns:
+        sha256 -> a verified file with that content.
+
+    Raises:
+        IntegrityError: Some of it is missing or damaged; all of it is named.
+    """
+    content = reader.plan.layout
+    missing = {blob.sha256: blob for blob in content.blobs if blob.sha256 in (reader.omitted or ())}
+    for sha256 in places:
+        missing.pop(sha256, None)
+    if not missing:
+        return {}
+    candidates = [
+        (missing[blob.sha256], inside(hf_home, blob.path))
+        for bundle in installed_bundles(hf_home, on_damage=lambda error: None)
+        for blob in bundle.layout.blobs
+        if blob.sha256 in missing
+    ]
+    found = {blob.sha256: path for blob, path in _matching(candidates, jobs)}
+    if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
+        base = reader.index.base
+        assert base is not None, "only a delta omits content"
+        names = repo_names(content)
+        listing = "\n".join(f"  {names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking[:20])
+        more = f"\n  and {len(lacking) - 20} more" if len(lacking) > 20 else ""
+        raise IntegrityError(
+            f"{reader.path} is a delta of bundle {base.name} ({base.digest or 'known by its lock'}), and "
+            f"{hf_home} lacks {len(lacking)} of the files that it leaves to that:\n{listing}{more}",
+            hint=f"install {base.name} first, or fetch the whole bundle without --base",
+        )
+    return found
 
 
 def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
@@ -226,21 +272,21 @@ def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
 def _write_blobs(
     reader: BundleReader,
     staging: _Staging,
-    content: Layout,
-    located: dict[str, Path],
+    wanted: list[Blob],
+    places: dict[str, Path],
     jobs: int,
     progress: Progress,
-) -> dict[str, Path]:
+) -> None:
     """Write the content that is not there yet, each content once, in the order of the bundle.
 
-    Returns:
-        sha256 -> a file with that content.
+    Args:
+        reader: The bundle.
+        staging: Where dataset files wait.
+        wanted: Blobs that are not at their place.
+        places: sha256 -> a verified file with that content; what is written is added.
+        jobs: Threads.
+        progress: Called with the number of bytes written since the last call.
     """
-    places: dict[str, Path] = {}
-    for blob in content.blobs:
-        if blob.path in located:
-            places[blob.sha256] = located[blob.path]
-    wanted = [blob for blob in content.blobs if blob.path not in located]
     members = {}
     for blob in wanted:
         if blob.sha256 not in places:
@@ -256,7 +302,6 @@ def _write_blobs(
             progress(blob.size_bytes)
     for folder in {staging.first_place(blob).parent for blob in wanted}:
         fsync_dir(folder)
-    return places
 
 
 def _needed(reader: BundleReader, wanted: Mapping[str, Member]) -> list[int]:
@@ -283,7 +328,8 @@ def _unpack(
 ) -> None:
     """Check and decode the chunks `numbers`, and write each of `members`, sorted by offset, to its place."""
     chunks = reader.chunks(numbers, jobs=jobs)
-    at, raw = -1, b""
+    at: int = -1
+    raw: Buffer = b""
     for member in members:
         span = reader.chunk_span(member.offset, member.offset + member.size_bytes)
         blob = member.blob

@@ -72,6 +72,7 @@ def pack(
                 plan,
                 blob_path,
                 stream,
+                base=base.record(omitted) if base and omitted is not None else None,
                 codec=codec,
                 level=level,
                 jobs=jobs or available_cores(),

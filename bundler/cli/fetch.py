@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundler.base import Base
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.errors import LockError
 from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, blob_path, plan
@@ -62,6 +63,12 @@ if TYPE_CHECKING:
     help="How many files to download at once.",
 )
 @click.option(
+    "--base",
+    metavar="OLD",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Pack only what OLD lacks: the bundle carried over before, its lock, or its receipt (NAME.json).",
+)
+@click.option(
     "--codec",
     type=click.Choice(["auto", "zstd"]),
     default="auto",
@@ -84,6 +91,7 @@ def fetch(
     dry_run: bool,
     cache_dir: Path | None,
     jobs: int,
+    base: Path | None,
     codec: CodecChoice,
     level: int,
     as_json: bool,
@@ -96,6 +104,7 @@ def fetch(
     if locked and upgrade:
         raise click.UsageError("--locked keeps the lock as it is, --upgrade renews it: choose one")
     manifest = Manifest.load(manifest_path)
+    old = Base.open(base) if base else None
     store = Store(Store.default_root(cache_dir))
     lock, warnings = _lock(manifest, manifest_path, locked=locked, upgrade=upgrade)
     for warning in warnings:
@@ -119,7 +128,7 @@ def fetch(
     proof = prove(complete, store)
     if not locked:
         _write_lock(lock_path(manifest_path), complete)
-    packed = _pack(complete, store, out, codec, level)
+    packed = _pack(complete, store, out, old, codec, level)
     _report(manifest_path, fetched, proof, packed, warnings, as_json)
 
 
@@ -180,11 +189,11 @@ def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, out: P
         return fetch_files(lock, store, jobs=jobs, bundle_folder=out.absolute().parent, observer=_Bar(advance))
 
 
-def _pack(lock: Lock, store: Store, out: Path, codec: CodecChoice, level: int) -> PackResult:
+def _pack(lock: Lock, store: Store, out: Path, base: Base | None, codec: CodecChoice, level: int) -> PackResult:
     from bundler.pack import pack
 
     with progress_bar("pack", sum(repo.size_bytes for repo in lock.repos)) as (advance, _):
-        return pack(lock, blob_path(store), out, codec=codec, level=level, progress=advance)
+        return pack(lock, blob_path(store), out, base=base, codec=codec, level=level, progress=advance)
 
 
 def _report_plan(plans: list[RepoPlan], warnings: tuple[str, ...], as_json: bool) -> None:

@@ -32,11 +32,14 @@ def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> N
             return
         codecs = Counter(codec_numbered(chunk.codec).name for chunk in reader.index.chunks)
         content = sum(repo.size_bytes for repo in lock.repos)
+        base = reader.index.base
         value = {
             "name": lock.name,
             "digest": reader.digest,
             "size_bytes": reader.size_bytes,
             "tar_bytes": reader.index.tar_bytes,
+            "base": base
+            and {"name": base.name, "digest": base.digest, "omitted_files": len(reader.omitted or ())},
             "chunks": dict(sorted(codecs.items())),
             "repos": [
                 {
@@ -61,6 +64,10 @@ def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> N
     chunks = ", ".join(f"{count} {name}" for name, count in codecs.items())
     click.echo(f"{lock.name}  {reader.digest}")
     click.echo(f"{size(reader.size_bytes)} for {size(content)} of files, ratio {ratio:.3f}, chunks: {chunks}")
+    if base is not None:
+        click.echo(
+            f"delta of {base.name} {base.digest or '(by its lock)'}: {len(reader.omitted or ())} contents omitted"
+        )
     for repo in lock.repos:
         also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
         prepared = f", {len(repo.prepared)} prepared" if repo.prepared else ""

@@ -22,7 +22,7 @@ from types import TracebackType
 from bundler.cache import Blob
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, FormatError
-from bundler.format.codecs import codec_numbered
+from bundler.format.codecs import Buffer, codec_numbered
 from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
@@ -33,7 +33,7 @@ from bundler.format.layout import (
     index_frame_bytes,
     parse_index_frame,
 )
-from bundler.format.tar import BLOCK, Member, TarPlan, tar_plan
+from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
 from bundler.lock import Lock
 
 
@@ -117,13 +117,30 @@ class BundleReader:
         return lock
 
     @cached_property
+    def omitted(self) -> frozenset[str] | None:
+        """The contents (sha256) that a delta leaves to its base; None for a whole bundle.
+
+        Raises:
+            FormatError: Damaged, or not the list that the index names.
+        """
+        base = self.index.base
+        if base is None:
+            return None
+        start = BLOCK + self.index.lock_bytes + -self.index.lock_bytes % BLOCK + BLOCK
+        text = self.read(start, base.omitted_bytes)
+        omitted = frozenset(text.decode("ascii", "replace").split())
+        if sha256_bytes(text) != base.omitted_sha256 or omitted_text(omitted) != text:
+            raise FormatError(f"{self.path}: list of omitted contents is not the one that its index names")
+        return omitted
+
+    @cached_property
     def plan(self) -> TarPlan:
         """What the tar stream must be, by the lock.
 
         Raises:
             FormatError: The stream has another length.
         """
-        plan = tar_plan(self.lock)
+        plan = tar_plan(self.lock, self.omitted)
         if plan.size_bytes != self.index.tar_bytes:
             raise FormatError(
                 f"{self.path}: the lock inside asks for a tar stream of {plan.size_bytes} bytes, "
@@ -131,7 +148,7 @@ class BundleReader:
             )
         return plan
 
-    def chunk(self, number: int) -> bytes:
+    def chunk(self, number: int) -> Buffer:
         """Return a chunk's run of the tar stream, checked and decoded.
 
         Raises:
@@ -154,9 +171,9 @@ class BundleReader:
             )
         return raw
 
-    def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, bytes]]:
+    def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory."""
-        pending: deque[tuple[int, Future[bytes]]] = deque()
+        pending: deque[tuple[int, Future[Buffer]]] = deque()
         wanted = iter(numbers)
         with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
             try:
@@ -239,7 +256,7 @@ class _BlobStream(io.RawIOBase):
         self._reader = reader
         self._member = member
         self._position = 0
-        self._chunk: tuple[int, bytes] | None = None
+        self._chunk: tuple[int, Buffer] | None = None
 
     def readable(self) -> bool:
         return True

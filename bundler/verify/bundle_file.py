@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from bundler.cache import Blob
 from bundler.digest import Hasher
 from bundler.errors import FormatError
+from bundler.format.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
@@ -44,10 +45,10 @@ def _decoded(
     members: tuple[Member, ...],
     names: dict[str, str],
     progress: Progress,
-) -> Iterator[Callable[[], int | bytes]]:
+) -> Iterator[Callable[[], int | Buffer]]:
     """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged."""
 
-    def decode(number: int) -> int | bytes:
+    def decode(number: int) -> int | Buffer:
         record = reader.index.chunks[number]
         try:
             return reader.chunk(number)
@@ -67,8 +68,8 @@ def _decoded(
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], int | bytes]], jobs: int
-) -> Iterator[int | bytes]:
+    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], int | Buffer]], jobs: int
+) -> Iterator[int | Buffer]:
     pending = []
     for call in calls:
         pending.append(pool.submit(call))
@@ -104,7 +105,7 @@ class _StreamComparer:
                 yield member, bytes(member.padding)
         yield None, END_OF_ARCHIVE
 
-    def feed(self, chunk: int | bytes) -> None:
+    def feed(self, chunk: int | Buffer) -> None:
         """Take the next run of the stream, or the length of one that could not be read."""
         size = chunk if isinstance(chunk, int) else len(chunk)
         position = 0

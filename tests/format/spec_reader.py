@@ -48,7 +48,7 @@ def read_index(data):
     header_bytes, count = u32(payload, 8), u32(payload, 12)
     demand(header_bytes <= 1 << 20 and len(payload) == 16 + header_bytes + 44 * count, "index parts")
     header = json.loads(payload[16 : 16 + header_bytes])
-    demand(set(header) == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys")
+    demand(set(header) - {"base"} == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys")
     records = [payload[16 + header_bytes + 44 * n :][:44] for n in range(count)]
     return header, records, len(frame)
 
@@ -105,6 +105,10 @@ def read_tar_stream(data):
     demand(len(stream) == header["tar_bytes"], "length of the tar stream")
     lock = stream[512 : 512 + header["lock_bytes"]]
     demand(hashlib.sha256(lock).hexdigest() == header["lock_sha256"], "lock digest")
+    if "base" in header:
+        start = 512 + len(lock) + -len(lock) % 512 + 512
+        omitted = stream[start : start + header["base"]["omitted_bytes"]]
+        demand(hashlib.sha256(omitted).hexdigest() == header["base"]["omitted_sha256"], "list of omitted contents")
     return header, stream
 
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundler.base import Base
 from bundler.install import install
-from tests.bundles import locked_repo, tiny_bundle, tree
+from bundler.pack import pack
+from tests.bundles import COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
 from tests.format import spec_reader
 
 
@@ -50,6 +52,19 @@ def test_it_extracts_what_we_install(bundle: Path, tmp_path: Path) -> None:
     assert {k: v for k, v in theirs.items() if not k.startswith("bundles/")} == {
         k: v for k, v in ours.items() if not k.startswith("bundles/")
     }
+
+
+def test_it_extracts_a_delta_over_its_base(bundle: Path, tmp_path: Path) -> None:
+    files = FILES | {"text.txt": b"new text", "new.txt": b"new"}
+    lock = lock_of(locked_repo("org/m", files, lfs=["bf16.safetensors"]), name="delta")
+    delta = tmp_path / "delta.tar.zst"
+    pack(lock, blob_store(tmp_path / "store", files.values()), delta, base=Base.open(bundle))
+    for file in (bundle, delta):
+        spec_reader.extract(file, tmp_path / "theirs")
+        install(file, tmp_path / "ours")
+    snapshot = f"hub/models--org--m/snapshots/{COMMIT}"
+    assert tree(tmp_path / "theirs" / snapshot) == tree(tmp_path / "ours" / snapshot)
+    assert (tmp_path / "theirs" / snapshot / "text.txt").read_bytes() == b"new text"
 
 
 def test_it_refuses_damage_anywhere(bundle: Path) -> None:

@@ -36,11 +36,15 @@ class BundleSource:
         path: The bundle file.
 
     Raises:
-        FormatError: It is no bundle, or damaged.
+        FormatError: It is no bundle, a delta, or damaged.
     """
 
     def __init__(self, path: Path) -> None:
         self._reader = BundleReader(path)
+        if self._reader.omitted is not None:
+            raise FormatError(
+                f"{path}: is a delta, and lacks what its base has", hint="install both, and serve that HF_HOME"
+            )
         self._repos = {RepoKey(repo.repo_type, repo.repo_id): repo for repo in self._reader.plan.layout.repos}
         self._aliases = {RepoKey(key.repo_type, a): key for key, repo in self._repos.items() for a in repo.aliases}
         self._files: dict[tuple[RepoKey, str], dict[str, SnapshotFile]] = {}

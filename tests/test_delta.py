@@ -1,0 +1,187 @@
+"""Deltas: only what the base lacks is carried, and nothing is installed unless all of it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bundler.base import Base
+from bundler.cli import main
+from bundler.errors import FormatError, IntegrityError, LockError
+from bundler.format.codecs import CodecChoice
+from bundler.format.reader import BundleReader
+from bundler.hub.sources import open_source
+from bundler.install import install
+from bundler.installed import remove
+from bundler.lock import Lock
+from bundler.pack import pack
+from bundler.receipt import receipt_path
+from bundler.verify.bundle_file import verify_bundle
+from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo, tree
+
+WEIGHTS = os.urandom(3 << 20)
+OLD = {"config.json": b'{"v": 1}', "w.safetensors": WEIGHTS, "gone.txt": b"gone"}
+NEW = {"config.json": b'{"v": 2}', "w.safetensors": WEIGHTS, "extra.txt": b"extra"}
+ARROW = {"default/0.0.0/h/d.arrow": b"arrow" * 200}
+
+
+def _lock(name: str, files: dict[str, bytes], commit: str) -> Lock:
+    data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=ARROW)
+    return lock_of(locked_repo("org/m", files, commit=commit, lfs=["w.safetensors"]), data, name=name)
+
+
+def _pack(
+    folder: Path,
+    name: str,
+    files: dict[str, bytes],
+    commit: str,
+    base: Base | None = None,
+    codec: CodecChoice = "auto",
+) -> Path:
+    store = blob_store(folder / "store", [*files.values(), b"d", *ARROW.values()])
+    out = folder / f"{name}-{'delta' if base else 'whole'}.tar.zst"
+    pack(_lock(name, files, commit), store, out, base=base, codec=codec)
+    return out
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return _pack(tmp_path, "old", OLD, OTHER_COMMIT)
+
+
+@pytest.fixture
+def delta(tmp_path: Path, old: Path) -> Path:
+    return _pack(tmp_path, "new", NEW, "c" * 40, Base.open(old))
+
+
+def test_a_delta_holds_only_what_the_base_lacks(old: Path, delta: Path) -> None:
+    assert old.stat().st_size > len(WEIGHTS)
+    assert delta.stat().st_size < 10_000
+    with BundleReader(delta) as reader:
+        assert verify_bundle(reader, jobs=1).ok
+        held = {member.blob.size_bytes for member in reader.plan.members if member.blob}
+        assert held == {len(b'{"v": 2}'), len(b"extra")}
+        assert reader.index.base is not None
+        with BundleReader(old) as whole:
+            assert reader.index.base.digest == whole.digest
+
+
+def test_over_its_base_a_delta_installs_what_the_whole_bundle_installs(
+    tmp_path: Path, old: Path, delta: Path
+) -> None:
+    whole = _pack(tmp_path, "new", NEW, "c" * 40)
+    install(old, tmp_path / "a")
+    install(old, tmp_path / "b")
+    result = install(delta, tmp_path / "a")
+    install(whole, tmp_path / "b")
+    assert result.bundle.verify().ok
+    ours, theirs = tree(tmp_path / "a"), tree(tmp_path / "b")
+    assert ours.pop("bundles/new.json") != theirs.pop("bundles/new.json")  # the digests differ
+    assert ours == theirs
+
+
+def test_the_base_may_be_a_lock_or_a_receipt_too(tmp_path: Path, old: Path, delta: Path) -> None:
+    lock_file = tmp_path / "old.lock"
+    lock_file.write_text(_lock("old", OLD, OTHER_COMMIT).dumps())
+    install(old, tmp_path / "home")
+    by_bundle = Base.open(old)
+    assert Base.open(lock_file).contents == by_bundle.contents
+    assert Base.open(lock_file).digest is None
+    assert Base.open(receipt_path(tmp_path / "home", "old")) == by_bundle
+    by_receipt = _pack(tmp_path / "r", "new", NEW, "c" * 40, Base.open(receipt_path(tmp_path / "home", "old")))
+    assert by_receipt.read_bytes() == delta.read_bytes()
+
+
+def test_without_the_base_everything_that_is_missing_is_named_and_nothing_is_written(
+    tmp_path: Path, delta: Path
+) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(IntegrityError) as caught:
+        install(delta, home)
+    for name in ("org/m: w.safetensors", "org/d: d.txt", "org/d: prepared dataset", "bundle old (sha256:"):
+        assert name in str(caught.value)
+    assert tree(home) == {}
+
+
+def test_damaged_content_of_the_base_is_found_before_anything_is_written(
+    tmp_path: Path, old: Path, delta: Path
+) -> None:
+    home = tmp_path / "home"
+    weights = install(old, home).bundle.snapshot_path("org/m") / "w.safetensors"
+    damaged = bytearray(WEIGHTS)
+    damaged[7] ^= 1
+    weights.resolve().write_bytes(damaged)
+    before = tree(home)
+    with pytest.raises(IntegrityError, match=r"lacks 1 of the files.*\n.*w\.safetensors"):
+        install(delta, home)
+    assert tree(home) == before
+
+
+def test_the_base_can_be_removed_afterwards(tmp_path: Path, old: Path, delta: Path) -> None:
+    home = tmp_path / "home"
+    install(old, home)
+    installed = install(delta, home).bundle
+    remove("old", home)
+    assert installed.verify().ok
+    assert (installed.snapshot_path("org/m") / "w.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_delta_can_replace_its_base_under_the_same_name(tmp_path: Path) -> None:
+    first = _pack(tmp_path / "1", "same", OLD, OTHER_COMMIT)
+    second = _pack(tmp_path / "2", "same", NEW, "c" * 40, Base.open(first))
+    home = tmp_path / "home"
+    install(first, home)
+    installed = install(second, home).bundle
+    assert installed.verify().ok
+    assert [p.name for p in (home / "hub" / "models--org--m" / "snapshots").iterdir()] == ["c" * 40]
+    # Once it is there, the delta is enough to repair what it carried, and needs no base to be installed again.
+    assert install(second, home).written_files == 0
+
+
+def test_stock_tar_unpacks_a_delta_over_its_base(tmp_path: Path) -> None:
+    old = _pack(tmp_path / "1", "old", OLD, OTHER_COMMIT, codec="zstd")
+    new = _pack(tmp_path / "2", "new", NEW, OTHER_COMMIT, Base.open(old), codec="zstd")
+    home = tmp_path / "home"
+    home.mkdir()
+    for bundle in (old, new):
+        subprocess.run(["tar", "--zstd", "-xf", bundle, "-C", home], check=True)
+    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", "bundles/new.sha256"], cwd=home, check=True)
+
+
+def test_a_delta_is_not_served(delta: Path) -> None:
+    with pytest.raises(FormatError, match="is a delta"):
+        open_source(delta)
+
+
+def test_inspect_says_that_it_is_a_delta(delta: Path) -> None:
+    done = CliRunner().invoke(main, ["inspect", str(delta)])
+    assert "delta of old sha256:" in done.stdout
+    value = json.loads(CliRunner().invoke(main, ["inspect", str(delta), "--json"]).stdout)
+    assert value["base"]["omitted_files"] == 3
+
+
+@pytest.mark.parametrize("position", range(0, 9000, 97))
+def test_every_byte_of_a_delta_counts(delta: Path, position: int) -> None:
+    content = bytearray(delta.read_bytes())
+    content[position % len(content)] ^= 1
+    delta.write_bytes(content)
+    try:
+        with BundleReader(delta) as reader:
+            assert not verify_bundle(reader, jobs=1).ok
+    except FormatError:
+        pass
+
+
+def test_a_base_that_is_none_is_refused(tmp_path: Path) -> None:
+    incomplete = tmp_path / "x.lock"
+    incomplete.write_text(_lock("old", OLD, OTHER_COMMIT).dumps().replace('"sha256"', '"sha257"', 1))
+    with pytest.raises(LockError):
+        Base.open(incomplete)
+    (tmp_path / "x.tar.zst").write_bytes(b"nothing")
+    with pytest.raises(FormatError):
+        Base.open(tmp_path / "x.tar.zst")
