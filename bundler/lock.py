@@ -87,7 +87,8 @@ class LockedRepo:
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Its Python is shipped and may be run.
         allow_pickle: Its pickle weights are shipped.
-        configs: Dataset configurations to prepare, sorted; empty for all of them.
+        configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files`.
+        data_files: Choices of a dataset's files to prepare besides, each as JSON, sorted.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries probe and the commit does not have, sorted.
         prepared: For a dataset, its prepared form, sorted by path; empty until fetched.
@@ -101,6 +102,7 @@ class LockedRepo:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     configs: tuple[str, ...] = ()
+    data_files: tuple[str, ...] = ()
     files: tuple[LockedFile, ...]
     absent: tuple[str, ...] = ()
     prepared: tuple[PreparedFile, ...] = ()
@@ -219,6 +221,9 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
     yield f'   "configs": {_json(list(repo.configs))},'
+    # Only where it is used: the text of every other lock is what it was before there was this key.
+    if repo.data_files:
+        yield f'   "data_files": {_json(list(repo.data_files))},'
     yield from _list_lines(
         "files",
         [
@@ -346,6 +351,7 @@ class _Reader:
                 "trust_remote_code",
                 "allow_pickle",
                 "configs",
+                "data_files",
                 "files",
                 "absent",
                 "prepared",
@@ -382,6 +388,7 @@ class _Reader:
             trust_remote_code=self._get(raw, "trust_remote_code", bool, where),
             allow_pickle=self._get(raw, "allow_pickle", bool, where),
             configs=self._strings(raw, "configs", where),
+            data_files=self._strings(raw, "data_files", where) if "data_files" in raw else (),
             files=files,
             absent=absent,
             prepared=prepared,

@@ -98,6 +98,10 @@ def _entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
             found.append(f"{entry.label}: {key} is {str(wanted).lower()}, in the lock {str(locked).lower()}")
     if sorted(entry.configs) != list(repo.configs):
         found.append(f"{entry.label}: configs are {_list(entry.configs)}, in the lock {_list(repo.configs)}")
+    if sorted(entry.data_files) != list(repo.data_files):
+        found.append(
+            f"{entry.label}: data_files are {_list(entry.data_files)}, in the lock {_list(repo.data_files)}"
+        )
     return found
 
 

@@ -93,7 +93,8 @@ class Entry:
         ignore_patterns: Leaves out the files that match one of these.
         trust_remote_code: Carry the repository's Python, for classes that its config names.
         allow_pickle: Carry pickle weights where there are no safetensors.
-        configs: Dataset configurations to prepare; empty for all.
+        configs: Dataset configurations to prepare; empty for all, or for none where there are `data_files`.
+        data_files: What code passes to `load_dataset` as `data_files`, each as JSON; to be prepared too.
         path: Key path in the manifest, for messages; not part of the entry's meaning.
     """
 
@@ -106,6 +107,7 @@ class Entry:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     configs: tuple[str, ...] = ()
+    data_files: tuple[str, ...] = ()
     path: str = ""
 
     @property
@@ -119,7 +121,7 @@ class Entry:
         return f"{self.path} ({self.repo_id})" if self.path else self.repo_id
 
     def _canonical(self) -> dict[str, object]:
-        return {
+        canonical: dict[str, object] = {
             "kind": self.kind,
             "repo_id": self.repo_id,
             "revision": self.revision,
@@ -130,6 +132,8 @@ class Entry:
             "allow_pickle": self.allow_pickle,
             "configs": sorted(self.configs),
         }
+        # Only where it is used, so that manifests from before there was this key keep their digests.
+        return canonical | ({"data_files": sorted(self.data_files)} if self.data_files else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,8 +386,43 @@ class _Reader:
             trust_remote_code=self.flag(get("trust_remote_code"), f"{path}.trust_remote_code"),
             allow_pickle=self.flag(get("allow_pickle"), f"{path}.allow_pickle"),
             configs=self.texts(get("configs"), f"{path}.configs", config_problem) or (),
+            data_files=self.data_files(get("data_files"), f"{path}.data_files"),
             path=path,
         )
+
+    def data_files(self, node: Node | None, path: str) -> tuple[str, ...]:
+        """Return each choice of files as JSON; the order within one is kept, since `datasets` makes a name of it."""
+        if node is None:
+            return ()
+        if not isinstance(node, Sequence):
+            tail = "; put a dash before each choice of files, as load_dataset(data_files=...) takes it"
+            self.fault(path, node, f"expected a list, found {node.described}{tail}")
+            return ()
+        found: list[str] = []
+        for index, item in enumerate(node.items):
+            place = f"{path}[{index}]"
+            value: object
+            if isinstance(item, Mapping):
+                self.keys(item, tuple(item.items), place, lambda _: None)
+                value = {
+                    split: self._file_choice(chosen, f"{place}.{split}") for split, chosen in item.items.items()
+                }
+            else:
+                value = self._file_choice(item, place)
+            text = json.dumps(value, ensure_ascii=False)
+            if text in found:
+                self.fault(place, item, "stands in the list twice")
+            found.append(text)
+        return tuple(found)
+
+    def _file_choice(self, node: Node, path: str) -> str | list[str] | None:
+        """Return a pattern or a list of patterns."""
+        if isinstance(node, Sequence):
+            return list(self.texts(node, path, pattern_problem) or ())
+        text = self.text(node, path)
+        if text is not None and (problem := pattern_problem(text)):
+            self.fault(path, node, problem)
+        return text
 
     def repo_id(self, node: Node | None, path: str, kind: RepoKind, entry: Mapping) -> str:
         if node is None:

@@ -16,7 +16,7 @@ _COMMON_KEYS = ("repo_id", "revision", "aliases", "allow_patterns", "ignore_patt
 ENTRY_KEYS: dict[RepoKind, tuple[str, ...]] = {
     "tokenizer": (*_COMMON_KEYS, "trust_remote_code"),
     "model": (*_COMMON_KEYS, "trust_remote_code", "allow_pickle"),
-    "dataset": (*_COMMON_KEYS, "configs"),
+    "dataset": (*_COMMON_KEYS, "configs", "data_files"),
 }
 TOP_KEYS = ("version", "name", *SECTIONS)
 
@@ -27,6 +27,8 @@ ELSEWHERE = {
     ("tokenizer", "allow_pickle"): "it is about model weights; a tokenizer entry carries none",
     ("tokenizer", "configs"): "it names configurations of a dataset",
     ("model", "configs"): "it names configurations of a dataset",
+    ("tokenizer", "data_files"): "it chooses files of a dataset",
+    ("model", "data_files"): "it chooses files of a dataset; allow_patterns does so here",
 }
 # Names that people bring along from the libraries' own arguments.
 SYNONYMS = {

@@ -62,6 +62,7 @@ def test_every_key_is_read() -> None:
         datasets:
           - repo_id: org/data
             configs: [default, wikitext-2-raw-v1]
+            data_files: [a.jsonl, [b.jsonl, "c*"], {train: d.jsonl, test: [e.jsonl, f/]}]
         """
     )
     assert manifest.entries == (
@@ -82,7 +83,17 @@ def test_every_key_is_read() -> None:
             allow_pickle=True,
             path="models[0]",
         ),
-        Entry(kind="dataset", repo_id="org/data", configs=("default", "wikitext-2-raw-v1"), path="datasets[0]"),
+        Entry(
+            kind="dataset",
+            repo_id="org/data",
+            configs=("default", "wikitext-2-raw-v1"),
+            data_files=(
+                '"a.jsonl"',
+                '["b.jsonl", "c*"]',
+                '{"train": "d.jsonl", "test": ["e.jsonl", "f/"]}',
+            ),
+            path="datasets[0]",
+        ),
     )
 
 
@@ -180,6 +191,9 @@ def test_a_fault_of_the_whole_file_is_explained(text: str, path: str, expected: 
         pytest.param("repo_id: a/b\nallow_pickle: 'true'", "allow_pickle", "unquoted", id="quoted flag"),
         pytest.param(
             "repo_id: a/b\nconfigs: [x]", "configs", "configurations of a dataset", id="configs of a model"
+        ),
+        pytest.param(
+            "repo_id: a/b\ndata_files: [x]", "data_files", "allow_patterns does so", id="files of a model"
         ),
         pytest.param("repo_id: a/b\nbranch: x", "branch", "did you mean revision?", id="other word"),
         pytest.param("repo_id: a/b\nignore_pattern: [x]", "ignore_pattern", "ignore_patterns?", id="singular"),
@@ -341,6 +355,7 @@ def test_the_schema_is_one_and_knows_the_same_keys() -> None:
         model("repo_id: a/b\nallow_patterns: ['*.json', 'x/', '.hidden', 'a..b']"),
         model("repo_id: a/b\nignore_patterns: []\nallow_pickle: true"),
         f"{HEAD}tokenizers:\ndatasets: [{{repo_id: a/b, configs: [x y]}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_files: [x.csv, [y, z], {{train: x.csv, test: [y, z]}}]}}]",
         "version: 1\nname: a.b-c_d\nmodels: [{repo_id: a/b}]",
     ],
 )
@@ -389,6 +404,11 @@ def test_schema_and_parser_accept_the_same(text: str) -> None:
         f"{HEAD}tokenizers: [{{repo_id: a/b, allow_pickle: true}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, trust_remote_code: true}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, configs: [a/b]}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_files: x.csv}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_files: [/x.csv]}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_files: [x.csv, x.csv]}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_files: [{{train: {{a: b}}}}]}}]",
+        f"{HEAD}models: [{{repo_id: a/b, data_files: [x.csv]}}]",
     ],
 )
 def test_schema_and_parser_refuse_the_same(text: str) -> None:
@@ -400,3 +420,10 @@ def test_schema_and_parser_refuse_the_same(text: str) -> None:
 
 def test_a_fault_without_a_place_is_only_its_message() -> None:
     assert str(Fault("", None, "empty")) == "empty"
+
+
+def test_a_manifest_without_data_files_has_the_digest_that_it_had_before_there_were_any() -> None:
+    text = f"{HEAD}datasets: [{{repo_id: a/b, configs: [c]}}]"
+    assert Manifest.parse(text).digest() == "dd451280333cd8b59bf8e727c66b6b818a6b58dee03c6b642689bf2642b02ce6"
+    chosen = Manifest.parse(f"{HEAD}datasets: [{{repo_id: a/b, configs: [c], data_files: [x.csv]}}]")
+    assert chosen.digest() != Manifest.parse(text).digest()

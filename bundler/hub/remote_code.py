@@ -45,7 +45,7 @@ def code_references(configs: Mapping[str, bytes]) -> list[CodeReference]:
             continue
         if not isinstance(config, dict):
             continue
-        for value in _strings(config.get("auto_map")):
+        for value in class_names(config):
             found.add(_reference(source, value))
         pipelines = config.get("custom_pipelines")
         for pipeline in pipelines.values() if isinstance(pipelines, dict) else ():
@@ -77,6 +77,11 @@ def code_warnings(entry: Entry, references: Iterable[CodeReference], entries: It
             + ("" if entry.trust_remote_code else ", and set trust_remote_code: true here")
         )
     return warnings
+
+
+def class_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the classes of an `auto_map`, as they stand there: ``modeling_x.XModel``, ``org/other--…``."""
+    return sorted(set(_strings(config.get("auto_map"))))
 
 
 def module_folders(modules_json: bytes) -> list[str]:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
+from bundler.hub.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.remote_code import CONFIG_FILES, code_references, code_warnings, module_folders
 from bundler.hub.selection import SelectionError, select
 from bundler.lock import Lock, LockedFile, LockedRepo
@@ -87,7 +88,9 @@ def resolve(
     repos = tuple(results[index][0] for index in range(len(manifest.entries)))
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
-    return Resolution(lock, tuple(w for index in sorted(results) for w in results[index][1]))
+    warnings = [warning for index in sorted(results) for warning in results[index][1]]
+    warnings += resolver.missing_base_models(repos)
+    return Resolution(lock, tuple(warnings))
 
 
 class _Resolver:
@@ -99,6 +102,13 @@ class _Resolver:
         self._known = _known_digests(previous)
         self._mutex = threading.Lock()
         self._once: dict[tuple[str, ...], _Once] = {}
+        self._bases: dict[str, tuple[Entry, str]] = {}
+
+    def missing_base_models(self, repos: Iterable[LockedRepo]) -> list[str]:
+        """Say which adapters need a model that is not among `repos`, all of the lock."""
+        repos = tuple(repos)
+        found = (base_model_warning(entry, base, repos) for _, (entry, base) in sorted(self._bases.items()))
+        return [warning for warning in found if warning]
 
     def entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
         """Resolve one entry; safe to call from several threads."""
@@ -107,6 +117,8 @@ class _Resolver:
         by_path = {file.path: file for file in files}
         configs = self._read_configs(entry, found, by_path)
         probed = [f"{folder}/config.json" for folder in module_folders(configs.pop("modules.json", b""))]
+        if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
+            self._bases[entry.path] = entry, base
         selection = select(entry, list(by_path), probed=probed)
         warnings = [
             *selection.warnings,
@@ -121,6 +133,7 @@ class _Resolver:
             trust_remote_code=entry.trust_remote_code,
             allow_pickle=entry.allow_pickle,
             configs=tuple(sorted(entry.configs)),
+            data_files=tuple(sorted(entry.data_files)),
             files=tuple(self._with_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
@@ -165,7 +178,7 @@ class _Resolver:
     def _read_configs(self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile]) -> dict[str, bytes]:
         if entry.kind == "dataset":
             return {}
-        names = [*CONFIG_FILES, "modules.json"]
+        names = [*CONFIG_FILES, ADAPTER_CONFIG, "modules.json"]
         return {
             name: self._client.read(
                 found.repo_id, entry.repo_type, found.commit, name, max_bytes=_MAX_CONFIG_BYTES
@@ -181,12 +194,8 @@ class _Resolver:
     def _with_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
         """Keep a dataset's prepared form while everything that it was prepared from is the same."""
         old = locked_for(entry, self._previous) if self._previous else None
-        if old and (old.repo_id, old.commit, old.configs, old.files) == (
-            repo.repo_id,
-            repo.commit,
-            repo.configs,
-            repo.files,
-        ):
+        # The aliases count too: prepared files are listed under each of them.
+        if old and replace(old, prepared=()) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
 

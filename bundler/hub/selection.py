@@ -57,20 +57,29 @@ _TOKENIZER_FILES = (
     "chat_template.json",
     "chat_template*.jinja",
     "additional_chat_templates/*.jinja",
+    # A processor is a tokenizer with something beside it, and is as often wanted without weights.
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
 )
 _LEGAL_FILES = re.compile(r"(?:README\.md|(?:LICEN[CS]E|COPYING|NOTICE|USE_POLICY)[^/]*)", re.IGNORECASE)
 
 _PROBED_TOKENIZER = (
     "added_tokens.json",
+    "audio_tokenizer_config.json",
+    "chat_template.json",
     "chat_template.jinja",
     "config.json",
     "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
     "sentencepiece.bpe.model",
     "special_tokens_map.json",
     "spiece.model",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
+    "video_preprocessor_config.json",
     "vocab.json",
     "vocab.txt",
 )
@@ -79,18 +88,13 @@ _PROBED: dict[str, tuple[str, ...]] = {
     "model": (
         *_PROBED_TOKENIZER,
         "adapter_config.json",
-        "audio_tokenizer_config.json",
-        "chat_template.json",
         "config_sentence_transformers.json",
         "custom_generate/generate.py",
         "generation_config.json",
         "model.safetensors",
         "model.safetensors.index.json",
         "modules.json",
-        "preprocessor_config.json",
-        "processor_config.json",
         "sentence_bert_config.json",
-        "video_preprocessor_config.json",
         "README.md",
     ),
     "dataset": (".huggingface.yaml", "README.md", "dataset_infos.json"),

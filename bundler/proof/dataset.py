@@ -12,6 +12,7 @@ name their files by absolute path.
 from __future__ import annotations
 
 import contextlib
+import json
 import mmap
 import os
 import socket
@@ -66,17 +67,44 @@ def prepare(repo: LockedRepo, home: Path) -> list[str]:
     """
     import datasets
 
-    configs = list(repo.configs) or tried(
-        f"get_dataset_config_names({repo.repo_id!r})",
-        datasets.get_dataset_config_names,
-        repo.repo_id,
-        revision=repo.commit,
-    )
-    for config in configs:
-        call = f"load_dataset({repo.repo_id!r}, {config!r})"
-        builder = tried(call, datasets.load_dataset_builder, repo.repo_id, config, revision=repo.commit)
+    configs = list(repo.configs)
+    # Who names the files says that the repo's own configurations are not what is wanted; some cannot be loaded.
+    if not configs and not repo.data_files:
+        configs = tried(
+            f"get_dataset_config_names({repo.repo_id!r})",
+            datasets.get_dataset_config_names,
+            repo.repo_id,
+            revision=repo.commit,
+        )
+    for options in [{"name": config} for config in configs] + _data_files(repo):
+        call = _call(repo.repo_id, options)
+        builder = tried(call, datasets.load_dataset_builder, repo.repo_id, revision=repo.commit, **options)
         tried(call, builder.download_and_prepare)
+        if "data_files" in options:
+            _rename_for_offline(Path(builder.cache_dir), options)
     return dataset_files(home / "datasets" / prepared_folder(repo.repo_id), home)
+
+
+def _data_files(repo: LockedRepo) -> list[dict[str, Any]]:
+    return [{"data_files": json.loads(text)} for text in repo.data_files]
+
+
+def _rename_for_offline(prepared: Path, options: dict[str, Any]) -> None:
+    """Give what was prepared from chosen files the name under which the library looks for it without a network.
+
+    Online it names the folder after the card's default configuration and the resolved files; offline it knows
+    neither, and asks for ``default-`` and what the program passed.
+    """
+    import datasets
+
+    folder = prepared.parents[1]
+    wanted = folder.with_name(datasets.BuilderConfig("default").create_config_id(config_kwargs=options))
+    if wanted != folder:
+        folder.rename(wanted)
+
+
+def _call(name: str, options: dict[str, Any]) -> str:
+    return f"load_dataset({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
 
 
 def dataset_files(folder: Path, home: Path) -> list[str]:
@@ -118,17 +146,32 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     """
     import datasets
 
-    configs = sorted({path.path.split("/")[0] for path in entry.repo.prepared})
+    configs = _prepared_configs(entry)
+    # A single configuration is found without being named; with several, the library asks for one.
+    wanted: dict[str, dict[str, Any]] = {f"{config}/": {"name": config} for config in configs}
+    if len(configs) == 1:
+        wanted = {"": {}}
+    wanted |= {f"{options['data_files']}/": options for options in _data_files(entry.repo)}
     rows: dict[str, Any] = {}
     for name in entry.names:
-        # A single configuration is found without being named; with several, the library asks for one.
-        for config in configs if len(configs) > 1 else [None]:
-            arguments = [name] if config is None else [name, config]
-            loaded = tried(f"load_dataset({', '.join(map(repr, arguments))})", datasets.load_dataset, *arguments)
+        for label, options in wanted.items():
+            loaded = tried(_call(name, options), datasets.load_dataset, name, **options)
             for split, data in loaded.items():
                 if data.num_rows:
                     # The schema is in the file's first bytes; the last row needs all of it.
                     tried(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)
-                rows[f"{config}/{split}" if config else split] = data.num_rows
+                rows[f"{label}{split}"] = data.num_rows
     listing = ", ".join(f"{split}: {count:,} rows" for split, count in rows.items())
     outcome.proven.append(f"dataset loads as {' and '.join(entry.names)} ({listing})")
+
+
+def _prepared_configs(entry: LoadedEntry) -> list[str]:
+    """Return the configurations that were prepared; choices of files have folders of their own beside them."""
+    folder = entry.snapshot.parents[3] / "datasets" / prepared_folder(entry.repo.repo_id)
+    names = set()
+    for file in entry.repo.prepared:
+        config = file.path.split("/")[0]
+        if file.path.endswith("/dataset_info.json"):
+            info = json.loads((folder / file.path).read_bytes())
+            names |= {config} if info.get("config_name") == config else set()
+    return sorted(names)

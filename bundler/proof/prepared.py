@@ -89,7 +89,7 @@ def _key(repo: LockedRepo) -> str:
     """Return text that is equal exactly when preparation gives equal files."""
     return json.dumps(
         [
-            [repo.repo_id, repo.commit, list(repo.configs), sorted(_alias_stems(repo))],
+            [repo.repo_id, repo.commit, list(repo.configs), list(repo.data_files), sorted(_alias_stems(repo))],
             [[file.path, file.etag] for file in repo.files],
             [_version("datasets"), _version("pyarrow")],
         ]

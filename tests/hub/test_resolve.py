@@ -58,6 +58,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(
         root / "org/custom", {**llama, "config.json": json.dumps(auto_map).encode(), "configuration_x.py": b"pass"}
     )
+    for name, base in {"adapter": "org/llama", "old-adapter": "llama", "lost-adapter": "org/gone"}.items():
+        adapter = {"adapter_config.json": json.dumps({"base_model_name_or_path": base}).encode()}
+        write(root / f"org/{name}", {**adapter, "adapter_model.safetensors": WEIGHTS})
     (root / "hub.yaml").write_text(HUB_YAML)
     return root
 
@@ -173,6 +176,14 @@ def test_a_dataset_keeps_the_configurations_that_were_named(lock: Locker) -> Non
     assert [file.path for file in repo.files] == ["README.md", "train.jsonl"]
 
 
+def test_a_dataset_keeps_the_choices_of_files_that_were_named(lock: Locker) -> None:
+    text = "datasets: [{repo_id: org/text, data_files: [train.jsonl, {x: test.jsonl}]}]"
+    found = lock(text).lock
+    assert found.repos[0].data_files == ('"train.jsonl"', '{"x": "test.jsonl"}')
+    assert Lock.loads(found.dumps()) == found
+    assert "data_files" not in lock("datasets: [{repo_id: org/text}]").lock.dumps()
+
+
 def test_remote_code_left_out_and_code_of_other_repositories_are_pointed_out(lock: Locker) -> None:
     left_out = lock("models: [{repo_id: org/custom}]")
     assert "configuration_x.py" not in [file.path for file in left_out.lock.repos[0].files]
@@ -185,6 +196,26 @@ def test_remote_code_left_out_and_code_of_other_repositories_are_pointed_out(loc
     assert "configuration_x.py" in [file.path for file in trusted.lock.repos[0].files]
     (only,) = trusted.warnings
     assert "add org/other to models with trust_remote_code: true" in only
+
+
+def test_an_adapter_s_base_model_that_the_manifest_lacks_is_named_with_what_to_write(lock: Locker) -> None:
+    found = lock("models: [{repo_id: org/adapter}, {repo_id: org/lost-adapter}]").warnings
+    said = "the adapter's base model is {} (adapter_config.json), and no model entry has that name"
+    assert found == (
+        f"models[0] (org/adapter): {said.format('org/llama')}; "
+        "to load the adapter offline add to models: - repo_id: org/llama",
+        f"models[1] (org/lost-adapter): {said.format('org/gone')}; "
+        "to load the adapter offline add to models: - repo_id: org/gone",
+    )
+    (alias,) = lock("models: [{repo_id: org/old-adapter}, {repo_id: org/llama}]").warnings
+    assert alias.endswith("; if it is org/llama, add llama to the aliases there")
+
+
+def test_an_adapter_whose_base_model_is_in_the_manifest_by_any_name_is_no_worry(lock: Locker) -> None:
+    assert lock("models: [{repo_id: org/adapter}, {repo_id: old-llama}]").warnings == ()
+    assert lock("models: [{repo_id: org/old-adapter}, {repo_id: org/llama, aliases: [llama]}]").warnings == ()
+    # A tokenizer entry has no weights to put an adapter on.
+    assert lock("models: [{repo_id: org/adapter}]\ntokenizers: [{repo_id: org/llama}]").warnings != ()
 
 
 def test_pinned_commits_stay_until_upgraded_and_known_digests_stay_with_their_files(lock: Locker) -> None:
