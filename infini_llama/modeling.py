@@ -211,6 +211,24 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
         if isinstance(module, InfiniLlamaAttention):
             init.constant_(module.gate, self.config.gate_init)
 
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Recompute layers in the backward pass; arguments as for any transformers model.
+
+        Raises:
+            ValueError: The reentrant kind, which sees no gradient of what a layer carries from call to call.
+        """
+        options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+        if options["use_reentrant"]:
+            raise ValueError(
+                "reentrant checkpointing would lose the memory's gradient; set use_reentrant to False"
+            )
+        super().activation_checkpointing_enable(options, every_n_layers, offload)
+
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         """Tell `generate` not to bring a cache of its own: it would hold no memory."""

@@ -88,6 +88,8 @@ class TrainingSettings:
         adam_beta1: Decay of the first moment.
         adam_beta2: Decay of the second moment.
         precision: What the forward pass computes in; weights and memory stay float32.
+        backprop_segments: Segments that a gradient reaches over; the memory goes on. Null for the whole row, which
+            takes memory in proportion to its length.
         activation_checkpointing: Recompute activations in the backward pass: slower, and much less memory.
         log_every_steps: Steps between two lines of log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
@@ -107,6 +109,7 @@ class TrainingSettings:
     adam_beta1: float = key(0.9, at_least=0, below=1)
     adam_beta2: float = key(0.95, at_least=0, below=1)
     precision: Literal["float32", "bfloat16"] = key("float32")
+    backprop_segments: int | None = key(None, at_least=1)
     activation_checkpointing: bool = key(False)
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)
@@ -140,6 +143,11 @@ class Settings:
     def row_length(self) -> int:
         """Tokens in a row."""
         return self.model.segment_length * self.data.segments_per_row
+
+    @property
+    def backprop_length(self) -> int:
+        """Tokens that a gradient reaches over."""
+        return self.model.segment_length * (self.training.backprop_segments or self.data.segments_per_row)
 
     @property
     def notes(self) -> list[str]:
@@ -225,3 +233,7 @@ def _check_relations(settings: Settings, reader: SettingsReader) -> None:
     if training.warmup_steps > training.steps:
         message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
         reader.fault("training.warmup_steps", None, message)
+    reach, row = training.backprop_segments, settings.data.segments_per_row
+    if reach is not None and reach > row:
+        message = f"{reach} is more than data.segments_per_row ({row})"
+        reader.fault("training.backprop_segments", None, message)

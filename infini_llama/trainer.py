@@ -1,5 +1,6 @@
 """transformers' Trainer with what Infini-Llama needs different, and nothing else.
 
+* `training_step`: rows longer than `backprop_segments` go in parts (see `infini_llama.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.optimizer`);
 * `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.checkpoints`);
 * `ProgressLog` in place of the library's own callbacks, which print to stdout.
@@ -9,6 +10,7 @@ Distribution, accumulation, clipping, precision, schedules, resuming: as the lib
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from infini_llama.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
 from infini_llama.optimizer import parameter_groups
 from infini_llama.progress import say
 from infini_llama.settings import Settings
+from infini_llama.truncation import parts
 
 
 def training_arguments(settings: Settings, output_dir: Path) -> TrainingArguments:
@@ -41,8 +44,6 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         warmup_steps=training.warmup_steps,
         bf16=training.precision == "bfloat16",
         activation_checkpointing=training.activation_checkpointing,
-        # The reentrant kind loses gradients of what a layer carries from segment to segment.
-        activation_checkpointing_kwargs={"use_reentrant": False} if training.activation_checkpointing else None,
         logging_strategy="steps",
         logging_steps=training.log_every_steps,
         logging_first_step=True,
@@ -84,6 +85,31 @@ class InfiniTrainer(Trainer):
     def wrapper(self) -> str:
         """The class that really wraps the model, such as DistributedDataParallel; the model's own when none does."""
         return type(self.model_wrapped).__name__
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Return the loss of a batch and add up its gradients, part by part where a row is longer than they reach.
+
+        The library scales each part's loss by the labels of the whole step (`num_items_in_batch`), and so the parts'
+        losses and gradients add up to the row's.
+        """
+        tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
+        if tokens <= reach:
+            return super().training_step(model, inputs, num_items_in_batch)
+        assert isinstance(self.model, InfiniLlamaForCausalLM)
+        if num_items_in_batch is None:
+            raise ValueError(
+                "expected the number of labels in the step: parts of a row cannot be averaged without"
+            )
+        total, starts = torch.zeros((), device=self.args.device), range(0, tokens, reach)
+        batch = self._prepare_inputs(inputs)
+        for start, part in zip(starts, parts(batch, reach, self.model.config.num_hidden_layers), strict=True):
+            # One exchange of gradients per row: the last part's.
+            waits = contextlib.nullcontext() if start == starts[-1] else self.accelerator.no_sync(model)
+            with waits:
+                total += super().training_step(model, part, num_items_in_batch)
+        return total
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Return AdamW over the groups of `infini_llama.optimizer`, made on the first call."""

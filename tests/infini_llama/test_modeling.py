@@ -252,6 +252,11 @@ def test_gradient_checkpointing_keeps_the_memory_and_the_gradients(
     torch.testing.assert_close(gradient(model), plain, **EXACT)
 
 
+def test_checkpointing_that_would_lose_the_memorys_gradient_is_refused(make_model: MakeModel) -> None:
+    with pytest.raises(ValueError, match="would lose the memory's gradient"):
+        make_model().activation_checkpointing_enable({"use_reentrant": True})
+
+
 def test_the_memory_stays_in_float32_under_autocast(tokens: torch.Tensor) -> None:
     model = InfiniLlamaForCausalLM(
         InfiniLlamaConfig(

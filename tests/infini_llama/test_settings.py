@@ -99,6 +99,10 @@ def test_bad_values_are_refused(override: str, fault: str) -> None:
             "model.num_attention_heads: 4 is no multiple of num_key_value_heads (3)",
         ),
         (["training.warmup_steps=11"], "training.warmup_steps: 11 is more than training.steps (10)"),
+        (
+            ["data.segments_per_row=2", "training.backprop_segments=3"],
+            "training.backprop_segments: 3 is more than data.segments_per_row (2)",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(overrides: list[str], fault: str) -> None:

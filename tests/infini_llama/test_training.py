@@ -137,6 +137,24 @@ def test_activation_checkpointing_changes_no_weight(
     assert weights(Path(summary.checkpoint)) == weights(Path(trained.checkpoint))
 
 
+def test_truncated_back_propagation_sees_the_loss_of_the_whole_row_and_learns(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
+) -> None:
+    truncated = configured("training.backprop_segments=1")
+    summary = train(truncated, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "other")
+    assert summary.first_loss == pytest.approx(trained.first_loss, abs=1e-6)
+    assert summary.last_loss < summary.first_loss - 1
+    assert summary.tokens == trained.tokens
+
+
+def test_truncated_back_propagation_over_a_whole_row_changes_no_weight(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
+) -> None:
+    other = configured("training.backprop_segments=4")
+    summary = train(other, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "other")
+    assert weights(Path(summary.checkpoint)) == weights(Path(trained.checkpoint))
+
+
 def test_a_tokenizer_that_the_bundle_lacks_is_named_and_nothing_is_built(
     gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
 ) -> None:
