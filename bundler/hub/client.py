@@ -37,6 +37,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
 from bundler.hub.failures import UnknownRevisionError, hub_errors, offline_error
+from bundler.hub.proxies import check_proxy_once
 from bundler.lock import LockedFile
 from bundler.names import RepoType, is_commit, is_repo_id
 from bundler.paths import check_relative_path
@@ -199,6 +200,7 @@ class HubClient:
     def _get(self, url: str, query: dict[str, str] | None = None) -> httpx2.Response:
         if constants.is_offline_mode():
             raise offline_error()
+        check_proxy_once(self.endpoint)
         headers = build_hf_headers(token=self._token, library_name="bundle", library_version=__version__)
         timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=constants.HF_HUB_ETAG_TIMEOUT)
         tries = waits = 0

@@ -37,6 +37,7 @@ from bundler import __version__
 from bundler.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
 from bundler.errors import IntegrityError
 from bundler.hub.failures import hub_errors
+from bundler.hub.proxies import check_proxy_once
 from bundler.lock import LockedFile, LockedRepo
 from bundler.store import Partial, Store, StoredBlob
 
@@ -98,6 +99,7 @@ class Downloader:
             path=file.path,
             endpoint=self.endpoint,
         ):
+            check_proxy_once(self.endpoint)
             url = hf_hub_url(
                 repo.repo_id, file.path, repo_type=repo.repo_type, revision=repo.commit, endpoint=self.endpoint
             )

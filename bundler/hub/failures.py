@@ -12,12 +12,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
-from urllib.request import getproxies_environment, proxy_bypass
+from urllib.parse import urlsplit
 
 import httpx2
 from huggingface_hub import constants, get_token
@@ -34,6 +32,7 @@ from huggingface_hub.errors import (
 )
 
 from bundler.errors import BundleError, HubError, NetworkError
+from bundler.hub.proxies import proxy_error, proxy_for
 
 
 class UnknownRepoError(HubError):
@@ -144,48 +143,6 @@ def offline_error() -> NetworkError:
     )
 
 
-@dataclass(frozen=True)
-class Proxy:
-    """A proxy that the environment sets.
-
-    Attributes:
-        variable: The environment variable that does, as it is spelled there.
-        url: Its value.
-    """
-
-    variable: str
-    url: str
-
-    def __str__(self) -> str:
-        return f"{without_password(self.url)} (from {self.variable})"
-
-
-def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy that a request to `url` goes through, by the rules that httpx and curl follow."""
-    parts = urlsplit(url)
-    proxies = getproxies_environment()
-    if not parts.hostname or proxy_bypass(parts.hostname):
-        return None
-    for scheme in (parts.scheme, "all"):
-        value = proxies.get(scheme)
-        if value:
-            # Lower case wins, as in getproxies_environment.
-            names = [f"{scheme}_proxy", *(n for n in os.environ if n.lower() == f"{scheme}_proxy")]
-            return Proxy(next((n for n in names if os.environ.get(n)), names[0]), value)
-    return None
-
-
-def without_password(url: str) -> str:
-    """Return `url` with its password, if any, replaced by stars."""
-    try:
-        parts = urlsplit(url)
-        if not parts.password:
-            return url
-        return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
-    except ValueError:
-        return re.sub(r"//[^@/]*@", "//***@", url)
-
-
 def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
     status = error.response.status_code
     kind = asked.repo_type
@@ -270,11 +227,7 @@ def _proxy_failed(asked: Asked, reason: str) -> NetworkError:
     proxy = proxy_for(asked.endpoint)
     if proxy is None:
         return NetworkError(f"a proxy {reason}", hint="check the proxy settings of this machine")
-    host = urlsplit(asked.endpoint).hostname
-    return NetworkError(
-        f"the proxy {proxy} {reason}",
-        hint=f"correct or unset {proxy.variable}, or list {host} in NO_PROXY if it can be reached directly",
-    )
+    return proxy_error(proxy, reason, asked.endpoint)
 
 
 def _no_proxy_hint(asked: Asked) -> str:
