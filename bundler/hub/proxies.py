@@ -7,7 +7,7 @@ exactly what the libraries will ask it, and has an answer within five seconds, w
 Rule book:
 
 * the standard library only, and nothing of the environment is changed: this runs before the libraries are imported;
-* a proxy is named by the environment variable that set it, since that is what a person can change; passwords are not shown;
+* a proxy is named by the variable that set it, since that is what a person can change; passwords are not shown;
 * an answer that shows the way through is enough: what stands behind it is found out by the real request.
 """
 
@@ -208,7 +208,9 @@ def _meaning(line: str, host: str, *, tunnel: bool) -> str | None:
         return f"answers like no proxy: {line[:60]!r}" if line else "closed the connection without an answer"
     status, reason = int(match[1]), (match[2] or "").strip()
     if status == 407:
-        return "wants a user name and a password (407): write them into the variable, http://USER:PASSWORD@HOST:PORT"
+        return (
+            "wants a user name and a password (407): write them into the variable, http://USER:PASSWORD@HOST:PORT"
+        )
     # Without a tunnel the Hub itself may be the one that answers, and any answer of its own is good enough.
     refused = not 200 <= status < 300 if tunnel else status in (403, 502, 503, 504)
     return f"refused the connection to {host}: {status} {reason}".rstrip() if refused else None
