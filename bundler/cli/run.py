@@ -31,10 +31,17 @@ if TYPE_CHECKING:
 @click.option("--quick", is_flag=True, help="Compare names, links and sizes before the start, hash nothing.")
 @click.option(
     "--isolate",
-    type=click.Choice(["auto", "netns", "none"]),
+    type=click.Choice(["auto", "netns", "seccomp", "landlock", "none"]),
     default="auto",
     show_default=True,
-    help="What the kernel does: a network namespace, nothing, or the strongest that works here.",
+    help="What the kernel does; auto is the strongest that works here and lets --allow-net through.",
+)
+@click.option(
+    "--allow-net",
+    "allow_net",
+    multiple=True,
+    metavar="CIDR",
+    help="Network that stays in reach besides this machine, for jobs of several nodes; repeatable.",
 )
 @click.option("--strict", is_flag=True, help="End with exit code 11 if anything tried to use the network.")
 @click.option(
@@ -49,6 +56,7 @@ def run(
     hf_home: Path | None,
     quick: bool,
     isolate: Requested,
+    allow_net: tuple[str, ...],
     strict: bool,
     report_path: Path | None,
     jobs: int | None,
@@ -64,13 +72,16 @@ def run(
     Examples:
       bundle run -- python train.py
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
+      bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-endpoint 10.0.0.1:29400 train.py
     """
     from bundler.installed import InstalledBundle, installed_bundles
+    from bundler.offline.aside import aside
     from bundler.offline.environment import Launch, offline_environment
     from bundler.offline.isolation import choose
-    from bundler.offline.launch import CommandNotFoundError, launch
+    from bundler.offline.launch import launch
     from bundler.offline.report import LaunchReport
     from bundler.offline.stand_ins import stand_ins_for
+    from bundler.offline.starting import CommandNotFoundError
 
     home = default_hf_home(hf_home)
     bundles = [InstalledBundle.open(name, home) for name in dict.fromkeys(names)] or installed_bundles(home)
@@ -79,8 +90,8 @@ def run(
     # Both before hashing gigabytes for nothing.
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
-    isolation = choose(isolate)
-    verified = tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles)
+    isolation = choose(isolate, allow_net)
+    verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
     say(f"isolation {isolation.kind}: {isolation.detail}")
     environment = offline_environment(
         home, stand_ins=stand_ins_for(home), launch=Launch(verified={b.name: b.digest for b in verified})

@@ -15,6 +15,7 @@ import itertools
 import os
 import socket
 from types import TracebackType
+from typing import Self
 
 _FILES = ("/proc/self/net/snmp", "/proc/self/net/snmp6")
 
@@ -53,7 +54,7 @@ class KernelCounts:
     def _total(self) -> int:
         return sum(_out_no_routes(os.pread(file, 1 << 16, 0).decode("ascii")) for file in self._files)
 
-    def __enter__(self) -> KernelCounts:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -19,19 +19,18 @@ import ctypes
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from bundler.errors import BundleError, OfflineError
 from bundler.offline.attempts import Attempt, read_attempts
-from bundler.offline.environment import ALLOW_NET, ATTEMPTS_DIR, SITE_FOLDER
+from bundler.offline.enforcement import enforcement
+from bundler.offline.environment import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
 from bundler.offline.isolation import Isolation, Requested, choose
-from bundler.offline.kernel_counts import KernelCounts
-from bundler.offline.network_namespace import own_addresses
+from bundler.offline.starting import Streams, start
+from bundler.offline.supervisor import Denial
 
 _PR_SET_PDEATHSIG = 1
 _SI_KERNEL = 0x80
@@ -52,18 +51,6 @@ _PASSED_ON = {
 _JOB_STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
-class CommandNotFoundError(BundleError):
-    """The command to run does not exist."""
-
-    exit_code = 127
-
-
-class CommandNotExecutableError(BundleError):
-    """The command to run exists and cannot be executed."""
-
-    exit_code = 126
-
-
 @dataclass(frozen=True, kw_only=True)
 class Completed:
     """How an isolated command ended.
@@ -72,13 +59,15 @@ class Completed:
         exit_code: Its exit code; 128 + n if signal n ended it.
         isolation: What was in force.
         refused: Connections that the guard refused in Python processes, each with its code line.
-        kernel_refused: Connections without a route, counted by the kernel in any process; None if it did not count.
+        kernel_refused: Connections that the kernel refused, of any process; None if nobody counted.
+        denials: The same by target and program, where these are known.
     """
 
     exit_code: int
     isolation: Isolation
     refused: tuple[Attempt, ...]
     kernel_refused: int | None
+    denials: tuple[Denial, ...] = ()
 
     @property
     def attempts(self) -> int:
@@ -91,6 +80,7 @@ def run_isolated(
     *,
     env: Mapping[str, str],
     isolate: Requested = "auto",
+    allow_net: Sequence[str] = (),
     cwd: Path | None = None,
     stdin: int | IO[bytes] | None = None,
     stdout: int | IO[bytes] | None = None,
@@ -102,23 +92,25 @@ def run_isolated(
         argv: Command and arguments.
         env: Its whole environment, for instance of `offline_environment(hf_home).apply(os.environ)`; the guard is
             added here.
-        isolate: auto, netns or none.
+        isolate: auto, netns, seccomp, landlock or none.
+        allow_net: Networks that stay in reach besides loopback, as CIDR.
         cwd: Its working directory.
-        stdin: As for `subprocess.Popen`, files and descriptors only.
-        stdout: As for `subprocess.Popen`, files and descriptors only.
-        stderr: As for `subprocess.Popen`, files and descriptors only.
+        stdin: A file, a descriptor, `subprocess.DEVNULL`, or None for ours.
+        stdout: The same.
+        stderr: The same.
 
     Raises:
         OfflineError: The isolation that was asked for cannot be had.
         CommandNotFoundError: There is no such command.
         CommandNotExecutableError: It cannot be executed.
     """
-    isolation = choose(isolate)
+    isolation = choose(isolate, allow_net)
+    streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr)
 
-    def start(prepare: Callable[[], None], env: dict[str, str]) -> subprocess.Popen[bytes]:
-        return _popen(argv, env, prepare, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+    def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
+        return start(argv, env, prepare=prepare, meanwhile=meanwhile, cwd=cwd, streams=streams)
 
-    return _run(start, env, isolation, lambda child: _exit_code(child.wait()))
+    return _run(begin, env, isolation, lambda child: os.waitpid(child, 0)[1])
 
 
 def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation) -> Completed:
@@ -136,41 +128,38 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation)
     """
     with _signals_blocked() as mask:
 
-        def start(prepare: Callable[[], None], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
             def prepare_and_unblock() -> None:
                 prepare()
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
-            return _popen(argv, env, prepare_and_unblock)
+            return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)
 
-        return _run(start, env, isolation, _see_through)
+        return _run(begin, env, isolation, _see_through)
 
 
 def _run(
-    start: Callable[[Callable[[], None], dict[str, str]], subprocess.Popen[bytes]],
+    begin: Callable[[Callable[[], None], Callable[[int], None], dict[str, str]], int],
     env: Mapping[str, str],
     isolation: Isolation,
-    wait: Callable[[subprocess.Popen[bytes]], int],
+    wait: Callable[[int], int],
 ) -> Completed:
-    with _attempts_folder() as folder, contextlib.ExitStack() as stack:
-        counts = stack.enter_context(KernelCounts()) if isolation.kind == "netns" else None
+    with _attempts_folder() as folder, enforcement(isolation) as held:
 
         def prepare() -> None:
-            isolation.enter()
-            if counts:
-                counts.send_from_child()
+            held.enter()
             # After the namespace, which resets it.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-        child = start(prepare, _guarded(env, folder))
-        if counts:
-            counts.receive()
-        exit_code = wait(child)
+        child = begin(prepare, held.attach, _guarded(env, folder, isolation))
+        code = os.waitstatus_to_exitcode(wait(child))
+        refused = held.finish()
         return Completed(
-            exit_code=exit_code,
+            exit_code=128 - code if code < 0 else code,
             isolation=isolation,
             refused=tuple(read_attempts(folder)),
-            kernel_refused=counts.refused() if counts else None,
+            kernel_refused=refused.count,
+            denials=refused.denials,
         )
 
 
@@ -184,55 +173,18 @@ def _attempts_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _guarded(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+def _guarded(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:
     others = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE_FOLDER)]
-    allowed = [text for text in env.get(ALLOW_NET, "").split(",") if text]
     # A packet from this machine to itself never leaves it, whatever address it uses.
-    allowed += [text for address in own_addresses() if (text := str(address)) not in allowed]
+    allowed = (*isolation.reach.networks, *isolation.own_addresses)
     return {
         **env,
         "PYTHONPATH": os.pathsep.join([str(SITE_FOLDER), *others]),
         ATTEMPTS_DIR: str(folder),
-        ALLOW_NET: ",".join(allowed),
+        ALLOW_NET: ",".join(dict.fromkeys(str(network) for network in allowed)),
+        # Under an outer launch, none here is still what holds there.
+        **({ISOLATION: isolation.kind} if isolation.kind != "none" else {}),
     }
-
-
-def _popen(
-    argv: Sequence[str],
-    env: dict[str, str],
-    prepare: Callable[[], None],
-    *,
-    cwd: Path | None = None,
-    stdin: int | IO[bytes] | None = None,
-    stdout: int | IO[bytes] | None = None,
-    stderr: int | IO[bytes] | None = None,
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            list(argv),
-            env=env,
-            # Not safe beside threads (Python may hold a lock): callers have none at work.
-            preexec_fn=prepare,
-            # A launcher may have left descriptors for the command (PMI_FD, a make jobserver); ours close on exec.
-            close_fds=False,
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-        )
-    except subprocess.SubprocessError as error:
-        raise OfflineError(
-            f"{argv[0]}: the isolation that worked a moment ago failed for the command ({error})",
-            hint="try again; `bundle run --isolate none` leaves it to the guard inside Python",
-        ) from error
-    except FileNotFoundError as error:
-        raise CommandNotFoundError(f"{argv[0]}: command not found") from error
-    except OSError as error:
-        raise CommandNotExecutableError(f"{argv[0]}: cannot be executed: {error.strerror}") from error
-
-
-def _exit_code(returncode: int) -> int:
-    return 128 - returncode if returncode < 0 else returncode
 
 
 @contextlib.contextmanager
@@ -251,23 +203,23 @@ def _signals_blocked() -> Iterator[set[int]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _see_through(child: subprocess.Popen[bytes]) -> int:
-    """Pass signals on until the command has ended, and return its exit code."""
+def _see_through(child: int) -> int:
+    """Pass signals on until the command has ended, and return its wait status."""
     while True:
         received = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})
         if received.si_signo == signal.SIGCHLD:
-            status = _child_status(child.pid)
+            status = _child_status(child)
             if status is not None:
-                child.returncode = os.waitstatus_to_exitcode(status)
-                return _exit_code(child.returncode)
+                return status
         elif received.si_code != _SI_KERNEL:
-            child.send_signal(received.si_signo)
+            # Not waited for yet, so the number is still the command's.
+            os.kill(child, received.si_signo)
 
 
 def _child_status(pid: int) -> int | None:
     """Take all news of children; return the command's wait status once it has ended."""
     while True:
-        # Any child: as process 1 of a container we inherit orphans.
+        # Any child: we inherit orphans as process 1 of a container, and as the supervisor of a filter.
         found, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
         if found == 0:
             return None

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.offline.local_names import mount_local_names
+from bundler.offline.networks import Address
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -34,8 +35,6 @@ _IFA_LOCAL = 2
 _IFF_UP = 0x1
 _SIOCGIFCONF = 0x8912
 _LOOPBACK_INDEX = 1
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def own_addresses() -> tuple[Address, ...]:
@@ -55,7 +54,8 @@ def _ipv4_addresses() -> Iterator[ipaddress.IPv4Address]:
     # struct ifconf, then an array of struct ifreq (40 bytes on 64-bit Linux): netdevice(7).
     buffer = ctypes.create_string_buffer(40 * 256)
     request = bytearray(struct.pack("iP", len(buffer), ctypes.addressof(buffer)))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    # Any socket of the family will do; under Landlock we would get no datagram socket.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         fcntl.ioctl(sock.fileno(), _SIOCGIFCONF, request)
     (length,) = struct.unpack_from("i", request)
     for offset in range(0, length, 40):

@@ -13,6 +13,7 @@ from bundler.paths import atomic_write
 
 REPORT_VERSION = 1
 _SHOWN = 20
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,9 @@ class LaunchReport:
         """Return the report for a person."""
         done = self.completed
         verified = ", ".join(f"{b.name} {b.digest}{' (quick)' if b.quick else ''}" for b in self.bundles)
-        if done.kernel_refused is None:
+        if done.isolation.inherited:
+            kernel = "what the kernel refuses is in the report of the outer launch"
+        elif done.kernel_refused is None:
             kernel = "the kernel did not count: connections of compiled code would not show here"
         else:
             kernel = f"{done.kernel_refused} refused by the kernel, in any program"
@@ -70,6 +73,15 @@ class LaunchReport:
             lines.append(f"    {count} x {attempt.target}{wanted}, by {attempt.where}")
         if len(groups) > _SHOWN:
             lines.append(f"    and {len(groups) - _SHOWN} more code lines; --report FILE lists all")
+        denials = sorted(done.denials, key=lambda denial: -denial.count)
+        for denial in denials[:_SHOWN]:
+            command = " ".join(denial.argv) or "an unknown program"
+            shown = command if len(command) <= _SHOWN_CHARACTERS else command[:_SHOWN_CHARACTERS] + "…"
+            lines.append(f"    {denial.count} x {denial.target}, by process {denial.pid}: {shown}")
+        if len(denials) > _SHOWN:
+            lines.append(f"    and {len(denials) - _SHOWN} more targets; --report FILE lists all")
+        if done.kernel_refused and done.isolation.kind == "netns":
+            lines.append("    `--isolate seccomp` names targets and programs of what the kernel refuses")
         return "\n".join(lines)
 
     def as_json(self) -> dict[str, object]:
@@ -84,12 +96,17 @@ class LaunchReport:
             ],
             "command": list(self.command),
             "exit_code": done.exit_code,
-            "isolation": {"kind": done.isolation.kind, "detail": done.isolation.detail},
+            "isolation": {
+                "kind": done.isolation.kind,
+                "detail": done.isolation.detail,
+                "allow_net": [str(network) for network in done.isolation.reach.networks],
+            },
             "attempts": {
                 "total": done.attempts,
                 "python": len(done.refused),
                 "kernel": done.kernel_refused,
                 "refused": [attempt.as_json() for attempt in done.refused],
+                "kernel_refused": [denial.as_json() for denial in done.denials],
             },
         }
 

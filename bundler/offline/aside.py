@@ -1,0 +1,75 @@
+"""Do work that takes threads in a forked child, so that this process stays without.
+
+A launcher waits for signals that it has blocked. The kernel gives a signal to any thread that has not blocked it, and
+threads of a hashing pool, or of a compiled library that never ends its own, have not: what they get is lost to the
+launcher, SIGCHLD among it, which it would wait for for ever. It must also fork, which is not safe beside threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from bundler.errors import BundleError
+
+_PR_SET_PDEATHSIG = 1
+
+Result = TypeVar("Result")
+
+
+def aside(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns in a forked child; it may write to our standard streams.
+
+    Raises:
+        BundleError: What `work` raised, anew.
+        RuntimeError: It raised something else, which it has written to stderr, or was killed.
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(reader)
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            with os.fdopen(writer, "wb") as stream:
+                pickle.dump(_outcome(work), stream)
+            code = 0
+        except KeyboardInterrupt:
+            pass  # our parent has got it too
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(writer)
+    try:
+        with os.fdopen(reader, "rb") as stream:
+            outcome = stream.read()
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        _, status = os.waitpid(child, 0)
+    if not outcome or status != 0:
+        raise RuntimeError(f"a child process for verification ended with {os.waitstatus_to_exitcode(status)}")
+    # Only our own child writes to this pipe.
+    error, result = pickle.loads(outcome)  # noqa: S301
+    if error is not None:
+        kind, message, hint = error
+        raise kind(message, hint=hint)
+    returned: Result = result
+    return returned
+
+
+def _outcome(work: Callable[[], Result]) -> tuple[tuple[type[BundleError], str, str | None] | None, Result | None]:
+    try:
+        return None, work()
+    except BundleError as error:
+        return (type(error), error.message, error.hint), None
