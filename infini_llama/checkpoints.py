@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ class Provenance:
     """What a checkpoint was made from.
 
     Attributes:
-        bundle: Name of the installed bundle.
+        bundle: Name of the installed bundle; empty without one.
         bundle_digest: Its digest, `sha256:<hex>`.
         lock_sha256: SHA-256 of its lock.
-        tokenizer: Repo id as configured.
-        tokenizer_commit: Commit of its snapshot.
+        tokenizer: Repo id or folder as configured.
+        tokenizer_commit: Commit of its snapshot, if it came from a repo.
+        tokenizer_origin: Which tokenizer was really used, and where it came from: `infini_llama.tokenizers`.
         data: Path, files, bytes and SHA-256 of the text, and the tokens it gave.
         settings: The resolved configuration.
         seed: As in the settings.
@@ -54,6 +55,7 @@ class Provenance:
     seed: int
     versions: dict[str, str]
     world_size: int
+    tokenizer_origin: dict[str, Any] = field(default_factory=dict)
 
 
 def incoming(output_dir: Path) -> Path:

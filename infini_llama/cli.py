@@ -22,12 +22,16 @@ import click
 
 from bundler import __version__
 from bundler.cli import ErrorGroup
+from bundler.errors import NetworkError
+from bundler.hub.proxies import check_proxy, hub_endpoint
 from bundler.offline.attempts import read_attempts
-from bundler.offline.enforce import attempts_folder
+from bundler.offline.enforce import attempts_folder, enforce_offline
 from infini_llama import checkpoints, settings
+from infini_llama.progress import say
 from infini_llama.ranks import enforce_offline_once_per_node
 
 if TYPE_CHECKING:
+    from bundler.installed import InstalledBundle
     from infini_llama.training import Summary
 
 
@@ -42,7 +46,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--bundle", required=True, metavar="NAME", help="Installed bundle that holds the tokenizer.")
+@click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first.")
+@click.option("--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds.")
+@click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer.")
+@click.option(
+    "--tokenizer-fallback",
+    type=click.Choice(["none", "byte"]),
+    help="Without a bundle, when the tokenizer cannot be had: stop, or train on built-in bytes.",
+)
 @click.option(
     "--config",
     "config_path",
@@ -73,7 +84,10 @@ def main() -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.steps=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def train(
-    bundle: str,
+    bundle: str | None,
+    offline_mode: bool,
+    online: bool,
+    tokenizer_fallback: str | None,
     config_path: Path,
     raw_data: Path,
     output_dir: Path,
@@ -82,26 +96,55 @@ def train(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Train on raw text.
+    """Train on raw text: from a verified --bundle, else from the local cache with --offline-mode, else --online.
 
     \b
     Example:
       infini-llama train --bundle demo --config demo/train.yaml --raw-data corpus/ --output-dir run
       torchrun --nproc-per-node 8 -m infini_llama train --bundle demo ...
     """
-    resolved = settings.load(config_path, overrides)
+    if (bundle is not None or offline_mode) == online:
+        raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
+    chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
+    resolved = settings.load(config_path, [*overrides, *chosen])
     resume_from = starting_point(output_dir, resume=resume)
-    installed = enforce_offline_once_per_node(bundle, hf_home=hf_home)
+    installed = prepare_network(bundle, hf_home, online=online)
 
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
     with contextlib.redirect_stdout(sys.stderr):
         from infini_llama import training
 
         summary = training.train(
-            resolved, installed, raw_data=raw_data, output_dir=output_dir, resume_from=resume_from
+            resolved, installed, raw_data=raw_data, output_dir=output_dir, resume_from=resume_from, online=online
         )
     if os.environ.get("RANK", "0") == "0":
         show(summary, network_attempts(), as_json=as_json)
+
+
+def prepare_network(bundle: str | None, hf_home: Path | None, *, online: bool) -> InstalledBundle | None:
+    """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
+
+    Raises:
+        BundleError: The bundle is damaged or missing; or, online, a proxy stands in the way.
+    """
+    if online:
+        if hf_home is not None:
+            os.environ["HF_HOME"] = str(hf_home.absolute())
+        try:
+            proxy = check_proxy()
+        except NetworkError as error:
+            error.hint = f"{error.hint}; or train without a network: --offline-mode, or --bundle NAME"
+            raise
+        through = f", through the proxy {proxy}" if proxy else ""
+        say(f"online: the tokenizer may be fetched from {hub_endpoint()}{through}")
+        return None
+    if bundle is not None:
+        installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home)
+        return installed
+    # No bundle was named and none is relied on: those that are installed get a look, not a reading.
+    enforce_offline(hf_home=hf_home, quick=True)
+    say("offline without a bundle: nothing that the local cache holds is verified")
+    return None
 
 
 def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
@@ -137,6 +180,7 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens in {summary.seconds:.0f} s)")
     click.echo(f"parameters   {summary.parameters:,}")
     click.echo(f"checkpoint   {summary.checkpoint}")
-    click.echo(f"bundle       {summary.bundle} {summary.bundle_digest}")
+    click.echo(f"tokenizer    {summary.tokenizer_origin}")
+    click.echo(f"bundle       {f'{summary.bundle} {summary.bundle_digest}' if summary.bundle else 'none'}")
     if attempts is not None:
         click.echo(f"network      {attempts} attempts")

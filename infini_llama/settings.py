@@ -121,7 +121,8 @@ class Settings:
     """A whole configuration. The constructor trusts; `parse` checks.
 
     Attributes:
-        tokenizer: Repo id or alias of a tokenizer in the bundle.
+        tokenizer: Repo id or alias of a tokenizer in the bundle, or a folder: `./name`, as `save_pretrained` wrote it.
+        tokenizer_fallback: What to train on without a bundle, when that cannot be had: nothing, or built-in bytes.
         seed: Of weights, order of rows and dropout.
         model: Shape of the model.
         data: How documents become rows.
@@ -129,6 +130,7 @@ class Settings:
     """
 
     tokenizer: str
+    tokenizer_fallback: Literal["none", "byte"] = key("none")
     seed: int = key(0, at_least=0, at_most=2**32 - 1)
     model: ModelSettings
     data: DataSettings

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, default_data_collator, set_seed
+from transformers import PreTrainedTokenizerBase, default_data_collator, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from bundler import __version__
 from bundler.digest import sha256_bytes
-from bundler.errors import IntegrityError, TrainingDataError
+from bundler.errors import TrainingDataError
 from bundler.installed import InstalledBundle
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
@@ -28,6 +28,7 @@ from infini_llama.data import Corpus, Rows, read_corpus, tokenize
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.settings import Settings
+from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
 from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
 
 
@@ -43,10 +44,11 @@ class Summary:
         seconds: Wall-clock time of this process's training.
         checkpoint: The last checkpoint.
         resumed_from: The checkpoint that training went on from, or None.
-        bundle: Name of the bundle.
+        bundle: Name of the bundle; empty without one.
         bundle_digest: Its digest.
         parameters: Of the model, tied ones counted once.
-        tokenizer: Repo id.
+        tokenizer: Repo id or folder, as configured.
+        tokenizer_origin: Which tokenizer was really used, and where it came from.
         world_size: Processes that trained.
         wrapper: Class that wrapped the model.
     """
@@ -62,30 +64,34 @@ class Summary:
     bundle_digest: str
     parameters: int
     tokenizer: str
+    tokenizer_origin: str
     world_size: int
     wrapper: str
 
 
 def train(
     settings: Settings,
-    bundle: InstalledBundle,
+    bundle: InstalledBundle | None,
     *,
     raw_data: Path,
     output_dir: Path,
     resume_from: Path | None = None,
+    online: bool = False,
 ) -> Summary:
     """Train an Infini-Llama.
 
     Args:
         settings: The configuration.
-        bundle: The verified bundle that holds the tokenizer.
+        bundle: The verified bundle that holds the tokenizer, if there is one.
         raw_data: Text file, or folder of text files.
         output_dir: Where checkpoints go.
         resume_from: A complete checkpoint of the same run to go on from.
+        online: Whether the Hub may be asked for the tokenizer; only without a bundle.
 
     Raises:
         TrainingDataError: No usable text.
-        NotInstalledError: The bundle has no such tokenizer.
+        NotInstalledError: The bundle, or the local cache, has no such tokenizer.
+        ConfigError: The checkpoint to go on from was made with another tokenizer.
         IntegrityError: The tokenizer's files are right, and yet no tokenizer.
     """
     for note in settings.notes:
@@ -93,7 +99,12 @@ def train(
     if not sys.stderr.isatty():
         disable_progress_bar()
     set_seed(settings.seed)
-    tokenizer = load_tokenizer(bundle, settings.tokenizer)
+    chosen = choose_tokenizer(
+        settings.tokenizer, bundle=bundle, fallback=settings.tokenizer_fallback, online=online
+    )
+    tokenizer = chosen.tokenizer
+    if resume_from is not None:
+        check_resumed(resume_from, chosen.origin)
     corpus = read_corpus(raw_data)
     rows = make_rows(corpus, tokenizer, settings)
     model = build_model(settings, tokenizer)
@@ -102,7 +113,7 @@ def train(
         f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
     )
     arguments = training_arguments(settings, output_dir)
-    provenance = _provenance(settings, bundle, corpus, rows, arguments.world_size, raw_data)
+    provenance = _provenance(settings, bundle, chosen.origin, corpus, rows, arguments.world_size, raw_data)
     trainer = InfiniTrainer(
         settings=settings,
         provenance=provenance,
@@ -126,34 +137,14 @@ def train(
         seconds=round(time.monotonic() - begun, 3),
         checkpoint=str(output_dir / f"checkpoint-{trainer.state.global_step}"),
         resumed_from=str(resume_from) if resume_from else None,
-        bundle=bundle.lock.name,
-        bundle_digest=bundle.digest,
+        bundle=bundle.lock.name if bundle else "",
+        bundle_digest=bundle.digest if bundle else "",
         parameters=count_parameters(model),
         tokenizer=settings.tokenizer,
+        tokenizer_origin=str(chosen.origin),
         world_size=arguments.world_size,
         wrapper=trainer.wrapper,
     )
-
-
-def load_tokenizer(bundle: InstalledBundle, repo_id: str) -> PreTrainedTokenizerBase:
-    """Load a tokenizer from the bundle's snapshot; nothing else is ever put in its place.
-
-    Raises:
-        NotInstalledError: The bundle has no repo or alias of that name.
-        IntegrityError: The snapshot does not load as a tokenizer.
-    """
-    snapshot = bundle.snapshot_path(repo_id)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(snapshot, local_files_only=True)
-    except Exception as error:  # Whatever transformers raises, the remedy is the same.
-        raise IntegrityError(
-            f"{snapshot}: the files of {repo_id!r} are those of the lock, and still load no tokenizer: {error}",
-            hint="fetch the bundle again with a `tokenizers` entry for it; `bundle fetch` proves that it loads",
-        ) from error
-    if len(tokenizer) == 0:
-        raise IntegrityError(f"{snapshot}: the tokenizer of {repo_id!r} has an empty vocabulary")
-    assert isinstance(tokenizer, PreTrainedTokenizerBase)
-    return tokenizer
 
 
 def make_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
@@ -199,15 +190,21 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infin
 
 
 def _provenance(
-    settings: Settings, bundle: InstalledBundle, corpus: Corpus, rows: Rows, world_size: int, raw_data: Path
+    settings: Settings,
+    bundle: InstalledBundle | None,
+    origin: TokenizerOrigin,
+    corpus: Corpus,
+    rows: Rows,
+    world_size: int,
+    raw_data: Path,
 ) -> Provenance:
-    snapshot = bundle.snapshot_path(settings.tokenizer)
     return Provenance(
-        bundle=bundle.lock.name,
-        bundle_digest=bundle.digest,
-        lock_sha256=sha256_bytes(bundle.lock.dumps().encode()),
+        bundle=bundle.lock.name if bundle else "",
+        bundle_digest=bundle.digest if bundle else "",
+        lock_sha256=sha256_bytes(bundle.lock.dumps().encode()) if bundle else "",
         tokenizer=settings.tokenizer,
-        tokenizer_commit=snapshot.name,
+        tokenizer_commit=origin.commit,
+        tokenizer_origin=origin_record(origin),
         data={
             "path": str(raw_data),
             "files": corpus.files,

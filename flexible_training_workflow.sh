@@ -1,0 +1,20 @@
+#!/bin/sh
+# The old workflow's entry:
+#
+#   ./flexible_training_workflow.sh --offline-mode --raw-data /path/to/data --config-file scripts/config/tiny.yaml
+#
+# It finds the Python of this repository and passes every word on to run_direct_training.py, which says what they mean.
+# With --offline-mode the variables that the Hugging Face libraries read are set here already, so that they stand before
+# the first line of Python; the rest of an offline launch (proxies, tokens, caches, the guard) is set up there.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+for word in "$@"; do
+    if [ "$word" = --offline-mode ]; then
+        export HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1
+    fi
+done
+
+python=${PYTHON:-$here/.venv/bin/python}
+[ -x "$python" ] || python=$(command -v python3)
+exec "$python" "$here/run_direct_training.py" "$@"
