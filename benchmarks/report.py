@@ -64,7 +64,7 @@ def front(results: Results) -> str:
             rows.append(f"| {_code(tool)} | {size} | {' | '.join(walls)} |")
     machine = results["machine"]
     title = f"{case['title']} on {machine['cores']} cores ({machine['cpu']}), median of {results['rounds']} rounds"
-    return "\n".join([f"{title}:", "", *rows, "", _UNLIKE])
+    return "\n".join([f"{title}:", "", *rows, "", " ".join(filter(None, [_UNLIKE, _warning(results)]))])
 
 
 def _conditions(results: Results) -> str:
@@ -78,7 +78,17 @@ def _conditions(results: Results) -> str:
         f"Python {machine['python']}, {', '.join(machine['packages'])}; zstd {machine['zstd']}, {machine['tar']}, "
         f"OpenSSL {machine['openssl']}; peers: {', '.join(results['peers']) or 'none'}. "
         f"{results['rounds']} rounds. Load averages (1, 5, 15 min): {load}. "
-        f"Peaks below {results['floor_bytes'] / 1e6:.0f} MB cannot be seen."
+        f"Peaks below {results['floor_bytes'] / 1e6:.0f} MB cannot be seen. {_warning(results)}"
+    ).rstrip()
+
+
+def _warning(results: Results) -> str:
+    """Return a warning where other work was going on: before the start, or beyond what the bench itself causes."""
+    before, after, cores = results["load"]["before"], results["load"]["after"], results["machine"]["cores"]
+    if before[0] < cores / 4 and after[1] < cores + 0.5:
+        return ""
+    return (
+        "**The machine was busy with other work meanwhile: sizes and memory hold, times and their ratios do not.**"
     )
 
 
