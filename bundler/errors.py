@@ -32,6 +32,12 @@ class BundleError(Exception):
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
 
+class UsageError(BundleError):
+    """A request that contradicts itself, or does not fit what it is applied to."""
+
+    exit_code = 2
+
+
 class ManifestError(BundleError):
     """A manifest is malformed; the message lists every fault with its key path."""
 
@@ -110,6 +116,12 @@ class TrainingDataError(BundleError):
     exit_code = 14
 
 
+class OutputError(BundleError):
+    """A bundle did not get to where it was written to: the reader of the pipe is gone."""
+
+    exit_code = 15
+
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "unexpected failure (a bug: please report it)",
@@ -126,6 +138,7 @@ EXIT_CODES: dict[int, str] = {
     12: "a training configuration is malformed",
     13: "a Python package that this operation needs is missing",
     14: "the training data is missing, empty or not UTF-8",
+    15: "the reader of the pipe was gone before the bundle was through",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",

@@ -12,10 +12,10 @@ from bundler.cache import Blob
 from bundler.cores import available_cores
 from bundler.errors import SpaceError
 from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
+from bundler.format.destinations import Destination, FileDestination
 from bundler.format.tar import tar_plan
 from bundler.format.writer import write_bundle
 from bundler.lock import Lock
-from bundler.paths import atomic_writer
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class PackResult:
     """What was written.
 
     Attributes:
-        path: The bundle file.
+        path: The bundle file; the common name of volumes; ``-`` for a pipe.
         size_bytes: Its length.
         raw_bytes: Length of the tar stream that it decodes to.
         digest: The bundle's digest, ``sha256:<hex>``.
@@ -38,7 +38,7 @@ class PackResult:
 def pack(
     lock: Lock,
     blob_path: Callable[[Blob], Path],
-    out: Path,
+    out: Path | Destination,
     *,
     base: Base | None = None,
     codec: CodecChoice = "auto",
@@ -51,7 +51,7 @@ def pack(
     Args:
         lock: A complete lock.
         blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
-        out: The file to write; one that exists is replaced once the new one is whole.
+        out: The file to write; one that exists is replaced once the new one is whole. Or volumes, or a pipe.
         base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed.
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
@@ -65,8 +65,9 @@ def pack(
     """
     omitted = base.omitted_from(lock) if base else None
     plan = tar_plan(lock, omitted)
+    destination = FileDestination(out) if isinstance(out, Path) else out
     try:
-        with atomic_writer(out) as stream:
+        with destination.open() as stream:
             index = write_bundle(
                 lock,
                 plan,
@@ -82,8 +83,8 @@ def pack(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise SpaceError(
-                f"{out}: the file system is full; the half-written bundle was removed",
+                f"{destination.path}: the file system is full; the half-written bundle was removed",
                 hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
             ) from error
         raise
-    return PackResult(out, size_bytes, plan.size_bytes, index.digest)
+    return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest)

@@ -32,6 +32,8 @@ _TRAILER = struct.Struct("<32sII8s")
 
 CHUNK_HEADER_BYTES = _SKIPPABLE.size + len(_CHUNK_MAGIC) + _RECORD.size
 TRAILER_BYTES = _TRAILER.size
+INDEX_HEAD_BYTES = _INDEX_HEAD.size
+RECORD_BYTES = _RECORD.size
 
 # Limits of reading. They bound what a hostile or damaged file can make a reader allocate, and stand far above what
 # a writer makes: see "Limits" in FORMAT.md.
@@ -159,6 +161,11 @@ def index_frame(index: Index) -> bytes:
     size = len(payload) + TRAILER_BYTES
     trailer = _TRAILER.pack(bytes.fromhex(sha256_bytes(payload)), size, FORMAT_VERSION, _END_MAGIC)
     return _SKIPPABLE.pack(SKIPPABLE_MAGIC, size) + payload + trailer
+
+
+def is_index_frame(head: bytes) -> bool:
+    """Tell whether a skippable frame that starts with `head` (12 bytes or more) is an index."""
+    return head[_SKIPPABLE.size :].startswith(_INDEX_MAGIC)
 
 
 def index_frame_bytes(trailer: bytes) -> int:

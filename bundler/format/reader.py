@@ -13,7 +13,7 @@ import io
 import os
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -27,46 +27,51 @@ from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
     TRAILER_BYTES,
+    BaseRecord,
+    ChunkRecord,
     Index,
     check_stored,
     chunk_header,
     index_frame_bytes,
     parse_index_frame,
 )
+from bundler.format.source import Span
 from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
+from bundler.format.volumes import VolumeSet, open_stored
 from bundler.lock import Lock
 
 
 class BundleReader:
-    """Random access to one bundle file.
+    """Random access to one bundle, in a file or in volumes.
 
     Use it as a context manager, or call `close`. All methods may be called from several threads.
 
+    Args:
+        place: See `bundler.format.volumes.open_stored`.
+
     Attributes:
-        path: The file.
-        size_bytes: Its length.
+        path: What was opened.
+        size_bytes: Length of the bundle.
         index: Its checked table of contents.
 
     Raises:
         FormatError: Not a bundle, damaged, or of another version; the message starts with the path.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, place: Path | Sequence[Path]) -> None:
+        self._stored = open_stored(place)
+        self.path = self._stored.path
+        self.size_bytes = self._stored.size_bytes
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
-        try:
-            self.size_bytes = os.fstat(self._descriptor).st_size
             self.index = self._read_index()
             self._raw_starts = self.index.raw_starts()
             self._stored_starts = self.index.stored_starts()
         except BundleError as error:
-            os.close(self._descriptor)
-            raise FormatError(f"{path}: {error.message}", hint=error.hint) from error
+            self._stored.close()
+            message = error.message.removeprefix(f"{self.path}: ")
+            raise FormatError(f"{self.path}: {message}", hint=error.hint) from error
         except BaseException:
-            os.close(self._descriptor)
+            self._stored.close()
             raise
 
     def __enter__(self) -> BundleReader:
@@ -79,14 +84,27 @@ class BundleReader:
 
     def close(self) -> None:
         """Close the file; further reads fail."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._stored.close()
 
     @property
     def name(self) -> str:
         """The bundle's name."""
         return self.index.name
+
+    @property
+    def label(self) -> str:
+        """What to call it in messages."""
+        return str(self.path)
+
+    @property
+    def base(self) -> BaseRecord | None:
+        """Of a delta, what it says of its base."""
+        return self.index.base
+
+    @property
+    def volumes(self) -> list[Path]:
+        """The files that it lies in, if it is in volumes; else nothing."""
+        return [volume.path for volume in self._stored.volumes] if isinstance(self._stored, VolumeSet) else []
 
     @cached_property
     def digest(self) -> str:
@@ -148,11 +166,11 @@ class BundleReader:
             )
         return plan
 
-    def chunk(self, number: int) -> Buffer:
-        """Return a chunk's run of the tar stream, checked and decoded.
+    def stored_chunk(self, number: int) -> bytes:
+        """Return a chunk as it is stored, header and frames, checked.
 
         Raises:
-            FormatError: Damaged; names the chunk.
+            FormatError: Damaged; names the chunk, and the volume that it is in.
         """
         record = self.index.chunks[number]
         start = self._stored_starts[number] - CHUNK_HEADER_BYTES
@@ -160,16 +178,22 @@ class BundleReader:
         try:
             if stored[:CHUNK_HEADER_BYTES] != chunk_header(record):
                 raise FormatError(f"chunk {number} is damaged: its header differs from the index")
-            frames = memoryview(stored)[CHUNK_HEADER_BYTES:]
-            check_stored(record, frames, number=number)
-            raw = codec_numbered(record.codec).decode(frames, record.raw_bytes)
+            check_stored(record, memoryview(stored)[CHUNK_HEADER_BYTES:], number=number)
+        except FormatError as error:
+            raise FormatError(f"{self._stored.file_at(start)}: {error.message}", hint=error.hint) from error
+        return stored
+
+    def chunk(self, number: int) -> Buffer:
+        """Return a chunk's run of the tar stream, checked and decoded.
+
+        Raises:
+            FormatError: Damaged; names the chunk.
+        """
+        frames = memoryview(self.stored_chunk(number))[CHUNK_HEADER_BYTES:]
+        try:
+            return decode_chunk(self.index.chunks[number], frames, number=number)
         except FormatError as error:
             raise FormatError(f"{self.path}: {error.message}", hint=error.hint) from error
-        if len(raw) != record.raw_bytes:
-            raise FormatError(
-                f"{self.path}: chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}"
-            )
-        return raw
 
     def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory."""
@@ -186,6 +210,20 @@ class BundleReader:
                     yield number, future.result()
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
+        """Yield where a run of the tar stream starts, and its bytes, for all chunks that hold some of `wanted`."""
+        for number, raw in self.chunks(self._numbers(wanted), jobs=jobs):
+            yield self._raw_starts[number], raw
+
+    def _numbers(self, wanted: Sequence[Span]) -> Iterator[int]:
+        first = 0
+        for start, stop in wanted:
+            for number in self.chunk_span(start, stop):
+                # Two spans may meet in one chunk.
+                if number >= first:
+                    yield number
+                    first = number + 1
 
     def chunk_span(self, start: int, stop: int) -> range:
         """Return the numbers of the chunks that hold bytes `start` to `stop` of the tar stream."""
@@ -239,14 +277,19 @@ class BundleReader:
         return index
 
     def _pread(self, start: int, size: int) -> bytes:
-        data = os.pread(self._descriptor, size, start)
-        while len(data) < size:
-            # pread(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
-            more = os.pread(self._descriptor, size - len(data), start + len(data))
-            if not more:
-                raise FormatError(f"file ends at byte {start + len(data)}, expected {size - len(data)} more")
-            data += more
-        return data
+        return self._stored.read_at(start, size)
+
+
+def decode_chunk(record: ChunkRecord, frames: memoryview, *, number: int) -> Buffer:
+    """Decode the checked frames of a chunk.
+
+    Raises:
+        FormatError: They are not frames of its codec, or decode to another length.
+    """
+    raw = codec_numbered(record.codec).decode(frames, record.raw_bytes)
+    if len(raw) != record.raw_bytes:
+        raise FormatError(f"chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}")
+    return raw
 
 
 class _BlobStream(io.RawIOBase):

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
 from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice
+from bundler.format.destinations import Sink
 from bundler.format.layout import PREAMBLE, BaseRecord, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.safetensors import Run, word_runs
 from bundler.format.tar import END_OF_ARCHIVE, TarPlan
@@ -169,7 +169,7 @@ def write_bundle(
     lock: Lock,
     plan: TarPlan,
     blob_path: Callable[[Blob], Path],
-    out: BinaryIO,
+    out: Sink,
     *,
     base: BaseRecord | None = None,
     codec: CodecChoice = "auto",

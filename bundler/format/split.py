@@ -1,0 +1,49 @@
+"""Copy a bundle as it is, checking it on the way: from one file to volumes, from volumes to one, or to other volumes.
+
+The copy has the same bytes and the same digest; only where they lie differs. A damaged chunk is named and not copied.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+from bundler.errors import SpaceError
+from bundler.format.destinations import Destination
+from bundler.format.layout import PREAMBLE, index_frame
+from bundler.format.reader import BundleReader
+
+
+def copy_bundle(
+    reader: BundleReader, destination: Destination, *, progress: Callable[[int], None] = lambda count: None
+) -> None:
+    """Write a bundle to another place.
+
+    Args:
+        reader: The bundle.
+        destination: Where to; not where the bundle is.
+        progress: Called with the number of bytes copied since the last call.
+
+    Raises:
+        FormatError: A chunk is damaged; nothing appears at the destination.
+        UsageError: A volume is too small for one of its chunks.
+        SpaceError: The disk filled up; what was written was removed.
+    """
+    try:
+        with destination.open() as sink:
+            sink.write(PREAMBLE)
+            progress(len(PREAMBLE))
+            for number in range(len(reader.index.chunks)):
+                chunk = reader.stored_chunk(number)
+                sink.write(chunk)
+                progress(len(chunk))
+            frame = index_frame(reader.index)
+            sink.write(frame)
+            progress(len(frame))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"{destination.path}: the file system is full; what was written of the copy was removed",
+                hint=f"the copy needs {reader.size_bytes:,} bytes: choose another folder with --output",
+            ) from error
+        raise

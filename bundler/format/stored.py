@@ -1,0 +1,82 @@
+"""Where the bytes of a bundle lie: one file, or several that together are one (`bundler.format.volumes`).
+
+Readers count offsets from the start of the bundle, and need not know which it is.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from bundler.errors import FormatError
+
+
+class Stored(Protocol):
+    """The bytes of one bundle; all methods may be called from several threads.
+
+    Attributes:
+        path: What to call it.
+        size_bytes: Its length.
+    """
+
+    path: Path
+    size_bytes: int
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start`.
+
+        Raises:
+            FormatError: There are not so many, or they cannot be read.
+        """
+
+    def file_at(self, start: int) -> Path:
+        """Return the file that holds the byte at `start`, for error messages."""
+
+    def close(self) -> None:
+        """Let go of all files; further reads fail."""
+
+
+class OneFile:
+    """A file, open for reading at any place.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FormatError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
+        self.size_bytes = os.fstat(self._descriptor).st_size
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
+        try:
+            data = os.pread(self._descriptor, size_bytes, start)
+            while len(data) < size_bytes:
+                # pread(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
+                more = os.pread(self._descriptor, size_bytes - len(data), start + len(data))
+                if not more:
+                    raise FormatError(
+                        f"{self.path}: ends at byte {start + len(data)}, expected {size_bytes - len(data)} more"
+                    )
+                data += more
+        except OSError as error:
+            raise FormatError(f"{self.path}: cannot be read: {error.strerror}") from error
+        return data
+
+    def file_at(self, start: int) -> Path:
+        """Return the file."""
+        return self.path
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

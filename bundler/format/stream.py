@@ -1,0 +1,335 @@
+"""Read a bundle from a pipe: once, front to back, in bounded memory.
+
+Rule book:
+
+* chunk headers come before the chunks and say what they hold; the index comes last and must say the same. Until then
+  all that is read is provisional: its users publish nothing before `runs` has ended;
+* the lock is the first member of the tar stream, so that what follows is known before it comes;
+* a stream may be the volumes of a bundle, one after the other: their headers are checked as they pass;
+* what arrived whole before a stream broke off is handed on before the error is raised.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from bundler.digest import sha256_bytes
+from bundler.errors import BundleError, FormatError
+from bundler.format.codecs import Buffer
+from bundler.format.layout import (
+    CHUNK_HEADER_BYTES,
+    INDEX_HEAD_BYTES,
+    MAX_INDEX_HEADER_BYTES,
+    MAX_LOCK_BYTES,
+    PREAMBLE,
+    RECORD_BYTES,
+    TRAILER_BYTES,
+    BaseRecord,
+    ChunkRecord,
+    Index,
+    check_stored,
+    is_index_frame,
+    parse_chunk_header,
+    parse_index_frame,
+)
+from bundler.format.reader import decode_chunk
+from bundler.format.source import Span
+from bundler.format.tar import BLOCK, TarPlan, lock_path, omitted_path, omitted_text, tar_plan
+from bundler.format.volumes import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
+from bundler.lock import Lock
+
+_CUT_SHORT_HINT = "send it again; what was verified is kept, and not written twice"
+
+
+class Readable(Protocol):
+    """What a stream is read from: a raw file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Read some bytes into `buffer`; return 0 at the end."""
+
+
+class BundleStream:
+    """A bundle that passes by (see `bundler.format.source.Source`).
+
+    Args:
+        stream: Where it comes from; stays open.
+        label: What to call it in messages.
+
+    Attributes:
+        label: What to call it in messages.
+        lock: The lock inside; provisional until `runs` has ended.
+        omitted: What a delta leaves to its base, or None.
+        plan: What the tar stream must be.
+
+    Raises:
+        FormatError: The stream does not start like a bundle, or breaks off before its lock is whole.
+        LockError: The lock is malformed.
+    """
+
+    def __init__(self, stream: Readable, label: str = "standard input") -> None:
+        self.label = label
+        self._input = _Input(stream)
+        self._records: list[ChunkRecord] = []
+        # How far the bundle and its tar stream were read.
+        self._stored_bytes = len(PREAMBLE)
+        self._raw_bytes = 0
+        self._volume: VolumeHeader | None = None
+        self._index: Index | None = None
+        self._is_open = False
+        # Chunks that were decoded to find the lock; they start the tar stream.
+        self._front: list[Buffer] = []
+        try:
+            self._start()
+            self.lock, self.omitted = self._read_front()
+            self.plan: TarPlan = tar_plan(self.lock, self.omitted)
+            self._check_front()
+        except FormatError as error:
+            raise self._named(error) from error
+        self._is_open = True
+
+    @property
+    def base(self) -> BaseRecord | None:
+        """Of a delta, what it says of its base; known at the end."""
+        return self._index.base if self._index else None
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest; known once `runs` has ended."""
+        assert self._index is not None, "the index of a stream is at its end"
+        return self._index.digest
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the stream closes it."""
+
+    def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
+        """Read the stream to its end; all chunks are checked, those that hold some of `wanted` decoded and yielded.
+
+        May be called once.
+
+        Raises:
+            FormatError: Damaged, cut short, or not what its index says.
+        """
+        needed = _Needed(wanted)
+        position = 0
+        while self._front:
+            raw = self._front.pop(0)
+            if needed.any_of(position, position + len(raw)):
+                yield position, raw
+            position += len(raw)
+        failure: BundleError | None = None
+        pending: deque[tuple[int, Future[Buffer | None]]] = deque()
+        with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
+            try:
+                while True:
+                    while len(pending) < 2 * jobs and self._index is None and failure is None:
+                        start = self._raw_bytes
+                        try:
+                            if stored := self._next():
+                                is_needed = needed.any_of(start, self._raw_bytes)
+                                pending.append((start, pool.submit(self._take, *stored, decode=is_needed)))
+                        except BundleError as error:
+                            failure = error
+                    if not pending:
+                        break
+                    start, future = pending.popleft()
+                    if (raw_or_none := future.result()) is not None:
+                        yield start, raw_or_none
+                if failure:
+                    raise failure
+            except FormatError as error:
+                raise self._named(error) from error
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _named(self, error: FormatError) -> FormatError:
+        return FormatError(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)
+
+    def _take(self, number: int, frames: memoryview, *, decode: bool) -> Buffer | None:
+        record = self._records[number]
+        check_stored(record, frames, number=number)
+        return decode_chunk(record, frames, number=number) if decode else None
+
+    def _start(self) -> None:
+        head = self._input.read(len(PREAMBLE), "its first bytes")
+        if head != PREAMBLE:
+            raise FormatError("the first bytes are not those of a bundle")
+        second = self._input.read(12, "its first chunk")
+        if is_volume_head(head + second):
+            self._enter_volume(head + second)
+        else:
+            self._input.put_back(second)
+
+    def _enter_volume(self, head: bytes) -> None:
+        """Read the rest of a volume header, and check that this volume goes on where the one before ended."""
+        header = parse_volume_head(head + self._input.read(VOLUME_HEAD_BYTES - len(head), "a volume header"))
+        expected = self._volume.number + 1 if self._volume else 1
+        if self._volume and header.bundle_sha256 != self._volume.bundle_sha256:
+            raise FormatError(
+                f"volume {header.number} of another bundle ({header.digest}) follows volume "
+                f"{self._volume.number} of {self._volume.digest}"
+            )
+        if header.number != expected or header.start != self._stored_bytes:
+            raise FormatError(
+                f"expected volume {expected}, from byte {self._stored_bytes} of the bundle, found volume "
+                f"{header.number}, from byte {header.start}",
+                hint="send all volumes of one set, in the order of their numbers",
+            )
+        self._volume = header
+
+    def _next(self) -> tuple[int, memoryview] | None:
+        """Read the next chunk, unchecked; return its number and frames, or None when it was the index."""
+        what = f"chunk {len(self._records)}, or the index"
+        head = self._input.read(12, what)
+        if self._volume and head.startswith(PREAMBLE):
+            self._enter_volume(head)
+            head = self._input.read(12, what)
+        if is_index_frame(head):
+            if not self._is_open:
+                raise FormatError("the tar stream ends before its lock does")
+            self._finish(head)
+            return None
+        record = parse_chunk_header(head + self._input.read(CHUNK_HEADER_BYTES - len(head), what))
+        frames = self._input.read_into_new(record.stored_bytes, what)
+        self._records.append(record)
+        self._raw_bytes += record.raw_bytes
+        self._stored_bytes += CHUNK_HEADER_BYTES + record.stored_bytes
+        return len(self._records) - 1, frames
+
+    def _finish(self, head: bytes) -> None:
+        """Read the index and compare it with all that passed by."""
+        size = 8 + int.from_bytes(head[4:8], "little")
+        limit = 8 + INDEX_HEAD_BYTES + MAX_INDEX_HEADER_BYTES + RECORD_BYTES * len(self._records) + TRAILER_BYTES
+        if not len(head) <= size <= limit:
+            raise FormatError(f"index of {size} bytes, expected at most {limit} after {len(self._records)} chunks")
+        index = parse_index_frame(head + self._input.read(size - len(head), "its index"))
+        self._stored_bytes += size
+        text = self.lock.dumps().encode()
+        base = index.base
+        omitted = None if self.omitted is None else omitted_text(self.omitted)
+        faults = {
+            "chunks": index.chunks == tuple(self._records),
+            "lock": (index.name, index.lock_bytes, index.lock_sha256)
+            == (self.lock.name, len(text), sha256_bytes(text)),
+            "tar stream": index.tar_bytes == self._raw_bytes == self.plan.size_bytes,
+            "list of omitted contents": (base is None) == (omitted is None)
+            and (
+                base is None
+                or omitted is None
+                or (base.omitted_bytes, base.omitted_sha256) == (len(omitted), sha256_bytes(omitted))
+            ),
+            "last volume": self._volume is None
+            or (self._volume.stop, self._volume.bundle_bytes, self._volume.digest)
+            == (self._stored_bytes, self._stored_bytes, index.digest),
+        }
+        if wrong := [name for name, is_right in faults.items() if not is_right]:
+            raise FormatError(f"the index at its end is not that of what came before: {', '.join(wrong)} differ")
+        if self._input.has_more():
+            raise FormatError("something follows behind the index")
+        self._index = index
+
+    def _read_front(self) -> tuple[Lock, frozenset[str] | None]:
+        """Read up to the lock and, in a delta, the list of omitted contents."""
+        text, end = self._member_at(0)
+        try:
+            lock = Lock.loads(text.decode(), source=f"{self.label}: lock inside")
+        except UnicodeDecodeError as error:
+            raise FormatError(f"lock inside is not UTF-8: {error}") from error
+        if lock.dumps().encode() != text:
+            raise FormatError("lock inside is not in canonical form")
+        # What the header says is compared with what the lock asks for later: here it only tells a delta.
+        name = omitted_path(lock.name).encode()
+        if self._front_bytes(end, BLOCK)[:100].rstrip(b"\0") != name:
+            return lock, None
+        text, _ = self._member_at(end)
+        omitted = frozenset(text.decode("ascii", "replace").split())
+        if omitted_text(omitted) != text:
+            raise FormatError("list of omitted contents is not in canonical form")
+        return lock, omitted
+
+    def _check_front(self) -> None:
+        for member in self.plan.front:
+            if self._front_bytes(member.offset - len(member.header), len(member.header)) != member.header:
+                raise FormatError(
+                    f"{member.path}: the tar stream is not the one that the lock inside asks for "
+                    f"(expected {lock_path(self.lock.name)} first)"
+                )
+
+    def _member_at(self, start: int) -> tuple[bytes, int]:
+        """Return the content of the tar member at `start`, and where the next one starts."""
+        header = self._front_bytes(start, BLOCK)
+        try:
+            # POSIX.1-1988, ustar: the size in octal digits at byte 124.
+            size = int(header[124:136].rstrip(b"\0 "), 8)
+        except ValueError:
+            raise FormatError("the tar stream does not start with the lock") from None
+        if not 0 <= size <= MAX_LOCK_BYTES:
+            raise FormatError(f"lock of {size} bytes is over the limit of {MAX_LOCK_BYTES}")
+        return self._front_bytes(start + BLOCK, size), start + BLOCK + size + -size % BLOCK
+
+    def _front_bytes(self, start: int, size: int) -> bytes:
+        """Return a run of the tar stream near its start, reading on as far as needed."""
+        while self._raw_bytes < start + size:
+            stored = self._next()
+            raw = self._take(*stored, decode=True) if stored else None
+            assert raw is not None, "an index that comes before the lock is refused"
+            self._front.append(raw)
+        parts, position = [], 0
+        for raw in self._front:
+            if position < start + size and position + len(raw) > start:
+                parts.append(bytes(memoryview(raw)[max(start - position, 0) : start + size - position]))
+            position += len(raw)
+        return b"".join(parts)
+
+
+class _Needed:
+    """Tells of runs, asked for in order, whether they hold some of the spans."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._spans = spans
+        self._at = 0
+
+    def any_of(self, start: int, stop: int) -> bool:
+        while self._at < len(self._spans) and self._spans[self._at][1] <= start:
+            self._at += 1
+        return self._at < len(self._spans) and self._spans[self._at][0] < stop
+
+
+class _Input:
+    """Exact reads from a stream, with room for a few bytes put back."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._back = b""
+        self._position = 0
+
+    def put_back(self, data: bytes) -> None:
+        self._back = data + self._back
+
+    def read(self, size: int, what: str) -> bytes:
+        return bytes(self.read_into_new(size, what))
+
+    def read_into_new(self, size: int, what: str) -> memoryview:
+        """Read exactly `size` bytes.
+
+        Raises:
+            FormatError: The stream ends before; says that `what` was expected.
+        """
+        view = memoryview(bytearray(size))
+        done = min(len(self._back), size)
+        view[:done] = self._back[:done]
+        self._back = self._back[done:]
+        while done < size:
+            count = self._stream.readinto(view[done:])
+            if not count:
+                raise FormatError(
+                    f"cut short: it ends after {self._position:,} bytes, expected {what}", hint=_CUT_SHORT_HINT
+                )
+            done += count
+            self._position += count
+        return view
+
+    def has_more(self) -> bool:
+        return bool(self._back or self._stream.readinto(memoryview(bytearray(1))))
