@@ -44,7 +44,8 @@ class Base:
             LockError: A lock, but malformed, or not completed by a fetch; or the file is none of the three.
         """
         if path.suffix == ".json":
-            return cls._of(*read_receipt(path))
+            receipt = read_receipt(path)
+            return cls._of(receipt.lock, receipt.digest)
         if path.suffix == ".lock":
             try:
                 return cls._of(Lock.loads(path.read_text("utf-8"), source=str(path)), None)

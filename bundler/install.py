@@ -7,6 +7,8 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
   it is what the lock names; a blob that is already there is used only after hashing;
 * nothing that the libraries can see is written before every blob is in place, and the receipt comes last: a run
   that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
+* a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
+  the index that confirms the chunks comes last, and so nothing is published before its end;
 * paths and links come from the lock through `bundler.cache`, never from the tar stream;
 * no lock file is relied upon: two installations at once write the same names with the same content, by rename.
 """
@@ -14,24 +16,28 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
-from bundler.cache import BUNDLES_FOLDER, Blob, Layout
+from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout
 from bundler.cores import available_cores
 from bundler.digest import Hasher, blake3_file
-from bundler.errors import BundleError, IntegrityError, SpaceError
+from bundler.errors import BundleError, IntegrityError, NotInstalledError, SpaceError
 from bundler.format.codecs import Buffer
 from bundler.format.reader import BundleReader
-from bundler.format.tar import Member
+from bundler.format.source import Source, Span
+from bundler.format.stream import BundleStream, Readable
+from bundler.format.tar import Member, TarPlan
 from bundler.installed import InstalledBundle, installed_bundles, other_trees, prune
+from bundler.lock import Lock
 from bundler.paths import (
     TEMPORARY_PREFIX,
     atomic_writer,
@@ -55,7 +61,7 @@ class InstallResult:
 
     Attributes:
         bundle: What is installed now.
-        files: Blobs and prepared files of the bundle.
+        files: Blobs and prepared files of the bundle, or of the part of it that was asked for.
         size_bytes: Their bytes.
         written_files: How many of them were written; the others were there, and are verified.
         written_bytes: Their bytes.
@@ -73,9 +79,10 @@ class InstallResult:
 
 
 def install(
-    source: Path,
+    source: Path | Sequence[Path] | Readable,
     hf_home: Path,
     *,
+    only: Sequence[str] = (),
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
@@ -83,8 +90,10 @@ def install(
     """Verify a bundle and unpack it into `hf_home`.
 
     Args:
-        source: The bundle file.
+        source: The bundle: a file, volumes (`bundler.format.volumes.open_stored`), or a raw stream.
         hf_home: The cache root; made when missing.
+        only: Repo ids or aliases: install these repos and read no other's bytes. What is installed of the same
+            bundle already stays; default everything.
         jobs: Threads; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes verified since the last call.
@@ -92,39 +101,43 @@ def install(
     Raises:
         FormatError: Not a bundle, or damaged: nothing visible was changed.
         IntegrityError: Its content is not what its lock names: nothing visible was changed.
+        NotInstalledError: The bundle has no repo that `only` names: nothing was written.
         SpaceError: Not enough room: nothing was written.
     """
     jobs = jobs or available_cores()
-    with BundleReader(source) as reader:
-        content = reader.plan.layout
-        before = _previous(hf_home, reader.name)
+    with contextlib.closing(_open(source)) as bundle:
+        whole = bundle.lock
+        part = _part(bundle, only)
+        content = bundle.plan.layout if part == whole else layout(part)
+        before = _previous(hf_home, whole.name)
         staging = _Staging(hf_home)
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
         located = _locate(staging, content, jobs, progress)
         places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
-        places |= _from_base(reader, hf_home, places, jobs)
+        places |= _from_base(bundle, content, hf_home, places, jobs)
         wanted = [blob for blob in content.blobs if blob.path not in located]
         _check_room(hf_home, wanted)
         try:
-            _write_blobs(reader, staging, wanted, places, jobs, progress)
+            _write_blobs(bundle, staging, wanted, places, jobs, progress, is_part=part != whole)
             place_prepared(hf_home, content, places)
             symlinks = symlinks_work(hf_home / "hub")
             moved = tuple(_moved_refs(hf_home, content))
-            trees = other_trees(hf_home, reader.name)
+            trees = other_trees(hf_home, whole.name)
             publish(hf_home, content, symlinks=symlinks, located=located, other_trees=trees)
-            write_receipt(hf_home, reader.lock, reader.digest)
+            installed = _installed(hf_home, whole, part, before, bundle.digest)
+            write_receipt(hf_home, installed.lock, installed.digest, installed.left_out)
             shutil.rmtree(staging.folder, ignore_errors=True)
             # Another installation may have written its receipt between our look and ours: look again, now that
             # it can see ours. Whoever comes last has seen both.
-            if (now := other_trees(hf_home, reader.name)) != trees:
+            if (now := other_trees(hf_home, whole.name)) != trees:
                 publish_trees(hf_home, content, now)
         except OSError as error:
             raise _explained(error, hf_home) from error
-        if before is not None and before.lock != reader.lock:
+        if before is not None and before.lock != installed.lock:
             prune(hf_home, before.layout, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
         return InstallResult(
-            bundle=InstalledBundle(hf_home, reader.lock, reader.digest),
+            bundle=installed,
             files=len(content.blobs),
             size_bytes=sum(blob.size_bytes for blob in content.blobs),
             written_files=len(wanted),
@@ -132,6 +145,40 @@ def install(
             symlinks=symlinks,
             moved_refs=moved,
         )
+
+
+def _open(source: Path | Sequence[Path] | Readable) -> Source:
+    if isinstance(source, Path | Sequence):
+        return BundleReader(source)
+    return BundleStream(source)
+
+
+def _part(bundle: Source, only: Sequence[str]) -> Lock:
+    """Return the lock reduced to the repos that `only` names, or the whole lock if it names none."""
+    if not only:
+        return bundle.lock
+    repos = bundle.lock.repos
+    known = {name for repo in repos for name in (repo.repo_id, *repo.aliases)}
+    for name in only:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise NotInstalledError(
+                f"{bundle.label}: bundle {bundle.lock.name} has no repo {name!r}; it has: {', '.join(sorted(known))}",
+                hint=f"did you mean {close[0]!r}?" if close else "choose one of these for --only",
+            )
+    # A repo is taken whole, all of its entries: they share a folder, and with it refs and listings.
+    ids = {(r.repo_type, r.repo_id) for r in repos if {r.repo_id, *r.aliases} & set(only)}
+    return bundle.lock.with_repos(tuple(r for r in repos if (r.repo_type, r.repo_id) in ids))
+
+
+def _installed(
+    hf_home: Path, whole: Lock, part: Lock, before: InstalledBundle | None, digest: str
+) -> InstalledBundle:
+    """Return what is installed now: `part`, and what was there of this bundle before and is the same in it."""
+    there = {*part.repos, *(before.lock.repos if before else ())}
+    repos = tuple(repo for repo in whole.repos if repo in there)
+    left_out = {repo.repo_id for repo in whole.repos} - {repo.repo_id for repo in repos}
+    return InstalledBundle(hf_home, whole.with_repos(repos), digest, tuple(sorted(left_out)))
 
 
 class _Staging:
@@ -218,7 +265,9 @@ def _matching(candidates: list[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[
         yield from compress(candidates, pool.map(matches, candidates))
 
 
-def _from_base(reader: BundleReader, hf_home: Path, places: Mapping[str, Path], jobs: int) -> dict[str, Path]:
+def _from_base(
+    bundle: Source, content: Layout, hf_home: Path, places: Mapping[str, Path], jobs: int
+) -> dict[str, Path]:
     """Find what a delta leaves to its base in the bundles that are installed; any of them will do.
 
     Returns:
@@ -227,29 +276,29 @@ def _from_base(reader: BundleReader, hf_home: Path, places: Mapping[str, Path], 
     Raises:
         IntegrityError: Some of it is missing or damaged; all of it is named.
     """
-    content = reader.plan.layout
-    missing = {blob.sha256: blob for blob in content.blobs if blob.sha256 in (reader.omitted or ())}
+    missing = {blob.sha256: blob for blob in content.blobs if blob.sha256 in (bundle.omitted or ())}
     for sha256 in places:
         missing.pop(sha256, None)
     if not missing:
         return {}
     candidates = [
         (missing[blob.sha256], inside(hf_home, blob.path))
-        for bundle in installed_bundles(hf_home, on_damage=lambda error: None)
-        for blob in bundle.layout.blobs
+        for installed in installed_bundles(hf_home, on_damage=lambda error: None)
+        for blob in installed.layout.blobs
         if blob.sha256 in missing
     ]
     found = {blob.sha256: path for blob, path in _matching(candidates, jobs)}
     if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
-        base = reader.index.base
-        assert base is not None, "only a delta omits content"
+        # A stream names its base at its end only.
+        base = bundle.base
+        named = f"bundle {base.name} ({base.digest or 'known by its lock'})" if base else "another bundle"
         names = repo_names(content)
         listing = "\n".join(f"  {names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking[:20])
         more = f"\n  and {len(lacking) - 20} more" if len(lacking) > 20 else ""
         raise IntegrityError(
-            f"{reader.path} is a delta of bundle {base.name} ({base.digest or 'known by its lock'}), and "
-            f"{hf_home} lacks {len(lacking)} of the files that it leaves to that:\n{listing}{more}",
-            hint=f"install {base.name} first, or fetch the whole bundle without --base",
+            f"{bundle.label} is a delta of {named}, and {hf_home} lacks {len(lacking)} of the files "
+            f"that it leaves to that:\n{listing}{more}",
+            hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
         )
     return found
 
@@ -270,31 +319,36 @@ def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
 
 
 def _write_blobs(
-    reader: BundleReader,
+    bundle: Source,
     staging: _Staging,
     wanted: list[Blob],
     places: dict[str, Path],
     jobs: int,
     progress: Progress,
+    *,
+    is_part: bool,
 ) -> None:
     """Write the content that is not there yet, each content once, in the order of the bundle.
 
     Args:
-        reader: The bundle.
+        bundle: The bundle.
         staging: Where dataset files wait.
         wanted: Blobs that are not at their place.
         places: sha256 -> a verified file with that content; what is written is added.
         jobs: Threads.
         progress: Called with the number of bytes written since the last call.
+        is_part: Read the content of `wanted` and nothing else.
     """
-    members = {}
+    members = []
     for blob in wanted:
         if blob.sha256 not in places:
             places[blob.sha256] = staging.first_place(blob)
-            members[blob.sha256] = reader.member_of(blob)
-    _unpack(
-        reader, sorted(members.values(), key=lambda m: m.offset), _needed(reader, members), places, jobs, progress
+            members.append(bundle.plan.first_of[blob.sha256])
+    members.sort(key=lambda member: member.offset)
+    spans = (
+        [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
     )
+    _unpack(bundle, members, spans, places, jobs, progress)
     for blob in wanted:
         path = staging.first_place(blob)
         if path != places[blob.sha256]:
@@ -304,54 +358,53 @@ def _write_blobs(
         fsync_dir(folder)
 
 
-def _needed(reader: BundleReader, wanted: Mapping[str, Member]) -> list[int]:
-    """Return the chunks to read: all but those that hold nothing but content which is there already, verified."""
-    skipped: set[int] = set()
-    for sha256, member in reader.plan.first_of.items():
-        if sha256 not in wanted:
-            start, stop = member.offset, member.offset + member.size_bytes
-            skipped.update(
-                number
-                for number in reader.chunk_span(start, stop)
-                if reader.chunk_start(number) >= start and reader.chunk_start(number + 1) <= stop
-            )
-    return [number for number in range(len(reader.index.chunks)) if number not in skipped]
+def _unless_there(plan: TarPlan, wanted: list[Member]) -> list[Span]:
+    """Return the tar stream without the content of the members that are not wanted: it is there, verified."""
+    names = {member.path for member in wanted}
+    spans: list[Span] = []
+    position = 0
+    for member in plan.first_of.values():  # in stream order
+        if member.path not in names:
+            spans.append((position, member.offset))
+            position = member.offset + member.size_bytes
+    spans.append((position, plan.size_bytes))
+    return spans
 
 
 def _unpack(
-    reader: BundleReader,
+    bundle: Source,
     members: list[Member],
-    numbers: list[int],
+    spans: list[Span],
     places: dict[str, Path],
     jobs: int,
     progress: Progress,
 ) -> None:
-    """Check and decode the chunks `numbers`, and write each of `members`, sorted by offset, to its place."""
-    chunks = reader.chunks(numbers, jobs=jobs)
-    at: int = -1
+    """Check the bundle, decode `spans`, and write each of `members`, sorted by offset, to its place."""
+    runs = bundle.runs(spans, jobs=jobs)
+    start: int = 0
     raw: Buffer = b""
     for member in members:
-        span = reader.chunk_span(member.offset, member.offset + member.size_bytes)
         blob = member.blob
         assert blob is not None, "only members with content of their own are asked for"
         hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+        position, stop = member.offset, member.offset + member.size_bytes
         with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
-            for number in span:
-                # Small blobs share chunks: the one at hand may be the next one's too.
-                while at < number:
-                    at, raw = next(chunks)
-                start = reader.chunk_start(number)
-                part = memoryview(raw)[max(member.offset - start, 0) : member.offset + member.size_bytes - start]
+            while position < stop:
+                # Small blobs share runs: the one at hand may be the next one's too.
+                while start + len(raw) <= position:
+                    start, raw = next(runs)
+                part = memoryview(raw)[position - start : stop - start]
                 hasher.update(part)
                 stream.write(part)
                 progress(len(part))
+                position += len(part)
             found = hasher.result().blake3
             if found != blob.blake3:
                 raise IntegrityError(
-                    f"{reader.path}: {member.path}: expected blake3 {blob.blake3}, found {found}",
+                    f"{bundle.label}: {member.path}: expected blake3 {blob.blake3}, found {found}",
                     hint="the bundle was made from other bytes than its lock names: fetch it again",
                 )
-    for _ in chunks:
+    for _ in runs:
         pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
 
 

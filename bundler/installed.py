@@ -28,13 +28,15 @@ class InstalledBundle:
 
     Attributes:
         hf_home: Where.
-        lock: What it must be.
+        lock: What it must be; of a bundle that was installed in part, that part.
         digest: The bundle's digest, ``sha256:<hex>``.
+        left_out: Ids of the bundle's repos that are not installed.
     """
 
     hf_home: Path
     lock: Lock
     digest: str
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, name: str, hf_home: Path) -> InstalledBundle:
@@ -49,7 +51,8 @@ class InstalledBundle:
                 f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'"
             )
         try:
-            return cls(hf_home, *read_receipt(receipt_path(hf_home, name)))
+            receipt = read_receipt(receipt_path(hf_home, name))
+            return cls(hf_home, receipt.lock, receipt.digest, receipt.left_out)
         except (FileNotFoundError, NotADirectoryError):
             names = installed_names(hf_home)
             close = difflib.get_close_matches(name, names, n=3)
@@ -102,6 +105,11 @@ class InstalledBundle:
                 if repo_id in known:
                     folder = repo_folder(repo.repo_id, repo_type)
                     return self.hf_home / "hub" / folder / "snapshots" / repo.commit
+        if repo_id in self.left_out:
+            raise NotInstalledError(
+                f"{repo_id} of bundle {self.name} was left out when it was installed (--only)",
+                hint=f"install it with `bundle install BUNDLE --only {repo_id}`",
+            )
         close = difflib.get_close_matches(repo_id, known, n=3)
         raise NotInstalledError(
             f"bundle {self.name} has no {repo_type} {repo_id!r}; it has: {', '.join(sorted(set(known))) or 'none'}",
@@ -172,7 +180,7 @@ def remove(name: str, hf_home: Path) -> int:
         installed_bundles(hf_home)
         path.replace(hidden)
         fsync_dir(path.parent)
-    lock, _ = read_receipt(hidden)
+    lock = read_receipt(hidden).lock
     freed = prune(hf_home, layout(lock), keep=[bundle.layout for bundle in installed_bundles(hf_home)])
     hidden.unlink()
     return freed

@@ -4,12 +4,18 @@ It is the last file that an installation writes and the first that a removal hid
 installed, whatever else is on disk. It holds the bundle's digest and the whole lock, and ends in a SHA-256 over its
 own text, so that a changed byte in it is found like one in a blob. That digest finds damage; it is no signature, and
 whoever may write to HF_HOME can make a new one.
+
+Of a bundle that was installed in part (`bundle install --only`) the lock in the receipt is that of the part, so that
+whatever works from a receipt (verify, path, remove, deltas) knows of what is there and of nothing else. The digest is
+that of the whole bundle, and `left_out` names the repos that it has besides.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundler import __version__
@@ -26,32 +32,46 @@ _SEAL = b'\n "receipt_sha256": "'
 REMOVING_SUFFIX = ".removing"
 
 
+@dataclass(frozen=True)
+class Receipt:
+    """What a receipt says.
+
+    Attributes:
+        lock: What is installed.
+        digest: The digest of the bundle that it came from, ``sha256:<hex>``.
+        left_out: Ids of the repos of that bundle that are not installed, sorted.
+    """
+
+    lock: Lock
+    digest: str
+    left_out: tuple[str, ...] = ()
+
+
 def receipt_path(hf_home: Path, name: str) -> Path:
     """Return where the receipt of a bundle stands."""
     return hf_home / BUNDLES_FOLDER / f"{name}.json"
 
 
-def _receipt_text(lock: Lock, digest: str) -> bytes:
+def _receipt_text(receipt: Receipt) -> bytes:
+    left_out = f' "left_out": {json.dumps(receipt.left_out)},\n' if receipt.left_out else ""
     body = (
         "{\n"
         f' "receipt_version": {RECEIPT_VERSION},\n'
-        f' "bundle_digest": "{digest}",\n'
+        f' "bundle_digest": "{receipt.digest}",\n'
         f' "installed_with": "bundler {__version__}",\n'
-        f' "lock": {lock.dumps().rstrip()},'
+        f'{left_out} "lock": {receipt.lock.dumps().rstrip()},'
     ).encode()
     return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
 
 
-def write_receipt(hf_home: Path, lock: Lock, digest: str) -> None:
+def write_receipt(hf_home: Path, lock: Lock, digest: str, left_out: Iterable[str] = ()) -> None:
     """Write the receipt of a bundle whose every other file is in place."""
-    atomic_write(receipt_path(hf_home, lock.name), _receipt_text(lock, digest))
+    receipt = Receipt(lock, digest, tuple(sorted(set(left_out))))
+    atomic_write(receipt_path(hf_home, lock.name), _receipt_text(receipt))
 
 
-def read_receipt(path: Path) -> tuple[Lock, str]:
+def read_receipt(path: Path) -> Receipt:
     """Read and check a receipt.
-
-    Returns:
-        The lock and the bundle's digest.
 
     Raises:
         FileNotFoundError: There is none.
@@ -77,4 +97,7 @@ def read_receipt(path: Path) -> tuple[Lock, str]:
         raise IntegrityError(f"{path}: receipt is that of bundle {lock.name!r}", hint=hint)
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise IntegrityError(f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=hint)
-    return lock, digest
+    left_out = raw.get("left_out", [])
+    if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
+        raise IntegrityError(f"{path}: left_out: expected a list of repo ids, found {left_out!r}", hint=hint)
+    return Receipt(lock, digest, tuple(left_out))

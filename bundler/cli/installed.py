@@ -34,6 +34,7 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
             "name": bundle.name,
             "digest": bundle.digest,
             "repos": [repo.repo_id for repo in bundle.lock.repos],
+            "left_out": list(bundle.left_out),
             "files": len(bundle.layout.blobs),
             "bytes": sum(blob.size_bytes for blob in bundle.layout.blobs),
         }
@@ -48,6 +49,8 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
             for repo in bundle.lock.repos:
                 also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
                 click.echo(f"  {repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}{also}")
+            if bundle.left_out:
+                click.echo(f"  left out   {', '.join(bundle.left_out)}")
         if not bundles and not damaged:
             say(f"no bundle is installed in {home}")
     for error in damaged:
