@@ -12,10 +12,12 @@ import click
 
 from bundler.base import Base
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
+from bundler.cli.places import VOLUME_SIZE_HELP, VolumeSize, check_standard_output, take_standard_output
 from bundler.errors import LockError
 from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, blob_path, plan
 from bundler.fetch import fetch as fetch_files
 from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
+from bundler.format.destinations import Destination, FileDestination, PipeDestination, VolumeDestination
 from bundler.lock import Lock
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     Examples:
       bundle fetch manifests/demo.yaml
       bundle fetch manifests/demo.yaml --dry-run
+      bundle fetch manifests/demo.yaml --volume-size 3900M
+      bundle fetch manifests/demo.yaml -o - | ssh login bundle install -
       HF_ENDPOINT=https://mirror.example bundle fetch manifests/demo.yaml -o /scratch/demo.tar.zst --locked
     """
 )
@@ -42,7 +46,13 @@ if TYPE_CHECKING:
     "--output",
     metavar="BUNDLE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The bundle to write.  [default: NAME.tar.zst in the current folder]",
+    help="The bundle to write, - for a pipe.  [default: NAME.tar.zst in the current folder]",
+)
+@click.option(
+    "--volume-size",
+    metavar="SIZE",
+    type=VolumeSize(),
+    help=f"Write BUNDLE.001, BUNDLE.002, … {VOLUME_SIZE_HELP}",
 )
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")
@@ -86,6 +96,7 @@ if TYPE_CHECKING:
 def fetch(
     manifest_path: Path,
     output: Path | None,
+    volume_size: int | None,
     locked: bool,
     upgrade: bool,
     dry_run: bool,
@@ -103,6 +114,10 @@ def fetch(
     """
     if locked and upgrade:
         raise click.UsageError("--locked keeps the lock as it is, --upgrade renews it: choose one")
+    if is_pipe := output == Path("-"):
+        if as_json or volume_size:
+            raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
+        check_standard_output()
     manifest = Manifest.load(manifest_path)
     old = Base.open(base) if base else None
     store = Store(Store.default_root(cache_dir))
@@ -118,18 +133,23 @@ def fetch(
 
     check_packages(lock)
     out = output or Path(f"{lock.name}.tar.zst")
+    destination: Destination
+    if is_pipe:
+        destination = PipeDestination(take_standard_output())
+    else:
+        destination = VolumeDestination(out, volume_size) if volume_size else FileDestination(out)
     if not locked:
         # Written before the first download, so that an interrupted fetch goes on with these commits.
         _write_lock(lock_path(manifest_path), lock)
     store.sweep()
-    fetched = _download(lock, store, plans, jobs, out)
+    fetched = _download(lock, store, plans, jobs, None if is_pipe else out.absolute().parent)
     say("preparing datasets and proving that everything loads offline")
     complete = prepare(fetched.lock, store, insist=locked)
     proof = prove(complete, store)
     if not locked:
         _write_lock(lock_path(manifest_path), complete)
-    packed = _pack(complete, store, out, old, codec, level)
-    _report(manifest_path, fetched, proof, packed, warnings, as_json)
+    packed = _pack(complete, store, destination, old, codec, level)
+    _report(manifest_path, fetched, proof, packed, destination, warnings, as_json)
 
 
 def _lock(manifest: Manifest, manifest_path: Path, *, locked: bool, upgrade: bool) -> tuple[Lock, tuple[str, ...]]:
@@ -181,15 +201,17 @@ class _Bar(Observer):
         say(f"note: {text}")
 
 
-def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, out: Path) -> FetchResult:
+def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, folder: Path | None) -> FetchResult:
     total = sum(item.size_bytes for item in plans)
     missing = sum(item.missing_bytes for item in plans)
     say(f"fetching {lock.name}: {size(missing)} to download, {size(total - missing)} staged in {store.root}")
     with progress_bar("fetch", total) as (advance, _):
-        return fetch_files(lock, store, jobs=jobs, bundle_folder=out.absolute().parent, observer=_Bar(advance))
+        return fetch_files(lock, store, jobs=jobs, bundle_folder=folder, observer=_Bar(advance))
 
 
-def _pack(lock: Lock, store: Store, out: Path, base: Base | None, codec: CodecChoice, level: int) -> PackResult:
+def _pack(
+    lock: Lock, store: Store, out: Destination, base: Base | None, codec: CodecChoice, level: int
+) -> PackResult:
     from bundler.pack import pack
 
     with progress_bar("pack", sum(repo.size_bytes for repo in lock.repos)) as (advance, _):
@@ -229,6 +251,7 @@ def _report(
     fetched: FetchResult,
     proof: Proof,
     packed: PackResult,
+    destination: Destination,
     warnings: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -247,11 +270,15 @@ def _report(
         f"{fetched.downloaded_files} files, {size(fetched.received_bytes)}"
     )
     say(f"packed {packed.path}: {size(packed.size_bytes)}, {ratio:.2f} times smaller, {packed.digest}")
+    volumes = destination.volumes if isinstance(destination, VolumeDestination) else []
+    if volumes:
+        say(f"in {len(volumes)} volumes, {volumes[0].name} to {volumes[-1].name}")
     if as_json:
         print_json(
             {
                 "name": fetched.lock.name,
                 "bundle": str(packed.path),
+                "volumes": [str(path) for path in volumes],
                 "digest": packed.digest,
                 "size_bytes": packed.size_bytes,
                 "raw_bytes": packed.raw_bytes,

@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 
 from bundler.cli.output import json_option, print_json, size
+from bundler.cli.places import bundle_place
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--files", "show_files", is_flag=True, help="List every file too.")
 @click.option("--lock", "show_lock", is_flag=True, help="Print the lock inside, as it is, and nothing else.")
 @json_option
-def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> None:
-    """Show what BUNDLE holds. Only its index and its lock are read, whatever its size.
+def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json: bool) -> None:
+    """Show what BUNDLE, a file or volumes, holds. Only its index and its lock are read, whatever its size.
 
     \b
     Example:
@@ -25,7 +26,7 @@ def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> N
     from bundler.format.codecs import codec_numbered
     from bundler.format.reader import BundleReader
 
-    with BundleReader(bundle) as reader:
+    with BundleReader(bundle_place(bundle)) as reader:
         lock = reader.lock
         if show_lock:
             click.echo(lock.dumps(), nl=False)
@@ -38,6 +39,7 @@ def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> N
             "digest": reader.digest,
             "size_bytes": reader.size_bytes,
             "tar_bytes": reader.index.tar_bytes,
+            "volumes": [str(path) for path in reader.volumes],
             "base": base
             and {"name": base.name, "digest": base.digest, "omitted_files": len(reader.omitted or ())},
             "chunks": dict(sorted(codecs.items())),
@@ -64,6 +66,8 @@ def inspect(bundle: Path, show_files: bool, show_lock: bool, as_json: bool) -> N
     chunks = ", ".join(f"{count} {name}" for name, count in codecs.items())
     click.echo(f"{lock.name}  {reader.digest}")
     click.echo(f"{size(reader.size_bytes)} for {size(content)} of files, ratio {ratio:.3f}, chunks: {chunks}")
+    if reader.volumes:
+        click.echo(f"in {len(reader.volumes)} volumes, {reader.volumes[0].name} to {reader.volumes[-1].name}")
     if base is not None:
         click.echo(
             f"delta of {base.name} {base.digest or '(by its lock)'}: {len(reader.omitted or ())} contents omitted"

@@ -8,30 +8,41 @@ import click
 
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
-from bundler.errors import FormatError
+from bundler.cli.places import bundle_place, standard_input
 
 
 @click.command()
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.argument("bundle", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="REPO_ID",
+    help="Install this repo (id or alias) and read no other; may be given again. What is installed stays.",
+)
 @hf_home_option
 @jobs_option
 @json_option
-def install(bundle: Path | None, hf_home: Path | None, jobs: int | None, as_json: bool) -> None:
+def install(
+    bundle: tuple[Path, ...], only: tuple[str, ...], hf_home: Path | None, jobs: int | None, as_json: bool
+) -> None:
     """Verify BUNDLE and unpack it into HF_HOME.
 
-    Without BUNDLE, takes the one file NAME.tar.zst in this folder. Nothing becomes visible before every byte is
-    verified; a run that was interrupted is finished by the next one.
+    BUNDLE is a file; or volumes, of which the first, or the name without a number, stands for all; or - for a pipe.
+    Without BUNDLE, takes the one in this folder. Nothing becomes visible before every byte is verified; a run that
+    was interrupted is finished by the next one.
 
     \b
-    Example:
+    Examples:
       bundle install demo.tar.zst --hf-home /scratch/hf
+      bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
+      ssh gateway cat demo.tar.zst | bundle install -
     """
     from bundler.install import install as install_bundle
 
-    source = bundle if bundle is not None else only_bundle_in(Path())
+    source = standard_input() if bundle == (Path("-"),) else bundle_place(bundle)
     target = default_hf_home(hf_home)
-    with progress_bar(f"installing {source.name}") as (advance, set_total):
-        result = install_bundle(source, target, jobs=jobs, on_total=set_total, progress=advance)
+    with progress_bar("installing") as (advance, set_total):
+        result = install_bundle(source, target, only=only, jobs=jobs, on_total=set_total, progress=advance)
     for path, old, new in result.moved_refs:
         say(f"note: {path} named commit {old[:12]} before, now {new[:12]}")
     installed = result.bundle
@@ -39,6 +50,8 @@ def install(bundle: Path | None, hf_home: Path | None, jobs: int | None, as_json
         f"installed {installed.name} in {target}: {result.files} files, {size(result.size_bytes)} verified, "
         f"{result.written_files} written ({size(result.written_bytes)})\n{installed.digest}"
     )
+    if installed.left_out:
+        say(f"left out: {', '.join(installed.left_out)}")
     if as_json:
         print_json(
             {
@@ -50,21 +63,6 @@ def install(bundle: Path | None, hf_home: Path | None, jobs: int | None, as_json
                 "written_files": result.written_files,
                 "written_bytes": result.written_bytes,
                 "symlinks": result.symlinks,
+                "left_out": list(installed.left_out),
             }
         )
-
-
-def only_bundle_in(folder: Path) -> Path:
-    """Return the one bundle in `folder`.
-
-    Raises:
-        FormatError: There is none, or there are several.
-    """
-    found = sorted(path for path in folder.glob("*.tar.zst") if path.is_file())
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise FormatError(
-            f"expected exactly one *.tar.zst in {folder.absolute()}, found {names}",
-            hint="name the bundle to install",
-        )
-    return found[0]

@@ -9,29 +9,32 @@ import click
 
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
+from bundler.cli.places import is_file_name
 
 if TYPE_CHECKING:
     from bundler.verify.report import Report
 
 
 @click.command()
-@click.argument("bundle")
+@click.argument("bundle", nargs=-1, required=True)
 @hf_home_option
 @click.option("--quick", is_flag=True, help="Installed bundle: compare names, links and sizes, hash nothing.")
 @jobs_option
 @json_option
 @click.pass_context
 def verify(
-    ctx: click.Context, bundle: str, hf_home: Path | None, quick: bool, jobs: int | None, as_json: bool
+    ctx: click.Context, bundle: tuple[str, ...], hf_home: Path | None, quick: bool, jobs: int | None, as_json: bool
 ) -> None:
     """Check BUNDLE, a bundle file or the name of an installed bundle, and report all that is wrong at once.
 
-    What has a slash or ends in .zst, or exists as a file, is taken for a file. Ends with exit code 6 if anything
-    is missing, extra or changed.
+    What has a slash or ends in .zst, or exists as a file, is taken for a file. One volume is checked alone, so that
+    each disk can be checked where it is; all volumes, or their name without a number, are checked as the bundle that
+    they are. Ends with exit code 6 if anything is missing, extra or changed.
 
     \b
     Examples:
       bundle verify demo.tar.zst
+      bundle verify /media/disk2/demo.tar.zst.002
       bundle verify demo --quick
     """
     report = _verify(bundle, hf_home, quick=quick, jobs=jobs)
@@ -57,23 +60,35 @@ def verify(
     ctx.exit(0 if report.ok else 6)
 
 
-def _verify(bundle: str, hf_home: Path | None, *, quick: bool, jobs: int | None) -> Report:
-    from bundler.cores import available_cores
-
-    if "/" in bundle or bundle.endswith(".zst") or Path(bundle).is_file():
+def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs: int | None) -> Report:
+    if len(bundle) > 1 or is_file_name(bundle[0]):
         if quick:
             raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
-        from bundler.format.reader import BundleReader
-        from bundler.verify.bundle_file import verify_bundle
-
-        with (
-            BundleReader(Path(bundle)) as reader,
-            progress_bar(f"verifying {Path(bundle).name}", reader.index.tar_bytes) as (advance, _),
-        ):
-            return verify_bundle(reader, jobs=jobs or available_cores(), progress=advance)
+        return _verify_files([Path(word) for word in bundle], jobs)
+    from bundler.cores import available_cores
     from bundler.installed import InstalledBundle
 
-    installed = InstalledBundle.open(bundle, default_hf_home(hf_home))
+    installed = InstalledBundle.open(bundle[0], default_hf_home(hf_home))
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
-    with progress_bar(f"verifying {bundle}", total) as (advance, _):
-        return installed.verify(quick=quick, jobs=jobs, progress=advance)
+    with progress_bar(f"verifying {bundle[0]}", total) as (advance, _):
+        return installed.verify(quick=quick, jobs=jobs or available_cores(), progress=advance)
+
+
+def _verify_files(paths: list[Path], jobs: int | None) -> Report:
+    from bundler.cores import available_cores
+    from bundler.format.reader import BundleReader
+    from bundler.format.volumes import volumes_in
+    from bundler.verify.bundle_file import verify_bundle
+    from bundler.verify.volume import verify_volume
+
+    if len(paths) == 1 and paths[0].is_file():
+        volumes = volumes_in(paths[0])
+        if len(volumes) == 1 and volumes[0].header.count > 1:
+            say("note: one volume is checked alone; to check the whole bundle, name all volumes")
+            with progress_bar(f"verifying {paths[0].name}", volumes[0].header.part_bytes) as (advance, _):
+                return verify_volume(volumes[0], progress=advance)
+    with (
+        BundleReader(paths) as reader,
+        progress_bar(f"verifying {reader.path.name}", reader.index.tar_bytes) as (advance, _),
+    ):
+        return verify_bundle(reader, jobs=jobs or available_cores(), progress=advance)

@@ -1,0 +1,43 @@
+"""`bundle digest`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.cache import default_hf_home
+from bundler.cli.output import hf_home_option
+from bundler.cli.places import is_file_name
+
+
+@click.command()
+@click.argument("bundle")
+@hf_home_option
+def digest(bundle: str, hf_home: Path | None) -> None:
+    """Print the digest of BUNDLE: a bundle file, one of its volumes, or the name of an installed bundle.
+
+    Equal digests mean equal bundles, byte by byte. The content is not read: a digest says what a bundle must be, and
+    `bundle verify` whether it is.
+
+    \b
+    Examples:
+      bundle digest demo.tar.zst
+      bundle digest demo --hf-home /scratch/hf
+    """
+    if not is_file_name(bundle):
+        from bundler.installed import InstalledBundle
+
+        click.echo(InstalledBundle.open(bundle, default_hf_home(hf_home)).digest)
+        return
+    from bundler.format.reader import BundleReader
+    from bundler.format.volumes import volumes_in
+
+    path = Path(bundle)
+    volumes = volumes_in(path) if path.is_file() else []
+    if len(volumes) == 1:
+        # Of one volume its header says it, though the others may be elsewhere.
+        click.echo(volumes[0].header.digest)
+        return
+    with BundleReader(path) as reader:
+        click.echo(reader.digest)
