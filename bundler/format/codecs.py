@@ -32,7 +32,7 @@ CodecChoice = Literal["auto", "zstd"]
 # weights gain nothing from them.
 DEFAULT_LEVEL = 3
 
-# A plane is stored, not compressed, when compressing its first block gains less than this.
+# Compressing that gains less than this is not looked into further.
 _WORTHWHILE = 0.99
 
 # For the plane of exponents, whose bytes are independent: long matches only, and hardly a table to look for them in.
@@ -113,21 +113,27 @@ def _encode_planes(raw: memoryview, level: int, width: int) -> list[Buffer]:
     planes.split(raw, places)
     encoded: list[Buffer] = []
     for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
-        ways: list[Buffer] = [frame, *_compressed(blocks, level, is_top=number == 0)]
+        ways: list[Buffer] = []
+        if number == 0:
+            ways = [_tuned(_EXPONENTS).compress(_joined(blocks))]
+        elif width > 2 or _is_worthwhile(_tuned(_MANTISSA).compress(blocks[0]), blocks[0]):
+            # In fp32 the low planes are noise in one tensor and zeros in the next: all are tried. The low plane of
+            # 16-bit words is noise but for odd files: its first block tells.
+            plane = _joined(blocks)
+            ways = [_tuned(_MANTISSA).compress(plane)]
+            if _is_worthwhile(ways[0], plane):
+                ways.append(_at_level(level).compress(plane))
+        ways.append(frame)
         encoded.append(min(ways, key=len))
     return encoded
 
 
-def _compressed(blocks: list[memoryview], level: int, *, is_top: bool) -> list[bytes]:
-    """Return the ways to compress a plane that may be worth it."""
-    if not is_top:
-        sample = blocks[0]
-        if len(_tuned(_MANTISSA).compress(sample)) > _WORTHWHILE * len(sample):
-            return []
-    plane = blocks[0] if len(blocks) == 1 else b"".join(blocks)
-    if is_top:
-        return [_tuned(_EXPONENTS).compress(plane)]
-    return [_tuned(_MANTISSA).compress(plane), _at_level(level).compress(plane)]
+def _joined(blocks: list[memoryview]) -> Buffer:
+    return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+
+def _is_worthwhile(compressed: Buffer, content: Buffer) -> bool:
+    return len(compressed) < _WORTHWHILE * len(content)
 
 
 def _decode_planes(stored: memoryview, raw_bytes: int, width: int) -> Buffer:
