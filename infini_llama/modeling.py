@@ -21,7 +21,7 @@ Not here: tensor and pipeline parallel plans; flex attention; a mask that is not
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,8 @@ from transformers.models.llama.modeling_llama import (
     LlamaPreTrainedModel,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
-    apply_rotary_pos_emb,
     eager_attention_forward,
+    rotate_half,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -62,11 +62,11 @@ class Rotation:
 
     def queries(self, x: Tensor) -> Tensor:
         """Rotate `(rows, heads, queries, width)`."""
-        return cast(Tensor, apply_rotary_pos_emb(x, x, *self._queries)[0])
+        return _rotated(x, *self._queries)
 
     def keys(self, x: Tensor) -> Tensor:
         """Rotate `(rows, heads, slots, width)`."""
-        return cast(Tensor, apply_rotary_pos_emb(x, x, *self._keys)[0])
+        return _rotated(x, *self._keys)
 
 
 class InfiniLlamaAttention(LlamaAttention):
@@ -117,7 +117,8 @@ class InfiniLlamaAttention(LlamaAttention):
         if recalled is not None:
             share = torch.sigmoid(self.gate.to(recalled.dtype)).unsqueeze(-1)
             share = share * layout.present.view(*layout.present.shape, 1, 1, 1)
-            attended = (share * recalled + (1 - share) * attended).to(attended.dtype)
+            # share * recalled + (1 - share) * attended, in one pass over memory
+            attended = torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)
 
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
         if not keep_state:
@@ -331,6 +332,12 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return `(rows, heads, tokens, width)` with RoPE; transformers' own function rotates two tensors at once."""
+    rotated: Tensor = x * cos.unsqueeze(1) + rotate_half(x) * sin.unsqueeze(1)
+    return rotated
 
 
 def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
