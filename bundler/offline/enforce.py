@@ -1,9 +1,17 @@
 """Make the running process, and what it starts, an offline launch: for those who cannot change their launch line.
 
-`import bundler; bundler.enforce_offline("NAME")` must come before any Hugging Face import, since these libraries read
-the environment once, at import. It does what `bundle run` does inside Python: verify, set the environment, install
-the guard here and, through PYTHONPATH, in every Python child. What the kernel refuses under `bundle run` is not
-refused here: a process with threads cannot enter a namespace, and ranks of one job must reach each other.
+`import bundler; bundler.enforce_offline("NAME")` does what `bundle run` does, as far as a process can do it to itself:
+verify, set the environment, install the guard here and, through PYTHONPATH, in every Python child, and have the
+kernel refuse the rest.
+
+Rule book:
+
+* the Hugging Face libraries read the environment once, at import. If one was imported before with other settings, the
+  program is started again with the right ones (`restart`), or, where that cannot be done, told what to do;
+* below Python it takes Landlock, which needs no supervisor. A namespace would part the ranks of a job from each other,
+  and a supervised filter wants a launcher above this process. Under `bundle run` something stronger is in force;
+* Landlock holds threads that are started from then on. Where others run already it would hold half of the program,
+  so it is left out, and `isolation_in_force` says so.
 """
 
 from __future__ import annotations
@@ -14,14 +22,15 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bundler.cache import default_hf_home
 from bundler.errors import OfflineError
-from bundler.offline import guard
+from bundler.offline import guard, landlock
 from bundler.offline.environment import (
     ALLOW_NET,
     ATTEMPTS_DIR,
+    ISOLATION,
     VERIFIED,
     VERIFIED_HOME,
     Launch,
@@ -29,6 +38,7 @@ from bundler.offline.environment import (
     parse_verified,
 )
 from bundler.offline.network_namespace import own_addresses
+from bundler.offline.restart import restart, why_no_restart
 from bundler.offline.stand_ins import stand_ins_for
 
 if TYPE_CHECKING:
@@ -47,20 +57,28 @@ _LIBRARIES = (
     "sentence_transformers",
 )
 
+# Whether this process has put Landlock on itself; there is no way back.
+_held = False
+
 
 def enforce_offline(
-    name: str | None = None, *, hf_home: str | Path | None = None, quick: bool = False
+    name: str | None = None,
+    *,
+    hf_home: str | Path | None = None,
+    quick: bool = False,
+    isolate: Literal["auto", "landlock", "none"] = "auto",
 ) -> list[InstalledBundle]:
     """Verify installed bundles and keep this process and its Python children off the network.
 
-    Call it before any Hugging Face library is imported. What a launcher has verified on this node already
-    (BUNDLE_VERIFIED, as `bundle run` sets it) is not verified again. Without a bundle to verify, the environment and
-    the guard are in force all the same.
+    Call it before any Hugging Face library is imported; else the program is started again. What a launcher has
+    verified on this node already (BUNDLE_VERIFIED, as `bundle run` sets it) is not verified again. Without a bundle to
+    verify, the environment and the guard are in force all the same.
 
     Args:
         name: Bundle to verify; by default all that are installed, which may be none.
         hf_home: Cache root; by default as the Hugging Face libraries choose it.
         quick: Compare names, links and sizes only, and hash nothing.
+        isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more.
 
     Returns:
         The bundles, for their `snapshot_path`.
@@ -68,21 +86,34 @@ def enforce_offline(
     Raises:
         NotInstalledError: There is no bundle `name` in `hf_home`.
         IntegrityError: A bundle is not what its lock says; the faults are named.
-        OfflineError: A Hugging Face library was imported before, and went by other settings.
+        OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
+            be started again; or Landlock was asked for by name and cannot be had.
     """
     from bundler.installed import InstalledBundle, installed_bundles
 
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
-    _refuse_early_imports(name, home)
     bundles = [InstalledBundle.open(name, home)] if name is not None else installed_bundles(home)
+    early = _early_imports(home)
+    if early:
+        _refuse_without_restart(early, name, home)
+    else:
+        # Before verification, whose threads it would not hold afterwards.
+        _hold_below_python(isolate)
     verified = _verified_before(home)
     for bundle in bundles:
         if verified.get(bundle.name) != bundle.digest:
             bundle.verify(quick=quick).raise_if_failed()
             verified[bundle.name] = bundle.digest
-    _apply(home, verified)
+    _apply(home, verified, in_this_process=not early)
+    if early:
+        restart(f"{', '.join(early)} came before enforce_offline")
     guard.install()
     return bundles
+
+
+def isolation_in_force() -> str:
+    """Return what holds this process below Python: netns, seccomp, landlock or none."""
+    return "landlock" if _held else os.environ.get(ISOLATION, "none")
 
 
 def attempts_folder() -> Path | None:
@@ -91,22 +122,52 @@ def attempts_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _refuse_early_imports(name: str | None, home: Path) -> None:
+def _early_imports(home: Path) -> list[str]:
+    """Return the libraries that were imported with settings other than those of `home`, in the order of imports."""
+    if not _found(home):
+        return []
+    return [library for library in sys.modules if library in _LIBRARIES]
+
+
+def _found(home: Path) -> str:
+    """Return what is wrong with the settings that the libraries have read, or nothing."""
     loaded = [sys.modules[reader] for reader in _READERS if reader in sys.modules]
-    offline = all(getattr(module, "HF_HUB_OFFLINE", False) is True for module in loaded)
+    if not all(getattr(module, "HF_HUB_OFFLINE", False) is True for module in loaded):
+        return "in online mode"
     caches = {os.path.realpath(cache) for module in loaded if (cache := getattr(module, "HF_HUB_CACHE", None))}
-    if offline and caches <= {os.path.realpath(home / "hub")}:
+    return "" if caches <= {os.path.realpath(home / "hub")} else f"with the cache {', '.join(sorted(caches))}"
+
+
+def _refuse_without_restart(early: list[str], name: str | None, home: Path) -> None:
+    obstacle = why_no_restart()
+    if obstacle is None:
         return
-    # In the order of their imports.
-    early = [library for library in sys.modules if library in _LIBRARIES]
-    found = f"with the cache {', '.join(sorted(caches))}" if offline else "in online mode"
     call = f'import bundler; bundler.enforce_offline("{name or ""}")'.replace('("")', "()")
     raise OfflineError(
         f"enforce_offline came after the import of {', '.join(early)}: these libraries read their settings when they "
-        f"are imported, and run {found} now; expected offline mode with the cache {home / 'hub'}",
-        hint=f"make `{call}` the first line of the program, before every other import, or start it with "
+        f"are imported, and run {_found(home)} now; expected offline mode with the cache {home / 'hub'}; the program "
+        f"cannot be started again with these settings: {obstacle}",
+        hint=f"make `{call}` the first line of the program (of a notebook: the first cell, after a restart of its "
+        f"kernel), before every other import, or start it with "
         f"`bundle run{f' --bundle {name}' if name else ''} -- ...`",
     )
+
+
+def _hold_below_python(isolate: Literal["auto", "landlock", "none"]) -> None:
+    global _held
+    if isolate == "none" or isolation_in_force() != "none":
+        return
+    problem = landlock.why_not()
+    if problem is None and len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 -- names of no files
+        problem = "threads of this process run already, which it would not hold"
+    if problem is None:
+        landlock.enter()
+        _held = True
+    elif isolate == "landlock":
+        raise OfflineError(
+            f"enforce_offline(isolate='landlock'): {problem}",
+            hint="call it earlier, or start the program with `bundle run`; isolate='auto' takes what there is",
+        )
 
 
 def _verified_before(home: Path) -> dict[str, str]:
@@ -117,14 +178,19 @@ def _verified_before(home: Path) -> dict[str, str]:
     return parse_verified(os.environ.get(VERIFIED, ""))
 
 
-def _apply(home: Path, verified: dict[str, str]) -> None:
+def _apply(home: Path, verified: dict[str, str], *, in_this_process: bool) -> None:
     allowed = [text for text in os.environ.get(ALLOW_NET, "").split(",") if text]
     allowed += [text for address in own_addresses() if (text := str(address)) not in allowed]
-    launch = Launch(verified=verified, attempts_dir=_noted_in(), allow_net=tuple(allowed))
+    launch = Launch(
+        verified=verified,
+        attempts_dir=_noted_in() if in_this_process else attempts_folder(),
+        allow_net=tuple(allowed),
+    )
     environment = offline_environment(home, stand_ins=stand_ins_for(home), launch=launch)
     for variable in environment.cleared:
         os.environ.pop(variable, None)
     os.environ.update(environment.apply(os.environ))
+    os.environ[ISOLATION] = isolation_in_force()
 
 
 def _noted_in() -> Path:

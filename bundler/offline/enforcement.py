@@ -95,7 +95,7 @@ class _Namespace(KernelCounts):
 
 class _Filter(SupervisedFilter):
     def __init__(self, isolation: Isolation) -> None:
-        super().__init__(isolation.reach)
+        super().__init__(isolation.reach, names=isolation.names)
 
     def finish(self) -> Refused:
         denials = self.stop()

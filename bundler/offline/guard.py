@@ -10,6 +10,8 @@ Rule book:
   minute; what they do not know they let pass, at the first try;
 * a number in place of a name is not looked up, so it is refused on connecting, not on resolving: one attempt, one
   line;
+* a name is looked up only where the answer comes from within reach: /etc/hosts, or name servers that all lie in the
+  given networks;
 * under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
   HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
 * an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
@@ -131,15 +133,55 @@ def _is_allowed(host: str) -> bool:
     if not _is_number(host):
         # Programs look up their own machine; launchers such as torchrun do, under its full name.
         own = os.uname().nodename.lower()
-        return bool(own) and (name == own or name.startswith(own.partition(".")[0] + "."))
+        is_own = bool(own) and (name == own or name.startswith(own.partition(".")[0] + "."))
+        return is_own or _is_answered_in_reach(name)
     import ipaddress
 
     address = ipaddress.ip_address(host.partition("%")[0])
     address = getattr(address, "ipv4_mapped", None) or address
     if address.is_loopback:
         return True
-    allowed = [text for text in os.environ.get("BUNDLE_ALLOW_NET", "").split(",") if text]
-    return any(address in ipaddress.ip_network(text, strict=False) for text in allowed)
+    return any(address in network for network in _given())
+
+
+def _given() -> list[Any]:
+    """Return the networks of BUNDLE_ALLOW_NET; a launcher has added this machine's own addresses."""
+    import ipaddress
+
+    texts = os.environ.get("BUNDLE_ALLOW_NET", "").split(",")
+    return [ipaddress.ip_network(text, strict=False) for text in texts if text]
+
+
+def _is_answered_in_reach(name: str) -> bool:
+    """Tell whether no question about `name` leaves the given networks: nodes of a job know each other by name."""
+    if not _given():
+        return False
+    if any(name in line.partition("#")[0].lower().split()[1:] for line in _lines("/etc/hosts")):
+        return True
+    servers = [words[1] for line in _lines("/etc/resolv.conf") if (words := line.split())[:1] == ["nameserver"]]
+    return bool(servers) and all(_may_be_asked(server.partition("%")[0]) for server in servers)
+
+
+def _may_be_asked(server: str) -> bool:
+    # A server on loopback asks others, so loopback as a whole does not count.
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(server)
+    except ValueError:
+        return False
+    return any(
+        address in network and (not address.is_loopback or network.prefixlen == network.max_prefixlen)
+        for network in _given()
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 -- see above: no pathlib
+            return stream.read().splitlines()
+    except OSError:
+        return []
 
 
 def _refuse(event: str, host: str, port: object) -> None:

@@ -56,7 +56,7 @@ class Isolation:
         kind: What will be in force.
         detail: One phrase for a person: what the kernel does, and why it does no more.
         reach: What stays in reach; of it landlock and none hold nothing below Python.
-        names: Whether name look-ups are answered inside a namespace.
+        names: Whether this machine's own name, and loopback's, are answered from a hosts file of the launch.
         inherited: Whether an outer launch holds this one already, so that nothing is left to do.
     """
 
@@ -126,11 +126,12 @@ def _try_filter(reach: Reach) -> Isolation | str:
         return problem
     if is_supervised():
         return _held_from_outside(reach)
-    problem = problem_with_supervision()
-    if problem is not None:
-        return f"this machine refuses a supervised filter: {problem}"
-    detail = f"seccomp filter: the kernel lets the whole process tree connect to {_in_reach(reach)} only"
-    return Isolation(kind="seccomp", detail=detail, reach=reach)
+    for names in (True, False):
+        problem = problem_with_supervision(names=names)
+        if problem is None:
+            detail = f"seccomp filter: the kernel lets the whole process tree connect to {_in_reach(reach)} only"
+            return Isolation(kind="seccomp", detail=detail, reach=reach, names=names)
+    return f"this machine refuses a supervised filter: {problem}"
 
 
 def _held_from_outside(reach: Reach) -> Isolation:

@@ -56,13 +56,19 @@ def local_names(hosts: str, switch: str, node: str, addresses: Iterable[object])
     }
 
 
-def mount_local_names(addresses: Iterable[object]) -> None:
+def mount_local_names(addresses: Iterable[object], *, only_hosts: bool = False) -> None:
     """Put the files in place; the calling process must be in a mount namespace of its own.
+
+    Args:
+        addresses: Of this machine.
+        only_hosts: Leave name servers as they are: they may be in reach.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
     texts = local_names(_read("/etc/hosts"), _read("/etc/nsswitch.conf"), os.uname().nodename, addresses)
+    if only_hosts:
+        texts = {"/etc/hosts": texts["/etc/hosts"]}
     # Mounts of the outside keep appearing inside, as automounters need; ours must not appear outside.
     _mount(None, "/", None, _MS_REC | _MS_SLAVE)
     scratch = tempfile.gettempdir()

@@ -74,16 +74,7 @@ def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> Non
         OSError: The kernel refused; `filename` of the error names the step.
     """
     addresses = tuple(addresses)
-    uid, gid = os.geteuid(), os.getegid()
-    flags = _CLONE_NEWNET | (_CLONE_NEWNS if names else 0)
-    try:
-        _unshare(flags)
-    except PermissionError:
-        _unshare(flags | _CLONE_NEWUSER)
-        # A process without privileges may map its own ids only, and its gid only after giving up setgroups(2).
-        _write_proc("/proc/self/setgroups", "deny")
-        _write_proc("/proc/self/uid_map", f"{uid} {uid} 1")
-        _write_proc("/proc/self/gid_map", f"{gid} {gid} 1")
+    _unshare_as_anybody(_CLONE_NEWNET | (_CLONE_NEWNS if names else 0))
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0) as netlink:
         _loopback_up(netlink)
         for address in addresses:
@@ -92,6 +83,28 @@ def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> Non
                 _add_to_loopback(netlink, address)
     if names:
         mount_local_names(addresses)
+
+
+def enter_mount_namespace(addresses: Iterable[Address]) -> None:
+    """Move the calling process, as above, into a mount namespace whose /etc/hosts names this machine and loopback.
+
+    Raises:
+        OSError: The kernel refused; `filename` of the error names the step.
+    """
+    _unshare_as_anybody(_CLONE_NEWNS)
+    mount_local_names(addresses, only_hosts=True)
+
+
+def _unshare_as_anybody(flags: int) -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    try:
+        _unshare(flags)
+    except PermissionError:
+        _unshare(flags | _CLONE_NEWUSER)
+        # A process without privileges may map its own ids only, and its gid only after giving up setgroups(2).
+        _write_proc("/proc/self/setgroups", "deny")
+        _write_proc("/proc/self/uid_map", f"{uid} {uid} 1")
+        _write_proc("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
 def _unshare(flags: int) -> None:

@@ -21,6 +21,7 @@ import struct
 from types import TracebackType
 from typing import Self
 
+from bundler.offline.network_namespace import enter_mount_namespace
 from bundler.offline.networks import Reach
 from bundler.offline.probing import problem_with
 from bundler.offline.seccomp_filter import install_with_listener
@@ -36,10 +37,15 @@ _libc.syscall.restype = ctypes.c_long
 
 
 class SupervisedFilter:
-    """One filter and its supervisor; a context manager in the parent."""
+    """One filter and its supervisor; a context manager in the parent.
 
-    def __init__(self, reach: Reach) -> None:
+    With `names`, programs find this machine and loopback in /etc/hosts: torch asks for the name of every peer, and a
+    question that would go to a name server out of reach counts as an attempt.
+    """
+
+    def __init__(self, reach: Reach, *, names: bool) -> None:
         self._reach = reach
+        self._names = names
         self._number, self._number_writer = os.pipe2(os.O_CLOEXEC)
         self._taken, self._taken_writer = os.pipe2(os.O_CLOEXEC)
         self._supervisor: Supervisor | None = None
@@ -53,6 +59,8 @@ class SupervisedFilter:
         """
         # Else a parent that gives up could not be told from one that takes its time.
         os.close(self._taken_writer)
+        if self._names:
+            enter_mount_namespace(self._reach.own)
         listener = install_with_listener()
         os.write(self._number_writer, struct.pack("i", listener))
         taken = os.read(self._taken, 1)
@@ -97,9 +105,9 @@ class SupervisedFilter:
                 os.close(descriptor)
 
 
-def problem_with_supervision() -> str | None:
+def problem_with_supervision(*, names: bool) -> str | None:
     """Try filter and supervisor on a forked child and return why they do not work here, or None."""
-    with SupervisedFilter(Reach()) as supervised:
+    with SupervisedFilter(Reach(), names=names) as supervised:
 
         def enter() -> None:
             supervised.enter()

@@ -18,7 +18,7 @@ import pytest
 
 from bundler.errors import OfflineError
 from bundler.install import install
-from bundler.offline.isolation import choose
+from bundler.offline.isolation import Requested, choose
 from tests.bundles import locked_repo, tiny_bundle
 from tests.process import script
 
@@ -42,19 +42,24 @@ FILES = {
 }
 
 
-def _why_no_netns() -> str:
+def _why_no(kind: Requested) -> str:
     try:
-        choose("netns")
+        choose(kind)
     except OfflineError as error:
         return error.message
     return ""
 
 
-NO_NETNS = _why_no_netns()
-needs_netns = pytest.mark.skipif(bool(NO_NETNS), reason=NO_NETNS)
+def _needs(kind: Requested) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(bool(_REASONS[kind]), reason=_REASONS[kind])
+
+
+_REASONS: dict[Requested, str] = {kind: _why_no(kind) for kind in ("netns", "seccomp", "landlock")}
+needs_netns, needs_seccomp, needs_landlock = _needs("netns"), _needs("seccomp"), _needs("landlock")
 
 # The isolation kinds that work here; the guard must hold on its own as well.
-KINDS = ["none"] if NO_NETNS else ["netns", "none"]
+KINDS = [*(kind for kind, reason in _REASONS.items() if not reason), "none"]
+COUNTING = ("netns", "seccomp")
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun
-from tests.process import run_python
+import pytest
+
+from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_landlock
+from tests.offline.test_isolation import RAW_CONNECT
+from tests.process import run, run_python
 
 
 def test_a_program_that_begins_with_it_loads_offline_and_is_guarded(home: Path) -> None:
@@ -49,23 +52,124 @@ def test_its_children_are_guarded_and_their_attempts_noted(home: Path) -> None:
     assert not Path(folder).exists()
 
 
-def test_a_library_imported_too_early_is_named_with_what_to_do(home: Path) -> None:
+EARLY = """
+import sys, os
+import datasets
+import bundler
+print(os.getpid())
+bundler.enforce_offline("tiny", hf_home=sys.argv[1])
+print(datasets.config.HF_HUB_OFFLINE, datasets.config.HF_CACHE_HOME == sys.argv[1], sys.argv[2:])
+"""
+
+
+def test_after_an_early_import_the_program_is_started_again_with_its_arguments(home: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(EARLY)
+    done = run([PYTHON, program, home, "a b", "--flag"])
+    first, again, settings = done.stdout.splitlines()
+    assert first == again
+    assert settings == "True True ['a b', '--flag']"
+    assert "starting this program again" in done.stderr and "datasets" in done.stderr
+
+
+def test_it_is_never_started_a_third_time(home: Path) -> None:
+    """A program that undoes the environment before its imports would go round for ever."""
     done = run_python(
-        """
-        import sys
-        import datasets
+        f"""
+        import os
+        os.environ["HF_HUB_OFFLINE"] = "0"
+        os.environ["PYTHONPATH"] = ""
+        os.environ.pop("BUNDLE_OFFLINE", None)
+        {EARLY.strip().replace(chr(10), chr(10) + "        ")}
+        """,
+        home,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.count("starting this program again") <= 1
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [
+        ("import sys; sys.ps1 = '>>> '", "interactive session"),
+        ("import os\nif os.fork(): os._exit(os.waitstatus_to_exitcode(os.wait()[1]))", "a worker of another"),
+        ("import subprocess; child = subprocess.Popen(['sleep', '9'])", "has started other processes"),
+    ],
+)
+def test_where_it_cannot_be_started_again_the_error_says_what_to_do(home: Path, prefix: str, reason: str) -> None:
+    code = (
+        prefix
+        + """
+import sys
+import datasets
+import bundler
+from bundler.errors import OfflineError
+try:
+    bundler.enforce_offline("tiny", hf_home=sys.argv[1])
+except OfflineError as error:
+    print(error.message, error.hint, sep="\\n", flush=True)
+if "child" in globals():
+    child.kill()
+""".replace("\\\\n", "\\n")
+    )
+    message, hint = run_python(code, home).stdout.splitlines()
+    assert "after the import of" in message and "datasets" in message and "huggingface_hub" in message
+    assert reason in message
+    assert 'bundler.enforce_offline("tiny")' in hint and "bundle run --bundle tiny" in hint
+
+
+def test_a_program_read_from_standard_input_is_not_started_again(home: Path) -> None:
+    done = subprocess.run([PYTHON, "-", home], input=EARLY, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "it was read from standard input" in done.stderr
+
+
+@needs_landlock
+def test_the_kernel_refuses_what_compiled_code_and_executed_tools_try(home: Path) -> None:
+    done = run_python(
+        f"""
+        import subprocess, sys, threading
         import bundler
-        from bundler.errors import OfflineError
-        try:
-            bundler.enforce_offline("tiny", hf_home=sys.argv[1])
-        except OfflineError as error:
-            print(error.message, error.hint, sep="\\n")
+        from bundler.offline.enforce import isolation_in_force
+        bundler.enforce_offline("tiny", hf_home=sys.argv[1])
+        print(isolation_in_force())
+        code = {RAW_CONNECT!r}
+        exec(code)
+        thread = threading.Thread(target=exec, args=(code, {{}}))
+        thread.start(); thread.join()
+        print(subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True).stdout.strip())
+        import socket
+        server = socket.create_server(("127.0.0.1", 0))
+        socket.create_connection(server.getsockname())
         """,
         home,
     )
-    message, hint = done.stdout.splitlines()
-    assert "after the import of" in message and "datasets" in message and "huggingface_hub" in message
-    assert 'bundler.enforce_offline("tiny")' in hint and "bundle run --bundle tiny" in hint
+    assert done.stdout == "landlock\n" + "Permission denied\n" * 3
+
+
+@needs_landlock
+def test_threads_that_run_already_are_not_held_and_asking_for_it_is_an_error(home: Path) -> None:
+    done = run_python(
+        """
+        import sys, threading
+        import bundler
+        from bundler.offline.enforce import isolation_in_force
+        end = threading.Event()
+        threading.Thread(target=end.wait).start()
+        try:
+            bundler.enforce_offline("tiny", hf_home=sys.argv[1], isolate="landlock")
+        except bundler.errors.OfflineError as error:
+            print(error.message)
+        bundler.enforce_offline("tiny", hf_home=sys.argv[1])
+        print(isolation_in_force())
+        end.set()
+        """,
+        home,
+    )
+    error, kind = done.stdout.splitlines()
+    assert "threads of this process run already" in error
+    assert kind == "none"
 
 
 def test_a_library_that_was_imported_offline_on_the_same_cache_is_no_fault(home: Path) -> None:

@@ -16,7 +16,7 @@ from bundler.offline import isolation
 from bundler.offline.isolation import choose
 from bundler.offline.launch import Completed, run_isolated
 from bundler.offline.local_names import local_names
-from tests.offline.conftest import OUTSIDE, needs_netns
+from tests.offline.conftest import OUTSIDE, needs_landlock, needs_netns, needs_seccomp
 from tests.process import run_python
 
 # Straight to the kernel: Python's audit hook does not see it, like any compiled library.
@@ -132,9 +132,11 @@ def test_an_ordinary_user_gets_a_namespace_and_stays_who_he_is() -> None:
 
 def test_without_namespaces_auto_says_why_and_goes_on_with_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     _no_namespaces(monkeypatch)
+    _no_filters(monkeypatch)
     chosen = choose("auto")
     assert chosen.kind == "none"
-    assert "unshare: Operation not permitted" in chosen.detail
+    for reason in ("unshare: Operation not permitted", "no seccomp: no filter", "no landlock: no Landlock"):
+        assert reason in chosen.detail
 
 
 def test_without_namespaces_asking_for_one_by_name_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +164,8 @@ def test_a_kernel_that_refuses_user_namespaces_is_found_out_by_trying() -> None:
     done = subprocess.run(words, capture_output=True, text=True)
     if not done.stdout:
         pytest.skip(f"this machine cannot set the limit: {done.stderr[-200:]}")
-    assert done.stdout.split() == ["none", "11"]
+    kind, code = done.stdout.split()
+    assert kind != "netns" and code == "11"
 
 
 def test_none_is_taken_at_its_word() -> None:
@@ -183,3 +186,60 @@ def _no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(1, "Operation not permitted", "unshare")
 
     monkeypatch.setattr(isolation, "enter_network_namespace", refuse)
+
+
+def _no_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation.seccomp_filter, "why_not", lambda: "no filter")
+    monkeypatch.setattr(isolation.landlock, "why_not", lambda: "no Landlock")
+
+
+# What auto takes
+
+
+@needs_netns
+def test_auto_takes_a_namespace_while_no_other_machine_is_asked_for() -> None:
+    assert choose("auto").kind == "netns"
+    assert choose("auto", ["127.0.0.0/8", "::1"]).kind == "netns"
+
+
+@needs_seccomp
+def test_auto_takes_the_filter_for_networks_of_other_machines_and_says_why() -> None:
+    chosen = choose("auto", ["10.0.0.0/8"])
+    assert chosen.kind == "seccomp"
+    assert "no netns: a network namespace cannot reach 10.0.0.0/8" in chosen.detail
+
+
+@needs_landlock
+def test_without_namespace_and_filter_auto_takes_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    _no_namespaces(monkeypatch)
+    monkeypatch.setattr(isolation, "problem_with_supervision", lambda **_: "pidfd_getfd: Operation not permitted")
+    chosen = choose("auto")
+    assert chosen.kind == "landlock"
+    assert "no seccomp: this machine refuses a supervised filter: pidfd_getfd" in chosen.detail
+
+
+@pytest.mark.parametrize("kind", ["seccomp", "landlock"])
+def test_a_kind_asked_for_by_name_and_not_available_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    _no_filters(monkeypatch)
+    with pytest.raises(OfflineError, match=r"no filter|no Landlock") as caught:
+        choose(kind)  # type: ignore[arg-type]
+    assert caught.value.exit_code == 11 and "--isolate auto" in (caught.value.hint or "")
+
+
+def test_a_namespace_asked_for_together_with_other_machines_is_an_error() -> None:
+    with pytest.raises(OfflineError, match=r"cannot reach 10\.0\.0\.0/8"):
+        choose("netns", ["10.0.0.0/8"])
+
+
+def test_an_architecture_without_a_filter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(OfflineError, match="no filter has been written for riscv64"):
+        choose("seccomp")
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/33", "node7", ""])
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(OfflineError, match="expected a network"):
+        choose("none", [text])
