@@ -139,6 +139,7 @@ EXIT_CODES: dict[int, str] = {
     13: "a Python package that this operation needs is missing",
     14: "the training data is missing, empty or not UTF-8",
     15: "the reader of the pipe was gone before the bundle was through",
+    16: "`bundle doctor` found a problem",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",

@@ -30,6 +30,7 @@ LAYERS = [
     "bundler.installed",
     "bundler.install",
     "bundler.offline",
+    "bundler.doctor",
     "bundler.proof",
     "bundler.cli bundler.__main__",
     "infini_llama",

@@ -33,6 +33,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("bundler.cli.installed", "list_", "List the installed bundles."),
     "path": ("bundler.cli.installed", "path", "Print the verified snapshot folder of a repo or alias."),
     "remove": ("bundler.cli.installed", "remove", "Uninstall a bundle; blobs that others use stay."),
+    "doctor": (
+        "bundler.cli.doctor",
+        "doctor",
+        "Look at this environment as the libraries will see it, and say what to do.",
+    ),
     "env": ("bundler.cli.env", "env", "Print the variables of an offline launch as export lines."),
     "run": ("bundler.cli.run", "run", "Run a command on verified bundles with the network shut."),
     "serve": (

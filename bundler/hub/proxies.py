@@ -19,6 +19,7 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies_environment, proxy_bypass
@@ -133,13 +134,14 @@ def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS
     Returns:
         What is wrong, to follow the proxy's name in a sentence; None when it lets requests through.
     """
+    return bounded(lambda: _asked(proxy, endpoint, timeout_seconds), timeout_seconds)
+
+
+def bounded(ask: Callable[[], str | None], timeout_seconds: float) -> str | None:
+    """Return what `ask` says is wrong, or that there was no answer in time."""
     outcome: list[str | None] = []
-
-    def ask() -> None:
-        outcome.append(_asked(proxy, endpoint, timeout_seconds))
-
     # A look-up of a name has no time limit of its own, and an answer may come a byte at a time.
-    thread = threading.Thread(target=ask, name="proxy-probe", daemon=True)
+    thread = threading.Thread(target=lambda: outcome.append(ask()), name="probe", daemon=True)
     thread.start()
     thread.join(timeout_seconds + _GRACE_SECONDS)
     return outcome[0] if outcome else f"did not answer within {timeout_seconds:g} s"

@@ -1,0 +1,153 @@
+"""The cache at HF_HOME: bundles that are not whole, traces of interrupted work, what makes the libraries stumble.
+
+Names and sizes only; `bundle verify` reads the bytes. What belongs to no bundle is looked at as well, since people's
+own downloads stand in the same cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.errors import BundleError
+from bundler.installed import installed_bundles
+from bundler.paths import is_leftover
+
+_MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
+_SHOWN = 3
+
+
+def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
+    """Look at where the cache is, and whether variables move parts of it away."""
+    source = "HF_HOME" if environment.get("HF_HOME") else "the default"
+    if not hf_home.exists():
+        yield note("cache", f"{hf_home} ({source}) does not exist yet", "`bundle install` makes it")
+    elif not hf_home.is_dir():
+        yield problem("cache", f"{hf_home} ({source}) is not a folder", "set HF_HOME to a folder")
+    elif not os.access(hf_home, os.W_OK | os.X_OK):
+        yield note("cache", f"{hf_home} ({source}) is read-only for you; `bundle run` makes up for that")
+    else:
+        yield ok("cache", f"{hf_home} ({source})")
+    for name in _MOVED:
+        value = environment.get(name)
+        if value and Path(value).expanduser().resolve().parent != hf_home.resolve():
+            yield warning(
+                "cache",
+                f"{name}={value} moves a part of the cache out of HF_HOME, where bundles are installed",
+                f"unset {name}; `bundle run` does so for what it starts",
+            )
+
+
+def bundles(hf_home: Path) -> Iterator[Finding]:
+    """Compare every installed bundle with its lock, by names and sizes."""
+    damaged: list[BundleError] = []
+    found = installed_bundles(hf_home, on_damage=damaged.append)
+    for error in damaged:
+        yield problem("bundles", error.message, error.hint or "")
+    for bundle in found:
+        report = bundle.verify(quick=True)
+        if report.ok:
+            yield ok("bundles", f"{bundle.name}: {report.files} files, names and sizes as in the lock")
+        else:
+            shown = "; ".join(str(fault) for fault in report.faults[:_SHOWN])
+            more = f" and {len(report.faults) - _SHOWN} more" if len(report.faults) > _SHOWN else ""
+            yield problem(
+                "bundles", f"{bundle.name}: {shown}{more}", "run `bundle install` with the bundle file again"
+            )
+    if not found and not damaged:
+        yield note("bundles", "none is installed here", "bundle install FILE")
+
+
+def traces(hf_home: Path) -> Iterator[Finding]:
+    """Look for what interrupted work left behind."""
+    now = time.time()
+    ours, partial = [], []
+    for path in _below(hf_home / "hub", hf_home / "bundles", hf_home / "datasets"):
+        if is_leftover(path, now=now):
+            ours.append(path)
+        elif path.name.endswith(".incomplete"):
+            partial.append(path)
+    removing = sorted((hf_home / "bundles").glob("*.removing"))
+    if removing:
+        name = removing[0].name.partition(".")[0]
+        yield warning("traces", f"the removal of {name} was interrupted", f"bundle remove {name}")
+    if ours:
+        yield warning(
+            "traces", f"an install was interrupted: {_some(ours, hf_home)}", "install again, which removes it"
+        )
+    if partial:
+        advice = "they are of no use any more: remove them, unless a download is under way"
+        yield note(
+            "traces", f"downloads of the Hugging Face client were interrupted: {_some(partial, hf_home)}", advice
+        )
+    if not (ours or partial or removing):
+        yield ok("traces", "none of interrupted work")
+
+
+def repos(hf_home: Path) -> Iterator[Finding]:
+    """Look for what makes the libraries stumble, in all repos of the cache."""
+    folders = [path for path in sorted((hf_home / "hub").glob("*--*")) if path.is_dir() and not path.is_symlink()]
+    refs = [ref for folder in folders for ref in _files(folder / "refs") if _is_padded(ref)]
+    if refs:
+        yield problem(
+            "refs",
+            f"white space stands around the commit: {_some(refs, hf_home)}. transformers reads it, snapshot_download "
+            "takes it for a part of the commit",
+            f"write it without: printf %s COMMIT > {refs[0]}",
+        )
+    dangling = [link for folder in folders for link in _links(folder / "snapshots") if not link.exists()]
+    if dangling:
+        advice = "fetch these repos again, or `bundle install` the bundle that has them"
+        yield problem("snapshots", f"files without content: {_some(dangling, hf_home)}", advice)
+    unfiltered = [tree for folder in folders for tree in _files(folder / "trees") if _lists_more(tree, folder)]
+    if unfiltered:
+        yield warning(
+            "trees",
+            f"the list of a commit names files that are not here: {_some(unfiltered, hf_home)}. Offline, chat "
+            "templates vanish without a word, and snapshot_download refuses",
+            "fetch the rest of these repos, or remove the list",
+        )
+    if not (refs or dangling or unfiltered):
+        yield ok("repos", f"{len(folders)} in the cache, none with a known fault")
+
+
+def _is_padded(ref: Path) -> bool:
+    try:
+        content = ref.read_bytes()
+    except OSError:
+        return False
+    return content != content.strip()
+
+
+def _lists_more(tree: Path, folder: Path) -> bool:
+    try:
+        listed = json.loads(tree.read_bytes())["files"]
+        snapshot = folder / "snapshots" / tree.stem
+        # Without a snapshot nothing is loaded from this commit.
+        return snapshot.is_dir() and any(not os.path.lexists(snapshot / path) for path in listed)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in _below(folder) if path.is_file()]
+
+
+def _links(folder: Path) -> list[Path]:
+    return [path for path in _below(folder) if path.is_symlink()]
+
+
+def _below(*folders: Path) -> Iterator[Path]:
+    for folder in folders:
+        for parent, below, names in os.walk(folder):
+            yield from (Path(parent, name) for name in sorted([*below, *names]))
+
+
+def _some(paths: Iterable[Path], root: Path) -> str:
+    names = [str(path.relative_to(root)) for path in paths]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,100 @@
+"""What the machine offers: room, links and locks on the cache's file system, isolation, versions."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.errors import OfflineError
+from bundler.offline.isolation import choose
+from bundler.paths import temporary_path
+from bundler.publish import symlinks_work
+
+_SCARCE_BYTES = 2_000_000_000
+_SCARCE_FILES = 10_000
+_PACKAGES = ("huggingface_hub", "transformers", "datasets", "torch")
+
+
+def file_system(hf_home: Path) -> Iterator[Finding]:
+    """Look at room, symlinks and locks where the cache is, or will be."""
+    folder = hf_home
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    yield from _room(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return
+    if symlinks_work(folder):
+        yield ok("symlinks", f"work in {folder}")
+    else:
+        yield note("symlinks", f"do not work in {folder}", "bundles are installed as copies: twice the room")
+    if _locks_work(folder):
+        yield ok("locks", f"work in {folder}")
+    else:
+        yield warning(
+            "locks",
+            f"flock does nothing in {folder}, as on some network file systems",
+            "bundles do not rely on it; let one process at a time download here, or move HF_HOME",
+        )
+
+
+def _room(folder: Path) -> Iterator[Finding]:
+    free = shutil.disk_usage(folder).free
+    status = os.statvfs(folder)
+    shown = f"{free / 1e9:,.1f} GB free in {folder}"
+    if free < _SCARCE_BYTES:
+        yield warning("space", shown, "make room, or set HF_HOME to a larger file system")
+    else:
+        yield ok("space", shown)
+    # File systems without a limit of this kind say 0 of 0.
+    if status.f_files and status.f_favail < _SCARCE_FILES:
+        yield warning(
+            "space", f"only {status.f_favail:,} more files fit into {folder}", "remove files, or ask for quota"
+        )
+
+
+def _locks_work(folder: Path) -> bool:
+    """Find out by trying whether a second lock on a file is refused."""
+    path = temporary_path(folder)
+    try:
+        with path.open("wb") as first, path.open("wb") as second:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def isolation() -> Iterator[Finding]:
+    """Find out what the kernel will do for `bundle run`."""
+    try:
+        found = choose("auto")
+    except OfflineError as error:
+        yield problem("isolation", error.message, error.hint or "")
+        return
+    if found.kind == "none":
+        advice = "OFFLINE_MODE.md says what to ask the administrator for"
+        yield warning("isolation", f"the kernel does not help here: {found.detail}", advice)
+    else:
+        yield ok("isolation", f"{found.kind}: {found.detail}")
+
+
+def versions() -> Iterator[Finding]:
+    """Name the versions of what matters."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    yield ok("versions", f"Python {sys.version.split()[0]}, {', '.join(found)}")

@@ -1,0 +1,187 @@
+"""The way to the Hub as the environment describes it: switches, endpoint, proxies, certificates, token.
+
+huggingface_hub is not imported: it would read the environment of this process, and here it is looked at from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.hub.proxies import PROBE_SECONDS, bounded, hub_endpoint, probe, proxy_error, proxy_for
+
+# As the libraries read their switches.
+_TRUE = frozenset({"1", "ON", "YES", "TRUE"})
+_SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+_LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """Tell whether huggingface_hub will be in offline mode: the first of two variables that is not empty decides."""
+    for name in _SWITCHES[:2]:
+        if value := environment.get(name, "").strip():
+            return value.upper() in _TRUE
+    return False
+
+
+def switches(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the variables that turn offline mode on and off."""
+    found = {name: environment[name] for name in _SWITCHES if environment.get(name, "").strip()}
+    shown = " ".join(f"{name}={value}" for name, value in found.items())
+    meant = {value.strip().upper() in _TRUE for value in found.values()}
+    if len(meant) > 1:
+        yield problem(
+            "offline mode",
+            f"the switches contradict each other: {shown}. HF_HUB_OFFLINE wins for the Hub, HF_DATASETS_OFFLINE for "
+            "datasets",
+            "set all of them to 1, as `bundle run` and `bundle env` do, or unset all of them",
+        )
+    elif is_offline(environment):
+        yield ok("offline mode", f"on: {shown}")
+    elif found:
+        yield note(
+            "offline mode", f"off, and said so: {shown}", "unset them, or set HF_HUB_OFFLINE=1 to be offline"
+        )
+    else:
+        yield ok("offline mode", "off; `bundle run` turns it on for what it starts")
+
+
+def endpoint(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the address of the Hub."""
+    address = hub_endpoint()
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        advice = "expected an address such as https://huggingface.co"
+        yield problem("endpoint", f"HF_ENDPOINT is {address!r}, which is none", advice)
+    elif environment.get("HF_ENDPOINT"):
+        yield note("endpoint", f"{address} (from HF_ENDPOINT)")
+    else:
+        yield ok("endpoint", address)
+
+
+def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the variables that name proxies, and ask the one that the Hub is reached by."""
+    for scheme in ("http", "https", "all", "no"):
+        lower, upper = environment.get(f"{scheme}_proxy", ""), environment.get(f"{scheme}_proxy".upper(), "")
+        if lower and upper and lower != upper:
+            variable = f"{scheme}_proxy"
+            advice = f"set both to the same, or unset {variable.upper()}"
+            yield warning("proxy", f"{variable} and {variable.upper()} differ; {variable} wins", advice)
+    yield from _exceptions(environment)
+    proxy = proxy_for(hub_endpoint())
+    if proxy is None:
+        yield ok("proxy", f"none towards {urlsplit(hub_endpoint()).hostname}")
+    elif is_offline(environment):
+        yield note("proxy", f"{proxy}; not asked, since offline mode is on")
+    elif fault := probe(proxy, hub_endpoint()):
+        error = proxy_error(proxy, fault, hub_endpoint())
+        yield problem("proxy", error.message, error.hint or "")
+    else:
+        yield ok("proxy", f"{proxy} lets requests through")
+
+
+def _exceptions(environment: Mapping[str, str]) -> Iterator[Finding]:
+    listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
+    odd = [entry for entry in entries if "://" in entry or " " in entry or ("*" in entry and entry != "*")]
+    if odd:
+        advice = "write host names, or .example.org for all below, separated by commas"
+        yield warning("no_proxy", f"entries that no library understands: {', '.join(odd)}", advice)
+    proxied = [name for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if environment.get(name)]
+    if proxied and "*" not in entries and not set(_LOOPBACK) <= set(entries):
+        yield warning(
+            "no_proxy",
+            f"{proxied[0]} is set and NO_PROXY does not except this machine itself: `bundle serve` and torchrun's "
+            "rendezvous would be asked for at the proxy",
+            f"add {','.join(_LOOPBACK)} to NO_PROXY",
+        )
+
+
+def connection(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Find out whether the Hub's address takes connections, where no proxy stands before it."""
+    address = hub_endpoint()
+    if is_offline(environment) or proxy_for(address) is not None:
+        return
+    try:
+        parts = urlsplit(address)
+        target = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+    except ValueError:
+        return  # Said by `endpoint`.
+
+    def ask() -> str | None:
+        try:
+            socket.create_connection(target, timeout=PROBE_SECONDS).close()
+        except OSError as error:
+            return str(error.strerror or error)
+        return None
+
+    if fault := bounded(ask, PROBE_SECONDS):
+        yield note(
+            "connection",
+            f"{target[0]} cannot be reached from here: {fault}",
+            "nothing is wrong with that where bundles are used; start programs with `bundle run`, since without it "
+            "they try for most of a minute. To fetch, set HTTPS_PROXY or go where there is internet",
+        )
+    else:
+        yield ok("connection", f"{target[0]} takes connections")
+
+
+def certificates(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at the certificates that HTTPS will be checked with."""
+    found = False
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        place = environment.get(name)
+        if not place:
+            continue
+        found = True
+        try:
+            if name == "SSL_CERT_FILE":
+                ssl.create_default_context(cafile=place)
+            elif not Path(place).is_dir():
+                raise FileNotFoundError(2, "No such folder")
+        except OSError as error:
+            reason = "no certificate is in it" if isinstance(error, ssl.SSLError) else error.strerror or error
+            yield problem("certificates", f"{name} is {place}: {reason}", f"correct or unset {name}")
+        else:
+            yield ok("certificates", f"{name} is {place}")
+    ignored = [name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if environment.get(name)]
+    if ignored and not environment.get("SSL_CERT_FILE"):
+        names = " and ".join(ignored)
+        advice = f"set SSL_CERT_FILE=${ignored[0]} as well"
+        yield warning("certificates", f"{names} is set, which huggingface_hub does not read", advice)
+    elif not found:
+        yield ok("certificates", "those that Python comes with")
+
+
+def token(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
+    """Say where a token would come from; its value goes nowhere."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        value = environment.get(name)
+        if value:
+            if re.search(r"\s", value.strip()) or value != value.strip():
+                yield warning("token", f"{name} has white space in it", f"set {name} again, without it")
+            yield ok("token", f"one is set by {name}; `bundle run` drops it")
+            return
+    path = Path(environment.get("HF_TOKEN_PATH") or hf_home / "token").expanduser()
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        yield ok("token", "none; gated and private repos cannot be fetched, all else can")
+        return
+    if mode & (stat.S_IRGRP | stat.S_IROTH):
+        yield warning("token", f"one is in {path}, which others may read", f"chmod 600 {path}")
+    elif path.is_relative_to(hf_home) and os.access(hf_home, os.X_OK):
+        yield ok("token", f"one is in {path}; bundles never carry it")
+    else:
+        yield ok("token", f"one is in {path}")
