@@ -274,6 +274,8 @@ class BundleReader:
                 f"expected {len(PREAMBLE) + stored + size} bytes by the index, the file has {self.size_bytes}",
                 hint="copy it again and compare sizes",
             )
+        if isinstance(self._stored, VolumeSet) and self._stored.digest != index.digest:
+            raise FormatError(f"volumes say that they are of {self._stored.digest}, the index is {index.digest}")
         return index
 
     def _pread(self, start: int, size: int) -> bytes:

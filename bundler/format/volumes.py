@@ -15,6 +15,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from bundler.digest import blake3_bytes
@@ -201,6 +202,11 @@ class VolumeSet:
         self.size_bytes = self.volumes[-1].header.stop
         self._starts = [volume.header.start for volume in self.volumes]
 
+    @property
+    def digest(self) -> str:
+        """The bundle's digest, as the volumes say; the index must agree."""
+        return self.volumes[0].header.digest
+
     def read_at(self, start: int, size_bytes: int) -> bytes:
         """Return exactly `size_bytes` bytes from `start` of the bundle (see `Stored`)."""
         stop = start + size_bytes
@@ -326,15 +332,17 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
             known[header.number] = volume
             if named and named != header.number and volume.offset == VOLUME_HEAD_BYTES:
                 complaints.append(f"{what}, but is named as number {named}: swapped or renamed")
-    missing = [number for number in range(1, reference.count + 1) if number not in known]
-    if missing:
-        shown = ", ".join(str(number) for number in missing[:20]) + (", …" if len(missing) > 20 else "")
+    if len(known) < reference.count:
+        # Not a list of all that is missing: a damaged or hostile header may count to four billion.
+        missing = list(islice((n for n in range(1, reference.count + 1) if n not in known), 21))
+        shown = ", ".join(map(str, missing[:20])) + (", …" if len(missing) > 20 else "")
         complaints.append(f"missing: volume {shown} of {reference.count}")
-    for number in range(1, reference.count + 1):
-        start = len(PREAMBLE) if number == 1 else known[number - 1].header.stop if number - 1 in known else None
-        if start is not None and number in known and known[number].header.start != start:
+    for number, volume in sorted(known.items()):
+        before = known.get(number - 1)
+        start = before.header.stop if before else len(PREAMBLE) if number == 1 else volume.header.start
+        if volume.header.start != start:
             complaints.append(
-                f"{known[number].path}: starts at byte {known[number].header.start} of the bundle, expected {start}: "
-                f"left from a cut into other sizes"
+                f"{volume.path}: starts at byte {volume.header.start} of the bundle, expected {start}: "
+                "left from a cut into other sizes"
             )
     return complaints
