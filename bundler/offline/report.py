@@ -75,7 +75,7 @@ class LaunchReport:
             lines.append(f"    and {len(groups) - _SHOWN} more code lines; --report FILE lists all")
         denials = sorted(done.denials, key=lambda denial: -denial.count)
         for denial in denials[:_SHOWN]:
-            command = " ".join(denial.argv) or "an unknown program"
+            command = " ".join(" ".join(denial.argv).split()) or "an unknown program"
             shown = command if len(command) <= _SHOWN_CHARACTERS else command[:_SHOWN_CHARACTERS] + "…"
             lines.append(f"    {denial.count} x {denial.target}, by process {denial.pid}: {shown}")
         if len(denials) > _SHOWN:

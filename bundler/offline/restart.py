@@ -6,7 +6,6 @@ been executed and not forked, has started no process and is nobody's dialogue. N
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import threading
@@ -27,7 +26,9 @@ def why_no_restart() -> str | None:
         return "it was read from standard input"
     if threading.current_thread() is not threading.main_thread():
         return "this is not its main thread"
-    if multiprocessing.parent_process() is not None or _was_forked():
+    # A worker that was spawned has loaded this, and whoever has not is none.
+    pool = sys.modules.get("multiprocessing.process")
+    if (pool is not None and pool.parent_process() is not None) or _was_forked():
         return "this process is a worker of another"
     if _has_children():
         return "it has started other processes"

@@ -196,6 +196,7 @@ class Supervisor:
         host, port = target
         if self._reach.allows(host, port):
             return None
+        host = getattr(host, "ipv4_mapped", None) or host
         return _Refusal(errno.ENETUNREACH, f"[{host}]:{port}" if host.version == 6 else f"{host}:{port}")
 
     def _count(self, call: str, target: str, thread: int) -> None:
