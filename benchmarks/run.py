@@ -16,6 +16,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,10 @@ from bundler.paths import atomic_write
 HERE = Path(__file__).parent
 _SAFETENSORS_DTYPES = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
 CASES = [*(f"minilm-{dtype}" for dtype in _SAFETENSORS_DTYPES), GENERATED]
+# What stands on the disk at once, at most, with some to spare.
+_TINY_ROOM_BYTES = 2_000_000_000
+_ROOM_BYTES = 35_000_000_000
+_LARGE_ROOM_BYTES = 50_000_000_000
 # The outside world's settings of the tools that are measured.
 _FOREIGN = re.compile(
     r"(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|DATASETS|BUNDLE|ZSTD)_.*|.*_PROXY|TAR_OPTIONS", re.I
@@ -204,7 +209,7 @@ def _versions(peers_bin: Path) -> list[str]:
 )
 @click.option("--case", "names", type=click.Choice(CASES), multiple=True, help="Cases to run.  [default: all]")
 @click.option("--generated", type=click.Choice(["tiny", "1b"]), default="1b", help="Size of the generated model.")
-@click.option("--large", is_flag=True, help="Memory at 16 GB as well: takes 45 GB of disk and ten minutes.")
+@click.option("--large", is_flag=True, help="Memory at 16 GB as well: takes 50 GB of disk and ten minutes.")
 @click.option("--peers", "peers_bin", type=click.Path(path_type=Path), help="Commands of the peers' environment.")
 @click.option("--fetch/--no-fetch", default=True, help="Measure `bundle fetch` too; needs the extra `train`.")
 @click.option("--work", type=click.Path(path_type=Path), default=HERE / "work", show_default="benchmarks/work")
@@ -229,6 +234,9 @@ def main(
         work = work.absolute()
         if work.exists():
             raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
+        _check_room(work.parent, large=large, tiny=generated == "tiny")
+        # Ended by a signal, it leaves none of its gigabytes behind either.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         work.mkdir(parents=True)
         try:
             _isolate(work)
@@ -241,6 +249,17 @@ def main(
         atomic_write(results_path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     results = json.loads(results_path.read_text(encoding="utf-8"))
     _write_reports(results, output, front_page)
+
+
+def _check_room(folder: Path, *, large: bool, tiny: bool) -> None:
+    """Refuse to fill the disk, which other work may share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = (_TINY_ROOM_BYTES if tiny else _ROOM_BYTES) + large * _LARGE_ROOM_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise click.ClickException(
+            f"{folder}: expected {size(needed)} of free room, found {size(free)}: name another folder with --work"
+        )
 
 
 def _isolate(work: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -10,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from benchmarks import measure, report, summary, weights
+from benchmarks import run as bench
 from tests.process import run
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +72,40 @@ def test_the_harness_cleans_up_and_names_every_target(outcome: Path, results: An
     lines = (outcome / "stdout").read_text().splitlines()
     assert len(lines) == len(summary.targets(results))
     assert any(line.startswith("not measured") and "zipnn" in line for line in lines)
+
+
+def test_a_full_disk_is_refused_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=10**9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    done = CliRunner().invoke(bench.main, ["--work", str(tmp_path / "work"), "--output", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "expected 35 GB of free room, found 1 GB" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_terminated_leaves_no_files(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    argv = [
+        sys.executable,
+        "-m",
+        "benchmarks.run",
+        "--case",
+        "generated-bf16",
+        "--generated",
+        "tiny",
+        "--rounds",
+        "99",
+    ]
+    with subprocess.Popen(
+        [*argv, "--work", work, "--output", tmp_path], cwd=ROOT, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        while b"round 1" not in process.stderr.readline():
+            assert process.poll() is None
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_are_put_between_the_markers_and_nowhere_else(outcome: Path, results: Any) -> None:
