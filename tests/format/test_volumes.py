@@ -237,7 +237,7 @@ def test_a_bundle_written_byte_by_byte_is_cut_in_the_same_way(tmp_path: Path) ->
     content = tiny_bundle(tmp_path, locked_repo("org/m", {"a": b"a"}), contents=[b"a"]).read_bytes()
     made = []
     for step in (1, len(content)):
-        destination = VolumeDestination(tmp_path / str(step) / "x.tar.zst", 1500)
+        destination = VolumeDestination(tmp_path / str(step) / "x.tar.zst", 1000)
         with destination.open() as sink:
             for start in range(0, len(content), step):
                 sink.write(content[start : start + step])
