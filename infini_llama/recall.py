@@ -10,6 +10,8 @@ answers alone.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,6 +81,12 @@ def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int =
     return InfiniLlamaForCausalLM(config)
 
 
+def shut_gates(model: InfiniLlamaForCausalLM) -> None:
+    """Leave local attention alone, for good: the gates neither open nor learn."""
+    for layer in model.model.layers:
+        torch.nn.init.constant_(layer.self_attn.gate, -math.inf).requires_grad_(False)
+
+
 def train_recall(
     model: InfiniLlamaForCausalLM,
     task: RecallTask,
@@ -89,8 +97,9 @@ def train_recall(
     learning_rate: float = 1e-2,
     gate_learning_rate: float = 3e-2,
     seed: int = 0,
+    on_step: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train on fresh rows of `segments` segments."""
+    """Train on fresh rows of `segments` segments; `on_step` is told each step's number, from 1, and loss."""
     generator = torch.Generator().manual_seed(seed)
     groups = parameter_groups(
         model,
@@ -105,13 +114,16 @@ def train_recall(
         optimizer, lambda step: min((step + 1) / warmup, max(0.02, 1 - step / steps))
     )
     model.train()
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         tokens, labels = task.rows(batch_size, segments, generator)
-        model(tokens, labels=labels, use_cache=False).loss.backward()
+        loss = model(tokens, labels=labels, use_cache=False).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+        if on_step is not None:
+            on_step(step, float(loss.detach()))
 
 
 @torch.no_grad()

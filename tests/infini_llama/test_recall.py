@@ -1,11 +1,11 @@
-"""The mechanism learns: a small form of the recall task, in seconds. The full one is `make bench-train`'s affair."""
+"""The mechanism learns: a small form of the recall task, in seconds. The full one is `infini-llama recall`."""
 
 from __future__ import annotations
 
 import torch
 
 from infini_llama.data import IGNORED
-from infini_llama.recall import RecallTask, recall_accuracy, recall_model, train_recall
+from infini_llama.recall import RecallTask, recall_accuracy, recall_model, shut_gates, train_recall
 
 SMALL = RecallTask(bindings=2, keys=4, values=8, noise=4)
 CHANCE = 1 / 8
@@ -33,7 +33,6 @@ def test_a_linear_memory_learns_to_recall_over_more_segments_than_it_was_trained
 
 def test_with_the_gates_shut_the_answer_stays_a_guess() -> None:
     model = recall_model(SMALL)
-    for layer in model.model.layers:
-        torch.nn.init.constant_(layer.self_attn.gate, -50.0).requires_grad_(False)
+    shut_gates(model)
     train_recall(model, SMALL, steps=80, batch_size=32)
     assert abs(recall_accuracy(model, SMALL, segments=3, rows=1024) - CHANCE) < 0.04

@@ -1,12 +1,4 @@
-"""The command `infini-llama`.
-
-Rule book:
-
-* nothing here imports torch or a Hugging Face library before the network is shut and the bundle is verified: those
-  libraries read their switches when they are imported;
-* cheap checks come first: a misspelt key should not wait for a bundle of 100 GB to be hashed;
-* the summary goes to stdout, everything else to stderr; errors end in the exit codes of `bundler.errors`.
-"""
+"""`infini-llama train`: configuration, network and starting point in order, then the run, then its summary."""
 
 from __future__ import annotations
 
@@ -20,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler import __version__
-from bundler.cli import ErrorGroup
 from bundler.errors import NetworkError
 from bundler.hub.proxies import check_proxy, hub_endpoint
 from bundler.offline.attempts import read_attempts
@@ -35,17 +25,7 @@ if TYPE_CHECKING:
     from infini_llama.training import Summary
 
 
-@click.group(
-    cls=ErrorGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes are documented in OFFLINE_MODE.md.",
-)
-@click.version_option(__version__, prog_name="infini-llama")
-def main() -> None:
-    """Train an Infini-Llama from a verified bundle, with the network shut."""
-
-
-@main.command()
+@click.command("train")
 @click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first.")
 @click.option("--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds.")
 @click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer.")
@@ -83,7 +63,7 @@ def main() -> None:
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.steps=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
-def train(
+def command(
     bundle: str | None,
     offline_mode: bool,
     online: bool,

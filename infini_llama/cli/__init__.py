@@ -1,0 +1,58 @@
+"""The command `infini-llama`: a click group that imports a command's module only when that command is used.
+
+Rule book:
+
+* nothing here or in a command's module imports torch or a Hugging Face library before the network is shut and what is
+  to be read is verified: those libraries read their switches when they are imported;
+* cheap checks come first: a misspelt key should not wait for a bundle of 100 GB to be hashed;
+* results go to stdout, everything else to stderr; errors end in the exit codes of `bundler.errors`.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from bundler import __version__
+from bundler.cli import ErrorGroup
+
+# The help stands here so that `infini-llama --help` imports no command.
+COMMANDS = {
+    "train": "Train on raw text, from a verified bundle.",
+    "convert": "Make an Infini-Llama of a Llama checkpoint of a verified bundle.",
+    "generate": "Go on with a text, in memory that does not grow.",
+    "eval": "Perplexity with and without the memory, by segment.",
+    "recall": "Train small models on a task that only the memory can solve.",
+}
+
+
+class CommandGroup(ErrorGroup):
+    """A group whose commands are what the modules of their names call `command`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of a run's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"infini_llama.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes are documented in OFFLINE_MODE.md.",
+)
+@click.version_option(__version__, prog_name="infini-llama")
+def main() -> None:
+    """Train an Infini-Llama from a verified bundle, with the network shut, and try what it learnt."""
