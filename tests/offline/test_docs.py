@@ -8,6 +8,8 @@ from pathlib import Path
 
 from bundler.errors import EXIT_CODES, BundleError
 from bundler.offline.attempts import Attempt
+from bundler.offline.isolation import REQUESTED
+from bundler.offline.supervisor import Denial
 from tests.offline.conftest import BundleRun
 
 DOCUMENT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text()
@@ -29,10 +31,14 @@ def test_every_error_has_a_documented_exit_code() -> None:
 def test_the_keys_of_the_report_are_documented(bundle_run: BundleRun) -> None:
     report = bundle_run("true").report
     section = DOCUMENT.partition("| key of the JSON report")[2].partition("\n\n")[0]
-    documented = set(re.findall(r"`(\w+)", section))
-    attempt = {field.name for field in dataclasses.fields(Attempt)}
-    keys = set(report) | attempt
+    documented = {word for path in re.findall(r"`([\w.]+)", section) for word in path.split(".")}
+    keys = set(report) | {field.name for kind in (Attempt, Denial) for field in dataclasses.fields(kind)}
     for inner in ("isolation", "attempts"):
         keys |= set(report[inner])  # type: ignore[call-overload]
     keys |= set(report["bundles"][0])  # type: ignore[index]
     assert keys <= documented
+
+
+def test_every_kind_of_isolation_has_its_row() -> None:
+    table = DOCUMENT.partition("| kind | what the kernel refuses")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(REQUESTED) - {"auto"}
