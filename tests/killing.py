@@ -14,6 +14,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from bundler.cache import layout
@@ -86,7 +87,7 @@ def whole_or_absent(home: Path, lock: Lock) -> str:
 
 
 def main(action: str, old: str, new: str, scratch: str) -> None:
-    """Kill `action` ("install", "upgrade" or "remove") at every step; print what was seen as JSON."""
+    """Kill `action` ("install", "stream", "upgrade" or "remove") at every step; print what was seen as JSON."""
     home = Path(scratch) / "home"
     locks = []
     for path in (old, new):
@@ -94,6 +95,7 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
             locks.append(reader.lock)
     works: dict[str, Callable[[], object]] = {
         "install": lambda: install(Path(new), home, jobs=1),
+        "stream": lambda: install(FileIO(new), home, jobs=1),
         "upgrade": lambda: install(Path(new), home, jobs=1),
         "remove": lambda: remove("tiny", home),
     }
@@ -101,7 +103,7 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
     step = 0
     while True:
         shutil.rmtree(home, ignore_errors=True)
-        if action != "install":
+        if action not in ("install", "stream"):
             install(Path(old), home, jobs=1)
         if in_child(works[action], kill_at=step) == 0:
             break

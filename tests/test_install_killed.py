@@ -21,7 +21,7 @@ def _bundle(directory: Path, commit: str, files: dict[str, bytes]) -> Path:
     return tiny_bundle(directory, model, data, contents=[*files.values(), b"d", *PREPARED.values()])
 
 
-@pytest.mark.parametrize("action", ["install", "upgrade", "remove"])
+@pytest.mark.parametrize("action", ["install", "stream", "upgrade", "remove"])
 def test_killed_at_every_step_it_leaves_all_or_nothing_visible_and_the_next_run_finishes(
     tmp_path: Path, action: str
 ) -> None:
@@ -30,7 +30,7 @@ def test_killed_at_every_step_it_leaves_all_or_nothing_visible_and_the_next_run_
     done = run([sys.executable, "-m", "tests.killing", action, old, new, tmp_path / "scratch"])
     outcome = json.loads(done.stdout)
     assert outcome["steps"] > 15
-    if action == "install":
+    if action in ("install", "stream"):
         # The sweep is worth something only if it met states before, between and after the refs.
         everything = "hub/datasets--org--d,hub/datasets--d,hub/models--org--m,hub/models--m"
         assert {"", everything} < set(outcome["seen"])
