@@ -4,7 +4,8 @@ Rule book:
 
 * a writer only appends; what a destination must know of the whole, it fills in at the end;
 * a file or a volume appears under its name only when the bundle is whole: until then its name is a temporary one;
-* what an earlier run left under the same names, and would be taken for a part of the new bundle, is removed.
+* what an earlier run left under the same names, and would be taken for a part of the new bundle, is removed; so is
+  what a killed run left half-written beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,7 +23,7 @@ from bundler.digest import Hasher
 from bundler.errors import OutputError, UsageError
 from bundler.format.layout import CHUNK_HEADER_BYTES, PREAMBLE, TRAILER_BYTES, is_index_frame, parse_chunk_header
 from bundler.format.volumes import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, volume_files, volume_path
-from bundler.paths import atomic_writer, fsync_dir, temporary_path
+from bundler.paths import atomic_writer, fsync_dir, remove_leftovers, temporary_path
 
 
 class Sink(Protocol):
@@ -62,6 +64,7 @@ class FileDestination:
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Open a temporary file, and rename it at the end (see `Destination`)."""
+        remove_leftovers(self.path.parent, now=time.time(), below=False)
         with atomic_writer(self.path) as stream:
             yield stream
         if self._sole:
@@ -128,6 +131,7 @@ class VolumeDestination:
     def open(self) -> Iterator[VolumeSink]:
         """Open temporary files one after the other, and rename them at the end (see `Destination`)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(self.path.parent, now=time.time(), below=False)
         sink = VolumeSink(self.path.parent, self.limit_bytes)
         try:
             yield sink

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import struct
@@ -308,3 +309,17 @@ def test_a_run_that_fails_leaves_the_volumes_of_the_run_before(volumes: list[Pat
         sink.write(volumes[0].read_bytes()[:9])
         raise RuntimeError
     assert tree(volumes[0].parent) == before
+
+
+def test_what_a_killed_run_left_half_written_is_removed_by_the_next(bundle: Path, tmp_path: Path) -> None:
+    base = tmp_path / "media" / "tiny.tar.zst"
+    pid = os.fork()
+    if pid == 0:
+        with VolumeDestination(base, LIMIT).open() as sink:
+            sink.write(bundle.read_bytes()[:6_000_000])
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert all(path.name.startswith(".bundle-tmp-") for path in base.parent.iterdir())
+    assert len(list(base.parent.iterdir())) == 2
+    volumes = split(bundle, base)
+    assert sorted(base.parent.iterdir()) == volumes
