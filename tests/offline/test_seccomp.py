@@ -353,11 +353,12 @@ def test_outside_a_launch_nobody_answers_for_a_supervisor() -> None:
 # Jobs of several processes and nodes
 
 ALL_REDUCE = """
-import torch, torch.distributed as dist
+import os, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 x = torch.full((1000,), float(dist.get_rank() + 1))
 dist.all_reduce(x)
-print(f"sum {int(x[0])}", flush=True)
+# One write: torchrun starts its ranks with `python -u`, where print() writes the line and its end apart.
+os.write(1, b"sum %d\\n" % int(x[0]))
 dist.destroy_process_group()
 """
 
