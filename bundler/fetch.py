@@ -270,7 +270,7 @@ class _Run:
             outcomes.put(None)
 
     def _one(self, repo: LockedRepo, file: LockedFile) -> None:
-        from bundler.hub.download import mismatch
+        from bundler.hub.transfer import mismatch
 
         blob = self._store.verified(file.etag)
         if blob is not None and mismatch(file, blob) is not None:

@@ -43,7 +43,8 @@ def lock(manifest_path: Path, output: Path | None, upgrade: bool, check: bool, a
     """Resolve every entry of MANIFEST to a commit and its files, and write the lock.
 
     An entry that is in the lock already keeps its commit; --upgrade moves it to what its revision is now.
-    The network is used to list files; nothing is downloaded but a few small configuration files.
+    The network is used to list files; nothing is downloaded but a few small configuration files. --check compares
+    the lock with MANIFEST alone: whether sizes and hashes are those of the Hub is found by `bundle fetch`.
     """
     if upgrade and check:
         raise click.UsageError("--check writes nothing and asks nobody, so it cannot --upgrade")

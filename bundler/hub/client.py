@@ -1,6 +1,6 @@
 """What we ask the Hub about repositories: the commit of a revision, its files, a small file's text.
 
-This module and `bundler.hub.download` are the only code that uses the network. The session, its proxies and
+This module and `bundler.hub.transfer` are the only code that uses the network. The session, its proxies and
 certificates, the endpoint and the token are huggingface_hub's, as its users have set them up; the requests are made
 here and not through `HfApi`, because there they have no time limit, or are repeated for half a minute against a proxy
 that will never let them through.

@@ -22,32 +22,18 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
-from typing import Any
 
-import httpx2
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.utils import (
-    build_hf_headers,
-    hf_raise_for_status,
-    http_stream_backoff,
-    silent_tqdm,
-)
+from huggingface_hub.utils import build_hf_headers, silent_tqdm
 
 from bundler import __version__
-from bundler.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
+from bundler.digest import hash_file
 from bundler.errors import IntegrityError
 from bundler.hub.failures import hub_errors
 from bundler.hub.proxies import check_proxy_once
+from bundler.hub.transfer import StoppedError, Transfer, algorithms, mismatch
 from bundler.lock import LockedFile, LockedRepo
 from bundler.store import Partial, Store, StoredBlob
-
-# How often in a row a connection may break without bringing one new byte.
-RETRIES_WITHOUT_PROGRESS = 4
-_RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
-
-
-class StoppedError(Exception):
-    """The download was told to stop (Ctrl-C, or another file failed); what came so far is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,25 +92,32 @@ class Downloader:
             headers = build_hf_headers(token=self.token, library_name="bundle", library_version=__version__)
             if blob := self._through_xet(url, headers, partial, repo, file):
                 return blob
-            digests = _Transfer(self, url, headers, partial, file).run()
-            if fault := mismatch(file, digests):
+            transfer = self._transfer(url, headers, partial, file)
+            digests = transfer.run()
+            if fault := transfer.fault(digests):
                 self.on_note(f"{repo.repo_id}: {file.path} arrived damaged ({fault}); fetching it once more")
                 self._forget(partial)
-                digests = _Transfer(self, url, headers, partial, file).run()
-                self._refuse_mismatch(partial, repo, file, digests)
+                transfer = self._transfer(url, headers, partial, file)
+                digests = transfer.run()
+                if fault := transfer.fault(digests):
+                    self._forget(partial)
+                    raise _mismatch_error(repo, file, fault)
         return self.store.adopt(partial.path, StoredBlob.of(file.etag, digests))
+
+    def _transfer(self, url: str, headers: dict[str, str], partial: Partial, file: LockedFile) -> Transfer:
+        return Transfer(
+            url,
+            headers,
+            partial,
+            file,
+            stop=self.stop,
+            on_progress=self.on_progress,
+            on_received=self.on_received,
+        )
 
     def _forget(self, partial: Partial) -> None:
         self.on_progress(-partial.size_bytes)
         partial.clear()
-
-    def _refuse_mismatch(self, partial: Partial, repo: LockedRepo, file: LockedFile, digests: Digests) -> None:
-        if fault := mismatch(file, digests):
-            self._forget(partial)
-            raise IntegrityError(
-                f"{repo.repo_id}: {file.path} of commit {repo.commit}: {fault}, twice in a row",
-                hint="a proxy or mirror in between may be changing or caching it: try again, or without it",
-            )
 
     def _through_xet(
         self, url: str, headers: dict[str, str], partial: Partial, repo: LockedRepo, file: LockedFile
@@ -154,139 +147,23 @@ class Downloader:
                     raise StoppedError
                 self.on_received(target.stat().st_size)
                 self.on_progress(target.stat().st_size)
-                digests = hash_file(target, *_algorithms(file))
-                if mismatch(file, digests) is None:
+                digests = hash_file(target, *algorithms(file))
+                fault = mismatch(file, digests)
+                if fault is None:
                     return self.store.adopt(target, StoredBlob.of(file.etag, digests))
                 self.on_progress(-target.stat().st_size)
                 target.unlink()
                 if attempt == 2:
-                    self._refuse_mismatch(partial, repo, file, digests)
+                    raise _mismatch_error(repo, file, fault)
         return None
 
 
-class _Transfer:
-    """One file over HTTP: everything that is missing after what the partial file holds."""
-
-    def __init__(
-        self, downloader: Downloader, url: str, headers: dict[str, str], partial: Partial, file: LockedFile
-    ) -> None:
-        self._downloader = downloader
-        self._url = url
-        # A compressed answer has another length, and its ranges are ranges of the compressed bytes.
-        self._headers = {**headers, "Accept-Encoding": "identity"}
-        self._partial = partial
-        self._file = file
-        self._hasher = self._fresh_hasher()
-        self._have = 0
-
-    def run(self) -> Digests:
-        """Fetch to the end and return the digests of the whole file."""
-        self._read_what_is_there()
-        failures = 0
-        while self._have < self._file.size_bytes:
-            before = self._have
-            try:
-                self._request()
-                if self._have < self._file.size_bytes:
-                    raise httpx2.RemoteProtocolError(
-                        f"the connection ended {self._file.size_bytes - self._have:,} bytes early"
-                    )
-            except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError):
-                failures = 1 if self._have > before else failures + 1
-                if failures > RETRIES_WITHOUT_PROGRESS:
-                    raise
-                if self._downloader.stop.wait(min(2.0 ** (failures - 2), 8.0)):
-                    raise StoppedError from None
-        return self._hasher.result()
-
-    def _fresh_hasher(self) -> Hasher:
-        return Hasher(_algorithms(self._file), size_bytes=self._file.size_bytes)
-
-    def _read_what_is_there(self) -> None:
-        there = self._partial.size_bytes
-        if there > self._file.size_bytes:
-            # Longer than the file can be: not a part of it, whatever it is.
-            self._partial.clear()
-            return
-        self._partial.file.seek(0)
-        while block := self._partial.file.read(BLOCK_BYTES):
-            self._take(block)
-
-    def _take(self, block: bytes) -> None:
-        if self._downloader.stop.is_set():
-            raise StoppedError
-        self._hasher.update(block)
-        self._have += len(block)
-        self._downloader.on_progress(len(block))
-
-    def _start_over(self) -> None:
-        self._downloader.on_progress(-self._have)
-        self._partial.clear()
-        self._hasher = self._fresh_hasher()
-        self._have = 0
-
-    def _request(self) -> None:
-        headers = dict(self._headers)
-        if self._have:
-            headers["Range"] = f"bytes={self._have}-"
-        with http_stream_backoff(
-            method="GET",
-            url=self._url,
-            headers=headers,
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            # Broken connections are retried by `run`, which knows how much has arrived.
-            retry_on_exceptions=(),
-            retry_on_status_codes=_RETRIED_STATUS_CODES,
-        ) as response:
-            if response.status_code == 416:
-                self._start_over()
-                return
-            hf_raise_for_status(response)
-            if self._have and not _continues(response, self._have):
-                # A server may ignore Range and send the whole file.
-                self._start_over()
-            for block in response.iter_bytes(BLOCK_BYTES):
-                room = self._file.size_bytes - self._have
-                kept = block[:room]
-                self._partial.write(kept)
-                self._downloader.on_received(len(kept))
-                self._take(kept)
-                if len(block) > room:
-                    # Longer than announced: the rest cannot make it right, and might never end.
-                    return
-
-
-def _continues(response: Any, offset: int) -> bool:
-    """Tell whether an answer starts at `offset` (RFC 9110, section 14.4)."""
-    return response.status_code == 206 and str(response.headers.get("Content-Range", "")).startswith(
-        f"bytes {offset}-"
+def _mismatch_error(repo: LockedRepo, file: LockedFile, fault: str) -> IntegrityError:
+    return IntegrityError(
+        f"{repo.repo_id}: {file.path} of commit {repo.commit}: {fault}, twice in a row",
+        hint="a proxy or mirror in between may be changing or caching it: try again, or without it. If the lock was "
+        "edited or damaged, write it again with `bundle lock --upgrade`",
     )
-
-
-def _algorithms(file: LockedFile) -> tuple[Algorithm, ...]:
-    # The git hash of an LFS file is published for its pointer only.
-    return ("sha256", "blake3") if file.lfs_sha256 else ("sha256", "blake3", "git_sha1")
-
-
-def mismatch(file: LockedFile, found: Digests | StoredBlob) -> str | None:
-    """Compare content with everything that the lock knows of it.
-
-    Returns:
-        What was expected and what was found, or None if all agrees.
-    """
-    if found.size_bytes != file.size_bytes:
-        return f"expected {file.size_bytes:,} bytes, found {found.size_bytes:,}"
-    pairs = [
-        ("sha256", "published by the Hub", file.lfs_sha256, found.sha256),
-        ("sha256", "in the lock", file.sha256, found.sha256),
-        ("blake3", "in the lock", file.blake3, found.blake3),
-    ]
-    if file.lfs_sha256 is None:
-        pairs.append(("git-sha1", "published by the Hub", file.blob_id, found.git_sha1))
-    for name, origin, expected, actual in pairs:
-        if expected is not None and expected != actual:
-            return f"expected {name} {expected} ({origin}), found {actual}"
-    return None
 
 
 def _xet_is_wanted() -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event
 
@@ -14,7 +16,9 @@ import pytest
 from bundler.digest import sha256_bytes
 from bundler.errors import HubError, IntegrityError, NetworkError
 from bundler.hub import download as download_module
-from bundler.hub.download import Downloader, StoppedError
+from bundler.hub import transfer as transfer_module
+from bundler.hub.download import Downloader
+from bundler.hub.transfer import StoppedError
 from bundler.lock import LockedFile, LockedRepo
 from bundler.store import Store
 from tests.hub import RunningHub
@@ -48,7 +52,7 @@ def repo(hub: RunningHub) -> LockedRepo:
 @pytest.fixture
 def downloader(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     # Waiting between tries is not what is tested here.
-    monkeypatch.setattr(download_module, "RETRIES_WITHOUT_PROGRESS", 2)
+    monkeypatch.setattr(transfer_module, "RETRIES_WITHOUT_PROGRESS", 2)
     return Downloader(store=Store(tmp_path / "store"), endpoint=hub.endpoint, stop=Event())
 
 
@@ -154,9 +158,89 @@ def test_no_more_is_taken_than_the_lock_announces(
 ) -> None:
     received: list[int] = []
     file = replace(file_of(repo, "sub dir/model.safetensors"), size_bytes=1000)
-    with pytest.raises(IntegrityError, match="expected sha256"):
+    with pytest.raises(
+        IntegrityError, match=r"expected 1,000 bytes .in the lock., found more; of these: expected sha256"
+    ):
         replace(downloader, on_received=received.append).download(repo, file)
     assert sum(received) == 2 * 1000
+
+
+@pytest.mark.parametrize("path", ["config.json", "sub dir/model.safetensors", "empty.txt"])
+def test_a_lock_with_too_large_a_size_is_found_with_two_fetches(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub, path: str
+) -> None:
+    file = file_of(repo, path)
+    wrong = replace(file, size_bytes=file.size_bytes + 10)
+    with pytest.raises(IntegrityError) as caught:
+        downloader.download(repo, wrong)
+    sizes = f"expected {wrong.size_bytes:,} bytes (in the lock), found {file.size_bytes:,}"
+    assert f"{sizes}, and yet the hash that was expected: the size in the lock is wrong" in caught.value.message
+    assert "bundle lock --upgrade" in (caught.value.hint or "")
+    assert [r.status for r in hub.asked("GET", path)] == [200, 200]
+    assert leftovers(downloader.store) == []
+
+
+def test_what_is_there_already_and_ends_too_early_is_fetched_once_more_from_its_first_byte(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub
+) -> None:
+    file = file_of(repo, "config.json")
+    with downloader.store.partial(file.etag) as partial:
+        assert partial is not None
+        partial.write(SMALL)
+    (left,) = (downloader.store.root / "partial").iterdir()
+    left.rename(left.with_name(f"{file.etag}.othermachine-1-0-x"))
+    os.utime(left.with_name(f"{file.etag}.othermachine-1-0-x"), (1_000_000_000, 1_000_000_000))
+    with pytest.raises(IntegrityError, match="twice in a row"):
+        downloader.download(repo, replace(file, size_bytes=len(SMALL) + 1))
+    assert [r.status for r in hub.asked("GET", "config.json")] == [416, 200]
+
+
+def test_a_connection_that_breaks_before_a_wrong_size_is_reached_ends_as_well(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub
+) -> None:
+    file = file_of(repo, "sub dir/model.safetensors")
+    hub.fault("drop", "model.safetensors", after_bytes=3_000_000)
+    with pytest.raises(IntegrityError, match="the size in the lock is wrong"):
+        downloader.download(repo, replace(file, size_bytes=len(BIG) + 1))
+    assert [r.status for r in hub.asked("GET", "model.safetensors")] == [200, 206, 200]
+
+
+@pytest.mark.parametrize("told", ["length", "chunked", "nothing"])
+def test_a_server_that_ignores_ranges_and_sends_too_little_is_asked_a_bounded_number_of_times(
+    downloader: Downloader, repo: LockedRepo, told: str
+) -> None:
+    asked: list[str] = []
+
+    class Short(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            # Never the same length twice in a row: a client must not take a step back for a step on.
+            body = SMALL[: 100 + 50 * (len(asked) % 2)]
+            self.send_response(200)
+            if told == "length":
+                self.send_header("Content-Length", str(len(body)))
+            elif told == "chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = True
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Short) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        # Where no length is told, a short body cannot be told from a broken connection.
+        expected = NetworkError if told == "nothing" else IntegrityError
+        with pytest.raises(expected):
+            replace(downloader, endpoint=endpoint).download(repo, file_of(repo, "config.json"))
+        server.shutdown()
+    assert len(asked) == (3 if told == "nothing" else 2)
 
 
 def test_a_rate_limit_and_a_busy_server_are_waited_out(
