@@ -115,7 +115,12 @@ class OfflineEnvironment:
         lines = [f"unset {name}" for name in self.cleared]
         lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.values.items())]
         lines += [f'export {name}="${{{name}:-{value}}}"' for name, value in sorted(self.defaults.items())]
-        lines.append(f'export PYTHONPATH={shlex.quote(self.python_path)}"${{PYTHONPATH:+:$PYTHONPATH}}"')
+        folder = shlex.quote(self.python_path)
+        lines.append(
+            # Where it stands first already, evaluating the lines again changes nothing.
+            f'case "${{PYTHONPATH:-}}" in {folder}|{folder}:*) ;; '
+            f'*) PYTHONPATH={folder}"${{PYTHONPATH:+:$PYTHONPATH}}" ;; esac\nexport PYTHONPATH'
+        )
         return "\n".join(lines) + "\n"
 
     def as_json(self) -> dict[str, object]:

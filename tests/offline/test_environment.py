@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
+
+import pytest
 
 from bundler.offline.environment import (
     SITE_FOLDER,
@@ -100,7 +104,62 @@ def test_bundle_env_as_json_names_what_to_set_and_what_to_unset(home: Path) -> N
     assert "https_proxy" in changes["unset"]
 
 
-def test_bundle_env_of_a_bundle_that_is_not_installed_prints_nothing_to_evaluate(home: Path) -> None:
+def test_bundle_env_evaluated_twice_is_the_same_as_once(home: Path) -> None:
+    words = 'eval "$("$0" env tiny --hf-home "$1")"; once=$PYTHONPATH; eval "$("$0" env tiny --hf-home "$1")"; '
+    done = run(
+        ["sh", "-c", words + 'printf "%s\\n" "$once" "$PYTHONPATH"', script("bundle"), home],
+        env={"PYTHONPATH": "/mine"},
+    )
+    assert done.stdout.split() == [f"{SITE_FOLDER}:/mine"] * 2
+
+
+def test_bundle_env_puts_the_guard_first_again_where_something_was_put_before_it(home: Path) -> None:
+    words = 'eval "$("$0" env tiny --hf-home "$1")"; echo "$PYTHONPATH"'
+    done = run(["sh", "-c", words, script("bundle"), home], env={"PYTHONPATH": f"/mine:{SITE_FOLDER}"})
+    assert done.stdout.startswith(f"{SITE_FOLDER}:/mine")
+
+
+SHELLS = [shell for shell in ("bash", "dash", "zsh", "ksh", "busybox") if shutil.which(shell)]
+
+
+def shell_argv(shell: str) -> list[str]:
+    return ["busybox", "sh"] if shell == "busybox" else [shell]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("tinny", 9), ("tiny --no-such-option", 2)], ids=["not installed", "wrong usage"]
+)
+def test_a_script_that_evaluates_a_bundle_env_which_failed_stops(
+    home: Path, tmp_path: Path, shell: str, arguments: str, code: int
+) -> None:
+    job = tmp_path / "job.sh"
+    job.write_text(f'eval "$("$1" env {arguments} --hf-home "$2")"\necho trained\n')
+    outer = tmp_path / "outer.sh"
+    outer.write_text('. "$0.inner"\necho trained\n')
+    (tmp_path / "outer.sh.inner").write_text(job.read_text())
+    for path in (job, outer):
+        done = run([*shell_argv(shell), path, script("bundle"), home], check=False)
+        assert (done.returncode, done.stdout) == (code, ""), path
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_interactive_shell_that_evaluates_a_bundle_env_which_failed_stays_open(home: Path, shell: str) -> None:
+    words = 'eval "$("$0" env tinny --hf-home "$1")"; echo "status $?"'
+    done = run([*shell_argv(shell), "-i", "-c", words, script("bundle"), home], check=False)
+    assert done.stdout == "status 9\n"
+
+
+def test_the_form_of_the_readme_stops_where_there_is_no_bundle_command(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [form] = re.findall(r"^(settings=\$\(bundle env .*\) \|\| exit\neval .*)$", readme, re.MULTILINE)
+    done = run(["/bin/sh", "-c", f"{form}\necho trained"], env={"PATH": str(tmp_path)}, check=False)
+    assert (done.returncode, done.stdout) == (127, "")
+
+
+def test_bundle_env_of_a_bundle_that_is_not_installed_prints_no_variables(home: Path) -> None:
     done = run([script("bundle"), "env", "tinny", "--hf-home", home], check=False)
-    assert (done.returncode, done.stdout) == (9, "")
+    assert (done.returncode, done.stdout) == (9, "case $- in *i*) (exit 9) ;; *) exit 9 ;; esac\n")
     assert "did you mean 'tiny'?" in done.stderr
+    as_json = run([script("bundle"), "env", "tinny", "--hf-home", home, "--json"], check=False)
+    assert (as_json.returncode, as_json.stdout) == (9, "")
