@@ -122,6 +122,9 @@ class OutputError(BundleError):
     exit_code = 15
 
 
+# EX_TEMPFAIL of sysexits.h: try again.
+STOPPED_BY_SIGNAL = 75
+
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "unexpected failure (a bug: please report it)",
@@ -140,6 +143,7 @@ EXIT_CODES: dict[int, str] = {
     14: "the training data is missing, empty or not UTF-8",
     15: "the reader of the pipe was gone before the bundle was through",
     16: "`bundle doctor` found a problem",
+    STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",

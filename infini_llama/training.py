@@ -28,6 +28,7 @@ from infini_llama.data import Corpus, Rows, read_corpus, tokenize
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.settings import Settings
+from infini_llama.stopping import StopAtSignal, remove_marker, stop_signals, write_marker
 from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
 from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
 
@@ -51,6 +52,7 @@ class Summary:
         tokenizer_origin: Which tokenizer was really used, and where it came from.
         world_size: Processes that trained.
         wrapper: Class that wrapped the model.
+        stopped_by: The signal that ended it before its last step, or None.
     """
 
     first_loss: float
@@ -67,6 +69,7 @@ class Summary:
     tokenizer_origin: str
     world_size: int
     wrapper: str
+    stopped_by: str | None
 
 
 def train(
@@ -126,8 +129,15 @@ def train(
     )
     if arguments.should_save:
         checkpoints.clear_incoming(output_dir)
+        remove_marker(output_dir)
     begun = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    with stop_signals() as request:
+        stopping = StopAtSignal(request)
+        trainer.add_callback(stopping)
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    checkpoint = output_dir / f"checkpoint-{trainer.state.global_step}"
+    if stopping.stopped_by is not None and arguments.should_save:
+        write_marker(output_dir, stopping.stopped_by, checkpoint)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Summary(
         first_loss=losses[0],
@@ -135,7 +145,7 @@ def train(
         steps=trainer.state.global_step,
         tokens=int(trainer.state.num_input_tokens_seen),
         seconds=round(time.monotonic() - begun, 3),
-        checkpoint=str(output_dir / f"checkpoint-{trainer.state.global_step}"),
+        checkpoint=str(checkpoint),
         resumed_from=str(resume_from) if resume_from else None,
         bundle=bundle.lock.name if bundle else "",
         bundle_digest=bundle.digest if bundle else "",
@@ -144,6 +154,7 @@ def train(
         tokenizer_origin=str(chosen.origin),
         world_size=arguments.world_size,
         wrapper=trainer.wrapper,
+        stopped_by=stopping.stopped_by.name if stopping.stopped_by else None,
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.errors import NetworkError
+from bundler.errors import STOPPED_BY_SIGNAL, NetworkError
 from bundler.hub.proxies import check_proxy, hub_endpoint
 from bundler.offline.attempts import read_attempts
 from bundler.offline.enforce import attempts_folder, enforce_offline
@@ -99,6 +99,8 @@ def command(
         )
     if os.environ.get("RANK", "0") == "0":
         show(summary, network_attempts(), as_json=as_json)
+    if summary.stopped_by is not None:
+        sys.exit(STOPPED_BY_SIGNAL)
 
 
 def prepare_network(bundle: str | None, hf_home: Path | None, *, online: bool) -> InstalledBundle | None:
@@ -159,6 +161,8 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"last loss    {summary.last_loss:.4f}")
     click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens in {summary.seconds:.0f} s)")
     click.echo(f"parameters   {summary.parameters:,}")
+    if summary.stopped_by:
+        click.echo(f"stopped by   {summary.stopped_by}; go on with --resume")
     click.echo(f"checkpoint   {summary.checkpoint}")
     click.echo(f"tokenizer    {summary.tokenizer_origin}")
     click.echo(f"bundle       {f'{summary.bundle} {summary.bundle_digest}' if summary.bundle else 'none'}")
