@@ -122,6 +122,12 @@ class OutputError(BundleError):
     exit_code = 15
 
 
+class ConflictError(BundleError):
+    """Two bundles in one HF_HOME would need one name to be two things."""
+
+    exit_code = 17
+
+
 # EX_TEMPFAIL of sysexits.h: try again.
 STOPPED_BY_SIGNAL = 75
 
@@ -143,6 +149,7 @@ EXIT_CODES: dict[int, str] = {
     14: "the training data is missing, empty or not UTF-8",
     15: "the reader of the pipe was gone before the bundle was through",
     16: "`bundle doctor` found a problem",
+    17: "conflicts with another installed bundle (nothing was installed)",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",

@@ -10,7 +10,8 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
 * a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
   the index that confirms the chunks comes last, and so nothing is published before its end;
 * paths and links come from the lock through `bundler.cache`, never from the tar stream;
-* no lock file is relied upon: two installations at once write the same names with the same content, by rename.
+* one process at a time installs or removes (`bundler.home_lock`); what needs a ref that another installed bundle needs
+  otherwise is refused before it writes (`bundler.conflicts`), so that every installed bundle always verifies.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from itertools import compress
 from pathlib import Path
 
 from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout
+from bundler.conflicts import check_conflicts
 from bundler.cores import available_cores
 from bundler.digest import Hasher, blake3_file
 from bundler.errors import BundleError, IntegrityError, NotInstalledError, SpaceError
@@ -36,6 +38,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.source import Source, Span
 from bundler.format.stream import BundleStream, Readable
 from bundler.format.tar import Member, TarPlan
+from bundler.home_lock import Note, home_lock, no_note
 from bundler.installed import InstalledBundle, installed_bundles, other_trees, prune
 from bundler.lock import Lock
 from bundler.paths import (
@@ -86,6 +89,7 @@ def install(
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
+    on_note: Note = no_note,
 ) -> InstallResult:
     """Verify a bundle and unpack it into `hf_home`.
 
@@ -97,19 +101,23 @@ def install(
         jobs: Threads; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes verified since the last call.
+        on_note: Told what a person should know of and is no error.
 
     Raises:
+        ConflictError: Another installed bundle needs a ref, or another name, to be something else: nothing was
+            written.
         FormatError: Not a bundle, or damaged: nothing visible was changed.
         IntegrityError: Its content is not what its lock names: nothing visible was changed.
         NotInstalledError: The bundle has no repo that `only` names: nothing was written.
         SpaceError: Not enough room: nothing was written.
     """
     jobs = jobs or available_cores()
-    with contextlib.closing(_open(source)) as bundle:
+    with contextlib.closing(_open(source)) as bundle, home_lock(hf_home, on_note=on_note):
         whole = bundle.lock
         part = _part(bundle, only)
         content = bundle.plan.layout if part == whole else layout(part)
         before = _previous(hf_home, whole.name)
+        check_conflicts(whole.name, content, _neighbours(hf_home, whole.name, on_note))
         staging = _Staging(hf_home)
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
@@ -213,6 +221,19 @@ def _previous(hf_home: Path, name: str) -> InstalledBundle | None:
         return InstalledBundle.open(name, hf_home)
     except BundleError:
         return None
+
+
+def _neighbours(hf_home: Path, name: str, on_note: Note) -> dict[str, Layout]:
+    """Return what other bundles are installed, by name."""
+
+    def unknown(error: BundleError) -> None:
+        on_note(f"{error.message}; what it needs beside {name} cannot be told")
+
+    return {
+        bundle.name: bundle.layout
+        for bundle in installed_bundles(hf_home, on_damage=unknown)
+        if bundle.name != name
+    }
 
 
 def _sweep(hf_home: Path, content: Layout) -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import difflib
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
+from bundler.conflicts import pins
 from bundler.cores import available_cores
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
+from bundler.home_lock import Note, home_lock, no_note
 from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
-from bundler.paths import fsync_dir, inside
-from bundler.publish import listed_and_present, publish_trees
+from bundler.paths import atomic_write, fsync_dir, inside
+from bundler.publish import listed_and_present, publish_trees, replace_symlink
 from bundler.receipt import REMOVING_SUFFIX, read_receipt, receipt_path
 from bundler.verify.installed import verify_installed
 from bundler.verify.report import Progress, Report, no_progress
@@ -85,7 +87,7 @@ class InstalledBundle:
             self.hf_home,
             self.lock,
             digest=self.digest,
-            others=[other.layout for other in _others(self.hf_home, self.name)],
+            others={other.name: other.layout for other in _others(self.hf_home, self.name)},
             only=lambda repo: repo_id is None or repo_id in (repo.repo_id, *repo.aliases),
             quick=quick,
             jobs=jobs or available_cores(),
@@ -163,8 +165,13 @@ def other_trees(hf_home: Path, name: str) -> dict[tuple[str, str], list[LockedFi
     return trees
 
 
-def remove(name: str, hf_home: Path) -> int:
+def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> int:
     """Uninstall a bundle; what other bundles or the user's own downloads use stays.
+
+    Args:
+        name: Its name.
+        hf_home: Where it is installed.
+        on_note: Told what a person should know of and is no error.
 
     Returns:
         Bytes freed.
@@ -173,6 +180,13 @@ def remove(name: str, hf_home: Path) -> int:
         NotInstalledError: There is no such bundle.
         IntegrityError: Its receipt, or that of another bundle, was changed: what is shared cannot be told.
     """
+    if not (hf_home / BUNDLES_FOLDER).is_dir():
+        InstalledBundle.open(name, hf_home)  # says what is there instead
+    with home_lock(hf_home, on_note=on_note):
+        return _remove(name, hf_home)
+
+
+def _remove(name: str, hf_home: Path) -> int:
     path = receipt_path(hf_home, name)
     hidden = path.with_name(path.name + REMOVING_SUFFIX)
     if path.exists() or not hidden.exists():
@@ -189,9 +203,14 @@ def remove(name: str, hf_home: Path) -> int:
 def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
     """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
 
+    A ref or other name that names what is gone, and that one of `keep` needs otherwise, is given to that one: homes
+    that were written before `bundler.conflicts` stood guard may hold such.
+
     Returns:
         Bytes freed.
     """
+    keep = list(keep)
+    _hand_over(hf_home, gone, keep)
     kept = [repo for content in keep for repo in content.repos]
     kept_paths = {path for repo in kept for path in _owned_paths(repo)}
     freed = 0
@@ -213,6 +232,21 @@ def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
             freed += _delete(hf_home, blob.path, kept_paths)
     publish_trees(hf_home, Layout(repos=tuple(r for r in kept if inside(hf_home, r.folder).exists())), {})
     return freed
+
+
+def _hand_over(hf_home: Path, gone: Layout, keep: Sequence[Layout]) -> None:
+    held = pins(gone)
+    for content in reversed(keep):
+        for path, pin in pins(content).items():
+            old = held.get(path)
+            if old is None or old.value == pin.value:
+                continue
+            place = inside(hf_home, path)
+            if place.is_symlink():
+                if place.readlink() == Path(old.value):
+                    replace_symlink(place, pin.value)
+            elif place.is_file() and place.read_bytes() == old.value.encode():
+                atomic_write(place, pin.value.encode())
 
 
 def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) -> int:

@@ -22,7 +22,7 @@ LAYERS = [
     "bundler.store",
     "bundler.hub",
     "bundler.fetch",
-    "bundler.receipt",
+    "bundler.receipt bundler.conflicts bundler.home_lock",
     "bundler.base",
     "bundler.pack",
     "bundler.verify",

@@ -42,7 +42,15 @@ def install(
     source = standard_input() if bundle == (Path("-"),) else bundle_place(bundle)
     target = default_hf_home(hf_home)
     with progress_bar("installing") as (advance, set_total):
-        result = install_bundle(source, target, only=only, jobs=jobs, on_total=set_total, progress=advance)
+        result = install_bundle(
+            source,
+            target,
+            only=only,
+            jobs=jobs,
+            on_total=set_total,
+            progress=advance,
+            on_note=lambda text: say(f"note: {text}"),
+        )
     for path, old, new in result.moved_refs:
         say(f"note: {path} named commit {old[:12]} before, now {new[:12]}")
     installed = result.bundle

@@ -123,5 +123,5 @@ def remove(name: str, hf_home: Path | None) -> None:
     """
     from bundler.installed import remove as remove_bundle
 
-    freed = remove_bundle(name, default_hf_home(hf_home))
+    freed = remove_bundle(name, default_hf_home(hf_home), on_note=lambda text: say(f"note: {text}"))
     say(f"removed {name}, {size(freed)} freed")

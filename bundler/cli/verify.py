@@ -43,6 +43,8 @@ def verify(
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
     outcome = "ok" if report.ok else f"FAILED, {len(report.faults)} fault(s)"
     say(f"{report.subject}: {outcome}; checked {how} {report.files} files\n{report.digest}")
+    if report.hint and not report.ok:
+        say(f"hint: {report.hint}")
     if as_json:
         print_json(
             {

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bundler.cache import Blob, Layout, RepoLayout, layout, repo_folder, snapshot_link_target
+from bundler.conflicts import pins
 from bundler.digest import blake3_file
 from bundler.lock import Lock
 from bundler.paths import TEMPORARY_PREFIX, inside
-from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
+from bundler.verify.report import REINSTALL_HINT, Fault, Progress, Report, no_progress, repo_names
 
 
 def verify_installed(
@@ -20,7 +21,7 @@ def verify_installed(
     lock: Lock,
     *,
     digest: str,
-    others: Iterable[Layout] = (),
+    others: Mapping[str, Layout] | None = None,
     only: Callable[[RepoLayout], bool] = lambda repo: True,
     quick: bool = False,
     jobs: int = 1,
@@ -32,14 +33,14 @@ def verify_installed(
         hf_home: Where it is installed.
         lock: What it must be.
         digest: The bundle's digest, for the report.
-        others: Layouts of other bundles installed there; their files are not extra.
+        others: Other bundles installed there, by name; their files are not extra.
         only: Which repos to look at; default all.
         quick: Look at names, links and sizes, hash nothing.
         jobs: Threads that hash.
         progress: Called with the number of bytes hashed since the last call.
     """
     content = layout(lock)
-    check = _InstalledCheck(hf_home, repo_names(content), [r for other in others for r in other.repos])
+    check = _InstalledCheck(hf_home, repo_names(content), others or {})
     for repo in content.repos:
         if only(repo):
             check.repo(repo)
@@ -51,19 +52,36 @@ def verify_installed(
         files=len(check.to_hash),
         size_bytes=hashed,
         faults=tuple(sorted(check.faults)),
+        hint=check.hint(),
     )
 
 
 class _InstalledCheck:
     """Collects faults of names and links, and the list of files whose content is still to be hashed."""
 
-    def __init__(self, hf_home: Path, names: dict[str, str], others: list[RepoLayout]) -> None:
+    def __init__(self, hf_home: Path, names: dict[str, str], others: Mapping[str, Layout]) -> None:
         self.hf_home = hf_home
         self.names = names
-        self.others = others
+        self.others = [repo for other in others.values() for repo in other.repos]
+        self.pins = {name: pins(other) for name, other in others.items()}
+        # Other bundles that need a name to be what was found, and not what is needed here.
+        self.rivals: set[str] = set()
         self.faults: set[Fault] = set()
         # path on disk -> (path and name for the report, expected content)
         self.to_hash: dict[Path, tuple[str, str, Blob]] = {}
+
+    def hint(self) -> str:
+        """Return a step that mends what was found."""
+        if not self.rivals:
+            return REINSTALL_HINT
+        removals = " and ".join(f"`bundle remove {name}`" for name in sorted(self.rivals))
+        return f"two bundles cannot share a ref at two commits: {removals} gives it back, or use two HF_HOMEs"
+
+    def _held(self, path: str, value: str) -> str:
+        """Return the words for it if another bundle needs `path` to be `value`."""
+        rivals = [name for name, held in self.pins.items() if path in held and held[path].value == value]
+        self.rivals.update(rivals)
+        return f", which bundle {' and '.join(rivals)} needs" if rivals else ""
 
     def repo(self, repo: RepoLayout) -> None:
         """Check all that one repo contributes, under its own name and its aliases."""
@@ -73,10 +91,9 @@ class _InstalledCheck:
         for path, target in repo.alias_links():
             place = inside(self.hf_home, path)
             if place.is_symlink():
-                if place.readlink() != Path(target):
-                    self.faults.add(
-                        Fault("changed", path, f"expected a link to {target}, found {place.readlink()}")
-                    )
+                if (found := place.readlink()) != Path(target):
+                    what = f"expected a link to {target}, found one to {found}{self._held(path, str(found))}"
+                    self.faults.add(Fault("changed", path, what))
             elif not place.is_dir():
                 self.faults.add(Fault("missing", path, f"other name of {repo.repo_id}"))
             elif path.startswith("datasets/"):
@@ -136,7 +153,11 @@ class _InstalledCheck:
                 continue
             if found != text.content:
                 expected = text.content.decode() or "an empty file"
-                self.faults.add(Fault("changed", path, f"expected {expected}, found {found[:80]!r}"))
+                value = found[:80].decode("utf-8", "backslashreplace")
+                shown = value if value and value.isprintable() else repr(value)
+                self.faults.add(
+                    Fault("changed", path, f"expected {expected}, found {shown}{self._held(path, value)}")
+                )
         for commit, files in repo.trees.items():
             path = f"{folder}/trees/{commit}.json"
             snapshot = inside(self.hf_home, f"{folder}/snapshots/{commit}")

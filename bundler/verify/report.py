@@ -11,6 +11,8 @@ from bundler.errors import IntegrityError
 
 FaultKind = Literal["missing", "extra", "changed"]
 
+REINSTALL_HINT = "run `bundle install` with the bundle file again: it rewrites what is damaged"
+
 # Called with the number of bytes done since the last call.
 Progress = Callable[[int], None]
 
@@ -44,6 +46,7 @@ class Report:
         files: Files with content that were checked.
         size_bytes: Bytes that were hashed.
         faults: Everything wrong, sorted.
+        hint: The step that mends it.
     """
 
     subject: str
@@ -52,6 +55,7 @@ class Report:
     files: int = 0
     size_bytes: int = 0
     faults: tuple[Fault, ...] = field(default=())
+    hint: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -70,7 +74,7 @@ class Report:
         more = f"\n  and {len(self.faults) - 20} more" if len(self.faults) > 20 else ""
         raise IntegrityError(
             f"{self.subject}: verification failed, {len(self.faults)} fault(s):\n{shown}{more}",
-            hint="run `bundle install` with the bundle file again: it rewrites what is damaged",
+            hint=self.hint,
         )
 
 
