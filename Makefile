@@ -39,6 +39,23 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
 
+# As for `make bench`: what is trained beside us brings its own requirements.
+BENCH_TRAIN_VENV := .venv-bench-train
+BENCH_TRAIN_STAMP := $(BENCH_TRAIN_VENV)/.installed
+
+$(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
+	$(PYTHON) -m venv $(BENCH_TRAIN_VENV)
+	$(BENCH_TRAIN_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: bench-train
+bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.train --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
+
+.PHONY: network-table
+network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
+	$(BIN)/python -m benchmarks.network_table --write
+
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,4 +66,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(BENCH_VENV) build dist demo/work benchmarks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) build dist demo/work benchmarks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
