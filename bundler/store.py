@@ -4,6 +4,7 @@
     blobs/<first two>/<etag>.json    its size and digests, as they were when the content was checked
     partial/<etag>.<owner>           a download that is not finished, or not checked
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.proof.prepare`)
+    packed/<key>.json                the digest of a bundle that was packed from here (`bundler.packed`)
     work/                            caches for a proof, removed when it ends
 
 Rule book:
@@ -32,11 +33,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from bundler.digest import Digests, hash_file, sha256_bytes
 from bundler.errors import SpaceError
 from bundler.paths import atomic_write, remove_leftovers
+
+RecordKind = Literal["prepared", "packed"]
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -122,7 +125,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._owner = f"{_machine()}-{os.getpid()}-{_start_of(os.getpid())}"
-        for name in ("blobs", "partial", "prepared", "work"):
+        for name in ("blobs", "partial", "prepared", "packed", "work"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
     @classmethod
@@ -277,21 +280,21 @@ class Store:
         file.seek(0, os.SEEK_END)
         return Partial(own, file)
 
-    # Prepared datasets, work folders, room
+    # Records, work folders, room
 
-    def prepared_record(self, key: str) -> Any:
-        """Return what `record_prepared` kept under `key`, or None."""
+    def record(self, kind: RecordKind, key: str) -> Any:
+        """Return what `keep_record` kept under `key`, or None."""
         try:
-            return json.loads(self._prepared_path(key).read_bytes())
+            return json.loads(self._kept_path(kind, key).read_bytes())
         except (OSError, ValueError):
             return None
 
-    def record_prepared(self, key: str, value: Any) -> None:
+    def keep_record(self, kind: RecordKind, key: str, value: Any) -> None:
         """Keep a JSON value under `key`, any text."""
-        atomic_write(self._prepared_path(key), json.dumps(value, indent=1).encode())
+        atomic_write(self._kept_path(kind, key), json.dumps(value, indent=1).encode())
 
-    def _prepared_path(self, key: str) -> Path:
-        return self.root / "prepared" / f"{sha256_bytes(key.encode())}.json"
+    def _kept_path(self, kind: RecordKind, key: str) -> Path:
+        return self.root / kind / f"{sha256_bytes(key.encode())}.json"
 
     @contextlib.contextmanager
     def work_folder(self) -> Iterator[Path]:
@@ -311,7 +314,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what killed runs left behind and no run will ask for again; called before this process writes."""
         now = time.time()
-        for name in ("blobs", "prepared"):
+        for name in ("blobs", "prepared", "packed"):
             remove_leftovers(self.root / name, now=now)
         for path in (self.root / "blobs").glob("??/*"):
             if path.suffix != ".json" and not _record_path(path).exists():

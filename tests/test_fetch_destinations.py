@@ -30,7 +30,12 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     fetch: Callable[..., list[object]] = lambda *words: [script("bundle"), "fetch", "small.yaml", *words]  # noqa: E731
     one = json.loads(run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path).stdout)
     content = (tmp_path / "small.tar.zst").read_bytes()
-    assert one["volumes"] == []
+    assert one["volumes"] == [] and one["already_packed"] is False
+
+    again = run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path)
+    assert json.loads(again.stdout)["already_packed"] is True
+    assert "already packed, hashed again: small.tar.zst" in again.stderr
+    assert (tmp_path / "small.tar.zst").read_bytes() == content
 
     pipe = subprocess.run(
         [*map(str, fetch("-o", "-"))], env=environment, cwd=tmp_path, capture_output=True, check=False

@@ -24,7 +24,7 @@ LAYERS = [
     "bundler.fetch",
     "bundler.receipt bundler.conflicts bundler.home_lock",
     "bundler.base",
-    "bundler.pack",
+    "bundler.pack bundler.packed",
     "bundler.verify",
     "bundler.publish",
     "bundler.installed",

@@ -14,7 +14,7 @@ from bundler.base import Base
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.cli.places import VOLUME_SIZE_HELP, VolumeSize, check_standard_output, take_standard_output
 from bundler.errors import LockError
-from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, blob_path, plan
+from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, plan
 from bundler.fetch import fetch as fetch_files
 from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.destinations import Destination, FileDestination, PipeDestination, VolumeDestination
@@ -25,7 +25,7 @@ from bundler.paths import atomic_write
 from bundler.store import Store
 
 if TYPE_CHECKING:
-    from bundler.pack import PackResult
+    from bundler.packed import Packed
     from bundler.proof.run import Proof
 
 
@@ -209,13 +209,11 @@ def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, folder
         return fetch_files(lock, store, jobs=jobs, bundle_folder=folder, observer=_Bar(advance))
 
 
-def _pack(
-    lock: Lock, store: Store, out: Destination, base: Base | None, codec: CodecChoice, level: int
-) -> PackResult:
-    from bundler.pack import pack
+def _pack(lock: Lock, store: Store, out: Destination, base: Base | None, codec: CodecChoice, level: int) -> Packed:
+    from bundler.packed import pack_once
 
     with progress_bar("pack", sum(repo.size_bytes for repo in lock.repos)) as (advance, _):
-        return pack(lock, blob_path(store), out, base=base, codec=codec, level=level, progress=advance)
+        return pack_once(lock, store, out, base=base, codec=codec, level=level, progress=advance)
 
 
 def _report_plan(plans: list[RepoPlan], warnings: tuple[str, ...], as_json: bool) -> None:
@@ -250,11 +248,12 @@ def _report(
     manifest_path: Path,
     fetched: FetchResult,
     proof: Proof,
-    packed: PackResult,
+    bundle: Packed,
     destination: Destination,
     warnings: tuple[str, ...],
     as_json: bool,
 ) -> None:
+    packed = bundle.result
     ratio = packed.raw_bytes / packed.size_bytes
     for entry in proof.entries:
         say(f"{entry.entry} {entry.repo_id}")
@@ -269,7 +268,8 @@ def _report(
         f"fetched {fetched.files} files, {size(fetched.size_bytes)}, of these downloaded now: "
         f"{fetched.downloaded_files} files, {size(fetched.received_bytes)}"
     )
-    say(f"packed {packed.path}: {size(packed.size_bytes)}, {ratio:.2f} times smaller, {packed.digest}")
+    did = "already packed, hashed again:" if bundle.was_there else "packed"
+    say(f"{did} {packed.path}: {size(packed.size_bytes)}, {ratio:.2f} times smaller, {packed.digest}")
     volumes = destination.volumes if isinstance(destination, VolumeDestination) else []
     if volumes:
         say(f"in {len(volumes)} volumes, {volumes[0].name} to {volumes[-1].name}")
@@ -279,6 +279,7 @@ def _report(
                 "name": fetched.lock.name,
                 "bundle": str(packed.path),
                 "volumes": [str(path) for path in volumes],
+                "already_packed": bundle.was_there,
                 "digest": packed.digest,
                 "size_bytes": packed.size_bytes,
                 "raw_bytes": packed.raw_bytes,

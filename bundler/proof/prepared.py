@@ -59,7 +59,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
             for finding in findings:
                 index = finding.index
                 files = _collected(store, repos[index], home, finding.prepared)
-                store.record_prepared(_key(repos[index]), [vars(file) for file in files])
+                store.keep_record("prepared", _key(repos[index]), [vars(file) for file in files])
                 repos[index] = _with_prepared(repos[index], files, insist=insist)
     return lock.with_repos(tuple(repos))
 
@@ -105,7 +105,7 @@ def _version(package: str) -> str:
 
 def _recalled(store: Store, repo: LockedRepo) -> tuple[PreparedFile, ...] | None:
     try:
-        files = tuple(PreparedFile(**item) for item in store.prepared_record(_key(repo)) or [])
+        files = tuple(PreparedFile(**item) for item in store.record("prepared", _key(repo)) or [])
     except TypeError:
         return None
     return files if _are_stored(store, files) else None
