@@ -21,6 +21,7 @@ import fcntl
 import ipaddress
 import os
 import select
+import signal
 import socket
 import struct
 import threading
@@ -119,6 +120,8 @@ class Supervisor:
         )
 
     def _serve(self) -> None:
+        # The launcher waits for signals, SIGCHLD among them, which the kernel would give to any thread that takes them.
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
         poll = select.poll()
         poll.register(self.listener, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
