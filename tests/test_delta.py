@@ -32,7 +32,9 @@ ARROW = {"default/0.0.0/h/d.arrow": b"arrow" * 200}
 
 def _lock(name: str, files: dict[str, bytes], commit: str) -> Lock:
     data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=ARROW)
-    return lock_of(locked_repo("org/m", files, commit=commit, lfs=["w.safetensors"]), data, name=name)
+    # A revision of its own: two bundles of different names cannot both have `main`.
+    model = locked_repo("org/m", files, commit=commit, revision=name, lfs=["w.safetensors"])
+    return lock_of(model, data, name=name)
 
 
 def _pack(

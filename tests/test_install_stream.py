@@ -22,6 +22,7 @@ from bundler.format.layout import PREAMBLE
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.stream import BundleStream
+from bundler.home_lock import LOCK_NAME
 from bundler.install import install
 from bundler.installed import InstalledBundle, installed_names
 from bundler.lock import LockedFile
@@ -48,8 +49,9 @@ def from_bytes(content: bytes | bytearray) -> io.BytesIO:
 
 
 def visible(home: Path) -> list[str]:
-    """What a library could see: all but blobs that nothing points to, and our own half-written files."""
-    return [path for path in tree(home) if "/blobs/" not in path and ".bundle-tmp-" not in path]
+    """What a library could see: all but blobs that nothing points to, and our own half-written and lock files."""
+    ours = (".bundle-tmp-", f"bundles/{LOCK_NAME}")
+    return [path for path in tree(home) if "/blobs/" not in path and not any(name in path for name in ours)]
 
 
 def test_a_stream_installs_what_the_file_installs(bundle: Path, tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_only_one_repo_of_a_stream_is_written(bundle: Path, tmp_path: Path) -> N
 
 
 def test_a_delta_comes_through_a_stream(tmp_path: Path) -> None:
-    old = lock_of(locked_repo("org/m", {"w": NOISE, "c": b"1"}, commit=OTHER_COMMIT), name="old")
+    old = lock_of(locked_repo("org/m", {"w": NOISE, "c": b"1"}, commit=OTHER_COMMIT, revision="v1"), name="old")
     new = lock_of(locked_repo("org/m", {"w": NOISE, "c": b"2"}), name="new")
     store = blob_store(tmp_path / "store", [NOISE, b"1", b"2"])
     base = pack(old, store, tmp_path / "old.tar.zst").path
