@@ -9,6 +9,7 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
   that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
 * a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
   the index that confirms the chunks comes last, and so nothing is published before its end;
+* what stands in a snapshot and no bundle ships is moved out of it, never deleted (`bundler.set_aside`);
 * paths and links come from the lock through `bundler.cache`, never from the tar stream;
 * one process at a time installs or removes (`bundler.home_lock`); what needs a ref that another installed bundle needs
   otherwise is refused before it writes (`bundler.conflicts`), so that every installed bundle always verifies.
@@ -52,6 +53,7 @@ from bundler.paths import (
 )
 from bundler.publish import link_or_copy, place_prepared, publish, publish_trees, symlinks_work
 from bundler.receipt import write_receipt
+from bundler.set_aside import set_aside
 from bundler.verify.report import Progress, no_progress, repo_names
 
 # Room for one file's directory entry, inode and last block.
@@ -70,6 +72,7 @@ class InstallResult:
         written_bytes: Their bytes.
         symlinks: Whether snapshots are links; else hard links or copies.
         moved_refs: Refs that now name another commit than before, as (path, old commit, new commit).
+        set_aside: Files that stood in a snapshot and that no bundle ships, as (path, where it is now).
     """
 
     bundle: InstalledBundle
@@ -79,6 +82,7 @@ class InstallResult:
     written_bytes: int
     symlinks: bool
     moved_refs: tuple[tuple[str, str, str], ...]
+    set_aside: tuple[tuple[str, str], ...]
 
 
 def install(
@@ -117,7 +121,8 @@ def install(
         part = _part(bundle, only)
         content = bundle.plan.layout if part == whole else layout(part)
         before = _previous(hf_home, whole.name)
-        check_conflicts(whole.name, content, _neighbours(hf_home, whole.name, on_note))
+        others = _neighbours(hf_home, whole.name, on_note)
+        check_conflicts(whole.name, content, others)
         staging = _Staging(hf_home)
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
@@ -128,6 +133,7 @@ def install(
         _check_room(hf_home, wanted)
         try:
             _write_blobs(bundle, staging, wanted, places, jobs, progress, is_part=part != whole)
+            cleared = set_aside(hf_home, content, [*others.values(), *([before.layout] if before else [])])
             place_prepared(hf_home, content, places)
             symlinks = symlinks_work(hf_home / "hub")
             moved = tuple(_moved_refs(hf_home, content))
@@ -152,6 +158,7 @@ def install(
             written_bytes=sum(blob.size_bytes for blob in wanted),
             symlinks=symlinks,
             moved_refs=moved,
+            set_aside=tuple(cleared),
         )
 
 

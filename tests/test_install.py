@@ -130,7 +130,7 @@ def test_a_ref_that_named_another_commit_is_moved_and_reported(bundle: Path, tmp
     assert ref.read_text() == COMMIT
 
 
-def test_a_tree_listing_of_an_unfinished_download_keeps_only_files_that_are_there(
+def test_of_an_unfinished_download_of_the_same_commit_nothing_is_listed_and_nothing_lost(
     bundle: Path, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
@@ -142,9 +142,13 @@ def test_a_tree_listing_of_an_unfinished_download_keeps_only_files_that_are_ther
         json.dumps({"format_version": 1, "files": {"theirs.txt": entry, "never_loaded.bin": entry}})
     )
     (repo / "snapshots" / COMMIT / "theirs.txt").write_text("x")
-    install(bundle, home)
+    result = install(bundle, home)
     listing = json.loads((repo / "trees" / f"{COMMIT}.json").read_bytes())["files"]
-    assert sorted(listing) == sorted([*FILES, "theirs.txt"])
+    assert sorted(listing) == sorted(FILES)
+    path = f"hub/models--org--m/snapshots/{COMMIT}/theirs.txt"
+    assert result.set_aside == ((path, f"bundles/set-aside/{path}"),)
+    assert (home / "bundles" / "set-aside" / path).read_text() == "x"
+    assert result.bundle.verify().ok
 
 
 def test_two_bundles_of_one_commit_list_the_files_of_both(bundle: Path, tmp_path: Path) -> None:

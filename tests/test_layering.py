@@ -26,7 +26,7 @@ LAYERS = [
     "bundler.base",
     "bundler.pack bundler.packed",
     "bundler.verify",
-    "bundler.publish",
+    "bundler.publish bundler.set_aside",
     "bundler.installed",
     "bundler.install",
     "bundler.offline",

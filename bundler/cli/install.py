@@ -53,6 +53,8 @@ def install(
         )
     for path, old, new in result.moved_refs:
         say(f"note: {path} named commit {old[:12]} before, now {new[:12]}")
+    for path, place in result.set_aside:
+        say(f"note: {path} is of no bundle: moved to {place}")
     installed = result.bundle
     say(
         f"installed {installed.name} in {target}: {result.files} files, {size(result.size_bytes)} verified, "
@@ -72,5 +74,6 @@ def install(
                 "written_bytes": result.written_bytes,
                 "symlinks": result.symlinks,
                 "left_out": list(installed.left_out),
+                "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
             }
         )

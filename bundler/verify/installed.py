@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bundler.cache import Blob, Layout, RepoLayout, layout, repo_folder, snapshot_link_target
+from bundler.cache import Blob, Layout, RepoLayout, layout, snapshot_link_target
 from bundler.conflicts import pins
 from bundler.digest import blake3_file
 from bundler.lock import Lock
-from bundler.paths import TEMPORARY_PREFIX, inside
+from bundler.paths import inside
+from bundler.verify.extras import extra_files, hiding_markers, shipped_paths
 from bundler.verify.report import REINSTALL_HINT, Fault, Progress, Report, no_progress, repo_names
 
 
@@ -185,25 +186,11 @@ class _InstalledCheck:
                 self.faults.add(Fault("changed", path, what))
 
     def _extras(self, repo: RepoLayout, folder: str) -> None:
-        known = {repo.path_in(folder, file.path) for file in repo.snapshots}
-        for other in self.others:
-            if other.repo_type == repo.repo_type:
-                known |= {file.path for file in other.snapshots}
-                known |= {
-                    other.path_in(f"hub/{repo_folder(alias, other.repo_type)}", file.path)
-                    for alias in other.aliases
-                    for file in other.snapshots
-                }
-        for commit, files in repo.trees.items():
-            root = inside(self.hf_home, f"{folder}/snapshots/{commit}")
-            for place in _files_below(root):
-                path = place.relative_to(self.hf_home).as_posix()
-                if path not in known and not place.name.startswith(TEMPORARY_PREFIX):
-                    self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
-            for file in files:
-                marker = f"{folder}/.no_exist/{commit}/{file.path}"
-                if inside(self.hf_home, marker).exists():
-                    self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
+        shipped = shipped_paths((repo, *self.others))
+        for path in extra_files(self.hf_home, repo, folder, shipped):
+            self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
+        for marker in hiding_markers(self.hf_home, repo, folder):
+            self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
 
     def hash_all(self, jobs: int, progress: Progress) -> int:
         """Hash every file noted, each inode once; return the number of bytes."""
@@ -239,10 +226,3 @@ def _compare(group: list[_ToHash], threads: int, progress: Progress) -> set[Faul
         for _, path, name, blob in group
         if blob.blake3 != found
     }
-
-
-def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
-        # A link to a folder is one name, not a tree: os.walk lists it among the folders and does not enter.
-        yield from (Path(folder, name) for name in names)
-        yield from (path for name in folders if (path := Path(folder, name)).is_symlink())

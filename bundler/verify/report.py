@@ -11,7 +11,10 @@ from bundler.errors import IntegrityError
 
 FaultKind = Literal["missing", "extra", "changed"]
 
-REINSTALL_HINT = "run `bundle install` with the bundle file again: it rewrites what is damaged"
+REINSTALL_HINT = (
+    "run `bundle install` with the bundle file again: it rewrites what is damaged, and moves what does not belong "
+    "into a snapshot to bundles/set-aside"
+)
 
 # Called with the number of bytes done since the last call.
 Progress = Callable[[int], None]
