@@ -117,7 +117,7 @@ class TrainingDataError(BundleError):
 
 
 class OutputError(BundleError):
-    """A bundle did not get to where it was written to: the reader of the pipe is gone."""
+    """Output did not get to where it was written to: the reader of a bundle is gone, or the device is full."""
 
     exit_code = 15
 
@@ -147,11 +147,12 @@ EXIT_CODES: dict[int, str] = {
     12: "a training configuration is malformed",
     13: "a Python package that this operation needs is missing",
     14: "the training data is missing, empty or not UTF-8",
-    15: "the reader of the pipe was gone before the bundle was through",
+    15: "standard output: the reader was gone before the bundle was through, or it cannot be written",
     16: "`bundle doctor` found a problem",
     17: "conflicts with another installed bundle (nothing was installed)",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",
+    141: "the reader of standard output was gone, as in a pipe to `head -1`",
 }

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 
 from bundler.cli import COMMANDS, main
 from bundler.errors import EXIT_CODES, BundleError
+from bundler.install import install
+from tests.bundles import locked_repo, tiny_bundle
 from tests.process import run, run_python
 
 ROOT = Path(__file__).parent.parent
@@ -80,3 +82,59 @@ def test_every_error_class_has_a_documented_exit_code() -> None:
         return [base, *(c for child in base.__subclasses__() for c in classes(child))]
 
     assert {c.exit_code for c in classes(BundleError)} <= set(EXIT_CODES)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A HF_HOME with the bundle `tiny`."""
+    contents = {"config.json": b"{}"}
+    bundle = tiny_bundle(tmp_path / "built", locked_repo("org/m", contents), contents=contents.values())
+    install(bundle, tmp_path / "hf-home")
+    return tmp_path / "hf-home"
+
+
+# Without a buffer, it is another place where writing fails.
+BUFFERING = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+@BUFFERING
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--help", 141),
+        ("list --help", 141),
+        ("--version", 141),
+        ("list", 141),
+        ("list --json", 141),
+        ("env tiny", 141),
+        # What says why a command failed may be lost, its exit code is not.
+        ("fetch nothing.yaml 2>&1", 3),
+    ],
+)
+def test_a_reader_that_went_away_ends_a_command_quietly_as_sigpipe_does(
+    home: Path, words: str, code: int, unbuffered: str
+) -> None:
+    # The reader is gone before the command starts, so that each write fails.
+    line = f'{{ sleep 0.1; exec "$0" -m bundler {words}; }} | exec true; echo "${{PIPESTATUS[0]}}"'
+    env = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = run(["bash", "-c", line, sys.executable], env=env)
+    assert (done.stdout, done.stderr) == (f"{code}\n", "")
+
+
+@BUFFERING
+@pytest.mark.parametrize("words", ["--help", "list", "list --json", "inspect --help"])
+def test_output_to_a_full_device_is_an_error_with_a_message(home: Path, words: str, unbuffered: str) -> None:
+    line = f'exec "$0" -m bundler {words} > /dev/full'
+    env = {"HF_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = run(["bash", "-c", line, sys.executable], env=env, check=False)
+    assert done.returncode == 15
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+
+
+def test_a_bundle_to_a_closed_standard_output_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    line = 'exec "$0" -m bundler fetch "$1" -o - >&-'
+    done = run(
+        ["bash", "-c", line, sys.executable, tmp_path / "m.yaml"], env={"PYTHONPATH": str(ROOT)}, check=False
+    )
+    assert done.returncode == 2 and "standard output is closed" in done.stderr

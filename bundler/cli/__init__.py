@@ -11,13 +11,14 @@ Importing this module imports click and nothing else of weight, so that `bundle 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import sys
 from typing import Any
 
 import click
 
 from bundler import __version__
+from bundler.cli.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 
 # name -> (module, attribute, one-line help). The help stands here so that `bundle --help` imports no command.
@@ -51,19 +52,41 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 class ErrorGroup(click.Group):
     """A group whose errors end in documented exit codes."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except SystemExit as end:
+            if (code := exit_code_of_failed_output()) and not end.code:
+                raise SystemExit(code) from None
+            raise
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> click.Context:
+        try:
+            return super().make_context(info_name, args, *rest, **options)
+        except OSError as error:
+            # `bundle --help` is written here. What is not about the standard streams is a bug.
+            if code := exit_code_of_failed_output(error):
+                raise click.exceptions.Exit(code) from error
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BundleError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
+            self._end(ctx, f"error: {error}", error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted; what was finished is kept, run the same command again to go on", err=True)
-            ctx.exit(130)
-        except BrokenPipeError:
-            # The reader of our stdout is gone (`bundle list | head`): not a failure worth a traceback.
-            sys.stderr.close()
-            ctx.exit(0)
+            self._end(ctx, "interrupted; what was finished is kept, run the same command again to go on", 130)
+        except OSError as error:
+            if code := exit_code_of_failed_output(error):
+                ctx.exit(code)
+            raise
+
+    @staticmethod
+    def _end(ctx: click.Context, text: str, code: int) -> None:
+        # If nobody reads the message, the exit code still says it.
+        with contextlib.suppress(OSError):
+            click.echo(text, err=True)
+        ctx.exit(code)
 
 
 class BundleGroup(ErrorGroup):

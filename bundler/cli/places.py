@@ -107,11 +107,16 @@ def standard_input() -> FileIO:
 
 
 def check_standard_output() -> None:
-    """Refuse to write a bundle to a terminal.
+    """Refuse to write a bundle to a terminal, or to nothing.
 
     Raises:
-        UsageError: Standard output is one.
+        UsageError: Standard output is one, or is closed.
     """
+    # Python's own sign that the process was started without one.
+    if sys.stdout is None:
+        raise UsageError(
+            "standard output is closed", hint="write to a file: bundle fetch MANIFEST -o NAME.tar.zst"
+        )
     if sys.stdout.isatty():
         raise UsageError(
             "refusing to write a bundle to a terminal", hint="pipe it: bundle fetch MANIFEST -o - | ssh HOST …"
