@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bundler.errors import FormatError
+from bundler.errors import FormatError, UsageError
 
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
@@ -154,6 +154,24 @@ def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path
         if not below:
             break
     return removed
+
+
+def check_writable(folder: Path) -> None:
+    """Make sure that files can be written in a folder, before hours are spent on what is to be written.
+
+    The access bits do not tell: root passes them on a read-only mount, and nobody can write to /proc.
+
+    Raises:
+        UsageError: They cannot, or it is no folder.
+    """
+    probe = temporary_path(folder)
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: no file can be written there: {error.strerror}", hint="name another folder"
+        ) from error
 
 
 @contextlib.contextmanager

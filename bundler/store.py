@@ -384,6 +384,9 @@ def check_room(needs: Mapping[Path, int]) -> None:
     Args:
         needs: folder -> bytes; folders on one file system are added up. Missing folders count as their parents.
 
+    A file system that gives no size at all, as /proc and some network mounts do, is not judged by it; `check_writable`
+    finds those that take nothing.
+
     Raises:
         SpaceError: One has not; the message says how much is needed, how much there is, and where.
     """
@@ -395,8 +398,9 @@ def check_room(needs: Mapping[Path, int]) -> None:
         folders, total = by_device.get(place.stat().st_dev, ([], 0))
         by_device[place.stat().st_dev] = ([*folders, place], total + size_bytes)
     for folders, total in by_device.values():
-        free = shutil.disk_usage(folders[0]).free
-        if free < total:
+        usage = shutil.disk_usage(folders[0])
+        free = usage.free
+        if usage.total and free < total:
             places = " and ".join(dict.fromkeys(str(folder) for folder in folders))
             raise SpaceError(
                 f"not enough room in {places}: {_size(total)} needed, {_size(free)} free",

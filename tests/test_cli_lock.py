@@ -83,6 +83,7 @@ def test_locking_again_asks_nobody_and_touches_nothing(
 
 def test_json_on_stdout_says_what_changed(bundle: Bundle, manifest: Path, tmp_path: Path) -> None:
     output = tmp_path / "sub" / "other.lock"
+    output.parent.mkdir()
     bundle.lock(manifest, "-o", output)
     manifest.write_text(
         MANIFEST.replace("repo_id: gpt2", "repo_id: gpt2\n    ignore_patterns: [config.json]")

@@ -203,3 +203,30 @@ def test_install_from_a_pipe_and_not_from_a_terminal(bundle: Path, digest: str) 
     os.close(terminal)
     assert refused.returncode == 2
     assert b"found a terminal" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "fetch m.yaml -o",
+        "fetch m.yaml --volume-size 1G -o",
+        "lock m.yaml -o",
+        "split tiny.tar.zst --volume-size 5M -o",
+        "join tiny.tar.zst.001 -o",
+        "run --report",
+    ],
+)
+def test_a_mistyped_folder_is_named_and_not_made(folder: Path, bundle: Path, words: str) -> None:
+    (folder / "media").mkdir()
+    tail = ["--", "true"] if words.startswith("run") else []
+    refused = bundle_command(*words.split(), "media/tyop/deep/x.tar.zst", *tail)
+    assert refused.exit_code == 2
+    said = " ".join(refused.stderr.split())
+    assert f"expected an existing folder {folder}/media/tyop/deep to write 'x.tar.zst' in" in said
+    assert f"there is {folder}/media, and nothing of that name in it" in said
+    assert list((folder / "media").iterdir()) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(folder: Path, bundle: Path) -> None:
+    refused = bundle_command("split", bundle, "--volume-size", "5M", "-o", "tiny.tar.zst/x")
+    assert refused.exit_code == 2 and f"{folder}/tiny.tar.zst is no folder" in " ".join(refused.stderr.split())

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import FormatError
+from bundler.errors import FormatError, UsageError
 from bundler.paths import (
     TEMPORARY_PREFIX,
     atomic_write,
     atomic_writer,
     check_relative_path,
+    check_writable,
     inside,
     is_leftover,
     remove_leftovers,
@@ -117,3 +118,14 @@ def test_temporary_names_stand_beside_their_target(tmp_path: Path) -> None:
     assert first != second
     assert first.parent == tmp_path
     assert str(os.getpid()) in first.name
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file, nor root")
+def test_a_folder_that_takes_no_file_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^/proc: no file can be written there: "):
+        check_writable(Path("/proc"))
+
+
+def test_a_folder_that_takes_files_is_left_as_it_is(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -197,3 +197,11 @@ def test_the_root_is_the_option_then_the_variable_then_the_cache_folder(
     monkeypatch.setenv("BUNDLE_CACHE", str(tmp_path / "chosen"))
     assert Store.default_root() == tmp_path / "chosen"
     assert Store.default_root(tmp_path / "option") == tmp_path / "option"
+
+
+def test_a_file_system_that_tells_no_size_is_not_called_full(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    nothing = shutil.disk_usage(tmp_path)._replace(total=0, used=0, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: nothing)
+    check_room({tmp_path: 3_000_000_000})

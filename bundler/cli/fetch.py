@@ -12,7 +12,13 @@ import click
 
 from bundler.base import Base
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
-from bundler.cli.places import VOLUME_SIZE_HELP, VolumeSize, check_standard_output, take_standard_output
+from bundler.cli.places import (
+    VOLUME_SIZE_HELP,
+    OutputFile,
+    VolumeSize,
+    check_standard_output,
+    take_standard_output,
+)
 from bundler.errors import LockError
 from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, plan
 from bundler.fetch import fetch as fetch_files
@@ -21,7 +27,7 @@ from bundler.format.destinations import Destination, FileDestination, PipeDestin
 from bundler.lock import Lock
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
-from bundler.paths import atomic_write
+from bundler.paths import atomic_write, check_writable
 from bundler.store import Store
 
 if TYPE_CHECKING:
@@ -45,7 +51,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="BUNDLE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     help="The bundle to write, - for a pipe.  [default: NAME.tar.zst in the current folder]",
 )
 @click.option(
@@ -133,6 +139,8 @@ def fetch(
 
     check_packages(lock)
     out = output or Path(f"{lock.name}.tar.zst")
+    if not is_pipe:
+        check_writable(out.absolute().parent)
     destination: Destination
     if is_pipe:
         destination = PipeDestination(take_standard_output())

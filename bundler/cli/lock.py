@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bundler.cli.output import json_option, print_json, say, size
+from bundler.cli.places import OutputFile
 from bundler.errors import LockError
 from bundler.lock import Lock, LockedRepo
 from bundler.lockfile import differences, is_current, lock_path, read_lock
@@ -29,7 +30,7 @@ from bundler.paths import atomic_write
     "-o",
     "--output",
     metavar="LOCK",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputFile(),
     help="Where to write the lock.  [default: MANIFEST with the suffix .lock]",
 )
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")

@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,6 +17,26 @@ from bundler.errors import FormatError, UsageError
 _VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
 _POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class OutputFile(click.Path):
+    """A file to write, in a folder that is there: a mistyped one must not be made, and filled with gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            there = next(parent for parent in folder.parents if parent.exists())
+            found = f"there is {there}, and nothing of that name in it"
+            if folder.exists() or not there.is_dir():
+                found = f"{folder if folder.exists() else there} is no folder"
+            self.fail(f"expected an existing folder {folder} to write {path.name!r} in; {found}", param, ctx)
+        return path
 
 
 class VolumeSize(click.ParamType[int]):

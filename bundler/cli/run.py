@@ -12,6 +12,7 @@ import click
 
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
+from bundler.cli.places import OutputFile
 
 if TYPE_CHECKING:
     from bundler.installed import InstalledBundle
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
     help="Network that stays in reach besides this machine, for jobs of several nodes; repeatable.",
 )
 @click.option("--strict", is_flag=True, help="End with exit code 11 if anything tried to use the network.")
-@click.option(
-    "--report", "report_path", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
-)
+@click.option("--report", "report_path", type=OutputFile(), help="Write the report as JSON.")
 @jobs_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 @click.pass_context

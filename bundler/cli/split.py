@@ -7,12 +7,10 @@ from pathlib import Path
 import click
 
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
-from bundler.cli.places import VOLUME_SIZE_HELP, VolumeSize, bundle_place
+from bundler.cli.places import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
 from bundler.errors import UsageError
 
-_output_option = click.option(
-    "-o", "--output", metavar="BUNDLE", type=click.Path(path_type=Path, dir_okay=False), help="What to write."
-)
+_output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
 
 
 @click.command()
