@@ -74,6 +74,12 @@ class FormatError(BundleError):
     exit_code = 7
 
 
+class DamagedError(FormatError):
+    """A bundle, but some bytes of it are not those that were written."""
+
+    exit_code = 6
+
+
 class ProofError(BundleError):
     """What was fetched does not load without a network."""
 
@@ -128,6 +134,12 @@ class ConflictError(BundleError):
     exit_code = 17
 
 
+class AccessError(BundleError):
+    """The system does not let a file be read or written: permissions, a read-only mount, a failing disk."""
+
+    exit_code = 18
+
+
 # EX_TEMPFAIL of sysexits.h: try again.
 STOPPED_BY_SIGNAL = 75
 
@@ -150,6 +162,7 @@ EXIT_CODES: dict[int, str] = {
     15: "standard output: the reader was gone before the bundle was through, or it cannot be written",
     16: "`bundle doctor` found a problem",
     17: "conflicts with another installed bundle (nothing was installed)",
+    18: "the system does not let a file be read or written",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",

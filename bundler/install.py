@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 
-from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout
+from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
 from bundler.conflicts import check_conflicts
 from bundler.cores import available_cores
 from bundler.digest import Hasher, blake3_file
@@ -73,6 +73,7 @@ class InstallResult:
         symlinks: Whether snapshots are links; else hard links or copies.
         moved_refs: Refs that now name another commit than before, as (path, old commit, new commit).
         set_aside: Files that stood in a snapshot and that no bundle ships, as (path, where it is now).
+        was_complete: Whether all of it was there, so that nothing at all was written.
     """
 
     bundle: InstalledBundle
@@ -83,6 +84,7 @@ class InstallResult:
     symlinks: bool
     moved_refs: tuple[tuple[str, str, str], ...]
     set_aside: tuple[tuple[str, str], ...]
+    was_complete: bool = False
 
 
 def install(
@@ -133,14 +135,17 @@ def install(
         _check_room(hf_home, wanted)
         try:
             _write_blobs(bundle, staging, wanted, places, jobs, progress, is_part=part != whole)
+            installed = _installed(hf_home, whole, part, before, bundle.digest)
+            if not wanted and installed == before and _is_complete(installed, content, jobs):
+                return _nothing_to_do(installed, content)
             cleared = set_aside(hf_home, content, [*others.values(), *([before.layout] if before else [])])
             place_prepared(hf_home, content, places)
-            symlinks = symlinks_work(hf_home / "hub")
+            symlinks = _symlinks(hf_home, content)
             moved = tuple(_moved_refs(hf_home, content))
             trees = other_trees(hf_home, whole.name)
             publish(hf_home, content, symlinks=symlinks, located=located, other_trees=trees)
-            installed = _installed(hf_home, whole, part, before, bundle.digest)
-            write_receipt(hf_home, installed.lock, installed.digest, installed.left_out)
+            if installed != before:
+                write_receipt(hf_home, installed.lock, installed.digest, installed.left_out)
             shutil.rmtree(staging.folder, ignore_errors=True)
             # Another installation may have written its receipt between our look and ours: look again, now that
             # it can see ours. Whoever comes last has seen both.
@@ -194,6 +199,42 @@ def _installed(
     repos = tuple(repo for repo in whole.repos if repo in there)
     left_out = {repo.repo_id for repo in whole.repos} - {repo.repo_id for repo in repos}
     return InstalledBundle(hf_home, whole.with_repos(repos), digest, tuple(sorted(left_out)))
+
+
+def _is_complete(installed: InstalledBundle, content: Layout, jobs: int) -> bool:
+    """Tell whether a bundle whose blobs are all verified verifies in all else too."""
+    hf_home = installed.hf_home
+    links = [inside(hf_home, file.path) for repo in content.repos for file in repo.snapshots]
+    links += [inside(hf_home, path) for repo in content.repos for path, _ in repo.alias_links()]
+    # What is no link has content of its own, which nobody has hashed yet.
+    return installed.verify(quick=all(path.is_symlink() for path in links), jobs=jobs).ok
+
+
+def _nothing_to_do(installed: InstalledBundle, content: Layout) -> InstallResult:
+    return InstallResult(
+        bundle=installed,
+        files=len(content.blobs),
+        size_bytes=sum(blob.size_bytes for blob in content.blobs),
+        written_files=0,
+        written_bytes=0,
+        symlinks=any(
+            inside(installed.hf_home, file.path).is_symlink() for repo in content.repos for file in repo.snapshots
+        ),
+        moved_refs=(),
+        set_aside=(),
+        was_complete=True,
+    )
+
+
+def _symlinks(hf_home: Path, content: Layout) -> bool:
+    """Tell whether the file system has symlinks: by what is there, and only else by making one."""
+    for repo in content.repos:
+        for file in repo.snapshots:
+            if (place := inside(hf_home, file.path)).is_symlink():
+                return place.readlink() == Path(snapshot_link_target(file.path, file.blob.path)) or symlinks_work(
+                    hf_home / "hub"
+                )
+    return symlinks_work(hf_home / "hub")
 
 
 class _Staging:

@@ -121,7 +121,11 @@ class InstalledBundle:
 
 def installed_names(hf_home: Path) -> list[str]:
     """Return the names of installed bundles, sorted; receipts are not read."""
-    return sorted(path.name.removesuffix(".json") for path in (hf_home / BUNDLES_FOLDER).glob("*.json"))
+    try:
+        names = [path.name for path in (hf_home / BUNDLES_FOLDER).iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
 
 
 def installed_bundles(

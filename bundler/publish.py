@@ -106,7 +106,7 @@ class ContentPlaces:
     def __init__(self, hf_home: Path, located: Mapping[str, Path] | None = None) -> None:
         self._hf_home = hf_home
         self._located = dict(located or {})
-        self._hard_links = hard_links_work(hf_home)
+        self._hf_home_links: bool | None = None
 
     def put(self, blob: Blob, path: Path) -> None:
         """Make `path` a regular file with the blob's content."""
@@ -114,12 +114,18 @@ class ContentPlaces:
         source = self._located.get(blob.path, home)
         if path.exists() and not path.is_symlink() and path.samefile(source):
             return
-        if self._hard_links or source != home:
+        if source != home or self._hard_links_work():
             link_or_copy(source, path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             source.replace(path)
             self._located[blob.path] = path
+
+    def _hard_links_work(self) -> bool:
+        # Found out by writing, and so only where something is to be written.
+        if self._hf_home_links is None:
+            self._hf_home_links = hard_links_work(self._hf_home)
+        return self._hf_home_links
 
 
 def publish(

@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from bundler import __version__
+from bundler.access import explained
 from bundler.cli.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 
@@ -79,6 +80,8 @@ class ErrorGroup(click.Group):
         except OSError as error:
             if code := exit_code_of_failed_output(error):
                 ctx.exit(code)
+            if failure := explained(error):
+                self._end(ctx, f"error: {failure}", failure.exit_code)
             raise
 
     @staticmethod

@@ -56,10 +56,12 @@ def install(
     for path, place in result.set_aside:
         say(f"note: {path} is of no bundle: moved to {place}")
     installed = result.bundle
-    say(
-        f"installed {installed.name} in {target}: {result.files} files, {size(result.size_bytes)} verified, "
-        f"{result.written_files} written ({size(result.written_bytes)})\n{installed.digest}"
-    )
+    verified = f"{result.files} files, {size(result.size_bytes)} verified"
+    if result.was_complete:
+        say(f"nothing to do: {installed.name} is installed in {target}: {verified}\n{installed.digest}")
+    else:
+        written = f"{result.written_files} written ({size(result.written_bytes)})"
+        say(f"installed {installed.name} in {target}: {verified}, {written}\n{installed.digest}")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")
     if as_json:

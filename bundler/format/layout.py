@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import Any
 
 from bundler.digest import blake3_bytes, sha256_bytes
-from bundler.errors import FormatError
+from bundler.errors import DamagedError, FormatError
 
 FORMAT_VERSION = 1
 
@@ -260,11 +260,11 @@ def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int
     """Refuse a chunk whose stored bytes are not those that its record names.
 
     Raises:
-        FormatError: Names the chunk and both digests.
+        DamagedError: Names the chunk and both digests.
     """
     found = blake3_bytes(stored)
     if len(stored) != record.stored_bytes or found != record.blake3:
-        raise FormatError(
+        raise DamagedError(
             f"chunk {number} is damaged: expected blake3 {record.blake3.hex()} of {record.stored_bytes} bytes, "
             f"found {found.hex()} of {len(stored)}",
             hint="copy the bundle again; the other chunks need not be suspected",

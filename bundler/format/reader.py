@@ -21,7 +21,7 @@ from types import TracebackType
 
 from bundler.cache import Blob
 from bundler.digest import sha256_bytes
-from bundler.errors import BundleError, FormatError
+from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.format.codecs import Buffer, codec_numbered
 from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
@@ -170,30 +170,30 @@ class BundleReader:
         """Return a chunk as it is stored, header and frames, checked.
 
         Raises:
-            FormatError: Damaged; names the chunk, and the volume that it is in.
+            DamagedError: Damaged; names the chunk, and the volume that it is in.
         """
         record = self.index.chunks[number]
         start = self._stored_starts[number] - CHUNK_HEADER_BYTES
         stored = self._pread(start, CHUNK_HEADER_BYTES + record.stored_bytes)
         try:
             if stored[:CHUNK_HEADER_BYTES] != chunk_header(record):
-                raise FormatError(f"chunk {number} is damaged: its header differs from the index")
+                raise DamagedError(f"chunk {number} is damaged: its header differs from the index")
             check_stored(record, memoryview(stored)[CHUNK_HEADER_BYTES:], number=number)
         except FormatError as error:
-            raise FormatError(f"{self._stored.file_at(start)}: {error.message}", hint=error.hint) from error
+            raise DamagedError(f"{self._stored.file_at(start)}: {error.message}", hint=error.hint) from error
         return stored
 
     def chunk(self, number: int) -> Buffer:
         """Return a chunk's run of the tar stream, checked and decoded.
 
         Raises:
-            FormatError: Damaged; names the chunk.
+            DamagedError: Damaged; names the chunk.
         """
         frames = memoryview(self.stored_chunk(number))[CHUNK_HEADER_BYTES:]
         try:
             return decode_chunk(self.index.chunks[number], frames, number=number)
         except FormatError as error:
-            raise FormatError(f"{self.path}: {error.message}", hint=error.hint) from error
+            raise DamagedError(f"{self.path}: {error.message}", hint=error.hint) from error
 
     def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory."""

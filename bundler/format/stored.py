@@ -6,10 +6,11 @@ Readers count offsets from the start of the bundle, and need not know which it i
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
-from bundler.errors import FormatError
+from bundler.errors import DamagedError, FormatError, UsageError
 
 
 class Stored(Protocol):
@@ -44,14 +45,25 @@ class OneFile:
         path: The file.
 
     Raises:
-        FormatError: It cannot be opened.
+        FormatError: There is none, or it is no file.
+        UsageError: It is a pipe or a device.
+        OSError: It may not be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            # Before it is opened: that of a named pipe waits for a writer.
+            mode = path.stat().st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+                raise UsageError(
+                    f"{path}: expected a bundle file, which is read from its end, found a pipe or a device",
+                    hint="`bundle install -` takes a bundle from a pipe; for all else write it to a file first",
+                )
+            if not stat.S_ISREG(mode):
+                raise FormatError(f"{path}: expected a bundle, found a folder or a disk")
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
         self.size_bytes = os.fstat(self._descriptor).st_size
 
@@ -68,7 +80,7 @@ class OneFile:
                     )
                 data += more
         except OSError as error:
-            raise FormatError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise DamagedError(f"{self.path}: cannot be read: {error.strerror}") from error
         return data
 
     def file_at(self, start: int) -> Path:

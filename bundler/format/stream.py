@@ -145,7 +145,7 @@ class BundleStream:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _named(self, error: FormatError) -> FormatError:
-        return FormatError(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)
+        return type(error)(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)
 
     def _take(self, number: int, frames: memoryview, *, decode: bool) -> Buffer | None:
         record = self._records[number]

@@ -39,7 +39,12 @@ def hiding_markers(hf_home: Path, repo: RepoLayout, folder: str) -> Iterator[str
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_raise_unless_absent):
         # A link to a folder is one name, not a tree: os.walk lists it among the folders and does not enter.
         yield from (Path(folder, name) for name in names)
         yield from (path for name in folders if (path := Path(folder, name)).is_symlink())
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -134,7 +135,8 @@ class _InstalledCheck:
         name = self.names[blob.path]
         try:
             size = place.stat().st_size
-        except OSError:
+        except OSError as error:
+            _raise_unless_absent(error)
             self.faults.add(Fault("missing", path, name))
             return
         if not place.is_file():
@@ -149,7 +151,8 @@ class _InstalledCheck:
             path = repo.path_in(folder, text.path)
             try:
                 found = inside(self.hf_home, path).read_bytes()
-            except OSError:
+            except OSError as error:
+                _raise_unless_absent(error)
                 self.faults.add(Fault("missing", path, repo.repo_id))
                 continue
             if found != text.content:
@@ -164,7 +167,8 @@ class _InstalledCheck:
             snapshot = inside(self.hf_home, f"{folder}/snapshots/{commit}")
             try:
                 listing = json.loads(inside(self.hf_home, path).read_bytes())["files"]
-            except OSError:
+            except OSError as error:
+                _raise_unless_absent(error)
                 self.faults.add(Fault("missing", path, repo.repo_id))
                 continue
             except (ValueError, KeyError, TypeError):
@@ -219,6 +223,8 @@ def _compare(group: list[_ToHash], threads: int, progress: Progress) -> set[Faul
     place = group[0][0]
     try:
         found = blake3_file(place, threads=threads, progress=progress).blake3
+    except PermissionError:
+        raise
     except OSError as error:
         return {Fault("changed", path, f"{name}: cannot be read: {error.strerror}") for _, path, name, _ in group}
     return {
@@ -226,3 +232,9 @@ def _compare(group: list[_ToHash], threads: int, progress: Progress) -> set[Faul
         for _, path, name, blob in group
         if blob.blake3 != found
     }
+
+
+def _raise_unless_absent(error: OSError) -> None:
+    """Raise an error that says nothing about whether the file is there: it may not be looked at."""
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR):
+        raise error
