@@ -45,9 +45,12 @@ class Attempt:
 
 
 def read_attempts(folder: Path) -> list[Attempt]:
-    """Return all attempts noted in `folder`, by process and in the order in which each made them."""
+    """Return all attempts noted in `folder`, by process and in the order in which each made them.
+
+    Those of launches inside the one whose folder it is are in folders below.
+    """
     attempts = []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.rglob("*.jsonl")):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             attempts.append(_parse(line, path))
     return attempts

@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from bundler.cache import default_hf_home
 from bundler.errors import OfflineError
 from bundler.offline import guard, landlock
+from bundler.offline.attempts_folder import make_folder, remove_folder
 from bundler.offline.environment import (
     ALLOW_NET,
     ATTEMPTS_DIR,
@@ -197,13 +196,13 @@ def _noted_in() -> Path:
     folder = attempts_folder()
     if folder and folder.is_dir():
         return folder
-    made = Path(tempfile.mkdtemp(prefix="bundle-attempts-"))
+    made = make_folder()
     owner = os.getpid()
 
     def remove() -> None:
         # A forked child that ends normally runs this too.
         if os.getpid() == owner:
-            shutil.rmtree(made, ignore_errors=True)
+            remove_folder(made)
 
     atexit.register(remove)
     return made

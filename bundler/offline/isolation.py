@@ -28,8 +28,8 @@ from typing import Literal, get_args
 
 from bundler.errors import OfflineError
 from bundler.offline import landlock, seccomp_filter
-from bundler.offline.environment import ALLOW_NET
-from bundler.offline.network_namespace import enter_network_namespace, own_addresses
+from bundler.offline.environment import ALLOW_NET, ISOLATION
+from bundler.offline.network_namespace import enter_network_namespace, has_loopback_only, own_addresses
 from bundler.offline.networks import Address, Network, Reach, covers, only_loopback, parse_networks
 from bundler.offline.probing import problem_with
 from bundler.offline.supervised import problem_with_supervision
@@ -148,6 +148,10 @@ def _held_from_outside(reach: Reach) -> Isolation:
 
 
 def _try_landlock(reach: Reach) -> Isolation | str:
+    if os.environ.get(ISOLATION) == "netns" and has_loopback_only():
+        # Landlock refuses before the kernel looks for a route, and so before the outer launch could count it.
+        detail = "network namespace of the outer launch, which counts what it refuses, as landlock would not"
+        return Isolation(kind="netns", detail=detail, reach=reach, inherited=True)
     problem = landlock.why_not() or problem_with(landlock.try_out)
     if problem is not None:
         return problem

@@ -17,15 +17,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bundler.errors import BundleError
 from bundler.offline.attempts import Attempt, read_attempts
+from bundler.offline.attempts_folder import attempts_folder, end_folder, read_inner, remove_folder
 from bundler.offline.enforcement import enforcement
 from bundler.offline.environment import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
 from bundler.offline.isolation import Isolation, Requested, choose
@@ -60,19 +60,21 @@ class Completed:
         isolation: What was in force.
         refused: Connections that the guard refused in Python processes, each with its code line.
         kernel_refused: Connections that the kernel refused, of any process; None if nobody counted.
-        denials: The same by target and program, where these are known.
+        inner_refused: Those that it refused in launches inside this one, by what held them there.
+        denials: Both by target and program, where these are known.
     """
 
     exit_code: int
     isolation: Isolation
     refused: tuple[Attempt, ...]
     kernel_refused: int | None
+    inner_refused: int = 0
     denials: tuple[Denial, ...] = ()
 
     @property
     def attempts(self) -> int:
-        """All attempts at the network that are known: the two counts never hold one attempt twice."""
-        return len(self.refused) + (self.kernel_refused or 0)
+        """All attempts at the network that are known: the counts never hold one attempt twice."""
+        return len(self.refused) + (self.kernel_refused or 0) + self.inner_refused
 
 
 def run_isolated(
@@ -144,33 +146,30 @@ def _run(
     isolation: Isolation,
     wait: Callable[[int], int],
 ) -> Completed:
-    with _attempts_folder() as folder, enforcement(isolation) as held:
+    with attempts_folder() as folder, enforcement(isolation) as held:
 
         def prepare() -> None:
             held.enter()
             # After the namespace, which resets it.
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
-        child = begin(prepare, held.attach, _guarded(env, folder, isolation))
+        try:
+            child = begin(prepare, held.attach, _guarded(env, folder, isolation))
+        except BundleError:
+            remove_folder(folder)  # nothing ran
+            raise
         code = os.waitstatus_to_exitcode(wait(child))
         refused = held.finish()
+        end_folder(folder, refused.count, refused.denials)
+        inner = read_inner(folder)
         return Completed(
             exit_code=128 - code if code < 0 else code,
             isolation=isolation,
             refused=tuple(read_attempts(folder)),
             kernel_refused=refused.count,
-            denials=refused.denials,
+            inner_refused=inner.count,
+            denials=(*refused.denials, *inner.denials),
         )
-
-
-@contextlib.contextmanager
-def _attempts_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="bundle-attempts-"))
-    try:
-        yield folder
-    finally:
-        # A process that outlived the command may still be writing.
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _guarded(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:

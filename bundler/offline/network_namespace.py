@@ -63,6 +63,14 @@ def _ipv4_addresses() -> Iterator[ipaddress.IPv4Address]:
         yield ipaddress.IPv4Address(buffer.raw[offset + 20 : offset + 24])
 
 
+def has_loopback_only() -> bool:
+    """Tell whether this process sees no other network device."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/net/dev").read_text(encoding="ascii", errors="replace").splitlines()
+        return {name.strip() for name, colon, _ in (line.partition(":") for line in lines) if colon} == {"lo"}
+    return False
+
+
 def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> None:
     """Move the calling process, which must have a single thread, into a network namespace of its own.
 

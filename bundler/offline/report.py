@@ -61,6 +61,8 @@ class LaunchReport:
             kernel = "the kernel did not count: connections of compiled code would not show here"
         else:
             kernel = f"{done.kernel_refused} refused by the kernel, in any program"
+        if done.inner_refused:
+            kernel += f"; {done.inner_refused} refused by the kernel in launches inside this one"
         lines = [
             "offline report",
             f"  verified   {verified}",
@@ -105,6 +107,7 @@ class LaunchReport:
                 "total": done.attempts,
                 "python": len(done.refused),
                 "kernel": done.kernel_refused,
+                "inner": done.inner_refused,
                 "refused": [attempt.as_json() for attempt in done.refused],
                 "kernel_refused": [denial.as_json() for denial in done.denials],
             },
