@@ -7,15 +7,17 @@ back from the offline side. All three hold a complete lock, and only its content
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.cache import layout
 from bundler.digest import sha256_bytes
-from bundler.errors import LockError
+from bundler.errors import FormatError, LockError, UsageError
 from bundler.format.layout import BaseRecord
 from bundler.format.reader import BundleReader
 from bundler.format.tar import omitted_text
+from bundler.format.volumes import volume_files
 from bundler.lock import Lock
 from bundler.receipt import read_receipt
 
@@ -39,18 +41,20 @@ class Base:
         """Read a base from a bundle, a lock or a receipt.
 
         Raises:
-            FormatError: A bundle, but damaged.
+            UsageError: No regular file, as a pipe is: a bundle is read from its end.
+            FormatError: A bundle, but damaged; or there is no such file.
             IntegrityError: A receipt, but changed.
             LockError: A lock, but malformed, or not completed by a fetch; or the file is none of the three.
         """
+        _check_file(path)
         if path.suffix == ".json":
             receipt = read_receipt(path)
             return cls._of(receipt.lock, receipt.digest)
         if path.suffix == ".lock":
             try:
                 return cls._of(Lock.loads(path.read_text("utf-8"), source=str(path)), None)
-            except (OSError, UnicodeDecodeError) as error:
-                raise LockError(f"{path}: cannot be read: {error}") from error
+            except UnicodeDecodeError as error:
+                raise LockError(f"base {path}: expected a lock in UTF-8: {error}") from error
         with BundleReader(path) as reader:
             return cls._of(reader.lock, reader.digest)
 
@@ -66,3 +70,24 @@ class Base:
         """Return what a delta says of this base."""
         text = omitted_text(omitted)
         return BaseRecord(self.name, self.digest, len(text), sha256_bytes(text))
+
+
+def _check_file(path: Path) -> None:
+    expected = "expected the bundle carried over before, its lock, or its receipt"
+    if str(path) == "-":
+        raise UsageError(
+            f"base -: {expected}, found standard input; a bundle is read from its end, which a pipe cannot do",
+            hint="name the lock beside its manifest, or the receipt HF_HOME/bundles/NAME.json: they are small",
+        )
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if volume_files(path):
+            return
+        raise FormatError(f"base {path}: {expected}, found no such file") from None
+    if not stat.S_ISREG(mode):
+        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise UsageError(
+            f"base {path}: {expected}, found {found}",
+            hint="name a file: a bundle is read from its end, which a pipe cannot do",
+        )

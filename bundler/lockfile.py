@@ -24,7 +24,8 @@ def read_lock(path: Path) -> Lock | None:
     """Read a lock; None when there is none.
 
     Raises:
-        LockError: It cannot be read, or is malformed.
+        LockError: It is no file, no text, or malformed.
+        OSError: It may not be read.
     """
     try:
         with path.open("rb") as stream:
@@ -32,8 +33,10 @@ def read_lock(path: Path) -> Lock | None:
         text = content.decode("utf-8")
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LockError(f"{path}: cannot read the lock: {error}") from error
+    except IsADirectoryError as error:
+        raise LockError(f"{path}: expected a lock, found a folder") from error
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path}: expected a lock in UTF-8: {error}") from error
     if len(content) > MAX_BYTES:
         raise LockError(f"{path}: longer than {MAX_BYTES} bytes; this is not a lock")
     return Lock.loads(text, source=str(path))

@@ -161,11 +161,12 @@ class Manifest:
 
         Raises:
             ManifestError: There is no such file, it is too long or not UTF-8, or it has faults.
+            OSError: It may not be read.
         """
         try:
             with path.open("rb") as stream:
                 content = stream.read(MAX_BYTES + 1)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ManifestError(
                 f"{path}: cannot read the manifest: {error.strerror}", hint=_nearby(path)
             ) from error

@@ -138,3 +138,56 @@ def test_a_bundle_to_a_closed_standard_output_is_wrong_usage(tmp_path: Path) -> 
         ["bash", "-c", line, sys.executable, tmp_path / "m.yaml"], env={"PYTHONPATH": str(ROOT)}, check=False
     )
     assert done.returncode == 2 and "standard output is closed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("m.yaml", "lock m.yaml"),
+        ("m.yaml", "fetch m.yaml"),
+        ("m.lock", "lock m.yaml --check"),
+        ("m.lock", "fetch m.yaml --locked"),
+        ("old.tar.zst", "fetch m.yaml --base old.tar.zst"),
+        ("old.lock", "fetch m.yaml --base old.lock"),
+        ("old.tar.zst", "inspect old.tar.zst"),
+        ("old.tar.zst", "digest old.tar.zst"),
+    ],
+)
+def test_an_input_that_the_system_does_not_let_be_read_is_named_with_one_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    Path(broken).unlink(missing_ok=True)
+    # Permissions mean nothing to root; a link to itself nobody can read.
+    Path(broken).symlink_to(broken)
+    done = CliRunner().invoke(main, words.split())
+    assert done.exit_code == 18 and f"{broken}: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("lock gone.yaml", 3),
+        ("fetch gone.yaml", 3),
+        ("lock m.yaml --check", 3),
+        ("fetch m.yaml --locked", 3),
+        ("fetch m.yaml --base gone.lock", 7),
+        ("inspect gone.tar.zst", 7),
+        ("digest gone.tar.zst", 7),
+        ("verify gone.tar.zst", 7),
+        ("install gone.tar.zst", 7),
+        ("split gone.tar.zst --volume-size 1M", 7),
+        ("join gone.tar.zst.001", 7),
+        ("serve gone", 7),
+        ("verify gone", 9),
+    ],
+)
+def test_an_input_that_is_not_there_has_the_exit_code_of_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    Path("m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    done = CliRunner().invoke(main, words.split())
+    assert done.exit_code == code and "error: " in done.stderr, done.stderr

@@ -14,7 +14,9 @@ from bundler.base import Base
 from bundler.cli import main
 from bundler.errors import FormatError, IntegrityError, LockError
 from bundler.format.codecs import CodecChoice
+from bundler.format.destinations import VolumeDestination
 from bundler.format.reader import BundleReader
+from bundler.format.split import copy_bundle
 from bundler.hub.sources import open_source
 from bundler.install import install
 from bundler.installed import remove
@@ -187,3 +189,37 @@ def test_a_base_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.tar.zst").write_bytes(b"nothing")
     with pytest.raises(FormatError):
         Base.open(tmp_path / "x.tar.zst")
+
+
+def test_a_base_in_volumes_may_be_called_by_their_common_name(tmp_path: Path, old: Path) -> None:
+    whole = Base.open(old)
+    volumes = tmp_path / "v.tar.zst"
+    with BundleReader(old) as reader:
+        copy_bundle(reader, VolumeDestination(volumes, 4_500_000, sole=False))
+    assert Base.open(volumes) == Base.open(tmp_path / "v.tar.zst.001") == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "found"),
+    [
+        ("-", 2, "found standard input"),
+        ("pipe", 2, "found a pipe or a device"),
+        ("pipe.lock", 2, "found a pipe or a device"),
+        ("/dev/null", 2, "found a pipe or a device"),
+        ("folder", 2, "found a folder"),
+        ("gone.tar.zst", 7, "found no such file"),
+        ("gone.lock", 7, "found no such file"),
+        ("gone.json", 7, "found no such file"),
+    ],
+)
+def test_a_base_that_is_no_file_is_named_with_what_was_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.lock")
+    Path("folder").mkdir()
+    done = CliRunner().invoke(main, ["fetch", "m.yaml", "--base", name])
+    expected = f"error: base {name}: expected the bundle carried over before, its lock, or its receipt, {found}"
+    assert done.exit_code == code and done.stderr.startswith(expected)

@@ -81,7 +81,7 @@ if TYPE_CHECKING:
 @click.option(
     "--base",
     metavar="OLD",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Pack only what OLD lacks: the bundle carried over before, its lock, or its receipt (NAME.json).",
 )
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def lock(manifest_path: Path, output: Path | None, upgrade: bool, check: bool, a
         raise click.UsageError("--check writes nothing and asks nobody, so it cannot --upgrade")
     manifest = Manifest.load(manifest_path)
     path = output or lock_path(manifest_path)
-    if path.resolve() == manifest_path.resolve():
+    # Not Path.resolve, which ends in a RuntimeError where a link leads to itself.
+    if os.path.realpath(path) == os.path.realpath(manifest_path):
         raise click.UsageError(f"the lock would be written over the manifest {manifest_path}; give another -o")
     if check:
         _check(manifest, manifest_path, path, as_json)
