@@ -29,7 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.errors import LockError
+from bundler.errors import LockError, UsageError
 from bundler.lock import Lock, LockedFile, LockedRepo
 from bundler.names import RepoType, is_commit
 from bundler.paths import check_relative_path
@@ -38,9 +38,21 @@ BUNDLES_FOLDER = "bundles"
 
 
 def default_hf_home(option: Path | None = None) -> Path:
-    """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`."""
+    """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`.
+
+    Raises:
+        UsageError: A variable is set to nothing. The library takes the working directory then, which nobody means.
+    """
     if option is not None:
         return option.expanduser().absolute()
+    for name in ("HF_HOME", "XDG_CACHE_HOME"):
+        if (value := os.environ.get(name)) == "":
+            raise UsageError(
+                f"{name} is set, but empty: huggingface_hub would take the working directory for the cache",
+                hint=f"unset {name}, or set it to a folder",
+            )
+        if value:
+            break
     if home := os.environ.get("HF_HOME"):
         return Path(os.path.expandvars(home)).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

@@ -19,7 +19,8 @@ from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
 from bundler.paths import atomic_write, fsync_dir, inside
 from bundler.publish import listed_and_present, publish_trees, replace_symlink
-from bundler.receipt import REMOVING_SUFFIX, read_receipt, receipt_path
+from bundler.receipt import REMOVING_SUFFIX, UnknownReceiptError, read_receipt, receipt_path
+from bundler.set_aside import move_aside
 from bundler.verify.installed import verify_installed
 from bundler.verify.report import Progress, Report, no_progress
 
@@ -107,6 +108,12 @@ class InstalledBundle:
                 if repo_id in known:
                     folder = repo_folder(repo.repo_id, repo_type)
                     return self.hf_home / "hub" / folder / "snapshots" / repo.commit
+        if any(repo_id in (repo.repo_id, *repo.aliases) for repo in self.lock.repos):
+            other = "model" if repo_type == "dataset" else "dataset"
+            raise NotInstalledError(
+                f"{repo_id} of bundle {self.name} is a {other}, not a {repo_type}",
+                hint=f"bundle path {repo_id}{' --dataset' if other == 'dataset' else ''}",
+            )
         if repo_id in self.left_out:
             raise NotInstalledError(
                 f"{repo_id} of bundle {self.name} was left out when it was installed (--only)",
@@ -182,19 +189,30 @@ def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> int:
 
     Raises:
         NotInstalledError: There is no such bundle.
-        IntegrityError: Its receipt, or that of another bundle, was changed: what is shared cannot be told.
+        IntegrityError: The receipt of another bundle was changed: what is shared cannot be told. Where its own was,
+            that receipt is set aside, and nothing else is touched.
     """
     if not (hf_home / BUNDLES_FOLDER).is_dir():
         InstalledBundle.open(name, hf_home)  # says what is there instead
     with home_lock(hf_home, on_note=on_note):
-        return _remove(name, hf_home)
+        return _remove(name, hf_home, on_note)
 
 
-def _remove(name: str, hf_home: Path) -> int:
+def _remove(name: str, hf_home: Path, on_note: Note) -> int:
     path = receipt_path(hf_home, name)
     hidden = path.with_name(path.name + REMOVING_SUFFIX)
     if path.exists() or not hidden.exists():
-        InstalledBundle.open(name, hf_home)
+        try:
+            InstalledBundle.open(name, hf_home)
+        except UnknownReceiptError:
+            raise
+        except (IntegrityError, LockError) as error:
+            place = move_aside(hf_home, f"{BUNDLES_FOLDER}/{path.name}")
+            on_note(
+                f"{error.message}; what it owns cannot be told. The receipt is now {place}, and the files of {name} "
+                "stay: to free their room, install the bundle again and remove it then"
+            )
+            return 0
         installed_bundles(hf_home)
         path.replace(hidden)
         fsync_dir(path.parent)

@@ -32,6 +32,10 @@ _SEAL = b'\n "receipt_sha256": "'
 REMOVING_SUFFIX = ".removing"
 
 
+class UnknownReceiptError(IntegrityError):
+    """A receipt of another version: whole, but not to be understood."""
+
+
 @dataclass(frozen=True)
 class Receipt:
     """What a receipt says.
@@ -78,7 +82,11 @@ def read_receipt(path: Path) -> Receipt:
         IntegrityError: Any byte of it was changed, or it is of another version.
     """
     content = path.read_bytes()
-    hint = "run `bundle install` with the bundle file again: it writes a new receipt"
+    name = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json")
+    hint = (
+        "run `bundle install` with the bundle file again: it writes a new receipt; or give it up with "
+        f"`bundle remove {name}`"
+    )
     end = content.rfind(_SEAL)
     body = content[: max(end, 0)]
     if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
@@ -87,13 +95,13 @@ def read_receipt(path: Path) -> Receipt:
         )
     raw = json.loads(content)
     if raw.get("receipt_version") != RECEIPT_VERSION:
-        raise IntegrityError(
+        raise UnknownReceiptError(
             f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
             hint="a newer `bundle` wrote it: install that version here",
         )
     lock = Lock.loads(json.dumps(raw["lock"]), source=str(path))
     digest = raw.get("bundle_digest")
-    if lock.name != path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json"):
+    if lock.name != name:
         raise IntegrityError(f"{path}: receipt is that of bundle {lock.name!r}", hint=hint)
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise IntegrityError(f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=hint)

@@ -30,7 +30,7 @@ def set_aside(hf_home: Path, content: Layout, others: Iterable[Layout]) -> list[
     for repo in content.repos:
         for folder in _folders(hf_home, repo):
             for path in sorted(extra_files(hf_home, repo, folder, shipped)):
-                moved.append((path, _move(hf_home, path)))
+                moved.append((path, move_aside(hf_home, path)))
             for marker in list(hiding_markers(hf_home, repo, folder)):
                 inside(hf_home, marker).unlink(missing_ok=True)
             for file in repo.snapshots:
@@ -49,7 +49,8 @@ def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
     return [repo.folder, *own]
 
 
-def _move(hf_home: Path, path: str) -> str:
+def move_aside(hf_home: Path, path: str) -> str:
+    """Move one file out of the way, and return where it is now."""
     source = inside(hf_home, path)
     name = f"{SET_ASIDE_FOLDER}/{path}"
     number = 1

@@ -19,6 +19,7 @@ import click
 
 from bundler import __version__
 from bundler.access import explained
+from bundler.cli.output import JSON_ASKED_FOR, print_json
 from bundler.cli.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 
@@ -74,15 +75,22 @@ class ErrorGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BundleError as error:
-            self._end(ctx, f"error: {error}", error.exit_code)
+            self._fail(ctx, error)
         except KeyboardInterrupt:
             self._end(ctx, "interrupted; what was finished is kept, run the same command again to go on", 130)
         except OSError as error:
             if code := exit_code_of_failed_output(error):
                 ctx.exit(code)
             if failure := explained(error):
-                self._end(ctx, f"error: {failure}", failure.exit_code)
+                self._fail(ctx, failure)
             raise
+
+    def _fail(self, ctx: click.Context, error: BundleError) -> None:
+        if ctx.meta.get(JSON_ASKED_FOR):
+            value = {"exit_code": error.exit_code, "message": error.message, "hint": error.hint}
+            with contextlib.suppress(OSError):
+                print_json({"error": value})
+        self._end(ctx, f"error: {error}", error.exit_code)
 
     @staticmethod
     def _end(ctx: click.Context, text: str, code: int) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
+from bundler.cli.output import (
+    hf_home_option,
+    jobs_option,
+    json_option,
+    print_json,
+    progress_bar,
+    say,
+    size,
+    warn_of_other_caches,
+)
 from bundler.cli.places import bundle_place, standard_input
 
 
@@ -41,6 +50,7 @@ def install(
 
     source = standard_input() if bundle == (Path("-"),) else bundle_place(bundle)
     target = default_hf_home(hf_home)
+    warn_of_other_caches(target)
     with progress_bar("installing") as (advance, set_total):
         result = install_bundle(
             source,

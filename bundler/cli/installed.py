@@ -85,16 +85,21 @@ def path(
     from bundler.installed import InstalledBundle, installed_bundles
 
     home = default_hf_home(hf_home)
-    bundles = [InstalledBundle.open(name, home)] if name else installed_bundles(home)
+    damaged: list[BundleError] = []
+    bundles = [InstalledBundle.open(name, home)] if name else installed_bundles(home, on_damage=damaged.append)
     found: list[tuple[InstalledBundle, Path]] = []
-    failure: NotInstalledError | None = None
+    failures: list[NotInstalledError] = []
     for bundle in bundles:
         try:
             found.append((bundle, bundle.snapshot_path(repo_id, "dataset" if dataset else "model")))
         except NotInstalledError as error:
-            failure = error
+            failures.append(error)
+    if not found and damaged:
+        raise damaged[0]  # It may be that one's.
+    for damage in damaged:
+        say(f"warning: {damage.message}")
     if not found:
-        raise failure or NotInstalledError(
+        raise _closest(failures, repo_id) or NotInstalledError(
             f"no bundle is installed in {home}", hint="install one with `bundle install FILE`"
         )
     if len({folder for _, folder in found}) > 1:
@@ -109,6 +114,12 @@ def path(
         print_json({"repo_id": repo_id, "bundle": bundle.name, "digest": bundle.digest, "path": str(folder)})
     else:
         click.echo(str(folder))
+
+
+def _closest(failures: list[NotInstalledError], repo_id: str) -> NotInstalledError | None:
+    """Return the failure of a bundle that has the repo, as the other type or left out, or else the last."""
+    about = [error for error in failures if error.message.startswith(f"{repo_id} of bundle ")]
+    return next(reversed(about or failures), None)
 
 
 @click.command()

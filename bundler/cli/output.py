@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,37 @@ from typing import Any
 
 import click
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+# Where a context notes, for whoever prints an error, that JSON was asked for.
+JSON_ASKED_FOR = "bundler.json"
+
+
+def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    ctx.meta[JSON_ASKED_FOR] = value
+    return value
+
+
+class _Home(click.Path):
+    """A folder that is the cache root."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        if value == "":
+            self.fail("expected a folder, found nothing; is a variable in the command line empty?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=_note_json,
+    help="Print the result, or the error, as JSON on stdout.",
+)
 hf_home_option = click.option(
     "--hf-home",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_Home(file_okay=False, path_type=Path),
     metavar="DIR",
     help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
 )
@@ -31,6 +59,18 @@ def print_json(value: object) -> None:
 def say(text: str) -> None:
     """Tell a person something, on stderr."""
     click.echo(text, err=True)
+
+
+def warn_of_other_caches(hf_home: Path) -> None:
+    """Say which variables lead the libraries elsewhere than to `hf_home`; bundles do not go by them."""
+    folders = {"HF_HUB_CACHE": "hub", "HUGGINGFACE_HUB_CACHE": "hub", "HF_DATASETS_CACHE": "datasets"}
+    for name, folder in folders.items():
+        value = os.environ.get(name)
+        if value is not None and Path(value).expanduser().absolute().resolve() != (hf_home / folder).resolve():
+            say(
+                f"warning: {name} is {value!r} and not used: bundles are in {hf_home / folder}. A program that is "
+                f"started without `bundle run` looks in the former: unset {name}"
+            )
 
 
 def size(count: int) -> str:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
+from bundler.cli.output import (
+    hf_home_option,
+    jobs_option,
+    json_option,
+    print_json,
+    progress_bar,
+    say,
+    size,
+    warn_of_other_caches,
+)
 from bundler.cli.places import is_file_name
 
 if TYPE_CHECKING:
@@ -70,7 +79,9 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
     from bundler.cores import available_cores
     from bundler.installed import InstalledBundle
 
-    installed = InstalledBundle.open(bundle[0], default_hf_home(hf_home))
+    home = default_hf_home(hf_home)
+    warn_of_other_caches(home)
+    installed = InstalledBundle.open(bundle[0], home)
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
     with progress_bar(f"verifying {bundle[0]}", total) as (advance, _):
         return installed.verify(quick=quick, jobs=jobs or available_cores(), progress=advance)
