@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from bundler.offline.networks import Address, Network
 
 _MS_BIND = 0x1000
 _MS_REC = 0x4000
@@ -31,9 +34,13 @@ _MNT_DETACH = 2
 
 # RFC 5737: an address for documentation, which belongs to nobody.
 _NO_SERVER = "203.0.113.53"
+# Every look-up reads the whole file: a fraction of a millisecond for so many lines.
+_MAX_PEERS = 1024
 
 
-def local_names(hosts: str, switch: str, node: str, addresses: Iterable[object]) -> dict[str, str]:
+def local_names(
+    hosts: str, switch: str, node: str, addresses: Iterable[object], peers: Iterable[Network] = ()
+) -> dict[str, str]:
     """Return path -> text of the files as a process inside must see them.
 
     Args:
@@ -41,6 +48,8 @@ def local_names(hosts: str, switch: str, node: str, addresses: Iterable[object])
         switch: Text of /etc/nsswitch.conf.
         node: This machine's name.
         addresses: Its addresses.
+        peers: Networks of other nodes. Torch asks for the name of each peer's address; for those of small networks the
+            answer is the address itself, as where there is no name, without anybody being asked.
     """
     own = [str(address) for address in addresses] or ["127.0.0.1"]
     lines = [
@@ -48,6 +57,7 @@ def local_names(hosts: str, switch: str, node: str, addresses: Iterable[object])
         "::1 localhost",
         "::ffff:127.0.0.1 localhost",
         *(f"{address} {node}" for address in own if node),
+        *(f"{form} {peer}" for peer in _addresses_of(peers) for form in _forms(peer)),
     ]
     return {
         "/etc/hosts": hosts.rstrip("\n") + "\n" + "".join(f"{line}\n" for line in lines),
@@ -56,17 +66,30 @@ def local_names(hosts: str, switch: str, node: str, addresses: Iterable[object])
     }
 
 
-def mount_local_names(addresses: Iterable[object], *, only_hosts: bool = False) -> None:
+def _addresses_of(networks: Iterable[Network]) -> Iterator[Address]:
+    small = (n for n in networks if n.num_addresses <= _MAX_PEERS and not n.is_loopback)
+    return itertools.islice(itertools.chain.from_iterable(small), _MAX_PEERS)
+
+
+def _forms(address: Address) -> tuple[str, ...]:
+    # A socket for both families shows an address of IPv4 in the second form.
+    return (str(address), f"::ffff:{address}") if address.version == 4 else (str(address),)
+
+
+def mount_local_names(
+    addresses: Iterable[object], *, only_hosts: bool = False, peers: Iterable[Network] = ()
+) -> None:
     """Put the files in place; the calling process must be in a mount namespace of its own.
 
     Args:
         addresses: Of this machine.
         only_hosts: Leave name servers as they are: they may be in reach.
+        peers: Networks of other nodes.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
-    texts = local_names(_read("/etc/hosts"), _read("/etc/nsswitch.conf"), os.uname().nodename, addresses)
+    texts = local_names(_read("/etc/hosts"), _read("/etc/nsswitch.conf"), os.uname().nodename, addresses, peers)
     if only_hosts:
         texts = {"/etc/hosts": texts["/etc/hosts"]}
     # Mounts of the outside keep appearing inside, as automounters need; ours must not appear outside.

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.offline.local_names import mount_local_names
-from bundler.offline.networks import Address
+from bundler.offline.networks import Address, Network
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -93,14 +93,14 @@ def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> Non
         mount_local_names(addresses)
 
 
-def enter_mount_namespace(addresses: Iterable[Address]) -> None:
-    """Move the calling process, as above, into a mount namespace whose /etc/hosts names this machine and loopback.
+def enter_mount_namespace(addresses: Iterable[Address], peers: Iterable[Network]) -> None:
+    """Move the calling process, as above, into a mount namespace whose /etc/hosts names this machine and its peers.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
     _unshare_as_anybody(_CLONE_NEWNS)
-    mount_local_names(addresses, only_hosts=True)
+    mount_local_names(addresses, only_hosts=True, peers=peers)
 
 
 def _unshare_as_anybody(flags: int) -> None:

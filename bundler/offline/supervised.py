@@ -60,7 +60,7 @@ class SupervisedFilter:
         # Else a parent that gives up could not be told from one that takes its time.
         os.close(self._taken_writer)
         if self._names:
-            enter_mount_namespace(self._reach.own)
+            enter_mount_namespace(self._reach.own, self._reach.networks)
         listener = install_with_listener()
         os.write(self._number_writer, struct.pack("i", listener))
         taken = os.read(self._taken, 1)

@@ -16,6 +16,7 @@ from bundler.offline import isolation
 from bundler.offline.isolation import choose
 from bundler.offline.launch import Completed, run_isolated
 from bundler.offline.local_names import local_names
+from bundler.offline.networks import parse_networks
 from tests.offline.conftest import OUTSIDE, needs_landlock, needs_netns, needs_seccomp
 from tests.process import run_python
 
@@ -179,6 +180,14 @@ def test_names_inside_are_the_users_plus_the_own_host() -> None:
     assert texts["/etc/hosts"].startswith("10.0.0.9 nas\n")
     assert "10.0.0.7 node7\n" in texts["/etc/hosts"]
     assert texts["/etc/nsswitch.conf"] == "passwd: files sss\nhosts: files dns\n"
+
+
+def test_addresses_of_small_networks_have_themselves_as_names_and_large_ones_none() -> None:
+    peers = parse_networks(["10.1.0.2", "fd00::/127", "10.2.0.0/16", "127.0.0.0/8"])
+    hosts = local_names("", "", "node7", [], peers)["/etc/hosts"].splitlines()
+    named = ["10.1.0.2 10.1.0.2", "::ffff:10.1.0.2 10.1.0.2", "fd00:: fd00::", "fd00::1 fd00::1"]
+    assert hosts[-4:] == named
+    assert not any("10.2." in line for line in hosts)
 
 
 def _no_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
