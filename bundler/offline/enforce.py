@@ -11,7 +11,7 @@ Rule book:
 * below Python it takes Landlock, which needs no supervisor. A namespace would part the ranks of a job from each other,
   and a supervised filter wants a launcher above this process. Under `bundle run` something stronger is in force;
 * Landlock holds threads that are started from then on. Where others run already it would hold half of the program,
-  so it is left out, and `isolation_in_force` says so.
+  so it is left out, and a line on stderr and `isolation_in_force` say so.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def enforce_offline(
         name: Bundle to verify; by default all that are installed, which may be none.
         hf_home: Cache root; by default as the Hugging Face libraries choose it.
         quick: Compare names, links and sizes only, and hash nothing.
-        isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more.
+        isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more; where it
+            cannot, a line on stderr says why.
 
     Returns:
         The bundles, for their `snapshot_path`.
@@ -166,6 +167,12 @@ def _hold_below_python(isolate: Literal["auto", "landlock", "none"]) -> None:
         raise OfflineError(
             f"enforce_offline(isolate='landlock'): {problem}",
             hint="call it earlier, or start the program with `bundle run`; isolate='auto' takes what there is",
+        )
+    else:
+        sys.stderr.write(
+            f"bundle: isolation none: {problem}; only Python code is guarded, compiled code is not. To have the kernel "
+            "refuse connections, start the program with `bundle run`, or call enforce_offline before anything that "
+            "starts threads; isolate='none' accepts it\n"
         )
 
 

@@ -149,7 +149,7 @@ def test_the_kernel_refuses_what_compiled_code_and_executed_tools_try(home: Path
 
 
 @needs_landlock
-def test_threads_that_run_already_are_not_held_and_asking_for_it_is_an_error(home: Path) -> None:
+def test_threads_that_run_already_are_not_held_which_is_said_and_asking_for_it_is_an_error(home: Path) -> None:
     done = run_python(
         """
         import sys, threading
@@ -170,6 +170,15 @@ def test_threads_that_run_already_are_not_held_and_asking_for_it_is_an_error(hom
     error, kind = done.stdout.splitlines()
     assert "threads of this process run already" in error
     assert kind == "none"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bundle: isolation none: threads of this process run already, which it would not hold;")
+
+
+@needs_landlock
+@pytest.mark.parametrize("isolate", ["auto", "none"])
+def test_what_holds_or_was_not_asked_for_is_not_spoken_of(home: Path, isolate: str) -> None:
+    code = "import sys, bundler; bundler.enforce_offline('tiny', hf_home=sys.argv[1], isolate=sys.argv[2])"
+    assert run_python(code, home, isolate).stderr == ""
 
 
 def test_a_library_that_was_imported_offline_on_the_same_cache_is_no_fault(home: Path) -> None:
