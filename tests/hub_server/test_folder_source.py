@@ -200,3 +200,23 @@ def test_what_is_no_folder_of_repos_is_refused_with_a_reason(tmp_path: Path) -> 
         open_source(tmp_path / "file.tar.zst")
     with pytest.raises(FormatError, match="found nothing"):
         open_source(tmp_path / "missing")
+
+
+def test_folders_without_any_file_of_a_repo_are_refused_with_what_was_expected(tmp_path: Path) -> None:
+    write_tree(
+        tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", "ssl/certs/sub/b.pem": b"x"}
+    )
+    (tmp_path / "passwd").write_text("x")
+    with pytest.raises(FormatError) as caught:
+        FolderSource(tmp_path)
+    assert caught.value.message.startswith(
+        f"{tmp_path}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>, "
+        "found 2 folders in such places (apt/apt.conf.d, …)"
+    )
+    assert "README.md, .gitattributes, config.json" in caught.value.message
+
+
+@pytest.mark.parametrize("sign", ["ssl/certs/README.md", "apt/apt.conf.d/data/train-0.parquet", "hub.yaml"])
+def test_one_sign_of_a_repo_or_the_settings_are_enough(tmp_path: Path, sign: str) -> None:
+    write_tree(tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", sign: b"version: 1"})
+    assert [str(key) for key in FolderSource(tmp_path).repos()] == ["apt/apt.conf.d", "ssl/certs"]

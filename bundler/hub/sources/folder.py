@@ -16,6 +16,7 @@ Rule book:
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import threading
 from collections.abc import Mapping
@@ -48,6 +49,23 @@ from bundler.names import is_commit, is_repo_id
 # The first segments of the Hub's addresses that are not namespaces of models.
 RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})
 
+# What a repo has at its top or one folder below: a card, a configuration, weights, a vocabulary, data.
+_KNOWN_FILES = (
+    "README.md",
+    ".gitattributes",
+    "config.json",
+    "*_config.json",
+    "tokenizer*",
+    "vocab.*",
+    "*.safetensors",
+    "*.bin",
+    "*.gguf",
+    "*.parquet",
+    "*.arrow",
+    "*.jsonl",
+    "*.csv",
+)
+
 
 class FolderSource:
     """Serves a folder of plain repos.
@@ -56,7 +74,7 @@ class FolderSource:
         root: The folder; see the module's text for its layout.
 
     Raises:
-        FormatError: It holds no repo, or is one itself.
+        FormatError: It holds nothing that looks like a repo, or is one itself.
         ManifestError: Its `hub.yaml` is malformed.
     """
 
@@ -67,12 +85,22 @@ class FolderSource:
         self._locks: dict[RepoKey, threading.Lock] = {}
         # Of each repo and branch: its snapshot and the files to open, as of the last look.
         self._heads: dict[RepoKey, dict[str, tuple[Snapshot, Mapping[str, DiskFile]]]] = {}
-        if not self.repos():
-            inside = " (files lie directly in it: is it one repo?)" if _holds_files(self._root) else ""
+        repos = self.repos()
+        inside = " (files lie directly in it: is it one repo?)" if _holds_files(self._root) else ""
+        expected = f"{root}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>"
+        if not repos:
             raise FormatError(
-                f"{root}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>, "
-                f"found none{inside}",
+                f"{expected}, found none{inside}",
                 hint="name the folder that holds the namespaces, for instance DIR of DIR/openai-community/gpt2",
+            )
+        # Any two levels of folders have the layout, and /etc is not meant to be published.
+        settled = (self._root / SETTINGS_FILE).is_file()
+        if not settled and not any(_looks_like_repo(self._folder(key)) for key in repos):
+            raise FormatError(
+                f"{expected}, found {len(repos)} folders in such places ({repos[0]}, …) and in none of them a file by "
+                f"which a repo is known: {', '.join(_KNOWN_FILES)}{inside}",
+                hint=f"name another folder; if these are repos, put a README.md into one, or a {SETTINGS_FILE} beside "
+                "them",
             )
 
     def repos(self) -> list[RepoKey]:
@@ -180,6 +208,13 @@ def _repo_ids(base: Path, *, reserved: frozenset[str]) -> list[str]:
 def _folders(base: Path) -> list[Path]:
     """Return the folders whose names can stand in a repo id; links are not repos."""
     return [p for p in base.iterdir() if is_repo_id(p.name) and is_served_name(p.name) and _is_folder(p)]
+
+
+def _looks_like_repo(folder: Path) -> bool:
+    """Tell whether a folder has a file, or a folder with a file, by which a repo is known."""
+    places = [folder, *(path for path in folder.iterdir() if _is_folder(path))]
+    names = {entry.name for place in places for entry in os.scandir(place) if entry.is_file()}
+    return any(fnmatch.filter(names, pattern) for pattern in _KNOWN_FILES)
 
 
 def _is_folder(path: Path) -> bool:
