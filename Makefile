@@ -52,6 +52,10 @@ $(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
 bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.train --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
 
+.PHONY: train-real-text
+train-real-text: $(STAMP)  ## a run killed again and again beside one without memory, into infini_llama/README.md
+	$(BIN)/python -m benchmarks.real_text --write
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network_table --write
