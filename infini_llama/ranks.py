@@ -85,11 +85,14 @@ def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None) -> 
         BundleError: What `bundler.enforce_offline` raises, in every local rank; or local rank 0 died without a word.
     """
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    if local_size == 1 or is_verified(name, default_hf_home(hf_home), os.environ):
+    if local_size == 1:
         return _enforce(name, hf_home)
     path = verdict_path(name, os.environ)
-    if local_rank == 0:
+    verified = is_verified(name, default_hf_home(hf_home), os.environ)
+    if local_rank == 0 and (not verified or _began(path)):
         return _verify_for_the_others(name, hf_home, path)
+    if verified:
+        return _enforce(name, hf_home)
     verdict = wait_for_verdict(path)
     os.environ[VERIFIED] = format_verified({name: verdict.digest})
     os.environ[VERIFIED_HOME] = verdict.hf_home
@@ -104,6 +107,13 @@ def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> boo
 
 def _enforce(name: str, hf_home: Path | None) -> Any:
     return next(b for b in bundler.enforce_offline(name, hf_home=hf_home) if b.lock.name == name)
+
+
+def _began(path: Path) -> bool:
+    """Tell whether this process said that it verifies, and has started again since: the others still wait for it."""
+    verdict = _read(path)
+    me = (os.getpid(), _started(os.getpid()))
+    return verdict is not None and verdict.state == "verifying" and (verdict.pid, verdict.started) == me
 
 
 def _verify_for_the_others(name: str, hf_home: Path | None, path: Path) -> Any:

@@ -90,6 +90,8 @@ class TrainingSettings:
         precision: What the forward pass computes in; weights and memory stay float32.
         backprop_segments: Segments that a gradient reaches over; the memory goes on. Null for the whole row, which
             takes memory in proportion to its length.
+        distributed: With several processes: `ddp`, each holds everything; or `fsdp2`, each holds its share of weights,
+            gradients and optimizer state.
         activation_checkpointing: Recompute activations in the backward pass: slower, and much less memory.
         log_every_steps: Steps between two lines of log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
@@ -110,6 +112,7 @@ class TrainingSettings:
     adam_beta2: float = key(0.95, at_least=0, below=1)
     precision: Literal["float32", "bfloat16"] = key("float32")
     backprop_segments: int | None = key(None, at_least=1)
+    distributed: Literal["ddp", "fsdp2"] = key("ddp")
     activation_checkpointing: bool = key(False)
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)

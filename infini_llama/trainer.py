@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from infini_llama import checkpoints
+from infini_llama import checkpoints, sharding
 from infini_llama.checkpoints import Provenance
+from infini_llama.distribution import DistributedTrainer, sharding_arguments
 from infini_llama.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
 from infini_llama.optimizer import parameter_groups
 from infini_llama.progress import say
@@ -55,6 +56,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
+        **sharding_arguments(settings.training.distributed),
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
         # `document_ids` is no named parameter of the model's forward, and would be taken for a stray column.
@@ -64,7 +66,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
     )
 
 
-class InfiniTrainer(Trainer):
+class InfiniTrainer(DistributedTrainer):
     """Trains an Infini-Llama.
 
     Args:
@@ -76,15 +78,10 @@ class InfiniTrainer(Trainer):
     def __init__(self, *, settings: Settings, provenance: Provenance, **kwargs: Any) -> None:
         self._settings, self._provenance = settings, provenance
         self._incoming: Path | None = None
-        super().__init__(**kwargs)
+        super().__init__(distributed=settings.training.distributed, **kwargs)
         self.remove_callback(PrinterCallback)
         assert isinstance(self.model, InfiniLlamaForCausalLM)
         self.add_callback(ProgressLog(self.model))
-
-    @property
-    def wrapper(self) -> str:
-        """The class that really wraps the model, such as DistributedDataParallel; the model's own when none does."""
-        return type(self.model_wrapped).__name__
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -182,12 +179,15 @@ class ProgressLog(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Write the line."""
-        if not logs or "loss" not in logs or not state.is_world_process_zero or self._last is None:
+        if not logs or "loss" not in logs or self._last is None:
+            return
+        # In every rank: under FSDP2 each holds a share of the gates.
+        low, high = gate_range(self._model)
+        if not state.is_world_process_zero:
             return
         now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
         speed = (tokens - self._last[1]) / max(now - self._last[0], 1e-9)
         self._last = (now, tokens)
-        low, high = gate_range(self._model)
         say(
             f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
             f"lr {logs['learning_rate']:.2e}  gates {low:.3f}..{high:.3f}  {speed:,.0f} tokens/s"
@@ -196,11 +196,9 @@ class ProgressLog(TrainerCallback):
 
 def gate_range(model: torch.nn.Module) -> tuple[float, float]:
     """Return the smallest and the largest share that the memory has in any head's output."""
-    gates = [m.gate.detach() for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
-    # Under FSDP a rank holds only a part of each gate, maybe none.
-    local = [g.to_local() if hasattr(g, "to_local") else g for g in gates]
-    shares = torch.sigmoid(torch.cat([g.flatten().float() for g in local]))
-    return (float(shares.min()), float(shares.max())) if len(shares) else (float("nan"), float("nan"))
+    gates = [sharding.whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
+    shares = torch.sigmoid(torch.cat(gates).float())
+    return float(shares.min()), float(shares.max())
 
 
 def count_parameters(model: InfiniLlamaForCausalLM) -> int:

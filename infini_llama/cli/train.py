@@ -15,7 +15,7 @@ import click
 from bundler.errors import STOPPED_BY_SIGNAL, NetworkError
 from bundler.hub.proxies import check_proxy, hub_endpoint
 from bundler.offline.attempts import read_attempts
-from bundler.offline.enforce import attempts_folder, enforce_offline
+from bundler.offline.enforce import attempts_folder, enforce_offline, isolation_in_force
 from infini_llama import checkpoints, settings
 from infini_llama.progress import say
 from infini_llama.ranks import enforce_offline_once_per_node
@@ -89,6 +89,7 @@ def command(
     resolved = settings.load(config_path, [*overrides, *chosen])
     resume_from = starting_point(output_dir, resume=resume)
     installed = prepare_network(bundle, hf_home, online=online)
+    say(f"isolation below Python: {isolation_in_force()}")
 
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
     with contextlib.redirect_stdout(sys.stderr):
@@ -153,7 +154,7 @@ def network_attempts() -> int | None:
 
 def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     """Print what the run came to."""
-    values = {**dataclasses.asdict(summary), "network_attempts": attempts}
+    values = {**dataclasses.asdict(summary), "isolation": isolation_in_force(), "network_attempts": attempts}
     if as_json:
         click.echo(json.dumps(values))
         return
@@ -166,5 +167,7 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"checkpoint   {summary.checkpoint}")
     click.echo(f"tokenizer    {summary.tokenizer_origin}")
     click.echo(f"bundle       {f'{summary.bundle} {summary.bundle_digest}' if summary.bundle else 'none'}")
+    click.echo(f"processes    {summary.world_size}, {summary.wrapper}")
+    click.echo(f"isolation    {isolation_in_force()}")
     if attempts is not None:
         click.echo(f"network      {attempts} attempts")

@@ -31,6 +31,9 @@ def enforce_offline(name, *, hf_home=None, quick=False):
             raise IntegrityError("hub/blobs/x: changed", hint="install again")
         if sys.argv[2] == "killed":
             os.kill(os.getpid(), 9)
+        if sys.argv[2] == "restarted":
+            os.environ.update(BUNDLE_VERIFIED="tiny=sha256:1", BUNDLE_HF_HOME="/hf")
+            os.execv(sys.executable, sys.orig_argv)
     return [SimpleNamespace(lock=SimpleNamespace(name="tiny"), digest="sha256:1", hf_home=Path("/hf"))]
 
 bundler.enforce_offline = enforce_offline
@@ -69,6 +72,13 @@ def launch(
 
 def test_one_rank_verifies_and_the_others_share_its_verdict(tmp_path: Path) -> None:
     assert launch(tmp_path, "ok") == [(0, "sha256:1")] * 3
+    assert (tmp_path / "log").read_text() == "0\n"
+
+
+def test_the_others_learn_the_verdict_of_a_rank_that_had_to_start_again_with_the_network_shut(
+    tmp_path: Path,
+) -> None:
+    assert launch(tmp_path, "restarted", HF_HOME="/hf") == [(0, "sha256:1")] * 3
     assert (tmp_path / "log").read_text() == "0\n"
 
 

@@ -1,0 +1,93 @@
+"""Tensors that FSDP2 has dealt out to the ranks: as wholes into a checkpoint, and back.
+
+A checkpoint of a sharded run is that of any other, file by file: one process, DDP and FSDP2, on any number of ranks,
+go on from each other's. The price is that one rank holds all weights in memory as it writes them, then all optimizer
+state.
+
+`gather` is a collective: every rank must call it, on the same things in the same order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from bundler.errors import ConfigError
+
+
+def gather(value: Any, *, keep: bool) -> Any:
+    """Return nested dicts and lists with the tensors in them whole and on the CPU.
+
+    Args:
+        value: What to gather: a tensor, a dict, a list, or anything else, which stays as it is.
+        keep: Whether this rank wants the result; others take part, and get dicts and lists of None.
+    """
+    if isinstance(value, DTensor):
+        gathered = whole(value)
+        return gathered.detach().cpu() if keep else None
+    if isinstance(value, dict):
+        return {name: gather(part, keep=keep) for name, part in value.items()}
+    if isinstance(value, list):
+        return [gather(part, keep=keep) for part in value]
+    return value
+
+
+def whole(x: Tensor) -> Tensor:
+    """Return a tensor, gathered if it is sharded; a collective then."""
+    if not isinstance(x, DTensor):
+        return x
+    gathered: Tensor = x.full_tensor()
+    return gathered
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy whole weights into a model, each rank its share.
+
+    Args:
+        model: Sharded or not.
+        weights: By the names of `named_parameters`, which has tied ones once.
+
+    Raises:
+        ConfigError: They are another model's.
+    """
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+    found = {name: tuple(x.shape) for name, x in weights.items()}
+    if shapes != found:
+        names = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+        raise ConfigError(
+            f"the checkpoint holds another model's weights: {', '.join(names[:5])} differ",
+            hint="resume with the model settings of the run",
+        )
+    with torch.no_grad():
+        for name, p in parameters.items():
+            p.copy_(_like(weights[name], p))
+
+
+def shard_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return whole optimizer state with each tensor dealt out as its parameter is.
+
+    Args:
+        state: As `state_dict` of an optimizer without shards gives it.
+        optimizer: The one that will load the result.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    dealt = {
+        index: {
+            name: _like(x, parameters[index]) if isinstance(x, Tensor) and x.dim() else x
+            for name, x in values.items()
+        }
+        for index, values in state["state"].items()
+    }
+    return {**state, "state": dealt}
+
+
+def _like(x: Tensor, parameter: Tensor) -> Tensor:
+    if not isinstance(parameter, DTensor):
+        return x
+    # No source: every rank has read the same file, and nothing need be sent.
+    placed = x.to(parameter.device)
+    return distribute_tensor(placed, parameter.device_mesh, parameter.placements, src_data_rank=None)
