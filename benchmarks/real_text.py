@@ -47,7 +47,7 @@ _CONFIG = Path(__file__).with_name("real_text.yaml")
 _MARKS = Marks("train-real-text")
 _HELD_OUT_EVERY = 40
 _LEAST_CHARACTERS = 4000
-_LEFT_OUT = {"site-packages", "test", "tests", "encodings", "pydoc_data"}
+_LEFT_OUT = {"site-packages", "test", "tests", "idle_test", "encodings", "pydoc_data"}
 _NETWORK_CALLS = "connect,sendto,sendmsg,sendmmsg"
 # What `infini-llama train` ends with when a signal stopped it in order.
 _REQUEUE = 75
@@ -99,7 +99,7 @@ def main(work: Path, steps: int | None, write: bool) -> None:
     tables = {
         name: evaluate(work, home, summary) for name, summary in {"memory": memory, "shut": gates_shut}.items()
     }
-    text = markdown(sizes, memory, gates_shut, interruptions, network_uses, tables)
+    text = markdown(sizes, memory, interruptions, network_uses, tables)
     click.echo(text)
     if write:
         _MARKS.write(_DOCUMENT, text)
@@ -136,7 +136,7 @@ def write_corpus(folder: Path) -> dict[str, tuple[int, int]]:
         is_held_out = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % _HELD_OUT_EVERY == 0
         split = "held-out" if is_held_out else "train"
         (folder / split).mkdir(parents=True, exist_ok=True)
-        (folder / split / f"{name.replace('/', '.')}.txt").write_text(text, encoding="utf-8")
+        (folder / split / f"{name.removesuffix('.py').replace('/', '.')}.txt").write_text(text, encoding="utf-8")
         files, characters = sizes[split]
         sizes[split] = files + 1, characters + len(text)
     return sizes
@@ -243,7 +243,6 @@ def evaluate(work: Path, home: Path, summary: dict[str, Any]) -> list[dict[str, 
 def markdown(
     sizes: dict[str, tuple[int, int]],
     memory: dict[str, Any],
-    gates_shut: dict[str, Any],
     interruptions: list[Interruption],
     network_uses: int,
     tables: dict[str, list[dict[str, Any]]],
