@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.hub.companions import ADAPTER_CONFIG, base_model, base_model_warning
+from bundler.hub.dataset_card import CARD, unknown_configs
 from bundler.hub.remote_code import CONFIG_FILES, code_references, code_warnings, module_folders
 from bundler.hub.selection import SelectionError, select
 from bundler.lock import Lock, LockedFile, LockedRepo
@@ -120,6 +121,8 @@ class _Resolver:
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
         selection = select(entry, list(by_path), probed=probed)
+        if problems := self._unknown_configs(entry, found, by_path, selection.paths):
+            raise SelectionError(problems)
         warnings = [
             *selection.warnings,
             *code_warnings(entry, code_references(configs), self._manifest.entries),
@@ -186,6 +189,15 @@ class _Resolver:
             for name in names
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
         }
+
+    def _unknown_configs(
+        self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile], chosen: tuple[str, ...]
+    ) -> list[str]:
+        # Without the card in its snapshot, the library makes up names of its own.
+        if not entry.configs or CARD not in chosen or files[CARD].size_bytes > _MAX_CONFIG_BYTES:
+            return []
+        card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES)
+        return unknown_configs(entry, card)
 
     def _with_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
