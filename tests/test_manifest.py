@@ -124,6 +124,67 @@ models:
     assert caught.value.exit_code == 3
 
 
+def test_faults_of_every_kind_in_one_file_are_named_together() -> None:
+    text = """\
+version: 1
+name: Bad Name!
+name: again
+extra: 1
+models:
+  - repo_id: https://huggingface.co/org/m
+    revision: ABCDEF1
+    aliases: one
+    alias: [x]
+    repo_id: org/m
+    trust_remote_code: yes please
+    allow_pickle: 1
+    allow_patterns: ["!x", /abs, 5]
+  - just text
+  - revision: main
+  - repo_id: org/a
+    aliases: [org/b]
+  - repo_id: org/b
+  - repo_id: org/b
+  - repo_id: no
+tokenizers: text
+datasets:
+  - repo_id: org/d
+    configs: [a/b]
+    data_files: {x: 1}
+    trust_remote_code: true
+    1: 2
+models:
+  - repo_id: org/c
+"""
+    with pytest.raises(InvalidManifestError) as caught:
+        Manifest.parse(text)
+    assert [(f.line, f.path) for f in caught.value.faults] == [
+        (2, "name"),
+        (3, "name"),
+        (4, "extra"),
+        (6, "models[0].repo_id"),
+        (8, "models[0].aliases"),
+        (9, "models[0].alias"),
+        (10, "models[0].repo_id"),
+        (11, "models[0].trust_remote_code"),
+        (12, "models[0].allow_pickle"),
+        (13, "models[0].allow_patterns[0]"),
+        (13, "models[0].allow_patterns[1]"),
+        (13, "models[0].allow_patterns[2]"),
+        (14, "models[1]"),
+        (15, "models[2].repo_id"),
+        (17, "models[3].aliases[0]"),
+        (19, "models[5].repo_id"),
+        (20, "models[6].repo_id"),
+        (21, "tokenizers"),
+        (24, "datasets[0].configs[0]"),
+        (25, "datasets[0].data_files"),
+        (26, "datasets[0].trust_remote_code"),
+        (27, "datasets[0]"),
+        (28, "models"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "path", "expected"),
     [
