@@ -34,7 +34,7 @@ def home_lock(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
     Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong.
 
     Args:
-        hf_home: The cache root; made when missing, and removed again if the block leaves it empty.
+        hf_home: The cache root; made when missing, and removed again if the block leaves it empty and nobody waits.
         on_note: Told when another process must be waited for, and when the file system has no locks.
     """
     folder = hf_home / BUNDLES_FOLDER

@@ -9,6 +9,8 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
   that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
 * a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
   the index that confirms the chunks comes last, and so nothing is published before its end;
+* what a run that fails or is killed leaves verified is listed (`bundler.unfinished`), and used or deleted by the next
+  one, or by a removal;
 * what stands in a snapshot and no bundle ships is moved out of it, never deleted (`bundler.set_aside`);
 * paths and links come from the lock through `bundler.cache`, never from the tar stream;
 * one process at a time installs or removes (`bundler.home_lock`); what needs a ref that another installed bundle needs
@@ -40,7 +42,7 @@ from bundler.format.source import Source, Span
 from bundler.format.stream import BundleStream, Readable
 from bundler.format.tar import Member, TarPlan
 from bundler.home_lock import Note, home_lock, no_note
-from bundler.installed import InstalledBundle, installed_bundles, other_trees, prune
+from bundler.installed import InstalledBundle, installed_bundles, other_trees
 from bundler.lock import Lock
 from bundler.paths import (
     TEMPORARY_PREFIX,
@@ -51,9 +53,11 @@ from bundler.paths import (
     remove_leftovers,
     temporary_path,
 )
+from bundler.prune import prune
 from bundler.publish import link_or_copy, place_prepared, publish, publish_trees, symlinks_work
-from bundler.receipt import write_receipt
+from bundler.receipt import receipt_path, write_receipt
 from bundler.set_aside import set_aside
+from bundler.unfinished import clear_unfinished, note_unfinished, unfinished_blobs, unfinished_path
 from bundler.verify.report import Progress, no_progress, repo_names
 
 # Room for one file's directory entry, inode and last block.
@@ -125,6 +129,9 @@ def install(
         before = _previous(hf_home, whole.name)
         others = _neighbours(hf_home, whole.name, on_note)
         check_conflicts(whole.name, content, others)
+        if before is not None and not set(before.lock.repos) <= set(whole.repos):
+            # Raises where a receipt is damaged: what of the old version may be deleted cannot be told.
+            installed_bundles(hf_home)
         staging = _Staging(hf_home)
         _sweep(hf_home, content)
         on_total(sum(blob.size_bytes for blob in content.blobs))
@@ -134,9 +141,14 @@ def install(
         wanted = [blob for blob in content.blobs if blob.path not in located]
         _check_room(hf_home, wanted)
         try:
+            if wanted:
+                note_unfinished(hf_home, whole.name, [blob.path for blob in wanted])
             _write_blobs(bundle, staging, wanted, places, jobs, progress, is_part=part != whole)
             installed = _installed(hf_home, whole, part, before, bundle.digest)
             if not wanted and installed == before and _is_complete(installed, content, jobs):
+                # Taken over from a run that was killed in its last steps.
+                shutil.rmtree(staging.folder, ignore_errors=True)
+                clear_unfinished(hf_home, whole.name, keep=[*others.values(), installed.layout])
                 return _nothing_to_do(installed, content)
             cleared = set_aside(hf_home, content, [*others.values(), *([before.layout] if before else [])])
             place_prepared(hf_home, content, places)
@@ -151,10 +163,15 @@ def install(
             # it can see ours. Whoever comes last has seen both.
             if (now := other_trees(hf_home, whole.name)) != trees:
                 publish_trees(hf_home, content, now)
+        except BundleError:
+            _say_what_is_kept(hf_home, whole.name, on_note)
+            raise
         except OSError as error:
             raise _explained(error, hf_home) from error
+        keep = [*others.values(), installed.layout]
         if before is not None and before.lock != installed.lock:
-            prune(hf_home, before.layout, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+            prune(hf_home, before.layout, keep=keep)
+        clear_unfinished(hf_home, whole.name, keep=keep)
         return InstallResult(
             bundle=installed,
             files=len(content.blobs),
@@ -199,6 +216,18 @@ def _installed(
     repos = tuple(repo for repo in whole.repos if repo in there)
     left_out = {repo.repo_id for repo in whole.repos} - {repo.repo_id for repo in repos}
     return InstalledBundle(hf_home, whole.with_repos(repos), digest, tuple(sorted(left_out)))
+
+
+def _say_what_is_kept(hf_home: Path, name: str, on_note: Note) -> None:
+    path = unfinished_path(hf_home, name)
+    count = sum(inside(hf_home, blob).exists() for blob in unfinished_blobs(hf_home, name))
+    if count:
+        on_note(
+            f"{count} verified file(s) of {name} are kept for the next try; `bundle remove {name}` deletes those that "
+            f"nothing else uses ({path} lists them)"
+        )
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_complete(installed: InstalledBundle, content: Layout, jobs: int) -> bool:
@@ -275,6 +304,8 @@ def _neighbours(hf_home: Path, name: str, on_note: Note) -> dict[str, Layout]:
     """Return what other bundles are installed, by name."""
 
     def unknown(error: BundleError) -> None:
+        if error.message.startswith(f"{receipt_path(hf_home, name)}:"):
+            return  # Its own: it is about to be written again.
         on_note(f"{error.message}; what it needs beside {name} cannot be told")
 
     return {

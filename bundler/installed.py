@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from bundler.cache import BUNDLES_FOLDER, Layout, RepoLayout, layout, repo_folder
-from bundler.conflicts import pins
+from bundler.cache import BUNDLES_FOLDER, Layout, layout, repo_folder
 from bundler.cores import available_cores
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
 from bundler.home_lock import Note, home_lock, no_note
 from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
-from bundler.paths import atomic_write, fsync_dir, inside
-from bundler.publish import listed_and_present, publish_trees, replace_symlink
+from bundler.paths import fsync_dir, remove_leftovers
+from bundler.prune import prune
 from bundler.receipt import REMOVING_SUFFIX, UnknownReceiptError, read_receipt, receipt_path
 from bundler.set_aside import move_aside
+from bundler.unfinished import clear_unfinished, unfinished_path
 from bundler.verify.installed import verify_installed
 from bundler.verify.report import Progress, Report, no_progress
 
@@ -201,6 +200,9 @@ def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> int:
 def _remove(name: str, hf_home: Path, on_note: Note) -> int:
     path = receipt_path(hf_home, name)
     hidden = path.with_name(path.name + REMOVING_SUFFIX)
+    if not path.exists() and not hidden.exists() and unfinished_path(hf_home, name).exists():
+        remove_leftovers(path.parent, now=time.time())
+        return clear_unfinished(hf_home, name, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
     if path.exists() or not hidden.exists():
         try:
             InstalledBundle.open(name, hf_home)
@@ -217,125 +219,8 @@ def _remove(name: str, hf_home: Path, on_note: Note) -> int:
         path.replace(hidden)
         fsync_dir(path.parent)
     lock = read_receipt(hidden).lock
-    freed = prune(hf_home, layout(lock), keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+    keep = [bundle.layout for bundle in installed_bundles(hf_home)]
+    freed = prune(hf_home, layout(lock), keep=keep)
+    freed += clear_unfinished(hf_home, name, keep=keep)
     hidden.unlink()
-    return freed
-
-
-def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
-    """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
-
-    A ref or other name that names what is gone, and that one of `keep` needs otherwise, is given to that one: homes
-    that were written before `bundler.conflicts` stood guard may hold such.
-
-    Returns:
-        Bytes freed.
-    """
-    keep = list(keep)
-    _hand_over(hf_home, gone, keep)
-    kept = [repo for content in keep for repo in content.repos]
-    kept_paths = {path for repo in kept for path in _owned_paths(repo)}
-    freed = 0
-    for repo in gone.repos:
-        folders = [repo.folder]
-        for path, target in repo.alias_links():
-            place = inside(hf_home, path)
-            if place.is_symlink():
-                if path not in kept_paths and place.readlink() == Path(target):
-                    place.unlink()
-            elif path.startswith("hub/") and place.is_dir():
-                folders.append(path)
-            elif place.is_dir():
-                for blob in repo.prepared:
-                    freed += _delete(hf_home, f"{path}/{blob.path.split('/', 2)[2]}", kept_paths)
-        for folder in folders:
-            freed += _prune_folder(hf_home, repo, folder, kept_paths)
-        for blob in repo.prepared:
-            freed += _delete(hf_home, blob.path, kept_paths)
-    publish_trees(hf_home, Layout(repos=tuple(r for r in kept if inside(hf_home, r.folder).exists())), {})
-    return freed
-
-
-def _hand_over(hf_home: Path, gone: Layout, keep: Sequence[Layout]) -> None:
-    held = pins(gone)
-    for content in reversed(keep):
-        for path, pin in pins(content).items():
-            old = held.get(path)
-            if old is None or old.value == pin.value:
-                continue
-            place = inside(hf_home, path)
-            if place.is_symlink():
-                if place.readlink() == Path(old.value):
-                    replace_symlink(place, pin.value)
-            elif place.is_file() and place.read_bytes() == old.value.encode():
-                atomic_write(place, pin.value.encode())
-
-
-def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) -> int:
-    freed = 0
-    for text in repo.ref_texts():
-        path = repo.path_in(folder, text.path)
-        if not _names_another(inside(hf_home, path), text.content):
-            _delete(hf_home, path, kept)
-    for file in repo.snapshots:
-        freed += _delete(hf_home, repo.path_in(folder, file.path), kept)
-    for marker in repo.markers:
-        _delete(hf_home, repo.path_in(folder, marker.path), kept)
-    for commit in repo.trees:
-        path = f"{folder}/trees/{commit}.json"
-        if not listed_and_present(hf_home, folder, commit):
-            _delete(hf_home, path, kept)
-    used = set(_link_targets(inside(hf_home, folder) / "snapshots"))
-    for blob in repo.blobs:
-        place = inside(hf_home, repo.path_in(folder, blob.path))
-        if place not in used:
-            freed += _delete(hf_home, repo.path_in(folder, blob.path), kept)
-    return freed
-
-
-def _names_another(ref: Path, content: bytes) -> bool:
-    try:
-        return ref.read_bytes() != content
-    except OSError:
-        return False
-
-
-def _owned_paths(repo: RepoLayout) -> Iterator[str]:
-    folders = [repo.folder, *(f"hub/{repo_folder(alias, repo.repo_type)}" for alias in repo.aliases)]
-    for folder in folders:
-        for item in (*repo.blobs, *repo.snapshots, *repo.markers, *repo.ref_texts(), *repo.tree_texts()):
-            yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
-    for blob in repo.prepared:
-        yield blob.path
-    for path, _ in repo.alias_links():
-        yield path
-
-
-def _link_targets(snapshots: Path) -> Iterator[Path]:
-    for path in snapshots.rglob("*"):
-        if path.is_symlink():
-            yield (path.parent / path.readlink()).resolve()
-
-
-def _delete(hf_home: Path, path: str, kept: set[str]) -> int:
-    """Delete a file that nothing in `kept` names, and the folders that it leaves empty; return the bytes freed."""
-    place = inside(hf_home, path)
-    if path in kept:
-        return 0
-    freed = 0
-    # Gone already means that an earlier removal was killed: its empty folders may still be there.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        status = place.lstat()
-        place.unlink()
-        freed = status.st_size if status.st_nlink == 1 and not stat.S_ISLNK(status.st_mode) else 0
-    top = {hf_home / "hub", hf_home / "datasets", hf_home}
-    for parent in place.parents:
-        if parent in top or hf_home not in parent.parents:
-            break
-        try:
-            parent.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            break
     return freed

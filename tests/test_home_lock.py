@@ -59,7 +59,7 @@ def test_many_holders_never_overlap(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert most == [1] * 80
-    assert list(tmp_path.iterdir()) == []
+    assert tree(tmp_path) == {}
 
 
 def test_a_file_system_without_locks_is_named_and_the_work_done(

@@ -274,7 +274,9 @@ def _refused(bundle: Path, home: Path, kind: type[BundleError]) -> BundleError:
     with pytest.raises(kind) as caught:
         install(bundle, home)
     visible = [
-        p for p in home.rglob("*") if p.is_file() and "blobs" not in p.parts and ".bundle-tmp-" not in str(p)
+        p
+        for p in home.rglob("*")
+        if p.is_file() and "blobs" not in p.parts and ".bundle-tmp-" not in str(p) and p.suffix != ".unfinished"
     ]
     assert visible == []
     assert not list(home.rglob("blobs/.bundle-tmp-*"))

@@ -27,6 +27,7 @@ from bundler.install import install
 from bundler.installed import InstalledBundle, installed_names
 from bundler.lock import LockedFile
 from bundler.pack import pack
+from bundler.unfinished import UNFINISHED_SUFFIX
 from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_file, locked_repo, tiny_bundle, tree
 from tests.process import script
 
@@ -50,7 +51,7 @@ def from_bytes(content: bytes | bytearray) -> io.BytesIO:
 
 def visible(home: Path) -> list[str]:
     """What a library could see: all but blobs that nothing points to, and our own half-written and lock files."""
-    ours = (".bundle-tmp-", f"bundles/{LOCK_NAME}")
+    ours = (".bundle-tmp-", f"bundles/{LOCK_NAME}", UNFINISHED_SUFFIX)
     return [path for path in tree(home) if "/blobs/" not in path and not any(name in path for name in ours)]
 
 

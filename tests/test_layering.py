@@ -27,6 +27,8 @@ LAYERS = [
     "bundler.pack bundler.packed",
     "bundler.verify",
     "bundler.publish bundler.set_aside",
+    "bundler.prune",
+    "bundler.unfinished",
     "bundler.installed",
     "bundler.install",
     "bundler.offline",

@@ -25,10 +25,12 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
       bundle list --json
     """
     from bundler.installed import installed_bundles
+    from bundler.unfinished import unfinished_names
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []
     bundles = installed_bundles(home, on_damage=damaged.append)
+    unfinished = unfinished_names(home)
     rows = [
         {
             "name": bundle.name,
@@ -41,7 +43,14 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
         for bundle in bundles
     ]
     if as_json:
-        print_json({"hf_home": str(home), "bundles": rows, "damaged": [error.message for error in damaged]})
+        print_json(
+            {
+                "hf_home": str(home),
+                "bundles": rows,
+                "damaged": [error.message for error in damaged],
+                "unfinished": unfinished,
+            }
+        )
     else:
         for bundle, row in zip(bundles, rows, strict=True):
             total = sum(blob.size_bytes for blob in bundle.layout.blobs)
@@ -53,6 +62,8 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
                 click.echo(f"  left out   {', '.join(bundle.left_out)}")
         if not bundles and not damaged:
             say(f"no bundle is installed in {home}")
+    for name in unfinished:
+        say(f"note: an installation of {name} did not end; install it again, or `bundle remove {name}`")
     for error in damaged:
         say(f"error: {error}")
     ctx.exit(6 if damaged else 0)
