@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -230,3 +231,35 @@ def test_a_mistyped_folder_is_named_and_not_made(folder: Path, bundle: Path, wor
 def test_a_file_in_the_place_of_a_folder_is_named(folder: Path, bundle: Path) -> None:
     refused = bundle_command("split", bundle, "--volume-size", "5M", "-o", "tiny.tar.zst/x")
     assert refused.exit_code == 2 and f"{folder}/tiny.tar.zst is no folder" in " ".join(refused.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (lambda whole: b"", "expected a bundle, found an empty file"),
+        (lambda whole: whole[:3], "expected a bundle, found the first 3 bytes of one"),
+        (
+            lambda whole: whole[:5000],
+            "expected a bundle to end in its index, found other bytes: it was cut short, or something was added",
+        ),
+        (
+            lambda whole: whole[:-1],
+            "expected a bundle to end in its index, found other bytes: it was cut short, or something was added",
+        ),
+        (
+            lambda whole: bytes.fromhex("28b52ffd") + bytes(5000),
+            "expected a bundle, found 5,004 bytes of another zstd file, as a plain .tar.zst is one",
+        ),
+        (
+            lambda whole: b"<!DOCTYPE html>",
+            "expected a bundle, found 15 bytes that begin with 3c 21 44 4f 43 54 59 50",
+        ),
+    ],
+    ids=["empty", "three bytes", "first part", "last byte", "other zstd", "a page"],
+)
+def test_a_file_that_is_no_whole_bundle_is_told_by_what_it_is(
+    folder: Path, bundle: Path, content: Callable[[bytes], bytes], found: str
+) -> None:
+    bundle.write_bytes(content(bundle.read_bytes()))
+    done = bundle_command("inspect", bundle)
+    assert done.exit_code == 7 and done.stderr.startswith(f"error: {bundle}: {found}\n"), done.stderr

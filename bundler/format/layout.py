@@ -176,8 +176,8 @@ def index_frame_bytes(trailer: bytes) -> int:
     """
     if len(trailer) < TRAILER_BYTES or trailer[-8:] != _END_MAGIC:
         raise FormatError(
-            "expected a bundle to end in its index, found other bytes: the file was cut short, or is not a bundle",
-            hint="copy it again and compare sizes; a plain .tar.zst is not a bundle",
+            "expected a bundle to end in its index, found other bytes: it was cut short, or something was added",
+            hint="copy it again and compare sizes",
         )
     _, size, version, _ = _TRAILER.unpack(trailer)
     if version != FORMAT_VERSION:

@@ -22,6 +22,7 @@ from types import TracebackType
 from bundler.cache import Blob
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, DamagedError, FormatError
+from bundler.format.buffers import BufferPool
 from bundler.format.codecs import Buffer, codec_numbered
 from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
@@ -166,53 +167,80 @@ class BundleReader:
             )
         return plan
 
-    def stored_chunk(self, number: int) -> bytes:
+    def stored_chunk(self, number: int, room: bytearray | None = None) -> memoryview:
         """Return a chunk as it is stored, header and frames, checked.
+
+        Args:
+            number: Which.
+            room: Where to read it to, long enough; by default new memory.
 
         Raises:
             DamagedError: Damaged; names the chunk, and the volume that it is in.
         """
         record = self.index.chunks[number]
         start = self._stored_starts[number] - CHUNK_HEADER_BYTES
-        stored = self._pread(start, CHUNK_HEADER_BYTES + record.stored_bytes)
+        size = CHUNK_HEADER_BYTES + record.stored_bytes
+        stored = memoryview(bytearray(size) if room is None else room)[:size]
+        self._stored.read_into(start, stored)
         try:
             if stored[:CHUNK_HEADER_BYTES] != chunk_header(record):
                 raise DamagedError(f"chunk {number} is damaged: its header differs from the index")
-            check_stored(record, memoryview(stored)[CHUNK_HEADER_BYTES:], number=number)
+            check_stored(record, stored[CHUNK_HEADER_BYTES:], number=number)
         except FormatError as error:
             raise DamagedError(f"{self._stored.file_at(start)}: {error.message}", hint=error.hint) from error
         return stored
 
-    def chunk(self, number: int) -> Buffer:
+    def chunk(self, number: int, room: bytearray | None = None) -> Buffer:
         """Return a chunk's run of the tar stream, checked and decoded.
+
+        Args:
+            number: Which.
+            room: Memory of `_room_bytes` to work in, where the result may lie; by default new memory.
 
         Raises:
             DamagedError: Damaged; names the chunk.
         """
-        frames = memoryview(self.stored_chunk(number))[CHUNK_HEADER_BYTES:]
+        frames = self.stored_chunk(number, room)[CHUNK_HEADER_BYTES:]
+        behind = None if room is None else memoryview(room)[CHUNK_HEADER_BYTES + len(frames) :]
         try:
-            return decode_chunk(self.index.chunks[number], frames, number=number)
+            return decode_chunk(self.index.chunks[number], frames, behind, number=number)
         except FormatError as error:
             raise DamagedError(f"{self.path}: {error.message}", hint=error.hint) from error
 
     def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory."""
-        pending: deque[tuple[int, Future[Buffer]]] = deque()
+        """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory.
+
+        Bytes are valid until the next are asked for: their memory is then used again.
+        """
+        buffers = BufferPool(self._room_bytes)
+        pending: deque[tuple[int, bytearray, Future[Buffer]]] = deque()
         wanted = iter(numbers)
         with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
             try:
                 while True:
                     while len(pending) < 2 * jobs and (number := next(wanted, None)) is not None:
-                        pending.append((number, pool.submit(self.chunk, number)))
+                        buffer = buffers.take()
+                        pending.append((number, buffer, pool.submit(self.chunk, number, buffer)))
                     if not pending:
                         return
-                    number, future = pending.popleft()
+                    number, buffer, future = pending.popleft()
                     yield number, future.result()
+                    buffers.give(buffer)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
+    @cached_property
+    def _room_bytes(self) -> int:
+        """Room for any chunk as it is stored, and behind it for its raw bytes."""
+        return max(
+            (CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes for chunk in self.index.chunks), default=0
+        )
+
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield where a run of the tar stream starts, and its bytes, for all chunks that hold some of `wanted`."""
+        """Yield where a run of the tar stream starts, and its bytes, for all chunks that hold some of `wanted`.
+
+        Bytes are valid until the next are asked for.
+        """
         for number, raw in self.chunks(self._numbers(wanted), jobs=jobs):
             yield self._raw_starts[number], raw
 
@@ -261,12 +289,11 @@ class BundleReader:
         return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
 
     def _read_index(self) -> Index:
+        self._check_beginning()
         trailer = self._pread(max(self.size_bytes - TRAILER_BYTES, 0), min(TRAILER_BYTES, self.size_bytes))
         size = index_frame_bytes(trailer)
         if size + len(PREAMBLE) > self.size_bytes:
             raise FormatError(f"index says it has {size} bytes, the file has {self.size_bytes}: it was cut short")
-        if self._pread(0, len(PREAMBLE)) != PREAMBLE:
-            raise FormatError("the first bytes are not those of a bundle")
         index = parse_index_frame(self._pread(self.size_bytes - size, size))
         stored = sum(chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in index.chunks)
         if len(PREAMBLE) + stored + size != self.size_bytes:
@@ -278,17 +305,46 @@ class BundleReader:
             raise FormatError(f"volumes say that they are of {self._stored.digest}, the index is {index.digest}")
         return index
 
+    def _check_beginning(self) -> None:
+        found = self._pread(0, min(len(PREAMBLE), self.size_bytes))
+        if found == PREAMBLE:
+            return
+        if not found:
+            raise FormatError("expected a bundle, found an empty file", hint="copy it again and compare sizes")
+        if PREAMBLE.startswith(found):
+            raise FormatError(
+                f"expected a bundle, found the first {len(found)} bytes of one",
+                hint="copy it again and compare sizes",
+            )
+        if found.startswith(PREAMBLE[:4]):
+            raise FormatError(
+                f"expected a bundle, found {self.size_bytes:,} bytes of another zstd file, as a plain .tar.zst is one",
+                hint="only what `bundle fetch` packs has an index to be read and verified by",
+            )
+        raise FormatError(
+            f"expected a bundle, found {self.size_bytes:,} bytes that begin with {found[:8].hex(' ')}"
+        )
+
     def _pread(self, start: int, size: int) -> bytes:
         return self._stored.read_at(start, size)
 
 
-def decode_chunk(record: ChunkRecord, frames: memoryview, *, number: int) -> Buffer:
+def decode_chunk(
+    record: ChunkRecord, frames: memoryview, room: memoryview | None = None, *, number: int
+) -> Buffer:
     """Decode the checked frames of a chunk.
+
+    Args:
+        record: What is known of it.
+        frames: As stored, without header.
+        room: Where the result may lie, as long as the raw bytes at least; by default new memory.
+        number: For error messages.
 
     Raises:
         FormatError: They are not frames of its codec, or decode to another length.
     """
-    raw = codec_numbered(record.codec).decode(frames, record.raw_bytes)
+    codec = codec_numbered(record.codec)
+    raw = codec.decode(frames, record.raw_bytes, memoryview(bytearray(record.raw_bytes)) if room is None else room)
     if len(raw) != record.raw_bytes:
         raise FormatError(f"chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}")
     return raw
