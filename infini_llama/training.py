@@ -27,6 +27,7 @@ from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import Corpus, Rows, read_corpus, tokenize
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
+from infini_llama.resuming import check_provenance
 from infini_llama.settings import Settings
 from infini_llama.stopping import StopAtSignal, remove_marker, stop_signals, write_marker
 from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
@@ -80,6 +81,7 @@ def train(
     output_dir: Path,
     resume_from: Path | None = None,
     online: bool = False,
+    accept_other_bundle: bool = False,
 ) -> Summary:
     """Train an Infini-Llama.
 
@@ -90,11 +92,12 @@ def train(
         output_dir: Where checkpoints go.
         resume_from: A complete checkpoint of the same run to go on from.
         online: Whether the Hub may be asked for the tokenizer; only without a bundle.
+        accept_other_bundle: Whether to go on from a checkpoint that another bundle made.
 
     Raises:
         TrainingDataError: No usable text.
         NotInstalledError: The bundle, or the local cache, has no such tokenizer.
-        ConfigError: The checkpoint to go on from was made with another tokenizer.
+        ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model.
         IntegrityError: The tokenizer's files are right, and yet no tokenizer.
     """
     for note in settings.notes:
@@ -117,6 +120,9 @@ def train(
     )
     arguments = training_arguments(settings, output_dir)
     provenance = _provenance(settings, bundle, chosen.origin, corpus, rows, arguments.world_size, raw_data)
+    if resume_from is not None:
+        for difference in check_provenance(resume_from, provenance, accept_other_bundle=accept_other_bundle):
+            say(f"note: {difference}")
     trainer = InfiniTrainer(
         settings=settings,
         provenance=provenance,

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 @click.option(
     "--resume", is_flag=True, help="Go on from the last complete checkpoint in --output-dir, if there is one."
 )
+@click.option("--accept-other-bundle", is_flag=True, help="Go on from a checkpoint that another bundle made.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.steps=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -73,6 +74,7 @@ def command(
     output_dir: Path,
     hf_home: Path | None,
     resume: bool,
+    accept_other_bundle: bool,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -96,7 +98,13 @@ def command(
         from infini_llama import training
 
         summary = training.train(
-            resolved, installed, raw_data=raw_data, output_dir=output_dir, resume_from=resume_from, online=online
+            resolved,
+            installed,
+            raw_data=raw_data,
+            output_dir=output_dir,
+            resume_from=resume_from,
+            online=online,
+            accept_other_bundle=accept_other_bundle,
         )
     if os.environ.get("RANK", "0") == "0":
         show(summary, network_attempts(), as_json=as_json)

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
+
+import pytest
 
 from infini_llama.checkpoints import (
     Provenance,
@@ -11,6 +16,7 @@ from infini_llama.checkpoints import (
     latest,
     publish,
 )
+from tests.process import run
 
 PROVENANCE = Provenance(
     bundle="tiny",
@@ -26,12 +32,19 @@ PROVENANCE = Provenance(
 )
 
 
-def published(output_dir: Path, step: int, *, keep: int = 10, content: bytes = b"weights") -> Path:
+def published(
+    output_dir: Path,
+    step: int,
+    *,
+    keep: int = 10,
+    content: bytes = b"weights",
+    provenance: Provenance = PROVENANCE,
+) -> Path:
     """Publish a checkpoint with one file."""
     folder = incoming(output_dir) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(content)
-    return publish(folder, output_dir, PROVENANCE, step=step, keep=keep)
+    return publish(folder, output_dir, provenance, step=step, keep=keep)
 
 
 def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
@@ -47,6 +60,44 @@ def test_what_a_killed_run_left_unfinished_is_cleared(tmp_path: Path) -> None:
     clear_incoming(tmp_path)
     clear_incoming(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_file_is_synced_before_the_checkpoint_gets_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine may lose power right after the rename: what the name promises must be on the disk by then."""
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted_sync(descriptor: int) -> None:
+        steps.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        steps.append(f"rename {self.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    published(tmp_path, 1)
+    weights, provenance, folder, renamed, parent = steps
+    assert (weights, folder, renamed, parent) == (
+        "model.safetensors",
+        "checkpoint-1",
+        "rename checkpoint-1",
+        tmp_path.name,
+    )
+    assert provenance.startswith(".")
+
+
+def test_killed_at_every_step_it_leaves_a_whole_checkpoint_or_none_and_the_next_run_finishes(
+    tmp_path: Path,
+) -> None:
+    done = run([sys.executable, "-m", "tests.infini_llama.killing", tmp_path])
+    outcome = json.loads(done.stdout)
+    assert outcome["steps"] > 10
+    # Without an old checkpoint to remove the rename is the last step.
+    assert outcome["seen"] == {"first": [0], "next": [1, 2], "again": [0]}
 
 
 def test_one_that_is_still_being_written_is_not_seen(tmp_path: Path) -> None:
