@@ -31,9 +31,11 @@ def test_only_that_repo_is_read_and_installed(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     read: list[tuple[int, int]] = []
-    original = OneFile.read_at
+    original = OneFile.read_into
     monkeypatch.setattr(
-        OneFile, "read_at", lambda self, start, size: read.append((start, size)) or original(self, start, size)
+        OneFile,
+        "read_into",
+        lambda self, start, target: read.append((start, len(target))) or original(self, start, target),
     )
     result = install(bundle, tmp_path / "home", only=[name])
     # The one repo, the lock, the index, and a chunk with small files.

@@ -31,6 +31,14 @@ class Stored(Protocol):
             FormatError: There are not so many, or they cannot be read.
         """
 
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start`.
+
+        Raises:
+            FormatError: There are not so many.
+            DamagedError: They cannot be read.
+        """
+
     def file_at(self, start: int) -> Path:
         """Return the file that holds the byte at `start`, for error messages."""
 
@@ -69,19 +77,24 @@ class OneFile:
 
     def read_at(self, start: int, size_bytes: int) -> bytes:
         """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` (see `Stored`)."""
+        done = 0
         try:
-            data = os.pread(self._descriptor, size_bytes, start)
-            while len(data) < size_bytes:
-                # pread(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
-                more = os.pread(self._descriptor, size_bytes - len(data), start + len(data))
-                if not more:
+            while done < len(target):
+                # preadv(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
+                count = os.preadv(self._descriptor, [target[done:]], start + done)
+                if not count:
                     raise FormatError(
-                        f"{self.path}: ends at byte {start + len(data)}, expected {size_bytes - len(data)} more"
+                        f"{self.path}: ends at byte {start + done}, expected {len(target) - done} more"
                     )
-                data += more
+                done += count
         except OSError as error:
             raise DamagedError(f"{self.path}: cannot be read: {error.strerror}") from error
-        return data
 
     def file_at(self, start: int) -> Path:
         """Return the file."""

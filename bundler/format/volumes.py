@@ -209,23 +209,30 @@ class VolumeSet:
 
     def read_at(self, start: int, size_bytes: int) -> bytes:
         """Return exactly `size_bytes` bytes from `start` of the bundle (see `Stored`)."""
-        stop = start + size_bytes
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` of the bundle (see `Stored`)."""
+        stop = start + len(target)
         if stop > self.size_bytes:
             raise FormatError(
                 f"{self.path}: ends at byte {self.size_bytes}, expected {stop - self.size_bytes} more"
             )
-        parts = [PREAMBLE[start:stop]]
-        position = max(start, len(PREAMBLE))
+        head = PREAMBLE[start:stop]
+        target[: len(head)] = head
+        position = start + len(head)
         while position < stop:
             volume = self._at(position)
             size = min(stop, volume.header.stop) - position
             stored = OneFile(volume.path)
             try:
-                parts.append(stored.read_at(volume.offset + position - volume.header.start, size))
+                part = target[position - start : position - start + size]
+                stored.read_into(volume.offset + position - volume.header.start, part)
             finally:
                 stored.close()
             position += size
-        return b"".join(parts)
 
     def file_at(self, start: int) -> Path:
         """Return the volume that holds the byte at `start`."""

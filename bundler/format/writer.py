@@ -20,7 +20,8 @@ from pathlib import Path
 from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
-from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice
+from bundler.format.buffers import BufferPool
+from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice, room_bytes
 from bundler.format.destinations import Sink
 from bundler.format.layout import PREAMBLE, BaseRecord, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.safetensors import Run, word_runs
@@ -125,14 +126,16 @@ def _split(piece: Piece, room: int) -> Iterator[Piece]:
 @dataclass(frozen=True)
 class _Encoded:
     chunk: Chunk
-    raw: bytearray
+    raw: memoryview
     record: ChunkRecord
     frames: list[Buffer]
+    buffer: bytearray
 
 
-def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int) -> _Encoded:
-    raw = bytearray(chunk.size_bytes)
-    view = memoryview(raw)
+def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int, buffers: BufferPool) -> _Encoded:
+    buffer = buffers.take()
+    # The raw bytes, and behind them what the codec may want.
+    view, room = memoryview(buffer)[: chunk.size_bytes], memoryview(buffer)[CHUNK_BYTES:]
     position = 0
     for piece in chunk.pieces:
         target = view[position : position + piece.size_bytes]
@@ -141,11 +144,9 @@ def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int) -> _Enc
         else:
             _read_into(blob_path(piece.blob), piece, target)
         position += piece.size_bytes
-    frames = chunk.codec.encode(view, level)
-    stored_bytes = sum(map(len, frames))
-    return _Encoded(
-        chunk, raw, ChunkRecord(chunk.codec.number, len(raw), stored_bytes, blake3_bytes(*frames)), frames
-    )
+    frames = chunk.codec.encode(view, level, room)
+    record = ChunkRecord(chunk.codec.number, len(view), sum(map(len, frames)), blake3_bytes(*frames))
+    return _Encoded(chunk, view, record, frames, buffer)
 
 
 def _read_into(path: Path, piece: Piece, target: memoryview) -> None:
@@ -200,6 +201,7 @@ def write_bundle(
     out.write(PREAMBLE)
     records: list[ChunkRecord] = []
     checker = _BlobChecker()
+    buffers = BufferPool(CHUNK_BYTES + room_bytes(CHUNK_BYTES))
     pending: deque[Future[_Encoded]] = deque()
     chunks = cut_into_chunks(
         plan, no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
@@ -208,7 +210,7 @@ def write_bundle(
         try:
             while True:
                 while len(pending) < 2 * jobs and (chunk := next(chunks, None)):
-                    pending.append(pool.submit(_encode, chunk, blob_path, level))
+                    pending.append(pool.submit(_encode, chunk, blob_path, level, buffers))
                 if not pending:
                     break
                 done = pending.popleft().result()
@@ -216,6 +218,7 @@ def write_bundle(
                 out.write(chunk_header(done.record))
                 for frame in done.frames:
                     out.write(frame)
+                buffers.give(done.buffer)
                 records.append(done.record)
                 progress(done.record.raw_bytes)
         except BaseException:
@@ -233,14 +236,13 @@ class _BlobChecker:
     def __init__(self) -> None:
         self._hasher: Hasher | None = None
 
-    def feed(self, pieces: list[Piece], raw: bytearray) -> None:
-        view = memoryview(raw)
+    def feed(self, pieces: list[Piece], raw: memoryview) -> None:
         position = 0
         for piece in pieces:
             if (blob := piece.blob) is not None:
                 if piece.offset == 0 or self._hasher is None:
                     self._hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
-                self._hasher.update(view[position : position + piece.size_bytes])
+                self._hasher.update(raw[position : position + piece.size_bytes])
                 if piece.offset + piece.size_bytes == blob.size_bytes:
                     self._compare(blob, self._hasher)
             position += piece.size_bytes

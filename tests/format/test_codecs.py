@@ -13,18 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.errors import FormatError
-from bundler.format.codecs import CODECS, PLANES2, PLANES4, ZSTD, Codec, codec_numbered
+from bundler.format.codecs import CODECS, PLANES2, PLANES4, ZSTD, Buffer, Codec, codec_numbered, room_bytes
 from bundler.format.frames import BLOCK_BYTES, frame_bytes, stored_blocks, stored_frame
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
 
 
 def encoded(codec: Codec, raw: bytes, level: int = 3) -> bytes:
-    return b"".join(codec.encode(memoryview(raw), level))
+    return b"".join(frames_of(codec, raw, level))
+
+
+def frames_of(codec: Codec, raw: bytes, level: int = 3) -> list[Buffer]:
+    # What stood in the room before must not matter.
+    return codec.encode(memoryview(raw), level, memoryview(bytearray(b"\xa5" * room_bytes(len(raw)))))
 
 
 def decoded(codec: Codec, stored: bytes, raw_bytes: int) -> bytes:
-    return bytes(codec.decode(memoryview(stored), raw_bytes))
+    return bytes(codec.decode(memoryview(stored), raw_bytes, memoryview(bytearray(b"\xa5" * (raw_bytes + 1)))))
 
 
 @every_codec
@@ -67,14 +72,14 @@ def test_stock_zstd_takes_the_frames(codec: Codec, tmp_path: Path) -> None:
 def test_the_exponents_of_bf16_fill_the_first_plane() -> None:
     # 1.0, -2.0, 0.5: sign, exponent 127 128 126, mantissa 0.
     raw = struct.pack("<3H", 0x3F80, 0xC000, 0x3F00)
-    first, second = (zstandard.decompress(frame) for frame in PLANES2.encode(memoryview(raw), 3))
+    first, second = (zstandard.decompress(frame) for frame in frames_of(PLANES2, raw))
     assert list(first) == [127, 128, 126]
     assert list(second) == [0, 1, 0]
 
 
 def test_the_planes_of_fp32_stand_from_top_to_bottom() -> None:
     raw = struct.pack("<2f", 1.0, -1.5)
-    planes = [zstandard.decompress(frame) for frame in PLANES4.encode(memoryview(raw), 3)]
+    planes = [zstandard.decompress(frame) for frame in frames_of(PLANES4, raw)]
     assert [list(plane) for plane in planes] == [[127, 127], [0, 128], [0, 0], [0, 1]]
 
 
@@ -100,7 +105,7 @@ def test_no_stored_bytes_make_a_decoder_fail_in_another_way(number: int, stored:
 @pytest.mark.parametrize("codec", [PLANES2, PLANES4], ids=lambda codec: codec.name)
 def test_planes_of_the_wrong_number_or_size_are_refused(codec: Codec) -> None:
     raw = bytes(range(256)) * 16
-    frames = codec.encode(memoryview(raw), 3)
+    frames = frames_of(codec, raw)
     for wrong in (frames[:-1], [*frames, frames[0]], [frames[0]] * (codec.width - 1) + [stored_frame(b"short")]):
         with pytest.raises(FormatError):
             decoded(codec, b"".join(wrong), len(raw))
