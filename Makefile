@@ -56,6 +56,10 @@ bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and 
 train-real-text: $(STAMP)  ## a run killed again and again beside one without memory, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.real_text --write
 
+.PHONY: bench-launch
+bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.launch --write
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network_table --write
