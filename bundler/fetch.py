@@ -270,14 +270,8 @@ class _Run:
             outcomes.put(None)
 
     def _one(self, repo: LockedRepo, file: LockedFile) -> None:
-        from bundler.hub.transfer import mismatch
-
-        blob = self._store.verified(file.etag)
-        if blob is not None and mismatch(file, blob) is not None:
-            # Whole, and named by its content, yet not what the lock wants: only a wrong lock can say which it is.
-            blob = None
-        downloaded = blob is None
-        if blob is None:
+        downloaded = False
+        while (blob := self._staged(file)) is None:
             try:
                 blob = self._downloader.download(repo, file)
             except OSError as error:
@@ -287,12 +281,23 @@ class _Run:
                         hint="what has arrived is kept: make room and run the same command again",
                     ) from error
                 raise
-        else:
+            if blob is not None:
+                downloaded = True
+                break
+        if not downloaded:
             self._observer.progress(file.size_bytes)
         with self._lock:
             self.done[file.etag] = blob
             self.downloaded_files += downloaded
         self._observer.file_done(repo, file, downloaded=downloaded)
+
+    def _staged(self, file: LockedFile) -> StoredBlob | None:
+        """Return a blob of the store that was hashed just now and is what the lock wants."""
+        from bundler.hub.transfer import mismatch
+
+        blob = self._store.verified(file.etag)
+        # Whole, and named by its content, yet not what the lock wants: only a wrong lock can say which it is.
+        return None if blob is None or mismatch(file, blob) is not None else blob
 
     def _count(self, received: int) -> None:
         with self._lock:

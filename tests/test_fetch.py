@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from bundler.cache import layout
-from bundler.digest import sha256_bytes
+from bundler.digest import hash_file, sha256_bytes
 from bundler.errors import IntegrityError, LockError, SpaceError
-from bundler.fetch import Observer, blob_path, fetch, plan
+from bundler.fetch import FetchResult, Observer, blob_path, fetch, plan
 from bundler.lock import Lock
-from bundler.store import Store
+from bundler.store import Store, StoredBlob
 from tests.hub import RunningHub
 from tests.process import run
 from tests.remote import lock_of, locked, write_repo
@@ -265,6 +266,41 @@ def test_two_processes_that_fetch_the_same_lock_both_end_well(
             assert store.verified(file.etag) is not None
     assert sorted(set(downloads(hub))) == sorted({file.path for repo in lock.repos for file in repo.files})
     assert list((store.root / "partial").iterdir()) == []
+
+
+def test_what_another_process_stored_meanwhile_is_not_counted_as_downloaded(
+    hub: RunningHub, lock: Lock, store: Store
+) -> None:
+    (big,) = [file for file in lock.repos[0].files if file.path == "model.safetensors"]
+    small = {file.etag: file for repo in lock.repos for file in repo.files if file != big}
+    results: list[FetchResult] = []
+    progress = ProgressCount()
+    fetching = threading.Thread(
+        target=lambda: results.append(fetch(lock, store, jobs=2, endpoint=hub.endpoint, observer=progress))
+    )
+    other = Store(store.root)
+    with other.partial(big.etag) as partial:
+        assert partial is not None
+        fetching.start()
+        # The largest comes first: once the others are there, it is being waited for.
+        while not all(store.find(etag) for etag in small):
+            time.sleep(0.01)
+        partial.write(BIG)
+        other.adopt(partial.path, StoredBlob.of(big.etag, hash_file(partial.path, "sha256", "blake3")))
+    fetching.join(timeout=60)
+    [result] = results
+    assert "model.safetensors" not in downloads(hub)
+    received = sum(file.size_bytes for file in small.values())
+    assert (result.downloaded_files, result.received_bytes) == (len(small), received)
+    assert progress.total == received + len(BIG)
+
+
+class ProgressCount(Observer):
+    def __init__(self) -> None:
+        self.total = 0
+
+    def progress(self, count: int) -> None:
+        self.total += count
 
 
 def test_an_interrupt_ends_it_quickly_and_keeps_what_came(

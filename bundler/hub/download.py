@@ -59,8 +59,12 @@ class Downloader:
     on_received: Callable[[int], None] = lambda count: None
     on_note: Callable[[str], None] = lambda note: None
 
-    def download(self, repo: LockedRepo, file: LockedFile) -> StoredBlob:
+    def download(self, repo: LockedRepo, file: LockedFile) -> StoredBlob | None:
         """Bring one file into the store.
+
+        Returns:
+            What was stored; None when another process was faster. What that one stored is to be looked at like
+            anything that is found in the store.
 
         Raises:
             IntegrityError: What the Hub sends is, twice, not what it published.
@@ -69,13 +73,8 @@ class Downloader:
             StoppedError: `stop` was set.
             OSError: The store cannot be written.
         """
-        while True:
-            with self.store.partial(file.etag) as partial:
-                if partial is not None:
-                    return self._into(partial, repo, file)
-            # Another process was faster; what it stored is checked like anything that we did not write ourselves.
-            if blob := self.store.verified(file.etag):
-                return blob
+        with self.store.partial(file.etag) as partial:
+            return self._into(partial, repo, file) if partial is not None else None
 
     def _into(self, partial: Partial, repo: LockedRepo, file: LockedFile) -> StoredBlob:
         with hub_errors(

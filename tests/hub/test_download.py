@@ -73,7 +73,7 @@ def test_a_file_arrives_with_all_its_digests(
     file = file_of(repo, path)
     blob = downloader.download(repo, file)
     assert downloader.store.path(file.etag).read_bytes() == content
-    assert blob == downloader.store.verified(file.etag)
+    assert blob is not None and blob == downloader.store.verified(file.etag)
     assert blob.sha256 == sha256_bytes(content)
     assert (file.lfs_sha256 is not None) == (path == "sub dir/model.safetensors")
 
