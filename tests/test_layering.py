@@ -30,6 +30,7 @@ LAYERS = [
     "bundler.prune",
     "bundler.unfinished",
     "bundler.installed",
+    "bundler.unpack",
     "bundler.install",
     "bundler.offline",
     "bundler.doctor",
