@@ -139,8 +139,8 @@ def _closest(failures: list[NotInstalledError], repo_id: str) -> NotInstalledErr
 def remove(name: str, hf_home: Path | None) -> None:
     """Uninstall bundle NAME. Blobs that other bundles or your own downloads use stay.
 
-    Remove it when no job uses it: a `bundle run` that goes on is not known here, and would miss the files. What a failed
-    installation of NAME left is deleted too. A damaged receipt is set aside, and the files stay.
+    Remove it when no job uses it: a `bundle run` that goes on is not known here, and would miss the files. What a
+    failed installation of NAME left is deleted too. A damaged receipt is set aside, and the files stay.
 
     \b
     Example:
