@@ -28,7 +28,7 @@ from bundler.errors import NetworkError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 # The promise is five seconds, and a process has to start within them, too.
-PROBE_SECONDS = 3.5
+PROBE_SECONDS = 3.0
 _GRACE_SECONDS = 0.5
 _PORTS = {"http": 80, "https": 443, "socks": 1080, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
 _MAX_ANSWER_BYTES = 16_384
