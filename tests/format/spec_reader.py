@@ -1,11 +1,12 @@
 """A second reader of bundles, written from bundler/FORMAT.md alone: it imports nothing of `bundler`.
 
-It is a test of the specification. `python spec_reader.py BUNDLE DIR` checks every digest and extracts the tar stream.
+It tests the specification. `python spec_reader.py BUNDLE DIR` checks every digest and extracts; BUNDLE may be in volumes.
 """
 
 import hashlib
 import io
 import json
+import re
 import struct
 import sys
 import tarfile
@@ -30,6 +31,28 @@ def demand(condition, what):
 
 def u32(data, offset):
     return struct.unpack_from("<I", data, offset)[0]
+
+
+def read_file(bundle):
+    """Return the bytes of a bundle: of its file, or of its volumes, each checked, put together."""
+    bundle = Path(bundle)
+    if bundle.exists():
+        return bundle.read_bytes()
+    names = [
+        path for path in bundle.parent.iterdir() if re.fullmatch(re.escape(bundle.name) + r"\.\d{3,}", path.name)
+    ]
+    data, sets = PREAMBLE, set()
+    for expected, path in enumerate(sorted(names, key=lambda path: int(path.suffix[1:])), 1):
+        volume = path.read_bytes()
+        demand(volume[:25] == PREAMBLE + SKIPPABLE + struct.pack("<I4sI", 136, b"HFBV", 1), "volume header")
+        number, count, start, length, total, digest = struct.unpack_from("<IIQQQ32s", volume, 25)
+        demand(blake3(volume[:121]).digest() == volume[121:153], "digest of a volume header")
+        demand(number == expected == int(path.suffix[1:]) and start == len(data), "order of volumes")
+        demand(blake3(volume[153:]).digest() == volume[89:121] and len(volume) == 153 + length, "part of a volume")
+        data += volume[153:]
+        sets.add((count, total, digest))
+    demand(sets == {(len(names), len(data), data[-48:-16])}, "volumes are of one whole bundle")
+    return data
 
 
 def read_index(data):
@@ -114,7 +137,7 @@ def read_tar_stream(data):
 
 def extract(bundle, directory):
     """Unpack a bundle; every blob is checked against the list inside."""
-    header, stream = read_tar_stream(Path(bundle).read_bytes())
+    header, stream = read_tar_stream(read_file(bundle))
     with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
         archive.extractall(directory, filter="data")
     listing = Path(directory, "bundles", f"{header['name']}.sha256").read_text()

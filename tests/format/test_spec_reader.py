@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from bundler.base import Base
+from bundler.format.destinations import VolumeDestination
+from bundler.format.reader import BundleReader
+from bundler.format.split import copy_bundle
 from bundler.install import install
 from bundler.pack import pack
 from tests.bundles import COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
@@ -65,6 +68,43 @@ def test_it_extracts_a_delta_over_its_base(bundle: Path, tmp_path: Path) -> None
     snapshot = f"hub/models--org--m/snapshots/{COMMIT}"
     assert tree(tmp_path / "theirs" / snapshot) == tree(tmp_path / "ours" / snapshot)
     assert (tmp_path / "theirs" / snapshot / "text.txt").read_bytes() == b"new text"
+
+
+@pytest.fixture
+def volumes(bundle: Path, tmp_path: Path) -> Path:
+    with BundleReader(bundle) as reader:
+        copy_bundle(reader, VolumeDestination(tmp_path / "in" / bundle.name, 5 << 20))
+    return tmp_path / "in" / bundle.name
+
+
+def test_it_extracts_volumes(bundle: Path, volumes: Path, tmp_path: Path) -> None:
+    assert not volumes.exists() and volumes.with_name(f"{volumes.name}.002").exists()
+    spec_reader.extract(bundle, tmp_path / "one")
+    spec_reader.extract(volumes, tmp_path / "parts")
+    assert tree(tmp_path / "parts") == tree(tmp_path / "one")
+
+
+@pytest.mark.parametrize("position", [0, 12, 25, 30, 40, 50, 60, 100, 130, 153, 5000])
+def test_it_refuses_damage_in_a_volume(volumes: Path, position: int) -> None:
+    second = volumes.with_name(f"{volumes.name}.002")
+    damaged = bytearray(second.read_bytes())
+    damaged[position] ^= 4
+    second.write_bytes(damaged)
+    with pytest.raises(spec_reader.Refused):
+        spec_reader.read_file(volumes)
+
+
+def test_it_refuses_a_set_that_lacks_a_volume_or_has_one_too_many(volumes: Path) -> None:
+    first, second = (volumes.with_name(f"{volumes.name}.00{number}") for number in (1, 2))
+    stale = volumes.with_name(f"{volumes.name}.007")
+    stale.write_bytes(second.read_bytes())
+    with pytest.raises(spec_reader.Refused):
+        spec_reader.read_file(volumes)
+    stale.unlink()
+    spec_reader.read_file(volumes)
+    first.unlink()
+    with pytest.raises(spec_reader.Refused):
+        spec_reader.read_file(volumes)
 
 
 def test_it_refuses_damage_anywhere(bundle: Path) -> None:

@@ -10,18 +10,24 @@ import json
 import random
 import struct
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import zstandard
 
+from bundler.base import Base
+from bundler.cache import Blob
 from bundler.format.codecs import CodecChoice
+from bundler.format.destinations import VolumeDestination
 from bundler.format.layout import FORMAT_VERSION
-from bundler.pack import pack
-from tests.bundles import blob_store, lock_of, locked_repo
+from bundler.format.volumes import volume_files
+from bundler.pack import PackResult, pack
+from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
 
 HERE = Path(__file__).parent
 CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")
+KINDS = (*CODECS, "volumes", "delta")
 
 
 def _weights() -> bytes:
@@ -53,12 +59,20 @@ LOCK = lock_of(
     locked_repo("org/Data", {"d.txt": b"d"}, kind="dataset", revision="v1.0", prepared=PREPARED),
     name="golden",
 )
-CONTENTS = [*FILES.values(), b"d", *PREPARED.values()]
+# The next state of the same bundle, which the delta leads to.
+NEXT_FILES = FILES | {"config.json": b'{"model_type": "llama", "use_cache": true}', "new.txt": b"new"}
+NEXT_LOCK = lock_of(
+    locked_repo("org/model", NEXT_FILES, commit=OTHER_COMMIT, aliases=["model"], lfs=["model.safetensors"]),
+    name="golden",
+)
+CONTENTS = [*NEXT_FILES.values(), FILES["config.json"], b"d", *PREPARED.values()]
+# The largest chunk and the index fit; the whole bundle takes three.
+VOLUME_BYTES = 9_000
 
 
-def golden_path(codec: CodecChoice) -> Path:
-    """Return where the golden bundle of this format version and codec stands."""
-    return HERE / f"format-{FORMAT_VERSION}-{codec}.tar.zst"
+def golden_path(kind: str) -> Path:
+    """Return where the golden bundle of this format version stands: of a codec, "delta", or the name of volumes."""
+    return HERE / f"format-{FORMAT_VERSION}-{kind}.tar.zst"
 
 
 def zstd_version() -> str:
@@ -66,13 +80,22 @@ def zstd_version() -> str:
     return ".".join(map(str, zstandard.ZSTD_VERSION))
 
 
+def pack_kind(kind: str, store: Callable[[Blob], Path], path: Path) -> PackResult:
+    """Pack what the golden bundle of a kind holds."""
+    if kind == "volumes":
+        return pack(LOCK, store, VolumeDestination(path, VOLUME_BYTES))
+    if kind == "delta":
+        return pack(NEXT_LOCK, store, path, base=Base.open(golden_path("auto")))
+    return pack(LOCK, store, path, codec="zstd" if kind == "zstd" else "auto")
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         store = blob_store(Path(scratch), CONTENTS)
-        for codec in CODECS:
-            path = golden_path(codec)
-            if not path.exists():
-                digest = pack(LOCK, store, path, codec=codec).digest
+        for kind in KINDS:
+            path = golden_path(kind)
+            if not path.exists() and not volume_files(path):
+                digest = pack_kind(kind, store, path).digest
                 path.with_suffix(".json").write_text(
                     json.dumps({"digest": digest, "zstd": zstd_version()}, indent=1) + "\n"
                 )

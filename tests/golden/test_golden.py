@@ -8,24 +8,30 @@ from pathlib import Path
 import pytest
 
 from bundler.format.reader import BundleReader
+from bundler.format.volumes import volume_files
 from bundler.install import install
-from bundler.pack import pack
 from bundler.verify.bundle_file import verify_bundle
 from tests.bundles import blob_store
 from tests.golden import make
 
-GOLDEN = sorted(make.HERE.glob("*.tar.zst"))
+# By their digests' files: volumes have no file of the bundle's name. All formats, not only this one.
+GOLDEN = sorted(path.with_suffix(".zst") for path in make.HERE.glob("*.tar.json"))
+DELTAS = [path for path in GOLDEN if path.name.endswith("-delta.tar.zst")]
+WHOLE = [path for path in GOLDEN if path not in DELTAS]
 
 
-def test_there_is_a_golden_bundle_of_this_version_with_each_codec() -> None:
-    assert {make.golden_path(codec) for codec in make.CODECS} <= set(GOLDEN)
+def digest_of(golden: Path) -> str:
+    return str(json.loads(golden.with_suffix(".json").read_text())["digest"])
 
 
-@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.name)
+def test_there_is_a_golden_bundle_of_this_version_of_each_kind() -> None:
+    assert {make.golden_path(kind) for kind in make.KINDS} <= set(GOLDEN)
+
+
+@pytest.mark.parametrize("golden", WHOLE, ids=lambda path: path.name)
 def test_a_golden_bundle_still_verifies_and_installs(golden: Path, tmp_path: Path) -> None:
-    digest = json.loads(golden.with_suffix(".json").read_text())["digest"]
     with BundleReader(golden) as reader:
-        assert reader.digest == digest
+        assert reader.digest == digest_of(golden)
         assert verify_bundle(reader, jobs=1).ok
     installed = install(golden, tmp_path).bundle
     assert installed.verify().ok
@@ -35,12 +41,28 @@ def test_a_golden_bundle_still_verifies_and_installs(golden: Path, tmp_path: Pat
     assert {name: (prepared / name).read_bytes() for name in make.PREPARED} == make.PREPARED
 
 
-@pytest.mark.parametrize("codec", make.CODECS)
-def test_the_same_lock_still_gives_the_same_bytes(codec: make.CodecChoice, tmp_path: Path) -> None:
-    golden = make.golden_path(codec)
+@pytest.mark.parametrize("delta", DELTAS, ids=lambda path: path.name)
+def test_a_golden_delta_still_installs_over_its_golden_base(delta: Path, tmp_path: Path) -> None:
+    with BundleReader(delta) as reader:
+        assert reader.digest == digest_of(delta)
+        assert verify_bundle(reader, jobs=1).ok
+        assert delta.stat().st_size < 10_000, "it does not carry again what its base has"
+    install(delta.with_name(delta.name.replace("-delta", "-auto")), tmp_path)
+    installed = install(delta, tmp_path).bundle
+    assert installed.verify().ok
+    snapshot = installed.snapshot_path("model")
+    assert {path.name for path in snapshot.iterdir()} == {name.split("/")[0] for name in make.NEXT_FILES}
+    assert {name: (snapshot / name).read_bytes() for name in make.NEXT_FILES} == make.NEXT_FILES
+
+
+@pytest.mark.parametrize("kind", make.KINDS)
+def test_the_same_lock_still_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    golden = make.golden_path(kind)
     made_with = json.loads(golden.with_suffix(".json").read_text())["zstd"]
     if made_with != make.zstd_version():
         pytest.skip(f"zstd {make.zstd_version()} may compress to other bytes than {made_with}")
-    out = tmp_path / "again.tar.zst"
-    pack(make.LOCK, blob_store(tmp_path / "store", make.CONTENTS), out, codec=codec)
-    assert out.read_bytes() == golden.read_bytes()
+    out = tmp_path / golden.name
+    make.pack_kind(kind, blob_store(tmp_path / "store", make.CONTENTS), out)
+    again, before = (volume_files(path) or [path] for path in (out, golden))
+    assert [path.name for path in again] == [path.name for path in before]
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in before]
