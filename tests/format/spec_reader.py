@@ -1,6 +1,6 @@
 """A second reader of bundles, written from bundler/FORMAT.md alone: it imports nothing of `bundler`.
 
-It tests the specification. `python spec_reader.py BUNDLE DIR` checks every digest and extracts; BUNDLE may be in volumes.
+It tests the specification. `python spec_reader.py BUNDLE DIR` checks all digests and extracts, of volumes too.
 """
 
 import hashlib
