@@ -162,4 +162,4 @@ def test_bundle_env_of_a_bundle_that_is_not_installed_prints_no_variables(home: 
     assert (done.returncode, done.stdout) == (9, "case $- in *i*) (exit 9) ;; *) exit 9 ;; esac\n")
     assert "did you mean 'tiny'?" in done.stderr
     as_json = run([script("bundle"), "env", "tinny", "--hf-home", home, "--json"], check=False)
-    assert (as_json.returncode, as_json.stdout) == (9, "")
+    assert (as_json.returncode, json.loads(as_json.stdout)["error"]["exit_code"]) == (9, 9)
