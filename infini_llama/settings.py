@@ -25,6 +25,9 @@ from bundler.errors import ConfigError
 from bundler.strict_yaml import StrictYamlError
 from infini_llama.settings_reader import SettingsReader, key
 
+# Where a run keeps its tokens below its output folder, unless `data.cache_dir` names another place.
+TOKENS_FOLDER = "tokens"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
@@ -64,10 +67,19 @@ class DataSettings:
     Attributes:
         segments_per_row: Segments that one row holds, and so how far the memory reaches in training.
         end_of_document: Close each document with the tokenizer's end-of-text token.
+        text_key: Key of a JSON line, or column of a Parquet file or dataset, that holds the text.
+        on_bad_record: What to do about records without a usable text: end with an error that names them, or skip them
+            and say how many there were.
+        num_proc: Processes that tokenize; null for one per core, and fewer for little text.
+        cache_dir: Where tokens are kept, by content; null for `tokens` in the output folder.
     """
 
     segments_per_row: int = key(at_least=1)
     end_of_document: bool = key(True)
+    text_key: str = key("text")
+    on_bad_record: Literal["error", "skip"] = key("error")
+    num_proc: int | None = key(None, at_least=1)
+    cache_dir: str | None = key(None)
 
 
 @dataclass(frozen=True, kw_only=True)

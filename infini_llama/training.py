@@ -24,11 +24,11 @@ from bundler.installed import InstalledBundle
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.configuration import InfiniLlamaConfig
-from infini_llama.data import Corpus, Rows, read_corpus, tokenize
+from infini_llama.data import Documents, Prepared, Rows, prepare_documents
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.resuming import check_provenance
-from infini_llama.settings import Settings
+from infini_llama.settings import TOKENS_FOLDER, Settings
 from infini_llama.stopping import StopAtSignal, remove_marker, stop_signals, write_marker
 from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
 from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
@@ -51,6 +51,9 @@ class Summary:
         parameters: Of the model, tied ones counted once.
         tokenizer: Repo id or folder, as configured.
         tokenizer_origin: Which tokenizer was really used, and where it came from.
+        documents: Trained on.
+        bad_records: Records without a usable text, which were left out.
+        files_left_out: Files that were not read, since their names do not tell what they hold.
         world_size: Processes that trained.
         wrapper: Class that wrapped the model.
         stopped_by: The signal that ended it before its last step, or None.
@@ -68,6 +71,9 @@ class Summary:
     parameters: int
     tokenizer: str
     tokenizer_origin: str
+    documents: int
+    bad_records: int
+    files_left_out: int
     world_size: int
     wrapper: str
     stopped_by: str | None
@@ -77,7 +83,7 @@ def train(
     settings: Settings,
     bundle: InstalledBundle | None,
     *,
-    raw_data: Path,
+    raw_data: str | Path,
     output_dir: Path,
     resume_from: Path | None = None,
     online: bool = False,
@@ -88,7 +94,7 @@ def train(
     Args:
         settings: The configuration.
         bundle: The verified bundle that holds the tokenizer, if there is one.
-        raw_data: Text file, or folder of text files.
+        raw_data: File, folder, or `dataset:org/name`: see `infini_llama.data`.
         output_dir: Where checkpoints go.
         resume_from: A complete checkpoint of the same run to go on from.
         online: Whether the Hub may be asked for the tokenizer; only without a bundle.
@@ -111,15 +117,15 @@ def train(
     tokenizer = chosen.tokenizer
     if resume_from is not None:
         check_resumed(resume_from, chosen.origin)
-    corpus = read_corpus(raw_data)
-    rows = make_rows(corpus, tokenizer, settings)
+    data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
+    rows = make_rows(data.documents, tokenizer, settings)
     model = build_model(settings, tokenizer)
     say(
-        f"{corpus.files} files ({corpus.blank} blank), {rows.tokens:,} tokens in {len(rows)} rows of "
+        f"{data.files} files, {rows.tokens:,} tokens in {len(rows)} rows of "
         f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
     )
     arguments = training_arguments(settings, output_dir)
-    provenance = _provenance(settings, bundle, chosen.origin, corpus, rows, arguments.world_size, raw_data)
+    provenance = _provenance(settings, bundle, chosen.origin, data, arguments.world_size)
     if resume_from is not None:
         for difference in check_provenance(resume_from, provenance, accept_other_bundle=accept_other_bundle):
             say(f"note: {difference}")
@@ -158,28 +164,29 @@ def train(
         parameters=count_parameters(model),
         tokenizer=settings.tokenizer,
         tokenizer_origin=str(chosen.origin),
+        documents=len(data.documents),
+        bad_records=data.bad_records,
+        files_left_out=len(data.left_out),
         world_size=arguments.world_size,
         wrapper=trainer.wrapper,
         stopped_by=stopping.stopped_by.name if stopping.stopped_by else None,
     )
 
 
-def make_rows(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
-    """Tokenize a corpus and cut it into rows.
+def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
+    """Cut documents into rows.
 
     Raises:
-        TrainingDataError: It has fewer than two tokens.
+        TrainingDataError: None has two tokens.
     """
-    documents = tokenize(corpus.texts, tokenizer, end_of_document=settings.data.end_of_document)
-    rows = Rows(
+    if len(documents) == 0 or documents.lengths.max() < 2:
+        raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
+    return Rows(
         documents,
         segment_length=settings.model.segment_length,
         segments_per_row=settings.data.segments_per_row,
         padding_id=tokenizer.pad_token_id or 0,
     )
-    if max(len(tokens) for tokens in documents) < 2:
-        raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
-    return rows
 
 
 def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
@@ -210,10 +217,8 @@ def _provenance(
     settings: Settings,
     bundle: InstalledBundle | None,
     origin: TokenizerOrigin,
-    corpus: Corpus,
-    rows: Rows,
+    data: Prepared,
     world_size: int,
-    raw_data: Path,
 ) -> Provenance:
     return Provenance(
         bundle=bundle.lock.name if bundle else "",
@@ -222,14 +227,7 @@ def _provenance(
         tokenizer=settings.tokenizer,
         tokenizer_commit=origin.commit,
         tokenizer_origin=origin_record(origin),
-        data={
-            "path": str(raw_data),
-            "files": corpus.files,
-            "blank_files": corpus.blank,
-            "size_bytes": corpus.size_bytes,
-            "sha256": corpus.sha256,
-            "tokens": rows.tokens,
-        },
+        data=data.record(),
         settings=settings.to_dict(),
         seed=settings.seed,
         versions={

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import click
 
-from infini_llama.cli import checkpoint as folder
+from infini_llama.cli import checkpoint as checkpoints
+from infini_llama.cli.raw_data import raw_data_option
+from infini_llama.settings import DataSettings
 
 
 @click.command("eval")
-@folder.checkpoint_argument
-@click.option(
-    "--raw-data", required=True, type=click.Path(exists=True, path_type=Path), help="As for `infini-llama train`."
-)
+@checkpoints.checkpoint_argument
+@raw_data_option
+@click.option("--text-key", default="text", show_default=True, help="Key or column that holds the text.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
-def command(checkpoint: Path, raw_data: Path, as_json: bool) -> None:
+def command(checkpoint: Path, raw_data: str, text_key: str, as_json: bool) -> None:
     """Print perplexities with and without the memory, by segment of the document.
 
     "Without" is the same model with its gates shut: local attention alone.
@@ -26,18 +28,21 @@ def command(checkpoint: Path, raw_data: Path, as_json: bool) -> None:
     Example:
       infini-llama eval run/checkpoint-120 --raw-data held-out/
     """
-    model, tokenizer = folder.load(checkpoint)
-    from infini_llama.data import read_corpus, tokenize
+    model, tokenizer = checkpoints.load(checkpoint)
+    from infini_llama.data import prepare_documents
     from infini_llama.evaluate import perplexities
 
-    corpus = read_corpus(raw_data)
-    documents = tokenize(corpus.texts, tokenizer, end_of_document=tokenizer.eos_token_id is not None)
-    stretches = perplexities(model, documents)
+    settings = DataSettings(
+        segments_per_row=1, end_of_document=tokenizer.eos_token_id is not None, text_key=text_key
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        data = prepare_documents(raw_data, tokenizer, settings, Path(folder))
+        stretches = perplexities(model, data.documents)
     if as_json:
         record = {
             "checkpoint": str(checkpoint),
-            "data_sha256": corpus.sha256,
-            "documents": len(documents),
+            "data_sha256": data.sha256,
+            "documents": len(data.documents),
             "segment_length": model.config.segment_length,
             "stretches": [dataclasses.asdict(stretch) for stretch in stretches],
         }

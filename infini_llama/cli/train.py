@@ -17,6 +17,7 @@ from bundler.hub.proxies import check_proxy, hub_endpoint
 from bundler.offline.attempts import read_attempts
 from bundler.offline.enforce import attempts_folder, enforce_offline, isolation_in_force
 from infini_llama import checkpoints, settings
+from infini_llama.cli.raw_data import raw_data_option
 from infini_llama.progress import say
 from infini_llama.ranks import enforce_offline_once_per_node
 
@@ -41,12 +42,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Training configuration (YAML).",
 )
-@click.option(
-    "--raw-data",
-    required=True,
-    type=click.Path(exists=True, path_type=Path),
-    help="UTF-8 text file, or a folder that is searched for *.txt; one file is one document.",
-)
+@raw_data_option
 @click.option(
     "--output-dir",
     required=True,
@@ -70,7 +66,7 @@ def command(
     online: bool,
     tokenizer_fallback: str | None,
     config_path: Path,
-    raw_data: Path,
+    raw_data: str,
     output_dir: Path,
     hf_home: Path | None,
     resume: bool,
@@ -146,8 +142,10 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
     """
     if resume:
         return checkpoints.latest(output_dir)
-    # A run that was killed before its first checkpoint leaves only an incoming folder, which is worth nothing.
-    if output_dir.is_dir() and any(path.name != checkpoints.INCOMING for path in output_dir.iterdir()):
+    # A run that was killed before its first checkpoint leaves an incoming folder, which is worth nothing, and tokens,
+    # which any run may use.
+    spare = {checkpoints.INCOMING, settings.TOKENS_FOLDER}
+    if output_dir.is_dir() and any(path.name not in spare for path in output_dir.iterdir()):
         raise click.UsageError(
             f"--output-dir {output_dir} is not empty; add --resume to go on with the run in it, or name another folder"
         )

@@ -1,72 +1,15 @@
+"""Documents and rows; what is read for them is in the other tests named `test_data_*`."""
+
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import pytest
-import torch
 
-from bundler.errors import TrainingDataError
-from infini_llama.data import IGNORED, Rows, find_files, read_corpus, tokenize
+from infini_llama.data import IGNORED, Documents, Rows
 
 
 def rows_of(*documents: list[int], segments_per_row: int = 3) -> Rows:
     """Return rows of segments of four tokens."""
-    tensors = [torch.tensor(tokens, dtype=torch.int32) for tokens in documents]
-    return Rows(tensors, segment_length=4, segments_per_row=segments_per_row, padding_id=0)
-
-
-def test_a_folder_is_searched_for_text_files_in_a_fixed_order(tmp_path: Path) -> None:
-    for name in ("b.txt", "a/z.txt", "a/b/c.txt", "a/readme.md"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("x")
-    assert [p.relative_to(tmp_path).as_posix() for p in find_files(tmp_path)] == ["a/b/c.txt", "a/z.txt", "b.txt"]
-
-
-def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
-    (tmp_path / "notes.md").write_text("words")
-    assert read_corpus(tmp_path / "notes.md").texts == ["words"]
-
-
-def test_bytes_that_are_not_utf8_are_named_with_file_and_offset(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("fine")
-    (tmp_path / "b.txt").write_bytes(b"caf\xe9 au lait")
-    (tmp_path / "c.txt").write_bytes(b"\x80")
-    with pytest.raises(TrainingDataError) as caught:
-        read_corpus(tmp_path)
-    assert "2 of 3 files cannot be used" in caught.value.message
-    assert f"{tmp_path}/b.txt: byte 3 is not UTF-8 (found 0xe9" in caught.value.message
-    assert f"{tmp_path}/c.txt: byte 0 is not UTF-8 (found 0x80" in caught.value.message
-
-
-def test_a_folder_without_text_files_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match=r"holds no \.txt file"):
-        read_corpus(tmp_path)
-
-
-def test_nothing_but_blank_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text(" \n")
-    with pytest.raises(TrainingDataError, match="nothing but white space"):
-        read_corpus(tmp_path)
-
-
-def test_blank_files_among_others_are_counted(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("")
-    (tmp_path / "b.txt").write_text("words")
-    corpus = read_corpus(tmp_path)
-    assert (corpus.texts, corpus.files, corpus.blank) == (["words"], 2, 1)
-
-
-def test_the_corpus_digest_follows_the_content(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one")
-    first = read_corpus(tmp_path).sha256
-    (tmp_path / "a.txt").write_text("two")
-    assert read_corpus(tmp_path).sha256 != first
-
-
-def test_a_tokenizer_without_an_end_of_text_token_is_refused_where_one_is_wanted() -> None:
-    with pytest.raises(TrainingDataError, match="no end-of-text token"):
-        tokenize(["x"], SimpleNamespace(eos_token_id=None), end_of_document=True)
+    return Rows(Documents.of(documents), segment_length=4, segments_per_row=segments_per_row, padding_id=0)
 
 
 def test_each_document_starts_on_a_fresh_segment() -> None:
@@ -101,3 +44,22 @@ def test_no_token_is_lost_or_repeated() -> None:
     found = [t for i in range(len(rows)) for t in rows[i]["input_ids"][rows[i]["attention_mask"].bool()].tolist()]
     assert found == [token for tokens in documents for token in tokens]
     assert rows.tokens == 27
+
+
+def test_a_document_without_tokens_takes_no_segment() -> None:
+    rows = rows_of([], [1, 2], [], [3])
+    assert [row["input_ids"].tolist() for row in (rows[0],)] == [[1, 2, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]]
+    assert len(rows) == 1
+
+
+def test_a_row_beyond_the_last_is_refused() -> None:
+    rows = rows_of([1, 2], [3])
+    with pytest.raises(IndexError):
+        rows[1]
+
+
+def test_a_share_of_the_documents_is_held_out_at_even_distances() -> None:
+    kept, held_out = Documents.of([[number] * 2 for number in range(8)]).split(0.25)
+    assert [tokens.tolist() for tokens in held_out] == [[3, 3], [7, 7]]
+    assert [tokens[0].item() for tokens in kept] == [0, 1, 2, 4, 5, 6]
+    assert (kept.tokens, held_out.tokens) == (12, 4)

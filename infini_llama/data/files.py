@@ -1,0 +1,118 @@
+"""What `--raw-data` names: a file, a folder, or a dataset of the installed bundle.
+
+Rule book:
+
+* a folder is searched recursively, in the order of the paths; what a file holds is told by its suffix (`KINDS`), after
+  that of its compression (`compression.SUFFIXES`) is taken off;
+* a file in a folder with any other suffix is not read, and named; one that is named itself is read as text;
+* `dataset:org/name[:config[:split]]` is loaded offline, by the datasets library; the split is `train` unless named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bundler.errors import TrainingDataError
+from infini_llama.data.compression import SUFFIXES
+
+Kind = Literal["text", "lines", "parquet"]
+
+KINDS: dict[str, Kind] = {
+    ".txt": "text",
+    ".text": "text",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+    ".json": "lines",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+DATASET = "dataset:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """A file to read.
+
+    Attributes:
+        path: Where it is.
+        kind: What its records are.
+        compression: Suffix of its compression; empty for none.
+    """
+
+    path: Path
+    kind: Kind
+    compression: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetName:
+    """A dataset to load: `org/name`, with a configuration unless it has one only."""
+
+    repo_id: str
+    config: str | None
+    split: str
+
+    def __str__(self) -> str:
+        return f"{DATASET}{self.repo_id}:{self.config or ''}:{self.split}"
+
+
+def parse_dataset_name(raw_data: str) -> DatasetName | None:
+    """Return the dataset that `dataset:org/name[:config[:split]]` names, or None if it is a path.
+
+    Raises:
+        TrainingDataError: It begins like a dataset, and is none.
+    """
+    if not raw_data.startswith(DATASET):
+        return None
+    name, *more = raw_data.removeprefix(DATASET).split(":")
+    if not name or len(more) > 2:
+        raise TrainingDataError(f"{raw_data}: expected dataset:org/name[:config[:split]]")
+    config, split = [*more, "", ""][:2]
+    return DatasetName(repo_id=name, config=config or None, split=split or "train")
+
+
+def find_files(path: Path) -> tuple[list[RawFile], list[Path]]:
+    """Return the files to read at `path`, in order, and those in a folder that have no suffix of ours.
+
+    Raises:
+        TrainingDataError: There is nothing to read.
+    """
+    if path.is_file():
+        return [raw_file(path) or RawFile(path=path, kind="text", compression=compression_of(path))], []
+    if not path.is_dir():
+        raise TrainingDataError(
+            f"{path}: does not exist", hint=f"name a file, a folder, or {DATASET}org/name of an installed bundle"
+        )
+    files, left_out = [], []
+    for found in sorted(p for p in path.rglob("*") if p.is_file()):
+        file = raw_file(found)
+        if file is None:
+            left_out.append(found)
+        else:
+            files.append(file)
+    if not files:
+        others = f", but {len(left_out)} others such as {left_out[0].name}" if left_out else ""
+        raise TrainingDataError(
+            f"{path}: holds no file named {', '.join(KINDS)}{others}",
+            hint=f"each may be compressed, except Parquet: {', '.join(SUFFIXES)}",
+        )
+    return files, left_out
+
+
+def raw_file(path: Path) -> RawFile | None:
+    """Return how to read a file by its name, or None if the name does not tell."""
+    compression = compression_of(path)
+    kind = KINDS.get(
+        Path(path.name.removesuffix(path.suffix)).suffix.lower() if compression else path.suffix.lower()
+    )
+    # Parquet is compressed inside, and read by leaping about.
+    if kind is None or (kind == "parquet" and compression):
+        return None
+    return RawFile(path=path, kind=kind, compression=compression)
+
+
+def compression_of(path: Path) -> str:
+    """Return the suffix of a file's compression; empty for none."""
+    return path.suffix.lower() if path.suffix.lower() in SUFFIXES else ""

@@ -1,0 +1,248 @@
+"""Raw data to tokenized documents: what is read, how it is called by its content, and whether the cache has it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from bundler.cores import available_cores
+from bundler.digest import sha256_bytes
+from bundler.errors import TrainingDataError
+from infini_llama.data.documents import Documents
+from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
+from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
+from infini_llama.data.token_cache import Entry, TokenCache
+from infini_llama.data.tokenizing import BadRecords, load, tokenize, write_blocks
+from infini_llama.progress import say
+from infini_llama.settings import DataSettings
+
+# Part of every fingerprint; to be raised when the same input gives other tokens or other files.
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Documents, and what the checkpoint's provenance says about them.
+
+    Attributes:
+        documents: The tokens.
+        source: What was named: a path, or a dataset.
+        files: Files that were read.
+        left_out: Files in the folder whose suffix says nothing to us.
+        size_bytes: Of the files that were read.
+        sha256: Over the files' own SHA-256, in their order.
+        bad_records: Records that hold no usable text.
+        bad_examples: The first of them.
+        place: Folder of the tokens in the cache.
+        from_cache: Whether they were there already.
+    """
+
+    documents: Documents
+    source: str
+    files: int
+    left_out: list[str]
+    size_bytes: int
+    sha256: str
+    bad_records: int
+    bad_examples: list[str]
+    place: Path
+    from_cache: bool
+
+    def record(self) -> dict[str, Any]:
+        """Return what there is to say about the data."""
+        return {
+            "path": self.source,
+            "files": self.files,
+            "files_left_out": self.left_out,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+            "documents": len(self.documents),
+            "tokens": self.documents.tokens,
+            "bad_records": self.bad_records,
+            "bad_examples": self.bad_examples,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Raw data that was found and hashed, and not read yet."""
+
+    name: str
+    files: list[RawFile]
+    left_out: list[Path]
+    dataset: tuple[DatasetName, Any] | None
+    kinds: list[str]
+    digests: list[tuple[str, int]]
+
+    @property
+    def sha256(self) -> str:
+        return sha256_bytes("".join(sha256 for sha256, _ in self.digests).encode())
+
+    def records(self, text_key: str) -> Records:
+        if self.dataset is not None:
+            return read_dataset(*self.dataset, text_key)
+        return itertools.chain.from_iterable(read_file(file, text_key) for file in self.files)
+
+
+def prepare_documents(
+    raw_data: str | Path, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, cache_dir: Path
+) -> Prepared:
+    """Return the documents at `raw_data` as tokens, tokenized now unless the cache holds them.
+
+    Args:
+        raw_data: File, folder, or `dataset:org/name[:config[:split]]`.
+        tokenizer: The run's.
+        settings: Which text is meant, and what to do about bad records.
+        cache_dir: Where tokens are kept, if the settings name no place.
+
+    Raises:
+        TrainingDataError: Nothing there can be used; or a record is bad, and the settings do not say to skip those.
+        NotInstalledError: There is no such dataset.
+        AccessError: Nothing can be written to the cache.
+    """
+    if settings.end_of_document and tokenizer.eos_token_id is None:
+        raise TrainingDataError(
+            "the tokenizer has no end-of-text token to close documents with",
+            hint="set data.end_of_document: false",
+        )
+    cache = TokenCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else cache_dir)
+    source = _found(str(raw_data), cache)
+    for line in _named(source.left_out):
+        say(line)
+    fingerprint = _fingerprint(source, tokenizer, settings)
+    entry = cache.find(fingerprint)
+    from_cache = entry is not None
+    if entry is None:
+        with cache.writing() as folder:
+            # Another process may have made it while this one waited.
+            entry = cache.find(fingerprint)
+            from_cache = entry is not None
+            if entry is None:
+                entry = _made(source, tokenizer, settings, fingerprint, folder)
+                cache.publish(folder, entry)
+    if settings.on_bad_record == "error":
+        _refuse(source.name, BadRecords(count=entry.bad_records, first=entry.bad_examples), entry.documents)
+    elif entry.bad_records:
+        say(f"{source.name}: {entry.bad_records:,} bad records are left out")
+        for example in [*entry.bad_examples, *_more(entry.bad_records - len(entry.bad_examples))]:
+            say(f"  {example}")
+    place = cache.place(fingerprint)
+    say(
+        f"{entry.documents:,} documents, {entry.tokens:,} tokens {'found in' if from_cache else 'kept in'} {place}"
+    )
+    return Prepared(
+        documents=load(place, np.dtype(entry.token_type)),
+        source=source.name,
+        files=len(source.digests),
+        left_out=[str(path) for path in source.left_out],
+        size_bytes=sum(size for _, size in source.digests),
+        sha256=source.sha256,
+        bad_records=entry.bad_records,
+        bad_examples=entry.bad_examples,
+        place=place,
+        from_cache=from_cache,
+    )
+
+
+def _found(raw_data: str, cache: TokenCache) -> _Source:
+    name = parse_dataset_name(raw_data)
+    if name is None:
+        files, left_out = find_files(Path(raw_data))
+        digests, kinds = (
+            cache.digests([file.path for file in files]),
+            [file.kind + file.compression for file in files],
+        )
+        return _Source(name=raw_data, files=files, left_out=left_out, dataset=None, kinds=kinds, digests=digests)
+    dataset = load_dataset(name)
+    paths = [Path(file["filename"]) for file in dataset.cache_files]
+    return _Source(
+        name=str(name),
+        files=[],
+        left_out=[],
+        dataset=(name, dataset),
+        # A split may be a part of its files.
+        kinds=[f"dataset {name.split}"],
+        digests=cache.digests(paths),
+    )
+
+
+def _made(
+    source: _Source, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, fingerprint: str, folder: Path
+) -> Entry:
+    processes = settings.num_proc or available_cores()
+    # From whichever rank does it: that is the one which takes long.
+    sys.stderr.write(f"rank {os.environ.get('RANK', '0')} tokenizes {source.name}\n")
+    blocks = write_blocks(source.records(settings.text_key), folder / "text.arrow")
+    good = blocks.records - blocks.bad.count
+    if settings.on_bad_record == "error":
+        _refuse(source.name, blocks.bad, good)
+    if not good:
+        problem = f"all {blocks.bad.count} records are bad" if blocks.bad.count else "holds no record"
+        raise TrainingDataError(f"{source.name}: {problem}, and nothing is left to train on")
+    documents = tokenize(
+        blocks, tokenizer, end_of_document=settings.end_of_document, processes=processes, folder=folder
+    )
+    blocks.path.unlink()
+    return Entry(
+        fingerprint=fingerprint,
+        documents=len(documents),
+        tokens=documents.tokens,
+        bad_records=blocks.bad.count,
+        bad_examples=blocks.bad.first,
+        token_type=documents.token_type,
+        files={path.name: path.stat().st_size for path in sorted(folder.iterdir())},
+    )
+
+
+def _refuse(name: str, bad: BadRecords, good: int) -> None:
+    if bad.count:
+        lines = "".join(f"\n  {line}" for line in [*bad.first, *_more(bad.count - len(bad.first))])
+        raise TrainingDataError(
+            f"{name}: {bad.count} of {bad.count + good} records cannot be used{lines}",
+            hint="mend them, or go on without them: data.on_bad_record: skip",
+        )
+
+
+def _more(count: int) -> list[str]:
+    return [f"... and {count:,} more"] if count > 0 else []
+
+
+def _named(left_out: list[Path]) -> Iterable[str]:
+    if left_out:
+        yield f"{len(left_out):,} files are not read, since their names do not tell what they hold:"
+        yield from (f"  {path}" for path in left_out[:10])
+        yield from (f"  {line}" for line in _more(len(left_out) - 10))
+
+
+def _fingerprint(source: _Source, tokenizer: PreTrainedTokenizerBase, settings: DataSettings) -> str:
+    content = {
+        "format": _FORMAT,
+        "kinds": source.kinds,
+        "files": [sha256 for sha256, _ in source.digests],
+        "tokenizer": tokenizer_digest(tokenizer),
+        "text_key": settings.text_key,
+        "end": tokenizer.eos_token_id if settings.end_of_document else None,
+    }
+    return sha256_bytes(json.dumps(content).encode())
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a digest of all that a tokenizer does with text: vocabulary, merges, normalisation, special tokens."""
+    core = getattr(tokenizer, "backend_tokenizer", None)
+    if core is not None:
+        return sha256_bytes(json.dumps([core.to_str(), tokenizer.split_special_tokens]).encode())
+    # One that is written in Python is what it saves.
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return sha256_bytes("".join(f"{path.name} {sha256_bytes(path.read_bytes())}\n" for path in files).encode())

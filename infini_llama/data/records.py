@@ -1,0 +1,261 @@
+"""Records of raw data: texts, piece by piece, and what is wrong with those that hold none.
+
+Rule book:
+
+* a text file is one record; a line of a JSON Lines file is one, blank lines between them are none; a row of a Parquet
+  file or a dataset is one. The text is under `text_key`;
+* a record is bad when it is malformed, has no such key, holds something else than text under it, is not UTF-8, or holds
+  nothing but white space. It is named, and reading goes on;
+* a file that is damaged as a whole is an error at once: nobody knows how many records it had;
+* nothing larger than one record is held in memory, and of a text file one piece.
+
+Texts come in pieces of at most `PIECE` characters, cut where a tokenizer would cut as well, so that one large document
+is tokenized by all cores. Tokenizers that mark the beginning of a text mark that of each piece, too.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bundler.errors import NotInstalledError, TrainingDataError
+from infini_llama.data.compression import open_plain
+from infini_llama.data.files import DatasetName, RawFile
+
+PIECE = 1 << 20
+_BLOCK_BYTES = 1 << 18
+_ROWS_AT_ONCE = 256
+# After a line's end that stands alone, else before a blank that does.
+_LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
+_BLANK = re.compile(r"(?<=\S)(?= \S)")
+_JSON_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Part of a record's text; the last one has `closes` set."""
+
+    text: str
+    closes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record without a usable text; pieces that came since the last whole record are its, and void."""
+
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}"
+
+
+Records = Iterator[Piece | BadRecord]
+
+
+class _UnusableError(Exception):
+    """What makes a record bad."""
+
+
+def read_file(file: RawFile, text_key: str) -> Records:
+    """Read one file's records in order.
+
+    Raises:
+        TrainingDataError: The file as a whole cannot be used.
+    """
+    if file.kind == "text":
+        return _text_file(file)
+    return _json_lines(file, text_key) if file.kind == "lines" else _parquet(file, text_key)
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    """Cut a text."""
+    while len(text) > PIECE:
+        end = _cut(text)
+        yield Piece(text[:end], closes=False)
+        text = text[end:]
+    yield Piece(text)
+
+
+def _cut(text: str) -> int:
+    """Return where to cut a text that is longer than a piece, by the first `PIECE` characters and the next alone."""
+    # The last place that fits is wanted: look near the end first.
+    for start in (PIECE - 4096, 0):
+        window = text[max(start, 0) : PIECE + 1]
+        for pattern in (_LINE_END, _BLANK):
+            ends = [match.end() for match in pattern.finditer(window)]
+            if ends and max(start, 0) + ends[-1] > 0:
+                return max(start, 0) + ends[-1]
+    return PIECE
+
+
+def _text_file(file: RawFile) -> Records:
+    # Plain utf-8, since the decoder that drops a byte order mark counts bytes from behind it.
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    rest, read, is_first, is_blank = "", 0, True, True
+    with open_plain(file.path, file.compression) as stream:
+        while True:
+            block = stream.read(_BLOCK_BYTES)
+            begin = read - len(decoder.getstate()[0])
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                found = error.object[error.start : error.start + 1].hex()
+                place = f"byte {begin + error.start}"
+                yield BadRecord(str(file.path), f"{place} is not UTF-8 (found 0x{found}: {error.reason})")
+                return
+            read += len(block)
+            if is_first and text:
+                text, is_first = text.removeprefix("\ufeff"), False
+            is_blank = is_blank and not text.strip()
+            rest += text
+            while len(rest) > PIECE:
+                end = _cut(rest)
+                yield Piece(rest[:end], closes=False)
+                rest = rest[end:]
+            if not block:
+                break
+    yield BadRecord(str(file.path), "nothing but white space") if is_blank else Piece(rest)
+
+
+def _json_lines(file: RawFile, text_key: str) -> Records:
+    with open_plain(file.path, file.compression) as stream:
+        for number, line in enumerate(stream, start=1):
+            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if not content.strip():
+                continue
+            try:
+                text = _checked(_value(content, text_key), text_key)
+            except _UnusableError as error:
+                yield BadRecord(f"{file.path}:{number}", str(error))
+            else:
+                yield from pieces(text)
+
+
+def _value(line: bytes, text_key: str) -> Any:
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        found = line[error.start : error.start + 1].hex()
+        raise _UnusableError(f"byte {error.start} is not UTF-8 (found 0x{found}: {error.reason})") from error
+    except json.JSONDecodeError as error:
+        raise _UnusableError(f"malformed JSON: {error.msg} at character {error.pos + 1}") from error
+    except (RecursionError, ValueError) as error:
+        raise _UnusableError(f"malformed JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise _UnusableError(f"expected an object with the key {text_key!r}, found {_named(record)}")
+    if text_key not in record:
+        names = ", ".join(list(record)[:5]) or "none"
+        raise _UnusableError(f"expected the key {text_key!r}, found {names}")
+    return record[text_key]
+
+
+def _checked(value: Any, text_key: str) -> str:
+    if not isinstance(value, str):
+        raise _UnusableError(f"expected text under {text_key!r}, found {_named(value)}")
+    if not value.strip():
+        raise _UnusableError("nothing but white space")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _UnusableError(
+            f"half of a surrogate pair at character {error.start + 1}, which no UTF-8 is"
+        ) from error
+    return value
+
+
+def _named(value: Any) -> str:
+    return _JSON_NAMES.get(type(value), "a number")
+
+
+def _parquet(file: RawFile, text_key: str) -> Records:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(file.path) as table:
+            _check_column(str(file.path), table.schema_arrow, text_key)
+            batches = table.iter_batches(_ROWS_AT_ONCE, columns=[text_key])
+            yield from _rows(str(file.path), (batch.column(0) for batch in batches))
+    except pyarrow.ArrowException as error:
+        raise TrainingDataError(
+            f"{file.path}: expected a whole Parquet file: {error}", hint="copy or make it again"
+        ) from error
+    except OSError as error:
+        raise TrainingDataError(f"{file.path}: cannot be read: {error.strerror or error}") from error
+
+
+def load_dataset(name: DatasetName) -> Any:
+    """Load a dataset from what is prepared in the local cache.
+
+    Raises:
+        NotInstalledError: It is not there, or has no such configuration or split.
+    """
+    import datasets
+
+    try:
+        return datasets.load_dataset(name.repo_id, name.config, split=name.split)
+    except Exception as error:  # The library has a zoo of them; the remedy is the same.
+        raise NotInstalledError(
+            f"{name}: the datasets library finds no such dataset in the local cache: {str(error).splitlines()[0]}",
+            hint="list it under `datasets:` in the bundle's manifest; with several configurations name one: "
+            "dataset:org/name:config:split",
+        ) from error
+
+
+def read_dataset(name: DatasetName, dataset: Any, text_key: str) -> Records:
+    """Read a loaded dataset's rows in order.
+
+    Raises:
+        TrainingDataError: It has no such column of text.
+    """
+    _check_column(str(name), dataset.features.arrow_schema, text_key)
+    column = dataset.select_columns([text_key]).with_format("arrow")
+    batches = (column[start : start + _ROWS_AT_ONCE] for start in range(0, len(dataset), _ROWS_AT_ONCE))
+    return _rows(str(name), (chunk for batch in batches for chunk in batch.column(0).chunks))
+
+
+def _check_column(place: str, schema: Any, text_key: str) -> None:
+    import pyarrow
+
+    if text_key not in schema.names:
+        raise TrainingDataError(
+            f"{place}: expected a column {text_key!r}, found {', '.join(schema.names)}",
+            hint="data.text_key names the column",
+        )
+    kind = schema.field(text_key).type
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    if not any(is_kind(kind) for is_kind in _text_types()):
+        raise TrainingDataError(
+            f"{place}: expected text in the column {text_key!r}, found {kind}",
+            hint="data.text_key names the column",
+        )
+
+
+def _text_types() -> list[Any]:
+    from pyarrow import types
+
+    return [types.is_string, types.is_large_string, types.is_string_view]
+
+
+def _rows(place: str, columns: Iterator[Any]) -> Records:
+    import pyarrow
+
+    number = 0
+    for column in columns:
+        plain = column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
+        # As bytes: Arrow does not look whether its strings are UTF-8.
+        for content in plain.cast(pyarrow.large_binary()).to_pylist():
+            number += 1
+            try:
+                text = _checked(None if content is None else content.decode(), "text")
+            except UnicodeDecodeError as error:
+                yield BadRecord(f"{place}:{number}", f"byte {error.start} is not UTF-8 ({error.reason})")
+            except _UnusableError as error:
+                yield BadRecord(f"{place}:{number}", str(error))
+            else:
+                yield from pieces(text)
