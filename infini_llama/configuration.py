@@ -1,4 +1,4 @@
-"""`InfiniLlamaConfig`: what a Llama configuration says, and the three numbers that Infini-attention adds.
+"""`InfiniLlamaConfig`: what a Llama configuration says, and what Infini-attention adds.
 
 Everything else (heads, RoPE, norms, tying) keeps the meaning that `LlamaConfig` gives it, so that a Llama
 checkpoint's configuration becomes one of ours by adding `segment_length`.
@@ -23,6 +23,9 @@ class InfiniLlamaConfig(LlamaConfig):
             takes away what the memory already answers.
         gate_init: Initial logit of every gate. 0 is half open. Far from 0 the sigmoid is flat, and the gates stay
             where they started.
+        embedding_dropout: Share of the embeddings that is zeroed in training; Llama has none. A model that has
+            learnt its task on short rows has no reason left to keep filler out of the memory, of which long rows
+            hold more: noise in the keys is one.
     """
 
     model_type = "infini_llama"
@@ -33,12 +36,15 @@ class InfiniLlamaConfig(LlamaConfig):
     segment_length: int = 2048
     memory_update: Literal["linear", "delta"] = "linear"
     gate_init: float = 0.0
+    embedding_dropout: float = 0.0
 
     def validate_architecture(self) -> None:
         """Check what types cannot say; called by the base class after every change."""
         super().validate_architecture()  # type: ignore[no-untyped-call]
         if self.segment_length < 1:
             raise ValueError(f"segment_length must be at least 1, found {self.segment_length}")
+        if not 0 <= self.embedding_dropout < 1:
+            raise ValueError(f"embedding_dropout must be at least 0 and below 1, found {self.embedding_dropout}")
         if not math.isfinite(self.gate_init):
             raise ValueError(
                 f"gate_init must be finite, found {self.gate_init}; ±20 is closed or open in practice"

@@ -211,6 +211,12 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
         super()._init_weights(module)  # type: ignore[no-untyped-call]
         if isinstance(module, InfiniLlamaAttention):
             init.constant_(module.gate, self.config.gate_init)
+            # Queries and keys of variance 1, which Llama's own range gives only to wide models. Near 0, sigma is 1 for
+            # all of them: every key then reads and writes the same, and what the delta rule writes is exactly what
+            # takes all earlier segments away again. There is no gradient to get away from there.
+            std = max(self.config.initializer_range, self.config.hidden_size**-0.5)
+            init.normal_(module.q_proj.weight, std=std)
+            init.normal_(module.k_proj.weight, std=std)
 
     def activation_checkpointing_enable(
         self,
@@ -293,6 +299,8 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             cache = InfiniCache(len(self.layers))
         if document_ids is None and attention_mask is None and cache is None and position_ids is not None:
             document_ids = (position_ids.diff(prepend=position_ids[:, :1]) < 0).cumsum(1).expand(rows, tokens)
+
+        hidden_states = nn.functional.dropout(hidden_states, self.config.embedding_dropout, self.training)
 
         layout = SegmentLayout.build(
             self.config.segment_length,

@@ -94,6 +94,18 @@ def test_a_binding_that_the_delta_rule_writes_twice_reads_at_half_its_value() ->
     assert read(query, linear, yes[:, 0]).unique().tolist() == [1.0]
 
 
+def test_with_keys_that_are_all_alike_the_delta_rule_takes_the_first_segment_away_again() -> None:
+    """Why queries and keys must not start near 0, where sigma is 1 for all of them: there is nothing to learn from."""
+    values = torch.rand(1, 3, 5, 1, 4, dtype=torch.float64, requires_grad=True)
+    keys = torch.zeros(1, 3, 5, 1, 4, dtype=torch.float64)
+    present = torch.tensor([[False, True, True]])
+    carried = empty(1, 1, 4, dtype=torch.float64, device=torch.device("cpu"))
+    before, _ = scan_delta(sigma(keys), values, carried, torch.ones_like(present), None, present)
+    (gradient,) = torch.autograd.grad(before.matrix[:, 2].sum(), values)
+    assert gradient[0, 0].abs().max() < 1e-12
+    assert gradient[0, 1].abs().min() > 0.1
+
+
 def random_segments() -> tuple[torch.Tensor, torch.Tensor, Memory, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     keys, values = (torch.randn(2, 5, 3, 2, 4, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from infini_llama import InfiniCache, InfiniLlamaConfig, InfiniLlamaForCausalLM
@@ -303,6 +304,31 @@ def test_survives_saving_and_loading_by_the_auto_class(
     assert isinstance(loaded, InfiniLlamaForCausalLM)
     assert loaded.config.segment_length == 8
     assert torch.equal(loaded(tokens).logits, model(tokens).logits)
+
+
+def test_a_fresh_models_queries_and_keys_have_variance_one_and_all_else_is_as_llamas(
+    make_model: MakeModel,
+) -> None:
+    model = make_model(hidden_size=256, initializer_range=0.02)
+    hidden = torch.randn(500, 256, dtype=torch.float64)
+    attention = model.model.layers[0].self_attn
+    assert [round(p(hidden).std().item(), 1) for p in (attention.q_proj, attention.k_proj)] == [1.0, 1.0]
+    assert round(attention.v_proj.weight.std().item(), 3) == 0.02
+
+
+def test_embeddings_are_dropped_in_training_only(make_model: MakeModel, tokens: torch.Tensor) -> None:
+    model = make_model(embedding_dropout=0.5)
+    assert torch.equal(model(tokens).logits, model(tokens).logits)
+    model.train()
+    assert not torch.equal(model(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_an_embedding_dropout_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(
+        StrictDataclassClassValidationError, match="embedding_dropout must be at least 0 and below 1"
+    ):
+        InfiniLlamaConfig(embedding_dropout=share)
 
 
 def test_a_llama_checkpoint_lacks_exactly_the_gates(
