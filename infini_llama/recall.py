@@ -21,6 +21,7 @@ from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import IGNORED
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.optimizer import parameter_groups
+from infini_llama.truncation import parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,7 @@ def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int =
         num_attention_heads=2,
         segment_length=task.segment_length,
         memory_update=memory_update,  # type: ignore[arg-type]
+        embedding_dropout=0.1,
         bos_token_id=None,
         eos_token_id=None,
     )
@@ -97,9 +99,23 @@ def train_recall(
     learning_rate: float = 1e-2,
     gate_learning_rate: float = 3e-2,
     seed: int = 0,
+    detached: bool = False,
     on_step: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train on fresh rows of `segments` segments; `on_step` is told each step's number, from 1, and loss."""
+    """Train on fresh rows, with the recipe that the module describes.
+
+    Args:
+        model: Is left in training mode.
+        task: What to train on.
+        steps: Of the optimizer.
+        segments: Of a row.
+        batch_size: Rows of a step.
+        learning_rate: The highest, of all but the gates.
+        gate_learning_rate: Of the gates.
+        seed: Of the rows.
+        detached: Cut the gradient between segments: the memory is read but cannot learn what to keep.
+        on_step: Is told each step's number, from 1, and loss.
+    """
     generator = torch.Generator().manual_seed(seed)
     groups = parameter_groups(
         model,
@@ -109,21 +125,27 @@ def train_recall(
         decay_embeddings=False,
     )
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
-    warmup = max(1, steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / warmup, max(0.02, 1 - step / steps))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, steps))
+    reach = task.segment_length * (1 if detached else segments)
     model.train()
     for step in range(1, steps + 1):
         tokens, labels = task.rows(batch_size, segments, generator)
-        loss = model(tokens, labels=labels, use_cache=False).loss
-        loss.backward()
+        loss = 0.0
+        for part in parts({"input_ids": tokens, "labels": labels}, reach, model.config.num_hidden_layers):
+            result = model(**part, num_items_in_batch=batch_size * task.bindings).loss
+            result.backward()
+            loss += float(result.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if on_step is not None:
-            on_step(step, float(loss.detach()))
+            on_step(step, loss)
+
+
+def _share_of_rate(step: int, steps: int) -> float:
+    """Return the share of the highest learning rate: up in a twentieth, constant, to 0 in the last three tenths."""
+    return min((step + 1) / max(1, steps // 20), 1, (steps - step) / (0.3 * steps))
 
 
 @torch.no_grad()

@@ -1,91 +1,155 @@
-"""`infini-llama recall`: the synthetic task of `infini_llama.recall` as a table, a line per seed."""
+"""`infini-llama recall`: the task of `infini_llama.recall` for small models, the passkey for a checkpoint."""
 
 from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import click
 
 from bundler.offline.enforce import enforce_offline
+from infini_llama.cli import checkpoint as folder
 from infini_llama.progress import say
 
 _STEPS_SHOWN = 200
+_TRAINED_ON = 3
+# Name -> the memory's update, gates shut, gradient cut between segments
+_VARIANTS = {
+    "linear": ("linear", False, False),
+    "delta": ("delta", False, False),
+    "gates-shut": ("linear", True, False),
+    "detached": ("linear", False, True),
+}
+_DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 
 @click.command("recall")
-@click.option("--memory-update", type=click.Choice(["linear", "delta"]), default="linear", show_default=True)
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0, 1, 2), show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=1600, show_default=True, help="Of 64 rows each.")
-@click.option("--trained-on", type=click.IntRange(2), default=3, show_default=True, help="Segments of a row.")
+@click.argument(
+    "checkpoint",
+    required=False,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="[CHECKPOINT]",
+)
 @click.option(
     "--segments",
     "lengths",
-    type=click.IntRange(2),
+    type=click.IntRange(1),
     multiple=True,
     default=(2, 4, 8, 16, 32),
     show_default=True,
     help="Segments to ask over; repeat for several.",
 )
-@click.option("--gates-shut", is_flag=True, help="Local attention alone, for comparison: chance.")
+@click.option(
+    "--variant",
+    "variants",
+    type=click.Choice(list(_VARIANTS)),
+    multiple=True,
+    default=tuple(_VARIANTS),
+    show_default=True,
+    help="Small models to train: two rules of the memory, and two without one that learns.",
+)
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0, 1, 2), show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=800, show_default=True, help="Of 64 rows each.")
+@click.option(
+    "--prompts", type=click.IntRange(1), default=10, show_default=True, help="For CHECKPOINT, per figure."
+)
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="So small a model gains by one."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per seed.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line of the table.")
 def command(
-    memory_update: str,
+    checkpoint: Path | None,
+    lengths: tuple[int, ...],
+    variants: tuple[str, ...],
     seeds: tuple[int, ...],
     steps: int,
-    trained_on: int,
-    lengths: tuple[int, ...],
-    gates_shut: bool,
+    prompts: int,
     threads: int,
     as_json: bool,
 ) -> None:
-    """Train small models on a task that only the memory can solve, and print how many answers are right.
+    """Ask for what stood many segments back, and print how many answers are right.
 
-    The first segment hides four bindings of a key to one of 16 values, the last asks for them; a guess is right once in
-    16. A seed takes a minute or two on one core. No data and no bundle are needed.
+    Without CHECKPOINT, small models are trained on rows of three segments: the first hides four bindings of a key to
+    one of 16 values, the last asks for them; a guess is right once in 16. A model takes a minute or two on one core;
+    no data and no bundle are needed. Variants without a memory that learns run with the first seed only.
+
+    With CHECKPOINT, that model is asked for a passkey of five digits, hidden at the start, in the middle or at the end
+    of a text of so many segments.
 
     \b
     Example:
-      infini-llama recall --memory-update delta --seed 0 --segments 2 --segments 8
+      infini-llama recall --variant delta --seed 0 --segments 2 --segments 8
+      infini-llama recall run/checkpoint-120 --segments 4 --segments 64
     """
+    if checkpoint is not None:
+        _ask_for_passkeys(checkpoint, lengths, prompts, threads, as_json)
+        return
+    if min(lengths) < 2:
+        raise click.UsageError("bindings and questions take a segment each: --segments must be at least 2")
     enforce_offline(quick=True)
     import torch
 
+    torch.set_num_threads(threads)
+    if not as_json:
+        click.echo("variant     seed  " + "".join(f"{length:>7}" for length in lengths))
+    for variant in variants:
+        learns = variant in ("linear", "delta")
+        for seed in seeds if learns else seeds[:1]:
+            begun = time.monotonic()
+            right = _train_and_ask(variant, seed, steps, lengths)
+            if as_json:
+                record = {"variant": variant, "seed": seed, "steps": steps, "trained_on_segments": _TRAINED_ON}
+                seconds = round(time.monotonic() - begun, 1)
+                click.echo(
+                    json.dumps({**record, "accuracy": dict(zip(lengths, right, strict=True)), "seconds": seconds})
+                )
+            else:
+                click.echo(f"{variant:<10}  {seed:>4}  " + "".join(f"{share:>7.3f}" for share in right))
+
+
+def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]) -> list[float]:
+    """Return the share of right answers at each length."""
     from infini_llama.recall import RecallTask, recall_accuracy, recall_model, shut_gates, train_recall
 
-    torch.set_num_threads(threads)
+    memory_update, gates_shut, detached = _VARIANTS[variant]
     task = RecallTask()
+    model = recall_model(task, memory_update=memory_update, seed=seed)
+    if gates_shut:
+        shut_gates(model)
+
+    def show(step: int, loss: float) -> None:
+        if step % _STEPS_SHOWN == 0 or step == steps:
+            say(f"{variant}, seed {seed}: step {step}/{steps}  loss {loss:.4f}")
+
+    train_recall(model, task, steps=steps, segments=_TRAINED_ON, seed=seed, detached=detached, on_step=show)
+    return [recall_accuracy(model, task, segments=length) for length in lengths]
+
+
+def _ask_for_passkeys(
+    checkpoint: Path, lengths: tuple[int, ...], prompts: int, threads: int, as_json: bool
+) -> None:
+    """Print a line for each length, with a figure for each place of the passkey."""
+    model, tokenizer = folder.load(checkpoint)
+    import torch
+
+    from infini_llama.passkey import PasskeyTask, passkey_accuracy
+
+    torch.set_num_threads(threads)
+    task = PasskeyTask(tokenizer=tokenizer)
     if not as_json:
-        click.echo("update  seed  " + "".join(f"{length:>7}" for length in lengths))
-    for seed in seeds:
-        begun = time.monotonic()
-        model = recall_model(task, memory_update=memory_update, seed=seed)
-        if gates_shut:
-            shut_gates(model)
-
-        def show(step: int, loss: float, seed: int = seed) -> None:
-            if step % _STEPS_SHOWN == 0 or step == steps:
-                say(f"seed {seed}: step {step}/{steps}  loss {loss:.4f}")
-
-        train_recall(model, task, steps=steps, segments=trained_on, seed=seed, on_step=show)
-        right = {length: recall_accuracy(model, task, segments=length) for length in lengths}
+        click.echo(f"{'segments':>8}{'tokens':>12}" + "".join(f"{place:>8}" for place in _DEPTHS))
+    for length in lengths:
+        try:
+            found = [
+                passkey_accuracy(model, task, segments=length, depth=depth, prompts=prompts)
+                for depth in _DEPTHS.values()
+            ]
+        except ValueError as error:
+            raise click.UsageError(f"--segments {length}: {error}") from error
+        tokens = length * model.config.segment_length
         if as_json:
-            click.echo(
-                json.dumps(
-                    {
-                        "memory_update": memory_update,
-                        "gates_shut": gates_shut,
-                        "seed": seed,
-                        "steps": steps,
-                        "trained_on_segments": trained_on,
-                        "accuracy": right,
-                        "chance": 1 / task.values,
-                        "seconds": round(time.monotonic() - begun, 1),
-                    }
-                )
-            )
+            record = {"checkpoint": str(checkpoint), "segments": length, "tokens": tokens, "prompts": prompts}
+            click.echo(json.dumps({**record, "accuracy": dict(zip(_DEPTHS, found, strict=True))}))
         else:
-            click.echo(f"{memory_update:<6}  {seed:>4}  " + "".join(f"{share:>7.3f}" for share in right.values()))
+            click.echo(f"{length:>8}{tokens:>12,}" + "".join(f"{share:>8.2f}" for share in found))

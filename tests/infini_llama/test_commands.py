@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,9 +60,55 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     assert run.stdout == ""
 
 
-def test_recall_prints_a_line_per_seed() -> None:
-    run = infini_llama("recall", "--seed", "5", "--steps", "2", "--segments", "2", "--segments", "3")
+def test_the_auto_class_loads_it_and_generates_past_several_segments_what_the_command_streams(
+    converted: Path,
+) -> None:
+    """With nothing of ours but the import that registers the model: segments are of 16 tokens."""
+    code = (
+        "import sys, infini_llama.modeling; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "ids = tokenizer('The cat sat', return_tensors='pt').input_ids\n"
+        "said = model.generate(ids, max_new_tokens=60, do_sample=False)[0, ids.shape[1]:]\n"
+        "sys.stdout.write(tokenizer.decode(said, skip_special_tokens=True))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, converted], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    header, line = run.stdout.splitlines()
-    assert header.split() == ["update", "seed", "2", "3"]
-    assert line.split()[:2] == ["linear", "5"]
+    streamed = infini_llama("generate", converted, "--prompt", "The cat sat", "--max-new-tokens", "60")
+    assert run.stdout == streamed.stdout.removesuffix("\n")
+
+
+def test_an_empty_prompt_is_a_usage_error(converted: Path) -> None:
+    run = infini_llama("generate", converted, "--prompt", "")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "the prompt is empty" in run.stderr
+
+
+def test_recall_prints_a_line_per_variant_and_seed_and_controls_once() -> None:
+    variants = ("--variant", "delta", "--variant", "gates-shut", "--variant", "detached")
+    run = infini_llama("recall", *variants, "--seed", "5", "--seed", "6", "--steps", "1", "--segments", "2")
+    assert run.returncode == 0, run.stderr
+    header, *lines = run.stdout.splitlines()
+    assert header.split() == ["variant", "seed", "2"]
+    assert [line.split()[:2] for line in lines] == [
+        ["delta", "5"],
+        ["delta", "6"],
+        ["gates-shut", "5"],
+        ["detached", "5"],
+    ]
+
+
+def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Path) -> None:
+    run = infini_llama("recall", converted, "--segments", "6", "--segments", "12", "--prompts", "2")
+    assert run.returncode == 0, run.stderr
+    assert [line.split() for line in run.stdout.splitlines()] == [
+        ["segments", "tokens", "start", "middle", "end"],
+        ["6", "96", "0.00", "0.00", "0.00"],
+        ["12", "192", "0.00", "0.00", "0.00"],
+    ]
+
+
+def test_a_passkey_that_does_not_fit_is_a_usage_error(converted: Path) -> None:
+    run = infini_llama("recall", converted, "--segments", "2")
+    assert run.returncode == 2
+    assert "--segments 2: task, passkey and question take" in run.stderr
