@@ -7,11 +7,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundler.format import safetensors, writer
+from bundler.format.codecs import codec_numbered
 from bundler.format.reader import BundleReader
 from bundler.format.safetensors import Run, word_runs
 from tests.bundles import locked_repo, tiny_bundle
@@ -129,3 +131,73 @@ def test_any_safetensors_file_whole_or_cut_comes_out_as_it_went_in(
     bundle = tiny_bundle(tmp_path, locked_repo("org/m", {"m.safetensors": data}), contents=[data])
     with BundleReader(bundle) as reader, reader.open_blob(reader.plan.layout.blobs[0]) as stream:
         assert stream.read() == data
+
+
+DTYPES = [
+    *(
+        "BOOL",
+        "U8",
+        "I8",
+        "F4",
+        "F6_E2M3",
+        "F6_E3M2",
+        "F8_E5M2",
+        "F8_E4M3",
+        "F8_E8M0",
+        "I16",
+        "U16",
+        "F16",
+        "BF16",
+    ),
+    *("I32", "U32", "F32", "C64", "F64", "I64", "U64"),
+]
+claims = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from([*DTYPES, "bf16", "", "NEW"]),
+        # Overlaps, holes, sizes of zero, words off their alignment, ends before beginnings and past the file.
+        "data_offsets": st.tuples(st.integers(-3, 900), st.integers(-3, 900)),
+    }
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    header=st.dictionaries(st.text(max_size=5), claims, max_size=6),
+    padding=st.integers(0, 9),
+    order=st.sampled_from("<>"),
+    wrong_by=st.sampled_from([0, 0, 0, -1, 1, 7, 1 << 33]),
+    data=st.binary(max_size=900),
+)
+def test_whatever_a_header_claims_no_byte_is_lost(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    header: dict[str, Any],
+    padding: int,
+    order: str,
+    wrong_by: int,
+    data: bytes,
+) -> None:
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(writer, "LARGE_BLOB_BYTES", 1)
+    monkeypatch.setattr(safetensors, "_OWN_RUN_BYTES", 200)
+    monkeypatch.setattr(safetensors, "_ANY_WIDTH_BYTES", 50)
+    text = json.dumps(header).encode() + b" " * padding
+    content = struct.pack(f"{order}Q", max(len(text) + wrong_by, 0)) + text + data
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", {"m.safetensors": content}), contents=[content])
+    with BundleReader(bundle) as reader, reader.open_blob(reader.plan.layout.blobs[0]) as stream:
+        assert stream.read() == content
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_of_every_dtype_come_out_as_they_went_in(tmp_path: Path, dtype: str) -> None:
+    tensors = [(dtype, 2 * M), (dtype, 0), (dtype, 1001), (dtype, M + 8)]
+    path = safetensors_file(tmp_path / "x", tensors)
+    header = path.read_bytes()[: -sum(size for _, size in tensors)]
+    numbers = np.random.default_rng(3).standard_normal((3 * M + 1009) // 4 + 1, np.float32) * np.float32(0.02)
+    content = header + numbers.tobytes()[: 3 * M + 1009]
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", {"m.safetensors": content}), contents=[content])
+    width = {"BF16": 2, "F16": 2, "F32": 4}.get(dtype, 1)
+    with BundleReader(bundle) as reader, reader.open_blob(reader.plan.layout.blobs[0]) as stream:
+        assert stream.read() == content
+        # Integers and narrow floats have no exponent in a byte of its own: zstd finds in them what there is.
+        assert {codec_numbered(chunk.codec).width for chunk in reader.index.chunks} == {1, width}
