@@ -122,6 +122,19 @@ def test_the_trainer_trains_at_the_end_of_the_chain(home: Path, demo_hub_dir: Pa
     assert (Path(summary["checkpoint"]) / "model.safetensors").stat().st_size > 0
 
 
+def test_a_dataset_of_the_bundle_is_prepared_for_training_by_its_name(home: Path, tmp_path: Path) -> None:
+    done = bundle_run(
+        home,
+        *(script("infini-llama"), "prepare", "--bundle", "demo", "--hf-home", home, "--json"),
+        *("--config", ROOT / "demo" / "train.yaml", "--output-dir", tmp_path / "run"),
+        *("--raw-data", "dataset:infini-llama/cpython-docs::validation"),
+        **BROKEN_PROXY,
+    )
+    found = json.loads(done.stdout)
+    assert (found["documents"], found["bad_records"]) == (len(list(documents("validation"))), 0)
+    assert found["tokens"] > found["documents"]
+
+
 def flip(path: Path, position: int) -> None:
     """Change one bit of a file."""
     with path.open("r+b") as stream:

@@ -19,6 +19,7 @@ from bundler.cli import ErrorGroup
 
 # The help stands here so that `infini-llama --help` imports no command.
 COMMANDS = {
+    "prepare": "Tokenize raw text beforehand, and say what there is in it.",
     "train": "Train on raw text, from a verified bundle.",
     "convert": "Make an Infini-Llama of a Llama checkpoint of a verified bundle.",
     "generate": "Go on with a text, in memory that does not grow.",

@@ -1,0 +1,82 @@
+"""`infini-llama prepare`: the tokens of a run beforehand, so that `infini-llama train` begins at once."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from infini_llama import settings
+from infini_llama.cli.raw_data import raw_data_option
+from infini_llama.cli.train import prepare_network
+
+
+@click.command("prepare")
+@click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first.")
+@click.option("--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds.")
+@click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer.")
+@click.option(
+    "--config",
+    "config_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The configuration that the training will have.",
+)
+@raw_data_option
+@click.option(
+    "--output-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder that the training will have; not needed with data.cache_dir.",
+)
+@click.option(
+    "--hf-home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: data.text_key=body.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def command(
+    bundle: str | None,
+    offline_mode: bool,
+    online: bool,
+    config_path: Path,
+    raw_data: str,
+    output_dir: Path | None,
+    hf_home: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tokenize raw data into the place where `infini-llama train` looks for it, and say what there is in it.
+
+    \b
+    Example:
+      infini-llama prepare --bundle demo --config demo/train.yaml --raw-data corpus/ --output-dir run
+    """
+    if (bundle is not None or offline_mode) == online:
+        raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
+    resolved = settings.load(config_path, overrides)
+    if output_dir is None and resolved.data.cache_dir is None:
+        raise click.UsageError("say where the tokens go: --output-dir of the training, or data.cache_dir")
+    installed = prepare_network(bundle, hf_home, online=online)
+    with contextlib.redirect_stdout(sys.stderr):
+        from infini_llama.data import prepare_documents
+        from infini_llama.tokenizers import choose_tokenizer
+
+        chosen = choose_tokenizer(
+            resolved.tokenizer, bundle=installed, fallback=resolved.tokenizer_fallback, online=online
+        )
+        place = (output_dir or Path()) / settings.TOKENS_FOLDER
+        data = prepare_documents(raw_data, chosen.tokenizer, resolved.data, place)
+    if as_json:
+        click.echo(json.dumps({**data.record(), "place": str(data.place), "from_cache": data.from_cache}))
+        return
+    click.echo(f"data         {data.source}, {data.files:,} files, {data.size_bytes:,} bytes")
+    click.echo(f"documents    {len(data.documents):,}")
+    click.echo(f"tokens       {data.documents.tokens:,}")
+    click.echo(f"bad records  {data.bad_records:,}{' left out' if data.bad_records else ''}")
+    if data.left_out:
+        click.echo(f"not read     {len(data.left_out):,} files, named above")
+    click.echo(f"kept in      {data.place}{', where they were already' if data.from_cache else ''}")
