@@ -39,6 +39,10 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
 
+.PHONY: soak
+soak: $(STAMP)  ## one file of 20 GB and 100,000 small ones, through all steps, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.limits --write
+
 # As for `make bench`: what is trained beside us brings its own requirements.
 BENCH_TRAIN_VENV := .venv-bench-train
 BENCH_TRAIN_STAMP := $(BENCH_TRAIN_VENV)/.installed
@@ -74,4 +78,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) build dist demo/work benchmarks/work *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -197,3 +197,13 @@ def _floats(folder: Path) -> Path:
     floats = np.random.default_rng(1).standard_normal(5000, dtype=np.float32)
     save_file({"x": floats, "n": np.arange(7, dtype=np.int64)}, path)
     return path
+
+
+def test_make_soak_tells_every_step_and_leaves_nothing(tmp_path: Path) -> None:
+    argv = ["-m", "benchmarks.limits", "--file-bytes", "20000000", "--files", "20", "--work", tmp_path / "soak"]
+    done = run([sys.executable, *argv], cwd=ROOT)
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    steps = ["hash", "pack", "verify the bundle", "install", "verify what is installed"]
+    assert [next(word for word in row if word in steps) for row in rows] == steps * 2
+    assert [row[0] for row in rows[::5]] == ["one file of 20 MB", "20 files"]
+    assert list(tmp_path.iterdir()) == []
