@@ -71,7 +71,7 @@ def run(
     Examples:
       bundle run -- python train.py
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
-      bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1:29400 train.py
+      bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
     from bundler.installed import InstalledBundle, installed_bundles
     from bundler.offline.aside import aside
