@@ -42,6 +42,7 @@ class ModelSettings:
         segment_length: Tokens that local attention sees at once.
         memory_update: The paper's linear rule or its delta rule.
         gate_init: Initial logit of every gate; 0 is half open.
+        embedding_dropout: Share of the embeddings that is zeroed in training.
         tie_word_embeddings: Use one matrix for input embeddings and output.
         rope_theta: Base of RoPE's wavelengths.
         initializer_range: Standard deviation of initial weights.
@@ -55,6 +56,7 @@ class ModelSettings:
     segment_length: int = key(at_least=1)
     memory_update: Literal["linear", "delta"] = key("linear")
     gate_init: float = key(0.0, at_least=-20, at_most=20)
+    embedding_dropout: float = key(0.0, at_least=0, at_most=0.9)
     tie_word_embeddings: bool = key(True)
     rope_theta: float = key(10000.0, above=0)
     initializer_range: float = key(0.02, above=0, at_most=1)
@@ -108,6 +110,7 @@ class TrainingSettings:
         log_every_steps: Steps between two lines of log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
         keep_checkpoints: How many to keep, the oldest going first.
+        report_to: `tensorboard` writes its files beside `metrics.jsonl`, where that package is installed.
     """
 
     steps: int = key(at_least=1)
@@ -129,6 +132,7 @@ class TrainingSettings:
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)
     keep_checkpoints: int = key(2, at_least=1)
+    report_to: Literal["none", "tensorboard"] = key("none")
 
 
 @dataclass(frozen=True, kw_only=True)

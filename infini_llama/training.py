@@ -25,6 +25,7 @@ from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
+from infini_llama.metrics import MetricsLog
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.resuming import check_provenance
@@ -142,6 +143,9 @@ def train(
     if arguments.should_save:
         checkpoints.clear_incoming(output_dir)
         remove_marker(output_dir)
+    uses_tensorboard = settings.training.report_to == "tensorboard"
+    metrics = MetricsLog(output_dir, model, bad_records=data.bad_records, tensorboard=uses_tensorboard)
+    trainer.add_callback(metrics)
     begun = time.monotonic()
     with stop_signals() as request:
         stopping = StopAtSignal(request)
@@ -203,6 +207,7 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infin
         segment_length=model.segment_length,
         memory_update=model.memory_update,
         gate_init=model.gate_init,
+        embedding_dropout=model.embedding_dropout,
         tie_word_embeddings=model.tie_word_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
         initializer_range=model.initializer_range,
