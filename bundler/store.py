@@ -39,7 +39,7 @@ from bundler.digest import Digests, hash_file, sha256_bytes
 from bundler.errors import SpaceError
 from bundler.paths import atomic_write, remove_leftovers
 
-RecordKind = Literal["prepared", "packed"]
+RecordKind = Literal["prepared", "proven", "packed"]
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
@@ -125,7 +125,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._owner = f"{_machine()}-{os.getpid()}-{_start_of(os.getpid())}"
-        for name in ("blobs", "partial", "prepared", "packed", "work"):
+        for name in ("blobs", "partial", "prepared", "proven", "packed", "work"):
             (root / name).mkdir(parents=True, exist_ok=True)
 
     @classmethod
@@ -314,7 +314,7 @@ class Store:
     def sweep(self) -> None:
         """Remove what killed runs left behind and no run will ask for again; called before this process writes."""
         now = time.time()
-        for name in ("blobs", "prepared", "packed"):
+        for name in ("blobs", "prepared", "proven", "packed"):
             remove_leftovers(self.root / name, now=now)
         for path in (self.root / "blobs").glob("??/*"):
             if path.suffix != ".json" and not _record_path(path).exists():

@@ -8,6 +8,7 @@ import pty
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
@@ -34,6 +35,8 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
 
     again = run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path)
     assert json.loads(again.stdout)["already_packed"] is True
+    assert json.loads(again.stdout)["proof"] == one["proof"] | {"seconds": ANY, "is_remembered": True}
+    assert f"proof: that of {one['proof']['proven_at']}, same files and packages, 0 network" in again.stderr
     assert "already packed, hashed again: small.tar.zst" in again.stderr
     assert (tmp_path / "small.tar.zst").read_bytes() == content
 

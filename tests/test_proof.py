@@ -5,6 +5,7 @@ Starting a child and importing torch takes seconds, so one run looks at many ent
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import struct
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from bundler.lock import Lock, LockedRepo
 from bundler.proof import prepared as prepared_module
 from bundler.proof import run
 from bundler.proof.prepared import prepare
+from bundler.proof.proven import prove_once
 from bundler.proof.run import Proof, prove
 from bundler.store import Store
 from tests.hub import RunningHub
@@ -301,6 +303,45 @@ def test_what_was_prepared_once_is_used_again(cargo: Cargo, monkeypatch: pytest.
     monkeypatch.setattr(prepared_module, "run_child", None)
     # Once by the lock that lists it, once by what the store remembers.
     assert prepare(prepared, cargo.store) == prepare(lock, cargo.store) == prepared
+
+
+def test_a_proof_is_remembered_for_the_same_files_and_packages_only(
+    cargo: Cargo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, whole = cargo.locked("org/Lines", kind="dataset"), cargo.locked("org/whole")
+    lock = prepare(cargo.fetched(lines), cargo.store)
+    first = prove_once(lock, cargo.store)
+    assert not first.is_remembered
+
+    class ProvenAnewError(Exception):
+        pass
+
+    def anew(*args: object, **kwargs: object) -> Proof:
+        raise ProvenAnewError
+
+    monkeypatch.setattr("bundler.proof.proven.prove", anew)
+    again = prove_once(lock, cargo.store)
+    assert again == replace(first, seconds=again.seconds, is_remembered=True)
+    with pytest.raises(ProvenAnewError):
+        prove_once(cargo.fetched(whole), cargo.store)
+    with monkeypatch.context() as patch:
+        others = [package for package in importlib.metadata.distributions() if package.name != "transformers"]
+        patch.setattr("importlib.metadata.distributions", lambda: others)
+        with pytest.raises(ProvenAnewError):
+            prove_once(lock, cargo.store)
+    (record,) = (cargo.store.root / "proven").glob("*.json")
+    record.write_text('{"entries": 3}')
+    with pytest.raises(ProvenAnewError):
+        prove_once(lock, cargo.store)
+
+
+def test_a_proof_that_failed_is_not_remembered(cargo: Cargo) -> None:
+    lock = cargo.fetched(cargo.locked("org/less"))
+    before = list((cargo.store.root / "proven").iterdir())
+    for _ in range(2):
+        with pytest.raises(ProofError):
+            prove_once(lock, cargo.store)
+    assert list((cargo.store.root / "proven").iterdir()) == before
 
 
 def test_prepared_files_other_than_the_lock_s_are_refused_when_it_is_insisted_on(cargo: Cargo) -> None:

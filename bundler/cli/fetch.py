@@ -135,7 +135,8 @@ def fetch(
         _report_plan(plans, warnings, as_json)
         return
     from bundler.proof.prepared import prepare
-    from bundler.proof.run import check_packages, prove
+    from bundler.proof.proven import prove_once
+    from bundler.proof.run import check_packages
 
     check_packages(lock)
     out = output or Path(f"{lock.name}.tar.zst")
@@ -153,7 +154,7 @@ def fetch(
     fetched = _download(lock, store, plans, jobs, None if is_pipe else out.absolute().parent)
     say("preparing datasets and proving that everything loads offline")
     complete = prepare(fetched.lock, store, insist=locked)
-    proof = prove(complete, store)
+    proof = prove_once(complete, store)
     if not locked:
         _write_lock(lock_path(manifest_path), complete)
     packed = _pack(complete, store, destination, old, codec, level)
@@ -269,7 +270,10 @@ def _report(
             say(f"  proven: {line}")
         for line in entry.notes:
             say(f"  note: {line}")
-    say(f"proof: {proof.seconds:.1f} s, {proof.network_attempts} network attempts; {proof.isolation_detail}")
+    when = (
+        f"that of {proof.proven_at}, same files and packages" if proof.is_remembered else f"{proof.seconds:.1f} s"
+    )
+    say(f"proof: {when}, {proof.network_attempts} network attempts; {proof.isolation_detail}")
     for text in proof.refused:
         say(f"  refused: {text}")
     say(

@@ -2,6 +2,7 @@
 
     home.py      builds that cache from the store, with the steps that an installation uses
     run.py       the proof of a whole lock
+    proven.py    the same, unless the same files were proven before by the same packages
     prepared.py  the prepared form of datasets: made once, kept in the store, listed in the lock
     children.py  starts a child process, isolated, on such a cache
     findings.py  what a child found, and the errors that this means

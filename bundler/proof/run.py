@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from bundler.errors import DependencyError
 from bundler.lock import Lock
@@ -46,6 +47,8 @@ class Proof:
         network_attempts: How often something in the child tried to use it all the same, and was stopped.
         refused: Where those attempts came from, as far as Python code made them.
         seconds: How long it took.
+        proven_at: When, in UTC, as ISO 8601 has it.
+        is_remembered: Whether it was made by an earlier run (see `bundler.proof.proven`).
     """
 
     entries: tuple[EntryProof, ...]
@@ -54,6 +57,8 @@ class Proof:
     network_attempts: int
     refused: tuple[str, ...]
     seconds: float
+    proven_at: str
+    is_remembered: bool = False
 
 
 def required_packages(lock: Lock) -> list[str]:
@@ -109,6 +114,7 @@ def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
         network_attempts=result.completed.attempts,
         refused=tuple(f"{attempt.target} at {attempt.where}" for attempt in result.completed.refused),
         seconds=time.monotonic() - started,
+        proven_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
