@@ -42,7 +42,7 @@ MAX_INDEX_HEADER_BYTES = 1 << 20
 MAX_LOCK_BYTES = 1 << 30
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # There are 250,000 of them in a terabyte.
 class ChunkRecord:
     """What is known of one chunk without decoding it.
 
