@@ -4,7 +4,8 @@ Under torchrun every rank starts this program, and hashing a large bundle once p
 reading by the number of accelerators. So on each node
 
 * when a parent has verified already (`bundle run` says so in BUNDLE_VERIFIED), no rank verifies again;
-* else local rank 0 verifies in full, and the other local ranks wait for its verdict and share it, good or bad.
+* else local rank 0 verifies, in full unless told otherwise and with a bar on a terminal, and the other local ranks wait
+  for its verdict and share it, good or bad.
 
 torch may not be imported yet, so the verdict travels through a file, in a folder that only this user may enter and
 whose name is made of what torchrun or Slurm tell every rank of one launch on one node: run id, master address and port,
@@ -16,12 +17,13 @@ verification from a dead one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,13 @@ from typing import Any
 import bundler
 from bundler import errors
 from bundler.cache import default_hf_home
+from bundler.cli.output import progress_bar, size
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, OfflineError
+from bundler.installed import InstalledBundle
 from bundler.offline.environment import VERIFIED, VERIFIED_HOME, format_verified, parse_verified
 from bundler.paths import atomic_write
+from infini_llama.progress import say
 
 # What all ranks of one launch on one node have in common, and others mostly do not.
 _LAUNCH = (
@@ -76,27 +81,32 @@ class Verdict:
     started: int
 
 
-def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None) -> Any:
+def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None, quick: bool = False) -> Any:
     """Verify the bundle on this node, shut the network in this process, and return the `InstalledBundle`.
 
     Must be called before any Hugging Face library is imported.
+
+    Args:
+        name: Of the bundle.
+        hf_home: Cache root; by default as the Hugging Face libraries choose it.
+        quick: Compare names, links and sizes only, and hash nothing.
 
     Raises:
         BundleError: What `bundler.enforce_offline` raises, in every local rank; or local rank 0 died without a word.
     """
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if local_size == 1:
-        return _enforce(name, hf_home)
+        return _enforce(name, hf_home, quick=quick)
     path = verdict_path(name, os.environ)
     verified = is_verified(name, default_hf_home(hf_home), os.environ)
     if local_rank == 0 and (not verified or _began(path)):
-        return _verify_for_the_others(name, hf_home, path)
+        return _verify_for_the_others(name, hf_home, path, quick=quick)
     if verified:
-        return _enforce(name, hf_home)
+        return _enforce(name, hf_home, quick=quick)
     verdict = wait_for_verdict(path)
     os.environ[VERIFIED] = format_verified({name: verdict.digest})
     os.environ[VERIFIED_HOME] = verdict.hf_home
-    return _enforce(name, hf_home)
+    return _enforce(name, hf_home, quick=quick)
 
 
 def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> bool:
@@ -105,8 +115,17 @@ def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> boo
     return name in parse_verified(environment.get(VERIFIED, "")) and home is not None and Path(home) == hf_home
 
 
-def _enforce(name: str, hf_home: Path | None) -> Any:
-    return next(b for b in bundler.enforce_offline(name, hf_home=hf_home) if b.lock.name == name)
+def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
+    @contextlib.contextmanager
+    def show(bundle: InstalledBundle) -> Iterator[Callable[[int], None]]:
+        begun, total = time.monotonic(), sum(blob.size_bytes for blob in bundle.layout.blobs)
+        with progress_bar(f"verifying {bundle.name}", total) as (advance, _):
+            yield advance
+        what = "names and sizes" if quick else size(total)
+        say(f"verified {bundle.name} {bundle.digest}: {what}, {time.monotonic() - begun:.1f} s")
+
+    bundles = bundler.enforce_offline(name, hf_home=hf_home, quick=quick, show=show)
+    return next(bundle for bundle in bundles if bundle.lock.name == name)
 
 
 def _began(path: Path) -> bool:
@@ -116,11 +135,11 @@ def _began(path: Path) -> bool:
     return verdict is not None and verdict.state == "verifying" and (verdict.pid, verdict.started) == me
 
 
-def _verify_for_the_others(name: str, hf_home: Path | None, path: Path) -> Any:
+def _verify_for_the_others(name: str, hf_home: Path | None, path: Path, *, quick: bool) -> Any:
     me: dict[str, Any] = {"pid": os.getpid(), "started": _started(os.getpid())}
     _write(path, Verdict(state="verifying", **me))
     try:
-        bundle = _enforce(name, hf_home)
+        bundle = _enforce(name, hf_home, quick=quick)
     except BaseException as error:
         message, hint = (error.message, error.hint) if isinstance(error, BundleError) else (repr(error), None)
         _write(path, Verdict(state="failed", error=type(error).__name__, message=message, hint=hint, **me))

@@ -19,6 +19,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -39,6 +41,7 @@ from bundler.offline.environment import (
 from bundler.offline.network_namespace import own_addresses
 from bundler.offline.restart import restart, why_no_restart
 from bundler.offline.stand_ins import stand_ins_for
+from bundler.verify.report import no_progress
 
 if TYPE_CHECKING:
     from bundler.installed import InstalledBundle
@@ -66,6 +69,7 @@ def enforce_offline(
     hf_home: str | Path | None = None,
     quick: bool = False,
     isolate: Literal["auto", "landlock", "none"] = "auto",
+    show: Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> list[InstalledBundle]:
     """Verify installed bundles and keep this process and its Python children off the network.
 
@@ -79,6 +83,8 @@ def enforce_offline(
         quick: Compare names, links and sizes only, and hash nothing.
         isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more; where it
             cannot, a line on stderr says why.
+        show: Called for each bundle that is verified; what it returns is held open meanwhile, and the function that
+            comes of it told the bytes that were read.
 
     Returns:
         The bundles, for their `snapshot_path`.
@@ -102,7 +108,8 @@ def enforce_offline(
     verified = _verified_before(home)
     for bundle in bundles:
         if verified.get(bundle.name) != bundle.digest:
-            bundle.verify(quick=quick).raise_if_failed()
+            with show(bundle) if show else nullcontext(no_progress) as progress:
+                bundle.verify(quick=quick, progress=progress).raise_if_failed()
             verified[bundle.name] = bundle.digest
     _apply(home, verified, in_this_process=not early)
     if early:

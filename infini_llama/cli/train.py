@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
 )
+@click.option("--quick", is_flag=True, help="Of the bundle, compare names, links and sizes, and hash nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on from the last complete checkpoint in --output-dir, if there is one."
 )
@@ -69,6 +70,7 @@ def command(
     raw_data: str,
     output_dir: Path,
     hf_home: Path | None,
+    quick: bool,
     resume: bool,
     accept_other_bundle: bool,
     overrides: tuple[str, ...],
@@ -83,10 +85,12 @@ def command(
     """
     if (bundle is not None or offline_mode) == online:
         raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
+    if quick and bundle is None:
+        raise click.UsageError("--quick is about verifying the bundle: add --bundle NAME")
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
     resolved = settings.load(config_path, [*overrides, *chosen])
     resume_from = starting_point(output_dir, resume=resume)
-    installed = prepare_network(bundle, hf_home, online=online)
+    installed = prepare_network(bundle, hf_home, online=online, quick=quick)
     say(f"isolation below Python: {isolation_in_force()}")
 
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
@@ -108,7 +112,9 @@ def command(
         sys.exit(STOPPED_BY_SIGNAL)
 
 
-def prepare_network(bundle: str | None, hf_home: Path | None, *, online: bool) -> InstalledBundle | None:
+def prepare_network(
+    bundle: str | None, hf_home: Path | None, *, online: bool, quick: bool = False
+) -> InstalledBundle | None:
     """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
 
     Raises:
@@ -126,7 +132,7 @@ def prepare_network(bundle: str | None, hf_home: Path | None, *, online: bool) -
         say(f"online: the tokenizer may be fetched from {hub_endpoint()}{through}")
         return None
     if bundle is not None:
-        installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home)
+        installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home, quick=quick)
         return installed
     # No bundle was named and none is relied on: those that are installed get a look, not a reading.
     enforce_offline(hf_home=hf_home, quick=True)

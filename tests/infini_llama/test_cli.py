@@ -90,6 +90,27 @@ def test_a_changed_blob_stops_it_before_the_model_is_built_and_is_named(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_quick_look_at_the_bundle_hashes_nothing_and_says_so(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(gpt2_home, home, symlinks=True)
+    damage(home)
+    run = infini_llama(*train_arguments(config, raw_data, home, tmp_path / "run", "--quick"))
+    # It went by, and the tokenizer's library tripped over it later.
+    first = run.stderr.splitlines()[0]
+    assert first.startswith("verified tiny sha256:")
+    assert ": names and sizes, " in first
+    assert "still load no tokenizer" in run.stderr
+
+
+def test_a_quick_look_at_no_bundle_is_refused(config: Path, raw_data: Path, tmp_path: Path) -> None:
+    arguments = ["train", "--offline-mode", "--quick", "--config", config, "--raw-data", raw_data]
+    result = CliRunner().invoke(main, list(map(str, [*arguments, "--output-dir", tmp_path / "run"])))
+    assert result.exit_code == 2
+    assert "--quick is about verifying the bundle: add --bundle NAME" in result.output
+
+
 def test_two_ranks_train_together_and_one_verifies(
     config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ import bundler
 from bundler.errors import BundleError, IntegrityError
 from infini_llama.ranks import enforce_offline_once_per_node
 
-def enforce_offline(name, *, hf_home=None, quick=False):
+def enforce_offline(name, *, hf_home=None, quick=False, show=None):
     if "tiny=sha256:1" not in os.environ.get("BUNDLE_VERIFIED", ""):
         with open(sys.argv[1], "a") as log:
             log.write(os.environ["LOCAL_RANK"] + "\\n")
