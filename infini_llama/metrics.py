@@ -28,6 +28,7 @@ from bundler.errors import DependencyError
 from bundler.paths import atomic_write
 from infini_llama import sharding
 from infini_llama.modeling import InfiniLlamaAttention
+from infini_llama.progress import ProgressBar
 
 FILE = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -76,7 +77,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 class MetricsLog(TrainerCallback):
-    """Writes a line per logged step.
+    """Writes a line per logged step, and on a terminal shows a bar.
 
     Args:
         output_dir: The run's folder.
@@ -93,6 +94,7 @@ class MetricsLog(TrainerCallback):
     ) -> None:
         self._output_dir, self._model, self._bad_records = output_dir, model, bad_records
         self._last: tuple[float, int] = (0.0, 0)
+        self._bar: ProgressBar | None = None
         self._writer_class = _summary_writer() if tensorboard else None
         self._writer: Any = None
 
@@ -101,12 +103,20 @@ class MetricsLog(TrainerCallback):
     ) -> None:
         """Start the clock, and take back what an earlier process wrote beyond the checkpoint."""
         self._last = (time.monotonic(), int(state.num_input_tokens_seen))
+        self._bar = ProgressBar(total=state.max_steps, done=state.global_step)
         if state.is_world_process_zero:
             self._output_dir.mkdir(parents=True, exist_ok=True)
             drop_after(self._output_dir, state.global_step)
             if self._writer_class is not None:
                 folder = str(self._output_dir / TENSORBOARD)
                 self._writer = self._writer_class(folder, purge_step=state.global_step + 1)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.advance(state.global_step)
 
     def on_log(
         self,
@@ -124,7 +134,7 @@ class MetricsLog(TrainerCallback):
         if not state.is_world_process_zero:
             return
         now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
-        line = {
+        line: dict[str, Any] = {
             "kind": "step",
             "step": state.global_step,
             "loss": logs["loss"],
@@ -144,6 +154,12 @@ class MetricsLog(TrainerCallback):
             line["peak_device_bytes"] = torch.cuda.max_memory_allocated()
         self._last = (now, tokens)
         append(self._output_dir, line)
+        if self._bar is not None:
+            self._bar.show(
+                loss=logs["loss"],
+                tokens_per_second=line["tokens_per_second"],
+                rss_bytes=line["peak_rss_bytes"],
+            )
         if self._writer is not None:
             for name, value in _scalars(line):
                 self._writer.add_scalar(name, value, state.global_step)
@@ -152,7 +168,9 @@ class MetricsLog(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Close TensorBoard's file."""
+        """Close the bar and TensorBoard's file."""
+        if self._bar is not None:
+            self._bar.close()
         if self._writer is not None:
             self._writer.close()
 

@@ -1,13 +1,61 @@
-"""What the trainer tells a person: lines on stderr, from one rank, so that stdout stays free for data."""
+"""What the trainer tells a person: lines on stderr, from one rank, so that stdout stays free for data.
+
+On a terminal a bar stands below the lines while a run trains; elsewhere there are lines only.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+class ProgressBar:
+    """Steps of a run on a terminal; nothing where stderr is none, and in all ranks but one.
+
+    Args:
+        total: Steps of the whole run.
+        done: Steps that an earlier process took.
+    """
+
+    def __init__(self, *, total: int, done: int) -> None:
+        self._bar: Any = None
+        if sys.stderr.isatty() and os.environ.get("RANK", "0") == "0":
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, initial=done, desc="training", bar_format=_BAR, dynamic_ncols=True, file=sys.stderr
+            )
+
+    def advance(self, step: int) -> None:
+        """Show that a step is done."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def show(self, *, loss: float, tokens_per_second: float, rss_bytes: int) -> None:
+        """Show what was measured last."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(
+                f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s, {rss_bytes / 2**30:.2f} GiB"
+            )
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 def say(message: str) -> None:
-    """Write a line to stderr, in global rank 0 only."""
-    if os.environ.get("RANK", "0") == "0":
+    """Write a line to stderr, above the bar if there is one; in global rank 0 only."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+    else:
         sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
+    sys.stderr.flush()
