@@ -136,6 +136,24 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Held-out text, which is evaluated with each checkpoint; none unless one of the first two keys is set.
+
+    Attributes:
+        raw_data: What is held out, named as `--raw-data` is.
+        fraction: Share of the documents to hold out of the training, taken at even distances.
+        max_tokens: How much of it is read each time, from its start.
+    """
+
+    raw_data: str | None = key(None)
+    fraction: float = key(0.0, at_least=0, below=1)
+    max_tokens: int = key(1 << 16, at_least=2)
+
+
+NOTHING_HELD_OUT = EvaluationSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """A whole configuration. The constructor trusts; `parse` checks.
 
@@ -146,6 +164,7 @@ class Settings:
         model: Shape of the model.
         data: How documents become rows.
         training: Optimisation and bookkeeping.
+        evaluation: Held-out text.
     """
 
     tokenizer: str
@@ -154,6 +173,7 @@ class Settings:
     model: ModelSettings
     data: DataSettings
     training: TrainingSettings
+    evaluation: EvaluationSettings = NOTHING_HELD_OUT
 
     @property
     def weight_decay(self) -> float:
@@ -254,6 +274,8 @@ def _check_relations(settings: Settings, reader: SettingsReader) -> None:
     if training.warmup_steps > training.steps:
         message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
         reader.fault("training.warmup_steps", None, message)
+    if settings.evaluation.raw_data is not None and settings.evaluation.fraction:
+        reader.fault("evaluation.fraction", None, "expected this or evaluation.raw_data, found both")
     reach, row = training.backprop_segments, settings.data.segments_per_row
     if reach is not None and reach > row:
         message = f"{reach} is more than data.segments_per_row ({row})"

@@ -25,7 +25,8 @@ from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
-from infini_llama.metrics import MetricsLog
+from infini_llama.held_out import ReportAtCheckpoint, hold_out
+from infini_llama.metrics_log import MetricsLog
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.resuming import check_provenance
@@ -119,7 +120,8 @@ def train(
     if resume_from is not None:
         check_resumed(resume_from, chosen.origin)
     data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
-    rows = make_rows(data.documents, tokenizer, settings)
+    documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
+    rows = make_rows(documents, tokenizer, settings)
     model = build_model(settings, tokenizer)
     say(
         f"{data.files} files, {rows.tokens:,} tokens in {len(rows)} rows of "
@@ -146,6 +148,7 @@ def train(
     uses_tensorboard = settings.training.report_to == "tensorboard"
     metrics = MetricsLog(output_dir, model, bad_records=data.bad_records, tensorboard=uses_tensorboard)
     trainer.add_callback(metrics)
+    trainer.add_callback(ReportAtCheckpoint(output_dir, model, held_out, settings.evaluation.max_tokens))
     begun = time.monotonic()
     with stop_signals() as request:
         stopping = StopAtSignal(request)
@@ -168,7 +171,7 @@ def train(
         parameters=count_parameters(model),
         tokenizer=settings.tokenizer,
         tokenizer_origin=str(chosen.origin),
-        documents=len(data.documents),
+        documents=len(documents),
         bad_records=data.bad_records,
         files_left_out=len(data.left_out),
         world_size=arguments.world_size,

@@ -21,6 +21,7 @@ from bundler.cli import ErrorGroup
 COMMANDS = {
     "prepare": "Tokenize raw text beforehand, and say what there is in it.",
     "train": "Train on raw text, from a verified bundle.",
+    "report": "The page of a run, made again from what it measured.",
     "convert": "Make an Infini-Llama of a Llama checkpoint of a verified bundle.",
     "generate": "Go on with a text, in memory that does not grow.",
     "eval": "Perplexity with and without the memory, by segment.",

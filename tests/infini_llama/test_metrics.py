@@ -12,7 +12,8 @@ import pytest
 from bundler.errors import DependencyError
 from bundler.installed import InstalledBundle
 from infini_llama import checkpoints
-from infini_llama.metrics import FILE, MetricsLog, append, drop_after, read_metrics
+from infini_llama.metrics import FILE, append, drop_after, read_metrics
+from infini_llama.metrics_log import MetricsLog
 from infini_llama.training import train
 from tests.infini_llama.conftest import MakeModel
 from tests.infini_llama.test_training import configured

@@ -103,6 +103,10 @@ def test_bad_values_are_refused(override: str, fault: str) -> None:
             ["data.segments_per_row=2", "training.backprop_segments=3"],
             "training.backprop_segments: 3 is more than data.segments_per_row (2)",
         ),
+        (
+            ["evaluation.raw_data=held-out", "evaluation.fraction=0.1"],
+            "evaluation.fraction: expected this or evaluation.raw_data, found both",
+        ),
     ],
 )
 def test_values_that_do_not_fit_together_are_refused(overrides: list[str], fault: str) -> None:

@@ -1,0 +1,21 @@
+"""`infini-llama report`: the page of a run, made again from what it measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from infini_llama.report import write_report
+
+
+@click.command("report")
+@click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="OUTPUT_DIR")
+def command(output_dir: Path) -> None:
+    """Write OUTPUT_DIR/report.html from its metrics.jsonl and its newest checkpoint, and print its path.
+
+    \b
+    Example:
+      infini-llama report run
+    """
+    click.echo(str(write_report(output_dir)))
