@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bundler.errors import NotInstalledError
+from bundler.errors import ConfigError, NotInstalledError
 from bundler.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM, checkpoints, settings
 from infini_llama.settings import Settings
@@ -153,6 +153,21 @@ def test_truncated_back_propagation_over_a_whole_row_changes_no_weight(
     other = configured("training.backprop_segments=4")
     summary = train(other, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "other")
     assert weights(Path(summary.checkpoint)) == weights(Path(trained.checkpoint))
+
+
+def test_another_model_than_the_checkpoints_is_refused_and_other_settings_are_named(
+    trained: Summary,
+    gpt2_bundle: InstalledBundle,
+    raw_data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = {"raw_data": raw_data, "output_dir": tmp_path / "run", "resume_from": Path(trained.checkpoint)}
+    with pytest.raises(ConfigError, match=r"model\.num_hidden_layers was 1 and is 2"):
+        train(configured("model.num_hidden_layers=2"), gpt2_bundle, **run)
+    summary = train(configured("training.steps=7"), gpt2_bundle, **run)
+    assert summary.steps == 7
+    assert "note: training.steps was 6 and is 7\n" in capfd.readouterr().err
 
 
 def test_a_tokenizer_that_the_bundle_lacks_is_named_and_nothing_is_built(
