@@ -13,6 +13,7 @@ only make links whose target is computed by `bundler.cache`.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bundler.errors import FormatError, UsageError
+from bundler.synced_file import SyncedFile
 
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
@@ -189,10 +191,10 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
     temporary = temporary_path(path.parent)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(descriptor, "wb") as stream:
+        with SyncedFile(descriptor, "wb") as file, io.BufferedWriter(file) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            file.sync()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
