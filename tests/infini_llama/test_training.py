@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,8 @@ from bundler.errors import ConfigError, NotInstalledError
 from bundler.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM, checkpoints, settings
 from infini_llama.settings import Settings
-from infini_llama.training import Summary, train
+from infini_llama.tokenizers import byte_tokenizer
+from infini_llama.training import Summary, build_model, train
 
 CONFIG = """\
 tokenizer: gpt2
@@ -45,6 +47,22 @@ def weights(checkpoint: Path) -> bytes:
 @pytest.fixture
 def trained(gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path) -> Summary:
     return train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "run")
+
+
+def test_a_fresh_model_has_every_value_of_the_configurations_model_section() -> None:
+    model = configured(
+        *(
+            "model.memory_update=delta",
+            "model.gate_init=-1.5",
+            "model.embedding_dropout=0.25",
+            "model.rope_theta=5000",
+        ),
+        *("model.tie_word_embeddings=false", "model.initializer_range=0.1"),
+    )
+    config = build_model(model, byte_tokenizer()).config
+    wanted = dataclasses.asdict(model.model)
+    assert config.rope_parameters["rope_theta"] == wanted.pop("rope_theta")
+    assert {name: getattr(config, name) for name in wanted} == wanted
 
 
 def test_a_run_learns_with_a_weight_decay_of_null(trained: Summary, capfd: pytest.CaptureFixture[str]) -> None:
