@@ -18,13 +18,14 @@ import time
 from pathlib import Path
 
 from benchmarks import machine
+from benchmarks.marks import Marks
 from bundler.errors import OfflineError
 from bundler.install import install
 from bundler.offline.isolation import REQUESTED, choose
 from tests.bundles import locked_repo, tiny_bundle
 
 _DOCUMENT = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- launch: written by `make bench-launch`, do not edit -->", "<!-- end of launch -->"
+MARKS = Marks("bench-launch")
 _BUNDLE = Path(sys.executable).with_name("bundle")
 _PLAIN = [sys.executable, "-c", "print()"]
 _FILES = {"config.json": b'{"model_type": "gpt2"}', "model.bin": bytes(1 << 20)}
@@ -104,15 +105,6 @@ def circumstances(rounds: int, before: list[float], work: Path) -> str:
     )
 
 
-def write(text: str, document: Path = _DOCUMENT) -> None:
-    """Put the text into the document, in place of the one that is there."""
-    before, _, rest = document.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not after:
-        sys.exit(f"{document} has no place for the table: expected {BEGIN} and {END}")
-    document.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
 def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description="Measure what `bundle run` adds to the start of a program.")
@@ -128,7 +120,7 @@ def main() -> None:
         text = f"{circumstances(options.rounds, before, work)}\n\n{table}"
     sys.stdout.write(f"{text}\n")
     if options.write:
-        write(text)
+        MARKS.write(_DOCUMENT, text)
 
 
 if __name__ == "__main__":

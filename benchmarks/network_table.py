@@ -31,9 +31,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.marks import Marks
+
 _ROOT = Path(__file__).parent.parent
 _DOCUMENT = _ROOT / "OFFLINE_MODE.md"
-BEGIN, END = "<!-- network table: written by `make network-table` -->", "<!-- end of the network table -->"
+MARKS = Marks("network-table")
 _BUNDLE = Path(sys.executable).with_name("bundle")
 _LIMIT_SECONDS = 90.0
 _STRACE = ("strace", "-f", "-qq", "-yy", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o")
@@ -235,16 +237,6 @@ def circumstances() -> str:
     return f"Measured on {datetime.datetime.now().astimezone().date()}: {versions}, {system}."
 
 
-def write(text: str) -> None:
-    """Put the table into the document, in place of the one that is there."""
-    document = _DOCUMENT.read_text()
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not rest or not after:
-        sys.exit(f"{_DOCUMENT} has no place for the table: expected {BEGIN} and {END}")
-    _DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
-
-
 def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description="Count what loads do to the network.")
@@ -261,7 +253,7 @@ def main() -> None:
         cells = {label: [vars(cell) for cell in row] for label, row in table.items()}
         options.json.write_text(json.dumps(cells, indent=1) + "\n")
     if options.write:
-        write(text)
+        MARKS.write(_DOCUMENT, text)
 
 
 if __name__ == "__main__":

@@ -6,38 +6,17 @@ Each table is put between two markers, and nothing outside them is touched. Ever
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from benchmarks.marks import Marks
 from benchmarks.summary import GENERATED, OURS, Results, Spread, ratio, refetch_seconds, spread, targets, times
-from bundler.paths import atomic_write
 
-_BEGIN = "<!-- begin: written by `make bench`, do not edit -->"
-_END = "<!-- end -->"
+MARKS = Marks("bench")
 _UNLIKE = (
     "`cp` and `openssl dgst` are limits, not rivals. tar, zipnn and hf-ark's install verify nothing; modelferry and "
     "hf-ark do not compress; hf-ark's pack is hashing a finished download."
 )
 _ACTIONS = ("pack", "install", "verify")
-
-
-def insert(path: Path, text: str) -> None:
-    """Replace what stands between the markers in `path`.
-
-    Raises:
-        ValueError: The markers are not there, or in the wrong order.
-    """
-    page = path.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"{path}: expected the lines {_BEGIN!r} and {_END!r}; put them where the table belongs")
-    atomic_write(path, f"{before}{_BEGIN}\n{text}\n{_END}{after}".encode())
-
-
-def has_markers(path: Path) -> bool:
-    """Tell whether a page wants a table."""
-    return path.is_file() and _BEGIN in path.read_text(encoding="utf-8")
 
 
 def full(results: Results) -> str:

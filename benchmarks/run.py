@@ -322,10 +322,10 @@ def _measure(
 def _write_reports(results: dict[str, Any], output: Path, front_page: Path) -> None:
     if GENERATED in results["cases"]:
         atomic_write(output / "plot.svg", plot.svg(results).encode())
-        if report.has_markers(front_page):
-            report.insert(front_page, report.front(results))
-    if report.has_markers(output / "README.md"):
-        report.insert(output / "README.md", report.full(results))
+        if report.MARKS.stand_in(front_page):
+            report.MARKS.write(front_page, report.front(results))
+    if report.MARKS.stand_in(output / "README.md"):
+        report.MARKS.write(output / "README.md", report.full(results))
     for target in targets(results):
         word = {True: "reached", False: "NOT REACHED", None: "not measured"}[target.reached]
         click.echo(f"{word:12}  {target.figure}: {target.measured} (goal: {target.goal})")

@@ -92,7 +92,7 @@ def main() -> None:
         sys.stdout.write(section + "\n")
         return
     atomic_write(_HERE / "train.svg", train_report.plot(readings).encode())
-    train_report.insert(_HERE / "README.md", section)
+    train_report.MARKS.write(_HERE / "README.md", section)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ import datetime
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.marks import Marks
 from benchmarks.train_child import SHAPE
-from bundler.paths import atomic_write
 
-BEGIN, END = "<!-- training: written by `make bench-train`, do not edit -->", "<!-- end of training -->"
+MARKS = Marks("bench-train")
 NAMES = {
     "llama": "Llama, SDPA",
     "lucidrains": "infini-transformer-pytorch",
@@ -121,19 +120,6 @@ def section(readings: Readings, conditions: Conditions) -> str:
         )
         lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def insert(path: Path, text: str) -> None:
-    """Replace what stands between the markers in `path`.
-
-    Raises:
-        ValueError: The markers are not there, or in the wrong order.
-    """
-    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path}: expected the lines {BEGIN!r} and {END!r}; put them where the table belongs")
-    atomic_write(path, f"{before}{BEGIN}\n{text}\n{END}{after}".encode())
 
 
 def plot(readings: Readings) -> str:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import train, train_child, train_report
-from benchmarks.train_report import BEGIN, END, Conditions, Readings
+from benchmarks.train_report import MARKS, Conditions, Readings
 
 ROOT = Path(__file__).parent.parent
 CONDITIONS = Conditions(
@@ -61,24 +61,8 @@ def test_tables_show_medians_and_a_dash_for_what_was_not_run() -> None:
     assert "busy" not in text
 
 
-def test_the_section_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text(f"# Title\n{BEGIN}\nold\n{END}\nthe rest\n")
-    train_report.insert(page, "new")
-    assert page.read_text() == f"# Title\n{BEGIN}\nnew\n{END}\nthe rest\n"
-
-
-def test_a_page_without_marks_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    page = tmp_path / "README.md"
-    page.write_text("# Title\n")
-    with pytest.raises(ValueError, match="put them where the table belongs"):
-        train_report.insert(page, "new")
-    assert page.read_text() == "# Title\n"
-
-
 def test_the_benchmarks_page_has_the_marks() -> None:
-    page = (ROOT / "benchmarks/README.md").read_text()
-    assert 0 < page.index(BEGIN) < page.index(END)
+    assert MARKS.stand_in(ROOT / "benchmarks/README.md")
 
 
 def test_the_plot_has_a_line_and_a_label_for_every_variant() -> None:

@@ -16,10 +16,11 @@ from click.testing import CliRunner
 
 from benchmarks import measure, report, summary, weights
 from benchmarks import run as bench
+from benchmarks.marks import END
 from tests.process import run
 
 ROOT = Path(__file__).parent.parent
-PAGE = f"# Figures\n\n{report._BEGIN}\nold\n{report._END}\n\nafter\n"
+PAGE = f"# Figures\n\n{report.MARKS.begin}\nold\n{END}\n\nafter\n"
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +126,6 @@ def test_the_published_tables_are_those_of_the_published_results() -> None:
     published = json.loads((ROOT / "benchmarks/results.json").read_text())
     assert report.full(published) in (ROOT / "benchmarks/README.md").read_text()
     assert report.front(published) in (ROOT / "README.md").read_text()
-
-
-def test_a_page_without_markers_is_refused_and_left_alone(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("no markers")
-    with pytest.raises(ValueError, match="expected the lines"):
-        report.insert(page, "text")
-    assert page.read_text() == "no markers"
 
 
 def test_cpu_time_counts_children_and_a_failure_shows_the_last_lines(tmp_path: Path) -> None:

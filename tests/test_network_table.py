@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+from pathlib import Path
 
 import pytest
 
 from benchmarks.network_table import (
     _USE,
-    BEGIN,
     COLUMNS,
-    END,
+    MARKS,
     ROWS,
     Cell,
     circumstances,
     clean_environment,
     markdown,
 )
-from tests.offline.test_docs import DOCUMENT
+
+PAGE = Path(__file__).parent.parent / "OFFLINE_MODE.md"
 
 
 def documented() -> list[list[str]]:
-    table = DOCUMENT.partition(BEGIN)[2].partition(END)[0]
-    lines = [line for line in table.splitlines() if line.startswith("|")]
+    lines = [line for line in MARKS.read(PAGE).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
@@ -41,7 +41,7 @@ def test_every_count_through_bundle_run_is_zero() -> None:
 
 
 def test_the_document_says_when_and_with_which_versions_it_was_measured() -> None:
-    said = DOCUMENT.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[0]
+    said = MARKS.read(PAGE).splitlines()[0]
     assert re.fullmatch(
         r"Measured on \d{4}-\d\d-\d\d: huggingface_hub \S+, transformers \S+, datasets \S+, Python \S+, Linux \S+\.",
         said,
