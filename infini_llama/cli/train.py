@@ -173,6 +173,15 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"first loss   {summary.first_loss:.4f}")
     click.echo(f"last loss    {summary.last_loss:.4f}")
     click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens in {summary.seconds:.0f} s)")
+    left_out = [
+        f"{count:,} {what}"
+        for count, what in (
+            (summary.bad_records, "bad records left out"),
+            (summary.files_left_out, "files not read"),
+        )
+        if count
+    ]
+    click.echo(f"documents    {', '.join([f'{summary.documents:,}', *left_out])}")
     click.echo(f"parameters   {summary.parameters:,}")
     if summary.stopped_by:
         click.echo(f"stopped by   {summary.stopped_by}; go on with --resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,7 +14,8 @@ from click.testing import CliRunner
 
 from bundler.installed import InstalledBundle
 from infini_llama.cli import main
-from infini_llama.training import train
+from infini_llama.cli.train import show
+from infini_llama.training import Summary, train
 from tests.infini_llama.test_training import CONFIG, configured
 
 
@@ -58,6 +60,13 @@ def test_what_was_prepared_is_reported_and_not_tokenized_again_by_training(
     log = capfd.readouterr().err
     assert f"3 documents, {found['tokens']} tokens found in {found['place']}" in log
     assert "tokenizes" not in log
+
+
+def test_the_summary_of_a_training_says_what_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    values = dict.fromkeys((field.name for field in dataclasses.fields(Summary)), 0)
+    counts = {"documents": 1200, "bad_records": 3, "files_left_out": 2}
+    show(Summary(**{**values, **counts}), None, as_json=False)  # type: ignore[arg-type]
+    assert "documents    1,200, 3 bad records left out, 2 files not read\n" in capsys.readouterr().out
 
 
 def test_bad_records_end_it_with_exit_code_14(
