@@ -76,8 +76,9 @@ class ReportAtCheckpoint(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Evaluate in all ranks, and write in one."""
-        if self._held_out is not None:
+        """Evaluate in all ranks, and write in one; not for a scheduler that waits for the end (`stopping`)."""
+        is_stopped = control.should_training_stop and state.global_step < state.max_steps
+        if self._held_out is not None and not is_stopped:
             stretches = perplexities(self._model, beginning(self._held_out, self._most_tokens))
             self._model.train()
             if state.is_world_process_zero and stretches:

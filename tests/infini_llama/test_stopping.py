@@ -17,6 +17,7 @@ from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.installed import InstalledBundle
 from infini_llama import trainer
 from infini_llama.checkpoints import is_complete, latest
+from infini_llama.metrics import read_metrics
 from infini_llama.stopping import SIGNALS, stop_signals
 from infini_llama.training import train
 from tests.infini_llama.test_cli import train_arguments
@@ -87,6 +88,19 @@ def test_a_run_that_was_stopped_by_each_signal_in_turn_ends_with_the_weights_of_
     assert weights(Path(finished.checkpoint)) == weights(Path(straight.checkpoint))
 
 
+def test_a_run_that_is_stopped_does_not_stop_for_an_evaluation(
+    gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = ("training.checkpoint_every_steps=3", f"evaluation.raw_data={raw_data}", "evaluation.max_tokens=64")
+    settings = configured("training.steps=9", *every)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "say", kill_after("step 4/", signal.SIGTERM))
+        stopped = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path)
+    assert stopped.stopped_by == "SIGTERM" and 4 <= stopped.steps < 9
+    train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path, resume_from=latest(tmp_path))
+    assert [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "evaluation"] == [3, 6, 9]
+
+
 def kill_after(prefix: str, number: signal.Signals) -> Callable[[str], None]:
     """Return what sends this process a signal when a line of log begins so."""
 
@@ -133,6 +147,7 @@ def test_bundle_run_passes_the_signal_and_the_exit_code_on(
 # Stands still in C, as a rank that waits for a dead one does: no Python handler runs there.
 STANDING = """
 import ctypes
+from infini_llama.metrics import read_metrics
 from infini_llama.stopping import stop_signals
 libc = ctypes.CDLL(None)
 mutex = ctypes.create_string_buffer(64)
