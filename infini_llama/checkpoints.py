@@ -43,6 +43,7 @@ class Provenance:
         seed: As in the settings.
         versions: Of this package, torch, transformers and Python.
         world_size: Processes that trained.
+        started_from: Folder of the model that the run started with, and its provenance; empty for a fresh one.
     """
 
     bundle: str
@@ -56,6 +57,7 @@ class Provenance:
     versions: dict[str, str]
     world_size: int
     tokenizer_origin: dict[str, Any] = field(default_factory=dict)
+    started_from: dict[str, Any] = field(default_factory=dict)
 
 
 def incoming(output_dir: Path) -> Path:

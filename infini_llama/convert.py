@@ -32,6 +32,7 @@ from bundler.paths import atomic_write, fsync_dir
 from infini_llama.checkpoints import PROVENANCE
 from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.modeling import InfiniLlamaForCausalLM
+from infini_llama.starting import load_exactly
 
 _COMPARED_TOKENS = 64
 # Both run the same operations on the same numbers; what is left is the order of sums in different kernels.
@@ -93,7 +94,7 @@ def convert(
     tokens = torch.randint(config.vocab_size, (1, min(segment_length, _COMPARED_TOKENS)), generator=generator)
     # One after the other: two large models need not fit at once.
     expected = _logits(LlamaForCausalLM.from_pretrained(snapshot, local_files_only=True), tokens)
-    model = load_with_new_gates(snapshot, infini_config)
+    model = load_exactly(snapshot, infini_config, new="self_attn.gate")
     difference = float((_logits(model, tokens) - expected).abs().max())
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise IntegrityError(
@@ -103,28 +104,6 @@ def convert(
     gates = sum(p.numel() for name, p in model.named_parameters() if name.endswith(".gate"))
     parameters = sum(p.numel() for p in model.parameters()) - gates
     return Conversion(output_dir=output_dir, parameters=parameters, gates=gates, largest_difference=difference)
-
-
-def load_with_new_gates(snapshot: Path, config: InfiniLlamaConfig) -> InfiniLlamaForCausalLM:
-    """Load a Llama's weights into an Infini-Llama, in the dtype they are stored in.
-
-    Raises:
-        IntegrityError: Something else than the gates is missing, or anything is left over or of another shape.
-    """
-    loaded: Any = InfiniLlamaForCausalLM.from_pretrained(
-        snapshot, config=config, local_files_only=True, output_loading_info=True
-    )
-    model, report = loaded
-    gates = {name for name, _ in model.named_parameters() if name.endswith("self_attn.gate")}
-    faults = [f"missing: {name}" for name in sorted(set(report["missing_keys"]) - gates)]
-    faults += [f"left over: {name}" for name in sorted(report["unexpected_keys"])]
-    faults += [f"another shape: {fault}" for fault in sorted(map(str, report["mismatched_keys"]))]
-    faults += [f"already there: {name}" for name in sorted(gates - set(report["missing_keys"]))]
-    if faults:
-        listed = "".join(f"\n  {fault}" for fault in faults[:20])
-        raise IntegrityError(f"{snapshot}: {len(faults)} weights are not those of this Llama{listed}")
-    assert isinstance(model, InfiniLlamaForCausalLM)
-    return model
 
 
 @torch.no_grad()

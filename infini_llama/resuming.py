@@ -49,11 +49,23 @@ def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: 
             "bundle digest": before["bundle_digest"],
             "text": before["data"].get("sha256"),
             "processes": before["world_size"],
+            "first model": before.get("started_from", {}),
         },
-        {"bundle digest": now.bundle_digest, "text": now.data.get("sha256"), "processes": now.world_size},
+        {
+            "bundle digest": now.bundle_digest,
+            "text": now.data.get("sha256"),
+            "processes": now.world_size,
+            "first model": now.started_from,
+        },
     )
     changed |= _differences(before["versions"], now.versions)
     return [_line(*item) for item in changed.items()]
+
+
+def started_from(checkpoint: Path) -> dict[str, Any]:
+    """Return what the checkpoint's run had started with; empty for a fresh model."""
+    record: dict[str, Any] = json.loads((checkpoint / PROVENANCE).read_bytes()).get("started_from", {})
+    return record
 
 
 def _differences(

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -23,14 +24,13 @@ from bundler.errors import TrainingDataError
 from bundler.installed import InstalledBundle
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
-from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
 from infini_llama.held_out import ReportAtCheckpoint, hold_out
 from infini_llama.metrics_log import MetricsLog
-from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
-from infini_llama.resuming import check_provenance
+from infini_llama.resuming import check_provenance, started_from
 from infini_llama.settings import TOKENS_FOLDER, Settings
+from infini_llama.starting import build_model, load_model, starting_record
 from infini_llama.stopping import StopAtSignal, remove_marker, stop_signals, write_marker
 from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
 from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
@@ -90,6 +90,7 @@ def train(
     resume_from: Path | None = None,
     online: bool = False,
     accept_other_bundle: bool = False,
+    start_from: Path | None = None,
 ) -> Summary:
     """Train an Infini-Llama.
 
@@ -101,12 +102,14 @@ def train(
         resume_from: A complete checkpoint of the same run to go on from.
         online: Whether the Hub may be asked for the tokenizer; only without a bundle.
         accept_other_bundle: Whether to go on from a checkpoint that another bundle made.
+        start_from: Folder of a model to start with instead of a fresh one: see `infini_llama.starting`.
 
     Raises:
         TrainingDataError: No usable text.
         NotInstalledError: The bundle, or the local cache, has no such tokenizer.
-        ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model.
-        IntegrityError: The tokenizer's files are right, and yet no tokenizer.
+        ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model; or the model to
+            start with is not the one that is configured.
+        IntegrityError: The tokenizer's files are right, and yet no tokenizer; or the weights to start with do not fit.
     """
     for note in settings.notes:
         say(f"note: {note}")
@@ -122,13 +125,16 @@ def train(
     data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
     documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
     rows = make_rows(documents, tokenizer, settings)
-    model = build_model(settings, tokenizer)
+    started = starting_record(start_from) or (started_from(resume_from) if resume_from else {})
+    # A model that was loaded once may differ in size from a fresh one, by unused rows of its embeddings.
+    folder = resume_from if resume_from and started else start_from
+    model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
     say(
         f"{data.files} files, {rows.tokens:,} tokens in {len(rows)} rows of "
         f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
     )
     arguments = training_arguments(settings, output_dir)
-    provenance = _provenance(settings, bundle, chosen.origin, data, arguments.world_size)
+    provenance = _provenance(settings, bundle, chosen.origin, data, arguments.world_size, started)
     if resume_from is not None:
         for difference in check_provenance(resume_from, provenance, accept_other_bundle=accept_other_bundle):
             say(f"note: {difference}")
@@ -196,37 +202,13 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
     )
 
 
-def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
-    """Return a freshly initialised model with the tokenizer's vocabulary."""
-    model = settings.model
-    config = InfiniLlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=model.hidden_size,
-        intermediate_size=model.intermediate_size,
-        num_hidden_layers=model.num_hidden_layers,
-        num_attention_heads=model.num_attention_heads,
-        num_key_value_heads=model.num_key_value_heads,
-        max_position_embeddings=settings.row_length,
-        segment_length=model.segment_length,
-        memory_update=model.memory_update,
-        gate_init=model.gate_init,
-        embedding_dropout=model.embedding_dropout,
-        tie_word_embeddings=model.tie_word_embeddings,
-        rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
-        initializer_range=model.initializer_range,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return InfiniLlamaForCausalLM(config)
-
-
 def _provenance(
     settings: Settings,
     bundle: InstalledBundle | None,
     origin: TokenizerOrigin,
     data: Prepared,
     world_size: int,
+    started: dict[str, Any],
 ) -> Provenance:
     return Provenance(
         bundle=bundle.lock.name if bundle else "",
@@ -245,4 +227,5 @@ def _provenance(
             "python": platform.python_version(),
         },
         world_size=world_size,
+        started_from=started,
     )

@@ -54,6 +54,11 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
 )
+@click.option(
+    "--start-from",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Start with the model in this folder, from `infini-llama convert` or a training, instead of a fresh one.",
+)
 @click.option("--quick", is_flag=True, help="Of the bundle, compare names, links and sizes, and hash nothing.")
 @click.option(
     "--resume", is_flag=True, help="Go on from the last complete checkpoint in --output-dir, if there is one."
@@ -70,6 +75,7 @@ def command(
     raw_data: str,
     output_dir: Path,
     hf_home: Path | None,
+    start_from: Path | None,
     quick: bool,
     resume: bool,
     accept_other_bundle: bool,
@@ -105,6 +111,7 @@ def command(
             resume_from=resume_from,
             online=online,
             accept_other_bundle=accept_other_bundle,
+            start_from=start_from,
         )
     if os.environ.get("RANK", "0") == "0":
         show(summary, network_attempts(), as_json=as_json)

@@ -13,8 +13,9 @@ from bundler.errors import ConfigError, NotInstalledError
 from bundler.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM, checkpoints, settings
 from infini_llama.settings import Settings
+from infini_llama.starting import build_model
 from infini_llama.tokenizers import byte_tokenizer
-from infini_llama.training import Summary, build_model, train
+from infini_llama.training import Summary, train
 
 CONFIG = """\
 tokenizer: gpt2
