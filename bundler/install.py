@@ -11,6 +11,7 @@ Rule book (each line is a guarantee that `tests/test_install*.py` tries to break
   the index that confirms the chunks comes last, and so nothing is published before its end;
 * what a run that fails or is killed leaves verified is listed (`bundler.unfinished`), and used or deleted by the next
   one, or by a removal;
+* what stood there before stays when the bundle is removed (`bundler.found`);
 * what stands in a snapshot and no bundle ships is moved out of it, never deleted (`bundler.set_aside`);
 * paths and links come from the lock through `bundler.cache`, never from the tar stream;
 * one process at a time installs or removes (`bundler.home_lock`); what needs a ref that another installed bundle needs
@@ -36,6 +37,7 @@ from bundler.errors import BundleError, NotInstalledError, SpaceError
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
+from bundler.found import forget, look
 from bundler.home_lock import Note, home_lock, no_note
 from bundler.installed import InstalledBundle, installed_bundles, other_trees
 from bundler.lock import Lock
@@ -128,7 +130,16 @@ def install(
         places |= from_base(bundle, content, hf_home, places, jobs)
         wanted = [blob for blob in content.blobs if blob.path not in located]
         _check_room(hf_home, wanted)
+        is_publishing = False
         try:
+            found = look(
+                hf_home,
+                whole.name,
+                content,
+                previous=before.layout if before else None,
+                others=others.values(),
+                unfinished=unfinished_blobs(hf_home, whole.name),
+            )
             if wanted:
                 note_unfinished(hf_home, whole.name, [blob.path for blob in wanted])
             write_blobs(bundle, staging, wanted, places, jobs, progress, is_part=part != whole)
@@ -139,6 +150,7 @@ def install(
                 clear_unfinished(hf_home, whole.name, keep=[*others.values(), installed.layout])
                 return _nothing_to_do(installed, content)
             cleared = set_aside(hf_home, content, [*others.values(), *([before.layout] if before else [])])
+            is_publishing = True
             place_prepared(hf_home, content, places)
             symlinks = _symlinks(hf_home, content)
             moved = tuple(_moved_refs(hf_home, content))
@@ -152,13 +164,15 @@ def install(
             if (now := other_trees(hf_home, whole.name)) != trees:
                 publish_trees(hf_home, content, now)
         except BundleError:
+            if before is None and not is_publishing:
+                forget(hf_home, whole.name)
             _say_what_is_kept(hf_home, whole.name, on_note)
             raise
         except OSError as error:
             raise _explained(error, hf_home) from error
         keep = [*others.values(), installed.layout]
         if before is not None and before.lock != installed.lock:
-            prune(hf_home, before.layout, keep=keep)
+            prune(hf_home, before.layout, keep=keep, stays=found.paths)
         clear_unfinished(hf_home, whole.name, keep=keep)
         return InstallResult(
             bundle=installed,

@@ -12,6 +12,7 @@ from pathlib import Path
 from bundler.cache import BUNDLES_FOLDER, Layout, layout, repo_folder
 from bundler.cores import available_cores
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
+from bundler.found import Found, forget, hand_on, read_found, restore_refs
 from bundler.home_lock import Note, home_lock, no_note
 from bundler.lock import Lock, LockedFile
 from bundler.names import RepoType, is_bundle_name
@@ -202,7 +203,9 @@ def _remove(name: str, hf_home: Path, on_note: Note) -> int:
     hidden = path.with_name(path.name + REMOVING_SUFFIX)
     if not path.exists() and not hidden.exists() and unfinished_path(hf_home, name).exists():
         remove_leftovers(path.parent, now=time.time())
-        return clear_unfinished(hf_home, name, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+        freed = clear_unfinished(hf_home, name, keep=[bundle.layout for bundle in installed_bundles(hf_home)])
+        forget(hf_home, name)
+        return freed
     if path.exists() or not hidden.exists():
         try:
             InstalledBundle.open(name, hf_home)
@@ -219,8 +222,14 @@ def _remove(name: str, hf_home: Path, on_note: Note) -> int:
         path.replace(hidden)
         fsync_dir(path.parent)
     lock = read_receipt(hidden).lock
-    keep = [bundle.layout for bundle in installed_bundles(hf_home)]
-    freed = prune(hf_home, layout(lock), keep=keep)
-    freed += clear_unfinished(hf_home, name, keep=keep)
+    survivors = {bundle.name: bundle.layout for bundle in installed_bundles(hf_home)}
+    found = read_found(hf_home, name) or Found()
+    hand_on(hf_home, found, survivors)
+    freed = prune(hf_home, layout(lock), keep=survivors.values(), stays=found.paths)
+    freed += clear_unfinished(hf_home, name, keep=survivors.values())
+    restore_refs(hf_home, found)
+    if found.paths:
+        on_note(f"{len(found.paths)} file(s) that were there before {name} was installed stay")
     hidden.unlink()
+    forget(hf_home, name)
     return freed

@@ -16,8 +16,10 @@ from bundler.paths import atomic_write, inside
 from bundler.publish import listed_and_present, publish_trees, replace_symlink
 
 
-def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
+def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout], stays: Iterable[str] = ()) -> int:
     """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
+
+    The files of `stays` were there before any bundle (`bundler.found`).
 
     A ref or other name that names what is gone, and that one of `keep` needs otherwise, is given to that one: homes
     that were written before `bundler.conflicts` stood guard may hold such.
@@ -28,7 +30,7 @@ def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout]) -> int:
     keep = list(keep)
     _hand_over(hf_home, gone, keep)
     kept = [repo for content in keep for repo in content.repos]
-    kept_paths = {path for repo in kept for path in owned_paths(repo)}
+    kept_paths = {path for repo in kept for path in owned_paths(repo)} | set(stays)
     freed = 0
     for repo in gone.repos:
         folders = [repo.folder]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from bundler.cli import main
 from bundler.cli.places import VolumeSize
-from tests.bundles import locked_repo, tiny_bundle
+from tests.bundles import locked_repo, tiny_bundle, tree
 from tests.process import script
 
 FILES = {"config.json": b"{}", "w.safetensors": random.Random(2).randbytes(9 << 20)}
@@ -263,3 +264,15 @@ def test_a_file_that_is_no_whole_bundle_is_told_by_what_it_is(
     bundle.write_bytes(content(bundle.read_bytes()))
     done = bundle_command("inspect", bundle)
     assert done.exit_code == 7 and done.stderr.startswith(f"error: {bundle}: {found}\n"), done.stderr
+
+
+def test_splitting_and_joining_look_for_room_first(
+    volumes: list[Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6))
+    for words in (("join", volumes[0]), ("split", "away", "--volume-size", "2M", "-o", "again.tar.zst")):
+        done = bundle_command(*words)
+        assert done.exit_code == 10
+        assert "not enough room" in done.stderr
+    assert tree(folder) == before

@@ -28,7 +28,7 @@ LAYERS = [
     "bundler.verify",
     "bundler.publish bundler.set_aside",
     "bundler.prune",
-    "bundler.unfinished",
+    "bundler.unfinished bundler.found",
     "bundler.installed",
     "bundler.unpack",
     "bundler.install",

@@ -98,12 +98,18 @@ def _check(manifest: Manifest, manifest_path: Path, path: Path, as_json: bool) -
     problems = ["there is no lock yet"] if found is None else differences(found, manifest)
     if as_json:
         print_json({"lock": str(path), "matches": not problems, "differences": problems})
-    if problems:
-        listing = "".join(f"\n  {problem}" for problem in problems)
-        raise LockError(
-            f"{path} does not fit {manifest_path}{listing}", hint=f"write it with: bundle lock {manifest_path}"
-        )
-    say(f"{path} fits {manifest_path}")
+    if not problems:
+        say(f"{path} fits {manifest_path}")
+        return
+    listing = "".join(f"\n  {problem}" for problem in problems)
+    fault = LockError(
+        f"{path} does not fit {manifest_path}{listing}", hint=f"write it with: bundle lock {manifest_path}"
+    )
+    if not as_json:
+        raise fault
+    # The report stands in the place of the error's JSON: one document on stdout.
+    say(f"error: {fault}")
+    click.get_current_context().exit(fault.exit_code)
 
 
 def _report(path: Path, previous: Lock | None, new: Lock, warnings: tuple[str, ...], as_json: bool) -> None:

@@ -42,7 +42,7 @@ json_option = click.option(
 )
 hf_home_option = click.option(
     "--hf-home",
-    type=_Home(file_okay=False, path_type=Path),
+    type=_Home(file_okay=False, readable=False, path_type=Path),  # our own errors name mode and owner
     metavar="DIR",
     help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
 )

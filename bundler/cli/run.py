@@ -13,6 +13,7 @@ import click
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
 from bundler.cli.places import OutputFile
+from bundler.paths import check_writable
 
 if TYPE_CHECKING:
     from bundler.installed import InstalledBundle
@@ -86,7 +87,9 @@ def run(
     bundles = [InstalledBundle.open(name, home) for name in dict.fromkeys(names)] or installed_bundles(home)
     if not bundles:
         raise _none_installed(home)
-    # Both before hashing gigabytes for nothing.
+    # All before hashing gigabytes, or a night's work, for nothing.
+    if report_path:
+        check_writable(report_path.absolute().parent)
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
     isolation = choose(isolate, allow_net)

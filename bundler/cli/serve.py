@@ -44,6 +44,17 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
     PATH is a folder of repos (namespace/name/... for models, datasets/namespace/name/... for datasets), an
     installed cache (HF_HOME), or a bundle. The endpoint is printed to stdout once it accepts connections.
 
+    A folder may have a hub.yaml, for what files alone cannot say:
+
+    \b
+      version: 1
+      renames: {gpt2: openai-community/gpt2}               # an old name answers with a redirect
+      gated: {org/secretive: [hf_reader]}                  # files need one of these tokens
+      tags: {openai-community/gpt2: {v1.0: main}}          # other names of a branch's commit
+      branches: {openai-community/gpt2: {dev: _branches/gpt2-dev}}    # folders, relative to hub.yaml
+
+    Gating rehearses how clients meet a gated repo; it protects nothing.
+
     \b
     Example:
       bundle serve ./repos --port 0

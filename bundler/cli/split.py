@@ -9,6 +9,7 @@ import click
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.cli.places import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
 from bundler.errors import UsageError
+from bundler.store import check_room
 
 _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
 
@@ -44,6 +45,7 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
                 )
         else:
             base = output or reader.path
+        check_room({base.absolute().parent: reader.size_bytes})
         destination = VolumeDestination(base, volume_size, sole=False)
         with progress_bar(f"splitting {reader.path.name}", reader.size_bytes) as (advance, _):
             copy_bundle(reader, destination, progress=advance)
@@ -80,6 +82,7 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
             raise UsageError(
                 f"{reader.path}: expected volumes, and another name for the result", hint="use --output"
             )
+        check_room({out.absolute().parent: reader.size_bytes})
         with progress_bar(f"joining {out.name}", reader.size_bytes) as (advance, _):
             copy_bundle(reader, FileDestination(out, sole=False), progress=advance)
         say(f"joined {out}: {size(reader.size_bytes)}\n{reader.digest}")

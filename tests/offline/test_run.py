@@ -82,6 +82,16 @@ def test_an_attempt_of_compiled_code_counts_under_strict(bundle_run: BundleRun) 
     assert (ran.code, ran.attempts) == (11, (0, 1))
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_the_command_starts(
+    bundle_run: BundleRun, tmp_path: Path
+) -> None:
+    # Nobody can write there, not even root.
+    ran = bundle_run("touch", tmp_path / "started", options=("--report", "/proc/report.json"))
+    assert ran.code == 2
+    assert "/proc: no file can be written there" in ran.err
+    assert not (tmp_path / "started").exists()
+
+
 def test_without_a_namespace_the_report_says_what_it_cannot_know(bundle_run: BundleRun) -> None:
     ran = bundle_run("true", options=("--isolate", "none"))
     assert ran.attempts == (0, None)
