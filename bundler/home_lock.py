@@ -88,7 +88,12 @@ def _acquire(path: Path, on_note: Note) -> int | None:
 
 
 def _open(path: Path) -> int:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    while not path.parent.is_dir():
+        # It fails, too, where another process removes the empty folder just after it was found there.
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            path.parent.mkdir(parents=True)
+        if path.parent.exists() and not path.parent.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
     flags = os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags | os.O_RDWR, 0o666)
