@@ -22,6 +22,7 @@ from bundler.format.layout import PREAMBLE
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.stream import BundleStream
+from bundler.found import FOUND_SUFFIX
 from bundler.home_lock import LOCK_NAME
 from bundler.install import install
 from bundler.installed import InstalledBundle, installed_names
@@ -51,7 +52,7 @@ def from_bytes(content: bytes | bytearray) -> io.BytesIO:
 
 def visible(home: Path) -> list[str]:
     """What a library could see: all but blobs that nothing points to, and our own half-written and lock files."""
-    ours = (".bundle-tmp-", f"bundles/{LOCK_NAME}", UNFINISHED_SUFFIX)
+    ours = (".bundle-tmp-", f"bundles/{LOCK_NAME}", UNFINISHED_SUFFIX, FOUND_SUFFIX)
     return [path for path in tree(home) if "/blobs/" not in path and not any(name in path for name in ours)]
 
 

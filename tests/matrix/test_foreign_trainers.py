@@ -14,6 +14,7 @@ from tests.process import run, script
 # As a tutorial has it: a model, a tokenizer and a dataset by name.
 PROGRAM = """
 import sys
+import torch
 from datasets import load_dataset
 from transformers import (
     AutoModelForCausalLM, AutoTokenizer, DataCollatorForLanguageModeling, Trainer, TrainingArguments,
@@ -32,6 +33,9 @@ trainer.train()
 trainer.save_model()
 if trainer.is_world_process_zero():
     print("processes", trainer.args.world_size)
+if torch.distributed.is_initialized():
+    # Left to the end of the interpreter, gloo's threads sometimes abort it.
+    torch.distributed.destroy_process_group()
 """
 
 
