@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -88,12 +89,12 @@ def _acquire(path: Path, on_note: Note) -> int | None:
 
 
 def _open(path: Path) -> int:
-    while not path.parent.is_dir():
-        # It fails, too, where another process removes the empty folder just after it was found there.
-        with contextlib.suppress(FileExistsError, FileNotFoundError):
-            path.parent.mkdir(parents=True)
-        if path.parent.exists() and not path.parent.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        # Also raised where another process removes the empty folder at this moment: stat then says that it is gone.
+        if not stat.S_ISDIR(path.parent.stat().st_mode):
+            raise
     flags = os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags | os.O_RDWR, 0o666)
