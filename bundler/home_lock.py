@@ -91,9 +91,11 @@ def _acquire(path: Path, on_note: Note) -> int | None:
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        # Also raised where another process removes the empty folder at this moment: stat then says that it is gone.
-        if not stat.S_ISDIR(path.parent.stat().st_mode):
+    except FileExistsError as error:
+        # Also raised where another process removes the empty folder at this moment: lstat then says that it is gone.
+        # What is there and no folder, a file or a link to nowhere, stays in the way.
+        found = Path(error.filename)
+        if not stat.S_ISDIR(found.lstat().st_mode) and not found.is_dir():
             raise
     flags = os.O_CREAT | os.O_CLOEXEC
     try:

@@ -21,6 +21,17 @@ def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("place", ["home", "home/bundles"])
+def test_a_link_to_nowhere_in_its_place_is_an_error_and_stays(tmp_path: Path, place: str) -> None:
+    link = tmp_path / place
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("nowhere")
+    with pytest.raises(FileExistsError) as caught, home_lock(tmp_path / "home"):
+        pass
+    assert caught.value.filename == str(link)
+    assert link.is_symlink()
+
+
 def test_a_second_holder_says_that_it_waits_and_comes_after_the_first(tmp_path: Path) -> None:
     order: list[str] = []
     waits = threading.Event()
