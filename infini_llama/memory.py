@@ -15,7 +15,7 @@ them (grouped-query attention), K key width, V value width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,12 +53,32 @@ def empty(rows: int, heads: int, width: int, *, dtype: torch.dtype, device: torc
     return Memory(matrix, matrix.new_zeros(rows, heads, width))
 
 
-def sigma(x: Tensor) -> Tensor:
-    """Return ELU(x) + 1, strictly positive.
+class _EluPlusOne(torch.autograd.Function):
+    """ELU(x) + 1 with a backward pass that needs nothing but the output y: the derivative is 1 or y, the smaller one.
 
-    Written as `exp(min(x, 0)) + max(x, 0)`: `elu(x) + 1` cancels to exactly 0 below about -17 in float32.
+    Derived op by op, the same costs four more passes over memory, a twentieth of a training step on a CPU.
     """
-    return torch.exp(x.clamp(max=0)) + torch.relu(x)
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        # Not `elu(x) + 1`, which cancels to exactly 0 below about -17 in float32.
+        return x.clamp(max=0).exp_().add_(x.clamp(min=0))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors
+        found: Tensor = grads[0] * output.clamp(max=1)
+        return found
+
+
+def sigma(x: Tensor) -> Tensor:
+    """Return ELU(x) + 1, strictly positive."""
+    y: Tensor = _EluPlusOne.apply(x)  # type: ignore[no-untyped-call]
+    return y
 
 
 def associate(sigma_keys: Tensor, values: Tensor) -> Memory:

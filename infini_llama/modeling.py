@@ -39,7 +39,6 @@ from transformers.models.llama.modeling_llama import (
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
     eager_attention_forward,
-    rotate_half,
 )
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
@@ -48,25 +47,8 @@ from infini_llama import memory as infini
 from infini_llama.cache import InfiniCache, LayerState
 from infini_llama.configuration import InfiniLlamaConfig
 from infini_llama.memory import Memory
+from infini_llama.rope import Rotation
 from infini_llama.segments import Progress, SegmentLayout
-
-
-class Rotation:
-    """RoPE of one forward pass: cosines and sines by position in the segment, for queries and for keys."""
-
-    def __init__(self, rotary: LlamaRotaryEmbedding, layout: SegmentLayout, like: Tensor) -> None:
-        self._keys = rotary(like, position_ids=layout.key_positions())
-        self._queries = (
-            self._keys if layout.num_segments > 1 else rotary(like, position_ids=layout.query_positions())
-        )
-
-    def queries(self, x: Tensor) -> Tensor:
-        """Rotate `(rows, heads, queries, width)`."""
-        return _rotated(x, *self._queries)
-
-    def keys(self, x: Tensor) -> Tensor:
-        """Rotate `(rows, heads, slots, width)`."""
-        return _rotated(x, *self._keys)
 
 
 class InfiniLlamaAttention(LlamaAttention):
@@ -340,12 +322,6 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return `(rows, heads, tokens, width)` with RoPE; transformers' own function rotates two tensors at once."""
-    rotated: Tensor = x * cos.unsqueeze(1) + rotate_half(x) * sin.unsqueeze(1)
-    return rotated
 
 
 def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:

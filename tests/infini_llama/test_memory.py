@@ -34,6 +34,12 @@ def test_sigma_has_a_gradient_of_one_at_zero() -> None:
     assert x.grad.item() == 1
 
 
+def test_sigma_has_the_first_and_second_derivatives_of_elu() -> None:
+    x = torch.tensor([-3.0, -0.5, 0.5, 3.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(sigma, x)
+    assert torch.autograd.gradgradcheck(sigma, x)
+
+
 @pytest.mark.parametrize(
     ("model", "memory"),
     [

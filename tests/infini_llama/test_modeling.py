@@ -7,8 +7,10 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from infini_llama import InfiniCache, InfiniLlamaConfig, InfiniLlamaForCausalLM
+from infini_llama.rope import rotated
 from tests.infini_llama import reference
 from tests.infini_llama.conftest import MakeModel
 
@@ -366,3 +368,19 @@ def test_the_state_does_not_grow_with_the_stream(make_model: MakeModel) -> None:
         return sum(x.numel() for layer in cache.layers for x in (*layer.state.memory, *layer.state[1:]))
 
     assert numbers_held(8 * 100 + 3) == numbers_held(8 + 3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_rope_and_its_gradient_are_to_the_bit_those_of_transformers(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weights = torch.randn(2, 2, 3, 40, 16, dtype=dtype, generator=generator)
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    angles = torch.rand(2, 40, 8, dtype=dtype, generator=generator).repeat(1, 1, 2) * 6
+    cos, sin = angles.cos(), angles.sin()
+    expected, _ = apply_rotary_pos_emb(theirs, theirs, cos, sin)  # type: ignore[no-untyped-call]
+    found = rotated(ours, cos, sin)
+    assert torch.equal(found, expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert ours.grad is not None
+    assert torch.equal(ours.grad, theirs.grad)
