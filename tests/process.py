@@ -10,11 +10,35 @@ import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import AnyStr
 
 import psutil
 
 # Generous: the machine may be busy. Only a test that hangs ever meets it.
 TIMEOUT_SECONDS = 300
+
+
+class Child(subprocess.Popen[AnyStr]):
+    """A process that a failing test does not wait for: leaving the block by an error kills all of it."""
+
+    def kill_all(self) -> list[str]:
+        """Kill the process and all below it, which may hold its pipes; return what each was."""
+        killed = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            top = psutil.Process(self.pid)
+            for process in [*top.children(recursive=True), top]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    killed.append(" ".join(process.cmdline()[:6]))
+                    process.kill()
+        return killed
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.kill_all()
+        super().__exit__(kind, error, trace)
 
 
 def run(
@@ -29,7 +53,7 @@ def run(
     Raises:
         AssertionError: The command hangs, or `check` is set and it failed; the message shows what it wrote.
     """
-    with subprocess.Popen(
+    with Child(
         [str(word) for word in argv],
         env={**os.environ, **(env or {})},
         cwd=cwd,
@@ -40,32 +64,18 @@ def run(
     ) as process:
         try:
             stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-        except BaseException as error:
-            # All of them: its children hold the pipes too, and the end of those is what is waited for.
-            killed = _kill_tree(process.pid)
+        except subprocess.TimeoutExpired:
+            killed = process.kill_all()
             stdout, stderr = process.communicate()
-            if isinstance(error, subprocess.TimeoutExpired):
-                raise AssertionError(
-                    f"{argv[0]} did not end in {TIMEOUT_SECONDS} s; killed: {killed}"
-                    f"\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
-                ) from None
-            raise
+            raise AssertionError(
+                f"{argv[0]} did not end in {TIMEOUT_SECONDS} s; killed: {killed}"
+                f"\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
+            ) from None
     if check and process.returncode:
         raise AssertionError(
             f"{argv[0]} ended with {process.returncode}\n--- stdout\n{stdout}\n--- stderr\n{stderr}"
         )
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
-
-
-def _kill_tree(pid: int) -> list[str]:
-    """Kill a process and all below it; return what each was."""
-    top = psutil.Process(pid)
-    killed = []
-    for process in [top, *top.children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            killed.append(" ".join(process.cmdline()[:6]))
-            process.kill()
-    return killed
 
 
 def run_python(

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from benchmarks import measure, report, summary, weights
 from benchmarks import run as bench
 from benchmarks.marks import END
-from tests.process import run
+from tests.process import Child, run
 
 ROOT = Path(__file__).parent.parent
 PAGE = f"# Figures\n\n{report.MARKS.begin}\nold\n{END}\n\nafter\n"
@@ -97,9 +97,7 @@ def test_a_run_that_is_terminated_leaves_no_files(tmp_path: Path) -> None:
         "--rounds",
         "99",
     ]
-    with subprocess.Popen(
-        [*argv, "--work", work, "--output", tmp_path], cwd=ROOT, stderr=subprocess.PIPE
-    ) as process:
+    with Child([*argv, "--work", work, "--output", tmp_path], cwd=ROOT, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         while b"round 1" not in process.stderr.readline():
             assert process.poll() is None

@@ -13,7 +13,7 @@ import pytest
 
 from bundler.lock import Lock
 from tests.hub import RunningHub
-from tests.process import run, script
+from tests.process import Child, run, script
 from tests.remote import write_repo
 
 DEMO = Path(__file__).parent.parent / "manifests" / "demo.yaml"
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path: Path, manifest:
     write_repo(tmp_path / "hub" / "org" / "small", {"vocab.txt": b"word\n" * 600_000, "config.json": b"{}"})
     with RunningHub(tmp_path / "hub") as hub:
         hub.fault("hang", "vocab.txt", after_bytes=2_500_000)
-        process = subprocess.Popen(
+        process = Child(
             [script("bundle"), "fetch", manifest],
             env={
                 **hub.environment(tmp_path / "hf"),

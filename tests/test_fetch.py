@@ -24,7 +24,7 @@ from bundler.fetch import FetchResult, Observer, blob_path, fetch, plan
 from bundler.lock import Lock
 from bundler.store import Store, StoredBlob
 from tests.hub import RunningHub
-from tests.process import run
+from tests.process import Child, run
 from tests.remote import lock_of, locked, write_repo
 
 BIG = random.Random(1).randbytes(24_000_000)
@@ -196,9 +196,9 @@ FETCH = """
     """
 
 
-def start(lock: Lock, store: Store, hub: RunningHub, tmp_path: Path) -> subprocess.Popen[str]:
+def start(lock: Lock, store: Store, hub: RunningHub, tmp_path: Path) -> Child[str]:
     (tmp_path / "lock").write_text(lock.dumps())
-    return subprocess.Popen(
+    return Child(
         [sys.executable, "-c", textwrap.dedent(FETCH), tmp_path / "lock", store.root, hub.endpoint],
         stdout=subprocess.PIPE,
         text=True,

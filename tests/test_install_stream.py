@@ -30,7 +30,7 @@ from bundler.lock import LockedFile
 from bundler.pack import pack
 from bundler.unfinished import UNFINISHED_SUFFIX
 from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_file, locked_repo, tiny_bundle, tree
-from tests.process import script
+from tests.process import Child, script
 
 NOISE = random.Random(7).randbytes(9 << 20)
 FIRST = random.Random(8).randbytes(2 << 20)
@@ -207,7 +207,7 @@ def test_a_lock_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> None:
         BundleStream(from_bytes(data))
 
 
-def _feed(process: subprocess.Popen[bytes], blocks: list[bytes]) -> None:
+def _feed(process: Child[bytes], blocks: list[bytes]) -> None:
     assert process.stdin is not None
     for block in blocks:
         process.stdin.write(block)
@@ -220,7 +220,7 @@ def test_killed_in_the_middle_of_a_stream_it_shows_nothing_and_the_next_run_fini
     content = bundle.read_bytes()
     home = tmp_path / "home"
     for share in (0.3, 0.6, 0.95):
-        process = subprocess.Popen(
+        process = Child(
             [script("bundle"), "install", "-", "--hf-home", home], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         with process:

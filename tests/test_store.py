@@ -16,6 +16,7 @@ import pytest
 from bundler.digest import git_blob_sha1, hash_file, sha256_bytes
 from bundler.errors import SpaceError
 from bundler.store import ORPHAN_SECONDS, Store, StoredBlob, check_room
+from tests.process import Child
 
 CONTENT = b"some text\n" * 1000
 ETAG = git_blob_sha1(CONTENT)
@@ -135,7 +136,7 @@ def test_what_a_living_process_downloads_is_waited_for(store: Store) -> None:
             sys.stdin.readline()
             store.adopt(partial.path, StoredBlob.of(ETAG, hash_file(partial.path, "sha256", "blake3", "git_sha1")))
         """
-    with subprocess.Popen(
+    with Child(
         [sys.executable, "-c", textwrap.dedent(code), store.root],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

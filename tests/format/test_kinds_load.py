@@ -14,7 +14,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.volumes import volume_files
 from bundler.pack import pack
 from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
-from tests.process import run, run_python, script
+from tests.process import Child, run, run_python, script
 
 KINDS = ("auto", "zstd", "volumes", "delta", "streamed")
 
@@ -87,7 +87,7 @@ def install(kind: str, files: dict[str, bytes], work: Path, home: Path) -> None:
         with BundleReader(path) as reader:
             assert {chunk.codec for chunk in reader.index.chunks} == ({0} if kind == "zstd" else {0, 1})
         if kind == "streamed":
-            with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as cat:
+            with Child(["cat", path], stdout=subprocess.PIPE) as cat:
                 subprocess.run([bundle, "install", "-", "--hf-home", home], stdin=cat.stdout, check=True)
             assert cat.returncode == 0
         else:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from infini_llama.cli import main
 from tests.infini_llama.test_training import CONFIG
+from tests.process import Child
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_a_straight_on
     command = [sys.executable, "-m", "infini_llama"]
     command += map(str, train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", *more))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with Child(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step  4/40"):

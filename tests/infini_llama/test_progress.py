@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pty
-import subprocess
 import sys
 import termios
+
+from tests.process import Child
 
 PROGRAM = """
 from infini_llama.progress import ProgressBar, say
@@ -21,7 +22,7 @@ bar.close()
 def test_on_a_terminal_a_bar_shows_loss_speed_and_memory() -> None:
     controller, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (24, 120))
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], stderr=terminal):
+    with Child([sys.executable, "-c", PROGRAM], stderr=terminal):
         os.close(terminal)
         shown = b""
         try:

@@ -22,7 +22,7 @@ from infini_llama.stopping import SIGNALS, stop_signals
 from infini_llama.training import train
 from tests.infini_llama.test_cli import train_arguments
 from tests.infini_llama.test_training import CONFIG, configured, weights
-from tests.process import TIMEOUT_SECONDS
+from tests.process import TIMEOUT_SECONDS, Child
 
 STEPS = 60
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
@@ -48,7 +48,7 @@ def stopped(
 ) -> tuple[int, str, str]:
     """Send a signal once a step was logged; return exit code, stdout and stderr."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
+    process = Child(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
     )
     with process:
@@ -161,16 +161,15 @@ with stop_signals():
 def test_a_second_signal_ends_a_process_that_stands_still_and_one_that_comes_twice_does_not(
     tmp_path: Path,
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", STANDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = Child([sys.executable, "-c", STANDING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        process.send_signal(signal.SIGUSR1)
+        # Waited for: of two that are pending the kernel gives the lower number first.
         assert process.stderr.readline() == "SIGTERM: stopping after this step, with a checkpoint\n"
+        process.send_signal(signal.SIGUSR1)
         time.sleep(1.2)
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, needs_netns
-from tests.process import TIMEOUT_SECONDS, script
+from tests.process import TIMEOUT_SECONDS, Child, script
 
 CONNECT = f"import socket; socket.socket().connect(('{OUTSIDE}', 80))"
 LOAD = "from transformers import AutoTokenizer as A; print(A.from_pretrained('short')('hello world').input_ids)"
@@ -187,9 +187,9 @@ def test_a_command_that_is_not_there_is_127_and_one_that_cannot_run_126(
 
 
 @contextmanager
-def started(home: Path, code: str, **options: object) -> Iterator[subprocess.Popen[str]]:
+def started(home: Path, code: str, **options: object) -> Iterator[Child[str]]:
     """Run Python code through `bundle run` and wait until it has printed ``ready``."""
-    process = subprocess.Popen(
+    process = Child(
         [script("bundle"), "run", "--hf-home", home, "--", sys.executable, "-u", "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -261,7 +261,7 @@ open({str(counted)!r}, "w").write(str(len(got)))
     words = [script("bundle"), "run", "--hf-home", home, "--", sys.executable, "-c", code]
     # A session of its own, with the pseudo-terminal as its controlling one.
     adopt = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
-    process = subprocess.Popen(
+    process = Child(
         [sys.executable, "-c", adopt, *words],
         stdin=follower,
         stdout=follower,
