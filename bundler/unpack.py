@@ -22,6 +22,7 @@ from bundler.format.tar import Member, TarPlan
 from bundler.installed import installed_bundles
 from bundler.paths import TEMPORARY_PREFIX, atomic_writer, fsync_dir, inside, is_leftover, temporary_path
 from bundler.publish import link_or_copy
+from bundler.small_files import SMALL_BYTES, SmallFiles
 from bundler.verify.report import Progress, repo_names
 
 
@@ -190,26 +191,44 @@ def _unpack(
     runs = bundle.runs(spans, jobs=jobs)
     start: int = 0
     raw: Buffer = b""
-    for member in members:
-        blob = member.blob
-        assert blob is not None, "only members with content of their own are asked for"
-        hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+
+    def parts(member: Member) -> Iterator[memoryview]:
+        """Yield the content of a member piece by piece; a piece is good until the next is asked for."""
+        nonlocal start, raw
         position, stop = member.offset, member.offset + member.size_bytes
-        with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
-            while position < stop:
-                # Small blobs share runs: the one at hand may be the next one's too.
-                while start + len(raw) <= position:
-                    start, raw = next(runs)
-                part = memoryview(raw)[position - start : stop - start]
-                hasher.update(part)
-                stream.write(part)
-                progress(len(part))
-                position += len(part)
-            found = hasher.result().blake3
-            if found != blob.blake3:
-                raise IntegrityError(
-                    f"{bundle.label}: {member.path}: expected blake3 {blob.blake3}, found {found}",
-                    hint="the bundle was made from other bytes than its lock names: fetch it again",
-                )
-    for _ in runs:
-        pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
+        while position < stop:
+            # Small blobs share runs: the one at hand may be the next one's too.
+            while start + len(raw) <= position:
+                start, raw = next(runs)
+            part = memoryview(raw)[position - start : stop - start]
+            yield part
+            progress(len(part))
+            position += len(part)
+
+    with SmallFiles() as small_files:
+        for member in members:
+            blob = member.blob
+            assert blob is not None, "only members with content of their own are asked for"
+            hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+            if blob.size_bytes <= SMALL_BYTES:
+                content = b"".join(parts(member))
+                hasher.update(content)
+                _check(bundle, member.path, blob, hasher)
+                small_files.write(places[blob.sha256], content)
+            else:
+                with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
+                    for part in parts(member):
+                        hasher.update(part)
+                        stream.write(part)
+                    _check(bundle, member.path, blob, hasher)
+        for _ in runs:
+            pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
+
+
+def _check(bundle: Source, path: str, blob: Blob, hasher: Hasher) -> None:
+    found = hasher.result().blake3
+    if found != blob.blake3:
+        raise IntegrityError(
+            f"{bundle.label}: {path}: expected blake3 {blob.blake3}, found {found}",
+            hint="the bundle was made from other bytes than its lock names: fetch it again",
+        )
