@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -33,6 +34,8 @@ MAX_PATH_BYTES = 4096
 # Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
 # carry a mark of ours, so that a later run can tell its own leftovers from a stranger's files.
 TEMPORARY_PREFIX = ".bundle-tmp-"
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 FOREIGN_LEFTOVER_SECONDS = 24 * 3600
 
@@ -64,7 +67,7 @@ def check_relative_path(text: str, *, what: str = "path") -> str:
         problem = "has an empty, '.' or '..' segment"
     elif "\\" in text:
         problem = "has a backslash"
-    elif any(ord(character) < 32 or ord(character) == 127 for character in text):
+    elif _CONTROL_CHARACTERS.search(text):
         problem = "has a control character"
     else:
         try:
