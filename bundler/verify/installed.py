@@ -6,15 +6,14 @@ import errno
 import json
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bundler.cache import Blob, Layout, RepoLayout, layout, snapshot_link_target
 from bundler.conflicts import pins
-from bundler.digest import blake3_file
 from bundler.lock import Lock
 from bundler.paths import inside
 from bundler.verify.extras import extra_files, hiding_markers, shipped_paths
+from bundler.verify.hashing import Expected, compare_all
 from bundler.verify.report import REINSTALL_HINT, Fault, Progress, Report, no_progress, repo_names
 
 
@@ -46,14 +45,14 @@ def verify_installed(
     for repo in content.repos:
         if only(repo):
             check.repo(repo)
-    hashed = 0 if quick else check.hash_all(jobs, progress)
+    changed, hashed = (set(), 0) if quick else compare_all(check.to_hash, jobs=jobs, progress=progress)
     return Report(
         subject=f"bundle {lock.name} in {hf_home}",
         digest=digest,
         quick=quick,
         files=len(check.to_hash),
         size_bytes=hashed,
-        faults=tuple(sorted(check.faults)),
+        faults=tuple(sorted(check.faults | changed)),
         hint=check.hint(),
     )
 
@@ -69,8 +68,7 @@ class _InstalledCheck:
         # Other bundles that need a name to be what was found, and not what is needed here.
         self.rivals: set[str] = set()
         self.faults: set[Fault] = set()
-        # path on disk -> (path and name for the report, expected content)
-        self.to_hash: dict[Path, tuple[str, str, Blob]] = {}
+        self.to_hash: dict[Path, Expected] = {}
 
     def hint(self) -> str:
         """Return a step that mends what was found."""
@@ -195,43 +193,6 @@ class _InstalledCheck:
             self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
         for marker in hiding_markers(self.hf_home, repo, folder):
             self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
-
-    def hash_all(self, jobs: int, progress: Progress) -> int:
-        """Hash every file noted, each inode once; return the number of bytes."""
-        by_inode: dict[tuple[int, int], list[_ToHash]] = {}
-        for place, (path, name, blob) in self.to_hash.items():
-            status = place.stat()
-            by_inode.setdefault((status.st_dev, status.st_ino), []).append((place, path, name, blob))
-        # Largest first, so that no core is left alone with a large file at the end. Files are hashed side by side, one
-        # a core, which is faster than splitting each; only one that outweighs a core's share of all is split.
-        groups = sorted(by_inode.values(), key=lambda group: -group[0][3].size_bytes)
-        total = sum(group[0][3].size_bytes for group in groups)
-        split = [group for group in groups if group[0][3].size_bytes > total / jobs] if jobs > 1 else []
-        for group in split:
-            self.faults |= _compare(group, jobs, progress)
-        with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
-            for faults in pool.map(lambda group: _compare(group, 1, progress), groups[len(split) :]):
-                self.faults |= faults
-        return total
-
-
-# place on disk, path and name for the report, expected content
-_ToHash = tuple[Path, str, str, Blob]
-
-
-def _compare(group: list[_ToHash], threads: int, progress: Progress) -> set[Fault]:
-    place = group[0][0]
-    try:
-        found = blake3_file(place, threads=threads, progress=progress).blake3
-    except PermissionError:
-        raise
-    except OSError as error:
-        return {Fault("changed", path, f"{name}: cannot be read: {error.strerror}") for _, path, name, _ in group}
-    return {
-        Fault("changed", path, f"{name}: expected blake3 {blob.blake3}, found {found}")
-        for _, path, name, blob in group
-        if blob.blake3 != found
-    }
 
 
 def _raise_unless_absent(error: OSError) -> None:
