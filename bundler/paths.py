@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bundler.errors import FormatError, UsageError
-from bundler.synced_file import SyncedFile
+from bundler.synced_file import BUFFER_BYTES, SyncedFile
 
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
@@ -194,7 +194,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
     temporary = temporary_path(path.parent)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with SyncedFile(descriptor, "wb") as file, io.BufferedWriter(file) as stream:
+        with SyncedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
             file.sync()

@@ -11,6 +11,7 @@ Rule book:
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import struct
 import time
@@ -24,6 +25,7 @@ from bundler.errors import OutputError, UsageError
 from bundler.format.layout import CHUNK_HEADER_BYTES, PREAMBLE, TRAILER_BYTES, is_index_frame, parse_chunk_header
 from bundler.format.volumes import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, volume_files, volume_path
 from bundler.paths import atomic_writer, fsync_dir, remove_leftovers, temporary_path
+from bundler.synced_file import BUFFER_BYTES, SyncedFile
 
 
 class Sink(Protocol):
@@ -226,8 +228,7 @@ class VolumeSink:
     def discard(self) -> None:
         """Delete what still has its temporary name."""
         for file in self._files:
-            file.close()
-            file.path.unlink(missing_ok=True)
+            file.discard()
 
     def _begin(self, head: bytes) -> None:
         if is_index_frame(head):
@@ -257,7 +258,8 @@ class _File:
         self.blake3 = b""
         self._hasher = Hasher(("blake3",), size_bytes=0)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._stream = os.fdopen(descriptor, "wb")
+        self._file = SyncedFile(descriptor, "wb")
+        self._stream = io.BufferedWriter(self._file, BUFFER_BYTES)
         self._stream.write(bytes(VOLUME_HEAD_BYTES))
 
     def write(self, data: bytes | memoryview) -> None:
@@ -268,8 +270,16 @@ class _File:
     def close(self) -> None:
         """Close it; to close it again does nothing."""
         if not self._stream.closed:
+            self._stream.flush()
+            self._file.sync()
             self._stream.close()
             self.blake3 = bytes.fromhex(self._hasher.result().blake3 or "")
+
+    def discard(self) -> None:
+        # What cannot be written any more is not wanted any more.
+        with contextlib.suppress(OSError):
+            self._stream.close()
+        self.path.unlink(missing_ok=True)
 
     def complete(self, header: VolumeHeader) -> None:
         with self.path.open("r+b") as stream:
