@@ -1,4 +1,4 @@
-"""Measures a run as it goes: a line of `metrics.jsonl` per logged step, TensorBoard's files, a bar on a terminal.
+"""Measures a run as it goes: lines on stderr and in `metrics.jsonl`, TensorBoard's files, a bar on a terminal.
 
 Nothing here asks a network: TensorBoard, when asked for, is a folder of files.
 """
@@ -18,13 +18,13 @@ from bundler.errors import DependencyError
 from infini_llama import sharding
 from infini_llama.metrics import append, drop_after
 from infini_llama.modeling import InfiniLlamaAttention
-from infini_llama.progress import ProgressBar
+from infini_llama.progress import ProgressBar, say
 
 TENSORBOARD = "tensorboard"
 
 
 class MetricsLog(TrainerCallback):
-    """Writes a line per logged step, and on a terminal shows a bar.
+    """Says and writes a line per logged step, and on a terminal shows a bar.
 
     Args:
         output_dir: The run's folder.
@@ -60,10 +60,12 @@ class MetricsLog(TrainerCallback):
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Move the bar."""
+    ) -> TrainerControl:
+        """Move the bar, and have the last step logged, whatever the number of steps between two lines."""
         if self._bar is not None:
             self._bar.advance(state.global_step)
+        control.should_log = control.should_log or state.global_step >= state.max_steps
+        return control
 
     def on_log(
         self,
@@ -101,6 +103,11 @@ class MetricsLog(TrainerCallback):
             line["peak_device_bytes"] = torch.cuda.max_memory_allocated()
         self._last = (now, tokens)
         append(self._output_dir, line)
+        say(
+            f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
+            f"lr {logs['learning_rate']:.2e}  gates {line['gate_min']:.3f}..{line['gate_max']:.3f}  "
+            f"{line['tokens_per_second']:,.0f} tokens/s"
+        )
         if self._bar is not None:
             self._bar.show(
                 loss=logs["loss"],

@@ -3,7 +3,7 @@
 * `training_step`: rows longer than `backprop_segments` go in parts (see `infini_llama.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.optimizer`);
 * `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.checkpoints`);
-* `ProgressLog` in place of the library's own callbacks, which print to stdout.
+* without the library's own log, which goes to stdout (see `infini_llama.metrics_log`).
 
 Distribution, accumulation, clipping, precision, schedules, resuming: as the library does them.
 """
@@ -11,17 +11,16 @@ Distribution, accumulation, clipping, precision, schedules, resuming: as the lib
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainingArguments
 
-from infini_llama import checkpoints, sharding
+from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.distribution import DistributedTrainer, sharding_arguments
-from infini_llama.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
+from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.optimizer import parameter_groups
 from infini_llama.progress import say
 from infini_llama.settings import Settings
@@ -80,8 +79,6 @@ class InfiniTrainer(DistributedTrainer):
         self._incoming: Path | None = None
         super().__init__(distributed=settings.training.distributed, **kwargs)
         self.remove_callback(PrinterCallback)
-        assert isinstance(self.model, InfiniLlamaForCausalLM)
-        self.add_callback(ProgressLog(self.model))
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -148,57 +145,6 @@ class InfiniTrainer(DistributedTrainer):
             final = checkpoints.publish(folder, output_dir, self._provenance, step=step, keep=keep)
             say(f"checkpoint {final}")
         self.accelerator.wait_for_everyone()
-
-
-class ProgressLog(TrainerCallback):
-    """One line per log step on stderr: loss, learning rate, range of the gates, speed."""
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self._model = model
-        self._last: tuple[float, int] | None = None
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self._last = (time.monotonic(), int(state.num_input_tokens_seen))
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
-        """Have the last step logged, whatever the number of steps between two lines."""
-        control.should_log = control.should_log or state.global_step >= state.max_steps
-        return control
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Write the line."""
-        if not logs or "loss" not in logs or self._last is None:
-            return
-        # In every rank: under FSDP2 each holds a share of the gates.
-        low, high = gate_range(self._model)
-        if not state.is_world_process_zero:
-            return
-        now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
-        speed = (tokens - self._last[1]) / max(now - self._last[0], 1e-9)
-        self._last = (now, tokens)
-        say(
-            f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
-            f"lr {logs['learning_rate']:.2e}  gates {low:.3f}..{high:.3f}  {speed:,.0f} tokens/s"
-        )
-
-
-def gate_range(model: torch.nn.Module) -> tuple[float, float]:
-    """Return the smallest and the largest share that the memory has in any head's output."""
-    gates = [sharding.whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
-    shares = torch.sigmoid(torch.cat(gates).float())
-    return float(shares.min()), float(shares.max())
 
 
 def count_parameters(model: InfiniLlamaForCausalLM) -> int:

@@ -11,13 +11,11 @@ import click
 
 from infini_llama import settings
 from infini_llama.cli.raw_data import raw_data_option
-from infini_llama.cli.train import prepare_network
+from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
 
 
 @click.command("prepare")
-@click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first.")
-@click.option("--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds.")
-@click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer.")
+@tokenizer_source_options
 @click.option(
     "--config",
     "config_path",
@@ -30,11 +28,6 @@ from infini_llama.cli.train import prepare_network
     "--output-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder that the training will have; not needed with data.cache_dir.",
-)
-@click.option(
-    "--hf-home",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: data.text_key=body.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -55,8 +48,7 @@ def command(
     Example:
       infini-llama prepare --bundle demo --config demo/train.yaml --raw-data corpus/ --output-dir run
     """
-    if (bundle is not None or offline_mode) == online:
-        raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
+    check_tokenizer_source(bundle, offline_mode=offline_mode, online=online)
     resolved = settings.load(config_path, overrides)
     if output_dir is None and resolved.data.cache_dir is None:
         raise click.UsageError("say where the tokens go: --output-dir of the training, or data.cache_dir")

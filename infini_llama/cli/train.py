@@ -12,24 +12,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.errors import STOPPED_BY_SIGNAL, NetworkError
-from bundler.hub.proxies import check_proxy, hub_endpoint
+from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.offline.attempts import read_attempts
-from bundler.offline.enforce import attempts_folder, enforce_offline, isolation_in_force
+from bundler.offline.enforce import attempts_folder, isolation_in_force
 from infini_llama import checkpoints, settings
 from infini_llama.cli.raw_data import raw_data_option
+from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
 from infini_llama.progress import say
-from infini_llama.ranks import enforce_offline_once_per_node
 
 if TYPE_CHECKING:
-    from bundler.installed import InstalledBundle
     from infini_llama.training import Summary
 
 
 @click.command("train")
-@click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first.")
-@click.option("--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds.")
-@click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer.")
+@tokenizer_source_options
 @click.option(
     "--tokenizer-fallback",
     type=click.Choice(["none", "byte"]),
@@ -48,11 +44,6 @@ if TYPE_CHECKING:
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Where checkpoints go; must be empty or new, unless --resume.",
-)
-@click.option(
-    "--hf-home",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
 )
 @click.option(
     "--start-from",
@@ -89,8 +80,7 @@ def command(
       infini-llama train --bundle demo --config demo/train.yaml --raw-data corpus/ --output-dir run
       torchrun --nproc-per-node 8 -m infini_llama train --bundle demo ...
     """
-    if (bundle is not None or offline_mode) == online:
-        raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
+    check_tokenizer_source(bundle, offline_mode=offline_mode, online=online)
     if quick and bundle is None:
         raise click.UsageError("--quick is about verifying the bundle: add --bundle NAME")
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
@@ -117,34 +107,6 @@ def command(
         show(summary, network_attempts(), as_json=as_json)
     if summary.stopped_by is not None:
         sys.exit(STOPPED_BY_SIGNAL)
-
-
-def prepare_network(
-    bundle: str | None, hf_home: Path | None, *, online: bool, quick: bool = False
-) -> InstalledBundle | None:
-    """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
-
-    Raises:
-        BundleError: The bundle is damaged or missing; or, online, a proxy stands in the way.
-    """
-    if online:
-        if hf_home is not None:
-            os.environ["HF_HOME"] = str(hf_home.absolute())
-        try:
-            proxy = check_proxy()
-        except NetworkError as error:
-            error.hint = f"{error.hint}; or train without a network: --offline-mode, or --bundle NAME"
-            raise
-        through = f", through the proxy {proxy}" if proxy else ""
-        say(f"online: the tokenizer may be fetched from {hub_endpoint()}{through}")
-        return None
-    if bundle is not None:
-        installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home, quick=quick)
-        return installed
-    # No bundle was named and none is relied on: those that are installed get a look, not a reading.
-    enforce_offline(hf_home=hf_home, quick=True)
-    say("offline without a bundle: nothing that the local cache holds is verified")
-    return None
 
 
 def starting_point(output_dir: Path, *, resume: bool) -> Path | None:

@@ -15,7 +15,7 @@ import pytest
 
 from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.installed import InstalledBundle
-from infini_llama import trainer
+from infini_llama import metrics_log
 from infini_llama.checkpoints import is_complete, latest
 from infini_llama.metrics import read_metrics
 from infini_llama.stopping import SIGNALS, stop_signals
@@ -76,7 +76,7 @@ def test_a_run_that_was_stopped_by_each_signal_in_turn_ends_with_the_weights_of_
     run, resume_from = tmp_path / "run", None
     for after, number in ((2, signal.SIGTERM), (15, signal.SIGUSR1), (30, signal.SIGINT)):
         with monkeypatch.context() as patch:
-            patch.setattr(trainer, "say", kill_after(f"step {after:>2}/", number))
+            patch.setattr(metrics_log, "say", kill_after(f"step {after:>2}/", number))
             summary = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=resume_from)
         resume_from = latest(run)
         assert (summary.stopped_by, summary.checkpoint) == (number.name, str(resume_from))
@@ -94,7 +94,7 @@ def test_a_run_that_is_stopped_does_not_stop_for_an_evaluation(
     every = ("training.checkpoint_every_steps=3", f"evaluation.raw_data={raw_data}", "evaluation.max_tokens=64")
     settings = configured("training.steps=9", *every)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "say", kill_after("step 4/", signal.SIGTERM))
+        patch.setattr(metrics_log, "say", kill_after("step 4/", signal.SIGTERM))
         stopped = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path)
     assert stopped.stopped_by == "SIGTERM" and 4 <= stopped.steps < 9
     train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path, resume_from=latest(tmp_path))
