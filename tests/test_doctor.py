@@ -12,6 +12,8 @@ from bundler.doctor import cache, network
 from bundler.doctor.examine import examine
 from bundler.doctor.findings import Finding
 from bundler.install import install
+from bundler.set_aside import move_aside
+from bundler.unfinished import note_unfinished
 from tests.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.process import run, script
 from tests.proxy import Proxy
@@ -122,6 +124,15 @@ def test_a_token_is_told_to_be_there_and_never_shown(tmp_path: Path) -> None:
     assert secret not in str([*by_variable, by_file])
     (tmp_path / "token").unlink()
     assert "none" in only(network.token({}, tmp_path), "token", "ok").message
+
+
+def test_an_installation_that_did_not_end_and_files_that_were_moved_aside_are_told(home: Path) -> None:
+    assert only(cache.traces(home), "traces", "ok").message == "none of interrupted work"
+    note_unfinished(home, "other", [])
+    move_aside(home, f"hub/models--org--tiny/snapshots/{COMMIT}/tokenizer.json")
+    found = list(cache.traces(home))
+    assert "of other did not end" in only(found, "traces", "warning").message
+    assert f"bundles/set-aside/hub/models--org--tiny/snapshots/{COMMIT}" in only(found, "traces", "note").message
 
 
 def test_a_damaged_receipt_and_a_missing_file_are_problems(home: Path) -> None:

@@ -16,6 +16,8 @@ from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import BundleError
 from bundler.installed import installed_bundles
 from bundler.paths import is_leftover
+from bundler.set_aside import SET_ASIDE_FOLDER
+from bundler.unfinished import unfinished_names
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
 _SHOWN = 3
@@ -84,7 +86,21 @@ def traces(hf_home: Path) -> Iterator[Finding]:
         yield note(
             "traces", f"downloads of the Hugging Face client were interrupted: {_some(partial, hf_home)}", advice
         )
-    if not (ours or partial or removing):
+    unfinished = unfinished_names(hf_home)
+    if unfinished:
+        yield warning(
+            "traces",
+            f"an installation of {', '.join(unfinished)} did not end, or is under way",
+            "install again, which goes on from what is there; `bundle remove` gives the room back",
+        )
+    aside = [path for path in _below(hf_home / SET_ASIDE_FOLDER) if not path.is_dir() or path.is_symlink()]
+    if aside:
+        yield note(
+            "traces",
+            f"files that no bundle ships were moved out of its snapshots: {_some(aside, hf_home)}",
+            f"keep elsewhere what is yours, and remove {SET_ASIDE_FOLDER}",
+        )
+    if not (ours or partial or removing or unfinished or aside):
         yield ok("traces", "none of interrupted work")
 
 
