@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class InstalledBundle:
     """
 
     hf_home: Path
-    lock: Lock
+    # Not shown: a notebook prints what `enforce_offline` returns.
+    lock: Lock = field(repr=False)
     digest: str
     left_out: tuple[str, ...] = ()
 

@@ -191,3 +191,10 @@ def test_an_input_that_is_not_there_has_the_exit_code_of_its_kind(
     Path("m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
     done = CliRunner().invoke(main, words.split())
     assert done.exit_code == code and "error: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("words", [["fetch", "m.yaml", "-o", ""], ["run", "--report", "", "--", "true"]])
+def test_an_output_that_is_named_by_an_empty_variable_is_refused_before_any_work(words: list[str]) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert "it is empty; is a variable in the command line empty?" in done.stderr

@@ -31,6 +31,11 @@ def test_a_receipt_gives_back_what_was_installed(home: Path) -> None:
     assert (bundle.snapshot_path("m") / "config.json").read_bytes() == b"{}"
 
 
+def test_what_a_notebook_shows_of_a_bundle_is_one_line(home: Path) -> None:
+    bundle = InstalledBundle.open("first", home)
+    assert repr(bundle) == f"InstalledBundle(hf_home={home!r}, digest={bundle.digest!r}, left_out=())"
+
+
 def test_every_changed_byte_of_a_receipt_is_found(home: Path) -> None:
     path = receipt_path(home, "first")
     content = path.read_bytes()

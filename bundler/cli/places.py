@@ -28,6 +28,8 @@ class OutputFile(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty; is a variable in the command line empty?", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         folder = path.absolute().parent
         if not folder.is_dir():

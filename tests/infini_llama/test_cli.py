@@ -105,6 +105,17 @@ def test_a_quick_look_at_the_bundle_hashes_nothing_and_says_so(
     assert "still load no tokenizer" in run.stderr
 
 
+@pytest.mark.parametrize("command", ["train", "prepare", "eval"])
+def test_raw_data_named_by_an_empty_variable_is_not_the_working_directory(
+    config: Path, tmp_path: Path, command: str
+) -> None:
+    rest = [str(tmp_path)] if command == "eval" else ["--offline-mode", "--config", str(config)]
+    rest += ["--output-dir", str(tmp_path / "run")] if command != "eval" else []
+    done = CliRunner().invoke(main, [command, "--raw-data", "", *rest])
+    assert done.exit_code == 2
+    assert "it is empty; is a variable in the command line empty?" in done.stderr
+
+
 def test_a_quick_look_at_no_bundle_is_refused(config: Path, raw_data: Path, tmp_path: Path) -> None:
     arguments = ["train", "--offline-mode", "--quick", "--config", config, "--raw-data", raw_data]
     result = CliRunner().invoke(main, list(map(str, [*arguments, "--output-dir", tmp_path / "run"])))
