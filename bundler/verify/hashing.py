@@ -76,9 +76,10 @@ def to_split(sizes: Sequence[int], cores: int) -> list[int]:
             )
             for number in large
         ]
-        if not options or min(options)[0] >= needed:
+        least, number = min(options, default=(needed, -1))
+        if least >= needed:
             return chosen
-        needed, number = min(options)
+        needed = least
         chosen.append(number)
         large.remove(number)
 
