@@ -69,6 +69,9 @@ def test_switches_that_contradict_each_other_are_a_problem(environment: Mapping[
 def test_an_endpoint_that_is_no_address_is_a_problem(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
     assert address in only(network.endpoint({"HF_ENDPOINT": address}), "endpoint", "problem").message
+    # The others look past it.
+    assert [f.check for f in network.proxies({"HF_ENDPOINT": address}) if f.state == "problem"] == []
+    assert list(network.connection({"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "1"})) == []
 
 
 def test_a_proxy_that_refuses_is_a_problem_with_both_ways_out_and_no_password(

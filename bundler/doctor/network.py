@@ -81,7 +81,7 @@ def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _exceptions(environment)
     proxy = proxy_for(hub_endpoint())
     if proxy is None:
-        yield ok("proxy", f"none towards {urlsplit(hub_endpoint()).hostname}")
+        yield ok("proxy", f"none towards {hub_endpoint()}")
     elif is_offline(environment):
         yield note("proxy", f"{proxy}; not asked, since offline mode is on")
     elif fault := probe(proxy, hub_endpoint()):

@@ -53,7 +53,10 @@ class Proxy:
 
 def proxy_for(url: str) -> Proxy | None:
     """Return the proxy that a request to `url` goes through, by the rules that httpx and curl follow."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None  # No address, so nothing can be asked through a proxy; whoever asks says so.
     proxies = getproxies_environment()
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
