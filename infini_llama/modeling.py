@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
@@ -40,9 +40,10 @@ from transformers.models.llama.modeling_llama import (
     LlamaRotaryEmbedding,
     eager_attention_forward,
 )
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
+from infini_llama import head_loss
 from infini_llama import memory as infini
 from infini_llama.cache import InfiniCache, LayerState
 from infini_llama.configuration import InfiniLlamaConfig
@@ -322,6 +323,68 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: InfiniCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        document_ids: Tensor | None = None,
+        skip_logits: bool | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run the model over `(B, T)` more tokens; what is not told here is as for `InfiniLlamaModel`.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: Padding.
+            position_ids: Where documents start.
+            past_key_values: The stream so far.
+            inputs_embeds: In place of tokens.
+            labels: `(B, T)`, the tokens themselves, -100 where none is to be predicted: for a loss.
+            use_cache: Whether to return a state.
+            logits_to_keep: How many of the last tokens, or which, get logits; 0 for all.
+            document_ids: The documents.
+            skip_logits: With a loss, leave `logits` None where it can be had without them (`infini_llama.head_loss`).
+                By default, while training.
+            **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            document_ids=document_ids,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        hidden_states = outputs.last_hidden_state[:, kept]
+
+        loss = logits = None
+        skip = self.training if skip_logits is None else skip_logits
+        if labels is not None and skip and head_loss.applies(self.lm_head, self.loss_function, hidden_states):
+            loss = head_loss.causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
+        else:
+            logits = self.lm_head(hidden_states)
+            if labels is not None:
+                loss = self.loss_function(
+                    logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
+                )
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
