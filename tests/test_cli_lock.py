@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bundler.lock import Lock
 from tests.hub import RunningHub
+from tests.listener import listener, tls_listener
 from tests.process import run, script
 
 MANIFEST = """\
@@ -187,30 +185,6 @@ def test_wrong_usage_exits_with_2(manifest: Path) -> None:
     assert manifest.read_text() == MANIFEST
 
 
-@contextmanager
-def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Accept connections on a loopback port, each handed to `serve` and then closed."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def loop() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    try:
-                        serve(connection)
-                    except OSError:
-                        continue
-
-        thread = threading.Thread(target=loop, daemon=True)
-        thread.start()
-        yield server.getsockname()[1]
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-
-
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
@@ -264,12 +238,42 @@ def test_a_hub_that_accepts_and_says_nothing_is_given_up_within_the_time_limit(m
     assert f"127.0.0.1:{port} did not answer within 1 s" in done.stderr
 
 
-def test_a_host_that_does_not_exist_and_an_endpoint_that_is_no_address_are_told(manifest: Path) -> None:
+def test_a_host_that_does_not_exist_is_told(manifest: Path) -> None:
     done = Bundle(HF_ENDPOINT="https://hub.invalid").lock(manifest)
     assert (done.returncode, "cannot connect to hub.invalid" in done.stderr) == (4, True)
     assert "behind a proxy set HTTPS_PROXY" in done.stderr
-    done = Bundle(HF_ENDPOINT="hub.invalid").lock(manifest)
-    assert (done.returncode, "hub.invalid is not an address" in done.stderr) == (4, True)
+
+
+@pytest.mark.parametrize("command", ["lock", "fetch"])
+@pytest.mark.parametrize(
+    ("address", "shown", "reason"),
+    [
+        ("hub.invalid", "hub.invalid", "it begins with neither https:// nor http://"),
+        ("https://", "https:", "it names no host"),
+        ("http://[::1", "http://[::1", "Invalid IPv6 URL"),
+        (
+            "http://hub.invalid:port",
+            "http://hub.invalid:port",
+            "Port could not be cast to integer value as 'port'",
+        ),
+        ("http://me:secret@[::1", "http://***@[::1", "Invalid IPv6 URL"),
+    ],
+)
+def test_an_endpoint_that_is_no_address_is_told_before_any_library_reads_it(
+    manifest: Path, command: str, address: str, shown: str, reason: str
+) -> None:
+    done = run([script("bundle"), command, manifest], env={"HF_ENDPOINT": address}, check=False)
+    assert (done.returncode, done.stderr) == (
+        4,
+        f"error: HF_ENDPOINT is {shown!r}: {reason}\n"
+        "hint: HF_ENDPOINT looks like https://huggingface.co: correct or unset it\n",
+    )
+
+
+def test_the_password_in_an_endpoint_is_not_shown(manifest: Path) -> None:
+    done = Bundle(HF_ENDPOINT=f"http://me:secret@127.0.0.1:{free_port()}").lock(manifest)
+    assert (done.returncode, "cannot connect to 127.0.0.1" in done.stderr) == (4, True)
+    assert "secret" not in done.stderr
 
 
 def test_offline_mode_is_an_error_that_names_its_variable(manifest: Path) -> None:
@@ -282,18 +286,9 @@ def test_offline_mode_is_an_error_that_names_its_variable(manifest: Path) -> Non
 def test_an_untrusted_certificate_points_at_the_variable_that_the_client_reads(
     manifest: Path, tmp_path: Path
 ) -> None:
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", tmp_path / "key", "-out", tmp_path / "cert"]
-    run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files])
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
-
-    def shake_hands(connection: socket.socket) -> None:
-        with context.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(4096)
-            secure.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nX-Error-Code: RepoNotFound\r\n\r\n")
-
-    with listener(shake_hands) as port:
+    with tls_listener(
+        tmp_path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nX-Error-Code: RepoNotFound\r\n\r\n"
+    ) as port:
         endpoint = f"https://localhost:{port}"
         untrusted = Bundle(
             HF_ENDPOINT=endpoint, SSL_CERT_FILE="", SSL_CERT_DIR="", REQUESTS_CA_BUNDLE="/etc/ours.pem"

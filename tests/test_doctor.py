@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from bundler.install import install
 from bundler.set_aside import move_aside
 from bundler.unfinished import note_unfinished
 from tests.bundles import COMMIT, locked_repo, tiny_bundle, tree
+from tests.hub import RunningHub
+from tests.listener import tls_listener
 from tests.process import run, script
 from tests.proxy import Proxy
 
@@ -72,6 +75,37 @@ def test_an_endpoint_that_is_no_address_is_a_problem(address: str, monkeypatch: 
     # The others look past it.
     assert [f.check for f in network.proxies({"HF_ENDPOINT": address}) if f.state == "problem"] == []
     assert list(network.connection({"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "1"})) == []
+
+
+def test_the_password_in_an_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("http://me:secret@127.0.0.1:9", "http://me:secret@[::1", "ftp://me:secret@x"):
+        environment = {"HF_ENDPOINT": address}
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        found = [*network.endpoint(environment), *network.proxies(environment), *network.connection(environment)]
+        assert "secret" not in str(found) and "***" in str(found)
+
+
+def test_a_hub_that_answers_is_told_with_its_status(demo_hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", demo_hub.endpoint)
+    host = demo_hub.endpoint.removeprefix("http://")
+    assert only(network.connection({}), "connection", "ok").message == f"{host} answers (HTTP 200)"
+
+
+def test_a_hub_that_takes_connections_and_never_answers_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Proxy("hangs") as silent:
+        monkeypatch.setenv("HF_ENDPOINT", silent.url)
+        assert "cannot be reached" in only(network.connection({}), "connection", "note").message
+        assert silent.asked == ["HEAD / HTTP/1.1"]
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
+def test_a_hub_whose_certificate_is_not_trusted_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tls_listener(tmp_path, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
+        monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{port}")
+        finding = only(network.connection({}), "connection", "problem")
+    assert "is not trusted: self-signed certificate" in finding.message and "SSL_CERT_FILE" in finding.advice
 
 
 def test_a_proxy_that_refuses_is_a_problem_with_both_ways_out_and_no_password(

@@ -24,6 +24,7 @@ from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, plan
 from bundler.fetch import fetch as fetch_files
 from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.destinations import Destination, FileDestination, PipeDestination, VolumeDestination
+from bundler.hub.endpoint import check_endpoint
 from bundler.lock import Lock
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
@@ -125,6 +126,7 @@ def fetch(
             raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
         check_standard_output()
     manifest = Manifest.load(manifest_path)
+    check_endpoint()
     old = Base.open(base) if base else None
     store = Store(Store.default_root(cache_dir))
     lock, warnings = _lock(manifest, manifest_path, locked=locked, upgrade=upgrade)

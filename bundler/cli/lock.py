@@ -11,6 +11,7 @@ import click
 from bundler.cli.output import json_option, print_json, say, size
 from bundler.cli.places import OutputFile
 from bundler.errors import LockError
+from bundler.hub.endpoint import check_endpoint
 from bundler.lock import Lock, LockedRepo
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
@@ -73,7 +74,8 @@ def lock(manifest_path: Path, output: Path | None, upgrade: bool, check: bool, a
 
 
 def _resolve(manifest: Manifest, previous: Lock | None, upgrade: bool) -> tuple[Lock, tuple[str, ...]]:
-    # Imported here: `bundle lock --check` and `--help` need no Hub client.
+    check_endpoint()
+    # Imported here: `bundle lock --check` and `--help` need no Hub client, which reads HF_ENDPOINT at once.
     from bundler.hub.client import HubClient
     from bundler.hub.resolve import resolve
 

@@ -5,9 +5,10 @@ huggingface_hub is not imported: it would read the environment of this process, 
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import os
 import re
-import socket
 import ssl
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
-from bundler.hub.proxies import PROBE_SECONDS, bounded, hub_endpoint, probe, proxy_error, proxy_for
+from bundler.hub.endpoint import EXAMPLE_HINT, address_fault, host_of, hub_endpoint, without_password
+from bundler.hub.proxies import PROBE_SECONDS, bounded, probe, proxy_error, proxy_for
 
 # As the libraries read their switches.
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
@@ -56,18 +58,13 @@ def switches(environment: Mapping[str, str]) -> Iterator[Finding]:
 def endpoint(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Look at the address of the Hub."""
     address = hub_endpoint()
-    try:
-        parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable:
-        advice = "expected an address such as https://huggingface.co"
-        yield problem("endpoint", f"HF_ENDPOINT is {address!r}, which is none", advice)
+    shown = without_password(address)
+    if fault := address_fault(address):
+        yield problem("endpoint", f"HF_ENDPOINT is {shown!r}: {fault}", EXAMPLE_HINT)
     elif environment.get("HF_ENDPOINT"):
-        yield note("endpoint", f"{address} (from HF_ENDPOINT)")
+        yield note("endpoint", f"{shown} (from HF_ENDPOINT)")
     else:
-        yield ok("endpoint", address)
+        yield ok("endpoint", shown)
 
 
 def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -81,7 +78,7 @@ def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from _exceptions(environment)
     proxy = proxy_for(hub_endpoint())
     if proxy is None:
-        yield ok("proxy", f"none towards {hub_endpoint()}")
+        yield ok("proxy", f"none towards {without_password(hub_endpoint())}")
     elif is_offline(environment):
         yield note("proxy", f"{proxy}; not asked, since offline mode is on")
     elif fault := probe(proxy, hub_endpoint()):
@@ -109,32 +106,47 @@ def _exceptions(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def connection(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Find out whether the Hub's address takes connections, where no proxy stands before it."""
+    """Ask the Hub for its front page, where no proxy stands before it."""
     address = hub_endpoint()
-    if is_offline(environment) or proxy_for(address) is not None:
+    # An address that is none was named by `endpoint`.
+    if is_offline(environment) or address_fault(address) or proxy_for(address) is not None:
         return
-    try:
-        parts = urlsplit(address)
-        target = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-    except ValueError:
-        return  # Said by `endpoint`.
+    statuses: list[int] = []
+    certificates: list[str] = []
 
     def ask() -> str | None:
         try:
-            socket.create_connection(target, timeout=PROBE_SECONDS).close()
-        except OSError as error:
-            return str(error.strerror or error)
+            statuses.append(_front_page(address))
+        except ssl.SSLCertVerificationError as error:
+            certificates.append(error.verify_message)
+        except (OSError, http.client.HTTPException) as error:
+            return str(getattr(error, "strerror", None) or error or type(error).__name__)
         return None
 
-    if fault := bounded(ask, PROBE_SECONDS):
+    fault, host = bounded(ask, PROBE_SECONDS), host_of(address)
+    if certificates:
+        advice = "point SSL_CERT_FILE at a PEM file that holds your organisation's certificate authority"
+        yield problem("connection", f"the certificate of {host} is not trusted: {certificates[0]}", advice)
+    elif fault:
         yield note(
             "connection",
-            f"{target[0]} cannot be reached from here: {fault}",
+            f"{host} cannot be reached from here: {fault}",
             "nothing is wrong with that where bundles are used; start programs with `bundle run`, since without it "
             "they try for most of a minute. To fetch, set HTTPS_PROXY or go where there is internet",
         )
+    elif statuses[0] >= 500:
+        yield warning("connection", f"{host} answers, with HTTP {statuses[0]}", "try again later")
     else:
-        yield ok("connection", f"{target[0]} takes connections")
+        yield ok("connection", f"{host} answers (HTTP {statuses[0]})")
+
+
+def _front_page(address: str) -> int:
+    """Return the status that a server answers with when asked for its address and nothing more."""
+    parts = urlsplit(address)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    with contextlib.closing(kind(parts.hostname or "", parts.port, timeout=PROBE_SECONDS)) as asked:
+        asked.request("HEAD", parts.path or "/")
+        return asked.getresponse().status
 
 
 def certificates(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -36,6 +36,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
+from bundler.hub.endpoint import without_password
 from bundler.hub.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.hub.proxies import check_proxy_once
 from bundler.lock import LockedFile
@@ -104,7 +105,7 @@ class HubClient:
             )
             if not is_repo_id(found.repo_id) or not is_commit(found.commit):
                 raise HubError(
-                    f"{repo_id}: {self.endpoint} named no repository and commit in its answer; found "
+                    f"{repo_id}: {without_password(self.endpoint)} named no repository and commit in its answer; found "
                     f"{found.repo_id[:80]!r} and {found.commit[:80]!r}",
                     hint="is this the address of a Hub? check HF_ENDPOINT",
                 )
@@ -126,7 +127,7 @@ class HubClient:
                 files = [_locked_file(row) for row in rows]
             except (KeyError, TypeError, ValueError, FormatError) as error:
                 raise HubError(
-                    f"{repo_id}: {self.endpoint} lists a file in an unexpected way: {error!r}"
+                    f"{repo_id}: {without_password(self.endpoint)} lists a file in an unexpected way: {error!r}"
                 ) from error
             return tuple(sorted(files, key=lambda file: file.path))
 
@@ -210,7 +211,9 @@ class HubClient:
                 waits += 1
                 seconds = _wait_seconds(response.headers, default=2.0**waits)
                 if seconds <= _MAX_WAIT_SECONDS:
-                    self._on_note(f"{self.endpoint} is limiting the rate of requests; waiting {seconds:.0f} s")
+                    self._on_note(
+                        f"{without_password(self.endpoint)} is limiting the rate of requests; waiting {seconds:.0f} s"
+                    )
                     time.sleep(seconds)
                     continue
             if response.status_code in _SERVER_TROUBLE and tries < _TRIES - 1:

@@ -32,6 +32,7 @@ from huggingface_hub.errors import (
 )
 
 from bundler.errors import BundleError, HubError, NetworkError
+from bundler.hub.endpoint import EXAMPLE_HINT, host_of, without_password
 from bundler.hub.proxies import proxy_error, proxy_for
 
 
@@ -62,9 +63,14 @@ class Asked:
     endpoint: str
 
     @property
+    def shown(self) -> str:
+        """The Hub's address as it may be shown."""
+        return without_password(self.endpoint)
+
+    @property
     def page(self) -> str:
         """Where a person sees the repo in a browser."""
-        return f"{self.endpoint}/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo_id}"
+        return f"{self.shown}/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo_id}"
 
 
 @contextlib.contextmanager
@@ -108,7 +114,7 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
         # The client's way to say that it could not reach the Hub and has nothing cached: the cause says why.
         cause = error.__cause__ or error.__context__
         known = translate(cause, asked) if cause else None
-        return known or NetworkError(f"{asked.repo_id}: cannot reach {asked.endpoint}")
+        return known or NetworkError(f"{asked.repo_id}: cannot reach {asked.shown}")
     if isinstance(error, HfHubHTTPError):
         return _refused(error, asked)
     if isinstance(
@@ -121,7 +127,7 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
         return HubError(f"{asked.repo_id}: {error}")
     if isinstance(error, json.JSONDecodeError):
         return HubError(
-            f"{asked.endpoint} answered with something else than JSON",
+            f"{asked.shown} answered with something else than JSON",
             hint="a log-in page or a proxy may stand in between; check HF_ENDPOINT, and open the address in a browser",
         )
     proxy = proxy_for(asked.endpoint)
@@ -166,25 +172,25 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
         return HubError(f"{asked.repo_id} has been disabled on the Hub", hint=f"see {asked.page}")
     if status == 401 and "Invalid credentials" in str(error):
         return HubError(
-            f"{asked.endpoint} does not know your token",
+            f"{asked.shown} does not know your token",
             hint="log in again with `hf auth login`, or correct or unset HF_TOKEN",
         )
     if isinstance(error, RepositoryNotFoundError) or status == 401:
         token = "your token has no access to it" if get_token() else "no token is set"
         return UnknownRepoError(
-            f"no {kind} {asked.repo_id} at {asked.endpoint}, or it is private and {token}",
+            f"no {kind} {asked.repo_id} at {asked.shown}, or it is private and {token}",
             hint="check the name; for a private repository log in with `hf auth login` or set HF_TOKEN",
         )
     if status == 407:
         return _proxy_failed(asked, "wants a user name and password")
     if status == 429:
         return HubError(
-            f"{asked.endpoint} is limiting the rate of requests",
+            f"{asked.shown} is limiting the rate of requests",
             hint="try again later; with a token (`hf auth login`, HF_TOKEN) the limit is higher",
         )
     proxy = proxy_for(asked.endpoint)
     through = f", through the proxy {proxy}" if proxy else ""
-    what = f"{asked.repo_id}: {asked.endpoint} answered {status} {error.response.reason_phrase}{through}"
+    what = f"{asked.repo_id}: {asked.shown} answered {status} {error.response.reason_phrase}{through}"
     if status >= 500:
         return HubError(what, hint="the Hub, or a mirror or proxy before it, has a problem: try again later")
     if status == 404:
@@ -194,11 +200,9 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
 
 
 def _unreachable(error: Exception, asked: Asked) -> NetworkError:
-    host = urlsplit(asked.endpoint).netloc or asked.endpoint
+    host = host_of(asked.endpoint)
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
-        return NetworkError(
-            f"{asked.endpoint} is not an address: {error}", hint="HF_ENDPOINT looks like https://huggingface.co"
-        )
+        return NetworkError(f"{asked.shown} is not an address: {error}", hint=EXAMPLE_HINT)
     # Before the proxy: with one that inspects TLS, the certificate is what is in the way.
     if certificate := _certificate_problem(error):
         return NetworkError(f"the certificate of {host} is not trusted: {certificate}", hint=_certificate_hint())

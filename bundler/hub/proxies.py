@@ -21,12 +21,12 @@ import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from bundler.errors import NetworkError
+from bundler.hub.endpoint import hub_endpoint, without_password
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 # The promise is five seconds, and a process has to start within them, too.
 PROBE_SECONDS = 3.0
 _GRACE_SECONDS = 0.5
@@ -67,22 +67,6 @@ def proxy_for(url: str) -> Proxy | None:
             names = [f"{scheme}_proxy", *(n for n in os.environ if n.lower() == f"{scheme}_proxy")]
             return Proxy(next((n for n in names if os.environ.get(n)), names[0]), value)
     return None
-
-
-def without_password(url: str) -> str:
-    """Return `url` with its password, if any, replaced by stars."""
-    try:
-        parts = urlsplit(url)
-        if not parts.password:
-            return url
-        return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
-    except ValueError:
-        return re.sub(r"//[^@/]*@", "//***@", url)
-
-
-def hub_endpoint() -> str:
-    """Return the Hub's address as huggingface_hub reads it from the environment."""
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def check_proxy(endpoint: str | None = None) -> Proxy | None:

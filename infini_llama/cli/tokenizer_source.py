@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.errors import NetworkError
-from bundler.hub.proxies import check_proxy, hub_endpoint
+from bundler.hub.endpoint import check_endpoint, without_password
+from bundler.hub.proxies import check_proxy
 from bundler.offline.enforce import enforce_offline
 from infini_llama.progress import say
 from infini_llama.ranks import enforce_offline_once_per_node
@@ -55,18 +56,19 @@ def prepare_network(
     """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
 
     Raises:
-        BundleError: The bundle is damaged or missing; or, online, a proxy stands in the way.
+        BundleError: The bundle is damaged or missing; or, online, the Hub has no address, or a proxy stands in the way.
     """
     if online:
         if hf_home is not None:
             os.environ["HF_HOME"] = str(hf_home.absolute())
         try:
-            proxy = check_proxy()
+            endpoint = check_endpoint()
+            proxy = check_proxy(endpoint)
         except NetworkError as error:
             error.hint = f"{error.hint}; or train without a network: --offline-mode, or --bundle NAME"
             raise
         through = f", through the proxy {proxy}" if proxy else ""
-        say(f"online: the tokenizer may be fetched from {hub_endpoint()}{through}")
+        say(f"online: the tokenizer may be fetched from {without_password(endpoint)}{through}")
         return None
     if bundle is not None:
         installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home, quick=quick)
