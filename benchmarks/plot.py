@@ -19,7 +19,7 @@ _CUT = 2.5  # times the median: longer bars are cut
 _PANEL = _WIDTH // 2
 _HEAD = 30
 _COLOURS = {"ours": "#0b7a4b", "other": "#9aa5b1", "limit": "#d5dbe1"}
-_LIMITS = ("cp", "openssl dgst")
+_LIMITS = ("cp", "dd to disk", "openssl dgst")
 
 
 def svg(results: Results) -> str:

@@ -215,6 +215,36 @@ class Copy:
 
 
 @dataclass
+class ToDisk:
+    """`dd` past the page cache, one file after the other: what waiting for the disk costs at least."""
+
+    name: str = "dd to disk"
+
+    def prepare(self, case: Case) -> Step | None:
+        """Nothing to do."""
+        (case.work / "dd").mkdir(parents=True, exist_ok=True)
+        return None
+
+    def step(self, action: Action, case: Case) -> Step | Refusal:
+        """See `Tool`."""
+        if action != "install":
+            return Refusal("a limit for install only", "")
+        out = case.work / "dd" / "out"
+        each = 'dd if="$file" of="$out/${file##*/}" bs=8M oflag=direct conv=fsync status=none'
+        line = f"out={_q(out)}; mkdir $out; for file in {_q(case.folder)}/*; do {each} || exit; done"
+        shown = "dd bs=8M oflag=direct conv=fsync, of each file"
+        return Step(argv=_pipe(line), shown=shown, reads=(case.folder,), writes=(out,))
+
+    def installed(self, case: Case) -> dict[str, Path] | None:
+        """See `Tool`."""
+        return plain(case.work / "dd" / "out")
+
+    def clear(self, case: Case) -> None:
+        """See `Tool`."""
+        remove(case.work / "dd" / "out")
+
+
+@dataclass
 class OpenSsl:
     """`openssl dgst -sha256` of the files: what hashing them costs with the usual tool."""
 
@@ -263,6 +293,7 @@ def own_and_stock(*, with_jobs: bool) -> Iterator[Tool]:
         yield Bundle(name="bundle -j 2", jobs=2)
     yield TarZstd()
     yield Copy()
+    yield ToDisk()
     yield OpenSsl(ours)
 
 
