@@ -4,7 +4,8 @@ Rule book:
 
 * with a bundle, the tokenizer is the bundle's, or an error: nothing is ever put in its place;
 * a name that begins with `./`, `../`, `~` or `/` is a folder that `save_pretrained` wrote, in the project's own tree;
-* without a bundle, the local cache is looked into first, and only a run that is `online` asks the Hub;
+* without a bundle, it is the one in the local cache; only a run that is `online` asks the Hub, for its present commit,
+  and ends when the Hub does not answer;
 * built-in bytes take the place of a tokenizer that cannot be had only where `tokenizer_fallback: byte` says so;
 * a run that goes on from a checkpoint has the tokenizer that the checkpoint was made with.
 
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from huggingface_hub import constants, try_to_load_from_cache
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -25,7 +27,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from bundler.digest import sha256_bytes
-from bundler.errors import BundleError, ConfigError, IntegrityError, NetworkError, NotInstalledError
+from bundler.errors import BundleError, ConfigError, HubError, IntegrityError, NetworkError, NotInstalledError
+from bundler.hub.client import HubClient
 from bundler.installed import InstalledBundle
 from infini_llama.checkpoints import PROVENANCE
 from infini_llama.progress import say
@@ -83,7 +86,8 @@ def choose_tokenizer(
 
     Raises:
         NotInstalledError: It is neither in the bundle nor in the local cache.
-        NetworkError: The Hub was asked, and it could not be had.
+        HubError: The Hub was asked, and refused it.
+        NetworkError: The Hub was to be asked, and could not be.
         IntegrityError: It is there, and does not load.
     """
     if is_folder(name):
@@ -94,8 +98,8 @@ def choose_tokenizer(
         chosen = _from_bundle(name, bundle)
     else:
         try:
-            chosen = _from_cache_or_hub(name, online=online)
-        except (NotInstalledError, NetworkError) as error:
+            chosen = _from_hub(name) if online else _from_cache(name)
+        except (NotInstalledError, HubError, NetworkError) as error:
             if fallback != "byte":
                 raise
             say(f"WARNING: no tokenizer {name!r} ({error.message}): training on the built-in bytes, as configured")
@@ -190,28 +194,41 @@ def _from_folder(name: str) -> ChosenTokenizer:
     return _chosen(loaded, "folder", name, folder.resolve())
 
 
-def _from_cache_or_hub(name: str, *, online: bool) -> ChosenTokenizer:
-    from huggingface_hub import constants, try_to_load_from_cache
-
+def _from_hub(name: str) -> ChosenTokenizer:
+    # Resolved first, and loaded by its commit: the library would fall back to the cache unsaid when the Hub is away.
     try:
-        loaded: Any = AutoTokenizer.from_pretrained(name, local_files_only=not online)
+        commit = HubClient(on_note=say).revision(name, "model", "main").commit
+    except (HubError, NetworkError) as error:
+        error.hint = "; or ".join(filter(None, (error.hint, _REMEDY)))
+        raise
+    try:
+        loaded: Any = AutoTokenizer.from_pretrained(name, revision=commit)
     except Exception as error:
         first_line = str(error).partition("\n")[0]
-        if online:
-            raise NetworkError(
-                f"{name!r} cannot be had from {constants.ENDPOINT}: {first_line}", hint=_REMEDY.format(name=name)
-            ) from error
-        raise NotInstalledError(
-            f"no tokenizer {name!r} in the local cache {constants.HF_HUB_CACHE}", hint=_REMEDY.format(name=name)
+        raise HubError(
+            f"{name} at commit {commit} has no tokenizer that loads: {first_line}", hint=_REMEDY
         ) from error
-    found = (
-        try_to_load_from_cache(name, file) for file in ("tokenizer_config.json", "tokenizer.json", "config.json")
-    )
-    file = next((path for path in found if isinstance(path, str)), None)
-    snapshot = Path(file).parent if file else None
-    return _chosen(
-        _checked(loaded, name), "hub" if online else "cache", name, snapshot, snapshot.name if snapshot else ""
-    )
+    return _chosen(_checked(loaded, name), "hub", name, _snapshot(name, commit), commit)
+
+
+def _from_cache(name: str) -> ChosenTokenizer:
+    try:
+        loaded: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except Exception as error:
+        raise NotInstalledError(
+            f"no tokenizer {name!r} in the local cache {constants.HF_HUB_CACHE}", hint=_REMEDY
+        ) from error
+    snapshot = _snapshot(name)
+    return _chosen(_checked(loaded, name), "cache", name, snapshot, snapshot.name if snapshot else "")
+
+
+def _snapshot(name: str, revision: str | None = None) -> Path | None:
+    """Return the cache's folder that a tokenizer's files are in."""
+    for file in ("tokenizer_config.json", "tokenizer.json", "config.json"):
+        found = try_to_load_from_cache(name, file, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
 
 
 _REMEDY = (

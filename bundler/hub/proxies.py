@@ -18,18 +18,14 @@ import os
 import re
 import socket
 import ssl
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from bundler.errors import NetworkError
 from bundler.hub.endpoint import hub_endpoint, without_password
+from bundler.hub.reach import PROBE_SECONDS, bounded
 
-# The promise is five seconds, and a process has to start within them, too.
-PROBE_SECONDS = 3.0
-_GRACE_SECONDS = 0.5
 _PORTS = {"http": 80, "https": 443, "socks": 1080, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
 _MAX_ANSWER_BYTES = 16_384
 _passed: set[tuple[str, str]] = set()
@@ -122,16 +118,6 @@ def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS
         What is wrong, to follow the proxy's name in a sentence; None when it lets requests through.
     """
     return bounded(lambda: _asked(proxy, endpoint, timeout_seconds), timeout_seconds)
-
-
-def bounded(ask: Callable[[], str | None], timeout_seconds: float) -> str | None:
-    """Return what `ask` says is wrong, or that there was no answer in time."""
-    outcome: list[str | None] = []
-    # A look-up of a name has no time limit of its own, and an answer may come a byte at a time.
-    thread = threading.Thread(target=lambda: outcome.append(ask()), name="probe", daemon=True)
-    thread.start()
-    thread.join(timeout_seconds + _GRACE_SECONDS)
-    return outcome[0] if outcome else f"did not answer within {timeout_seconds:g} s"
 
 
 def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:

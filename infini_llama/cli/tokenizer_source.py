@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.errors import NetworkError
-from bundler.hub.endpoint import check_endpoint, without_password
+from bundler.hub.endpoint import check_endpoint, host_of, without_password
 from bundler.hub.proxies import check_proxy
+from bundler.hub.reach import unreachable
 from bundler.offline.enforce import enforce_offline
 from infini_llama.progress import say
 from infini_llama.ranks import enforce_offline_once_per_node
@@ -56,7 +57,7 @@ def prepare_network(
     """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
 
     Raises:
-        BundleError: The bundle is damaged or missing; or, online, the Hub has no address, or a proxy stands in the way.
+        BundleError: The bundle is damaged or missing; or, online, the Hub has no address or cannot be reached.
     """
     if online:
         if hf_home is not None:
@@ -64,6 +65,9 @@ def prepare_network(
         try:
             endpoint = check_endpoint()
             proxy = check_proxy(endpoint)
+            if proxy is None and (fault := unreachable(endpoint)):
+                advice = "set HTTPS_PROXY if there is a proxy, or run it where there is internet"
+                raise NetworkError(f"{host_of(endpoint)} {fault}", hint=advice)
         except NetworkError as error:
             error.hint = f"{error.hint}; or train without a network: --offline-mode, or --bundle NAME"
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from infini_llama import settings
 from run_direct_training import translated
+from tests.hub import RunningHub
 from tests.proxy import Behaviour, Proxy
 
 ROOT = Path(__file__).parent.parent.parent
@@ -135,3 +137,47 @@ def test_the_trainer_wants_to_be_told_where_the_tokenizer_comes_from(raw_data: P
         done = typed(sys.executable, "-m", "infini_llama", *words, *more, cwd=tmp_path, PYTHONPATH=str(ROOT))
         assert done.returncode == 2
         assert "--bundle NAME, --offline-mode or --online" in done.stderr
+
+
+def test_online_the_tokenizer_is_the_one_that_the_hub_names_now(
+    demo_hub: RunningHub, raw_data: Path, tmp_path: Path
+) -> None:
+    config = ROOT / "scripts/config/tiny.yaml"
+    words = ["--raw-data", raw_data, "--config-file", config, "--output-dir", "out", *SET]
+    done = workflow(*words, cwd=tmp_path, **demo_hub.environment(tmp_path / "hf"))
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out/checkpoint-3/provenance.json").read_text())["tokenizer_origin"]
+    assert (record["source"], Path(record["place"]).name) == ("hub", record["commit"])
+    assert Path(record["place"]).is_relative_to(tmp_path / "hf")
+    assert f"tokenizer openai-community/gpt2 (Hub, commit {record['commit'][:12]})" in done.stderr
+
+
+@pytest.mark.parametrize("fallback", [[], ["--tokenizer-fallback", "byte"]])
+def test_online_without_a_hub_nothing_is_put_in_its_place(
+    raw_data: Path, gpt2_home: Path, tmp_path: Path, fallback: list[str]
+) -> None:
+    shutil.copytree(gpt2_home / "hub", tmp_path / "hf/hub", symlinks=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    config = ROOT / "scripts/config/tiny.yaml"
+    environment = {"HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path / "hf")}
+    done = workflow("--raw-data", raw_data, "--config-file", config, *fallback, cwd=tmp_path, **environment)
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error: 127.0.0.1:{port} cannot be reached: Connection refused\n"
+        "hint: set HTTPS_PROXY if there is a proxy, or run it where there is internet; or train without a network: "
+        "--offline-mode, or --bundle NAME\n"
+    )
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["org/unknown", "my tokenizer"])
+def test_online_a_tokenizer_that_the_hub_does_not_have_stops_with_the_remedy(
+    demo_hub: RunningHub, raw_data: Path, tmp_path: Path, name: str
+) -> None:
+    config = ROOT / "scripts/config/tiny.yaml"
+    words = ["--raw-data", raw_data, "--config-file", config, *SET, "--set", f"tokenizer={name}"]
+    done = workflow(*words, cwd=tmp_path, **demo_hub.environment(tmp_path / "hf"))
+    assert done.returncode == 5, done.stderr
+    assert f"error: no model {name} at {demo_hub.endpoint}" in done.stderr
+    assert "or train on bytes" in done.stderr
