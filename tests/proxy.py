@@ -82,9 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
         host, _, port = self.path.rpartition(":")
         with socket.create_connection((host, int(port)), timeout=60) as remote:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_pump, args=(remote, self.connection), daemon=True)
+            back = threading.Thread(target=pump, args=(remote, self.connection), daemon=True)
             back.start()
-            _pump(self.connection, remote)
+            pump(self.connection, remote)
             back.join(timeout=60)
         self.close_connection = True
 
@@ -107,7 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = _forward
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def pump(source: socket.socket, target: socket.socket) -> None:
+    """Copy what comes from one connection to the other, to its end."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             target.sendall(data)

@@ -131,10 +131,9 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
             hint="a log-in page or a proxy may stand in between; check HF_ENDPOINT, and open the address in a browser",
         )
     proxy = proxy_for(asked.endpoint)
-    if proxy and isinstance(error, (ImportError, ValueError)) and "proxy" in str(error).lower():
-        step = "pip install socksio, or " if isinstance(error, ImportError) else ""
+    if proxy and isinstance(error, ValueError) and "proxy" in str(error).lower():
         return NetworkError(
-            f"the proxy {proxy} cannot be used: {error}", hint=f"{step}correct or unset {proxy.variable}"
+            f"the proxy {proxy} cannot be used: {error}", hint=f"correct or unset {proxy.variable}"
         )
     return None
 

@@ -25,8 +25,10 @@ from urllib.request import getproxies_environment, proxy_bypass
 from bundler.errors import NetworkError
 from bundler.hub.endpoint import hub_endpoint, without_password
 from bundler.hub.reach import PROBE_SECONDS, bounded
+from bundler.hub.socks import client_lacks, socks5_fault
 
-_PORTS = {"http": 80, "https": 443, "socks": 1080, "socks4": 1080, "socks5": 1080, "socks5h": 1080}
+# Those that the client takes.
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _MAX_ANSWER_BYTES = 16_384
 _passed: set[tuple[str, str]] = set()
 
@@ -126,8 +128,13 @@ def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
         port = parts.port or _PORTS[parts.scheme]
         if not parts.hostname:
             return "has no host name in it"
+        is_socks = parts.scheme.startswith("socks")
+        if is_socks and (lacking := client_lacks()):
+            return lacking
     except (ValueError, KeyError):
-        return "cannot be used: expected an address such as http://proxy.example:3128"
+        return (
+            "cannot be used: expected an address such as http://proxy.example:3128 or socks5://proxy.example:1080"
+        )
     try:
         connection = socket.create_connection((parts.hostname, port), timeout=timeout_seconds)
     except socket.gaierror:
@@ -137,9 +144,9 @@ def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
     except OSError as error:
         return f"cannot be reached: {error.strerror or error}"
     with connection:
-        if parts.scheme.startswith("socks"):
-            return None
         try:
+            if is_socks:
+                return socks5_fault(connection, parts, endpoint)
             if parts.scheme == "https":
                 connection = ssl.create_default_context().wrap_socket(connection, server_hostname=parts.hostname)
             connection.sendall(_question(parts, endpoint))

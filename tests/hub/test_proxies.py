@@ -12,8 +12,10 @@ from bundler.errors import NetworkError
 from bundler.hub.proxies import Proxy as Setting
 from bundler.hub.proxies import check_proxy, probe, proxy_for
 from tests.hub import RunningHub
+from tests.listener import listener
 from tests.process import run, script
 from tests.proxy import Behaviour, Proxy
+from tests.socks_proxy import SocksBehaviour, SocksProxy
 
 HUB = "https://hub.invalid"
 
@@ -42,9 +44,48 @@ def test_a_proxy_that_lets_requests_through_is_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
+    ("behaviour", "login", "problem"),
+    [
+        ("refuses", "", "refused the connection to hub.invalid: not allowed by its rules"),
+        ("hangs", "", "took the connection and did not answer within 1 s"),
+        ("hangs up", "", "closed the connection without an answer"),
+        ("wants a password", "", "wants a user name and a password"),
+        ("wants a password", "me:wrong@", "does not accept the user name and password in the variable"),
+    ],
+)
+def test_what_a_socks_proxy_does_is_said(behaviour: SocksBehaviour, login: str, problem: str) -> None:
+    with SocksProxy(behaviour) as proxy:
+        found = probe(Setting("ALL_PROXY", f"socks5://{login}{proxy.address}"), HUB, timeout_seconds=1)
+    assert found is not None and found.startswith(problem)
+
+
+@pytest.mark.parametrize("behaviour", ["works", "wants a password"])
+def test_a_socks_proxy_that_connects_is_no_problem(behaviour: SocksBehaviour) -> None:
+    with SocksProxy(behaviour) as proxy, socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"127.0.0.1:{hub.getsockname()[1]}"
+        assert probe(Setting("ALL_PROXY", f"socks5h://me:s%40cret@{proxy.address}"), f"https://{address}") is None
+        assert proxy.asked == [address]
+
+
+def test_what_is_no_socks_proxy_is_said_to_be_none() -> None:
+    with listener(
+        lambda connection: connection.recv(3) and connection.sendall(b"HTTP/1.1 400 Bad Request")
+    ) as port:
+        found = probe(Setting("ALL_PROXY", f"socks5://127.0.0.1:{port}"), HUB)
+    assert found == "answers like no SOCKS5 proxy: b'HT'"
+
+
+def test_a_socks_proxy_that_the_client_cannot_use_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = probe(Setting("ALL_PROXY", "socks5://proxy.invalid"), HUB)
+    assert found == "cannot be used: the package socksio is not installed (pip install socksio)"
+
+
+@pytest.mark.parametrize(
     ("url", "problem"),
     [
         ("ftp://proxy.invalid", "cannot be used"),
+        ("socks4://proxy.invalid", "cannot be used"),
         ("http://", "has no host name"),
         ("http://[", "cannot be used"),
         ("http://127.0.0.1:99999", "cannot be used"),
@@ -128,4 +169,17 @@ def test_a_proxy_that_works_is_used_for_all_of_a_lock(tmp_path: Path) -> None:
         run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=tmp_path)
         assert len(hub.requests) == len(proxy.asked)
         assert proxy.asked[0] == f"HEAD {hub.endpoint}/ HTTP/1.1"
+    assert (tmp_path / "tiny.lock").exists()
+
+
+def test_a_socks_proxy_that_works_is_used_for_all_of_a_lock(tmp_path: Path) -> None:
+    repo = tmp_path / "repos/org/tiny"
+    repo.mkdir(parents=True)
+    (repo / "config.json").write_text("{}")
+    (repo / "tokenizer.json").write_text("{}")
+    (tmp_path / "tiny.yaml").write_text(MANIFEST)
+    with RunningHub(tmp_path / "repos") as hub, SocksProxy("works") as proxy:
+        environment = {"all_proxy": f"socks5h://{proxy.address}", "HF_ENDPOINT": hub.endpoint}
+        run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=tmp_path)
+        assert set(proxy.asked) == {hub.endpoint.removeprefix("http://")}
     assert (tmp_path / "tiny.lock").exists()
