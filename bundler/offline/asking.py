@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple
 
@@ -32,22 +32,19 @@ class Wanted(NamedTuple):
         repo_id: The repo, by the name that the program used.
         repo_type: model or dataset.
         file: Its file, if one was asked for by name.
+        revision: Branch, tag or commit, if one was asked for.
+        config: Configuration of a dataset, if one was asked for.
     """
 
     repo_id: str
     repo_type: str
-    file: str
+    file: str = ""
+    revision: str = ""
+    config: str = ""
 
-    @property
-    def subject(self) -> str:
-        """It for people: ``file config.json of model gpt2``."""
+    def __str__(self) -> str:
+        """Return it for people: ``file config.json of model gpt2``."""
         return f"{f'file {self.file} of ' if self.file else ''}{self.repo_type} {self.repo_id}"
-
-    @property
-    def remedy(self) -> str:
-        """The manifest's line that brings it."""
-        section = "datasets" if self.repo_type == "dataset" else "models, or tokenizers,"
-        return f"have `- repo_id: {self.repo_id}` under {section} in the manifest, then fetch and install again"
 
 
 class Place(NamedTuple):
@@ -96,12 +93,23 @@ def who_asked(frame: FrameType) -> Asked:
 def missing_from_cache(error: BaseException | None) -> Wanted | None:
     """Return the repo that was not found offline, if that is what `error`, or what caused it, is about."""
     is_about_it, wanted = False, None
-    while error is not None:
-        is_about_it |= type(error).__name__ in _NOT_FOUND or any(text in str(error) for text in _NOT_FOUND_TEXTS)
-        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-        wanted = wanted or _wanted(reversed(frames))
-        error = error.__cause__ or error.__context__
+    for cause in causes(error, hidden=True):
+        is_about_it |= type(cause).__name__ in _NOT_FOUND or any(text in str(cause) for text in _NOT_FOUND_TEXTS)
+        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        wanted = wanted or _wanted(frames[::-1])
     return wanted if is_about_it else None
+
+
+def causes(error: BaseException | None, *, hidden: bool) -> Iterator[BaseException]:
+    """Yield an error and what it came from.
+
+    Args:
+        error: The last of them.
+        hidden: Also what a traceback does not show, because the program raised `from None`.
+    """
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ and not hidden else error.__context__)
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
@@ -126,8 +134,8 @@ def _place(frame: FrameType) -> Place:
     return Place(code.co_filename, line, code.co_name, text)
 
 
-def _wanted(frames: Iterable[FrameType]) -> Wanted | None:
-    """Find a repo in the arguments of the libraries' own functions, innermost first."""
+def _wanted(frames: Sequence[FrameType]) -> Wanted | None:
+    """Find a repo in the arguments of the libraries' own functions; frames come innermost first."""
     for frame in frames:
         library = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if library not in _LIBRARIES:
@@ -141,8 +149,19 @@ def _wanted(frames: Iterable[FrameType]) -> Wanted | None:
                 # Every dataset is first asked for a script of its own name, which next to none has.
                 if not isinstance(file, str) or (repo_type == "dataset" and file.endswith(".py")):
                     file = ""
-                return Wanted(repo_id, repo_type, file)
+                revision = frame.f_locals.get("revision")
+                config = _config(frames) if repo_type == "dataset" else ""
+                return Wanted(repo_id, repo_type, file, revision if isinstance(revision, str) else "", config)
     return None
+
+
+def _config(frames: Iterable[FrameType]) -> str:
+    """Return the configuration that `load_dataset`, or a function that it is made of, was asked for."""
+    for frame in frames:
+        name = frame.f_locals.get("name")
+        if frame.f_code.co_name.startswith("load_dataset") and isinstance(name, str):
+            return name
+    return ""
 
 
 def _may_be_repo(text: str) -> bool:

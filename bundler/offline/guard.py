@@ -15,7 +15,7 @@ Rule book:
 * under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
   HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
 * an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
-  what the manifest lacks;
+  what the manifest lacks; one that hides a refusal gets the refusal as its last line;
 * this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
   nor anything else: it imports what Python has loaded anyway, and the rest when an attempt is made.
 
@@ -46,6 +46,8 @@ _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 # What this process has refused, for programs that want to know without reading files; bounded.
 attempts: list[dict[str, Any]] = []
 _MAX_KEPT = 1000
+# The words of the latest, for an error that hides it.
+_refusals: list[str] = []
 
 _installed = False
 
@@ -70,7 +72,7 @@ def install() -> None:
             check(sys.modules[name])
     sys.meta_path.insert(0, _CheckAfterImport())
     if os.environ.get("BUNDLE_OFFLINE") == "1":
-        sys.excepthook = _explain_missing(sys.excepthook)
+        sys.excepthook = _explaining(sys.excepthook)
     _installed = True
 
 
@@ -186,7 +188,7 @@ def _lines(path: str) -> list[str]:
 
 def _refuse(event: str, host: str, port: object) -> None:
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
-    asked = _asking().who_asked(sys._getframe(2))
+    asked = _loaded("asking").who_asked(sys._getframe(2))
     attempt = {
         "event": event,
         "target": target,
@@ -200,7 +202,8 @@ def _refuse(event: str, host: str, port: object) -> None:
     message = f"offline: {event} to {target} was refused before anything left this machine\n{asked}"
     hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
     if asked.wanted:
-        hint = asked.wanted.remedy
+        hint = _loaded("lacking").explain_refused(asked.wanted, _home())
+    _refusals[:] = [f"{message}\n  hint: {hint}"]
     raise _error(message, hint)
 
 
@@ -238,13 +241,13 @@ def _note(attempt: dict[str, Any]) -> None:
 # Who asked, and for what
 
 
-def _asking() -> Any:
-    """Return the module `asking`, from its file as this one was, once it is needed."""
+def _loaded(stem: str) -> Any:
+    """Return the module `asking` or `lacking`, from its file as this one was, once it is needed."""
     from importlib.machinery import SourceFileLoader
 
-    name = "bundler.offline.asking"
+    name = f"bundler.offline.{stem}"
     if name not in sys.modules:
-        loader = SourceFileLoader(name, os.path.join(os.path.dirname(__file__), "asking.py"))  # noqa: PTH118, PTH120
+        loader = SourceFileLoader(name, os.path.join(os.path.dirname(__file__), f"{stem}.py"))  # noqa: PTH118, PTH120
         module = type(sys)(name)
         module.__file__ = loader.path
         loader.exec_module(module)
@@ -252,17 +255,45 @@ def _asking() -> Any:
     return sys.modules[name]
 
 
-def _explain_missing(show: Callable[..., Any]) -> Callable[..., None]:
-    """Return an `excepthook` that adds what is missing to an error that speaks of internet connections."""
+def _home() -> str:
+    return os.environ.get("HF_HOME", "the cache")
+
+
+def _explaining(show: Callable[..., Any]) -> Callable[..., None]:
+    """Return an `excepthook` that adds a last line to an error which speaks of internet connections."""
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         show(kind, error, trace)
-        wanted = _asking().missing_from_cache(error)
-        if wanted:
-            home = os.environ.get("HF_HOME", "the cache")
-            sys.stderr.write(f"\noffline: {wanted.subject} is not in {home}\n  hint: {wanted.remedy}\n")
+        _explain(error)
 
     return excepthook
+
+
+def _explain_in_threads(threading: ModuleType) -> None:
+    """Have errors that end a thread explained, too; they never come to `sys.excepthook`."""
+    show = threading.excepthook
+
+    def excepthook(arguments: Any) -> None:
+        show(arguments)
+        if arguments.exc_value is not None:
+            _explain(arguments.exc_value)
+
+    threading.excepthook = excepthook  # type: ignore[attr-defined]
+
+
+def _explain(error: BaseException) -> None:
+    """Say what the cache lacks, or what was refused, where `error` came of that and does not say so."""
+    asking = _loaded("asking")
+    wanted = asking.missing_from_cache(error)
+    if wanted:
+        what, hint = _loaded("lacking").explain_missing(wanted, _home())
+        sys.stderr.write(f"\noffline: {what}\n  hint: {hint}\n")
+    elif _refusals and not any(
+        isinstance(cause, NetworkRefusedError) for cause in asking.causes(error, hidden=False)
+    ):
+        # A library took the refusal for its own trouble, and told nobody.
+        more = f"; {len(attempts)} refusals in this process" if len(attempts) > 1 else ""
+        sys.stderr.write(f"\n{_refusals[-1]}{more}\n")
 
 
 # Settings
@@ -308,6 +339,7 @@ def _when_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType],
 
 
 _CHECKS = {
+    "threading": _when_offline(_explain_in_threads),
     "huggingface_hub.constants": _when_offline(_check_hub),
     "datasets.config": _when_offline(_check_datasets),
 }

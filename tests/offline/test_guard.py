@@ -209,6 +209,33 @@ def test_a_program_that_uses_the_package_gets_an_offline_error(guarded: Guarded)
     assert guarded.out == "True 11 True\n", guarded.err
 
 
+@pytest.mark.parametrize("hides", ["from None", ""])
+def test_an_error_that_hides_a_refusal_is_followed_by_it(guarded: Guarded, hides: str) -> None:
+    guarded.run(f"""
+        import socket
+        try:
+            socket.socket().connect(("{OUTSIDE}", 80))
+        except Exception:
+            raise OSError("cannot load the file") {hides}
+    """)
+    assert guarded.err.count(f"offline: connect to {OUTSIDE}:80 was refused") == 1
+    assert (guarded.err.rstrip().splitlines()[-1] == "OSError: cannot load the file") is not bool(hides)
+
+
+def test_an_error_that_came_later_and_of_something_else_tells_of_the_refusals_too(guarded: Guarded) -> None:
+    guarded.run(f"""
+        import socket
+        for port in (80, 81):
+            try:
+                socket.socket().connect(("{OUTSIDE}", port))
+            except Exception:
+                pass
+        raise OSError("no such file")
+    """)
+    assert f"OSError: no such file\n\noffline: connect to {OUTSIDE}:81 was refused" in guarded.err
+    assert guarded.err.endswith("; 2 refusals in this process\n")
+
+
 def test_the_guard_imports_nothing_that_python_has_not_loaded(guarded: Guarded) -> None:
     code = "import sys, json; print(json.dumps(sorted(sys.modules)))"
     guarded.run(code)

@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bundler.install import install
+from tests.bundles import COMMIT, locked_repo, tiny_bundle
 from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, needs_netns
 from tests.process import TIMEOUT_SECONDS, Child, script
 
@@ -117,7 +121,6 @@ def test_nothing_of_ours_goes_to_the_commands_stdout(bundle_run: BundleRun) -> N
     ("code", "subject", "section"),
     [
         ("from transformers import AutoTokenizer as A; A.from_pretrained('org/gone')", "model org/gone", "models"),
-        ("from transformers import AutoModel as A; A.from_pretrained('short')", "model short", "models"),
         ("from huggingface_hub import snapshot_download as d; d('org/gone')", "model org/gone", "models"),
         ("from datasets import load_dataset as d; d('org/gone')", "dataset org/gone", "datasets"),
     ],
@@ -130,6 +133,61 @@ def test_what_is_missing_is_named_with_the_manifest_line_that_brings_it(
     assert (ran.code, ran.attempts[0]) == (1, 0)
     assert f"{subject} is not in {home}\n" in ran.err
     assert re.search(f"`- repo_id: .*` under {section}", ran.err)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "hint"),
+    [
+        (
+            "from transformers import AutoModel as A; A.from_pretrained('short')",
+            "file pytorch_model.bin of model short is not in {home}: bundle tiny has the repo under tokenizers, "
+            "with what those need",
+            "have `- repo_id: org/tiny-tokenizer` under models in the manifest, then fetch and install again",
+        ),
+        (
+            "from transformers import AutoTokenizer as A; A.from_pretrained('short', revision='v2')",
+            "file config.json of model short at v2 is not in {home}: bundle tiny has the repo at main "
+            "(commit {commit})",
+            "have `revision: v2` with `- repo_id: org/tiny-tokenizer` in the manifest, then fetch and install again; "
+            "or load what is there",
+        ),
+        (
+            "from huggingface_hub import hf_hub_download as d; d('org/tiny-model', 'model.safetensors')",
+            "file model.safetensors of model org/tiny-model is not in {home}: bundle more has the repo without it",
+            "the repo has no such file; or `allow_patterns` or `ignore_patterns` of `- repo_id: org/tiny-model` leave "
+            "it out: change them in the manifest, then fetch and install again",
+        ),
+        (
+            "from datasets import load_dataset as d; d('org/tiny-dataset', 'other')",
+            "dataset org/tiny-dataset, configuration other, is not in {home} as it was asked for: bundle more has the "
+            "repo with the configurations default",
+            "name it under `configs`, or what is passed as data_files under `data_files`, of "
+            "`- repo_id: org/tiny-dataset` in the manifest, then fetch and install again",
+        ),
+    ],
+)
+def test_of_a_repo_that_is_there_in_part_the_missing_part_is_named(
+    bundle_run: BundleRun, home: Path, tmp_path: Path, code: str, said: str, hint: str
+) -> None:
+    files = {"config.json": b"{}"}
+    repos = (
+        replace(locked_repo("org/tiny-dataset", files, kind="dataset"), configs=("default",)),
+        locked_repo("org/tiny-model", files),
+    )
+    install(tiny_bundle(tmp_path / "more", *repos, name="more", contents=files.values()), home)
+    ran = bundle_run(PYTHON, "-c", code)
+    assert (ran.code, ran.attempts[0]) == (1, 0)
+    assert f"\noffline: {said.format(home=home, commit=COMMIT[:12])}\n  hint: {hint}\n" in ran.err
+
+
+def test_what_a_thread_did_not_find_is_named_too(bundle_run: BundleRun, home: Path) -> None:
+    code = """
+        import threading
+        from transformers import AutoTokenizer
+        threading.Thread(target=AutoTokenizer.from_pretrained, args=("org/gone",)).start()
+    """
+    ran = bundle_run(PYTHON, "-c", textwrap.dedent(code))
+    assert ran.err.count(f"\noffline: file config.json of model org/gone is not in {home}\n") == 1
 
 
 # Refusals
