@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cache import default_hf_home
+from bundler.cli.networks import NetworkInReach
 from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
 from bundler.cli.places import OutputFile
 from bundler.paths import check_writable
@@ -42,10 +43,15 @@ if TYPE_CHECKING:
     "--allow-net",
     "allow_net",
     multiple=True,
-    metavar="CIDR",
+    type=NetworkInReach(),
     help="Network that stays in reach besides this machine, for jobs of several nodes; repeatable.",
 )
-@click.option("--strict", is_flag=True, help="End with exit code 11 if anything tried to use the network.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="End with exit code 11 if anything was seen to try the network. Under landlock and none the kernel counts "
+    "nothing: attempts of compiled code are not seen.",
+)
 @click.option("--report", "report_path", type=OutputFile(), help="Write the report as JSON.")
 @jobs_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
@@ -95,6 +101,11 @@ def run(
     isolation = choose(isolate, allow_net)
     verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
     say(f"isolation {isolation.kind}: {isolation.detail}")
+    for network in isolation.reach.networks:
+        if network.prefixlen == 0:
+            say(
+                f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
+            )
     environment = offline_environment(
         home, stand_ins=stand_ins_for(home), launch=Launch(verified={b.name: b.digest for b in verified})
     )

@@ -90,6 +90,7 @@ def enforce_offline(
         The bundles, for their `snapshot_path`.
 
     Raises:
+        TypeError: `name` is something else than one name.
         NotInstalledError: There is no bundle `name` in `hf_home`.
         IntegrityError: A bundle is not what its lock says; the faults are named.
         OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
@@ -97,6 +98,8 @@ def enforce_offline(
     """
     from bundler.installed import InstalledBundle, installed_bundles
 
+    if not isinstance(name, str | None):
+        raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [InstalledBundle.open(name, home)] if name is not None else installed_bundles(home)
     early = _early_imports(home)

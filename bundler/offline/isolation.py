@@ -90,6 +90,9 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = ()) -> Isol
         found = _TRY[requested](reach)
         if isinstance(found, Isolation):
             return found
+        # What a kind cannot do anywhere, no administrator can change.
+        if requested == "netns" and not only_loopback(reach.networks):
+            raise OfflineError(f"--isolate netns: {found}", hint="`--isolate seccomp` can, and `auto` takes it")
         raise OfflineError(
             f"--isolate {requested}: {found}",
             hint=f"{_REMEDIES[requested]}; `--isolate auto` takes what there is",

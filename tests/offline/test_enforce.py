@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler import enforce_offline
 from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_landlock
 from tests.offline.test_isolation import RAW_CONNECT
 from tests.process import run, run_python
@@ -243,3 +244,8 @@ def test_without_any_bundle_the_network_is_shut_all_the_same(tmp_path: Path) -> 
 
 def _damage(home: Path) -> None:
     next(home.glob("hub/*/snapshots/*/config.json")).resolve().write_bytes(b"damaged")
+
+
+def test_several_names_at_once_are_refused_with_what_was_expected() -> None:
+    with pytest.raises(TypeError, match=r"expected the name of one bundle, or None for all, found \['a', 'b'\]"):
+        enforce_offline(["a", "b"])  # type: ignore[arg-type]

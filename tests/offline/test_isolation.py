@@ -147,6 +147,12 @@ def test_without_namespaces_asking_for_one_by_name_is_an_error(monkeypatch: pyte
     assert caught.value.hint and "user.max_user_namespaces" in caught.value.hint
 
 
+def test_a_namespace_that_is_to_reach_a_network_is_no_matter_for_an_administrator() -> None:
+    with pytest.raises(OfflineError, match=r"a network namespace cannot reach 10\.0\.0\.0/8") as caught:
+        choose("netns", ["10.0.0.0/8"])
+    assert caught.value.hint == "`--isolate seccomp` can, and `auto` takes it"
+
+
 @needs_netns
 def test_a_kernel_that_refuses_user_namespaces_is_found_out_by_trying() -> None:
     """The real refusal: a process that may neither make one nor give itself room for one."""

@@ -193,6 +193,18 @@ def test_what_a_thread_did_not_find_is_named_too(bundle_run: BundleRun, home: Pa
 # Refusals
 
 
+def test_a_network_that_is_none_is_an_error_of_the_command_line(bundle_run: BundleRun, tmp_path: Path) -> None:
+    ran = bundle_run("touch", tmp_path / "started", options=("--allow-net", "nodes.example"))
+    assert ran.code == 2
+    assert "nodes.example: expected a network as an address and a prefix length" in ran.err
+    assert not (tmp_path / "started").exists()
+
+
+def test_the_whole_internet_in_reach_is_warned_of(bundle_run: BundleRun) -> None:
+    ran = bundle_run("true", options=("--allow-net", "0.0.0.0/0", "--isolate", "none"))
+    assert "warning: --allow-net 0.0.0.0/0 lets every connection through" in ran.err
+
+
 def test_a_changed_blob_stops_the_launch_and_is_named(bundle_run: BundleRun, home: Path, tmp_path: Path) -> None:
     (blob,) = [p for p in (home / "hub").glob("*/snapshots/*/tokenizer.json") if "tiny-tokenizer" in str(p)]
     content = bytearray(blob.read_bytes())

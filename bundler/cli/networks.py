@@ -1,0 +1,25 @@
+"""How `bundle run` is told which networks stay in reach."""
+
+from __future__ import annotations
+
+import click
+
+from bundler.cli.given import check_given
+from bundler.errors import OfflineError
+
+
+class NetworkInReach(click.ParamType[str]):
+    """A network as an address and a prefix length, or a single address."""
+
+    name = "CIDR"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType`."""
+        from bundler.offline.networks import parse_networks
+
+        check_given(value, param, ctx)
+        try:
+            parse_networks([value])
+        except OfflineError as error:
+            self.fail(f"{error.message.removeprefix('--allow-net ')}; {error.hint}", param, ctx)
+        return value
