@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from bundler.cli import COMMANDS, main
+from bundler.cli.given import GivenPath
 from bundler.errors import EXIT_CODES, BundleError
 from bundler.install import install
+from infini_llama.cli import main as infini_llama_main
 from tests.bundles import locked_repo, tiny_bundle
 from tests.process import run, run_python
 
@@ -193,8 +196,34 @@ def test_an_input_that_is_not_there_has_the_exit_code_of_its_kind(
     assert done.exit_code == code and "error: " in done.stderr, done.stderr
 
 
-@pytest.mark.parametrize("words", [["fetch", "m.yaml", "-o", ""], ["run", "--report", "", "--", "true"]])
-def test_an_output_that_is_named_by_an_empty_variable_is_refused_before_any_work(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lock", ""],
+        ["fetch", "m.yaml", "-o", ""],
+        ["fetch", "m.yaml", "--base", ""],
+        ["fetch", "m.yaml", "--cache-dir", ""],
+        ["install", ""],
+        ["run", "--allow-net", "", "--", "true"],
+        ["inspect", ""],
+        ["serve", ""],
+        ["run", "--report", "", "--", "true"],
+    ],
+)
+def test_a_path_that_is_named_by_an_empty_variable_is_refused_before_any_work(words: list[str]) -> None:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
     assert "it is empty; is a variable in the command line empty?" in done.stderr
+
+
+def test_no_path_of_any_command_may_be_empty() -> None:
+    paths = {}
+    for group in (main, infini_llama_main):
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command
+            for param in command.params:
+                if isinstance(param.type, click.Path):
+                    paths[f"{name} {param.name}"] = isinstance(param.type, GivenPath)
+    assert len(paths) > 20 and all(paths.values()), paths

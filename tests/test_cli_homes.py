@@ -46,7 +46,7 @@ def test_an_empty_hf_home_option_is_wrong_usage(
     monkeypatch.chdir(tmp_path)
     done = bundle_command(*words, "--hf-home", "")
     assert done.exit_code == 2
-    assert "expected a folder, found nothing" in done.stderr
+    assert "Invalid value for '--hf-home': it is empty; is a variable in the command line empty?" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.base import Base
+from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.cli.places import (
     VOLUME_SIZE_HELP,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
       HF_ENDPOINT=https://mirror.example bundle fetch manifests/demo.yaml -o /scratch/demo.tar.zst --locked
     """
 )
-@click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.argument("manifest_path", metavar="MANIFEST", type=GivenPath())
 @click.option(
     "-o",
     "--output",
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cache-dir",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     help="Where downloads are staged.  [default: $BUNDLE_CACHE, else ~/.cache/bundle]",
 )
 @click.option(
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
 @click.option(
     "--base",
     metavar="OLD",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="Pack only what OLD lacks: the bundle carried over before, its lock, or its receipt (NAME.json).",
 )
 @click.option(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, print_json, size
 from bundler.cli.places import bundle_place
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundle", nargs=-1, required=True, type=GivenPath())
 @click.option("--files", "show_files", is_flag=True, help="List every file too.")
 @click.option("--lock", "show_lock", is_flag=True, help="Print the lock inside, as it is, and nothing else.")
 @json_option

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bundler.cache import default_hf_home
+from bundler.cli.given import GivenPath
 from bundler.cli.output import (
     hf_home_option,
     jobs_option,
@@ -21,7 +22,7 @@ from bundler.cli.places import bundle_place, standard_input
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("bundle", nargs=-1, type=GivenPath())
 @click.option(
     "--only",
     multiple=True,

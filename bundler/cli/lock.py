@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, print_json, say, size
 from bundler.cli.places import OutputFile
 from bundler.errors import LockError
@@ -27,7 +28,7 @@ from bundler.paths import atomic_write
       bundle lock manifests/demo.yaml --check && echo the lock is up to date
     """
 )
-@click.argument("manifest_path", metavar="MANIFEST", type=click.Path(path_type=Path))
+@click.argument("manifest_path", metavar="MANIFEST", type=GivenPath())
 @click.option(
     "-o",
     "--output",

@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from bundler.cli.given import GivenPath
+
 # Where a context notes, for whoever prints an error, that JSON was asked for.
 JSON_ASKED_FOR = "bundler.json"
 
@@ -19,17 +21,6 @@ JSON_ASKED_FOR = "bundler.json"
 def _note_json(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
     ctx.meta[JSON_ASKED_FOR] = value
     return value
-
-
-class _Home(click.Path):
-    """A folder that is the cache root."""
-
-    def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | bytes | os.PathLike[str]:
-        if value == "":
-            self.fail("expected a folder, found nothing; is a variable in the command line empty?", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 json_option = click.option(
@@ -42,7 +33,7 @@ json_option = click.option(
 )
 hf_home_option = click.option(
     "--hf-home",
-    type=_Home(file_okay=False, readable=False, path_type=Path),  # our own errors name mode and owner
+    type=GivenPath(file_okay=False, readable=False),  # our own errors name mode and owner
     metavar="DIR",
     help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.errors import FormatError, UsageError
 
 _VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
@@ -19,17 +20,15 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
 _POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
-class OutputFile(click.Path):
+class OutputFile(GivenPath):
     """A file to write, in a folder that is there: a mistyped one must not be made, and filled with gigabytes."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
+        super().__init__(dir_okay=False)
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        if not os.fspath(value):
-            self.fail("it is empty; is a variable in the command line empty?", param, ctx)
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         folder = path.absolute().parent
         if not folder.is_dir():

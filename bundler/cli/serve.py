@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, say
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _GRACE_SECONDS = 3
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=GivenPath())
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",

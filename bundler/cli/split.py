@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.cli.places import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
 from bundler.errors import UsageError
@@ -15,7 +16,7 @@ _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFil
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundle", nargs=-1, required=True, type=GivenPath())
 @click.option("--volume-size", metavar="SIZE", required=True, type=VolumeSize(), help=VOLUME_SIZE_HELP)
 @_output_option
 @json_option
@@ -56,7 +57,7 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
 
 
 @click.command()
-@click.argument("volumes", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("volumes", nargs=-1, required=True, type=GivenPath())
 @_output_option
 @json_option
 def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.errors import NotInstalledError
 from bundler.offline.enforce import enforce_offline
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from infini_llama import InfiniLlamaForCausalLM
 
 checkpoint_argument = click.argument(
-    "checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="CHECKPOINT"
+    "checkpoint", type=GivenPath(exists=True, file_okay=False), metavar="CHECKPOINT"
 )
 
 

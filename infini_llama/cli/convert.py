@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.offline.enforce import enforce_offline
 
 
@@ -26,10 +27,10 @@ from bundler.offline.enforce import enforce_offline
 @click.option(
     "--output-dir",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     help="A new folder for the model, its tokenizer and its provenance.",
 )
-@click.option("--hf-home", type=click.Path(file_okay=False, path_type=Path), help="Where the bundle is installed.")
+@click.option("--hf-home", type=GivenPath(file_okay=False), help="Where the bundle is installed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     bundle: str,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from infini_llama import settings
 from infini_llama.cli.raw_data import raw_data_option
 from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
@@ -20,13 +21,13 @@ from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_ne
     "--config",
     "config_path",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GivenPath(exists=True, dir_okay=False),
     help="The configuration that the training will have.",
 )
 @raw_data_option
 @click.option(
     "--output-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=GivenPath(file_okay=False),
     help="The folder that the training will have; not needed with data.cache_dir.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: data.text_key=body.")

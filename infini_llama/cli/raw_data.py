@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import check_given
+
 _DATASET = "dataset:"
 
 
 def _checked(context: click.Context, parameter: click.Parameter, value: str) -> str:
     """Refuse a path that is not there, before anything slow begins."""
-    if not value:
-        # Path("") is the working directory, and all that lies there.
-        raise click.BadParameter("it is empty; is a variable in the command line empty?", context, parameter)
+    check_given(value, parameter, context)
     if not value.startswith(_DATASET) and not Path(value).exists():
         raise click.BadParameter(f"{value!r} does not exist, and is no {_DATASET}org/name.", context, parameter)
     return value

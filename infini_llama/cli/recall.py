@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.offline.enforce import enforce_offline
 from infini_llama.cli import checkpoint as folder
 from infini_llama.progress import say
@@ -28,7 +29,7 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 @click.argument(
     "checkpoint",
     required=False,
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=GivenPath(exists=True, file_okay=False),
     metavar="[CHECKPOINT]",
 )
 @click.option(

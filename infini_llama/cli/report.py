@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.given import GivenPath
 from infini_llama.report import write_report
 
 
 @click.command("report")
-@click.argument("output_dir", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="OUTPUT_DIR")
+@click.argument("output_dir", type=GivenPath(exists=True, file_okay=False), metavar="OUTPUT_DIR")
 def command(output_dir: Path) -> None:
     """Write OUTPUT_DIR/report.html from its metrics.jsonl and its newest checkpoint, and print its path.
 

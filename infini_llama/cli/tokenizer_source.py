@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.errors import NetworkError
 from bundler.hub.endpoint import check_endpoint, host_of, without_password
 from bundler.hub.proxies import check_proxy
@@ -28,7 +29,7 @@ _OPTIONS = (
     click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer."),
     click.option(
         "--hf-home",
-        type=click.Path(file_okay=False, path_type=Path),
+        type=GivenPath(file_okay=False),
         help="Where the bundle is installed [default: $HF_HOME, else the Hugging Face default].",
     ),
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bundler.cli.given import GivenPath
 from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.offline.attempts import read_attempts
 from bundler.offline.enforce import attempts_folder, isolation_in_force
@@ -35,19 +36,19 @@ if TYPE_CHECKING:
     "--config",
     "config_path",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=GivenPath(exists=True, dir_okay=False),
     help="Training configuration (YAML).",
 )
 @raw_data_option
 @click.option(
     "--output-dir",
     required=True,
-    type=click.Path(file_okay=False, path_type=Path),
+    type=GivenPath(file_okay=False),
     help="Where checkpoints go; must be empty or new, unless --resume.",
 )
 @click.option(
     "--start-from",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=GivenPath(exists=True, file_okay=False),
     help="Start with the model in this folder, from `infini-llama convert` or a training, instead of a fresh one.",
 )
 @click.option("--quick", is_flag=True, help="Of the bundle, compare names, links and sizes, and hash nothing.")

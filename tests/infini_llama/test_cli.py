@@ -116,6 +116,22 @@ def test_raw_data_named_by_an_empty_variable_is_not_the_working_directory(
     assert "it is empty; is a variable in the command line empty?" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["train", "prepare", "convert"])
+def test_an_output_folder_named_by_an_empty_variable_is_not_the_working_directory(
+    config: Path, raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    rest = ["--offline-mode", "--config", str(config), "--raw-data", str(raw_data)]
+    if command == "convert":
+        rest = ["--bundle", "tiny", "--model", "org/llama", "--segment-length", "16"]
+    done = CliRunner().invoke(main, [command, "--output-dir", "", *rest])
+    assert done.exit_code == 2
+    assert "Invalid value for '--output-dir': it is empty; is a variable in the command line empty?" in done.stderr
+    assert list(empty.iterdir()) == []
+
+
 def test_a_quick_look_at_no_bundle_is_refused(config: Path, raw_data: Path, tmp_path: Path) -> None:
     arguments = ["train", "--offline-mode", "--quick", "--config", config, "--raw-data", raw_data]
     result = CliRunner().invoke(main, list(map(str, [*arguments, "--output-dir", tmp_path / "run"])))
