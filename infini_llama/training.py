@@ -22,6 +22,7 @@ from bundler import __version__
 from bundler.digest import sha256_bytes
 from bundler.errors import TrainingDataError
 from bundler.installed import InstalledBundle
+from bundler.wording import counted
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
@@ -130,7 +131,7 @@ def train(
     folder = resume_from if resume_from and started else start_from
     model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
     say(
-        f"{data.files} files, {rows.tokens:,} tokens in {len(rows)} rows of "
+        f"{counted(data.files, 'file')}, {counted(rows.tokens, 'token')} in {counted(len(rows), 'row')} of "
         f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
     )
     arguments = training_arguments(settings, output_dir)

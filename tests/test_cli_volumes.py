@@ -148,7 +148,7 @@ def test_one_volume_is_verified_alone_and_all_of_them_as_a_bundle(volumes: list[
     volumes[0].rename("elsewhere")
     alone = bundle_command("verify", volumes[1])
     assert alone.exit_code == 0
-    assert f"tiny.tar.zst.002, volume 2 of 3, alone: ok; checked 4.19 MB in 1 files\n{digest}\n" in alone.stderr
+    assert f"tiny.tar.zst.002, volume 2 of 3, alone: ok; checked 4.19 MB in 1 file\n{digest}\n" in alone.stderr
     assert bundle_command("verify", *volumes[1:]).exit_code == 7
     Path("elsewhere").rename(volumes[0])
     for words in (volumes, ["./tiny.tar.zst"]):

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 # A name covers the module, or the package and all in it. One line is one layer; within a layer all may import all.
 LAYERS = [
-    "bundler.errors",
+    "bundler.errors bundler.wording",
     "bundler.access bundler.digest bundler.synced_file bundler.paths bundler.small_files bundler.names bundler.cores",
     "bundler.strict_yaml bundler.manifest_rules bundler.manifest",
     "bundler.lock",

@@ -273,7 +273,7 @@ def test_datasets_are_prepared_without_the_hub_and_load_by_every_name(cargo: Car
     assert notes_of(proof, "org/Lines")[0] == (
         "dataset loads as org/Lines and lines and org/renamed (train: 3 rows)",
     )
-    assert notes_of(proof, "org/two")[0] == ("dataset loads as org/two (a/train: 1 rows, b/train: 2 rows)",)
+    assert notes_of(proof, "org/two")[0] == ("dataset loads as org/two (a/train: 1 row, b/train: 2 rows)",)
     assert len(cargo.hub.requests) == asked, "neither asks the Hub"
 
 

@@ -31,6 +31,7 @@ from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
 from bundler.paths import atomic_write, check_writable
 from bundler.store import Store
+from bundler.wording import counted
 
 if TYPE_CHECKING:
     from bundler.packed import Packed
@@ -248,8 +249,8 @@ def _report_plan(plans: list[RepoPlan], warnings: tuple[str, ...], as_json: bool
         return
     for row, item in zip(rows, plans, strict=True):
         click.echo(
-            f"{row['kind']} {row['repo_id']} {row['revision']} ({row['commit'][:12]}): {row['files']} files, "
-            f"{size(row['size_bytes'])}, {size(row['staged_bytes'])} of it staged"
+            f"{row['kind']} {row['repo_id']} {row['revision']} ({row['commit'][:12]}): "
+            f"{counted(row['files'], 'file')}, {size(row['size_bytes'])}, {size(row['staged_bytes'])} of it staged"
         )
         for file in item.repo.files:
             click.echo(f"  {size(file.size_bytes):>9}  {file.path}")
@@ -280,8 +281,8 @@ def _report(
     for text in proof.refused:
         say(f"  refused: {text}")
     say(
-        f"fetched {fetched.files} files, {size(fetched.size_bytes)}, of these downloaded now: "
-        f"{fetched.downloaded_files} files, {size(fetched.received_bytes)}"
+        f"fetched {counted(fetched.files, 'file')}, {size(fetched.size_bytes)}, of these downloaded now: "
+        f"{counted(fetched.downloaded_files, 'file')}, {size(fetched.received_bytes)}"
     )
     did = "already packed, hashed again:" if bundle.was_there else "packed"
     say(f"{did} {packed.path}: {size(packed.size_bytes)}, {ratio:.2f} times smaller, {packed.digest}")

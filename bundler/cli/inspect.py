@@ -10,6 +10,7 @@ import click
 from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, print_json, size
 from bundler.cli.places import bundle_place
+from bundler.wording import counted
 
 
 @click.command()
@@ -78,7 +79,7 @@ def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json
         prepared = f", {len(repo.prepared)} prepared" if repo.prepared else ""
         click.echo(
             f"{repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}  "
-            f"{len(repo.files)} files{prepared}, {size(repo.size_bytes)}{also}"
+            f"{counted(len(repo.files), 'file')}{prepared}, {size(repo.size_bytes)}{also}"
         )
         if show_files:
             for file in repo.files:

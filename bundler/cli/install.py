@@ -19,6 +19,7 @@ from bundler.cli.output import (
     warn_of_other_caches,
 )
 from bundler.cli.places import bundle_place, standard_input
+from bundler.wording import counted
 
 
 @click.command()
@@ -67,7 +68,7 @@ def install(
     for path, place in result.set_aside:
         say(f"note: {path} is of no bundle: moved to {place}")
     installed = result.bundle
-    verified = f"{result.files} files, {size(result.size_bytes)} verified"
+    verified = f"{counted(result.files, 'file')}, {size(result.size_bytes)} verified"
     if result.was_complete:
         say(f"nothing to do: {installed.name} is installed in {target}: {verified}\n{installed.digest}")
     else:

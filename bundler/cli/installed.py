@@ -9,6 +9,7 @@ import click
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
 from bundler.errors import BundleError, NotInstalledError
+from bundler.wording import counted
 
 
 @click.command("list")
@@ -52,9 +53,10 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
             }
         )
     else:
-        for bundle, row in zip(bundles, rows, strict=True):
-            total = sum(blob.size_bytes for blob in bundle.layout.blobs)
-            click.echo(f"{bundle.name}  {bundle.digest[:19]}  {row['files']} files, {size(total)}")
+        for bundle in bundles:
+            blobs = bundle.layout.blobs
+            total = sum(blob.size_bytes for blob in blobs)
+            click.echo(f"{bundle.name}  {bundle.digest[:19]}  {counted(len(blobs), 'file')}, {size(total)}")
             for repo in bundle.lock.repos:
                 also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
                 click.echo(f"  {repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}{also}")

@@ -17,6 +17,7 @@ from bundler.lock import Lock, LockedRepo
 from bundler.lockfile import differences, is_current, lock_path, read_lock
 from bundler.manifest import Manifest
 from bundler.paths import atomic_write
+from bundler.wording import counted
 
 
 @click.command(
@@ -141,7 +142,7 @@ def _line(row: dict[str, Any]) -> str:
     commits = row["commit"][:12]
     if row["previous_commit"] not in (None, row["commit"]):
         commits = f"{row['previous_commit'][:12]} → {commits}"
-    return f"{what}: {commits}, {row['files']} files, {size(row['size_bytes'])}"
+    return f"{what}: {commits}, {counted(row['files'], 'file')}, {size(row['size_bytes'])}"
 
 
 def _changes(previous: Lock | None, new: Lock) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from bundler.cli.networks import NetworkInReach
 from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
 from bundler.cli.places import OutputFile
 from bundler.paths import check_writable
+from bundler.wording import counted
 
 if TYPE_CHECKING:
     from bundler.installed import InstalledBundle
@@ -115,9 +116,8 @@ def run(
     if report_path:
         report.write(report_path)
     if strict and completed.attempts:
-        say(
-            f"error: {completed.attempts} attempt(s) at the network under --strict; CMD gave {completed.exit_code}"
-        )
+        seen = counted(completed.attempts, "attempt")
+        say(f"error: {seen} at the network under --strict; CMD gave {completed.exit_code}")
         ctx.exit(11)
     ctx.exit(completed.exit_code)
 
@@ -140,7 +140,8 @@ def _verified(bundle: InstalledBundle, *, quick: bool, jobs: int | None) -> Veri
         report = bundle.verify(quick=quick, jobs=jobs, progress=advance)
     report.raise_if_failed()
     what = "names and sizes" if quick else size(report.size_bytes)
-    say(f"verified {bundle.name} {bundle.digest}: {report.files} files, {what}, {time.monotonic() - begun:.1f} s")
+    files, seconds = counted(report.files, "file"), time.monotonic() - begun
+    say(f"verified {bundle.name} {bundle.digest}: {files}, {what}, {seconds:.1f} s")
     return VerifiedBundle(
         name=bundle.name, digest=bundle.digest, files=report.files, size_bytes=report.size_bytes, quick=quick
     )

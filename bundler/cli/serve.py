@@ -16,6 +16,7 @@ import click
 
 from bundler.cli.given import GivenPath
 from bundler.cli.output import json_option, say
+from bundler.wording import counted
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -103,7 +104,9 @@ def _endpoint(address: str, port: int) -> str:
 
 def _announce(endpoint: str, path: Path, source: Source, as_json: bool) -> None:
     repos = [{"repo_type": key.repo_type, "repo_id": key.repo_id} for key in source.repos()]
-    say(f"serving {len(repos)} repos of {path}, read-only; Ctrl-C stops\n  export HF_ENDPOINT={endpoint}")
+    say(
+        f"serving {counted(len(repos), 'repo')} of {path}, read-only; Ctrl-C stops\n  export HF_ENDPOINT={endpoint}"
+    )
     if as_json:
         # On one line, unlike a command that ends: a script reads it while this one goes on.
         click.echo(json.dumps({"endpoint": endpoint, "path": str(path), "repos": repos}, ensure_ascii=False))

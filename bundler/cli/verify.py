@@ -19,6 +19,7 @@ from bundler.cli.output import (
     warn_of_other_caches,
 )
 from bundler.cli.places import is_file_name
+from bundler.wording import counted
 
 if TYPE_CHECKING:
     from bundler.verify.report import Report
@@ -51,7 +52,7 @@ def verify(
         say(str(fault))
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
     outcome = "ok" if report.ok else f"FAILED, {len(report.faults)} fault(s)"
-    say(f"{report.subject}: {outcome}; checked {how} {report.files} files\n{report.digest}")
+    say(f"{report.subject}: {outcome}; checked {how} {counted(report.files, 'file')}\n{report.digest}")
     if report.hint and not report.ok:
         say(f"hint: {report.hint}")
     if as_json:

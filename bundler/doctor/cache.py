@@ -18,6 +18,7 @@ from bundler.installed import installed_bundles
 from bundler.paths import is_leftover
 from bundler.set_aside import SET_ASIDE_FOLDER
 from bundler.unfinished import unfinished_names
+from bundler.wording import counted
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
 _SHOWN = 3
@@ -53,7 +54,7 @@ def bundles(hf_home: Path) -> Iterator[Finding]:
     for bundle in found:
         report = bundle.verify(quick=True)
         if report.ok:
-            yield ok("bundles", f"{bundle.name}: {report.files} files, names and sizes as in the lock")
+            yield ok("bundles", f"{bundle.name}: {counted(report.files, 'file')}, names and sizes as in the lock")
         else:
             shown = "; ".join(str(fault) for fault in report.faults[:_SHOWN])
             more = f" and {len(report.faults) - _SHOWN} more" if len(report.faults) > _SHOWN else ""

@@ -32,6 +32,7 @@ from pathlib import PurePosixPath
 from bundler.errors import ManifestError
 from bundler.hub.weights import is_pickle, model_files, some
 from bundler.manifest import Entry
+from bundler.wording import counted
 
 # Read by AutoTokenizer, for one tokenizer class or another, from the root of a repo.
 _TOKENIZER_FILES = (
@@ -150,7 +151,9 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     elif entry.kind == "tokenizer":
         chosen = {path for path in paths if _is_tokenizer_file(path)}
         if not chosen:
-            problems.append(f"{entry.label}: no tokenizer files among the {len(paths)} files of this commit")
+            problems.append(
+                f"{entry.label}: no tokenizer files among the {counted(len(paths), 'file')} of this commit"
+            )
         chosen |= {path for path in paths if path == "config.json"} | _python(entry, paths)
     else:
         chosen = model_files(entry, paths, problems, warnings) | _python(entry, paths)

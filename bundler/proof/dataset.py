@@ -24,6 +24,7 @@ from typing import Any
 from bundler.cache import prepared_folder
 from bundler.lock import LockedRepo
 from bundler.proof.entries import LoadedEntry, LoadingFault, Outcome, tried
+from bundler.wording import counted
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
                     # The schema is in the file's first bytes; the last row needs all of it.
                     tried(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)
                 rows[f"{label}{split}"] = data.num_rows
-    listing = ", ".join(f"{split}: {count:,} rows" for split, count in rows.items())
+    listing = ", ".join(f"{split}: {counted(count, 'row')}" for split, count in rows.items())
     outcome.proven.append(f"dataset loads as {' and '.join(entry.names)} ({listing})")
 
 

@@ -15,6 +15,7 @@ from bundler.hub.companions import ADAPTER_CONFIG, base_model
 from bundler.hub.remote_code import CONFIG_FILES, class_names
 from bundler.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, Outcome, tried
 from bundler.proof.weights import prove_weights
+from bundler.wording import counted
 
 # Words, figures, an accent, a script without spaces, and a symbol beyond the basic plane.
 SAMPLE = "The 3 quick brown foxes' café: 東京 🦊\n"
@@ -46,7 +47,9 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
         ImportError: A package that the entry needs is not installed.
     """
     if _is_code_alone(entry):
-        outcome.proven.append(f"holds Python for other entries ({len(entry.paths)} files); these load it")
+        outcome.proven.append(
+            f"holds Python for other entries ({counted(len(entry.paths), 'file')}); these load it"
+        )
         return
     config = entry.json("config.json")
     is_model = entry.repo.kind == "model"

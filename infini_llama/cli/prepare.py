@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.given import GivenPath
+from bundler.wording import counted
 from infini_llama import settings
 from infini_llama.cli.raw_data import raw_data_option
 from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
@@ -66,10 +67,10 @@ def command(
     if as_json:
         click.echo(json.dumps({**data.record(), "place": str(data.place), "from_cache": data.from_cache}))
         return
-    click.echo(f"data         {data.source}, {data.files:,} files, {data.size_bytes:,} bytes")
+    click.echo(f"data         {data.source}, {counted(data.files, 'file')}, {counted(data.size_bytes, 'byte')}")
     click.echo(f"documents    {len(data.documents):,}")
     click.echo(f"tokens       {data.documents.tokens:,}")
     click.echo(f"bad records  {data.bad_records:,}{' left out' if data.bad_records else ''}")
     if data.left_out:
-        click.echo(f"not read     {len(data.left_out):,} files, named above")
+        click.echo(f"not read     {counted(len(data.left_out), 'file')}, named above")
     click.echo(f"kept in      {data.place}{', where they were already' if data.from_cache else ''}")

@@ -16,6 +16,7 @@ from bundler.cli.given import GivenPath
 from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.offline.attempts import read_attempts
 from bundler.offline.enforce import attempts_folder, isolation_in_force
+from bundler.wording import counted
 from infini_llama import checkpoints, settings
 from infini_llama.cli.raw_data import raw_data_option
 from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
@@ -144,10 +145,10 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"last loss    {summary.last_loss:.4f}")
     click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens in {summary.seconds:.0f} s)")
     left_out = [
-        f"{count:,} {what}"
-        for count, what in (
-            (summary.bad_records, "bad records left out"),
-            (summary.files_left_out, "files not read"),
+        f"{counted(count, noun)} {what}"
+        for count, noun, what in (
+            (summary.bad_records, "bad record", "left out"),
+            (summary.files_left_out, "file", "not read"),
         )
         if count
     ]

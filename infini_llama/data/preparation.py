@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from bundler.cores import available_cores
 from bundler.digest import sha256_bytes
 from bundler.errors import TrainingDataError
+from bundler.wording import counted
 from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
@@ -137,9 +138,8 @@ def prepare_documents(
         for example in [*entry.bad_examples, *_more(entry.bad_records - len(entry.bad_examples))]:
             say(f"  {example}")
     place = cache.place(fingerprint)
-    say(
-        f"{entry.documents:,} documents, {entry.tokens:,} tokens {'found in' if from_cache else 'kept in'} {place}"
-    )
+    amount = f"{counted(entry.documents, 'document')}, {counted(entry.tokens, 'token')}"
+    say(f"{amount} {'found in' if from_cache else 'kept in'} {place}")
     return Prepared(
         documents=load(place, np.dtype(entry.token_type)),
         source=source.name,
@@ -187,7 +187,9 @@ def _made(
     if settings.on_bad_record == "error":
         _refuse(source.name, blocks.bad, good)
     if not good:
-        problem = f"all {blocks.bad.count} records are bad" if blocks.bad.count else "holds no record"
+        problem = (
+            f"of {counted(blocks.bad.count, 'record')} none can be used" if blocks.bad.count else "holds no record"
+        )
         raise TrainingDataError(f"{source.name}: {problem}, and nothing is left to train on")
     documents = tokenize(
         blocks, tokenizer, end_of_document=settings.end_of_document, processes=processes, folder=folder
@@ -208,7 +210,7 @@ def _refuse(name: str, bad: BadRecords, good: int) -> None:
     if bad.count:
         lines = "".join(f"\n  {line}" for line in [*bad.first, *_more(bad.count - len(bad.first))])
         raise TrainingDataError(
-            f"{name}: {bad.count} of {bad.count + good} records cannot be used{lines}",
+            f"{name}: {bad.count:,} of {counted(bad.count + good, 'record')} cannot be used{lines}",
             hint="mend them, or go on without them: data.on_bad_record: skip",
         )
 
@@ -219,7 +221,7 @@ def _more(count: int) -> list[str]:
 
 def _named(left_out: list[Path]) -> Iterable[str]:
     if left_out:
-        yield f"{len(left_out):,} files are not read, since their names do not tell what they hold:"
+        yield f"not read: {counted(len(left_out), 'file')} whose name does not tell what it holds"
         yield from (f"  {path}" for path in left_out[:10])
         yield from (f"  {line}" for line in _more(len(left_out) - 10))
 

@@ -116,7 +116,7 @@ def test_what_was_tokenized_without_bad_records_is_no_way_round_the_error(lines:
 
 def test_nothing_but_bad_records_is_an_error_in_any_case(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.txt").write_text(" \n")
-    with pytest.raises(TrainingDataError, match="all 1 records are bad, and nothing is left"):
+    with pytest.raises(TrainingDataError, match="of 1 record none can be used, and nothing is left"):
         prepared(tmp_path / "a.txt", cache, on_bad_record="skip")
 
 
@@ -226,7 +226,7 @@ def test_files_whose_names_say_nothing_are_named_and_counted(
     (raw_data / "readme.md").write_text("x")
     data = prepared(raw_data, cache)
     assert data.record()["files_left_out"] == [str(raw_data / "readme.md")]
-    assert f"1 files are not read, since their names do not tell what they hold:\n  {raw_data}/readme.md" in (
+    assert f"not read: 1 file whose name does not tell what it holds\n  {raw_data}/readme.md" in (
         capsys.readouterr().err
     )
 
