@@ -251,7 +251,7 @@ def parse(text: str, *, source: str = "configuration", overrides: Iterable[str] 
         lines = "".join(f"\n  {fault}" for fault in reader.faults)
         raise ConfigError(
             f"{source}: {count} {'fault' if count == 1 else 'faults'}{lines}",
-            hint="infini_llama/settings.py says what every key means",
+            hint="`infini-llama keys` says what every key means",
         )
     return settings
 

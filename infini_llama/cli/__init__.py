@@ -19,6 +19,7 @@ from bundler.cli import ErrorGroup
 
 # The help stands here so that `infini-llama --help` imports no command.
 COMMANDS = {
+    "keys": "Every key of the configuration, with meaning, type, range and default.",
     "prepare": "Tokenize raw text beforehand, and say what there is in it.",
     "train": "Train on raw text, from a verified bundle.",
     "report": "The page of a run, made again from what it measured.",
