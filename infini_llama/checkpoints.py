@@ -114,6 +114,15 @@ def latest(output_dir: Path) -> Path | None:
     return next((path for path in reversed(all_checkpoints(output_dir)) if is_complete(path)), None)
 
 
+def damaged(output_dir: Path, *, since: Path | None) -> list[Path]:
+    """Return the checkpoints after `since`, or all, that are not complete."""
+    if not output_dir.is_dir():
+        return []
+    found = all_checkpoints(output_dir)
+    newer = found[found.index(since) + 1 :] if since else found
+    return [path for path in newer if not is_complete(path)]
+
+
 def is_complete(checkpoint: Path) -> bool:
     """Tell whether a checkpoint has its provenance, and every file in it with the size it had."""
     try:

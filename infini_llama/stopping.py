@@ -8,32 +8,28 @@ Rule book:
   `timeout` and `scancel --full` do. What follows within `REPEAT_SECONDS` is one request;
 * a signal after that ends the process at once, wherever it is. Nothing is lost by it but steps: a checkpoint is
   published by one rename;
-* a stopped run leaves `stopped.json` in its folder, since launchers such as torchrun end with codes of their own. The
-  next run removes it.
+* a stopped run leaves a note in its folder (`infini_llama.stop_note`), since launchers such as torchrun end with codes
+  of their own.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from bundler.paths import atomic_write
 from infini_llama.progress import say
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 REPEAT_SECONDS = 1.0
-MARKER = "stopped.json"
 
 
 class StopRequest:
@@ -125,14 +121,3 @@ class StopAtSignal(TrainerCallback):
             control.should_log = control.should_save = control.should_training_stop = True
             say(f"{self.stopped_by.name}: stopped after step {state.global_step} of {state.max_steps}")
         return control
-
-
-def write_marker(output_dir: Path, stopped_by: signal.Signals, checkpoint: Path) -> None:
-    """Leave a note that the run is to be resumed, and from where."""
-    record = {"signal": stopped_by.name, "checkpoint": checkpoint.name}
-    atomic_write(output_dir / MARKER, (json.dumps(record) + "\n").encode())
-
-
-def remove_marker(output_dir: Path) -> None:
-    """Take the note of an earlier run away."""
-    (output_dir / MARKER).unlink(missing_ok=True)

@@ -21,6 +21,8 @@ from infini_llama import checkpoints, settings
 from infini_llama.cli.raw_data import raw_data_option
 from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
 from infini_llama.progress import say
+from infini_llama.run_lock import LOCK_NAME, run_lock
+from infini_llama.stop_note import remove_stop_note
 
 if TYPE_CHECKING:
     from infini_llama.training import Summary
@@ -85,6 +87,10 @@ def command(
     check_tokenizer_source(bundle, offline_mode=offline_mode, online=online)
     if quick and bundle is None:
         raise click.UsageError("--quick is about verifying the bundle: add --bundle NAME")
+    is_first_rank = os.environ.get("RANK", "0") == "0"
+    if resume and is_first_rank:
+        # Before anything can fail: a job script that finds it would otherwise start what cannot start again and again.
+        remove_stop_note(output_dir)
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
     resolved = settings.load(config_path, [*overrides, *chosen])
     resume_from = starting_point(output_dir, resume=resume)
@@ -92,7 +98,8 @@ def command(
     say(f"isolation below Python: {isolation_in_force()}")
 
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
-    with contextlib.redirect_stdout(sys.stderr):
+    locked = run_lock(output_dir) if is_first_rank else contextlib.nullcontext()
+    with contextlib.redirect_stdout(sys.stderr), locked:
         from infini_llama import training
 
         summary = training.train(
@@ -105,7 +112,7 @@ def command(
             accept_other_bundle=accept_other_bundle,
             start_from=start_from,
         )
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_rank:
         show(summary, network_attempts(), as_json=as_json)
     if summary.stopped_by is not None:
         sys.exit(STOPPED_BY_SIGNAL)
@@ -115,13 +122,23 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
     """Return the checkpoint to go on from, or None to start afresh.
 
     Raises:
-        click.UsageError: The folder is in use and nobody said to resume.
+        click.UsageError: The folder is in use and nobody said to resume; or there are checkpoints, and none is whole.
     """
     if resume:
-        return checkpoints.latest(output_dir)
+        latest = checkpoints.latest(output_dir)
+        newer = checkpoints.damaged(output_dir, since=latest)
+        names = ", ".join(path.name for path in newer)
+        if newer and latest is None:
+            raise click.UsageError(
+                f"--resume: of the checkpoints in {output_dir} none is whole ({names}); to start afresh name another "
+                "--output-dir, or move them away"
+            )
+        if newer:
+            say(f"note: {names} lost bytes since written, and is passed over")
+        return latest
     # A run that was killed before its first checkpoint leaves an incoming folder, which is worth nothing, and tokens,
     # which any run may use.
-    spare = {checkpoints.INCOMING, settings.TOKENS_FOLDER}
+    spare = {checkpoints.INCOMING, settings.TOKENS_FOLDER, LOCK_NAME}
     if output_dir.is_dir() and any(path.name not in spare for path in output_dir.iterdir()):
         raise click.UsageError(
             f"--output-dir {output_dir} is not empty; add --resume to go on with the run in it, or name another folder"

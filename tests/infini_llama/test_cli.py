@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from infini_llama.cli import main
+from infini_llama.run_lock import run_lock
 from tests.infini_llama.test_training import CONFIG
 from tests.process import Child
 
@@ -163,6 +164,49 @@ def test_a_run_that_is_there_is_neither_overwritten_nor_lost(
     assert result.exit_code == 2
     assert "is not empty; add --resume" in result.output
     assert [path.name for path in run.iterdir()] == ["checkpoint-3"]
+
+
+def test_going_on_with_nothing_but_damaged_checkpoints_is_no_fresh_start(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    (run / "checkpoint-3").mkdir(parents=True)
+    done = CliRunner().invoke(main, list(map(str, train_arguments(config, raw_data, gpt2_home, run, "--resume"))))
+    assert done.exit_code == 2
+    assert f"of the checkpoints in {run} none is whole (checkpoint-3)" in done.stderr
+    assert [path.name for path in run.iterdir()] == ["checkpoint-3"]
+
+
+def test_going_on_passes_over_a_damaged_checkpoint_and_says_so(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    words = train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--resume", "--json")
+    first = infini_llama(*words)
+    assert first.returncode == 0, first.stderr
+    with (tmp_path / "run/checkpoint-6/model.safetensors").open("r+b") as stream:
+        stream.truncate(100)
+    again = infini_llama(*words)
+    assert "note: checkpoint-6 lost bytes since written, and is passed over" in again.stderr
+    assert json.loads(again.stdout)["resumed_from"] == str(tmp_path / "run/checkpoint-3")
+
+
+def test_a_note_of_an_earlier_stop_is_gone_whatever_stops_the_next_run(
+    config: Path, raw_data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for more in (["--set", "training.step=3"], []):
+        (run / "stopped.json").write_text("{}")
+        words = train_arguments(config, raw_data, tmp_path / "nowhere", run, "--resume", *more)
+        assert CliRunner().invoke(main, list(map(str, words))).exit_code in (9, 12)
+        assert not (run / "stopped.json").exists()
+
+
+def test_two_runs_in_one_folder_are_refused(config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path) -> None:
+    with run_lock(tmp_path / "run"):
+        done = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--resume"))
+    assert done.returncode == 2
+    assert f"error: --output-dir {tmp_path / 'run'}: another run trains in it" in done.stderr
 
 
 def test_a_faulty_configuration_ends_in_exit_code_12_before_anything_is_verified(
