@@ -2,6 +2,7 @@
 
 * `training_step`: rows longer than `backprop_segments` go in parts (see `infini_llama.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.optimizer`);
+* `_load_optimizer_and_scheduler`: the configuration's rates, not the checkpoint's;
 * `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.checkpoints`);
 * without the library's own log, which goes to stdout (see `infini_llama.metrics_log`).
 
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainingArguments
 
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.distribution import DistributedTrainer, sharding_arguments
+from infini_llama.divergence import check_weights
 from infini_llama.modeling import InfiniLlamaForCausalLM
 from infini_llama.optimizer import parameter_groups
 from infini_llama.progress import say
@@ -122,12 +125,42 @@ class InfiniTrainer(DistributedTrainer):
             self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load them as the library does, and then go by the configuration, not by the one of the checkpoint.
+
+        Both come with the rates and decays that they were saved with, and would go on by those, whatever the log says
+        of a changed configuration.
+        """
+        if checkpoint is None or self.optimizer is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        configured = [
+            {name: value for name, value in group.items() if name not in ("params", "lr")}
+            for group in self.optimizer.param_groups
+        ]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        schedule = self.lr_scheduler
+        assert isinstance(schedule, LambdaLR)
+        schedule.base_lrs = [options["initial_lr"] for options in configured]
+        rates = [
+            base * factor(schedule.last_epoch)
+            for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+        ]
+        schedule._last_lr = rates
+        for group, options, rate in zip(self.optimizer.param_groups, configured, rates, strict=True):
+            group.update(options, lr=rate)
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._incoming or self.args.output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint aside and publish it when every rank has written its part."""
+        """Write a checkpoint aside and publish it when every rank has written its part.
+
+        Raises:
+            DivergenceError: There is nothing worth keeping.
+        """
         output_dir = Path(str(self.args.output_dir))
+        check_weights(model, self.accelerator, output_dir, self.state.global_step)
         self._incoming = checkpoints.incoming(output_dir)
         config = self.accelerator.unwrap_model(model).config
         # Trainer turns the cache off for training; whoever loads the checkpoint wants it on.

@@ -26,13 +26,15 @@ from bundler.wording import counted
 from infini_llama import checkpoints
 from infini_llama.checkpoints import Provenance
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
+from infini_llama.divergence import StopAtDivergence
 from infini_llama.held_out import ReportAtCheckpoint, hold_out
 from infini_llama.metrics_log import MetricsLog
 from infini_llama.progress import say
 from infini_llama.resuming import check_provenance, started_from
 from infini_llama.settings import TOKENS_FOLDER, Settings
 from infini_llama.starting import build_model, load_model, starting_record
-from infini_llama.stopping import StopAtSignal, remove_marker, stop_signals, write_marker
+from infini_llama.stop_note import remove_stop_note, write_stop_note
+from infini_llama.stopping import StopAtSignal, stop_signals
 from infini_llama.tokenizers import TokenizerOrigin, check_resumed, choose_tokenizer, origin_record
 from infini_llama.trainer import InfiniTrainer, count_parameters, training_arguments
 
@@ -111,6 +113,7 @@ def train(
         ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model; or the model to
             start with is not the one that is configured.
         IntegrityError: The tokenizer's files are right, and yet no tokenizer; or the weights to start with do not fit.
+        DivergenceError: The loss or the weights are no longer finite.
     """
     for note in settings.notes:
         say(f"note: {note}")
@@ -151,10 +154,11 @@ def train(
     )
     if arguments.should_save:
         checkpoints.clear_incoming(output_dir)
-        remove_marker(output_dir)
+        remove_stop_note(output_dir)
     uses_tensorboard = settings.training.report_to == "tensorboard"
     metrics = MetricsLog(output_dir, model, bad_records=data.bad_records, tensorboard=uses_tensorboard)
     trainer.add_callback(metrics)
+    trainer.add_callback(StopAtDivergence(output_dir))
     trainer.add_callback(ReportAtCheckpoint(output_dir, model, held_out, settings.evaluation.max_tokens))
     begun = time.monotonic()
     with stop_signals() as request:
@@ -163,7 +167,7 @@ def train(
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     checkpoint = output_dir / f"checkpoint-{trainer.state.global_step}"
     if stopping.stopped_by is not None and arguments.should_save:
-        write_marker(output_dir, stopping.stopped_by, checkpoint)
+        write_stop_note(output_dir, stopping.stopped_by, checkpoint)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Summary(
         first_loss=losses[0],

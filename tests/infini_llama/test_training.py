@@ -122,6 +122,27 @@ def test_a_resumed_run_ends_with_the_weights_of_a_straight_one(
     )
 
 
+def test_a_resumed_run_goes_by_the_rates_that_are_configured_now(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path
+) -> None:
+    run = Path(trained.checkpoint).parent
+    before = [json.loads(line)["learning_rate"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    shutil.rmtree(trained.checkpoint)
+    changed = configured(
+        "training.learning_rate=6e-2", "training.gate_learning_rate=0.02", "training.weight_decay=0.3"
+    )
+    done = train(changed, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=run / "checkpoint-3")
+    after = [json.loads(line)["learning_rate"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert after[:3] == before[:3]
+    assert after[3:] == [{name: 2 * rate for name, rate in line.items()} for line in before[3:]]
+    groups = torch.load(Path(done.checkpoint) / "optimizer.pt")["param_groups"]
+    assert {group["name"]: group["weight_decay"] for group in groups} == {
+        "decay": 0.3,
+        "no_decay": 0.0,
+        "gates": 0.0,
+    }
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
 ) -> None:
