@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import socketserver
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urlsplit
@@ -18,20 +19,29 @@ class Proxy:
     """A forward proxy (plain requests and CONNECT), for as long as the `with` block lasts.
 
     Attributes:
-        asked: Request lines so far.
+        asked: What it was asked for so far; here, request lines.
     """
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.asked: list[str] = []
         self.over = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = ProxyServer(("127.0.0.1", 0), self.handler())
         self._server.proxy = self
+
+    def handler(self) -> type[socketserver.BaseRequestHandler]:
+        """Return what speaks with a client."""
+        return _Handler
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:
         """What goes into HTTP_PROXY."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://{self.address}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -45,7 +55,9 @@ class Proxy:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class ProxyServer(socketserver.ThreadingTCPServer):
+    """Listens for a proxy; its handlers find that under `proxy`."""
+
     daemon_threads = True
     proxy: Proxy
 
@@ -55,7 +67,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: ProxyServer
 
     def log_message(self, *words: object) -> None: ...
 

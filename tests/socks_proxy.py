@@ -5,56 +5,22 @@ from __future__ import annotations
 import socket
 import socketserver
 import threading
-from types import TracebackType
-from typing import Literal, Self
 
-from tests.proxy import pump
+from tests.proxy import Proxy, ProxyServer, pump
 
-SocksBehaviour = Literal["works", "refuses", "hangs", "wants a password", "hangs up"]
 PASSWORD = b"s@cret"
 
 
-class SocksProxy:
-    """A SOCKS5 proxy, for as long as the `with` block lasts.
+class SocksProxy(Proxy):
+    """A SOCKS5 proxy, for as long as the `with` block lasts; `asked` has the hosts and ports."""
 
-    Attributes:
-        asked: Hosts and ports that connections were asked for.
-    """
-
-    def __init__(self, behaviour: SocksBehaviour) -> None:
-        self.behaviour = behaviour
-        self.asked: list[str] = []
-        self.over = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    proxy: SocksProxy
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is part of these tests."""
+    def handler(self) -> type[socketserver.BaseRequestHandler]:
+        """Return what speaks with a client."""
+        return _Handler
 
 
 class _Handler(socketserver.StreamRequestHandler):
-    server: _Server
+    server: ProxyServer
 
     def handle(self) -> None:
         proxy = self.server.proxy

@@ -15,7 +15,7 @@ from tests.hub import RunningHub
 from tests.listener import listener
 from tests.process import run, script
 from tests.proxy import Behaviour, Proxy
-from tests.socks_proxy import SocksBehaviour, SocksProxy
+from tests.socks_proxy import SocksProxy
 
 HUB = "https://hub.invalid"
 
@@ -53,14 +53,14 @@ def test_a_proxy_that_lets_requests_through_is_no_problem() -> None:
         ("wants a password", "me:wrong@", "does not accept the user name and password in the variable"),
     ],
 )
-def test_what_a_socks_proxy_does_is_said(behaviour: SocksBehaviour, login: str, problem: str) -> None:
+def test_what_a_socks_proxy_does_is_said(behaviour: Behaviour, login: str, problem: str) -> None:
     with SocksProxy(behaviour) as proxy:
         found = probe(Setting("ALL_PROXY", f"socks5://{login}{proxy.address}"), HUB, timeout_seconds=1)
     assert found is not None and found.startswith(problem)
 
 
 @pytest.mark.parametrize("behaviour", ["works", "wants a password"])
-def test_a_socks_proxy_that_connects_is_no_problem(behaviour: SocksBehaviour) -> None:
+def test_a_socks_proxy_that_connects_is_no_problem(behaviour: Behaviour) -> None:
     with SocksProxy(behaviour) as proxy, socket.create_server(("127.0.0.1", 0)) as hub:
         address = f"127.0.0.1:{hub.getsockname()[1]}"
         assert probe(Setting("ALL_PROXY", f"socks5h://me:s%40cret@{proxy.address}"), f"https://{address}") is None
@@ -158,28 +158,29 @@ def test_fetching_through_a_proxy_that_stands_in_the_way_ends_soon(behaviour: Be
     assert not (tmp_path / "tiny.lock").exists()
 
 
-def test_a_proxy_that_works_is_used_for_all_of_a_lock(tmp_path: Path) -> None:
+@pytest.fixture
+def repos(tmp_path: Path) -> Path:
+    """Return a folder with the repo that `MANIFEST` names; the manifest is beside it."""
     repo = tmp_path / "repos/org/tiny"
     repo.mkdir(parents=True)
     (repo / "config.json").write_text("{}")
     (repo / "tokenizer.json").write_text("{}")
     (tmp_path / "tiny.yaml").write_text(MANIFEST)
-    with RunningHub(tmp_path / "repos") as hub, Proxy("works") as proxy:
+    return tmp_path / "repos"
+
+
+def test_a_proxy_that_works_is_used_for_all_of_a_lock(repos: Path) -> None:
+    with RunningHub(repos) as hub, Proxy("works") as proxy:
         environment = {"http_proxy": proxy.url, "HF_ENDPOINT": hub.endpoint}
-        run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=tmp_path)
+        run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=repos.parent)
         assert len(hub.requests) == len(proxy.asked)
         assert proxy.asked[0] == f"HEAD {hub.endpoint}/ HTTP/1.1"
-    assert (tmp_path / "tiny.lock").exists()
+    assert (repos.parent / "tiny.lock").exists()
 
 
-def test_a_socks_proxy_that_works_is_used_for_all_of_a_lock(tmp_path: Path) -> None:
-    repo = tmp_path / "repos/org/tiny"
-    repo.mkdir(parents=True)
-    (repo / "config.json").write_text("{}")
-    (repo / "tokenizer.json").write_text("{}")
-    (tmp_path / "tiny.yaml").write_text(MANIFEST)
-    with RunningHub(tmp_path / "repos") as hub, SocksProxy("works") as proxy:
+def test_a_socks_proxy_that_works_is_used_for_all_of_a_lock(repos: Path) -> None:
+    with RunningHub(repos) as hub, SocksProxy("works") as proxy:
         environment = {"all_proxy": f"socks5h://{proxy.address}", "HF_ENDPOINT": hub.endpoint}
-        run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=tmp_path)
+        run([script("bundle"), "lock", "tiny.yaml"], env=environment, cwd=repos.parent)
         assert set(proxy.asked) == {hub.endpoint.removeprefix("http://")}
-    assert (tmp_path / "tiny.lock").exists()
+    assert (repos.parent / "tiny.lock").exists()
