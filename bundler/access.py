@@ -25,7 +25,7 @@ def explained(error: OSError) -> BundleError | None:
     if error.errno == errno.EROFS:
         return AccessError(
             what,
-            hint="what is installed there can be used; to change it, mount it writable or use another --hf-home",
+            hint="what is there can be used; to write there, mount it writable, or name another folder",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return _refused(path, what)

@@ -11,19 +11,26 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from bundler.paths import atomic_write, fsync_dir
 
 PROVENANCE = "provenance.json"
 CONFIG = "train.yaml"
 INCOMING = ".incoming"
+# A file system with less is full, whatever it rounds to.
+_NO_ROOM_BYTES = 1 << 20
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -68,6 +75,26 @@ def incoming(output_dir: Path) -> Path:
 def clear_incoming(output_dir: Path) -> None:
     """Remove what a killed run left unfinished, lest its files get mixed with those of the next try."""
     shutil.rmtree(incoming(output_dir), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn what safetensors and torch raise when a file cannot be written into the `OSError` that it is.
+
+    Raises:
+        OSError: `folder` could not be written to; the file system's room tells whether for want of it.
+    """
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        text = str(error)
+        # Of safetensors, with the system's number in it; of torch's file writer, without.
+        number = re.search(r"\(os error ([0-9]+)\)", text)
+        if number is None and not re.search("PytorchStreamWriter|inline_container", text):
+            raise
+        is_full = shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+        code = int(number[1]) if number else errno.ENOSPC if is_full else errno.EIO
+        raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int, keep: int) -> Path:

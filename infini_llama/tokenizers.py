@@ -176,8 +176,9 @@ def _from_bundle(name: str, bundle: InstalledBundle) -> ChosenTokenizer:
     snapshot = bundle.snapshot_path(name)
     loaded = _load(
         str(snapshot),
-        f"{snapshot}: the files of {name!r} are those of the lock, and still load no tokenizer",
-        "fetch the bundle again with a `tokenizers` entry for it; `bundle fetch` proves that it loads",
+        f"{snapshot}: the files of {name!r} passed for those of the lock, and still load no tokenizer",
+        f"`bundle verify {bundle.name}` hashes them, which --quick does not; if they are right, fetch the bundle "
+        "again with a `tokenizers` entry for it: `bundle fetch` proves that it loads",
     )
     return _chosen(loaded, "bundle", name, snapshot, snapshot.name)
 

@@ -158,6 +158,7 @@ class InfiniTrainer(DistributedTrainer):
 
         Raises:
             DivergenceError: There is nothing worth keeping.
+            OSError: It cannot be written.
         """
         output_dir = Path(str(self.args.output_dir))
         check_weights(model, self.accelerator, output_dir, self.state.global_step)
@@ -166,7 +167,8 @@ class InfiniTrainer(DistributedTrainer):
         # Trainer turns the cache off for training; whoever loads the checkpoint wants it on.
         config.use_cache = True
         try:
-            super()._save_checkpoint(model, trial)
+            with checkpoints.disk_errors(self._incoming):
+                super()._save_checkpoint(model, trial)
         finally:
             self._incoming, config.use_cache = None, False
         self.accelerator.wait_for_everyone()

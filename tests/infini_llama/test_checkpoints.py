@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from infini_llama.checkpoints import (
     Provenance,
     all_checkpoints,
     clear_incoming,
+    disk_errors,
     incoming,
     is_complete,
     latest,
@@ -134,3 +136,34 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:
     again = published(tmp_path, 1, content=b"better")
     assert (again / "model.safetensors").read_bytes() == b"better"
     assert is_complete(again)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from infini_llama.checkpoints import disk_errors
+
+# As much as a full disk would take of a file; the kernel then says that it is too large.
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+folder = Path(sys.argv[1])
+try:
+    with disk_errors(folder):
+        {"safetensors": save_file, "torch": torch.save}[sys.argv[2]]({"w": torch.zeros(100_000)}, folder / "file")
+except OSError as error:
+    print(error.errno, error.filename == str(folder))
+"""
+
+
+@pytest.mark.parametrize(("library", "number"), [("safetensors", errno.EFBIG), ("torch", errno.EIO)])
+def test_a_file_that_cannot_be_written_is_an_error_of_the_system(
+    tmp_path: Path, library: str, number: int
+) -> None:
+    """torch does not say which it was, and there is room."""
+    assert run([sys.executable, "-c", LIMITED, tmp_path, library]).stdout == f"{number} True\n"
+
+
+def test_other_errors_of_a_save_pass_as_they_are() -> None:
+    with pytest.raises(RuntimeError, match="connection closed by peer"), disk_errors(Path("/dev")):
+        raise RuntimeError("connection closed by peer")
