@@ -12,6 +12,7 @@ Rule book:
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import torch
 from accelerate import DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
 from safetensors.torch import load_file
+from torch import distributed as torch_distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer
@@ -38,6 +40,17 @@ def sharding_arguments(distributed: str) -> dict[str, Any]:
         return {}
     layers = {"version": 2, "transformer_layer_cls_to_wrap": InfiniLlamaDecoderLayer.__name__}
     return {"fsdp": True, "fsdp_config": layers}
+
+
+def leave() -> None:
+    """Take leave of the other processes, if there are any, once nothing is to be done with them any more.
+
+    Left to the end of the interpreter, the threads of gloo sometimes abort it, and a launcher takes a run that is done
+    for one that failed. They end with the last who holds the group, and a trainer that is garbage still does.
+    """
+    if torch_distributed.is_available() and torch_distributed.is_initialized():
+        gc.collect()
+        torch_distributed.destroy_process_group()
 
 
 class DistributedTrainer(Trainer):

@@ -100,7 +100,7 @@ def command(
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
     locked = run_lock(output_dir) if is_first_rank else contextlib.nullcontext()
     with contextlib.redirect_stdout(sys.stderr), locked:
-        from infini_llama import training
+        from infini_llama import distribution, training
 
         summary = training.train(
             resolved,
@@ -112,6 +112,7 @@ def command(
             accept_other_bundle=accept_other_bundle,
             start_from=start_from,
         )
+        distribution.leave()
     if is_first_rank:
         show(summary, network_attempts(), as_json=as_json)
     if summary.stopped_by is not None:

@@ -13,6 +13,7 @@ from tests.process import run, script
 
 # As a tutorial has it: a model, a tokenizer and a dataset by name.
 PROGRAM = """
+import gc
 import sys
 import torch
 from datasets import load_dataset
@@ -34,7 +35,10 @@ trainer.save_model()
 if trainer.is_world_process_zero():
     print("processes", trainer.args.world_size)
 if torch.distributed.is_initialized():
-    # Left to the end of the interpreter, gloo's threads sometimes abort it.
+    # Left to the end of the interpreter, gloo's threads sometimes abort it. They end with the last who holds the group,
+    # and the trainer's model does.
+    del trainer
+    gc.collect()
     torch.distributed.destroy_process_group()
 """
 
