@@ -100,13 +100,13 @@ def run(
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
     isolation = choose(isolate, allow_net)
-    verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
-    say(f"isolation {isolation.kind}: {isolation.detail}")
     for network in isolation.reach.networks:
         if network.prefixlen == 0:
             say(
                 f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
             )
+    verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
+    say(f"isolation {isolation.kind}: {isolation.detail}")
     environment = offline_environment(
         home, stand_ins=stand_ins_for(home), launch=Launch(verified={b.name: b.digest for b in verified})
     )
