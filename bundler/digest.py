@@ -10,12 +10,11 @@ No other module calls hashlib or blake3.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import mmap
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -25,6 +24,8 @@ Algorithm = Literal["sha256", "git_sha1", "blake3"]
 
 # Large enough that the call overhead vanishes, small enough to stay in the L2 cache between two hashes.
 BLOCK_BYTES = 1 << 20
+# Counts as memory of ours while it is mapped; smaller ones cost time for mapping, and give each of many cores little.
+_WINDOW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -98,54 +99,57 @@ def hash_file(path: Path, *algorithms: Algorithm) -> Digests:
         return hash_stream(stream, *algorithms, size_bytes=path.stat().st_size)
 
 
-def blake3_file(path: Path, *, threads: int = 1, progress: Callable[[int], None] = lambda count: None) -> Digests:
-    """Hash one file with BLAKE3, on several cores.
-
-    The file is read, not mapped: a mapped file that is truncated meanwhile, or sits on a failing network mount,
-    kills the process with SIGBUS instead of raising.
+def blake3_file(path: Path, *, progress: Callable[[int], None] = lambda count: None) -> Digests:
+    """Hash one file with BLAKE3 on one core, reading it in bounded memory.
 
     Args:
         path: The file.
-        threads: Cores to use for this one file.
         progress: Called with the number of bytes hashed since the last call.
 
     Raises:
         OSError: The file cannot be read.
     """
-    digest = blake3(max_threads=threads)
+    digest = blake3()
     size = 0
-    with path.open("rb", buffering=0) as stream, _blocks(stream, ahead=threads > 1) as blocks:
-        for block in blocks:
-            digest.update(block)
-            size += len(block)
-            progress(len(block))
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            progress(count)
     return Digests(size_bytes=size, blake3=digest.hexdigest())
 
 
-@contextlib.contextmanager
-def _blocks(stream: FileIO, *, ahead: bool) -> Iterator[Iterator[memoryview]]:
-    """Yield an iterator over a stream's content, each block valid until the next one is asked for.
+def blake3_mapped_file(
+    path: Path, *, threads: int, progress: Callable[[int], None] = lambda count: None
+) -> Digests:
+    """Hash one file with BLAKE3 on several cores, through a mapping: nothing is copied from the page cache.
+
+    A file that is truncated meanwhile, or lies on a mount that fails, kills the process with SIGBUS instead of
+    raising: see `bundler.file_digests`, which calls this where that does no harm.
 
     Args:
-        stream: What to read.
-        ahead: Read the next block in another thread meanwhile; copying from the page cache takes nearly as long as
-            hashing does.
+        path: The file.
+        threads: Cores to use.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        OSError: The file cannot be read, or not be mapped.
     """
-    size_bytes = BLOCK_BYTES * (8 if ahead else 1)
-    buffers = [memoryview(bytearray(size_bytes)) for _ in range(2 if ahead else 1)]
-    if not ahead:
-        yield (buffers[0][:count] for count in iter(lambda: stream.readinto(buffers[0]), 0))
-        return
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
-
-        def blocks() -> Iterator[memoryview]:
-            at, pending = 0, reader.submit(stream.readinto, buffers[0])
-            while count := pending.result():
-                pending = reader.submit(stream.readinto, buffers[1 - at])
-                yield buffers[at][:count]
-                at = 1 - at
-
-        yield blocks()
+    flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+    digest = blake3(max_threads=threads)
+    with path.open("rb", buffering=0) as stream:
+        descriptor = stream.fileno()
+        size = os.fstat(descriptor).st_size
+        for start in range(0, size, _WINDOW_BYTES):
+            # What is not in memory yet, of this window and the next two: the disk works while we hash.
+            os.posix_fadvise(descriptor, start, 3 * _WINDOW_BYTES, os.POSIX_FADV_WILLNEED)
+            count = min(_WINDOW_BYTES, size - start)
+            # The call waits for the disk: left to the hashing threads, one would wait and the others spin.
+            with mmap.mmap(descriptor, count, flags, mmap.PROT_READ, offset=start) as window:
+                digest.update(window)
+            progress(count)
+    return Digests(size_bytes=size, blake3=digest.hexdigest())
 
 
 def sha256_bytes(content: bytes | memoryview) -> str:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from itertools import compress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundler.cache import BUNDLES_FOLDER, Blob, Layout
-from bundler.digest import Hasher, blake3_file
+from bundler.digest import Hasher
 from bundler.errors import IntegrityError
+from bundler.file_digests import blake3_files
 from bundler.format.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
@@ -69,23 +68,27 @@ def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> 
     located: dict[str, Path] = {}
     for blob, path in _matching(candidates, jobs):
         if blob.path not in located:
-            located[blob.path] = path
             progress(blob.size_bytes)
+        # Where it is to be is the best place for it to be found.
+        if blob.path not in located or path == inside(hf_home, blob.path):
+            located[blob.path] = path
     return located
 
 
-def _matching(candidates: list[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[Blob, Path]]:
-    """Yield those candidates whose file has the blob's content, by size and hash, in order."""
+def _matching(candidates: Sequence[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[Blob, Path]]:
+    """Yield those candidates whose file has the blob's content, by size and hash, in any order."""
 
-    def matches(candidate: tuple[Blob, Path]) -> bool:
-        blob, path = candidate
+    def has_its_size(blob: Blob, path: Path) -> bool:
         try:
-            return path.stat().st_size == blob.size_bytes and blake3_file(path).blake3 == blob.blake3
+            return path.stat().st_size == blob.size_bytes
         except OSError:
             return False
 
-    with ThreadPoolExecutor(jobs, thread_name_prefix="install") as pool:
-        yield from compress(candidates, pool.map(matches, candidates))
+    candidates = [candidate for candidate in candidates if has_its_size(*candidate)]
+    for number, found in blake3_files([path for _, path in candidates], jobs=jobs):
+        blob, path = candidates[number]
+        if not isinstance(found, OSError) and found.blake3 == blob.blake3:
+            yield blob, path
 
 
 def from_base(

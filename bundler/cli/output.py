@@ -90,8 +90,13 @@ def progress_bar(
         return
     from tqdm import tqdm
 
+    # tqdm's thread looks after bars that guess when to look at the clock. This one looks at each update, so that no
+    # other thread runs beside what may want to fork.
+    tqdm.monitor_interval = 0
     bar: Any
-    with tqdm(total=total, desc=title, unit="B", unit_scale=True, leave=False, dynamic_ncols=True) as bar:
+    with tqdm(
+        total=total, desc=title, unit="B", unit_scale=True, leave=False, dynamic_ncols=True, miniters=1
+    ) as bar:
 
         def set_total(value: int) -> None:
             bar.total = value
