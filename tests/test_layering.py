@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "bundler.errors bundler.wording",
     "bundler.access bundler.digest bundler.synced_file bundler.paths bundler.small_files bundler.names bundler.cores",
-    "bundler.file_digests",
+    "bundler.ahead bundler.file_digests",
     "bundler.strict_yaml bundler.manifest_rules bundler.manifest",
     "bundler.lock",
     "bundler.lockfile",

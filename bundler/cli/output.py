@@ -38,7 +38,11 @@ hf_home_option = click.option(
     help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
 )
 jobs_option = click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), metavar="N", help="Threads. Default: all cores of this process."
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cores to keep busy. Default: all that this process may use.",
 )
 
 

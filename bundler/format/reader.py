@@ -12,13 +12,12 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
+from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, DamagedError, FormatError
@@ -213,21 +212,16 @@ class BundleReader:
         Bytes are valid until the next are asked for: their memory is then used again.
         """
         buffers = BufferPool(self._room_bytes)
-        pending: deque[tuple[int, bytearray, Future[Buffer]]] = deque()
-        wanted = iter(numbers)
-        with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
-            try:
-                while True:
-                    while len(pending) < 2 * jobs and (number := next(wanted, None)) is not None:
-                        buffer = buffers.take()
-                        pending.append((number, buffer, pool.submit(self.chunk, number, buffer)))
-                    if not pending:
-                        return
-                    number, buffer, future = pending.popleft()
-                    yield number, future.result()
-                    buffers.give(buffer)
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+
+        def decode(number: int) -> tuple[int, bytearray, Buffer]:
+            buffer = buffers.take()
+            return number, buffer, self.chunk(number, buffer)
+
+        for number, buffer, raw in in_order(
+            (partial(decode, number) for number in numbers), jobs=jobs, name="unpack"
+        ):
+            yield number, raw
+            buffers.give(buffer)
 
     @cached_property
     def _room_bytes(self) -> int:

@@ -11,11 +11,11 @@ Rule book:
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
+from bundler.ahead import in_order
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, FormatError
 from bundler.format.codecs import Buffer
@@ -120,29 +120,30 @@ class BundleStream:
                 yield position, raw
             position += len(raw)
         failure: BundleError | None = None
-        pending: deque[tuple[int, Future[Buffer | None]]] = deque()
-        with ThreadPoolExecutor(jobs, thread_name_prefix="unpack") as pool:
-            try:
-                while True:
-                    while len(pending) < 2 * jobs and self._index is None and failure is None:
-                        start = self._raw_bytes
-                        try:
-                            if stored := self._next():
-                                is_needed = needed.any_of(start, self._raw_bytes)
-                                pending.append((start, pool.submit(self._take, *stored, decode=is_needed)))
-                        except BundleError as error:
-                            failure = error
-                    if not pending:
-                        break
-                    start, future = pending.popleft()
-                    if (raw_or_none := future.result()) is not None:
-                        yield start, raw_or_none
-                if failure:
-                    raise failure
-            except FormatError as error:
-                raise self._named(error) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+
+        def take(start: int, stored: tuple[int, memoryview], is_needed: bool) -> tuple[int, Buffer | None]:
+            return start, self._take(*stored, decode=is_needed)
+
+        def calls() -> Iterator[Callable[[], tuple[int, Buffer | None]]]:
+            nonlocal failure
+            while self._index is None:
+                start = self._raw_bytes
+                try:
+                    stored = self._next()
+                except BundleError as error:
+                    failure = error
+                    return
+                if stored:
+                    yield partial(take, start, stored, needed.any_of(start, self._raw_bytes))
+
+        try:
+            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack"):
+                if raw_or_none is not None:
+                    yield start, raw_or_none
+            if failure:
+                raise failure
+        except FormatError as error:
+            raise self._named(error) from error
 
     def _named(self, error: FormatError) -> FormatError:
         return type(error)(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)

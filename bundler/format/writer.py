@@ -11,12 +11,12 @@ Rule book:
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
@@ -202,28 +202,18 @@ def write_bundle(
     records: list[ChunkRecord] = []
     checker = _BlobChecker()
     buffers = BufferPool(CHUNK_BYTES + room_bytes(CHUNK_BYTES))
-    pending: deque[Future[_Encoded]] = deque()
     chunks = cut_into_chunks(
         plan, no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
     )
-    with ThreadPoolExecutor(jobs, thread_name_prefix="pack") as pool:
-        try:
-            while True:
-                while len(pending) < 2 * jobs and (chunk := next(chunks, None)):
-                    pending.append(pool.submit(_encode, chunk, blob_path, level, buffers))
-                if not pending:
-                    break
-                done = pending.popleft().result()
-                checker.feed(done.chunk.pieces, done.raw)
-                out.write(chunk_header(done.record))
-                for frame in done.frames:
-                    out.write(frame)
-                buffers.give(done.buffer)
-                records.append(done.record)
-                progress(done.record.raw_bytes)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    calls = (partial(_encode, chunk, blob_path, level, buffers) for chunk in chunks)
+    for done in in_order(calls, jobs=jobs, name="pack"):
+        checker.feed(done.chunk.pieces, done.raw)
+        out.write(chunk_header(done.record))
+        for frame in done.frames:
+            out.write(frame)
+        buffers.give(done.buffer)
+        records.append(done.record)
+        progress(done.record.raw_bytes)
     text = lock.dumps().encode()
     index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
     out.write(index_frame(index))

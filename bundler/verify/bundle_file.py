@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
+from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import Hasher
 from bundler.errors import FormatError
@@ -26,10 +26,9 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     faults: set[Fault] = set()
     decoded = _decoded(reader, faults, plan.members, names, progress)
     stream = _StreamComparer(plan.members, names, faults)
-    with ThreadPoolExecutor(jobs, thread_name_prefix="verify") as pool:
-        # Decoding runs ahead in the pool, comparing stays in stream order here.
-        for raw in _ahead(pool, decoded, jobs):
-            stream.feed(raw)
+    # Decoding runs ahead, comparing stays in stream order.
+    for raw in in_order(decoded, jobs=jobs, name="verify"):
+        stream.feed(raw)
     return Report(
         subject=str(reader.path),
         digest=reader.digest,
@@ -65,18 +64,6 @@ def _decoded(
 
     for number in range(len(reader.index.chunks)):
         yield lambda number=number: decode(number)  # type: ignore[misc]
-
-
-def _ahead(
-    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], int | Buffer]], jobs: int
-) -> Iterator[int | Buffer]:
-    pending = []
-    for call in calls:
-        pending.append(pool.submit(call))
-        if len(pending) >= 2 * jobs:
-            yield pending.pop(0).result()
-    for future in pending:
-        yield future.result()
 
 
 def _members_in(members: tuple[Member, ...], start: int, stop: int) -> list[Member]:
