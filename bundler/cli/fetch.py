@@ -288,7 +288,7 @@ def _report(
     say(f"{did} {packed.path}: {size(packed.size_bytes)}, {ratio:.2f} times smaller, {packed.digest}")
     volumes = destination.volumes if isinstance(destination, VolumeDestination) else []
     if volumes:
-        say(f"in {len(volumes)} volumes, {volumes[0].name} to {volumes[-1].name}")
+        say(f"in {counted(len(volumes), 'volume')}, {volumes[0].name} to {volumes[-1].name}")
     if as_json:
         print_json(
             {

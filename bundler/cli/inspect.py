@@ -69,7 +69,9 @@ def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json
     click.echo(f"{lock.name}  {reader.digest}")
     click.echo(f"{size(reader.size_bytes)} for {size(content)} of files, ratio {ratio:.3f}, chunks: {chunks}")
     if reader.volumes:
-        click.echo(f"in {len(reader.volumes)} volumes, {reader.volumes[0].name} to {reader.volumes[-1].name}")
+        click.echo(
+            f"in {counted(len(reader.volumes), 'volume')}, {reader.volumes[0].name} to {reader.volumes[-1].name}"
+        )
     if base is not None:
         click.echo(
             f"delta of {base.name} {base.digest or '(by its lock)'}: {len(reader.omitted or ())} contents omitted"

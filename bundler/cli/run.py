@@ -86,6 +86,7 @@ def run(
     from bundler.offline.environment import Launch, offline_environment
     from bundler.offline.isolation import choose
     from bundler.offline.launch import launch
+    from bundler.offline.networks import whole_internets
     from bundler.offline.report import LaunchReport
     from bundler.offline.stand_ins import stand_ins_for
     from bundler.offline.starting import CommandNotFoundError
@@ -100,11 +101,8 @@ def run(
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
     isolation = choose(isolate, allow_net)
-    for network in isolation.reach.networks:
-        if network.prefixlen == 0:
-            say(
-                f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
-            )
+    for network in whole_internets(isolation.reach.networks):
+        say(f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted")
     verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
     say(f"isolation {isolation.kind}: {isolation.detail}")
     environment = offline_environment(

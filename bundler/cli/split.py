@@ -11,6 +11,7 @@ from bundler.cli.output import json_option, print_json, progress_bar, say, size
 from bundler.cli.places import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
 from bundler.errors import UsageError
 from bundler.store import check_room
+from bundler.wording import counted
 
 _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
 
@@ -51,7 +52,7 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
         with progress_bar(f"splitting {reader.path.name}", reader.size_bytes) as (advance, _):
             copy_bundle(reader, destination, progress=advance)
         names = [str(path) for path in destination.volumes]
-        say(f"split {reader.path}: {len(names)} volumes, {names[0]} to {names[-1]}\n{reader.digest}")
+        say(f"split {reader.path}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{reader.digest}")
         if as_json:
             print_json({"digest": reader.digest, "size_bytes": reader.size_bytes, "volumes": names})
 

@@ -48,6 +48,16 @@ def only_loopback(networks: Iterable[Network]) -> bool:
     return all(network.is_loopback for network in networks)
 
 
+def whole_internets(networks: Iterable[Network]) -> list[Network]:
+    """Return ``0.0.0.0/0``, or ``::/0``, or both, where the networks together leave none of its addresses out."""
+    networks = tuple(networks)
+    together: list[Network] = [
+        *ipaddress.collapse_addresses([n for n in networks if isinstance(n, ipaddress.IPv4Network)]),
+        *ipaddress.collapse_addresses([n for n in networks if isinstance(n, ipaddress.IPv6Network)]),
+    ]
+    return [network for network in together if network.prefixlen == 0]
+
+
 def covers(outer: Iterable[Network], inner: Iterable[Network]) -> bool:
     """Tell whether each of `inner` lies within one of `outer`, or on loopback."""
     outer = tuple(outer)

@@ -180,4 +180,4 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"processes    {summary.world_size}, {summary.wrapper}")
     click.echo(f"isolation    {isolation_in_force()}")
     if attempts is not None:
-        click.echo(f"network      {attempts} attempts")
+        click.echo(f"network      {counted(attempts, 'attempt')}")

@@ -201,8 +201,10 @@ def test_a_network_that_is_none_is_an_error_of_the_command_line(bundle_run: Bund
 
 
 def test_the_whole_internet_in_reach_is_warned_of(bundle_run: BundleRun) -> None:
-    ran = bundle_run("true", options=("--allow-net", "0.0.0.0/0", "--isolate", "none"))
-    assert "warning: --allow-net 0.0.0.0/0 lets every connection through" in ran.err
+    for given in (["0.0.0.0/0"], ["0.0.0.0/1", "128.0.0.0/1"]):
+        options = [word for network in given for word in ("--allow-net", network)]
+        ran = bundle_run("true", options=(*options, "--isolate", "none"))
+        assert "warning: --allow-net 0.0.0.0/0 lets every connection through" in ran.err
 
 
 def test_a_changed_blob_stops_the_launch_and_is_named(bundle_run: BundleRun, home: Path, tmp_path: Path) -> None:
