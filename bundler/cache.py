@@ -75,7 +75,7 @@ def prepared_folder(repo_id: str) -> str:
     return "___".join([*namespace, name])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
     """A file with content of its own.
 
@@ -94,7 +94,7 @@ class Blob:
     etag: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotFile:
     """A file of a snapshot: a link to a blob, or a copy of it where there are no symlinks."""
 
@@ -103,7 +103,7 @@ class SnapshotFile:
     repo_path: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
     """A small file whose content follows from the lock: a ref, a tree listing, a `.no_exist` marker."""
 

@@ -252,7 +252,8 @@ class BundleStream:
 
     def _check_front(self) -> None:
         for member in self.plan.front:
-            if self._front_bytes(member.offset - len(member.header), len(member.header)) != member.header:
+            header = member.header
+            if self._front_bytes(member.offset - len(header), len(header)) != header:
                 raise FormatError(
                     f"{member.path}: the tar stream is not the one that the lock inside asks for "
                     f"(expected {lock_path(self.lock.name)} first)"

@@ -22,13 +22,14 @@ _USTAR_MAX_SIZE = (1 << 33) - 1
 _REGULAR, _HARD_LINK, _SYMLINK, _PAX = b"0", b"1", b"2", b"x"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """One entry of the tar stream.
 
     Attributes:
         path: Path below HF_HOME.
-        header: Its header blocks, pax blocks included.
+        typeflag: What tar calls its kind.
+        target: What a link points to, else empty.
         offset: Where its content starts in the stream.
         size_bytes: Length of its content; 0 for links.
         blob: The blob that is its content, or None.
@@ -36,11 +37,26 @@ class Member:
     """
 
     path: str
-    header: bytes
+    typeflag: bytes
+    target: str
     offset: int
     size_bytes: int
     blob: Blob | None
     content: bytes = b""
+
+    @property
+    def header(self) -> bytes:
+        """Its header blocks, pax blocks included.
+
+        Made when asked for: an installation asks for few, and those of a hundred thousand files are a quarter of a
+        gigabyte.
+        """
+        return _header(self.path, self.typeflag, self.size_bytes, self.target)
+
+    @property
+    def header_bytes(self) -> int:
+        """Length of `header`."""
+        return _header_bytes(self.path, self.size_bytes, self.target)
 
     @property
     def padding(self) -> int:
@@ -117,8 +133,8 @@ def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
         if blob is not None and typeflag == _REGULAR and blob.sha256 in first_of:
             typeflag, target, blob = _HARD_LINK, first_of[blob.sha256].path, None
         size = blob.size_bytes if blob else len(data)
-        header = _header(path, typeflag, size, target)
-        member = Member(path, header, position + len(header), size, blob, data)
+        start = position + _header_bytes(path, size, target)
+        member = Member(path, typeflag, target, start, size, blob, data)
         if blob is not None:
             first_of[blob.sha256] = member
         members.append(member)
@@ -145,18 +161,27 @@ def _entries(
 
 
 def _header(path: str, typeflag: bytes, size: int, target: str) -> bytes:
-    records = {}
-    if _needs_pax(path):
-        records["path"] = path
-    if _needs_pax(target):
-        records["linkpath"] = target
-    if size > _USTAR_MAX_SIZE:
-        records["size"] = str(size)
     header = b""
-    if records:
-        data = b"".join(_pax_record(key, value) for key, value in sorted(records.items()))
+    if data := _pax_data(path, size, target):
         header = _ustar("././@PaxHeader", _PAX, len(data), "") + data + bytes(-len(data) % BLOCK)
-    return header + _ustar(path, typeflag, 0 if "size" in records else size, target)
+    return header + _ustar(path, typeflag, 0 if size > _USTAR_MAX_SIZE else size, target)
+
+
+def _header_bytes(path: str, size: int, target: str) -> int:
+    data = _pax_data(path, size, target)
+    return BLOCK + (BLOCK + len(data) + -len(data) % BLOCK if data else 0)
+
+
+def _pax_data(path: str, size: int, target: str) -> bytes:
+    """Return the pax records of what does not fit into a ustar header, sorted by key."""
+    data = b""
+    if _needs_pax(target):
+        data += _pax_record("linkpath", target)
+    if _needs_pax(path):
+        data += _pax_record("path", path)
+    if size > _USTAR_MAX_SIZE:
+        data += _pax_record("size", str(size))
+    return data
 
 
 def _needs_pax(text: str) -> bool:

@@ -83,7 +83,8 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
     run: list[Piece] = []
     room = CHUNK_BYTES
     for number, member in enumerate(plan.members):
-        pieces = [Piece(len(member.header), member.header)]
+        header = member.header
+        pieces = [Piece(len(header), header)]
         content = Piece(member.size_bytes, member.content, member.blob)
         last = number == len(plan.members) - 1
         tail = bytes(member.padding) + (END_OF_ARCHIVE if last else b"")

@@ -67,7 +67,7 @@ def _decoded(
 
 
 def _members_in(members: tuple[Member, ...], start: int, stop: int) -> list[Member]:
-    return [m for m in members if m.offset - len(m.header) < stop and m.offset + m.size_bytes + m.padding > start]
+    return [m for m in members if m.offset - m.header_bytes < stop and m.offset + m.size_bytes + m.padding > start]
 
 
 class _StreamComparer:
