@@ -15,7 +15,7 @@ from bundler.cache import BUNDLES_FOLDER, Blob, Layout
 from bundler.digest import Hasher
 from bundler.errors import IntegrityError
 from bundler.file_digests import blake3_files
-from bundler.format.buffers import Buffer
+from bundler.format.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.installed import installed_bundles

@@ -6,8 +6,6 @@ costs more than the arithmetic done in them, so packing and unpacking hand their
 
 from __future__ import annotations
 
-Buffer = bytes | bytearray | memoryview
-
 
 class BufferPool:
     """Buffers of one size that go round: take one, use it, give it back. Threads may share a pool.

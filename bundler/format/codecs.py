@@ -3,7 +3,7 @@
 A codec is named by a number in the chunk's record. Its frames are zstd frames whatever it is, so that `zstd -t`
 passes on every bundle; only with codec `zstd` do they decode to the tar stream itself.
 
-Decompressors are costly to make and not safe to share, so each thread keeps its own.
+Compressors are costly to make and not safe to share, so each thread keeps its own.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import zstandard
 
 from bundler.errors import FormatError
 from bundler.format import planes
-from bundler.format.buffers import Buffer
-from bundler.format.compressors import compress, compress_exponents, compress_mantissa
 from bundler.format.frames import (
     BLOCK_BYTES,
     BLOCK_HEADER_BYTES,
@@ -29,6 +27,7 @@ from bundler.format.frames import (
     stored_frame_bytes,
 )
 
+Buffer = bytes | bytearray | memoryview
 CodecChoice = Literal["auto", "zstd"]
 
 # zstd's own default: on text and vocabularies higher levels gain a few percent for several times the time, and
@@ -40,9 +39,17 @@ _MAX_WIDTH = 4
 # Compressing that gains less than this is not looked into further.
 _WORTHWHILE = 0.99
 
+# For the plane of exponents, whose bytes are independent: long matches only, and hardly a table to look for them in.
+# What is left is zstd's entropy coder, which reaches the entropy of the bytes; plain level 1 finds short matches
+# instead, which cost more than the literals they replace.
+_EXPONENTS = {"min_match": 7, "hash_log": 6, "target_length": 0}
+# For the other planes, where a few repeats are all there is to find.
+_MANTISSA = {"min_match": 5, "hash_log": 14, "target_length": 0}
+
 
 class _PerThread(threading.local):
     def __init__(self) -> None:
+        self.compressors: dict[object, zstandard.ZstdCompressor] = {}
         self.decompressor = zstandard.ZstdDecompressor()
         self._planes: dict[int, bytearray] = {}
 
@@ -55,6 +62,25 @@ class _PerThread(threading.local):
 
 
 _per_thread = _PerThread()
+
+
+def _at_level(level: int) -> zstandard.ZstdCompressor:
+    compressor = _per_thread.compressors.get(level)
+    if compressor is None:
+        # The checksum lets stock `zstd -t` find damage without our index.
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        _per_thread.compressors[level] = compressor
+    return compressor
+
+
+def _tuned(parameters: dict[str, int]) -> zstandard.ZstdCompressor:
+    key = tuple(parameters.values())
+    compressor = _per_thread.compressors.get(key)
+    if compressor is None:
+        chosen = zstandard.ZstdCompressionParameters.from_level(1, write_content_size=1, **parameters)
+        compressor = zstandard.ZstdCompressor(compression_params=chosen)
+        _per_thread.compressors[key] = compressor
+    return compressor
 
 
 def _decode_frame(frame: Buffer, content_bytes: int) -> bytes:
@@ -112,7 +138,7 @@ def room_bytes(raw_bytes: int) -> int:
 
 
 def _encode_zstd(raw: memoryview, level: int, room: memoryview) -> list[Buffer]:
-    return [compress(raw, level)]
+    return [_at_level(level).compress(raw)]
 
 
 def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) -> list[Buffer]:
@@ -128,14 +154,14 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
     for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
         ways: list[Buffer] = []
         if number == 0:
-            ways = [compress_exponents(whole[0])]
-        elif number < len(whole) or _is_worthwhile(compress_mantissa(blocks[0]), blocks[0]):
+            ways = [_tuned(_EXPONENTS).compress(whole[0])]
+        elif number < len(whole) or _is_worthwhile(_tuned(_MANTISSA).compress(blocks[0]), blocks[0]):
             # In fp32 the low planes are noise in one tensor and zeros in the next: all are tried. Of 16-bit words
             # the first block tells.
             plane = whole[number] if number < len(whole) else b"".join(blocks)
-            ways = [compress_mantissa(plane)]
+            ways = [_tuned(_MANTISSA).compress(plane)]
             if _is_worthwhile(ways[0], plane):
-                ways.append(compress(plane, level))
+                ways.append(_at_level(level).compress(plane))
         ways.append(frame)
         best = min(ways, key=len)
         if best is frame and number < len(whole):

@@ -21,8 +21,8 @@ from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, DamagedError, FormatError
-from bundler.format.buffers import Buffer, BufferPool
-from bundler.format.codecs import codec_numbered
+from bundler.format.buffers import BufferPool
+from bundler.format.codecs import Buffer, codec_numbered
 from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from bundler.format.buffers import Buffer
+from bundler.format.codecs import Buffer
 from bundler.format.layout import BaseRecord
 from bundler.format.tar import TarPlan
 from bundler.lock import Lock

@@ -18,7 +18,7 @@ from typing import Protocol
 from bundler.ahead import in_order
 from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, FormatError
-from bundler.format.buffers import Buffer
+from bundler.format.codecs import Buffer
 from bundler.format.layout import (
     CHUNK_HEADER_BYTES,
     INDEX_HEAD_BYTES,

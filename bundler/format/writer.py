@@ -20,8 +20,8 @@ from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
-from bundler.format.buffers import Buffer, BufferPool
-from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Codec, CodecChoice, room_bytes
+from bundler.format.buffers import BufferPool
+from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice, room_bytes
 from bundler.format.destinations import Sink
 from bundler.format.layout import PREAMBLE, BaseRecord, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.safetensors import Run, word_runs

@@ -8,7 +8,7 @@ from bundler.ahead import in_order
 from bundler.cache import Blob
 from bundler.digest import Hasher
 from bundler.errors import FormatError
-from bundler.format.buffers import Buffer
+from bundler.format.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.errors import FormatError
-from bundler.format.buffers import Buffer
-from bundler.format.codecs import CODECS, PLANES2, PLANES4, ZSTD, Codec, codec_numbered, room_bytes
+from bundler.format.codecs import CODECS, PLANES2, PLANES4, ZSTD, Buffer, Codec, codec_numbered, room_bytes
 from bundler.format.frames import BLOCK_BYTES, frame_bytes, stored_blocks, stored_frame
 
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
