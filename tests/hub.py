@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bundler.hub.server import create_app
 from bundler.hub.sources import open_source
 
-FaultKind = Literal["drop", "corrupt", "hang", "status", "rate_limit", "gated"]
+FaultKind = Literal["drop", "corrupt", "hang", "drip", "status", "rate_limit", "gated"]
 
 
 @dataclass
@@ -72,8 +72,8 @@ class Fault:
     Attributes:
         kind: `drop` ends the connection after `after_bytes` of the body; `corrupt` flips a bit of the body's byte
             `at`, same length; `hang` stops answering after `after_bytes` of the body, or at once when None, until
-            `RunningHub.release`; `status` answers with `status`; `rate_limit` with 429 and `Retry-After`; `gated`
-            as for a repo that needs a token.
+            `RunningHub.release`; `drip` goes on after `after_bytes` of the body with a byte now and then; `status`
+            answers with `status`; `rate_limit` with 429 and `Retry-After`; `gated` as for a repo that needs a token.
         path_suffix: Requests whose decoded path ends so.
         times: How often; None for always.
         methods: Which methods it applies to.
@@ -156,6 +156,10 @@ class _Faulty:
                 if fault.kind == "drop":
                     raise _DroppedError
                 body = body[limit - sent :]
+                while fault.kind == "drip" and len(body) > 1 and not self.released.is_set():
+                    await send({**message, "body": bytes(body[:1]), "more_body": True})
+                    body = body[1:]
+                    await asyncio.sleep(0.01)
                 await self.released.wait()
             sent += len(body)
             await send({**message, "body": bytes(body)})

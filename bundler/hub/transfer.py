@@ -6,6 +6,8 @@ Rule book:
 * a connection that breaks is continued; one that brings nothing new, `RETRIES_WITHOUT_PROGRESS` times in a row, is an
   error. New is what lies beyond all that was ever there, so that a server that lets its clients start over and over
   again is found out too;
+* a connection that drips is one that breaks and brings nothing new: the client's own timeout is content with a byte now
+  and then;
 * a server that says that the file ends before the announced length is believed: that is no broken connection but
   other content, which `mismatch` names.
 
@@ -15,7 +17,8 @@ Rule book:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from threading import Event
 
 import httpx2
@@ -28,6 +31,9 @@ from bundler.store import Partial, StoredBlob
 
 # How often in a row a connection may break without bringing one new byte.
 RETRIES_WITHOUT_PROGRESS = 4
+# What a connection must bring, looked at when it was waited for that long.
+LEAST_BYTES_PER_SECOND = 1000
+_WATCHED_SECONDS = 20.0
 _RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
 # RFC 9110, section 14.4.
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+|\*)")
@@ -35,6 +41,10 @@ _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<lengt
 
 class StoppedError(Exception):
     """The download was told to stop (Ctrl-C, or another file failed); what came so far is kept."""
+
+
+class _DrippingError(httpx2.RemoteProtocolError):
+    pass
 
 
 class Transfer:
@@ -93,8 +103,9 @@ class Transfer:
                     raise httpx2.RemoteProtocolError(
                         f"the connection ended {self._file.size_bytes - self._have:,} bytes early"
                     )
-            except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError):
-                failures = 1 if self._have > reached else failures + 1
+            except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
+                is_new = self._have > reached and not isinstance(error, _DrippingError)
+                failures = 1 if is_new else failures + 1
                 reached = max(reached, self._have)
                 if failures > RETRIES_WITHOUT_PROGRESS:
                     raise
@@ -159,7 +170,8 @@ class Transfer:
             if self._have and not (content_range and int(content_range["first"]) == self._have):
                 # A server may ignore Range and send the whole file.
                 self._start_over()
-            for block in response.iter_bytes(BLOCK_BYTES):
+            # As they come, not put together: a download that is told to stop, does.
+            for block in _in_time(response.iter_bytes()):
                 room = self._file.size_bytes - self._have
                 kept = block[:room]
                 self._partial.write(kept)
@@ -175,6 +187,27 @@ class Transfer:
                 return content_range["length"] == str(self._have)
             # The client has made sure that these bytes are as many as were promised, where anything was.
             return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+
+
+def _in_time(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass on what a connection brings.
+
+    Raises:
+        _DrippingError: It is next to nothing.
+    """
+    waited, received, before = 0.0, 0, time.monotonic()
+    for block in blocks:
+        waited += time.monotonic() - before
+        received += len(block)
+        if waited >= _WATCHED_SECONDS:
+            if received < LEAST_BYTES_PER_SECOND * waited:
+                raise _DrippingError(
+                    f"it brought {received:,} bytes in {waited:.0f} s, expected {LEAST_BYTES_PER_SECOND:,} a second"
+                )
+            waited, received = 0.0, 0
+        yield block
+        # What others do with a block is no waiting for the network.
+        before = time.monotonic()
 
 
 def algorithms(file: LockedFile) -> tuple[Algorithm, ...]:

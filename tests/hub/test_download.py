@@ -101,6 +101,28 @@ def test_a_connection_that_keeps_breaking_is_an_error_and_what_came_is_kept(
     assert 0 < kept <= 2_500_000 and not downloader.store.path(file.etag).exists()
 
 
+def test_a_connection_that_drips_is_broken_off_and_continued(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer_module, "_WATCHED_SECONDS", 0.2)
+    hub.fault("drip", "model.safetensors", after_bytes=3_000_000)
+    downloader.download(repo, file_of(repo, "sub dir/model.safetensors"))
+    _, second = hub.asked("GET", "model.safetensors")
+    assert 3_000_000 < int(second.headers["range"].removeprefix("bytes=").removesuffix("-")) < 3_001_000
+
+
+def test_a_connection_that_always_drips_is_an_error_though_each_byte_is_new(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer_module, "_WATCHED_SECONDS", 0.2)
+    hub.fault("drip", "model.safetensors", after_bytes=0, times=None)
+    file = file_of(repo, "sub dir/model.safetensors")
+    with pytest.raises(NetworkError, match="bytes in 0 s, expected 1,000 a second"):
+        downloader.download(repo, file)
+    assert len(hub.asked("GET", "model.safetensors")) == 1 + transfer_module.RETRIES_WITHOUT_PROGRESS
+    assert 0 < downloader.store.partial_bytes(file.etag) < 1_000
+
+
 def test_a_partial_file_is_continued_by_the_next_run_without_what_is_there(
     downloader: Downloader, repo: LockedRepo, hub: RunningHub
 ) -> None:
