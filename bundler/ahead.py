@@ -62,6 +62,9 @@ class _Task(Generic[Result]):
             return False
         try:
             self.future.set_result(self._call())
-        except Exception as error:
+        except BaseException as error:
+            # Whoever waits for it must not wait for ever.
             self.future.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
         return True

@@ -109,15 +109,18 @@ def _by_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, int, s
             # No clean-up of a forked copy may run: buffers would be written twice.
             os._exit(0)
     os.close(writer)
+    has_ended = False
     try:
         with os.fdopen(reader, "rb") as stream:
             while len(record := stream.read(_RECORD.size)) == _RECORD.size:
                 position, count, is_end, digest = _RECORD.unpack(record)
                 yield position, count, digest.hex() if is_end else None
+        has_ended = True
     finally:
-        # Whether it has ended or nobody asks for the rest.
+        # Where SIGCHLD is ignored, as a parent of ours may have wanted it, there is nothing to wait for.
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, signal.SIGKILL)
+            if not has_ended:  # nobody asks for the rest
+                os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
 

@@ -85,6 +85,18 @@ def test_no_thread_stays_when_nobody_asks_for_the_rest(jobs: int) -> None:
     assert threading.active_count() == before
 
 
+def test_what_ends_another_thread_ends_the_caller_too() -> None:
+    caller = threading.get_ident()
+
+    def work() -> None:
+        if threading.get_ident() != caller:
+            raise SystemExit(3)
+        time.sleep(0.01)
+
+    with pytest.raises(SystemExit):
+        list(in_order([work] * 1000, jobs=2))
+
+
 def test_a_keyboard_interrupt_while_the_caller_computes_ends_it_at_once() -> None:
     caller = threading.get_ident()
 

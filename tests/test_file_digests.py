@@ -147,6 +147,12 @@ def sabotage(path, **options):
     assert digests([path], tmp_path, sabotage=sabotage) == (expected(path), LARGE)
 
 
+def test_it_does_not_matter_that_nobody_waits_for_children_here(tmp_path: Path) -> None:
+    path = sparse(tmp_path / "file", LARGE)
+    sabotage = "signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    assert digests([path], tmp_path, sabotage=sabotage) == (expected(path), LARGE)
+
+
 def test_nothing_is_forked_beside_other_threads(tmp_path: Path) -> None:
     path = sparse(tmp_path / "file", LARGE)
     sabotage = "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()"
