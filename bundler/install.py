@@ -49,6 +49,7 @@ from bundler.set_aside import set_aside
 from bundler.unfinished import clear_unfinished, note_unfinished, unfinished_blobs, unfinished_path
 from bundler.unpack import Staging, from_base, locate, write_blobs
 from bundler.verify.report import Progress, no_progress
+from bundler.wording import counted
 
 # Room for one file's directory entry, inode and last block.
 _OVERHEAD_BYTES_PER_FILE = 4096
@@ -225,8 +226,8 @@ def _say_what_is_kept(hf_home: Path, name: str, on_note: Note) -> None:
     count = sum(inside(hf_home, blob).exists() for blob in unfinished_blobs(hf_home, name))
     if count:
         on_note(
-            f"{count} verified file(s) of {name} are kept for the next try; `bundle remove {name}` deletes those that "
-            f"nothing else uses ({path} lists them)"
+            f"kept for the next try: {counted(count, 'verified file')} of {name}; `bundle remove {name}` deletes "
+            f"what nothing else uses of them ({path} lists them)"
         )
     else:
         path.unlink(missing_ok=True)

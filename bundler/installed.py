@@ -23,6 +23,7 @@ from bundler.set_aside import move_aside
 from bundler.unfinished import clear_unfinished, unfinished_path
 from bundler.verify.installed import verify_installed
 from bundler.verify.report import Progress, Report, no_progress
+from bundler.wording import counted
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _remove(name: str, hf_home: Path, on_note: Note) -> int:
     freed += clear_unfinished(hf_home, name, keep=survivors.values())
     restore_refs(hf_home, found)
     if found.paths:
-        on_note(f"{len(found.paths)} file(s) that were there before {name} was installed stay")
+        on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")
     hidden.unlink()
     forget(hf_home, name)
     return freed

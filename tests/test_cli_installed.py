@@ -81,7 +81,7 @@ def test_verify_ends_with_6_and_names_each_fault(home: Path) -> None:
         ("changed", "hub/models--org--m/refs/main"),
         ("missing", f"hub/models--org--m/snapshots/{COMMIT}/config.json"),
     ]
-    assert "FAILED, 2 fault(s)" in done.stderr
+    assert "FAILED, 2 faults" in done.stderr
 
 
 def test_verify_of_what_is_neither_a_file_nor_installed(home: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_download_of_the_same_commit_stays_whole(tmp_path: Path) -> None:
     notes: list[str] = []
     assert remove("tiny", home, on_note=notes.append) == 0
     assert content(home) == before
-    assert notes == ["4 file(s) that were there before tiny was installed stay"]
+    assert notes == ["left as before tiny was installed: 4 files"]
     assert tree(home / "bundles") == {}
 
 

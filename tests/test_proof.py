@@ -188,14 +188,14 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
     )
     proof = prove(lock, cargo.store)
     built = "LlamaForCausalLM is built, and every name and shape matches the headers (11 tensors)"
-    headers = "headers of 1 safetensors file(s) checked (11 tensors)"
+    headers = "headers of 1 safetensors file checked (11 tensors)"
     config = "config loads as org/{}"
     assert notes_of(proof, "org/tokenizer")[0][0] == "config loads as org/tokenizer and other/name and tok"
     assert notes_of(proof, "org/tokenizer")[0][1].startswith("tokenizer encodes and decodes (")
     assert notes_of(proof, "org/tokenizer")[0][1].endswith("as org/tokenizer and other/name and tok")
     assert built in notes_of(proof, "org/whole")[0] and len(notes_of(proof, "org/whole")[0]) == 3
     assert notes_of(proof, "org/sharded") == ((config.format("sharded"), built), ())
-    assert notes_of(proof, "org/extra")[1] == ("1 tensor(s) are not used by LlamaForCausalLM: old_head.weight",)
+    assert notes_of(proof, "org/extra")[1] == ("1 tensor not used by LlamaForCausalLM: old_head.weight",)
     assert notes_of(proof, "org/quantised") == (
         (config.format("quantised"), headers),
         ("architecture not built: it is quantised (gptq)",),

@@ -15,6 +15,7 @@ from bundler.format.reader import BundleReader
 from bundler.install import install
 from bundler.installed import InstalledBundle, remove
 from bundler.unfinished import clear_unfinished, unfinished_blobs, unfinished_names, unfinished_path
+from bundler.wording import counted
 from tests.bundles import OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {name: random.Random(name).randbytes(3 << 20) for name in ("a.bin", "b.bin", "c.bin")}
@@ -53,8 +54,8 @@ def test_a_failed_installation_says_what_it_keeps_and_where_that_is_listed(damag
     assert {path.relative_to(home).as_posix() for path in kept} < set(listed)
     assert len(listed) == 3
     assert (
-        f"note: {len(kept)} verified file(s) of tiny are kept for the next try; `bundle remove tiny` deletes those "
-        f"that nothing else uses ({unfinished_path(home, 'tiny')} lists them)\n"
+        f"note: kept for the next try: {counted(len(kept), 'verified file')} of tiny; `bundle remove tiny` deletes "
+        f"what nothing else uses of them ({unfinished_path(home, 'tiny')} lists them)\n"
     ) in done.stderr
     shown = CliRunner().invoke(main, ["list", "--hf-home", str(home), "--json"])
     assert json.loads(shown.stdout)["unfinished"] == ["tiny"]

@@ -10,6 +10,7 @@ import click
 
 from bundler.cache import default_hf_home
 from bundler.cli.output import hf_home_option, json_option, print_json
+from bundler.wording import counted
 
 PROBLEMS_FOUND = 16
 _WORDS = {"ok": "ok", "note": "note", "warning": "WARNING", "problem": "PROBLEM"}
@@ -42,5 +43,6 @@ def doctor(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
             click.echo(f"{_WORDS[finding.state]:<8} {finding.check:<13} {finding.message}")
             if finding.advice:
                 click.echo(f"{'':<22} -> {finding.advice}")
-        click.echo(f"{problems} problem(s), {sum(f.state == 'warning' for f in findings)} warning(s)")
+        warnings = sum(finding.state == "warning" for finding in findings)
+        click.echo(f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}")
     ctx.exit(PROBLEMS_FOUND if problems else 0)

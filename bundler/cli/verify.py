@@ -51,7 +51,7 @@ def verify(
     for fault in report.faults:
         say(str(fault))
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
-    outcome = "ok" if report.ok else f"FAILED, {len(report.faults)} fault(s)"
+    outcome = "ok" if report.ok else f"FAILED, {counted(len(report.faults), 'fault')}"
     say(f"{report.subject}: {outcome}; checked {how} {counted(report.files, 'file')}\n{report.digest}")
     if report.hint and not report.ok:
         say(f"hint: {report.hint}")

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from bundler.proof.entries import SHOWN, ContradictionFault, LoadedEntry, LoadingFault, Outcome, some, tried
 from bundler.proof.headers import MISSING_SHARD, TensorHeader, index_faults, read_header
+from bundler.wording import counted
 
 _WEIGHT_SUFFIXES = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"})
 
@@ -41,7 +42,7 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
         )
     tensors = _checked_headers(entry)
     safetensors = [path for path in weights if path.endswith(".safetensors")]
-    checked = f"headers of {len(safetensors)} safetensors file(s) checked ({tensors} tensors)"
+    checked = f"headers of {counted(len(safetensors), 'safetensors file')} checked ({tensors} tensors)"
     if reason := _why_not_built(config):
         outcome.proven.append(checked) if safetensors else None
         outcome.notes.append(f"architecture not built: {reason}")
@@ -114,7 +115,7 @@ def _build(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome, tensors
             )
         _refuse_difference(call, info)
     if unused := sorted(info["unexpected_keys"]):
-        outcome.notes.append(f"{len(unused)} tensor(s) are not used by {architecture}: {some(unused)}")
+        outcome.notes.append(f"{counted(len(unused), 'tensor')} not used by {architecture}: {some(unused)}")
     if tensors is None:
         return f"{architecture} is built, and every name and shape matches its pickle weights"
     return f"{architecture} is built, and every name and shape matches the headers ({tensors} tensors)"
