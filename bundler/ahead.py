@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Generic, TypeVar
@@ -16,8 +16,10 @@ from typing import Generic, TypeVar
 Result = TypeVar("Result")
 
 
-def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "ahead") -> Iterator[Result]:
+def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "ahead") -> Generator[Result]:
     """Yield what each of `calls` returns, in their order; at most `2 * jobs` results are computed ahead.
+
+    Close it where it may be left before its end: its threads go then, and what they have not begun is not begun.
 
     Args:
         calls: Asked for one by one, by the calling thread; each is then called on any thread.

@@ -81,7 +81,7 @@ def test_no_thread_stays_when_nobody_asks_for_the_rest(jobs: int) -> None:
     before = threading.active_count()
     results = in_order([lambda: 1] * 100, jobs=jobs)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert threading.active_count() == before
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -207,14 +208,15 @@ def write_bundle(
         plan, no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
     )
     calls = (partial(_encode, chunk, blob_path, level, buffers) for chunk in chunks)
-    for done in in_order(calls, jobs=jobs, name="pack"):
-        checker.feed(done.chunk.pieces, done.raw)
-        out.write(chunk_header(done.record))
-        for frame in done.frames:
-            out.write(frame)
-        buffers.give(done.buffer)
-        records.append(done.record)
-        progress(done.record.raw_bytes)
+    with closing(in_order(calls, jobs=jobs, name="pack")) as encoded:
+        for done in encoded:
+            checker.feed(done.chunk.pieces, done.raw)
+            out.write(chunk_header(done.record))
+            for frame in done.frames:
+                out.write(frame)
+            buffers.give(done.buffer)
+            records.append(done.record)
+            progress(done.record.raw_bytes)
     text = lock.dumps().encode()
     index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
     out.write(index_frame(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from bundler.ahead import in_order
 from bundler.cache import Blob
@@ -27,8 +28,9 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     decoded = _decoded(reader, faults, plan.members, names, progress)
     stream = _StreamComparer(plan.members, names, faults)
     # Decoding runs ahead, comparing stays in stream order.
-    for raw in in_order(decoded, jobs=jobs, name="verify"):
-        stream.feed(raw)
+    with closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
+        for raw in chunks:
+            stream.feed(raw)
     return Report(
         subject=str(reader.path),
         digest=reader.digest,

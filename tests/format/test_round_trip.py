@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import random
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from bundler.errors import IntegrityError
 from bundler.format import writer
+from bundler.format.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import tar_plan
 from bundler.pack import pack
@@ -52,6 +56,22 @@ def test_a_large_blob_shares_no_chunk_with_its_neighbours(bundle: Path) -> None:
         member = reader.member_of(blob)
         span = reader.chunk_span(member.offset, member.offset + member.size_bytes)
         assert sum(reader.index.chunks[n].raw_bytes for n in span) == len(NOISE)
+
+
+def test_packing_that_fails_leaves_no_thread_at_work(tmp_path: Path) -> None:
+    class Full(io.BytesIO):
+        def write(self, data: Buffer, /) -> int:
+            if self.tell() > 1 << 20:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    lock = lock_of(locked_repo("org/m", FILES))
+    store = blob_store(tmp_path, FILES.values())
+    # As long as the error is looked at, so are the frames that it came through.
+    with pytest.raises(OSError, match="No space left") as caught:
+        writer.write_bundle(lock, tar_plan(lock), store, Full(), jobs=4)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("pack")] == []
+    assert caught.tb is not None
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_jobs(tmp_path: Path) -> None:
