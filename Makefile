@@ -37,11 +37,11 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 
 .PHONY: bench
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
-	$(BIN)/python -m benchmarks.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.pack.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
 
 .PHONY: soak
 soak: $(STAMP)  ## one file of 20 GB and 100,000 small ones, through all steps, into benchmarks/README.md
-	$(BIN)/python -m benchmarks.limits --write
+	$(BIN)/python -m benchmarks.pack.limits --write
 
 # As for `make bench`: what is trained beside us brings its own requirements.
 BENCH_TRAIN_VENV := .venv-bench-train
@@ -54,19 +54,19 @@ $(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
 
 .PHONY: bench-train
 bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
-	$(BIN)/python -m benchmarks.train --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
+	$(BIN)/python -m benchmarks.train.run --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
 
 .PHONY: train-real-text
 train-real-text: $(STAMP)  ## a run killed again and again beside one without memory, into infini_llama/README.md
-	$(BIN)/python -m benchmarks.real_text --write
+	$(BIN)/python -m benchmarks.train.real_text --write
 
 .PHONY: bench-launch
 bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, into benchmarks/README.md
-	$(BIN)/python -m benchmarks.launch --write
+	$(BIN)/python -m benchmarks.launch.run --write
 
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
-	$(BIN)/python -m benchmarks.network_table --write
+	$(BIN)/python -m benchmarks.network.table --write
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

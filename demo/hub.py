@@ -27,8 +27,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, DependencyError
+from bundler.files.digest import sha256_bytes
 
 GPT2 = "openai-community/gpt2"
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -42,7 +42,7 @@ _STAMP = ".demo-hub.json"
 # One topic in so many is held out.
 _VALIDATION_EVERY = 6
 
-# These three are, byte for byte, the files of the repo on the Hub; tests/test_demo_hub.py holds their git ids.
+# These three are, byte for byte, the files of the repo on the Hub; tests/demo/test_hub.py holds their git ids.
 _GPT2_CONFIG = """\
 {
   "activation_function": "gelu_new",

@@ -23,7 +23,8 @@ from typing import Any
 
 import click
 
-from bundler.cli.output import say, size
+from bundler.console.output import say
+from bundler.text.wording import size
 from demo import hub
 
 HERE = Path(__file__).parent

@@ -1,7 +1,7 @@
 """Infini-Llama: a Llama with Infini-attention, trained offline from a verified bundle.
 
 Importing this package imports neither torch nor transformers, which must not happen before the network is
-shut (`bundler.enforce_offline`). The model classes are loaded on first use; `import infini_llama.modeling`
+shut (`bundler.enforce_offline`). The model classes are loaded on first use; `import infini_llama.model.modeling`
 registers them with transformers' Auto classes.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infini_llama.cache import InfiniCache
-    from infini_llama.configuration import InfiniLlamaConfig
-    from infini_llama.modeling import InfiniLlamaForCausalLM, InfiniLlamaModel
+    from infini_llama.model.cache import InfiniCache
+    from infini_llama.model.configuration import InfiniLlamaConfig
+    from infini_llama.model.modeling import InfiniLlamaForCausalLM, InfiniLlamaModel
 
 __all__ = ["InfiniCache", "InfiniLlamaConfig", "InfiniLlamaForCausalLM", "InfiniLlamaModel"]
 
@@ -21,6 +21,6 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # From `modeling`, whichever it is: who asks for one of them wants AutoModelForCausalLM to know the others.
-    from infini_llama import modeling
+    from infini_llama.model import modeling
 
     return getattr(modeling, name)

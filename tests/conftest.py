@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo.hub import assemble
-from tests.hub import RunningHub
+from tests.support.hub import RunningHub
 
 # The outside world as the Hugging Face libraries and our own code see it.
 _FOREIGN = re.compile(

@@ -16,10 +16,10 @@ import pytest
 from filelock import FileLock
 
 from demo.hub import SPLITS, documents
-from tests.hub import RunningHub
-from tests.process import run, script
+from tests.support.hub import RunningHub
+from tests.support.process import run, script
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 # What the error that this project was born from needs: a proxy that answers nothing.
 BROKEN_PROXY = {"HTTPS_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
 

@@ -1,69 +1,27 @@
-"""Data flows one way, and so do imports: a module may import what stands above it in this list, never below."""
+"""Imports point one way, at every level of the folder tree. Each test lists all that breaks its rule."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parent.parent
-
-# A name covers the module, or the package and all in it. One line is one layer; within a layer all may import all.
-LAYERS = [
-    "bundler.errors bundler.wording",
-    "bundler.access bundler.digest bundler.synced_file bundler.paths bundler.small_files bundler.names bundler.cores",
-    "bundler.ahead bundler.file_digests",
-    "bundler.strict_yaml bundler.manifest_rules bundler.manifest",
-    "bundler.lock",
-    "bundler.lockfile",
-    "bundler.cache",
-    "bundler.format",
-    "bundler.store",
-    "bundler.hub",
-    "bundler.fetch",
-    "bundler.receipt bundler.conflicts bundler.home_lock",
-    "bundler.base",
-    "bundler.pack bundler.packed",
-    "bundler.verify",
-    "bundler.publish bundler.set_aside",
-    "bundler.prune",
-    "bundler.unfinished bundler.found",
-    "bundler.installed",
-    "bundler.unpack",
-    "bundler.install",
-    "bundler.offline",
-    "bundler.doctor",
-    "bundler.proof",
-    "bundler.cli bundler.__main__",
-    "infini_llama",
-    "demo",
-]
-EVERYWHERE = {"bundler"}  # the package itself: `__version__`, and names that are loaded on use
-HEAVY = {"torch", "transformers", "datasets", "accelerate"}
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("bundler", "infini_llama", "demo", "benchmarks")
+HEAVY = {"torch", "transformers", "datasets", "accelerate", "infini_llama"}
 
 
-def _modules() -> dict[str, Path]:
-    found = {}
-    for package in ("bundler", "infini_llama", "demo"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
+def _name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-MODULES = _modules()
-
-
-def _layer(module: str) -> int:
-    for number, names in enumerate(LAYERS):
-        if any(module == name or module.startswith(f"{name}.") for name in names.split()):
-            return number
-    raise AssertionError(f"{module} has no place in the list of layers: give it one")
+MODULES = {_name(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))}
 
 
 def _imports(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
+    """Yield what a module imports by its full name; `from package import name` counts as `package.name`."""
+
     def walk(node: ast.AST) -> Iterator[ast.AST]:
         for child in ast.iter_child_nodes(node):
             yield child
@@ -75,35 +33,44 @@ def _imports(path: Path, *, at_import_only: bool = False) -> Iterator[str]:
     for node in walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute here"
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
-                yield whole if whole in MODULES else node.module
+                yield whole if whole in MODULES else node.module or ""
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in EVERYWHERE])
-def test_a_module_imports_only_from_its_own_layer_and_those_above(module: str) -> None:
-    below = {
-        name
-        for name in _imports(MODULES[module])
-        if name.split(".")[0] in ("bundler", "infini_llama", "demo")
-        and name not in EVERYWHERE
-        and _layer(name) > _layer(module)
-    }
-    assert not below
+def test_no_two_neighbours_in_a_folder_import_each_other_even_by_way_of_others() -> None:
+    # folder -> a module or package in it -> those beside it that it imports. A package's own `__init__` stands for
+    # none of them: it names what is loaded on use, the one arrow that points up.
+    arrows: dict[str, dict[str, set[str]]] = {}
+    for module, path in MODULES.items():
+        for imported in _imports(path):
+            ours, theirs = module.split("."), imported.split(".")
+            shared = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
+            if shared is not None:
+                arrows.setdefault(".".join(ours[:shared]), {}).setdefault(ours[shared], set()).add(theirs[shared])
+    circles = []
+    for folder, neighbours in arrows.items():
+        try:
+            TopologicalSorter(neighbours).prepare()
+        except CycleError as error:
+            circles.append((folder, error.args[1]))
+    assert circles == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("bundler")])
-def test_bundler_imports_neither_the_trainer_nor_its_libraries_when_it_is_imported(module: str) -> None:
-    child = ("bundler.proof.",)  # what runs in the child process of the proof exists to load things
-    if module.startswith(child):
-        return
-    roots = {name.split(".")[0] for name in _imports(MODULES[module], at_import_only=True)}
-    assert not roots & (HEAVY | {"infini_llama"})
+def test_what_must_stay_light_or_apart_imports_nothing_of_the_others() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        package = module.split(".")[0]
+        if package == "bundler" and not module.startswith("bundler.make.proof."):  # those run in a child process
+            roots = {name.split(".")[0] for name in _imports(path, at_import_only=True)}
+            wrong += [(module, name) for name in sorted(roots & HEAVY)]
+        if package == "infini_llama":
+            wrong += [(module, name) for name in _imports(path) if name.startswith("bundler.cli")]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("bundler")])
-def test_only_one_module_hashes(module: str) -> None:
-    if module != "bundler.digest":
-        assert not {"hashlib", "blake3"} & set(_imports(MODULES[module]))
+def test_only_one_module_hashes() -> None:
+    hashing = {name for name, path in MODULES.items() if {"hashlib", "blake3"} & set(_imports(path))}
+    assert {name for name in hashing if name.startswith("bundler.")} == {"bundler.files.digest"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option
-from bundler.cli.places import is_file_name
+from bundler.cli.bundle_arguments import is_file_name
+from bundler.console.options import hf_home_option
+from bundler.plan.layout import default_hf_home
 
 
 @click.command()
@@ -26,12 +26,12 @@ def digest(bundle: str, hf_home: Path | None) -> None:
       bundle digest demo --hf-home /scratch/hf
     """
     if not is_file_name(bundle):
-        from bundler.installed import InstalledBundle
+        from bundler.home.installed import InstalledBundle
 
         click.echo(InstalledBundle.open(bundle, default_hf_home(hf_home)).digest)
         return
     from bundler.format.reader import BundleReader
-    from bundler.format.volumes import volumes_in
+    from bundler.format.storage.volumes import volumes_in
 
     path = Path(bundle)
     volumes = volumes_in(path) if path.is_file() else []

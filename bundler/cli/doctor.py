@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option, json_option, print_json
-from bundler.wording import counted
+from bundler.console.options import hf_home_option, json_option
+from bundler.console.output import print_json
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted
 
 PROBLEMS_FOUND = 16
 _WORDS = {"ok": "ok", "note": "note", "warning": "WARNING", "problem": "PROBLEM"}

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option, json_option, print_json
+from bundler.console.options import hf_home_option, json_option
+from bundler.console.output import print_json
+from bundler.plan.layout import default_hf_home
 
 
 class _ForEval(click.Command):
@@ -63,10 +64,10 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
       eval "$settings"
       srun python train.py
     """
-    from bundler.installed import InstalledBundle
-    from bundler.offline.environment import Launch, offline_environment
-    from bundler.offline.network_namespace import own_addresses
-    from bundler.offline.stand_ins import stand_ins_for
+    from bundler.home.installed import InstalledBundle
+    from bundler.offline.kernel.network_namespace import own_addresses
+    from bundler.offline.launch.writable_overlay import stand_ins_for
+    from bundler.offline.variables import Launch, offline_environment
 
     home = InstalledBundle.open(name, default_hf_home(hf_home)).hf_home
     launch = Launch(allow_net=tuple(str(address) for address in own_addresses()))

@@ -10,32 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.base import Base
-from bundler.cli.given import GivenPath
-from bundler.cli.output import json_option, print_json, progress_bar, say, size
-from bundler.cli.places import (
+from bundler.cli.bundle_arguments import (
     VOLUME_SIZE_HELP,
     OutputFile,
     VolumeSize,
     check_standard_output,
     take_standard_output,
 )
+from bundler.console.options import json_option
+from bundler.console.output import print_json, progress_bar, say
+from bundler.console.paths import GivenPath
 from bundler.errors import LockError
-from bundler.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, plan
-from bundler.fetch import fetch as fetch_files
-from bundler.format.codecs import DEFAULT_LEVEL, CodecChoice
-from bundler.format.destinations import Destination, FileDestination, PipeDestination, VolumeDestination
-from bundler.hub.endpoint import check_endpoint
-from bundler.lock import Lock
-from bundler.lockfile import differences, is_current, lock_path, read_lock
-from bundler.manifest import Manifest
-from bundler.paths import atomic_write, check_writable
-from bundler.store import Store
-from bundler.wording import counted
+from bundler.files.paths import atomic_write, check_writable
+from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
+from bundler.format.storage.destinations import (
+    Destination,
+    FileDestination,
+    PipeDestination,
+    VolumeDestination,
+)
+from bundler.hub.connection.endpoint import check_endpoint
+from bundler.make.delta import Base
+from bundler.make.fetch import DEFAULT_JOBS, FetchResult, Observer, RepoPlan, plan
+from bundler.make.fetch import fetch as fetch_files
+from bundler.make.store import Store
+from bundler.plan.lock import Lock
+from bundler.plan.lockfile import differences, is_current, lock_path, read_lock
+from bundler.plan.manifest import Manifest
+from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
-    from bundler.packed import Packed
-    from bundler.proof.run import Proof
+    from bundler.make.pack_once import Packed
+    from bundler.make.proof.run import Proof
 
 
 @click.command(
@@ -138,9 +144,9 @@ def fetch(
     if dry_run:
         _report_plan(plans, warnings, as_json)
         return
-    from bundler.proof.prepared import prepare
-    from bundler.proof.proven import prove_once
-    from bundler.proof.run import check_packages
+    from bundler.make.proof.prepared import prepare
+    from bundler.make.proof.proven import prove_once
+    from bundler.make.proof.run import check_packages
 
     check_packages(lock)
     out = output or Path(f"{lock.name}.tar.zst")
@@ -185,8 +191,8 @@ def _lock(manifest: Manifest, manifest_path: Path, *, locked: bool, upgrade: boo
         return previous, ()
     if previous is not None and is_current(previous, manifest) and not upgrade:
         return previous, ()
-    from bundler.hub.client import HubClient
-    from bundler.hub.resolve import resolve
+    from bundler.hub.connection.client import HubClient
+    from bundler.hub.selection.resolve import resolve
 
     resolution = resolve(manifest, HubClient(on_note=say), previous=previous, upgrade=upgrade)
     return resolution.lock, resolution.warnings
@@ -223,7 +229,7 @@ def _download(lock: Lock, store: Store, plans: list[RepoPlan], jobs: int, folder
 
 
 def _pack(lock: Lock, store: Store, out: Destination, base: Base | None, codec: CodecChoice, level: int) -> Packed:
-    from bundler.packed import pack_once
+    from bundler.make.pack_once import pack_once
 
     with progress_bar("pack", sum(repo.size_bytes for repo in lock.repos)) as (advance, _):
         return pack_once(lock, store, out, base=base, codec=codec, level=level, progress=advance)

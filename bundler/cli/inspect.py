@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
-from bundler.cli.output import json_option, print_json, size
-from bundler.cli.places import bundle_place
-from bundler.wording import counted
+from bundler.cli.bundle_arguments import bundle_place
+from bundler.console.options import json_option
+from bundler.console.output import print_json
+from bundler.console.paths import GivenPath
+from bundler.text.wording import counted, size
 
 
 @click.command()
@@ -25,7 +26,7 @@ def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json
     Example:
       bundle inspect demo.tar.zst --files
     """
-    from bundler.format.codecs import codec_numbered
+    from bundler.format.codec.codecs import codec_numbered
     from bundler.format.reader import BundleReader
 
     with BundleReader(bundle_place(bundle)) as reader:

@@ -6,20 +6,12 @@ from pathlib import Path
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.given import GivenPath
-from bundler.cli.output import (
-    hf_home_option,
-    jobs_option,
-    json_option,
-    print_json,
-    progress_bar,
-    say,
-    size,
-    warn_of_other_caches,
-)
-from bundler.cli.places import bundle_place, standard_input
-from bundler.wording import counted
+from bundler.cli.bundle_arguments import bundle_place, standard_input
+from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
+from bundler.console.output import print_json, progress_bar, say
+from bundler.console.paths import GivenPath
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted, size
 
 
 @click.command()
@@ -48,7 +40,7 @@ def install(
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
       ssh gateway cat demo.tar.zst | bundle install -
     """
-    from bundler.install import install as install_bundle
+    from bundler.home.install import install as install_bundle
 
     source = standard_input() if bundle == (Path("-"),) else bundle_place(bundle)
     target = default_hf_home(hf_home)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.output import hf_home_option, jobs_option, json_option, print_json, progress_bar, say, size
+from bundler.console.options import hf_home_option, jobs_option, json_option
+from bundler.console.output import print_json, progress_bar, say
 from bundler.errors import BundleError, NotInstalledError
-from bundler.wording import counted
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted, size
 
 
 @click.command("list")
@@ -25,8 +26,8 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     Example:
       bundle list --json
     """
-    from bundler.installed import installed_bundles
-    from bundler.unfinished import unfinished_names
+    from bundler.home.installed import installed_bundles
+    from bundler.home.unfinished import unfinished_names
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []
@@ -95,7 +96,7 @@ def path(
       bundle path gpt2
       vllm serve "$(bundle path HuggingFaceTB/SmolLM2-135M)"
     """
-    from bundler.installed import InstalledBundle, installed_bundles
+    from bundler.home.installed import InstalledBundle, installed_bundles
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []
@@ -148,7 +149,7 @@ def remove(name: str, hf_home: Path | None) -> None:
     Example:
       bundle remove demo
     """
-    from bundler.installed import remove as remove_bundle
+    from bundler.home.installed import remove as remove_bundle
 
     freed = remove_bundle(name, default_hf_home(hf_home), on_note=lambda text: say(f"note: {text}"))
     say(f"removed {name}, {size(freed)} freed")

@@ -8,16 +8,17 @@ from typing import Any
 
 import click
 
-from bundler.cli.given import GivenPath
-from bundler.cli.output import json_option, print_json, say, size
-from bundler.cli.places import OutputFile
+from bundler.cli.bundle_arguments import OutputFile
+from bundler.console.options import json_option
+from bundler.console.output import print_json, say
+from bundler.console.paths import GivenPath
 from bundler.errors import LockError
-from bundler.hub.endpoint import check_endpoint
-from bundler.lock import Lock, LockedRepo
-from bundler.lockfile import differences, is_current, lock_path, read_lock
-from bundler.manifest import Manifest
-from bundler.paths import atomic_write
-from bundler.wording import counted
+from bundler.files.paths import atomic_write
+from bundler.hub.connection.endpoint import check_endpoint
+from bundler.plan.lock import Lock, LockedRepo
+from bundler.plan.lockfile import differences, is_current, lock_path, read_lock
+from bundler.plan.manifest import Manifest
+from bundler.text.wording import counted, size
 
 
 @click.command(
@@ -78,8 +79,8 @@ def lock(manifest_path: Path, output: Path | None, upgrade: bool, check: bool, a
 def _resolve(manifest: Manifest, previous: Lock | None, upgrade: bool) -> tuple[Lock, tuple[str, ...]]:
     check_endpoint()
     # Imported here: `bundle lock --check` and `--help` need no Hub client, which reads HF_ENDPOINT at once.
-    from bundler.hub.client import HubClient
-    from bundler.hub.resolve import resolve
+    from bundler.hub.connection.client import HubClient
+    from bundler.hub.selection.resolve import resolve
 
     client = HubClient(on_note=say)
     resolution = resolve(manifest, client, previous=previous, upgrade=upgrade)

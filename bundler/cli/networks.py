@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bundler.cli.given import check_given
+from bundler.console.paths import check_given
 from bundler.errors import OfflineError
 
 
@@ -15,7 +15,7 @@ class NetworkInReach(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See `click.ParamType`."""
-        from bundler.offline.networks import parse_networks
+        from bundler.offline.kernel.networks import parse_networks
 
         check_given(value, param, ctx)
         try:

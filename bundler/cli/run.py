@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.cache import default_hf_home
+from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.networks import NetworkInReach
-from bundler.cli.output import hf_home_option, jobs_option, progress_bar, say, size
-from bundler.cli.places import OutputFile
-from bundler.paths import check_writable
-from bundler.wording import counted
+from bundler.console.options import hf_home_option, jobs_option
+from bundler.console.output import progress_bar, say
+from bundler.files.paths import check_writable
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
-    from bundler.installed import InstalledBundle
-    from bundler.offline.isolation import Requested
-    from bundler.offline.report import VerifiedBundle
+    from bundler.home.installed import InstalledBundle
+    from bundler.offline.kernel.isolation import Requested
+    from bundler.offline.launch.report import VerifiedBundle
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -81,15 +82,15 @@ def run(
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
-    from bundler.installed import InstalledBundle, installed_bundles
-    from bundler.offline.aside import aside
-    from bundler.offline.environment import Launch, offline_environment
-    from bundler.offline.isolation import choose
-    from bundler.offline.launch import launch
-    from bundler.offline.networks import whole_internets
-    from bundler.offline.report import LaunchReport
-    from bundler.offline.stand_ins import stand_ins_for
-    from bundler.offline.starting import CommandNotFoundError
+    from bundler.home.installed import InstalledBundle, installed_bundles
+    from bundler.offline.kernel.isolation import choose
+    from bundler.offline.kernel.networks import whole_internets
+    from bundler.offline.launch.forked import aside
+    from bundler.offline.launch.launch import launch
+    from bundler.offline.launch.report import LaunchReport
+    from bundler.offline.launch.spawn import CommandNotFoundError
+    from bundler.offline.launch.writable_overlay import stand_ins_for
+    from bundler.offline.variables import Launch, offline_environment
 
     home = default_hf_home(hf_home)
     bundles = [InstalledBundle.open(name, home) for name in dict.fromkeys(names)] or installed_bundles(home)
@@ -130,7 +131,7 @@ def _none_installed(home: Path) -> Exception:
 
 
 def _verified(bundle: InstalledBundle, *, quick: bool, jobs: int | None) -> VerifiedBundle:
-    from bundler.offline.report import VerifiedBundle
+    from bundler.offline.launch.report import VerifiedBundle
 
     begun = time.monotonic()
     total = sum(blob.size_bytes for blob in bundle.layout.blobs)

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.cli.given import GivenPath
-from bundler.cli.output import json_option, say
-from bundler.wording import counted
+from bundler.console.options import json_option
+from bundler.console.output import say
+from bundler.console.paths import GivenPath
+from bundler.text.wording import counted
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from bundler.hub.source import Source
+    from bundler.serve.source import Source
 
 DEFAULT_PORT = 8470
 # How long Ctrl-C waits for downloads that are under way.
@@ -62,8 +63,8 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
       bundle serve ./repos --port 0
       HF_ENDPOINT=http://127.0.0.1:8470 hf download openai-community/gpt2
     """
-    from bundler.hub.server import create_app
-    from bundler.hub.sources import open_source
+    from bundler.serve.server import create_app
+    from bundler.serve.sources import open_source
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("bundler").setLevel(logging.INFO)

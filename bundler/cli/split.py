@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
-from bundler.cli.output import json_option, print_json, progress_bar, say, size
-from bundler.cli.places import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
+from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
+from bundler.console.options import json_option
+from bundler.console.output import print_json, progress_bar, say
+from bundler.console.paths import GivenPath
 from bundler.errors import UsageError
-from bundler.store import check_room
-from bundler.wording import counted
+from bundler.make.store import check_room
+from bundler.text.wording import counted, size
 
 _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
 
@@ -32,10 +33,10 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
       bundle split demo.tar.zst --volume-size 4200M
       bundle split demo.tar.zst.001 --volume-size 700M -o /media/cd/demo.tar.zst
     """
-    from bundler.format.destinations import VolumeDestination
     from bundler.format.reader import BundleReader
     from bundler.format.split import copy_bundle
-    from bundler.format.volumes import volume_base
+    from bundler.format.storage.destinations import VolumeDestination
+    from bundler.format.storage.volumes import volume_base
 
     with BundleReader(bundle_place(bundle)) as reader:
         if reader.volumes:
@@ -72,10 +73,10 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
       bundle join demo.tar.zst.001
       bundle join /media/a/demo.tar.zst.001 /media/b/demo.tar.zst.002 -o demo.tar.zst
     """
-    from bundler.format.destinations import FileDestination
     from bundler.format.reader import BundleReader
     from bundler.format.split import copy_bundle
-    from bundler.format.volumes import volume_base
+    from bundler.format.storage.destinations import FileDestination
+    from bundler.format.storage.volumes import volume_base
 
     with BundleReader(bundle_place(volumes)) as reader:
         out = output or (volume_base(reader.volumes[0]) if reader.volumes else None)

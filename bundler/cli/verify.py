@@ -7,19 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.cache import default_hf_home
-from bundler.cli.output import (
-    hf_home_option,
-    jobs_option,
-    json_option,
-    print_json,
-    progress_bar,
-    say,
-    size,
-    warn_of_other_caches,
-)
-from bundler.cli.places import is_file_name
-from bundler.wording import counted
+from bundler.cli.bundle_arguments import is_file_name
+from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
+from bundler.console.output import print_json, progress_bar, say
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
     from bundler.verify.report import Report
@@ -77,8 +69,8 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
         if quick:
             raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
         return _verify_files([Path(word) for word in bundle], jobs)
-    from bundler.cores import available_cores
-    from bundler.installed import InstalledBundle
+    from bundler.files.cores import available_cores
+    from bundler.home.installed import InstalledBundle
 
     home = default_hf_home(hf_home)
     warn_of_other_caches(home)
@@ -89,9 +81,9 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
 
 
 def _verify_files(paths: list[Path], jobs: int | None) -> Report:
-    from bundler.cores import available_cores
+    from bundler.files.cores import available_cores
     from bundler.format.reader import BundleReader
-    from bundler.format.volumes import volumes_in
+    from bundler.format.storage.volumes import volumes_in
     from bundler.verify.bundle_file import verify_bundle
     from bundler.verify.volume import verify_volume
 

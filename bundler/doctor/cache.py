@@ -14,11 +14,11 @@ from pathlib import Path
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import BundleError
-from bundler.installed import installed_bundles
-from bundler.paths import is_leftover
-from bundler.set_aside import SET_ASIDE_FOLDER
-from bundler.unfinished import unfinished_names
-from bundler.wording import counted
+from bundler.files.paths import is_leftover
+from bundler.home.installed import installed_bundles
+from bundler.home.set_aside import SET_ASIDE_FOLDER
+from bundler.home.unfinished import unfinished_names
+from bundler.text.wording import counted
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
 _SHOWN = 3

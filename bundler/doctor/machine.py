@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import OfflineError
-from bundler.offline.isolation import choose
-from bundler.paths import temporary_path
-from bundler.publish import symlinks_work
+from bundler.files.paths import temporary_path
+from bundler.home.publish import symlinks_work
+from bundler.offline.kernel.isolation import choose
 
 _SCARCE_BYTES = 2_000_000_000
 _SCARCE_FILES = 10_000

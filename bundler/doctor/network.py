@@ -16,9 +16,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
-from bundler.hub.endpoint import EXAMPLE_HINT, address_fault, host_of, hub_endpoint, without_password
-from bundler.hub.proxies import probe, proxy_error, proxy_for
-from bundler.hub.reach import PROBE_SECONDS, bounded
+from bundler.hub.connection.endpoint import (
+    EXAMPLE_HINT,
+    address_fault,
+    host_of,
+    hub_endpoint,
+    without_password,
+)
+from bundler.hub.connection.proxies import probe, proxy_error, proxy_for
+from bundler.hub.connection.reach import PROBE_SECONDS, bounded
 
 # As the libraries read their switches.
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})

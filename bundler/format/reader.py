@@ -17,13 +17,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
-from bundler.ahead import in_order
-from bundler.cache import Blob
-from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, DamagedError, FormatError
-from bundler.format.buffers import BufferPool
-from bundler.format.codecs import Buffer, codec_numbered
-from bundler.format.layout import (
+from bundler.files.digest import sha256_bytes
+from bundler.files.parallel import in_order
+from bundler.format.codec.buffers import BufferPool
+from bundler.format.codec.codecs import Buffer, codec_numbered
+from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
     TRAILER_BYTES,
@@ -36,9 +35,10 @@ from bundler.format.layout import (
     parse_index_frame,
 )
 from bundler.format.source import Span
+from bundler.format.storage.volumes import VolumeSet, open_stored
 from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
-from bundler.format.volumes import VolumeSet, open_stored
-from bundler.lock import Lock
+from bundler.plan.layout import Blob
+from bundler.plan.lock import Lock
 
 
 class BundleReader:
@@ -47,7 +47,7 @@ class BundleReader:
     Use it as a context manager, or call `close`. All methods may be called from several threads.
 
     Args:
-        place: See `bundler.format.volumes.open_stored`.
+        place: See `bundler.format.storage.volumes.open_stored`.
 
     Attributes:
         path: What was opened.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from bundler.format.codecs import Buffer
-from bundler.format.layout import BaseRecord
+from bundler.format.codec.codecs import Buffer
+from bundler.format.index import BaseRecord
 from bundler.format.tar import TarPlan
-from bundler.lock import Lock
+from bundler.plan.lock import Lock
 
 # From a byte of the tar stream up to another.
 Span = tuple[int, int]

@@ -9,9 +9,9 @@ import errno
 from collections.abc import Callable
 
 from bundler.errors import SpaceError
-from bundler.format.destinations import Destination
-from bundler.format.layout import PREAMBLE, index_frame
+from bundler.format.index import PREAMBLE, index_frame
 from bundler.format.reader import BundleReader
+from bundler.format.storage.destinations import Destination
 
 
 def copy_bundle(

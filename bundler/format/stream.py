@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from bundler.ahead import in_order
-from bundler.digest import sha256_bytes
 from bundler.errors import BundleError, FormatError
-from bundler.format.codecs import Buffer
-from bundler.format.layout import (
+from bundler.files.digest import sha256_bytes
+from bundler.files.parallel import in_order
+from bundler.format.codec.codecs import Buffer
+from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     INDEX_HEAD_BYTES,
     MAX_INDEX_HEADER_BYTES,
@@ -37,9 +37,21 @@ from bundler.format.layout import (
 )
 from bundler.format.reader import decode_chunk
 from bundler.format.source import Span
-from bundler.format.tar import BLOCK, TarPlan, lock_path, omitted_path, omitted_text, tar_plan
-from bundler.format.volumes import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
-from bundler.lock import Lock
+from bundler.format.storage.volumes import (
+    VOLUME_HEAD_BYTES,
+    VolumeHeader,
+    is_volume_head,
+    parse_volume_head,
+)
+from bundler.format.tar import (
+    BLOCK,
+    TarPlan,
+    lock_path,
+    omitted_path,
+    omitted_text,
+    tar_plan,
+)
+from bundler.plan.lock import Lock
 
 _CUT_SHORT_HINT = "send it again; what was verified is kept, and not written twice"
 

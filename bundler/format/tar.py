@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bundler.cache import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
-from bundler.lock import Lock
+from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
+from bundler.plan.lock import Lock
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -121,7 +121,7 @@ def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
         omitted: In a delta, the contents (sha256) that are left to the base; None for a whole bundle.
 
     Raises:
-        LockError: The lock is incomplete or contradicts itself (`bundler.cache.layout`).
+        LockError: The lock is incomplete or contradicts itself (`bundler.plan.layout.layout`).
     """
     content = layout(lock)
     members: list[Member] = []

@@ -17,17 +17,32 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bundler.ahead import in_order
-from bundler.cache import Blob
-from bundler.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.errors import IntegrityError
-from bundler.format.buffers import BufferPool
-from bundler.format.codecs import BY_WIDTH, DEFAULT_LEVEL, ZSTD, Buffer, Codec, CodecChoice, room_bytes
-from bundler.format.destinations import Sink
-from bundler.format.layout import PREAMBLE, BaseRecord, ChunkRecord, Index, chunk_header, index_frame
-from bundler.format.safetensors import Run, word_runs
+from bundler.files.digest import Hasher, blake3_bytes, sha256_bytes
+from bundler.files.parallel import in_order
+from bundler.format.codec.buffers import BufferPool
+from bundler.format.codec.codecs import (
+    BY_WIDTH,
+    DEFAULT_LEVEL,
+    ZSTD,
+    Buffer,
+    Codec,
+    CodecChoice,
+    room_bytes,
+)
+from bundler.format.codec.safetensors import Run, word_runs
+from bundler.format.index import (
+    PREAMBLE,
+    BaseRecord,
+    ChunkRecord,
+    Index,
+    chunk_header,
+    index_frame,
+)
+from bundler.format.storage.destinations import Sink
 from bundler.format.tar import END_OF_ARCHIVE, TarPlan
-from bundler.lock import Lock
+from bundler.plan.layout import Blob
+from bundler.plan.lock import Lock
 
 # A chunk is the unit of parallel work and of random access. 4 MiB keeps zstd's ratio within a percent of one long
 # frame, and a terabyte at a quarter of a million index records.

@@ -24,11 +24,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bundler.cache import default_hf_home
 from bundler.errors import OfflineError
-from bundler.offline import guard, landlock
-from bundler.offline.attempts_folder import make_folder, remove_folder
-from bundler.offline.environment import (
+from bundler.offline.guard import guard
+from bundler.offline.kernel import landlock
+from bundler.offline.kernel.network_namespace import own_addresses
+from bundler.offline.launch.attempts_folder import make_folder, remove_folder
+from bundler.offline.launch.writable_overlay import stand_ins_for
+from bundler.offline.restart import restart, why_no_restart
+from bundler.offline.variables import (
     ALLOW_NET,
     ATTEMPTS_DIR,
     ISOLATION,
@@ -38,13 +41,11 @@ from bundler.offline.environment import (
     offline_environment,
     parse_verified,
 )
-from bundler.offline.network_namespace import own_addresses
-from bundler.offline.restart import restart, why_no_restart
-from bundler.offline.stand_ins import stand_ins_for
+from bundler.plan.layout import default_hf_home
 from bundler.verify.report import no_progress
 
 if TYPE_CHECKING:
-    from bundler.installed import InstalledBundle
+    from bundler.home.installed import InstalledBundle
 
 # Modules that read the environment when they are imported; everything else goes through them.
 _READERS = ("huggingface_hub.constants", "datasets.config")
@@ -96,7 +97,7 @@ def enforce_offline(
         OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
             be started again; or Landlock was asked for by name and cannot be had.
     """
-    from bundler.installed import InstalledBundle, installed_bundles
+    from bundler.home.installed import InstalledBundle, installed_bundles
 
     if not isinstance(name, str | None):
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from bundler.ahead import in_order
-from bundler.cache import Blob
-from bundler.digest import Hasher
 from bundler.errors import FormatError
-from bundler.format.codecs import Buffer
+from bundler.files.digest import Hasher
+from bundler.files.parallel import in_order
+from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member
+from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bundler.cache import Layout
 from bundler.errors import IntegrityError
+from bundler.plan.layout import Layout
 
 FaultKind = Literal["missing", "extra", "changed"]
 

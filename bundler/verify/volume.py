@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bundler.digest import Hasher
-from bundler.format.stored import OneFile
-from bundler.format.volumes import Volume
+from bundler.files.digest import Hasher
+from bundler.format.storage.stored import OneFile
+from bundler.format.storage.volumes import Volume
 from bundler.verify.report import Fault, Progress, Report, no_progress
 
 _BLOCK_BYTES = 4 << 20

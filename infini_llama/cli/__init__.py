@@ -15,7 +15,7 @@ import importlib
 import click
 
 from bundler import __version__
-from bundler.cli import ErrorGroup
+from bundler.console.group import ErrorGroup
 
 # The help stands here so that `infini-llama --help` imports no command.
 COMMANDS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.given import GivenPath
+from bundler.console.paths import GivenPath
 from bundler.errors import NotInstalledError
 from bundler.offline.enforce import enforce_offline
 

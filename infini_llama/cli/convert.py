@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
+from bundler.console.paths import GivenPath
 from bundler.offline.enforce import enforce_offline
 
 
@@ -53,7 +53,7 @@ def command(
     (installed,) = enforce_offline(bundle, hf_home=hf_home)
     snapshot = installed.snapshot_path(repo_id)
     with contextlib.redirect_stdout(sys.stderr):
-        from infini_llama.convert import convert
+        from infini_llama.model.convert import convert
 
         done = convert(
             snapshot,

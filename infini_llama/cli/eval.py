@@ -11,7 +11,7 @@ import click
 
 from infini_llama.cli import checkpoint as checkpoints
 from infini_llama.cli.raw_data import raw_data_option
-from infini_llama.settings import DataSettings
+from infini_llama.settings.sections import DataSettings
 
 
 @click.command("eval")
@@ -30,7 +30,7 @@ def command(checkpoint: Path, raw_data: str, text_key: str, as_json: bool) -> No
     """
     model, tokenizer = checkpoints.load(checkpoint)
     from infini_llama.data import prepare_documents
-    from infini_llama.evaluate import perplexities
+    from infini_llama.model.perplexity import perplexities
 
     settings = DataSettings(
         segments_per_row=1, end_of_document=tokenizer.eos_token_id is not None, text_key=text_key

@@ -35,7 +35,7 @@ def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperatu
     model, tokenizer = folder.load(checkpoint)
     import torch
 
-    from infini_llama.streaming import stream, words
+    from infini_llama.tasks.generate import stream, words
 
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:

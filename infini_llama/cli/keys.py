@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from infini_llama.settings_reference import reference
+from infini_llama.settings.reference import reference
 
 
 @click.command("keys")

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
-from bundler.wording import counted
-from infini_llama import settings
+from bundler.console.paths import GivenPath
+from bundler.text.wording import counted
 from infini_llama.cli.raw_data import raw_data_option
-from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
+from infini_llama.cli.tokenizer_source import (
+    check_tokenizer_source,
+    prepare_network,
+    tokenizer_source_options,
+)
+from infini_llama.settings import sections as settings
 
 
 @click.command("prepare")
@@ -57,7 +61,7 @@ def command(
     installed = prepare_network(bundle, hf_home, online=online)
     with contextlib.redirect_stdout(sys.stderr):
         from infini_llama.data import prepare_documents
-        from infini_llama.tokenizers import choose_tokenizer
+        from infini_llama.data.tokenizers import choose_tokenizer
 
         chosen = choose_tokenizer(
             resolved.tokenizer, bundle=installed, fallback=resolved.tokenizer_fallback, online=online

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import check_given
+from bundler.console.paths import check_given
 
 _DATASET = "dataset:"
 

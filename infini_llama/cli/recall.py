@@ -1,4 +1,4 @@
-"""`infini-llama recall`: the task of `infini_llama.recall` for small models, the passkey for a checkpoint."""
+"""`infini-llama recall`: the task of `infini_llama.tasks.recall` for small models, the passkey for a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
+from bundler.console.paths import GivenPath
 from bundler.offline.enforce import enforce_offline
 from infini_llama.cli import checkpoint as folder
 from infini_llama.progress import say
@@ -111,7 +111,13 @@ def command(
 
 def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]) -> list[float]:
     """Return the share of right answers at each length."""
-    from infini_llama.recall import RecallTask, recall_accuracy, recall_model, shut_gates, train_recall
+    from infini_llama.tasks.recall import (
+        RecallTask,
+        recall_accuracy,
+        recall_model,
+        shut_gates,
+        train_recall,
+    )
 
     memory_update, gates_shut, detached = _VARIANTS[variant]
     task = RecallTask()
@@ -134,7 +140,7 @@ def _ask_for_passkeys(
     model, tokenizer = folder.load(checkpoint)
     import torch
 
-    from infini_llama.passkey import PasskeyTask, passkey_accuracy
+    from infini_llama.tasks.passkey import PasskeyTask, passkey_accuracy
 
     torch.set_num_threads(threads)
     task = PasskeyTask(tokenizer=tokenizer)

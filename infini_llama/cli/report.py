@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.given import GivenPath
-from infini_llama.report import write_report
+from bundler.console.paths import GivenPath
+from infini_llama.report.report import write_report
 
 
 @click.command("report")

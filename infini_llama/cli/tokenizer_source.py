@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.given import GivenPath
+from bundler.console.paths import GivenPath
 from bundler.errors import NetworkError
-from bundler.hub.endpoint import check_endpoint, host_of, without_password
-from bundler.hub.proxies import check_proxy
-from bundler.hub.reach import unreachable
+from bundler.hub.connection.endpoint import check_endpoint, host_of, without_password
+from bundler.hub.connection.proxies import check_proxy
+from bundler.hub.connection.reach import unreachable
 from bundler.offline.enforce import enforce_offline
 from infini_llama.progress import say
-from infini_llama.ranks import enforce_offline_once_per_node
+from infini_llama.train.ranks import enforce_offline_once_per_node
 
 if TYPE_CHECKING:
-    from bundler.installed import InstalledBundle
+    from bundler.home.installed import InstalledBundle
 
 _OPTIONS = (
     click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first."),

@@ -12,20 +12,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bundler.cli.given import GivenPath
+from bundler.console.paths import GivenPath
 from bundler.errors import STOPPED_BY_SIGNAL
-from bundler.offline.attempts import read_attempts
 from bundler.offline.enforce import attempts_folder, isolation_in_force
-from bundler.wording import counted
-from infini_llama import checkpoints, settings
+from bundler.offline.guard.attempts import read_attempts
+from bundler.text.wording import counted
 from infini_llama.cli.raw_data import raw_data_option
-from infini_llama.cli.tokenizer_source import check_tokenizer_source, prepare_network, tokenizer_source_options
+from infini_llama.cli.tokenizer_source import (
+    check_tokenizer_source,
+    prepare_network,
+    tokenizer_source_options,
+)
 from infini_llama.progress import say
-from infini_llama.run_lock import LOCK_NAME, run_lock
-from infini_llama.stop_note import remove_stop_note
+from infini_llama.run_folder import checkpoints
+from infini_llama.run_folder.lock import LOCK_NAME, run_lock
+from infini_llama.run_folder.stopped import remove_stop_note
+from infini_llama.settings import sections as settings
 
 if TYPE_CHECKING:
-    from infini_llama.training import Summary
+    from infini_llama.train.run import Summary
 
 
 @click.command("train")
@@ -100,7 +105,8 @@ def command(
     # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
     locked = run_lock(output_dir) if is_first_rank else contextlib.nullcontext()
     with contextlib.redirect_stdout(sys.stderr), locked:
-        from infini_llama import distribution, training
+        from infini_llama.train import distribution
+        from infini_llama.train import run as training
 
         summary = training.train(
             resolved,

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from bundler.cores import available_cores
-from bundler.digest import sha256_bytes
 from bundler.errors import TrainingDataError
-from bundler.wording import counted
+from bundler.files.cores import available_cores
+from bundler.files.digest import sha256_bytes
+from bundler.text.wording import counted
 from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
 from infini_llama.data.token_cache import Entry, TokenCache
 from infini_llama.data.tokenizing import BadRecords, load, tokenize, write_blocks
 from infini_llama.progress import say
-from infini_llama.settings import DataSettings
+from infini_llama.settings.sections import DataSettings
 
 # Part of every fingerprint; to be raised when the same input gives other tokens or other files.
 _FORMAT = 1

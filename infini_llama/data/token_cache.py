@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler.digest import hash_file
 from bundler.errors import AccessError, TrainingDataError
-from bundler.paths import atomic_write, fsync_dir
+from bundler.files.digest import hash_file
+from bundler.files.paths import atomic_write, fsync_dir
 
 RECORD = "prepared.json"
 DIGESTS = "digests.json"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bundler.base import Base
-from bundler.format.destinations import VolumeDestination
 from bundler.format.reader import BundleReader
-from bundler.format.volumes import volume_files
-from bundler.pack import pack
-from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
-from tests.process import Child, run, run_python, script
+from bundler.format.storage.destinations import VolumeDestination
+from bundler.format.storage.volumes import volume_files
+from bundler.make.delta import Base
+from bundler.make.pack import pack
+from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
+from tests.support.process import Child, run, run_python, script
 
 KINDS = ("auto", "zstd", "volumes", "delta", "streamed")
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from bundler.errors import IntegrityError
 from bundler.format import writer
-from bundler.format.codecs import Buffer
+from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import tar_plan
-from bundler.pack import pack
-from tests.bundles import blob_store, lock_of, locked_repo, tiny_bundle
+from bundler.make.pack import pack
+from tests.support.bundles import blob_store, lock_of, locked_repo, tiny_bundle
 
 NOISE = random.Random(1).randbytes((9 << 20) + 7)
 FILES = {"big.safetensors": NOISE, "a.txt": b"text " * 1000, "empty": b"", "one": b"1"}

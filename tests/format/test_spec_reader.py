@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundler.base import Base
-from bundler.format.destinations import VolumeDestination
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
-from bundler.install import install
-from bundler.pack import pack
-from tests.bundles import COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
+from bundler.format.storage.destinations import VolumeDestination
+from bundler.home.install import install
+from bundler.make.delta import Base
+from bundler.make.pack import pack
 from tests.format import spec_reader
+from tests.support.bundles import COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
 
 
 def weights(dtype: str, count: int) -> bytes:

@@ -8,8 +8,8 @@ import tarfile
 from pathlib import Path
 
 from bundler.format.tar import BLOCK, END_OF_ARCHIVE, TarPlan, tar_plan
-from bundler.lock import Lock
-from tests.bundles import lock_of, locked_repo
+from bundler.plan.lock import Lock
+from tests.support.bundles import lock_of, locked_repo
 
 LONG = "deeply/" * 20 + "nested/file.json"
 CONTENTS = {"a.txt": b"abc", LONG: b"long", "ünï.txt": b"unicode", "empty": b"", "block": b"x" * 512}

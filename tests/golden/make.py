@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import zstandard
 
-from bundler.base import Base
-from bundler.cache import Blob
-from bundler.format.codecs import CodecChoice
-from bundler.format.destinations import VolumeDestination
-from bundler.format.layout import FORMAT_VERSION
-from bundler.format.volumes import volume_files
-from bundler.pack import PackResult, pack
-from tests.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
+from bundler.format.codec.codecs import CodecChoice
+from bundler.format.index import FORMAT_VERSION
+from bundler.format.storage.destinations import VolumeDestination
+from bundler.format.storage.volumes import volume_files
+from bundler.make.delta import Base
+from bundler.make.pack import PackResult, pack
+from bundler.plan.layout import Blob
+from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
 
 HERE = Path(__file__).parent
 CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from bundler.format.reader import BundleReader
-from bundler.format.volumes import volume_files
-from bundler.install import install
+from bundler.format.storage.volumes import volume_files
+from bundler.home.install import install
 from bundler.verify.bundle_file import verify_bundle
-from tests.bundles import blob_store
 from tests.golden import make
+from tests.support.bundles import blob_store
 
 # By their digests' files: volumes have no file of the bundle's name. All formats, not only this one.
 GOLDEN = sorted(path.with_suffix(".zst") for path in make.HERE.glob("*.tar.json"))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import zstandard
 
-from bundler.digest import blake3_bytes, sha256_bytes
-from bundler.format.layout import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
+from bundler.files.digest import blake3_bytes, sha256_bytes
+from bundler.format.index import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.tar import END_OF_ARCHIVE, tar_plan
-from bundler.lock import Lock
+from bundler.plan.lock import Lock
 
 
 def honest_stream(lock: Lock, contents: Iterable[bytes]) -> bytes:

@@ -15,10 +15,10 @@ import zstandard
 from bundler.errors import BundleError, FormatError, IntegrityError, LockError
 from bundler.format.reader import BundleReader
 from bundler.format.tar import BLOCK, END_OF_ARCHIVE
-from bundler.install import install
+from bundler.home.install import install
 from bundler.verify.bundle_file import verify_bundle
-from tests.bundles import lock_of, locked_repo, tree
 from tests.hostile.forge import forge, honest_stream, one_frame
+from tests.support.bundles import lock_of, locked_repo, tree
 
 CONTENT = b"content of a weight"
 LOCK = lock_of(locked_repo("org/m", {"w": CONTENT}, aliases=["m"], absent=["none"]))

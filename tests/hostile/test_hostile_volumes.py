@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import FormatError
-from bundler.format.destinations import VolumeDestination
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
-from bundler.format.volumes import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
-from bundler.install import install
-from tests.bundles import locked_repo, tiny_bundle
+from bundler.format.storage.destinations import VolumeDestination
+from bundler.format.storage.volumes import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
+from bundler.home.install import install
+from tests.support.bundles import locked_repo, tiny_bundle
 
 LIMIT = 5_000_000
 

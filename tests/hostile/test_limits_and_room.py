@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.install import install
-from tests.bundles import locked_repo, tiny_bundle
+from bundler.home.install import install
+from tests.support.bundles import locked_repo, tiny_bundle
 
 
 def test_content_that_shrinks_more_than_a_thousandfold_is_installed(tmp_path: Path) -> None:

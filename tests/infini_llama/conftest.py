@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from bundler.install import install
-from bundler.installed import InstalledBundle
+from bundler.home.install import install
+from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
-from tests.bundles import locked_repo, tiny_bundle
+from tests.support.bundles import locked_repo, tiny_bundle
 
 # Tiny tensors gain nothing from a second thread, and two threads that wait for each other on a busy core lose a
 # hundredfold.

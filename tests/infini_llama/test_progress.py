@@ -8,7 +8,7 @@ import subprocess
 import sys
 import termios
 
-from tests.process import Child
+from tests.support.process import Child
 
 PROGRAM = """
 from infini_llama.progress import ProgressBar, say

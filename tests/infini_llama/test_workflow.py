@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from infini_llama import settings
+from infini_llama.settings import sections as settings
 from run_direct_training import translated
-from tests.hub import RunningHub
-from tests.proxy import Behaviour, Proxy
+from tests.support.hub import RunningHub
+from tests.support.proxy import Behaviour, Proxy
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "scripts/config").glob("*.yaml"))
 SMALL = [
     *(

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.hub import RunningHub
-from tests.process import run, script
+from tests.support.hub import RunningHub
+from tests.support.process import run, script
 
 MANIFEST = Path(__file__).with_name("manifest.yaml")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.matrix.test_matrix import BAD
 from tests.offline.conftest import COUNTING, KINDS
-from tests.process import run, script
+from tests.support.process import run, script
 
 # As a tutorial has it: a model, a tokenizer and a dataset by name.
 PROGRAM = """

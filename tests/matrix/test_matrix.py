@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tests.matrix.loads import CASES
-from tests.process import run, script
+from tests.support.process import run, script
 
 # What the error that this project was born from needs, and a setting that undoes offline mode.
 BAD = {"HTTPS_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import OfflineError
-from bundler.install import install
-from bundler.offline.isolation import Requested, choose
-from tests.bundles import locked_repo, tiny_bundle
-from tests.process import script
+from bundler.home.install import install
+from bundler.offline.kernel.isolation import Requested, choose
+from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.process import script
 
 OUTSIDE = "198.51.100.7"
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 from bundler.errors import EXIT_CODES, BundleError
-from bundler.offline.attempts import Attempt
-from bundler.offline.isolation import REQUESTED
-from bundler.offline.supervisor import Denial
+from bundler.offline.guard.attempts import Attempt
+from bundler.offline.kernel.isolation import REQUESTED
+from bundler.offline.kernel.supervisor import Denial
 from tests.offline.conftest import BundleRun
 
 DOCUMENT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text()

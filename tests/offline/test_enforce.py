@@ -9,8 +9,8 @@ import pytest
 
 from bundler import enforce_offline
 from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_landlock
-from tests.offline.test_isolation import RAW_CONNECT
-from tests.process import run, run_python
+from tests.offline.kernel.test_isolation import RAW_CONNECT
+from tests.support.process import run, run_python
 
 
 def test_a_program_that_begins_with_it_loads_offline_and_is_guarded(home: Path) -> None:
@@ -38,7 +38,7 @@ def test_its_children_are_guarded_and_their_attempts_noted(home: Path) -> None:
         f"""
         import subprocess, sys
         import bundler
-        from bundler.offline.attempts import read_attempts
+        from bundler.offline.guard.attempts import read_attempts
         from bundler.offline.enforce import attempts_folder
         bundler.enforce_offline(hf_home=sys.argv[1])
         code = "import socket; socket.socket().connect(('{OUTSIDE}', 80))"

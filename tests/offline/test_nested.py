@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun
-from tests.offline.test_isolation import RAW_CONNECT
-from tests.process import script
+from tests.offline.kernel.test_isolation import RAW_CONNECT
+from tests.support.process import script
 
 # Seen by the guard; a program that swallows the error.
 IN_PYTHON = f"""

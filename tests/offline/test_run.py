@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.install import install
-from tests.bundles import COMMIT, locked_repo, tiny_bundle
+from bundler.home.install import install
 from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, needs_netns
-from tests.process import TIMEOUT_SECONDS, Child, script
+from tests.support.bundles import COMMIT, locked_repo, tiny_bundle
+from tests.support.process import TIMEOUT_SECONDS, Child, script
 
 CONNECT = f"import socket; socket.socket().connect(('{OUTSIDE}', 80))"
 LOAD = "from transformers import AutoTokenizer as A; print(A.from_pretrained('short')('hello world').input_ids)"
@@ -80,7 +80,7 @@ def test_strict_turns_a_swallowed_attempt_into_exit_11(bundle_run: BundleRun) ->
 
 @needs_netns
 def test_an_attempt_of_compiled_code_counts_under_strict(bundle_run: BundleRun) -> None:
-    from tests.offline.test_isolation import RAW_CONNECT
+    from tests.offline.kernel.test_isolation import RAW_CONNECT
 
     ran = bundle_run(PYTHON, "-c", RAW_CONNECT, options=("--strict",))
     assert (ran.code, ran.attempts) == (11, (0, 1))

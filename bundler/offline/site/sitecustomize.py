@@ -16,8 +16,8 @@ _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 -- pa
 
 def _install_guard() -> None:
     # Under its real name, so that a program which imports the package meets this very module and its state.
-    name = "bundler.offline.guard"
-    loader = SourceFileLoader(name, os.path.join(os.path.dirname(_HERE), "guard.py"))  # noqa: PTH118, PTH120
+    name = "bundler.offline.guard.guard"
+    loader = SourceFileLoader(name, os.path.join(os.path.dirname(_HERE), "guard", "guard.py"))  # noqa: PTH118, PTH120
     module = type(sys)(name)
     module.__spec__ = ModuleSpec(name, loader, origin=loader.path)
     module.__file__ = loader.path

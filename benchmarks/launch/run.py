@@ -1,0 +1,127 @@
+"""What `bundle run` adds to the start of a program: ``python -m benchmarks.launch.run``.
+
+From the start of the process to the first line that `python -c "print()"` writes, plain and through `bundle run` with
+each isolation that this machine offers, verification of a small bundle included. Each round runs every kind once, and
+begins with another; overheads are differences within a round, so that a machine that slows down does so for all. Two
+rounds before the first one warm the page cache. With `--write` the table replaces the one in README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.lib import machine
+from benchmarks.lib.marks import Marks
+from bundler.errors import OfflineError
+from bundler.home.install import install
+from bundler.offline.kernel.isolation import REQUESTED, choose
+from tests.support.bundles import locked_repo, tiny_bundle
+
+_DOCUMENT = Path(__file__).parents[1] / "README.md"
+MARKS = Marks("bench-launch")
+_BUNDLE = Path(sys.executable).with_name("bundle")
+_PLAIN = [sys.executable, "-c", "print()"]
+_FILES = {"config.json": b'{"model_type": "gpt2"}', "model.bin": bytes(1 << 20)}
+_WARM_UP_ROUNDS = 2
+_BUSY_FROM = 1.0
+TARGET_SECONDS = 0.5
+
+
+def commands(hf_home: Path) -> dict[str, list[str]]:
+    """Return what is measured, the plain launch first; kinds that this machine refuses are said and left out."""
+    found = {"": _PLAIN}
+    for kind in REQUESTED:
+        try:
+            choose(kind)
+        except OfflineError as error:
+            sys.stderr.write(f"left out: {error.message}\n")
+        else:
+            found[kind] = [str(_BUNDLE), "run", "--hf-home", str(hf_home), "--isolate", kind, "--", *_PLAIN]
+    return found
+
+
+def first_line_seconds(argv: list[str]) -> float:
+    """Run a command to its end, and return how long its first line took."""
+    begun = time.perf_counter()
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        seconds = time.perf_counter() - begun
+        _, said = process.communicate()
+    if line != b"\n" or process.returncode:
+        sys.exit(f"{' '.join(argv)} ended with {process.returncode}:\n{said.decode(errors='replace')}")
+    return seconds
+
+
+def measure(measured: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each kind, round by round."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in measured}
+    kinds = list(measured)
+    for number in range(-_WARM_UP_ROUNDS, rounds):
+        first = number % len(kinds)
+        for kind in kinds[first:] + kinds[:first]:
+            taken = first_line_seconds(measured[kind])
+            if number >= 0:
+                seconds[kind].append(taken)
+    return seconds
+
+
+def markdown(seconds: dict[str, list[float]]) -> str:
+    """Return the table: medians, and in brackets the least and the largest."""
+    lines = ["| launch | first line after | more than plain | |", "| --- | --- | --- | --- |"]
+    lines.append(f"| `python -c 'print()'` | {_spread(seconds[''])} | | |")
+    for kind in filter(None, seconds):
+        more = [taken - plain for taken, plain in zip(seconds[kind], seconds[""], strict=True)]
+        verdict = "reached" if statistics.median(more) < TARGET_SECONDS else "**not reached**"
+        lines.append(f"| `bundle run --isolate {kind}` | {_spread(seconds[kind])} | {_spread(more)} | {verdict} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"**{statistics.median(values):.2f} s** [{min(values):.2f}–{max(values):.2f}]"
+
+
+def circumstances(rounds: int, before: list[float], work: Path) -> str:
+    """Return a sentence about the machine, and how busy it was."""
+    known = machine.describe(work)
+    date = datetime.datetime.now().astimezone().date()
+    # What runs here takes no more than one core.
+    busy = (
+        ""
+        if before[0] < _BUSY_FROM
+        else " **The machine was busy with other work: expect less on one that is not.**"
+    )
+    return (
+        f"{date}, commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, Python "
+        f"{known['python']}. {rounds} rounds; target: less than {TARGET_SECONDS} s more than plain. Load averages (1, "
+        f"5, 15 min): before {' '.join(map(str, before))}; after {' '.join(map(str, machine.load()))}.{busy}"
+    )
+
+
+def main() -> None:
+    """Measure, print, and write if asked."""
+    parser = argparse.ArgumentParser(description="Measure what `bundle run` adds to the start of a program.")
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--write", action="store_true", help="replace the table in benchmarks/README.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-launch-") as folder:
+        work = Path(folder)
+        bundle = tiny_bundle(work, locked_repo("org/small", _FILES), contents=_FILES.values())
+        install(bundle, work / "hf")
+        before = machine.load()
+        table = markdown(measure(commands(work / "hf"), options.rounds))
+        text = f"{circumstances(options.rounds, before, work)}\n\n{table}"
+    sys.stdout.write(f"{text}\n")
+    if options.write:
+        MARKS.write(_DOCUMENT, text)
+
+
+if __name__ == "__main__":
+    main()

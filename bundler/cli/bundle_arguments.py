@@ -1,0 +1,156 @@
+"""How commands are told which bundle: a file, volumes, a folder that holds one, a pipe, or an installed name."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from decimal import Decimal
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bundler.console.paths import GivenPath
+from bundler.errors import FormatError, UsageError
+
+_VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
+_POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+class OutputFile(GivenPath):
+    """A file to write, in a folder that is there: a mistyped one must not be made, and filled with gigabytes."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            there = next(parent for parent in folder.parents if parent.exists())
+            found = f"there is {there}, and nothing of that name in it"
+            if folder.exists() or not there.is_dir():
+                found = f"{folder if folder.exists() else there} is no folder"
+            self.fail(f"expected an existing folder {folder} to write {path.name!r} in; {found}", param, ctx)
+        return path
+
+
+class VolumeSize(click.ParamType[int]):
+    """A size: ``3900M`` in powers of 1000, as media are sold, ``4GiB`` in powers of 1024, or a number of bytes."""
+
+    name = "SIZE"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        if match is None:
+            self.fail(f"{value!r}: expected a size such as 3900M, 25GB or 4GiB", param, ctx)
+        unit = match[2] or ""
+        factor = (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
+        count = int(Decimal(match[1]) * factor)
+        if count < 1:
+            self.fail(f"{value!r}: expected more than nothing", param, ctx)
+        return count
+
+
+VOLUME_SIZE_HELP = "No file longer than SIZE: 4200M, 25G (powers of 1000), 4GiB (of 1024), or bytes."
+
+
+def is_file_name(text: str) -> bool:
+    """Tell whether `text` means a bundle file or a volume rather than the name of an installed bundle."""
+    if "/" in text or text.endswith(".zst") or _VOLUME_NAME.fullmatch(text):
+        return True
+    return Path(text).is_file()
+
+
+def bundle_place(paths: tuple[Path, ...]) -> Path | list[Path]:
+    """Return what to open: the named file or volumes, or the one bundle in the named or the current folder.
+
+    Raises:
+        FormatError: There is none in the folder, or there are several.
+    """
+    if not paths:
+        return only_bundle_in(Path())
+    if len(paths) == 1:
+        return only_bundle_in(paths[0]) if paths[0].is_dir() else paths[0]
+    return list(paths)
+
+
+def only_bundle_in(folder: Path) -> Path:
+    """Return the one bundle in `folder`, a file or the name that volumes have in common.
+
+    Raises:
+        FormatError: There is none, or there are several, or a file and volumes of one name that differ.
+    """
+    from bundler.format.storage.volumes import volume_base, volume_files
+
+    named = [base for path in folder.iterdir() if (base := volume_base(path)) and base.name.endswith(".zst")]
+    found = sorted({*(path for path in folder.glob("*.tar.zst") if path.is_file()), *named})
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise FormatError(
+            f"expected exactly one *.tar.zst in {folder.absolute()}, found {names}",
+            hint="name the bundle to install",
+        )
+    [bundle] = found
+    if bundle.is_file() and (volumes := volume_files(bundle)):
+        _check_same(bundle, volumes)
+    return bundle
+
+
+def _check_same(bundle: Path, volumes: list[Path]) -> None:
+    from bundler.format.reader import BundleReader
+
+    with BundleReader(bundle) as one, BundleReader(volumes) as other:
+        if one.digest != other.digest:
+            raise FormatError(
+                f"{bundle} is {one.digest}, and the volumes beside it are {other.digest}",
+                hint=f"one of them is left from an older run: name {bundle.name} or {volumes[0].name}",
+            )
+
+
+def standard_input() -> FileIO:
+    """Return standard input as a raw stream.
+
+    Raises:
+        UsageError: It is a terminal.
+    """
+    if sys.stdin.isatty():
+        raise UsageError(
+            "expected a bundle on standard input, found a terminal", hint="cat demo.tar.zst | bundle install -"
+        )
+    return FileIO(sys.stdin.fileno(), closefd=False)
+
+
+def check_standard_output() -> None:
+    """Refuse to write a bundle to a terminal, or to nothing.
+
+    Raises:
+        UsageError: Standard output is one, or is closed.
+    """
+    # Python's own sign that the process was started without one.
+    if sys.stdout is None:
+        raise UsageError(
+            "standard output is closed", hint="write to a file: bundle fetch MANIFEST -o NAME.tar.zst"
+        )
+    if sys.stdout.isatty():
+        raise UsageError(
+            "refusing to write a bundle to a terminal", hint="pipe it: bundle fetch MANIFEST -o - | ssh HOST …"
+        )
+
+
+def take_standard_output() -> int:
+    """Return a descriptor of standard output, and send all that this process prints from now on to stderr.
+
+    Libraries print on stdout as they like, and one line of that inside a bundle would ruin it.
+    """
+    sys.stdout.flush()
+    taken = os.dup(1)
+    os.dup2(2, 1)
+    return taken

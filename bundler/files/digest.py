@@ -1,0 +1,176 @@
+r"""Digests of files: the three that matter here, taken in one pass over the bytes.
+
+* `sha256`: what the Hub publishes for LFS and Xet files, and what `sha256sum` checks;
+* `git_sha1`: what the Hub publishes for all other files: SHA-1 over ``blob <size>\0`` and the bytes (git's object
+  format, `gitformat-loose`); it identifies a file to the Hub and is never our only proof of one;
+* `blake3`: ours, for speed: several cores can hash one file, and chunks can be checked alone.
+
+No other module calls hashlib or blake3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from blake3 import blake3
+
+Algorithm = Literal["sha256", "git_sha1", "blake3"]
+
+# Large enough that the call overhead vanishes, small enough to stay in the L2 cache between two hashes.
+BLOCK_BYTES = 1 << 20
+# Counts as memory of ours while it is mapped; smaller ones cost time for mapping, and give each of many cores little.
+_WINDOW_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Digests:
+    """Hex digests of one run of bytes; None where an algorithm was not asked for.
+
+    Attributes:
+        size_bytes: How many bytes were hashed.
+        sha256: 64 hex digits.
+        git_sha1: 40 hex digits, git's blob id.
+        blake3: 64 hex digits.
+    """
+
+    size_bytes: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+    blake3: str | None = None
+
+
+class Hasher:
+    """Several digests of one stream, fed block by block.
+
+    Args:
+        algorithms: Which digests to take.
+        size_bytes: The length that the stream will have; git's digest needs it first.
+    """
+
+    def __init__(self, algorithms: Iterable[Algorithm], *, size_bytes: int) -> None:
+        self._announced = size_bytes
+        self._seen = 0
+        self._hashes: dict[Algorithm, Any] = {}
+        for algorithm in algorithms:
+            if algorithm == "sha256":
+                self._hashes[algorithm] = hashlib.sha256()
+            elif algorithm == "blake3":
+                self._hashes[algorithm] = blake3()
+            else:
+                # Git's own choice of hash; the Hub publishes nothing stronger for small files.
+                self._hashes[algorithm] = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+
+    def update(self, block: bytes | bytearray | memoryview) -> None:
+        """Feed the next bytes."""
+        self._seen += len(block)
+        for digest in self._hashes.values():
+            digest.update(block)
+
+    def result(self) -> Digests:
+        """Return the digests of everything fed; a `git_sha1` of a stream of another length is left out."""
+        values: dict[str, str] = {name: digest.hexdigest() for name, digest in self._hashes.items()}
+        if self._seen != self._announced:
+            values.pop("git_sha1", None)
+        return Digests(size_bytes=self._seen, **values)
+
+
+def hash_stream(stream: BinaryIO, *algorithms: Algorithm, size_bytes: int) -> Digests:
+    """Hash `stream` to its end in bounded memory (see `Hasher`)."""
+    hasher = Hasher(algorithms, size_bytes=size_bytes)
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    while count := stream.readinto(buffer):  # type: ignore[attr-defined]
+        hasher.update(buffer[:count])
+    return hasher.result()
+
+
+def hash_file(path: Path, *algorithms: Algorithm) -> Digests:
+    """Hash a file in bounded memory.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with path.open("rb", buffering=0) as stream:
+        return hash_stream(stream, *algorithms, size_bytes=path.stat().st_size)
+
+
+def blake3_file(path: Path, *, progress: Callable[[int], None] = lambda count: None) -> Digests:
+    """Hash one file with BLAKE3 on one core, reading it in bounded memory.
+
+    Args:
+        path: The file.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    digest = blake3()
+    size = 0
+    buffer = memoryview(bytearray(BLOCK_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            digest.update(buffer[:count])
+            size += count
+            progress(count)
+    return Digests(size_bytes=size, blake3=digest.hexdigest())
+
+
+def blake3_mapped_file(
+    path: Path, *, threads: int, progress: Callable[[int], None] = lambda count: None
+) -> Digests:
+    """Hash one file with BLAKE3 on several cores, through a mapping: nothing is copied from the page cache.
+
+    A file that is truncated meanwhile, or lies on a mount that fails, kills the process with SIGBUS instead of
+    raising: see `bundler.files.hash_many`, which calls this where that does no harm.
+
+    Args:
+        path: The file.
+        threads: Cores to use.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        OSError: The file cannot be read, or not be mapped.
+    """
+    flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+    digest = blake3(max_threads=threads)
+    with path.open("rb", buffering=0) as stream:
+        descriptor = stream.fileno()
+        size = os.fstat(descriptor).st_size
+        for start in range(0, size, _WINDOW_BYTES):
+            # What is not in memory yet, of this window and the next two: the disk works while we hash.
+            os.posix_fadvise(descriptor, start, 3 * _WINDOW_BYTES, os.POSIX_FADV_WILLNEED)
+            count = min(_WINDOW_BYTES, size - start)
+            # The call waits for the disk: left to the hashing threads, one would wait and the others spin.
+            with mmap.mmap(descriptor, count, flags, mmap.PROT_READ, offset=start) as window:
+                digest.update(window)
+            progress(count)
+    return Digests(size_bytes=size, blake3=digest.hexdigest())
+
+
+def sha256_bytes(content: bytes | memoryview) -> str:
+    """Return the SHA-256 of `content` as 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def blake3_bytes(*parts: bytes | bytearray | memoryview) -> bytes:
+    """Return the 32-byte BLAKE3 digest of `parts`, one after the other."""
+    digest = blake3()
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
+
+
+def git_blob_sha1(content: bytes) -> str:
+    """Return git's blob id of `content` as 40 hex digits."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def git_object_sha1(kind: Literal["tree", "commit"], content: bytes) -> str:
+    """Return git's id of a tree or commit object as 40 hex digits."""
+    header = f"{kind} {len(content)}".encode() + b"\0"
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest()

@@ -1,0 +1,238 @@
+"""Codecs: the raw bytes of one chunk to zstd frames and back (FORMAT.md, "Codecs").
+
+A codec is named by a number in the chunk's record. Its frames are zstd frames whatever it is, so that `zstd -t`
+passes on every bundle; only with codec `zstd` do they decode to the tar stream itself.
+
+Compressors are costly to make and not safe to share, so each thread keeps its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import zstandard
+
+from bundler.errors import FormatError
+from bundler.format.codec import planes
+from bundler.format.codec.frames import (
+    BLOCK_BYTES,
+    BLOCK_HEADER_BYTES,
+    HEADER_BYTES,
+    frame_bytes,
+    lay_out_stored_frame,
+    stored_blocks,
+    stored_frame_bytes,
+)
+
+Buffer = bytes | bytearray | memoryview
+CodecChoice = Literal["auto", "zstd"]
+
+# zstd's own default: on text and vocabularies higher levels gain a few percent for several times the time, and
+# weights gain nothing from them.
+DEFAULT_LEVEL = 3
+
+_MAX_WIDTH = 4
+
+# Compressing that gains less than this is not looked into further.
+_WORTHWHILE = 0.99
+
+# For the plane of exponents, whose bytes are independent: long matches only, and hardly a table to look for them in.
+# What is left is zstd's entropy coder, which reaches the entropy of the bytes; plain level 1 finds short matches
+# instead, which cost more than the literals they replace.
+_EXPONENTS = {"min_match": 7, "hash_log": 6, "target_length": 0}
+# For the other planes, where a few repeats are all there is to find.
+_MANTISSA = {"min_match": 5, "hash_log": 14, "target_length": 0}
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.compressors: dict[object, zstandard.ZstdCompressor] = {}
+        self.decompressor = zstandard.ZstdDecompressor()
+        self._planes: dict[int, bytearray] = {}
+
+    def plane(self, number: int, count: int) -> memoryview:
+        """Return this thread's room for the `number`th plane of a chunk; it holds until asked for again."""
+        room = self._planes.get(number, b"")
+        if len(room) < count:
+            room = self._planes[number] = bytearray(count)
+        return memoryview(room)[:count]
+
+
+_per_thread = _PerThread()
+
+
+def _at_level(level: int) -> zstandard.ZstdCompressor:
+    compressor = _per_thread.compressors.get(level)
+    if compressor is None:
+        # The checksum lets stock `zstd -t` find damage without our index.
+        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
+        _per_thread.compressors[level] = compressor
+    return compressor
+
+
+def _tuned(parameters: dict[str, int]) -> zstandard.ZstdCompressor:
+    key = tuple(parameters.values())
+    compressor = _per_thread.compressors.get(key)
+    if compressor is None:
+        chosen = zstandard.ZstdCompressionParameters.from_level(1, write_content_size=1, **parameters)
+        compressor = zstandard.ZstdCompressor(compression_params=chosen)
+        _per_thread.compressors[key] = compressor
+    return compressor
+
+
+def _decode_frame(frame: Buffer, content_bytes: int) -> bytes:
+    """Decode exactly one frame of exactly this content size."""
+    try:
+        parameters = zstandard.get_frame_parameters(frame)
+        if parameters.content_size != content_bytes:
+            raise FormatError(f"frame says {parameters.content_size} bytes, expected {content_bytes}")
+        return _per_thread.decompressor.decompress(frame, max_output_size=content_bytes, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise FormatError(f"frame does not decode: {error}") from error
+
+
+def _decode_plane(frame: memoryview, plane: memoryview) -> None:
+    """Decode exactly one frame, whose content is to fill `plane` exactly, without memory for it between."""
+    try:
+        parameters = zstandard.get_frame_parameters(frame)
+        if parameters.content_size != len(plane):
+            raise FormatError(f"frame says {parameters.content_size} bytes, expected {len(plane)}")
+        with _per_thread.decompressor.stream_reader(frame) as reader:
+            if reader.readinto(plane) != len(plane) or reader.read(1):
+                raise FormatError(f"frame does not decode to {len(plane)} bytes: it is cut short")
+    except zstandard.ZstdError as error:
+        raise FormatError(f"frame does not decode: {error}") from error
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One way to store a chunk.
+
+    Attributes:
+        number: What the chunk record says.
+        name: What people say.
+        width: Bytes per word; a chunk's raw size is a multiple of it.
+        encode: (raw bytes, level, room) -> frames, to be written one after the other. They may lie in `room`, which
+            has `room_bytes`; it must be left alone until they are written.
+        decode: (frames, expected raw length, room) -> raw bytes. They may lie in `room`, which has that length at
+            least.
+    """
+
+    number: int
+    name: str
+    width: int
+    encode: Callable[[memoryview, int, memoryview], list[Buffer]]
+    decode: Callable[[memoryview, int, memoryview], Buffer]
+
+
+def room_bytes(raw_bytes: int) -> int:
+    """Return how much room `encode` may want for a chunk: all of its planes as stored frames."""
+    return (
+        raw_bytes
+        + _MAX_WIDTH * (HEADER_BYTES + BLOCK_HEADER_BYTES)
+        + raw_bytes // BLOCK_BYTES * BLOCK_HEADER_BYTES
+    )
+
+
+def _encode_zstd(raw: memoryview, level: int, room: memoryview) -> list[Buffer]:
+    return [_at_level(level).compress(raw)]
+
+
+def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) -> list[Buffer]:
+    count = len(raw) // width
+    size = stored_frame_bytes(count)
+    frames = [room[start : start + size] for start in range(0, width * size, size)]
+    places = [lay_out_stored_frame(frame, count) for frame in frames]
+    # The low plane of 16-bit words is noise but for odd files: it is laid out as a stored frame at once. The others
+    # are split to where a compressor can read them in one piece.
+    whole = [_per_thread.plane(number, count) for number in range(1 if width == 2 else width)]
+    planes.split(raw, [*map(_blocks, whole), *places[len(whole) :]])
+    encoded: list[Buffer] = []
+    for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
+        ways: list[Buffer] = []
+        if number == 0:
+            ways = [_tuned(_EXPONENTS).compress(whole[0])]
+        elif number < len(whole) or _is_worthwhile(_tuned(_MANTISSA).compress(blocks[0]), blocks[0]):
+            # In fp32 the low planes are noise in one tensor and zeros in the next: all are tried. Of 16-bit words
+            # the first block tells.
+            plane = whole[number] if number < len(whole) else b"".join(blocks)
+            ways = [_tuned(_MANTISSA).compress(plane)]
+            if _is_worthwhile(ways[0], plane):
+                ways.append(_at_level(level).compress(plane))
+        ways.append(frame)
+        best = min(ways, key=len)
+        if best is frame and number < len(whole):
+            for place, block in zip(blocks, _blocks(whole[number]), strict=True):
+                place[:] = block
+        encoded.append(best)
+    return encoded
+
+
+def _blocks(plane: memoryview) -> list[memoryview]:
+    return [plane[start : start + BLOCK_BYTES] for start in range(0, len(plane), BLOCK_BYTES)]
+
+
+def _is_worthwhile(compressed: Buffer, content: Buffer) -> bool:
+    return len(compressed) < _WORTHWHILE * len(content)
+
+
+def _decode_zstd(stored: memoryview, raw_bytes: int, room: memoryview) -> Buffer:
+    return _decode_frame(stored, raw_bytes)
+
+
+def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: int) -> Buffer:
+    if raw_bytes % width:
+        raise FormatError(f"{raw_bytes} bytes are no whole number of {width}-byte words")
+    count = raw_bytes // width
+    decoded: list[list[memoryview]] = []
+    position = 0
+    for number in range(width):
+        end = position + frame_bytes(stored[position:])
+        frame = stored[position:end]
+        blocks = stored_blocks(frame)
+        if blocks is None or sum(map(len, blocks)) != count:
+            plane = _per_thread.plane(number, count)
+            _decode_plane(frame, plane)
+            blocks = _blocks(plane)
+        decoded.append(blocks)
+        position = end
+    if position != len(stored):
+        raise FormatError(f"{len(stored) - position} bytes stand behind the last plane")
+    raw = room[:raw_bytes]
+    planes.merge(decoded, raw)
+    return raw
+
+
+def _planes_codec(number: int, width: int) -> Codec:
+    return Codec(
+        number,
+        f"planes{width}",
+        width,
+        lambda raw, level, room: _encode_planes(raw, level, room, width),
+        lambda stored, raw_bytes, room: _decode_planes(stored, raw_bytes, room, width),
+    )
+
+
+ZSTD = Codec(0, "zstd", 1, _encode_zstd, _decode_zstd)
+PLANES2 = _planes_codec(1, 2)
+PLANES4 = _planes_codec(2, 4)
+CODECS = {codec.number: codec for codec in (ZSTD, PLANES2, PLANES4)}
+BY_WIDTH = {codec.width: codec for codec in CODECS.values()}
+
+
+def codec_numbered(number: int) -> Codec:
+    """Return a codec by its number.
+
+    Raises:
+        FormatError: This version does not know it.
+    """
+    try:
+        return CODECS[number]
+    except KeyError:
+        raise FormatError(
+            f"chunk has codec {number}, known are {', '.join(f'{c.number} ({c.name})' for c in CODECS.values())}",
+            hint="a newer `bundle` wrote it: install that version here",
+        ) from None

@@ -1,0 +1,271 @@
+"""The bytes around the tar stream: preamble, chunk headers, index and trailer (FORMAT.md, "Byte layout").
+
+Pure functions between values and bytes. All integers are little-endian, as in zstd itself (RFC 8878).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any
+
+from bundler.errors import DamagedError, FormatError
+from bundler.files.digest import blake3_bytes, sha256_bytes
+
+FORMAT_VERSION = 1
+
+# An empty zstd frame (RFC 8878, 3.1.1): it decodes to nothing, and makes `file`, `tar` and `zstd` know the file by
+# its first four bytes, which a skippable frame at the start would not.
+PREAMBLE = bytes.fromhex("28b52ffd2000010000")
+
+# One of the sixteen magic numbers of skippable frames (RFC 8878, 3.1.2), which every decoder steps over.
+SKIPPABLE_MAGIC = 0x184D2A5B
+_SKIPPABLE = struct.Struct("<II")
+_CHUNK_MAGIC = b"HFBC"
+_INDEX_MAGIC = b"HFBI"
+_END_MAGIC = b"HFBUNDLE"
+_RECORD = struct.Struct("<B3xII32s")
+_INDEX_HEAD = struct.Struct("<4sIII")
+_TRAILER = struct.Struct("<32sII8s")
+
+CHUNK_HEADER_BYTES = _SKIPPABLE.size + len(_CHUNK_MAGIC) + _RECORD.size
+TRAILER_BYTES = _TRAILER.size
+INDEX_HEAD_BYTES = _INDEX_HEAD.size
+RECORD_BYTES = _RECORD.size
+
+# Limits of reading. They bound what a hostile or damaged file can make a reader allocate, and stand far above what
+# a writer makes: see "Limits" in FORMAT.md.
+MAX_CHUNK_RAW_BYTES = 64 << 20
+MAX_INDEX_HEADER_BYTES = 1 << 20
+MAX_LOCK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)  # There are 250,000 of them in a terabyte.
+class ChunkRecord:
+    """What is known of one chunk without decoding it.
+
+    Attributes:
+        codec: Number of its codec (`bundler.format.codec.codecs`).
+        raw_bytes: Length of the run of the tar stream that it decodes to.
+        stored_bytes: Length of its zstd frames, the chunk header not counted.
+        blake3: BLAKE3 of the stored bytes: a damaged chunk is refused before it reaches a decoder.
+    """
+
+    codec: int
+    raw_bytes: int
+    stored_bytes: int
+    blake3: bytes
+
+    def pack(self) -> bytes:
+        return _RECORD.pack(self.codec, self.raw_bytes, self.stored_bytes, self.blake3)
+
+
+@dataclass(frozen=True)
+class BaseRecord:
+    """What a delta bundle says of the bundle that it builds on.
+
+    Attributes:
+        name: The base's name.
+        digest: The base's bundle digest; None if the delta was made from a lock alone.
+        omitted_bytes: Length of the list of omitted contents, the second tar member.
+        omitted_sha256: Its SHA-256, hex.
+    """
+
+    name: str
+    digest: str | None
+    omitted_bytes: int
+    omitted_sha256: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """The table of contents.
+
+    Attributes:
+        name: The bundle's name.
+        lock_bytes: Length of the lock, the content of the first tar member.
+        lock_sha256: Its SHA-256, hex.
+        tar_bytes: Length of the tar stream.
+        chunks: One record per chunk, in order.
+        base: Set in a delta bundle, None in one that is whole.
+    """
+
+    name: str
+    lock_bytes: int
+    lock_sha256: str
+    tar_bytes: int
+    chunks: tuple[ChunkRecord, ...]
+    base: BaseRecord | None = None
+
+    def raw_starts(self) -> list[int]:
+        """Return where each chunk starts in the tar stream, and the stream's length as last element."""
+        return list(accumulate((chunk.raw_bytes for chunk in self.chunks), initial=0))
+
+    def stored_starts(self) -> list[int]:
+        """Return where the frames of each chunk start in the file, behind its header."""
+        steps = accumulate(
+            (chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in self.chunks),
+            initial=len(PREAMBLE) + CHUNK_HEADER_BYTES,
+        )
+        return list(steps)[:-1]
+
+    def payload(self) -> bytes:
+        """Return the index without its trailer: what the bundle's digest is taken over."""
+        header = json.dumps(
+            {
+                "name": self.name,
+                "lock_bytes": self.lock_bytes,
+                "lock_sha256": self.lock_sha256,
+                "tar_bytes": self.tar_bytes,
+                **({"base": asdict(self.base)} if self.base else {}),
+            },
+            sort_keys=True,
+        ).encode()
+        head = _INDEX_HEAD.pack(_INDEX_MAGIC, FORMAT_VERSION, len(header), len(self.chunks))
+        return head + header + b"".join(chunk.pack() for chunk in self.chunks)
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest: ``sha256:`` and the SHA-256 of the index."""
+        return f"sha256:{sha256_bytes(self.payload())}"
+
+
+def chunk_header(record: ChunkRecord) -> bytes:
+    """Return the skippable frame that stands before a chunk's frames."""
+    payload = _CHUNK_MAGIC + record.pack()
+    return _SKIPPABLE.pack(SKIPPABLE_MAGIC, len(payload)) + payload
+
+
+def parse_chunk_header(header: bytes) -> ChunkRecord:
+    """Parse what `chunk_header` wrote.
+
+    Raises:
+        FormatError: It is something else, or breaks a limit.
+    """
+    if len(header) != CHUNK_HEADER_BYTES or header[: _SKIPPABLE.size + 4] != (
+        _SKIPPABLE.pack(SKIPPABLE_MAGIC, len(_CHUNK_MAGIC) + _RECORD.size) + _CHUNK_MAGIC
+    ):
+        raise FormatError("expected a chunk header, found other bytes")
+    record = ChunkRecord(*_RECORD.unpack(header[_SKIPPABLE.size + 4 :]))
+    _check_record(record)
+    if chunk_header(record) != header:
+        raise FormatError("chunk header has bits set that this version does not know")
+    return record
+
+
+def index_frame(index: Index) -> bytes:
+    """Return the skippable frame that ends a bundle."""
+    payload = index.payload()
+    size = len(payload) + TRAILER_BYTES
+    trailer = _TRAILER.pack(bytes.fromhex(sha256_bytes(payload)), size, FORMAT_VERSION, _END_MAGIC)
+    return _SKIPPABLE.pack(SKIPPABLE_MAGIC, size) + payload + trailer
+
+
+def is_index_frame(head: bytes) -> bool:
+    """Tell whether a skippable frame that starts with `head` (12 bytes or more) is an index."""
+    return head[_SKIPPABLE.size :].startswith(_INDEX_MAGIC)
+
+
+def index_frame_bytes(trailer: bytes) -> int:
+    """Return the length of the index frame that ends in `trailer`, the last `TRAILER_BYTES` of a file.
+
+    Raises:
+        FormatError: The file does not end as a bundle does, or is of another version.
+    """
+    if len(trailer) < TRAILER_BYTES or trailer[-8:] != _END_MAGIC:
+        raise FormatError(
+            "expected a bundle to end in its index, found other bytes: it was cut short, or something was added",
+            hint="copy it again and compare sizes",
+        )
+    _, size, version, _ = _TRAILER.unpack(trailer)
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"bundle has format version {version}, expected {FORMAT_VERSION}",
+            hint="a newer `bundle` wrote it: install that version here",
+        )
+    if size < _INDEX_HEAD.size + TRAILER_BYTES:
+        raise FormatError(f"index of {size} bytes is too short to be one")
+    return int(_SKIPPABLE.size + size)
+
+
+def parse_index_frame(frame: bytes) -> Index:
+    """Parse what `index_frame` wrote.
+
+    Raises:
+        FormatError: Damaged or malformed; nothing of it may be used.
+    """
+    payload, trailer = frame[_SKIPPABLE.size : -TRAILER_BYTES], frame[-TRAILER_BYTES:]
+    if index_frame_bytes(trailer) != len(frame) or frame[: _SKIPPABLE.size] != _SKIPPABLE.pack(
+        SKIPPABLE_MAGIC, len(frame) - _SKIPPABLE.size
+    ):
+        raise FormatError("index frame is damaged: its two lengths disagree")
+    expected, found = trailer[:32].hex(), sha256_bytes(payload)
+    if expected != found:
+        raise FormatError(
+            f"index is damaged: expected sha256 {expected}, found {found}", hint="copy the bundle again"
+        )
+    magic, version, header_bytes, count = _INDEX_HEAD.unpack_from(payload)
+    records = payload[_INDEX_HEAD.size + header_bytes :]
+    if magic != _INDEX_MAGIC or version != FORMAT_VERSION or len(records) != count * _RECORD.size:
+        raise FormatError("index is malformed: its parts do not add up")
+    if header_bytes > MAX_INDEX_HEADER_BYTES:
+        raise FormatError(f"index header of {header_bytes} bytes is over the limit of {MAX_INDEX_HEADER_BYTES}")
+    chunks = tuple(ChunkRecord(*fields) for fields in _RECORD.iter_unpack(records))
+    index = _parse_header(payload[_INDEX_HEAD.size : _INDEX_HEAD.size + header_bytes], chunks)
+    if index.payload() != payload:
+        raise FormatError("index is malformed: it is not in canonical form")
+    for record in chunks:
+        _check_record(record)
+    if sum(chunk.raw_bytes for chunk in chunks) != index.tar_bytes:
+        raise FormatError("index is malformed: its chunks do not add up to the tar stream")
+    return index
+
+
+def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...]) -> Index:
+    try:
+        raw: Any = json.loads(text)
+        base = BaseRecord(**raw.pop("base")) if "base" in raw else None
+        index = Index(**raw, chunks=chunks, base=base)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"index header is malformed: {error}") from error
+    integers = [index.lock_bytes, index.tar_bytes]
+    strings = [index.name, index.lock_sha256]
+    if base is not None:
+        integers.append(base.omitted_bytes)
+        strings += [base.name, base.omitted_sha256, base.digest or ""]
+    if not all(type(i) is int and i >= 0 for i in integers) or not all(isinstance(s, str) for s in strings):
+        raise FormatError("index header is malformed: a value has the wrong type")
+    for name, size in (
+        ("lock", index.lock_bytes),
+        ("list of omitted contents", base.omitted_bytes if base else 0),
+    ):
+        if size > MAX_LOCK_BYTES:
+            raise FormatError(f"{name} of {size} bytes is over the limit of {MAX_LOCK_BYTES}")
+    return index
+
+
+def _check_record(record: ChunkRecord) -> None:
+    if not 0 < record.raw_bytes <= MAX_CHUNK_RAW_BYTES:
+        raise FormatError(f"chunk of {record.raw_bytes} bytes is outside the limit of {MAX_CHUNK_RAW_BYTES}")
+    # zstd's own worst case is raw/256 and a few bytes; a codec may split a chunk into several frames.
+    if record.stored_bytes > record.raw_bytes + record.raw_bytes // 128 + 1024:
+        raise FormatError(
+            f"chunk stores {record.stored_bytes} bytes for {record.raw_bytes}, more than any writer would"
+        )
+
+
+def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int) -> None:
+    """Refuse a chunk whose stored bytes are not those that its record names.
+
+    Raises:
+        DamagedError: Names the chunk and both digests.
+    """
+    found = blake3_bytes(stored)
+    if len(stored) != record.stored_bytes or found != record.blake3:
+        raise DamagedError(
+            f"chunk {number} is damaged: expected blake3 {record.blake3.hex()} of {record.stored_bytes} bytes, "
+            f"found {found.hex()} of {len(stored)}",
+            hint="copy the bundle again; the other chunks need not be suspected",
+        )

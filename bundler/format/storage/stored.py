@@ -1,0 +1,107 @@
+"""Where the bytes of a bundle lie: one file, or several that together are one (`bundler.format.storage.volumes`).
+
+Readers count offsets from the start of the bundle, and need not know which it is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Protocol
+
+from bundler.errors import DamagedError, FormatError, UsageError
+
+
+class Stored(Protocol):
+    """The bytes of one bundle; all methods may be called from several threads.
+
+    Attributes:
+        path: What to call it.
+        size_bytes: Its length.
+    """
+
+    path: Path
+    size_bytes: int
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start`.
+
+        Raises:
+            FormatError: There are not so many, or they cannot be read.
+        """
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start`.
+
+        Raises:
+            FormatError: There are not so many.
+            DamagedError: They cannot be read.
+        """
+
+    def file_at(self, start: int) -> Path:
+        """Return the file that holds the byte at `start`, for error messages."""
+
+    def close(self) -> None:
+        """Let go of all files; further reads fail."""
+
+
+class OneFile:
+    """A file, open for reading at any place.
+
+    Args:
+        path: The file.
+
+    Raises:
+        FormatError: There is none, or it is no file.
+        UsageError: It is a pipe or a device.
+        OSError: It may not be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            # Before it is opened: that of a named pipe waits for a writer.
+            mode = path.stat().st_mode
+            if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+                raise UsageError(
+                    f"{path}: expected a bundle file, which is read from its end, found a pipe or a device",
+                    hint="`bundle install -` takes a bundle from a pipe; for all else write it to a file first",
+                )
+            if not stat.S_ISREG(mode):
+                raise FormatError(f"{path}: expected a bundle, found a folder or a disk")
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
+        self.size_bytes = os.fstat(self._descriptor).st_size
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` (see `Stored`)."""
+        done = 0
+        try:
+            while done < len(target):
+                # preadv(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
+                count = os.preadv(self._descriptor, [target[done:]], start + done)
+                if not count:
+                    raise FormatError(
+                        f"{self.path}: ends at byte {start + done}, expected {len(target) - done} more"
+                    )
+                done += count
+        except OSError as error:
+            raise DamagedError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+    def file_at(self, start: int) -> Path:
+        """Return the file."""
+        return self.path
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

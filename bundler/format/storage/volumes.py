@@ -1,0 +1,355 @@
+"""Volumes: a bundle in several files, read as one without joining them (FORMAT.md, "Volumes").
+
+Rule book:
+
+* a volume says itself which part of which bundle it is; its file name is compared with that, and never believed;
+* a set is used only if it is whole and of one cut: all that is missing, stale, swapped or foreign is named at once;
+* volumes of one bundle are found by their exact names, so that no sibling is picked up.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from bundler.errors import BundleError, FormatError
+from bundler.files.digest import blake3_bytes
+from bundler.format.index import FORMAT_VERSION, PREAMBLE, SKIPPABLE_MAGIC
+from bundler.format.storage.stored import OneFile, Stored
+
+_MAGIC = b"HFBV"
+_FRAME = struct.Struct("<II4s")
+_FIELDS = struct.Struct("<IIIQQQ32s32s")
+_DIGEST_BYTES = 32
+_FRAME_START = _FRAME.pack(SKIPPABLE_MAGIC, len(_MAGIC) + _FIELDS.size + _DIGEST_BYTES, _MAGIC)
+
+# What a volume has before its part of the bundle: the preamble, and the volume header.
+VOLUME_HEAD_BYTES = len(PREAMBLE) + _FRAME.size + _FIELDS.size + _DIGEST_BYTES
+
+# Three digits at least, so that a shell's glob gives them in order.
+_SUFFIX = re.compile(r"(.+)\.([0-9]{3,})", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class VolumeHeader:
+    """What a volume says of itself.
+
+    Attributes:
+        number: Its place in the set, from 1.
+        count: How many volumes the set has.
+        start: Where its part begins in the bundle; that of the first volume begins behind the preamble.
+        part_bytes: Length of its part.
+        bundle_bytes: Length of the bundle.
+        bundle_sha256: The bundle's digest.
+        part_blake3: BLAKE3 of its part.
+    """
+
+    number: int
+    count: int
+    start: int
+    part_bytes: int
+    bundle_bytes: int
+    bundle_sha256: bytes
+    part_blake3: bytes
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest, ``sha256:<hex>``."""
+        return f"sha256:{self.bundle_sha256.hex()}"
+
+    @property
+    def stop(self) -> int:
+        """Where its part ends in the bundle."""
+        return self.start + self.part_bytes
+
+    def pack(self) -> bytes:
+        """Return the first `VOLUME_HEAD_BYTES` of the volume."""
+        fields = _FIELDS.pack(
+            FORMAT_VERSION,
+            self.number,
+            self.count,
+            self.start,
+            self.part_bytes,
+            self.bundle_bytes,
+            self.bundle_sha256,
+            self.part_blake3,
+        )
+        head = PREAMBLE + _FRAME_START + fields
+        return head + blake3_bytes(head)
+
+
+def is_volume_head(head: bytes) -> bool:
+    """Tell whether a file that starts with `head` (21 bytes or more) is a volume."""
+    return head.startswith(PREAMBLE + _FRAME_START)
+
+
+def parse_volume_head(head: bytes) -> VolumeHeader:
+    """Parse what `VolumeHeader.pack` returned.
+
+    Raises:
+        FormatError: It is damaged, of another version, or contradicts itself.
+    """
+    if len(head) != VOLUME_HEAD_BYTES or not is_volume_head(head):
+        raise FormatError("expected a volume header, found other bytes")
+    if blake3_bytes(head[:-_DIGEST_BYTES]) != head[-_DIGEST_BYTES:]:
+        raise FormatError("volume header is damaged", hint="copy this volume again")
+    version, *fields = _FIELDS.unpack_from(head, len(PREAMBLE) + _FRAME.size)
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"volume has format version {version}, expected {FORMAT_VERSION}",
+            hint="a newer `bundle` wrote it: install that version here",
+        )
+    header = VolumeHeader(*fields)
+    if not 1 <= header.number <= header.count or not len(PREAMBLE) <= header.start < header.stop:
+        raise FormatError("volume header contradicts itself")
+    if header.stop > header.bundle_bytes or (header.stop == header.bundle_bytes) != (
+        header.number == header.count
+    ):
+        raise FormatError("volume header contradicts itself")
+    return header
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume on disk.
+
+    Attributes:
+        path: The file.
+        header: What it says of itself.
+        offset: Where its part of the bundle begins in the file.
+    """
+
+    path: Path
+    header: VolumeHeader
+    offset: int
+
+
+def volume_path(base: Path, number: int, count: int) -> Path:
+    """Return the name of a volume: ``demo.tar.zst.001``; all names of a set have the same length."""
+    return base.with_name(f"{base.name}.{number:0{max(3, len(str(count)))}}")
+
+
+def volume_base(path: Path) -> Path | None:
+    """Return the bundle name that `path` is a volume name of; None if it is no volume name."""
+    match = _SUFFIX.fullmatch(path.name)
+    return path.with_name(match[1]) if match else None
+
+
+def volume_files(base: Path) -> list[Path]:
+    """Return the files that are named as volumes of `base`, by number; what they hold is not looked at."""
+    try:
+        found = [path for path in base.parent.iterdir() if volume_base(path) == base]
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: (_named_number(path), path.name))
+
+
+def _named_number(path: Path) -> int:
+    match = _SUFFIX.fullmatch(path.name)
+    return int(match[2]) if match else 0
+
+
+def volumes_in(path: Path) -> list[Volume]:
+    """Return the volumes in a file: one, all of those that `cat` joined, or none if it is another kind of file.
+
+    Raises:
+        FormatError: A volume is cut short or damaged in its header, or the file cannot be read.
+    """
+    stored = OneFile(path)
+    try:
+        volumes: list[Volume] = []
+        position = 0
+        while position < stored.size_bytes:
+            head = stored.read_at(position, min(VOLUME_HEAD_BYTES, stored.size_bytes - position))
+            if not volumes and not is_volume_head(head):
+                return []
+            try:
+                header = parse_volume_head(head)
+            except FormatError as error:
+                raise FormatError(f"{path}: {error.message}", hint=error.hint) from error
+            volumes.append(Volume(path, header, position + VOLUME_HEAD_BYTES))
+            position += VOLUME_HEAD_BYTES + header.part_bytes
+            if position > stored.size_bytes:
+                raise FormatError(
+                    f"{path}: volume {header.number} of {header.count} is cut short: expected {position} bytes, "
+                    f"found {stored.size_bytes}",
+                    hint="copy this volume again",
+                )
+        return volumes
+    finally:
+        stored.close()
+
+
+class VolumeSet:
+    """All volumes of one bundle, read as the bundle that they were cut from (see `Stored`).
+
+    A file is opened for each read, since a set may have more volumes than a process may have files open.
+
+    Args:
+        path: What to call it: the name that its volumes have in common, where they have one.
+        volumes: All of them, in any order, checked by `_complaints`.
+    """
+
+    def __init__(self, path: Path, volumes: Sequence[Volume]) -> None:
+        self.path = path
+        self.volumes = sorted(volumes, key=lambda volume: volume.header.number)
+        self.size_bytes = self.volumes[-1].header.stop
+        self._starts = [volume.header.start for volume in self.volumes]
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest, as the volumes say; the index must agree."""
+        return self.volumes[0].header.digest
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start` of the bundle (see `Stored`)."""
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` of the bundle (see `Stored`)."""
+        stop = start + len(target)
+        if stop > self.size_bytes:
+            raise FormatError(
+                f"{self.path}: ends at byte {self.size_bytes}, expected {stop - self.size_bytes} more"
+            )
+        head = PREAMBLE[start:stop]
+        target[: len(head)] = head
+        position = start + len(head)
+        while position < stop:
+            volume = self._at(position)
+            size = min(stop, volume.header.stop) - position
+            stored = OneFile(volume.path)
+            try:
+                part = target[position - start : position - start + size]
+                stored.read_into(volume.offset + position - volume.header.start, part)
+            finally:
+                stored.close()
+            position += size
+
+    def file_at(self, start: int) -> Path:
+        """Return the volume that holds the byte at `start`."""
+        return self._at(start).path
+
+    def close(self) -> None:
+        """Do nothing: no file is kept open."""
+
+    def _at(self, position: int) -> Volume:
+        return self.volumes[max(bisect_right(self._starts, position) - 1, 0)]
+
+
+def open_stored(place: Path | Sequence[Path]) -> Stored:
+    """Open a bundle, wherever its bytes are.
+
+    Args:
+        place: A bundle file; or one of its volumes, the others being beside it; or the name that they are volumes
+            of; or a file of volumes joined by `cat`; or all of its volumes.
+
+    Raises:
+        FormatError: It cannot be read, or its volumes are no whole set; all that is wrong with them is named.
+    """
+    paths = [place] if isinstance(place, Path) else list(place)
+    if len(paths) > 1:
+        return _set_of(paths[0], paths)
+    path = paths[0]
+    if not path.exists():
+        named = volume_files(path)
+        return _set_of(path, named) if named else OneFile(path)
+    if path.is_dir():
+        raise FormatError(f"{path}: expected a bundle, found a folder")
+    inside = volumes_in(path)
+    if not inside:
+        return OneFile(path)
+    base = volume_base(path)
+    if len(inside) == 1 and inside[0].header.count > 1 and base is not None:
+        return _set_of(path, volume_files(base), reference=inside[0].header)
+    return _checked(path, inside, [], reference=inside[0].header)
+
+
+def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None = None) -> VolumeSet:
+    volumes: list[Volume] = []
+    complaints: list[str] = []
+    for each in paths:
+        try:
+            inside = volumes_in(each)
+            if not inside:
+                complaints.append(f"{each}: is no volume of a bundle")
+            volumes += inside
+        except BundleError as error:
+            complaints.append(error.message)
+    return _checked(path, volumes, complaints, reference=reference)
+
+
+def _checked(
+    path: Path, volumes: list[Volume], complaints: list[str], *, reference: VolumeHeader | None
+) -> VolumeSet:
+    """Return the set.
+
+    Raises:
+        FormatError: It is not whole and of one cut.
+    """
+    if volumes:
+        reference = reference or _commonest(volumes)
+        complaints = complaints + _complaints(volumes, reference)
+    bases = {volume_base(volume.path) for volume in volumes}
+    if len(bases) == 1 and (base := bases.pop()):
+        path = base
+    if complaints or not volumes:
+        listing = "".join(f"\n  {complaint}" for complaint in complaints)
+        raise FormatError(
+            f"{path}: not one whole set of volumes{listing}",
+            hint="bring all volumes of one bundle together, and nothing else under their names",
+        )
+    return VolumeSet(path, volumes)
+
+
+def _commonest(volumes: list[Volume]) -> VolumeHeader:
+    """Return a header of the cut that most of the volumes are of: the others are those to name."""
+    cuts = Counter((v.header.bundle_sha256, v.header.count) for v in volumes)
+    [(cut, _)] = cuts.most_common(1)
+    return next(v.header for v in volumes if (v.header.bundle_sha256, v.header.count) == cut)
+
+
+def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
+    complaints: list[str] = []
+    known: dict[int, Volume] = {}
+    for volume in volumes:
+        path, header = volume.path, volume.header
+        what = f"{path}: is volume {header.number} of {header.count}"
+        named = _named_number(path)
+        if header.bundle_sha256 != reference.bundle_sha256:
+            complaints.append(
+                f"{what} of another bundle ({header.digest}), foreign or left from an older run; "
+                f"expected {reference.digest}"
+            )
+        elif (header.count, header.bundle_bytes) != (reference.count, reference.bundle_bytes):
+            complaints.append(
+                f"{what} of this bundle, left from a cut into other sizes; expected one of {reference.count}"
+            )
+        elif header.number in known:
+            complaints.append(f"{what}, and so is {known[header.number].path}")
+        else:
+            known[header.number] = volume
+            if named and named != header.number and volume.offset == VOLUME_HEAD_BYTES:
+                complaints.append(f"{what}, but is named as number {named}: swapped or renamed")
+    if len(known) < reference.count:
+        # Not a list of all that is missing: a damaged or hostile header may count to four billion.
+        missing = list(islice((n for n in range(1, reference.count + 1) if n not in known), 21))
+        shown = ", ".join(map(str, missing[:20])) + (", …" if len(missing) > 20 else "")
+        complaints.append(f"missing: volume {shown} of {reference.count}")
+    for number, volume in sorted(known.items()):
+        before = known.get(number - 1)
+        start = before.header.stop if before else len(PREAMBLE) if number == 1 else volume.header.start
+        if volume.header.start != start:
+            complaints.append(
+                f"{volume.path}: starts at byte {volume.header.start} of the bundle, expected {start}: "
+                "left from a cut into other sizes"
+            )
+    return complaints

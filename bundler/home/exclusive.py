@@ -1,0 +1,114 @@
+"""One process at a time changes what is installed in a HF_HOME: the lock file `HF_HOME/bundles/.lock`.
+
+Names are written by rename, so that a reader never sees half a file; but what a receipt must say, which refs are free
+and which blobs nobody uses any more is decided by reading other receipts, and such a decision must still hold when it
+is carried out. The file is there while somebody works, or because he was killed; it means nothing without the kernel's
+lock on it. Some network file systems have no locks: that is said, and then it is up to whoever calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bundler.plan.layout import BUNDLES_FOLDER
+
+LOCK_NAME = ".lock"
+
+Note = Callable[[str], None]
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def no_note(text: str) -> None:
+    """Tell nobody."""
+
+
+@contextlib.contextmanager
+def home_lock(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
+    """Hold the right to change what is installed in `hf_home` while the block runs.
+
+    Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong.
+
+    Args:
+        hf_home: The cache root; made when missing, and removed again if the block leaves it empty and nobody waits.
+        on_note: Told when another process must be waited for, and when the file system has no locks.
+    """
+    folder = hf_home / BUNDLES_FOLDER
+    path = folder / LOCK_NAME
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    descriptor = _acquire(path, on_note)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            # Before the lock is let go: who waits for it looks whether the file is still this one.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            for place in made or [folder]:
+                with contextlib.suppress(OSError):
+                    place.rmdir()
+            os.close(descriptor)
+
+
+def _acquire(path: Path, on_note: Note) -> int | None:
+    is_waiting = False
+    while True:
+        try:
+            descriptor = _open(path)
+        except FileNotFoundError:
+            continue  # The folder was removed, empty, by the one before.
+        except OSError as error:
+            if error.errno in _NOT_WRITABLE:
+                return None
+            raise
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not is_waiting:
+                    on_note(f"waiting for another `bundle` that installs or removes in {path.parent.parent}")
+                    is_waiting = True
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            on_note(
+                f"{path.parent.parent}: its file system has no locks ({error.strerror}): "
+                "install and remove one bundle at a time there"
+            )
+            return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if _is_still(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        # Also raised where another process removes the empty folder at this moment: lstat then says that it is gone.
+        # What is there and no folder, a file or a link to nowhere, stays in the way.
+        found = Path(error.filename)
+        if not stat.S_ISDIR(found.lstat().st_mode) and not found.is_dir():
+            raise
+    flags = os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_RDWR, 0o666)
+    except OSError as error:
+        if error.errno not in _NOT_WRITABLE or not path.exists():
+            raise
+        # Left by another user who was killed, in a folder of the group: it can be locked for all that.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,74 @@
+"""Move what does not belong into a snapshot out of it: to `HF_HOME/bundles/set-aside`, under the path that it had.
+
+An added chat template or module changes what loads, so that a bundle with one in its snapshot does not verify. Whoever
+put it there may still want it: nothing is deleted here but markers, which are empty. A link is made again with its old
+target, so that a download of the user's own at the same commit keeps its content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from bundler.files.paths import inside
+from bundler.home.verify.extras import extra_files, hiding_markers, shipped_paths
+from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
+
+SET_ASIDE_FOLDER = f"{BUNDLES_FOLDER}/set-aside"
+
+
+def set_aside(hf_home: Path, content: Layout, others: Iterable[Layout]) -> list[tuple[str, str]]:
+    """Clear the snapshots of `content` of what neither it nor `others` ship.
+
+    Returns:
+        (old path, new path) of each file that was moved.
+    """
+    moved = []
+    shipped = shipped_paths(repo for layout in (content, *others) for repo in layout.repos)
+    for repo in content.repos:
+        for folder in _folders(hf_home, repo):
+            for path in sorted(extra_files(hf_home, repo, folder, shipped)):
+                moved.append((path, move_aside(hf_home, path)))
+            for marker in list(hiding_markers(hf_home, repo, folder)):
+                inside(hf_home, marker).unlink(missing_ok=True)
+            for file in repo.snapshots:
+                place = inside(hf_home, repo.path_in(folder, file.path))
+                if place.is_dir() and not place.is_symlink():
+                    _remove_empty(place)
+    return moved
+
+
+def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
+    own = [
+        path
+        for path, _ in repo.alias_links()
+        if path.startswith("hub/") and not inside(hf_home, path).is_symlink()
+    ]
+    return [repo.folder, *own]
+
+
+def move_aside(hf_home: Path, path: str) -> str:
+    """Move one file out of the way, and return where it is now."""
+    source = inside(hf_home, path)
+    name = f"{SET_ASIDE_FOLDER}/{path}"
+    number = 1
+    while os.path.lexists(inside(hf_home, name)):
+        number += 1
+        name = f"{SET_ASIDE_FOLDER}/{path}.{number}"
+    target = inside(hf_home, name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        old = source.readlink()
+        target.symlink_to(old if old.is_absolute() else os.path.relpath(source.parent / old, target.parent))
+        source.unlink()
+    else:
+        source.rename(target)
+    return name
+
+
+def _remove_empty(folder: Path) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()

@@ -1,0 +1,244 @@
+"""Bring the content of a bundle to where no library sees it yet: find what is there, read the rest, hash all of it.
+
+What `bundler.home.install` publishes afterwards was verified here, byte by byte, whether it came from the bundle,
+from an earlier run, or, for a delta, from another bundle that is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from bundler.errors import IntegrityError
+from bundler.files.digest import Hasher
+from bundler.files.hash_many import blake3_files
+from bundler.files.paths import (
+    TEMPORARY_PREFIX,
+    atomic_writer,
+    fsync_dir,
+    inside,
+    is_leftover,
+    temporary_path,
+)
+from bundler.files.small_files import SMALL_BYTES, SmallFiles
+from bundler.format.codec.codecs import Buffer
+from bundler.format.source import Source, Span
+from bundler.format.tar import Member, TarPlan
+from bundler.home.installed import installed_bundles
+from bundler.home.publish import link_or_copy
+from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
+from bundler.verify.report import Progress, repo_names
+
+
+class Staging:
+    """A folder of this process for dataset files that are verified but not yet placed.
+
+    A repo's blob is unseen until a snapshot links to it, and can be written where it stays. A prepared dataset file
+    would be seen at once, and waits here, under its SHA-256, until everything is verified. The folder of a killed
+    process is taken over, file by file, by rename: two heirs cannot take the same file.
+    """
+
+    def __init__(self, hf_home: Path) -> None:
+        self.hf_home = hf_home
+        self.folder = temporary_path(hf_home / BUNDLES_FOLDER)
+        now = time.time()
+        for left in sorted((hf_home / BUNDLES_FOLDER).glob(f"{TEMPORARY_PREFIX}*")):
+            if left.is_dir() and is_leftover(left, now=now):
+                for file in sorted(left.iterdir()):
+                    self.folder.mkdir(exist_ok=True)
+                    with contextlib.suppress(FileNotFoundError):
+                        file.rename(self.folder / file.name)
+
+    def first_place(self, blob: Blob) -> Path:
+        """Return where a blob's content is written first: where no library sees it."""
+        if blob.path.startswith("datasets/"):
+            return self.folder / blob.sha256
+        return inside(self.hf_home, blob.path)
+
+
+def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:
+    """Return blob path -> where its content already stands, hashed; content that differs does not count."""
+    hf_home = staging.hf_home
+    candidates: list[tuple[Blob, Path]] = []
+    for repo in content.repos:
+        candidates += [(blob, inside(hf_home, blob.path)) for blob in (*repo.blobs, *repo.prepared)]
+        candidates += [(blob, staging.first_place(blob)) for blob in repo.prepared]
+        # Without symlinks and hard links a snapshot file may be the only copy of a blob.
+        candidates += [
+            (file.blob, path)
+            for file in repo.snapshots
+            if (path := inside(hf_home, file.path)).exists() and not path.is_symlink()
+        ]
+
+    located: dict[str, Path] = {}
+    for blob, path in _matching(candidates, jobs):
+        if blob.path not in located:
+            progress(blob.size_bytes)
+        # Where it is to be is the best place for it to be found.
+        if blob.path not in located or path == inside(hf_home, blob.path):
+            located[blob.path] = path
+    return located
+
+
+def _matching(candidates: Sequence[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[Blob, Path]]:
+    """Yield those candidates whose file has the blob's content, by size and hash, in any order."""
+
+    def has_its_size(blob: Blob, path: Path) -> bool:
+        try:
+            return path.stat().st_size == blob.size_bytes
+        except OSError:
+            return False
+
+    candidates = [candidate for candidate in candidates if has_its_size(*candidate)]
+    for number, found in blake3_files([path for _, path in candidates], jobs=jobs):
+        blob, path = candidates[number]
+        if not isinstance(found, OSError) and found.blake3 == blob.blake3:
+            yield blob, path
+
+
+def from_base(
+    bundle: Source, content: Layout, hf_home: Path, places: Mapping[str, Path], jobs: int
+) -> dict[str, Path]:
+    """Find what a delta leaves to its base in the bundles that are installed; any of them will do.
+
+    Returns:
+        sha256 -> a verified file with that content.
+
+    Raises:
+        IntegrityError: Some of it is missing or damaged; all of it is named.
+    """
+    missing = {blob.sha256: blob for blob in content.blobs if blob.sha256 in (bundle.omitted or ())}
+    for sha256 in places:
+        missing.pop(sha256, None)
+    if not missing:
+        return {}
+    candidates = [
+        (missing[blob.sha256], inside(hf_home, blob.path))
+        for installed in installed_bundles(hf_home, on_damage=lambda error: None)
+        for blob in installed.layout.blobs
+        if blob.sha256 in missing
+    ]
+    found = {blob.sha256: path for blob, path in _matching(candidates, jobs)}
+    if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
+        # A stream names its base at its end only.
+        base = bundle.base
+        named = f"bundle {base.name} ({base.digest or 'known by its lock'})" if base else "another bundle"
+        names = repo_names(content)
+        listing = "\n".join(f"  {names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking[:20])
+        more = f"\n  and {len(lacking) - 20} more" if len(lacking) > 20 else ""
+        raise IntegrityError(
+            f"{bundle.label} is a delta of {named}, and {hf_home} lacks {len(lacking)} of the files "
+            f"that it leaves to that:\n{listing}{more}",
+            hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
+        )
+    return found
+
+
+def write_blobs(
+    bundle: Source,
+    staging: Staging,
+    wanted: list[Blob],
+    places: dict[str, Path],
+    jobs: int,
+    progress: Progress,
+    *,
+    is_part: bool,
+) -> None:
+    """Write the content that is not there yet, each content once, in the order of the bundle.
+
+    Args:
+        bundle: The bundle.
+        staging: Where dataset files wait.
+        wanted: Blobs that are not at their place.
+        places: sha256 -> a verified file with that content; what is written is added.
+        jobs: Threads.
+        progress: Called with the number of bytes written since the last call.
+        is_part: Read the content of `wanted` and nothing else.
+    """
+    members = []
+    for blob in wanted:
+        if blob.sha256 not in places:
+            places[blob.sha256] = staging.first_place(blob)
+            members.append(bundle.plan.first_of[blob.sha256])
+    members.sort(key=lambda member: member.offset)
+    spans = (
+        [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
+    )
+    _unpack(bundle, members, spans, places, jobs, progress)
+    for blob in wanted:
+        path = staging.first_place(blob)
+        if path != places[blob.sha256]:
+            link_or_copy(places[blob.sha256], path)
+            progress(blob.size_bytes)
+    for folder in {staging.first_place(blob).parent for blob in wanted}:
+        fsync_dir(folder)
+
+
+def _unless_there(plan: TarPlan, wanted: list[Member]) -> list[Span]:
+    """Return the tar stream without the content of the members that are not wanted: it is there, verified."""
+    names = {member.path for member in wanted}
+    spans: list[Span] = []
+    position = 0
+    for member in plan.first_of.values():  # in stream order
+        if member.path not in names:
+            spans.append((position, member.offset))
+            position = member.offset + member.size_bytes
+    spans.append((position, plan.size_bytes))
+    return spans
+
+
+def _unpack(
+    bundle: Source,
+    members: list[Member],
+    spans: list[Span],
+    places: dict[str, Path],
+    jobs: int,
+    progress: Progress,
+) -> None:
+    """Check the bundle, decode `spans`, and write each of `members`, sorted by offset, to its place."""
+    runs = bundle.runs(spans, jobs=jobs)
+    start: int = 0
+    raw: Buffer = b""
+
+    def parts(member: Member) -> Iterator[memoryview]:
+        """Yield the content of a member piece by piece; a piece is good until the next is asked for."""
+        nonlocal start, raw
+        position, stop = member.offset, member.offset + member.size_bytes
+        while position < stop:
+            # Small blobs share runs: the one at hand may be the next one's too.
+            while start + len(raw) <= position:
+                start, raw = next(runs)
+            part = memoryview(raw)[position - start : stop - start]
+            yield part
+            progress(len(part))
+            position += len(part)
+
+    with SmallFiles() as small_files:
+        for member in members:
+            blob = member.blob
+            assert blob is not None, "only members with content of their own are asked for"
+            hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+            if blob.size_bytes <= SMALL_BYTES:
+                content = b"".join(parts(member))
+                hasher.update(content)
+                _check(bundle, member.path, blob, hasher)
+                small_files.write(places[blob.sha256], content)
+            else:
+                with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
+                    for part in parts(member):
+                        hasher.update(part)
+                        stream.write(part)
+                    _check(bundle, member.path, blob, hasher)
+        for _ in runs:
+            pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
+
+
+def _check(bundle: Source, path: str, blob: Blob, hasher: Hasher) -> None:
+    found = hasher.result().blake3
+    if found != blob.blake3:
+        raise IntegrityError(
+            f"{bundle.label}: {path}: expected blake3 {blob.blake3}, found {found}",
+            hint="the bundle was made from other bytes than its lock names: fetch it again",
+        )

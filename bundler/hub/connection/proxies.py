@@ -1,0 +1,198 @@
+"""The proxy that a request will meet: which variable sets it, and whether it lets us through.
+
+The Hugging Face libraries retry against a proxy that will never answer for the better part of a minute, and then raise
+an error that names neither the proxy nor the variable. So before anything goes online, `check_proxy` asks the proxy for
+exactly what the libraries will ask it, and has an answer within five seconds, whatever the proxy does.
+
+Rule book:
+
+* the standard library only, and nothing of the environment is changed: this runs before the libraries are imported;
+* a proxy is named by the variable that set it, since that is what a person can change; passwords are not shown;
+* an answer that shows the way through is enough: what stands behind it is found out by the real request.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from bundler.errors import NetworkError
+from bundler.hub.connection.endpoint import hub_endpoint, without_password
+from bundler.hub.connection.reach import PROBE_SECONDS, bounded
+from bundler.hub.connection.socks import client_lacks, socks5_fault
+
+# Those that the client takes.
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_ANSWER_BYTES = 16_384
+_passed: set[tuple[str, str]] = set()
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy that the environment sets.
+
+    Attributes:
+        variable: The environment variable that does, as it is spelled there.
+        url: Its value.
+    """
+
+    variable: str
+    url: str
+
+    def __str__(self) -> str:
+        return f"{without_password(self.url)} (from {self.variable})"
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """Return the proxy that a request to `url` goes through, by the rules that httpx and curl follow."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None  # No address, so nothing can be asked through a proxy; whoever asks says so.
+    proxies = getproxies_environment()
+    if not parts.hostname or proxy_bypass(parts.hostname):
+        return None
+    for scheme in (parts.scheme, "all"):
+        value = proxies.get(scheme)
+        if value:
+            # Lower case wins, as in getproxies_environment.
+            names = [f"{scheme}_proxy", *(n for n in os.environ if n.lower() == f"{scheme}_proxy")]
+            return Proxy(next((n for n in names if os.environ.get(n)), names[0]), value)
+    return None
+
+
+def check_proxy(endpoint: str | None = None) -> Proxy | None:
+    """Make sure that the proxy towards the Hub, if there is one, lets requests through.
+
+    Args:
+        endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
+
+    Returns:
+        The proxy, or None when none is set for this address.
+
+    Raises:
+        NetworkError: It refuses, or does not answer. The message names the variable and the two ways out.
+    """
+    address = endpoint or hub_endpoint()
+    proxy = proxy_for(address)
+    if proxy is not None and (problem := probe(proxy, address)):
+        raise proxy_error(proxy, problem, address)
+    return proxy
+
+
+def check_proxy_once(endpoint: str | None = None) -> None:
+    """Do what `check_proxy` does, but ask a proxy that has let us through no second time.
+
+    Raises:
+        NetworkError: As `check_proxy`.
+    """
+    address = endpoint or hub_endpoint()
+    proxy = proxy_for(address)
+    if proxy is not None and (proxy.url, address) not in _passed:
+        check_proxy(address)
+        _passed.add((proxy.url, address))
+
+
+def proxy_error(proxy: Proxy, problem: str, endpoint: str) -> NetworkError:
+    """Return the error for a proxy that stands in the way, with what to do about it."""
+    host = urlsplit(endpoint).hostname
+    return NetworkError(
+        f"the proxy {proxy} {problem}",
+        hint=f"correct or unset {proxy.variable}, or list {host} in NO_PROXY if it can be reached directly",
+    )
+
+
+def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS) -> str | None:
+    """Ask a proxy for the way to `endpoint`.
+
+    Args:
+        proxy: The proxy.
+        endpoint: The Hub's address.
+        timeout_seconds: How long all of it may take, the look-up of the proxy's name included.
+
+    Returns:
+        What is wrong, to follow the proxy's name in a sentence; None when it lets requests through.
+    """
+    return bounded(lambda: _asked(proxy, endpoint, timeout_seconds), timeout_seconds)
+
+
+def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
+    try:
+        parts = urlsplit(proxy.url if "://" in proxy.url else f"http://{proxy.url}")
+        port = parts.port or _PORTS[parts.scheme]
+        if not parts.hostname:
+            return "has no host name in it"
+        is_socks = parts.scheme.startswith("socks")
+        if is_socks and (lacking := client_lacks()):
+            return lacking
+    except (ValueError, KeyError):
+        return (
+            "cannot be used: expected an address such as http://proxy.example:3128 or socks5://proxy.example:1080"
+        )
+    try:
+        connection = socket.create_connection((parts.hostname, port), timeout=timeout_seconds)
+    except socket.gaierror:
+        return f"cannot be reached: there is no host {parts.hostname}"
+    except TimeoutError:
+        return f"did not answer within {timeout_seconds:g} s"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror or error}"
+    with connection:
+        try:
+            if is_socks:
+                return socks5_fault(connection, parts, endpoint)
+            if parts.scheme == "https":
+                connection = ssl.create_default_context().wrap_socket(connection, server_hostname=parts.hostname)
+            connection.sendall(_question(parts, endpoint))
+            answer = _first_line(connection)
+            return _meaning(answer, urlsplit(endpoint).hostname or "", tunnel=endpoint.startswith("https:"))
+        except TimeoutError:
+            return f"took the connection and did not answer within {timeout_seconds:g} s"
+        except OSError as error:
+            return f"broke the connection off: {error.strerror or error}"
+        except UnicodeError as error:
+            return f"cannot be used: {error}"
+
+
+def _question(proxy: SplitResult, endpoint: str) -> bytes:
+    """Return the request that a client makes of a proxy (RFC 9110, section 9.3.6; RFC 9112, section 3.2.2)."""
+    hub = urlsplit(endpoint)
+    if hub.scheme == "https":
+        target = f"{hub.hostname}:{hub.port or 443}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+    else:
+        lines = [f"HEAD {endpoint}/ HTTP/1.1", f"Host: {hub.netloc.rpartition('@')[2]}", "Connection: close"]
+    if proxy.username:
+        login = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(login.encode()).decode()}")
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def _first_line(connection: socket.socket) -> str:
+    received = b""
+    while b"\n" not in received and len(received) < _MAX_ANSWER_BYTES:
+        part = connection.recv(4096)
+        if not part:
+            break
+        received += part
+    return received.partition(b"\n")[0].decode("latin-1").strip()
+
+
+def _meaning(line: str, host: str, *, tunnel: bool) -> str | None:
+    match = re.match(r"HTTP/\d(?:\.\d)? (\d{3})(?: (.*))?$", line)
+    if match is None:
+        return f"answers like no proxy: {line[:60]!r}" if line else "closed the connection without an answer"
+    status, reason = int(match[1]), (match[2] or "").strip()
+    if status == 407:
+        return (
+            "wants a user name and a password (407): write them into the variable, http://USER:PASSWORD@HOST:PORT"
+        )
+    # Without a tunnel the Hub itself may be the one that answers, and any answer of its own is good enough.
+    refused = not 200 <= status < 300 if tunnel else status in (403, 502, 503, 504)
+    return f"refused the connection to {host}: {status} {reason}".rstrip() if refused else None

@@ -1,0 +1,237 @@
+"""Which files of a repository an entry takes: a pure function of their paths.
+
+Rule book:
+
+* a *tokenizer* entry takes what AutoTokenizer and AutoConfig read; a *model* entry adds weights as safetensors
+  with their index, and every small text file that configures a part of the model, in whatever folder it stands;
+  a *dataset* entry takes everything that can be data;
+* the same weights in a second form are left out: other frameworks, other runtimes, half-precision variants,
+  consolidated originals. A second form is taken only when there is no first one;
+* model card and licence travel along (`README.md`, `LICENSE*`, `NOTICE*`): they are small, a dataset's card says
+  what its configurations are, and many licences ask to be passed on. `ignore_patterns` can drop them;
+* `allow_patterns` replaces the default choice, `ignore_patterns` subtracts from it; both match as in
+  huggingface_hub: `fnmatch`, so that ``*`` crosses folders, and a trailing ``/`` means all that is below. A
+  pattern that matches nothing is an error: it is a misspelling, or the repository has changed;
+* Python and pickle are code. They are taken only with `trust_remote_code` and `allow_pickle`, whatever a pattern
+  says.
+
+`Selection.absent` lists the optional files that the libraries ask for and the commit lacks. The names were read
+off a server's log, with transformers 5.23, sentence-transformers 6.2 and datasets 5.2 loading from it, and from
+the `vocab_files_names` of the tokenizer classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from bundler.errors import ManifestError
+from bundler.hub.selection.weights import is_pickle, model_files, some
+from bundler.plan.manifest import Entry
+from bundler.text.wording import counted
+
+# Read by AutoTokenizer, for one tokenizer class or another, from the root of a repo.
+_TOKENIZER_FILES = (
+    "tokenizer*.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*vocab*.json",
+    "*vocab*.txt",
+    "vocab.bpe",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+    "*.tiktoken",
+    "tekken.json",
+    "bpe.codes",
+    "dict.txt",
+    "normalizer.json",
+    "emoji.json",
+    "byte_maps.json",
+    "word_shape.json",
+    "word_pronunciation.json",
+    "*.tokenizer",
+    "chat_template.json",
+    "chat_template*.jinja",
+    "additional_chat_templates/*.jinja",
+    # A processor is a tokenizer with something beside it, and is as often wanted without weights.
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+)
+_LEGAL_FILES = re.compile(r"(?:README\.md|(?:LICEN[CS]E|COPYING|NOTICE|USE_POLICY)[^/]*)", re.IGNORECASE)
+
+_PROBED_TOKENIZER = (
+    "added_tokens.json",
+    "audio_tokenizer_config.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "config.json",
+    "merges.txt",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "video_preprocessor_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+_PROBED: dict[str, tuple[str, ...]] = {
+    "tokenizer": _PROBED_TOKENIZER,
+    "model": (
+        *_PROBED_TOKENIZER,
+        "adapter_config.json",
+        "config_sentence_transformers.json",
+        "custom_generate/generate.py",
+        "generation_config.json",
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "README.md",
+    ),
+    "dataset": (".huggingface.yaml", "README.md", "dataset_infos.json"),
+}
+
+
+class SelectionError(ManifestError):
+    """The entry's patterns and permissions do not fit what the repository holds.
+
+    Attributes:
+        problems: Each problem, beginning with the key path that it concerns.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What an entry takes of one commit.
+
+    Attributes:
+        paths: Files to carry, sorted.
+        absent: Optional files that the libraries ask for and the commit does not have, sorted.
+        warnings: What was left out and might be missed, for a person.
+    """
+
+    paths: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) -> Selection:
+    """Choose the files of `entry` among those of a commit.
+
+    Args:
+        entry: What is wanted.
+        paths: Every file of the commit.
+        probed: Further optional files that this repo's own configuration makes the libraries ask for.
+
+    Raises:
+        SelectionError: A pattern matches nothing, nothing is left, or a permission is missing without which the
+            entry could not be loaded.
+    """
+    problems = _dead_patterns(entry, paths)
+    warnings: list[str] = []
+    if entry.allow_patterns is not None:
+        chosen = {path for path in paths if matches(path, entry.allow_patterns)}
+        chosen -= _without_permission(entry, chosen, warnings)
+    elif entry.kind == "dataset":
+        chosen = {path for path in paths if not _is_dataset_overhead(path, entry)}
+    elif entry.kind == "tokenizer":
+        chosen = {path for path in paths if _is_tokenizer_file(path)}
+        if not chosen:
+            problems.append(
+                f"{entry.label}: no tokenizer files among the {counted(len(paths), 'file')} of this commit"
+            )
+        chosen |= {path for path in paths if path == "config.json"} | _python(entry, paths)
+    else:
+        chosen = model_files(entry, paths, problems, warnings) | _python(entry, paths)
+    if not chosen and not problems:
+        problems.append(f"{entry.label}: nothing to take; {'; '.join(warnings) or 'the commit has no files'}")
+    chosen |= {path for path in paths if _LEGAL_FILES.fullmatch(path)}
+    chosen = {path for path in chosen if not matches(path, entry.ignore_patterns)}
+    if not chosen and not problems:
+        problems.append(f"{entry.path or entry.repo_id}.ignore_patterns: leaves no file of {entry.repo_id}")
+    if problems:
+        raise SelectionError(problems)
+    if entry.kind == "dataset":
+        warnings.extend(_script_warning(entry, paths))
+    absent = {*_PROBED[entry.kind], *probed} - set(paths)
+    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings))
+
+
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """Tell whether `path` matches one of `patterns`, by huggingface_hub's rules."""
+    return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
+
+
+def _dead_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
+    problems = []
+    for key, patterns in (
+        ("allow_patterns", entry.allow_patterns or ()),
+        ("ignore_patterns", entry.ignore_patterns),
+    ):
+        for index, pattern in enumerate(patterns):
+            if not any(matches(path, [pattern]) for path in paths):
+                close = difflib.get_close_matches(pattern, paths, n=1, cutoff=0.5)
+                tail = f"; the nearest is {close[0]}" if close else ""
+                place = f"{entry.path}." if entry.path else ""
+                problems.append(f"{place}{key}[{index}]: {pattern!r} matches no file of {entry.repo_id}{tail}")
+    return problems
+
+
+def _without_permission(entry: Entry, chosen: set[str], warnings: list[str]) -> set[str]:
+    """Return the files of a pattern choice that are code without leave; a dataset's files are data, not code."""
+    refused: set[str] = set()
+    if entry.kind == "dataset":
+        return refused
+    groups = {
+        "trust_remote_code": {p for p in chosen if p.endswith(".py")} if not entry.trust_remote_code else set(),
+        "allow_pickle": {p for p in chosen if is_pickle(p)} if not entry.allow_pickle else set(),
+    }
+    for key, group in groups.items():
+        if group:
+            warnings.append(f"{entry.label}: left out {some(group)}; taking them needs {key}: true")
+            refused |= group
+    return refused
+
+
+def _python(entry: Entry, paths: Sequence[str]) -> set[str]:
+    return {path for path in paths if path.endswith(".py")} if entry.trust_remote_code else set()
+
+
+def _is_dataset_overhead(path: str, entry: Entry) -> bool:
+    # Git's own files are for git; a loading script is no longer run, and a dataset beside one fails to load.
+    name = PurePosixPath(path).name
+    return name in (".gitattributes", ".gitignore") or path == _script_name(entry)
+
+
+def _script_name(entry: Entry) -> str:
+    return f"{entry.repo_id.split('/')[-1]}.py"
+
+
+def _script_warning(entry: Entry, paths: Sequence[str]) -> list[str]:
+    if _script_name(entry) not in paths:
+        return []
+    return [
+        f"{entry.label}: has a loading script, which the datasets library no longer runs; "
+        "its Parquet form may load: revision: refs/convert/parquet"
+    ]
+
+
+def _is_tokenizer_file(path: str) -> bool:
+    # fnmatch lets * cross folders; here a pattern without a folder means the root.
+    return any(
+        fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in _TOKENIZER_FILES
+    )

@@ -1,0 +1,289 @@
+"""Manifest to lock: every entry becomes a commit, its chosen files, and what the Hub publishes of them.
+
+Rule book:
+
+* one repository at one revision is asked for once, and resolves to one commit for all entries that share it: they will
+  share the file `refs/<revision>`;
+* commits that the previous lock pins stay, unless `upgrade`; new entries take what is newest;
+* the lock holds canonical names. When the Hub answers under another name than was asked for, the repository has been
+  renamed, and the asked name becomes an alias: code goes on loading it by that;
+* digests of ours that the previous lock knows stay for unchanged files, so that nothing is fetched to learn them again;
+* all faults of all entries are reported together, except an unreachable Hub, which is one fault for all.
+
+The network is behind `client`; what an entry takes is decided by `bundler.hub.selection.files`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bundler.errors import BundleError, HubError, ManifestError, NetworkError
+from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
+from bundler.hub.selection.dataset_card import CARD, unknown_configs
+from bundler.hub.selection.files import SelectionError, select
+from bundler.hub.selection.remote_code import (
+    CONFIG_FILES,
+    code_references,
+    code_warnings,
+    module_folders,
+)
+from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.plan.lockfile import locked_for, pinned_commit
+from bundler.plan.manifest import Entry, Manifest
+
+if TYPE_CHECKING:
+    from bundler.hub.connection.client import HubClient, RemoteRevision
+
+# Enough to hide the latency of a few requests each, few enough for a shared login node and for rate limits.
+_WORKERS = 4
+# Configuration files are read for what they say about code; one this long is not one.
+_MAX_CONFIG_BYTES = 1 << 23
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A lock, and what a person should know about it.
+
+    Attributes:
+        lock: What the manifest resolved to.
+        warnings: What was left out and might be missed.
+    """
+
+    lock: Lock
+    warnings: tuple[str, ...] = ()
+
+
+def resolve(
+    manifest: Manifest, client: HubClient, *, previous: Lock | None = None, upgrade: bool = False
+) -> Resolution:
+    """Resolve every entry of a manifest.
+
+    Args:
+        manifest: What is wanted.
+        client: The Hub to ask.
+        previous: The lock so far, whose commits and digests are kept where they still apply.
+        upgrade: Take the newest commits instead of the pinned ones.
+
+    Raises:
+        HubError: A repository or revision does not exist or is refused.
+        NetworkError: The Hub cannot be reached.
+        ManifestError: Patterns or permissions of an entry do not fit its repository.
+    """
+    resolver = _Resolver(manifest, client, previous, upgrade)
+    results: dict[int, tuple[LockedRepo, list[str]]] = {}
+    errors: dict[int, BundleError] = {}
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="resolve") as pool:
+        futures: dict[Future[tuple[LockedRepo, list[str]]], int] = {
+            pool.submit(resolver.entry, entry): index for index, entry in enumerate(manifest.entries)
+        }
+        for future in as_completed(futures):
+            try:
+                results[futures[future]] = future.result()
+            except NetworkError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            except BundleError as error:
+                errors[futures[future]] = error
+    if errors:
+        raise _together([(manifest.entries[index], errors[index]) for index in sorted(errors)])
+    repos = tuple(results[index][0] for index in range(len(manifest.entries)))
+    _check_names(repos)
+    lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
+    warnings = [warning for index in sorted(results) for warning in results[index][1]]
+    warnings += resolver.missing_base_models(repos)
+    return Resolution(lock, tuple(warnings))
+
+
+class _Resolver:
+    def __init__(self, manifest: Manifest, client: HubClient, previous: Lock | None, upgrade: bool) -> None:
+        self._manifest = manifest
+        self._client = client
+        self._previous = previous
+        self._upgrade = upgrade
+        self._known = _known_digests(previous)
+        self._mutex = threading.Lock()
+        self._once: dict[tuple[str, ...], _Once] = {}
+        self._bases: dict[str, tuple[Entry, str]] = {}
+
+    def missing_base_models(self, repos: Iterable[LockedRepo]) -> list[str]:
+        """Say which adapters need a model that is not among `repos`, all of the lock."""
+        repos = tuple(repos)
+        found = (base_model_warning(entry, base, repos) for _, (entry, base) in sorted(self._bases.items()))
+        return [warning for warning in found if warning]
+
+    def entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
+        """Resolve one entry; safe to call from several threads."""
+        key = (entry.repo_type, entry.repo_id, entry.revision)
+        found, files = self._shared(key, lambda: self._ask(entry))
+        by_path = {file.path: file for file in files}
+        configs = self._read_configs(entry, found, by_path)
+        probed = [f"{folder}/config.json" for folder in module_folders(configs.pop("modules.json", b""))]
+        if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
+            self._bases[entry.path] = entry, base
+        selection = select(entry, list(by_path), probed=probed)
+        if problems := self._unknown_configs(entry, found, by_path, selection.paths):
+            raise SelectionError(problems)
+        warnings = [
+            *selection.warnings,
+            *code_warnings(entry, code_references(configs), self._manifest.entries),
+        ]
+        repo = LockedRepo(
+            kind=entry.kind,
+            repo_id=found.repo_id,
+            revision=entry.revision,
+            commit=found.commit,
+            aliases=tuple(sorted({*entry.aliases, entry.repo_id} - {found.repo_id})),
+            trust_remote_code=entry.trust_remote_code,
+            allow_pickle=entry.allow_pickle,
+            configs=tuple(sorted(entry.configs)),
+            data_files=tuple(sorted(entry.data_files)),
+            files=tuple(self._with_known_digests(by_path[path]) for path in selection.paths),
+            absent=selection.absent,
+        )
+        return self._with_prepared(entry, repo), warnings
+
+    def _shared(
+        self, key: tuple[str, ...], ask: Callable[[], tuple[RemoteRevision, tuple[LockedFile, ...]]]
+    ) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+        with self._mutex:
+            once = self._once.setdefault(key, _Once(ask))
+        return once.result()
+
+    def _ask(self, entry: Entry) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+        from bundler.hub.connection.failures import UnknownRepoError, UnknownRevisionError
+
+        pinned = None
+        if self._previous is not None and not self._upgrade:
+            pinned = pinned_commit(entry, self._previous)
+        try:
+            found = self._client.revision(entry.repo_id, entry.repo_type, pinned or entry.revision)
+        except UnknownRepoError as error:
+            raise HubError(error.message, hint=self._meant(entry) or error.hint) from error
+        except UnknownRevisionError as error:
+            if pinned is None:
+                raise
+            raise HubError(
+                f"{entry.repo_id}: the Hub no longer has commit {pinned}, which the lock pins for {entry.revision}",
+                hint="take what it has now: bundle lock --upgrade",
+            ) from error
+        return found, self._client.files(found.repo_id, entry.repo_type, found.commit)
+
+    def _meant(self, entry: Entry) -> str | None:
+        """Say what an unknown name may have meant."""
+        names, other_type = self._client.similar(entry.repo_id, entry.repo_type)
+        if other_type is not None:
+            section = "datasets" if other_type == "dataset" else "models or tokenizers"
+            return f"{entry.repo_id} is a {other_type}: list it under {section}"
+        others = [e.repo_id for e in self._manifest.entries if e.repo_id != entry.repo_id]
+        close = difflib.get_close_matches(entry.repo_id, {*names, *others}, n=3, cutoff=0.7)
+        return f"did you mean {' or '.join(close)}?" if close else None
+
+    def _read_configs(self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile]) -> dict[str, bytes]:
+        if entry.kind == "dataset":
+            return {}
+        names = [*CONFIG_FILES, ADAPTER_CONFIG, "modules.json"]
+        return {
+            name: self._client.read(
+                found.repo_id, entry.repo_type, found.commit, name, max_bytes=_MAX_CONFIG_BYTES
+            )
+            for name in names
+            if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
+        }
+
+    def _unknown_configs(
+        self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile], chosen: tuple[str, ...]
+    ) -> list[str]:
+        # Without the card in its snapshot, the library makes up names of its own.
+        if not entry.configs or CARD not in chosen or files[CARD].size_bytes > _MAX_CONFIG_BYTES:
+            return []
+        card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES)
+        return unknown_configs(entry, card)
+
+    def _with_known_digests(self, file: LockedFile) -> LockedFile:
+        sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
+        return replace(file, sha256=sha256, blake3=blake3)
+
+    def _with_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
+        """Keep a dataset's prepared form while everything that it was prepared from is the same."""
+        old = locked_for(entry, self._previous) if self._previous else None
+        # The aliases count too: prepared files are listed under each of them.
+        if old and replace(old, prepared=()) == repo:
+            return replace(repo, prepared=old.prepared)
+        return repo
+
+
+class _Once:
+    """A question that several threads may have and one of them asks; an error is an answer too."""
+
+    def __init__(self, ask: Callable[[], tuple[RemoteRevision, tuple[LockedFile, ...]]]) -> None:
+        self._ask = ask
+        self._mutex = threading.Lock()
+        self._answer: tuple[RemoteRevision, tuple[LockedFile, ...]] | None = None
+        self._error: BundleError | None = None
+
+    def result(self) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+        with self._mutex:
+            if self._error is not None:
+                raise self._error
+            if self._answer is None:
+                try:
+                    self._answer = self._ask()
+                except BundleError as error:
+                    self._error = error
+                    raise
+            return self._answer
+
+
+def _known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str | None, str | None]]:
+    return {
+        (file.etag, file.size_bytes): (file.sha256, file.blake3)
+        for repo in (lock.repos if lock else ())
+        for file in repo.files
+        if file.sha256 and file.blake3
+    }
+
+
+def _check_names(repos: Iterable[LockedRepo]) -> None:
+    """Check again what the manifest's reader checked, now that renamed repositories have their present names."""
+    commits: dict[tuple[str, str, str], str] = {}
+    owners: dict[tuple[str, str], str] = {}
+    for repo in repos:
+        owners.setdefault((repo.repo_type, repo.repo_id), repo.repo_id)
+    for repo in repos:
+        if commits.setdefault((repo.repo_type, repo.repo_id, repo.revision), repo.commit) != repo.commit:
+            raise HubError(
+                f"{repo.repo_id}: {repo.revision} changed on the Hub while it was being resolved",
+                hint="run the same command again",
+            )
+        for alias in repo.aliases:
+            owner = owners.setdefault((repo.repo_type, alias), repo.repo_id)
+            if owner != repo.repo_id:
+                raise ManifestError(
+                    f"{alias} would mean both {owner} and {repo.repo_id}",
+                    hint="one of them was renamed on the Hub: correct the aliases in the manifest",
+                )
+
+
+def _together(errors: list[tuple[Entry, BundleError]]) -> BundleError:
+    """Return one error for the faults of several entries."""
+    if len(errors) == 1:
+        entry, error = errors[0]
+        if isinstance(error, SelectionError):
+            return error
+        error.message = f"{entry.path}: {error.message}" if entry.path else error.message
+        return error
+    lines: list[str] = []
+    for entry, error in errors:
+        place = f"{entry.path}: " if entry.path and not isinstance(error, SelectionError) else ""
+        lines.extend(
+            f"  {place}{line}" if i == 0 else f"  {line}" for i, line in enumerate(error.message.splitlines())
+        )
+        if error.hint:
+            lines.append(f"    {error.hint}")
+    kind = HubError if any(isinstance(error, HubError) for _, error in errors) else ManifestError
+    return kind(f"{len(errors)} entries cannot be resolved\n" + "\n".join(lines))

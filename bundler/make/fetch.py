@@ -1,0 +1,304 @@
+"""Lock to verified blobs in the store: what is missing is downloaded, what is there is hashed again.
+
+Rule book:
+
+* content is fetched once, however many files of however many repos have it;
+* a file that is in the store, and whose bytes still match their digest, is not asked for again;
+* the first failure ends the fetch; everything that has arrived is kept for the next run;
+* nothing is started that the disk has no room for.
+
+`bundler.make.proof` shows afterwards that what was fetched loads offline; `bundler.make.pack` makes the bundle.
+"""
+
+from __future__ import annotations
+
+import errno
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bundler.errors import LockError, SpaceError
+from bundler.make.store import Store, StoredBlob, check_room
+from bundler.plan.layout import Blob
+from bundler.plan.lock import Lock, LockedFile, LockedRepo
+
+DEFAULT_JOBS = 4
+# How long Ctrl-C waits for downloads to notice. They may be in the middle of a time-out; what they have written is
+# safe without them.
+_STOP_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoPlan:
+    """What a fetch would do for one entry of the lock.
+
+    Attributes:
+        repo: The entry.
+        files: How many files it has.
+        size_bytes: Their sizes together.
+        staged_bytes: How much of that is in the store; not hashed for this.
+        partial_bytes: How much of the rest an interrupted run left there.
+    """
+
+    repo: LockedRepo
+    files: int
+    size_bytes: int
+    staged_bytes: int
+    partial_bytes: int
+
+    @property
+    def missing_bytes(self) -> int:
+        """What would be downloaded."""
+        return self.size_bytes - self.staged_bytes - self.partial_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchResult:
+    """What a fetch did.
+
+    Attributes:
+        lock: The lock with our own digests of every file.
+        files: Distinct files.
+        size_bytes: Their sizes together.
+        downloaded_files: How many were not in the store.
+        received_bytes: How many bytes came over the network.
+    """
+
+    lock: Lock
+    files: int
+    size_bytes: int
+    downloaded_files: int
+    received_bytes: int
+
+
+class Observer:
+    """What a fetch reports while it runs; the methods do nothing, and are called from several threads."""
+
+    def begin(self, files: int, size_bytes: int) -> None:
+        """So much is to be checked or downloaded."""
+
+    def progress(self, count: int) -> None:
+        """So many more bytes are there; negative when some had to be thrown away."""
+
+    def file_done(self, repo: LockedRepo, file: LockedFile, *, downloaded: bool) -> None:
+        """A file is in the store and verified."""
+
+    def note(self, text: str) -> None:
+        """Something unusual was dealt with."""
+
+
+def plan(lock: Lock, store: Store) -> list[RepoPlan]:
+    """Find out what a fetch of `lock` would do, entry by entry; content of two entries counts for the first."""
+    seen: set[str] = set()
+    plans = []
+    for repo in lock.repos:
+        staged = partial = size = 0
+        for file in repo.files:
+            if file.etag in seen:
+                continue
+            seen.add(file.etag)
+            size += file.size_bytes
+            if store.find(file.etag):
+                staged += file.size_bytes
+            else:
+                partial += min(store.partial_bytes(file.etag), file.size_bytes)
+        plans.append(
+            RepoPlan(repo=repo, files=len(repo.files), size_bytes=size, staged_bytes=staged, partial_bytes=partial)
+        )
+    return plans
+
+
+def room_needed(lock: Lock, store: Store, *, bundle_folder: Path | None = None) -> dict[Path, int]:
+    """Return how many bytes a fetch of `lock` may write, and where.
+
+    A bundle is counted at the full size of its files: how well they compress is known afterwards. A dataset that
+    has to be prepared is counted twice more: once as Arrow files, once for the cache that they are made in.
+    """
+    plans = plan(lock, store)
+    unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
+    needs = {store.root: sum(p.missing_bytes for p in plans) + 2 * unprepared}
+    if bundle_folder is not None:
+        prepared = sum(item.size_bytes for repo in lock.repos for item in repo.prepared)
+        bundle = sum(p.size_bytes for p in plans) + unprepared + prepared
+        needs[bundle_folder] = needs.get(bundle_folder, 0) + bundle
+    return needs
+
+
+def fetch(
+    lock: Lock,
+    store: Store,
+    *,
+    jobs: int = DEFAULT_JOBS,
+    bundle_folder: Path | None = None,
+    endpoint: str | None = None,
+    token: str | bool | None = None,
+    observer: Observer | None = None,
+) -> FetchResult:
+    """Bring every file of `lock` into `store`, verified.
+
+    Args:
+        lock: What to fetch; digests that it has already are insisted on.
+        store: Where to.
+        jobs: How many files to download at once.
+        bundle_folder: Where a bundle will be written, so that its room is checked now.
+        endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
+        token: As in huggingface_hub; None for the environment's or the logged-in one.
+        observer: Told how it goes.
+
+    Raises:
+        SpaceError: There is not enough room.
+        IntegrityError: The Hub sends content that is not what it published, or what the lock names.
+        HubError: The Hub refused.
+        NetworkError: It cannot be reached.
+        LockError: The lock gives one etag two sizes or digests.
+    """
+    check_room(room_needed(lock, store, bundle_folder=bundle_folder))
+    wanted = _distinct(lock)
+    watcher = observer or Observer()
+    watcher.begin(len(wanted), sum(file.size_bytes for _, file in wanted))
+    run = _Run(store, watcher, endpoint, token)
+    run.over(wanted, jobs)
+    return FetchResult(
+        lock=_completed(lock, run.done),
+        files=len(wanted),
+        size_bytes=sum(file.size_bytes for _, file in wanted),
+        downloaded_files=run.downloaded_files,
+        received_bytes=run.received_bytes,
+    )
+
+
+def blob_path(store: Store) -> Callable[[Blob], Path]:
+    """Return the function by which `bundler.make.pack` and `bundler.make.proof` find a blob's content in `store`."""
+    return lambda blob: store.path(blob.etag)
+
+
+def _distinct(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
+    """Return each content once, the largest first, so that the last one to finish is a small one."""
+    by_etag: dict[str, tuple[LockedRepo, LockedFile]] = {}
+    for repo in lock.repos:
+        for file in repo.files:
+            _, known = by_etag.setdefault(file.etag, (repo, file))
+            # A completed entry and a new one for the same content agree if the known parts do.
+            if known.size_bytes != file.size_bytes or _differ(known.sha256, file.sha256):
+                raise LockError(
+                    f"{repo.repo_id}: {file.path} and {known.path} have one etag, {file.etag}, and two contents",
+                    hint="write the lock again with `bundle fetch --upgrade`",
+                )
+            if known.sha256 is None and file.sha256 is not None:
+                by_etag[file.etag] = (repo, file)
+    return sorted(by_etag.values(), key=lambda item: item[1].size_bytes, reverse=True)
+
+
+def _differ(first: str | None, second: str | None) -> bool:
+    return first is not None and second is not None and first != second
+
+
+def _completed(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
+    repos = []
+    for repo in lock.repos:
+        files = tuple(
+            replace(file, sha256=blobs[file.etag].sha256, blake3=blobs[file.etag].blake3) for file in repo.files
+        )
+        repos.append(replace(repo, files=files))
+    return lock.with_repos(tuple(repos))
+
+
+class _Run:
+    """The workers of one fetch and what they have done."""
+
+    def __init__(self, store: Store, observer: Observer, endpoint: str | None, token: str | bool | None) -> None:
+        # Imported here, since the client takes a while to import and `plan` does not need it.
+        from bundler.make.download import Downloader
+
+        self._store = store
+        self._observer = observer
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self.done: dict[str, StoredBlob] = {}
+        self.downloaded_files = 0
+        self.received_bytes = 0
+        self._downloader = Downloader(
+            store=store,
+            endpoint=endpoint,
+            token=token,
+            stop=self._stop,
+            on_progress=observer.progress,
+            on_received=self._count,
+            on_note=observer.note,
+        )
+
+    def over(self, wanted: list[tuple[LockedRepo, LockedFile]], jobs: int) -> None:
+        """Work through `wanted`; the first failure is raised once the other workers were told to stop."""
+        tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]] = queue.SimpleQueue()
+        for item in wanted:
+            tasks.put(item)
+        outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        # Daemon threads rather than an executor, which waits for its threads at exit: after Ctrl-C nobody wants to
+        # sit out a read time-out.
+        threads = [
+            threading.Thread(target=self._worker, args=(tasks, outcomes), name=f"fetch-{n}", daemon=True)
+            for n in range(max(1, min(jobs, len(wanted))))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in threads:
+                if failure := outcomes.get():
+                    raise failure
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join(_STOP_SECONDS / len(threads))
+
+    def _worker(
+        self,
+        tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]],
+        outcomes: queue.SimpleQueue[BaseException | None],
+    ) -> None:
+        try:
+            while not self._stop.is_set():
+                try:
+                    repo, file = tasks.get_nowait()
+                except queue.Empty:
+                    break
+                self._one(repo, file)
+        except BaseException as error:
+            outcomes.put(error)
+        else:
+            outcomes.put(None)
+
+    def _one(self, repo: LockedRepo, file: LockedFile) -> None:
+        downloaded = False
+        while (blob := self._staged(file)) is None:
+            try:
+                blob = self._downloader.download(repo, file)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise SpaceError(
+                        f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
+                        hint="what has arrived is kept: make room and run the same command again",
+                    ) from error
+                raise
+            if blob is not None:
+                downloaded = True
+                break
+        if not downloaded:
+            self._observer.progress(file.size_bytes)
+        with self._lock:
+            self.done[file.etag] = blob
+            self.downloaded_files += downloaded
+        self._observer.file_done(repo, file, downloaded=downloaded)
+
+    def _staged(self, file: LockedFile) -> StoredBlob | None:
+        """Return a blob of the store that was hashed just now and is what the lock wants."""
+        from bundler.make.transfer import mismatch
+
+        blob = self._store.verified(file.etag)
+        # Whole, and named by its content, yet not what the lock wants: only a wrong lock can say which it is.
+        return None if blob is None or mismatch(file, blob) is not None else blob
+
+    def _count(self, received: int) -> None:
+        with self._lock:
+            self.received_bytes += received

@@ -1,0 +1,90 @@
+"""Pack verified blobs and their lock into one bundle file."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import SpaceError
+from bundler.files.cores import available_cores
+from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
+from bundler.format.storage.destinations import Destination, FileDestination
+from bundler.format.tar import tar_plan
+from bundler.format.writer import write_bundle
+from bundler.make.delta import Base
+from bundler.plan.layout import Blob
+from bundler.plan.lock import Lock
+
+
+@dataclass(frozen=True)
+class PackResult:
+    """What was written.
+
+    Attributes:
+        path: The bundle file; the common name of volumes; ``-`` for a pipe.
+        size_bytes: Its length.
+        raw_bytes: Length of the tar stream that it decodes to.
+        digest: The bundle's digest, ``sha256:<hex>``.
+    """
+
+    path: Path
+    size_bytes: int
+    raw_bytes: int
+    digest: str
+
+
+def pack(
+    lock: Lock,
+    blob_path: Callable[[Blob], Path],
+    out: Path | Destination,
+    *,
+    base: Base | None = None,
+    codec: CodecChoice = "auto",
+    level: int = DEFAULT_LEVEL,
+    jobs: int | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> PackResult:
+    """Write the bundle of a complete lock to `out`, whole or not at all.
+
+    Args:
+        lock: A complete lock.
+        blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
+        out: The file to write; one that exists is replaced once the new one is whole. Or volumes, or a pipe.
+        base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed.
+        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
+        level: zstd level.
+        jobs: Threads; default `available_cores()`.
+        progress: Called with the number of tar-stream bytes done since the last call.
+
+    Raises:
+        IntegrityError: A blob is not what the lock names.
+        LockError: The lock is incomplete.
+        SpaceError: The disk filled up.
+    """
+    omitted = base.omitted_from(lock) if base else None
+    plan = tar_plan(lock, omitted)
+    destination = FileDestination(out) if isinstance(out, Path) else out
+    try:
+        with destination.open() as stream:
+            index = write_bundle(
+                lock,
+                plan,
+                blob_path,
+                stream,
+                base=base.record(omitted) if base and omitted is not None else None,
+                codec=codec,
+                level=level,
+                jobs=jobs or available_cores(),
+                progress=progress,
+            )
+            size_bytes = stream.tell()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise SpaceError(
+                f"{destination.path}: the file system is full; the half-written bundle was removed",
+                hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
+            ) from error
+        raise
+    return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest)

@@ -1,0 +1,125 @@
+"""The child process of the proof: ``python -m bundler.make.proof.child JOB``, started by `bundler.make.proof.run`.
+
+JOB is a JSON file: `mode` ("prove" or "prepare"), `lock` and `home` (paths), and `result` (where to write). The result
+is a JSON list of `bundler.make.proof.findings.Finding`, one for each entry that was looked at. What libraries
+print goes wherever the parent sent it, and is of use only when there is no result.
+
+The environment is set by the parent, before this process's first import; here, nothing but the address of the
+loopback Hub is added to it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bundler.files.paths import atomic_write
+from bundler.make.proof import dataset, loading
+from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, Outcome
+from bundler.make.proof.findings import Finding
+from bundler.plan.layout import repo_folder
+from bundler.plan.lock import Lock, LockedRepo
+
+
+def main(job_path: str) -> int:
+    """Do the job; the exit code is 0 whenever a result was written."""
+    job = json.loads(Path(job_path).read_bytes())
+    home = Path(job["home"])
+    lock = Lock.loads(Path(job["lock"]).read_text(), source=job["lock"])
+    findings = (_prepare if job["mode"] == "prepare" else _prove)(lock, home)
+    atomic_write(Path(job["result"]), json.dumps([vars(finding) for finding in findings]).encode())
+    return 0
+
+
+def _prove(lock: Lock, home: Path) -> list[Finding]:
+    asked = _AskedFiles()
+    findings = []
+    for index, repo in enumerate(lock.repos):
+        snapshot = home / "hub" / repo_folder(repo.repo_id, repo.repo_type) / "snapshots" / repo.commit
+        entry = LoadedEntry(repo, snapshot)
+        asked.begin(repo)
+        outcome = Outcome()
+        if repo.kind == "dataset":
+            finding = _finding(index, dataset.prove, entry, outcome)
+        else:
+            asked.watch_transformers()
+            finding = _finding(index, loading.prove, entry, outcome)
+        finding.proven, finding.notes = outcome.proven, outcome.notes
+        finding.missing = asked.missing()
+        findings.append(finding)
+    return findings
+
+
+def _prepare(lock: Lock, home: Path) -> list[Finding]:
+    with dataset.loopback_hub(home) as endpoint:
+        # Before the first import of huggingface_hub, which reads it then.
+        os.environ["HF_ENDPOINT"] = endpoint
+        findings = []
+        for index, repo in enumerate(lock.repos):
+            if repo.kind == "dataset":
+                prepared: list[str] = []
+                finding = _finding(index, _prepare_into, prepared, repo, home)
+                finding.prepared = prepared
+                findings.append(finding)
+        return findings
+
+
+def _prepare_into(paths: list[str], repo: LockedRepo, home: Path) -> None:
+    paths.extend(dataset.prepare(repo, home))
+
+
+def _finding(index: int, action: Callable[..., None], *arguments: Any) -> Finding:
+    finding = Finding(index)
+    try:
+        action(*arguments)
+    except LoadingFault as error:
+        finding.failure = str(error)
+        finding.damaged = isinstance(error, ContradictionFault)
+    except ImportError as error:
+        finding.failure = finding.package = " ".join(str(error).split())[:400]
+    return finding
+
+
+class _AskedFiles:
+    """Remembers which files transformers looked for and did not find, so that an error can name them."""
+
+    def __init__(self) -> None:
+        self._repo: LockedRepo | None = None
+        self._absent: list[str] = []
+        self._watching = False
+
+    def begin(self, repo: LockedRepo) -> None:
+        self._repo = repo
+        self._absent = []
+
+    def missing(self) -> list[str]:
+        """Return the names, less those that the commit is known not to have."""
+        assert self._repo is not None
+        return sorted(set(self._absent) - set(self._repo.absent) - {file.path for file in self._repo.files})
+
+    def watch_transformers(self) -> None:
+        if self._watching:
+            return
+        from transformers.utils import hub
+
+        original = getattr(hub, "cached_files", None)
+        if original is None:
+            return
+
+        @functools.wraps(original)
+        def cached_files(path_or_repo_id: Any, filenames: list[str], *args: Any, **options: Any) -> Any:
+            folder = options.get("subfolder") or ""
+            self._absent.extend(f"{folder}/{name}" if folder else str(name) for name in filenames)
+            return original(path_or_repo_id, filenames, *args, **options)
+
+        hub.cached_files = cached_files
+        self._watching = True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

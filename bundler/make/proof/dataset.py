@@ -1,0 +1,178 @@
+"""Datasets in the proof's child processes: prepared once from the fetched files, then loaded by name.
+
+`load_dataset("org/name")` does not read the hub cache without a network; it needs what the library made of the files
+on an earlier run, below `HF_HOME/datasets`. So that earlier run happens here: against our own server on loopback,
+which serves the fetched files and nothing else. The data itself comes straight out of the cache.
+
+The prepared files depend on the files, the commit and the versions of datasets and pyarrow; not on where the cache
+is or what the server's address was. `dataset_files` makes sure of that where it could fail: media datasets that
+name their files by absolute path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bundler.make.proof.entries import LoadedEntry, LoadingFault, Outcome, tried
+from bundler.plan.layout import prepared_folder
+from bundler.plan.lock import LockedRepo
+from bundler.text.wording import counted
+
+
+@contextlib.contextmanager
+def loopback_hub(home: Path) -> Iterator[str]:
+    """Serve the cache at `home` to this process; yields the address."""
+    import uvicorn
+
+    from bundler.serve.server import create_app
+    from bundler.serve.sources import open_source
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    # Head and body of an answer are two writes; Nagle's algorithm would hold the second one back.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Not "uvicorn.run": its signal handlers belong into a main thread.
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(open_source(home)), log_config=None, access_log=False, lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        # The socket listens already: a request that comes before the server is up waits in its queue.
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)
+        listener.close()
+
+
+def prepare(repo: LockedRepo, home: Path) -> list[str]:
+    """Let the library prepare a dataset, and return the files that make up the result.
+
+    Args:
+        repo: The dataset's entry.
+        home: HF_HOME of this process, with the entry's snapshot.
+
+    Returns:
+        POSIX paths below the dataset's folder in `home/datasets`, sorted.
+
+    Raises:
+        LoadingFault: The library cannot load the dataset, or what it makes cannot be moved.
+    """
+    import datasets
+
+    configs = list(repo.configs)
+    # Who names the files says that the repo's own configurations are not what is wanted; some cannot be loaded.
+    if not configs and not repo.data_files:
+        configs = tried(
+            f"get_dataset_config_names({repo.repo_id!r})",
+            datasets.get_dataset_config_names,
+            repo.repo_id,
+            revision=repo.commit,
+        )
+    for options in [{"name": config} for config in configs] + _data_files(repo):
+        call = _call(repo.repo_id, options)
+        builder = tried(call, datasets.load_dataset_builder, repo.repo_id, revision=repo.commit, **options)
+        tried(call, builder.download_and_prepare)
+        if "data_files" in options:
+            _rename_for_offline(Path(builder.cache_dir), options)
+    return dataset_files(home / "datasets" / prepared_folder(repo.repo_id), home)
+
+
+def _data_files(repo: LockedRepo) -> list[dict[str, Any]]:
+    return [{"data_files": json.loads(text)} for text in repo.data_files]
+
+
+def _rename_for_offline(prepared: Path, options: dict[str, Any]) -> None:
+    """Give what was prepared from chosen files the name under which the library looks for it without a network.
+
+    Online it names the folder after the card's default configuration and the resolved files; offline it knows
+    neither, and asks for ``default-`` and what the program passed.
+    """
+    import datasets
+
+    folder = prepared.parents[1]
+    wanted = folder.with_name(datasets.BuilderConfig("default").create_config_id(config_kwargs=options))
+    if wanted != folder:
+        folder.rename(wanted)
+
+
+def _call(name: str, options: dict[str, Any]) -> str:
+    return f"load_dataset({', '.join([repr(name), *(f'{key}={value!r}' for key, value in options.items())])})"
+
+
+def dataset_files(folder: Path, home: Path) -> list[str]:
+    """List the prepared files below `folder`, without locks and other traces of the work.
+
+    Raises:
+        LoadingFault: There are none, or one holds a path of this cache, and would not work in another.
+    """
+    found = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        is_work = path.name.endswith(".lock") or path.name.startswith("cache-") or ".incomplete" in relative
+        if not path.is_file() or is_work:
+            continue
+        if _mentions(path, os.fsencode(home)):
+            raise LoadingFault(
+                f"its prepared form names files of this cache by absolute path ({relative}), as image and audio "
+                "folders do, and would not load elsewhere; a Parquet copy of the dataset holds the content itself"
+            )
+        found.append(relative)
+    if not found:
+        raise LoadingFault("the datasets library left no prepared files")
+    return found
+
+
+def _mentions(path: Path, text: bytes) -> bool:
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size == 0:
+            return False
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            return view.find(text) >= 0
+
+
+def prove(entry: LoadedEntry, outcome: Outcome) -> None:
+    """Load a prepared dataset by each of its names, in each of its configurations.
+
+    Raises:
+        LoadingFault: It does not load.
+    """
+    import datasets
+
+    configs = _prepared_configs(entry)
+    # A single configuration is found without being named; with several, the library asks for one.
+    wanted: dict[str, dict[str, Any]] = {f"{config}/": {"name": config} for config in configs}
+    if len(configs) == 1:
+        wanted = {"": {}}
+    wanted |= {f"{options['data_files']}/": options for options in _data_files(entry.repo)}
+    rows: dict[str, Any] = {}
+    for name in entry.names:
+        for label, options in wanted.items():
+            loaded = tried(_call(name, options), datasets.load_dataset, name, **options)
+            for split, data in loaded.items():
+                if data.num_rows:
+                    # The schema is in the file's first bytes; the last row needs all of it.
+                    tried(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)
+                rows[f"{label}{split}"] = data.num_rows
+    listing = ", ".join(f"{split}: {counted(count, 'row')}" for split, count in rows.items())
+    outcome.proven.append(f"dataset loads as {' and '.join(entry.names)} ({listing})")
+
+
+def _prepared_configs(entry: LoadedEntry) -> list[str]:
+    """Return the configurations that were prepared; choices of files have folders of their own beside them."""
+    folder = entry.snapshot.parents[3] / "datasets" / prepared_folder(entry.repo.repo_id)
+    names = set()
+    for file in entry.repo.prepared:
+        config = file.path.split("/")[0]
+        if file.path.endswith("/dataset_info.json"):
+            info = json.loads((folder / file.path).read_bytes())
+            names |= {config} if info.get("config_name") == config else set()
+    return sorted(names)

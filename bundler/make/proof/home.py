@@ -1,0 +1,20 @@
+"""A temporary HF_HOME that holds exactly the files of one lock, made from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bundler.files.paths import inside
+from bundler.home.publish import link_or_copy, publish, symlinks_work
+from bundler.plan.layout import Blob, Layout
+
+
+def assemble(home: Path, layout: Layout, blob_path: Callable[[Blob], Path]) -> None:
+    """Give every blob of `layout` its name below `home` and publish it as an installation would.
+
+    Blobs are hard links, so this costs neither time nor room. The libraries only ever read them.
+    """
+    for blob in layout.blobs:
+        link_or_copy(blob_path(blob), inside(home, blob.path))
+    publish(home, layout, symlinks=symlinks_work(home))

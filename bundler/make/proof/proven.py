@@ -1,0 +1,79 @@
+"""Prove a lock, unless its files were proven before with the packages that are installed now.
+
+What a proof finds depends on the files, which a fetch has just hashed, and on the packages that load them. The store
+remembers each proof that succeeded by both, so that a further fetch does not wait for transformers and torch again.
+
+Rule book:
+
+* a failure is not remembered: it is looked at again;
+* another version of Python or of any installed package, or another text of this folder, means proving anew;
+* what is remembered says so, and when it was shown.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bundler.files.digest import sha256_bytes
+from bundler.make.proof.run import EntryProof, Proof, prove
+from bundler.make.store import Store
+from bundler.offline.kernel.isolation import Requested
+from bundler.plan.lock import Lock
+
+
+def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
+    """Show that everything in `lock` loads with no network, by every name; now, or by an earlier run.
+
+    Args:
+        lock: A complete lock whose files in `store` were hashed by this run.
+        store: Where they are, and where it is remembered what was proven.
+        isolate: As `bundle run` takes it.
+
+    Raises:
+        ProofError: An entry does not load.
+        DependencyError: A package that an entry needs is not installed.
+    """
+    started = time.monotonic()
+    key = _key(lock, isolate)
+    if (remembered := _read(store.record("proven", key))) is not None:
+        return replace(remembered, seconds=time.monotonic() - started, is_remembered=True)
+    proof = prove(lock, store, isolate=isolate)
+    store.keep_record("proven", key, asdict(proof))
+    return proof
+
+
+def _key(lock: Lock, isolate: Requested) -> str:
+    """Return text that is equal only where a proof would load the same files with the same code."""
+    packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}
+    return json.dumps(
+        {
+            "lock": sha256_bytes(lock.dumps().encode()),
+            "isolate": isolate,
+            "python": sys.version,
+            "packages": sorted(packages),
+            # The version of a checkout says nothing about its sources.
+            "sources": [sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))],
+        }
+    )
+
+
+def _read(record: Any) -> Proof | None:
+    """Return a kept proof; None for none, and for one that another version kept in another form."""
+    try:
+        entries = tuple(_entry(entry) for entry in record["entries"])
+        return Proof(**{**record, "entries": entries, "refused": tuple(record["refused"])})
+    except (TypeError, KeyError, AttributeError):
+        return None
+
+
+def _entry(record: dict[str, Any]) -> EntryProof:
+    fields: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in record.items()
+    }
+    return EntryProof(**fields)

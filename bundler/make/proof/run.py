@@ -1,0 +1,130 @@
+"""The proof of a lock: every entry loads, by every name, in a process without network."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from bundler.errors import DependencyError
+from bundler.make.proof.children import run_child
+from bundler.make.proof.findings import INSTALL_HINT, Finding, entry_path, refuse_failures
+from bundler.make.store import Store
+from bundler.offline.kernel.isolation import Requested
+from bundler.plan.lock import Lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntryProof:
+    """What was shown for one entry.
+
+    Attributes:
+        entry: Its key path in the manifest, such as ``models[0]``.
+        kind: tokenizer, model or dataset.
+        repo_id: Canonical id.
+        names: Every name that it was loaded by.
+        proven: What was seen to work.
+        notes: What was not checked, and what is odd but harmless.
+    """
+
+    entry: str
+    kind: str
+    repo_id: str
+    names: tuple[str, ...]
+    proven: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """The proof of a whole lock.
+
+    Attributes:
+        entries: One per entry, in the lock's order.
+        isolation: What kept the child off the network: ``netns``, or ``guard`` where the kernel has no means.
+        isolation_detail: The same in one phrase for people.
+        network_attempts: How often something in the child tried to use it all the same, and was stopped.
+        refused: Where those attempts came from, as far as Python code made them.
+        seconds: How long it took.
+        proven_at: When, in UTC, as ISO 8601 has it.
+        is_remembered: Whether it was made by an earlier run (see `bundler.make.proof.proven`).
+    """
+
+    entries: tuple[EntryProof, ...]
+    isolation: str
+    isolation_detail: str
+    network_attempts: int
+    refused: tuple[str, ...]
+    seconds: float
+    proven_at: str
+    is_remembered: bool = False
+
+
+def required_packages(lock: Lock) -> list[str]:
+    """Return the import names that a proof of `lock` needs."""
+    kinds = {repo.kind for repo in lock.repos}
+    needed = set()
+    if kinds & {"tokenizer", "model"}:
+        needed.add("transformers")
+    if "model" in kinds:
+        # accelerate is what lets transformers place a model on the meta device.
+        needed |= {"torch", "accelerate"}
+    if "dataset" in kinds:
+        needed.add("datasets")
+    return sorted(needed)
+
+
+def check_packages(lock: Lock) -> None:
+    """Make sure that what the proof imports is installed, before anything is downloaded.
+
+    Raises:
+        DependencyError: Something is not.
+    """
+    missing = [name for name in required_packages(lock) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DependencyError(
+            f"to prove that this bundle loads offline, {', '.join(missing)} must be installed here",
+            hint=f"{INSTALL_HINT} (only the machine that fetches needs it for this)",
+        )
+
+
+def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
+    """Show that everything in `lock` loads with no network, by every name.
+
+    Args:
+        lock: A complete lock, with prepared datasets, whose files are in `store`.
+        store: Where they are.
+        isolate: As `bundle run` takes it.
+
+    Raises:
+        ProofError: An entry does not load; the error names it, the missing files, and what to change.
+        DependencyError: A package that an entry needs is not installed.
+    """
+    check_packages(lock)
+    started = time.monotonic()
+    with store.work_folder() as work:
+        # Another folder than the one of `prepare`: what was prepared there is shown to load here.
+        result = run_child("prove", lock, store, work, work / "elsewhere" / "home", isolate=isolate)
+    refuse_failures(lock, result.findings)
+    return Proof(
+        entries=tuple(_entry(lock, finding) for finding in result.findings),
+        isolation="guard" if result.completed.isolation.kind == "none" else result.completed.isolation.kind,
+        isolation_detail=result.completed.isolation.detail,
+        network_attempts=result.completed.attempts,
+        refused=tuple(f"{attempt.target} at {attempt.where}" for attempt in result.completed.refused),
+        seconds=time.monotonic() - started,
+        proven_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _entry(lock: Lock, finding: Finding) -> EntryProof:
+    repo = lock.repos[finding.index]
+    return EntryProof(
+        entry=entry_path(lock, finding.index),
+        kind=repo.kind,
+        repo_id=repo.repo_id,
+        names=(repo.repo_id, *repo.aliases),
+        proven=tuple(finding.proven),
+        notes=tuple(finding.notes),
+    )

@@ -1,0 +1,244 @@
+"""One file over HTTP into a partial file: continued where it broke, hashed while written, and always at an end.
+
+Rule book:
+
+* no more bytes are taken than the lock announces, whatever a server sends;
+* a connection that breaks is continued; one that brings nothing new, `RETRIES_WITHOUT_PROGRESS` times in a row, is an
+  error. New is what lies beyond all that was ever there, so that a server that lets its clients start over and over
+  again is found out too;
+* a connection that drips is one that breaks and brings nothing new: the client's own timeout is content with a byte now
+  and then;
+* a server that says that the file ends before the announced length is believed: that is no broken connection but
+  other content, which `mismatch` names.
+
+`bundler.make.download` decides what to do with content that does not match.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
+
+from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
+from bundler.make.store import Partial, StoredBlob
+from bundler.plan.lock import LockedFile
+
+# How often in a row a connection may break without bringing one new byte.
+RETRIES_WITHOUT_PROGRESS = 4
+# What a connection must bring, looked at when it was waited for that long.
+LEAST_BYTES_PER_SECOND = 1000
+_WATCHED_SECONDS = 20.0
+_RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
+# RFC 9110, section 14.4.
+_CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+|\*)")
+
+
+class StoppedError(Exception):
+    """The download was told to stop (Ctrl-C, or another file failed); what came so far is kept."""
+
+
+class _DrippingError(httpx2.RemoteProtocolError):
+    pass
+
+
+class Transfer:
+    """Everything of one file that is missing after what the partial file holds.
+
+    Args:
+        url: The file's address.
+        headers: What to send, with the token.
+        partial: Where the bytes go.
+        file: What the lock says of it.
+        stop: Once set, `run` ends with `StoppedError`.
+        on_progress: Called with how many more bytes are there, or a negative number when some are thrown away.
+        on_received: Called with the number of bytes that came over the network.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: dict[str, str],
+        partial: Partial,
+        file: LockedFile,
+        *,
+        stop: Event,
+        on_progress: Callable[[int], None],
+        on_received: Callable[[int], None],
+    ) -> None:
+        self._url = url
+        # A compressed answer has another length, and its ranges are ranges of the compressed bytes.
+        self._headers = {**headers, "Accept-Encoding": "identity"}
+        self._partial = partial
+        self._file = file
+        self._stop = stop
+        self._on_progress = on_progress
+        self._on_received = on_received
+        self._hasher = self._fresh_hasher()
+        self._have = 0
+        self._is_longer = False
+
+    def run(self) -> Digests:
+        """Fetch to the end and return the digests of the whole file.
+
+        Raises:
+            StoppedError: `stop` was set.
+            httpx2.TransportError: The connection broke too often without bringing anything new.
+            httpx2.HTTPStatusError: The Hub refused.
+            OSError: The partial file cannot be written.
+        """
+        self._read_what_is_there()
+        failures, reached = 0, self._have
+        while self._have < self._file.size_bytes:
+            try:
+                if self._request():
+                    # The git hash is one of the announced length, so the hasher has none of what there is.
+                    return hash_file(self._partial.path, *algorithms(self._file))
+                if self._have < self._file.size_bytes:
+                    raise httpx2.RemoteProtocolError(
+                        f"the connection ended {self._file.size_bytes - self._have:,} bytes early"
+                    )
+            except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
+                is_new = self._have > reached and not isinstance(error, _DrippingError)
+                failures = 1 if is_new else failures + 1
+                reached = max(reached, self._have)
+                if failures > RETRIES_WITHOUT_PROGRESS:
+                    raise
+                if self._stop.wait(min(2.0 ** (failures - 2), 8.0)):
+                    raise StoppedError from None
+        return self._hasher.result()
+
+    def fault(self, digests: Digests) -> str | None:
+        """Say how what `run` returned differs from the lock, or None."""
+        fault = mismatch(self._file, digests)
+        if fault and self._is_longer:
+            return f"expected {self._file.size_bytes:,} bytes (in the lock), found more; of these: {fault}"
+        return fault
+
+    def _fresh_hasher(self) -> Hasher:
+        return Hasher(algorithms(self._file), size_bytes=self._file.size_bytes)
+
+    def _read_what_is_there(self) -> None:
+        there = self._partial.size_bytes
+        if there > self._file.size_bytes:
+            # Longer than the file can be: not a part of it, whatever it is.
+            self._partial.clear()
+            return
+        self._partial.file.seek(0)
+        while block := self._partial.file.read(BLOCK_BYTES):
+            self._take(block)
+
+    def _take(self, block: bytes) -> None:
+        if self._stop.is_set():
+            raise StoppedError
+        self._hasher.update(block)
+        self._have += len(block)
+        self._on_progress(len(block))
+
+    def _start_over(self) -> None:
+        self._on_progress(-self._have)
+        self._partial.clear()
+        self._hasher = self._fresh_hasher()
+        self._have = 0
+
+    def _request(self) -> bool:
+        """Ask for what is missing and take it; return whether the server says that the file ends too early."""
+        headers = dict(self._headers)
+        if self._have:
+            headers["Range"] = f"bytes={self._have}-"
+        with http_stream_backoff(
+            method="GET",
+            url=self._url,
+            headers=headers,
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+            # Broken connections are retried by `run`, which knows how much has arrived.
+            retry_on_exceptions=(),
+            retry_on_status_codes=_RETRIED_STATUS_CODES,
+        ) as response:
+            if response.status_code == 416:
+                # There is nothing behind what we have.
+                return True
+            hf_raise_for_status(response)
+            content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+            if response.status_code != 206:
+                content_range = None
+            if self._have and not (content_range and int(content_range["first"]) == self._have):
+                # A server may ignore Range and send the whole file.
+                self._start_over()
+            # As they come, not put together: a download that is told to stop, does.
+            for block in _in_time(response.iter_bytes()):
+                room = self._file.size_bytes - self._have
+                kept = block[:room]
+                self._partial.write(kept)
+                self._on_received(len(kept))
+                self._take(kept)
+                if len(block) > room:
+                    # Longer than announced: the rest cannot make it right, and might never end.
+                    self._is_longer = True
+                    return False
+            if self._have == self._file.size_bytes:
+                return False
+            if content_range:
+                return content_range["length"] == str(self._have)
+            # The client has made sure that these bytes are as many as were promised, where anything was.
+            return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+
+
+def _in_time(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Pass on what a connection brings.
+
+    Raises:
+        _DrippingError: It is next to nothing.
+    """
+    waited, received, before = 0.0, 0, time.monotonic()
+    for block in blocks:
+        waited += time.monotonic() - before
+        received += len(block)
+        if waited >= _WATCHED_SECONDS:
+            if received < LEAST_BYTES_PER_SECOND * waited:
+                raise _DrippingError(
+                    f"it brought {received:,} bytes in {waited:.0f} s, expected {LEAST_BYTES_PER_SECOND:,} a second"
+                )
+            waited, received = 0.0, 0
+        yield block
+        # What others do with a block is no waiting for the network.
+        before = time.monotonic()
+
+
+def algorithms(file: LockedFile) -> tuple[Algorithm, ...]:
+    """Return the digests to take of a file; the git hash of an LFS file is published for its pointer only."""
+    return ("sha256", "blake3") if file.lfs_sha256 else ("sha256", "blake3", "git_sha1")
+
+
+def mismatch(file: LockedFile, found: Digests | StoredBlob) -> str | None:
+    """Compare content with everything that the lock knows of it.
+
+    Returns:
+        What was expected and what was found, or None if all agrees.
+    """
+    pairs = [
+        ("sha256", "published by the Hub", file.lfs_sha256, found.sha256),
+        ("sha256", "in the lock", file.sha256, found.sha256),
+        ("blake3", "in the lock", file.blake3, found.blake3),
+    ]
+    if file.lfs_sha256 is None:
+        pairs.append(("git-sha1", "published by the Hub", file.blob_id, found.git_sha1))
+    digest = next(
+        (
+            f"expected {name} {expected} ({origin}), found {actual}"
+            for name, origin, expected, actual in pairs
+            if expected is not None and expected != actual
+        ),
+        None,
+    )
+    if found.size_bytes == file.size_bytes:
+        return digest
+    length = f"expected {file.size_bytes:,} bytes (in the lock), found {found.size_bytes:,}"
+    if digest is None:
+        return f"{length}, and yet the hash that was expected: the size in the lock is wrong"
+    return f"{length}; {digest}"

@@ -1,0 +1,168 @@
+"""Find out from the stack which line of the user's code asked for the network, through what, and for which repo.
+
+The guard loads this from its file when there is something to say, perhaps in an interpreter that has not this
+package: it imports the standard library only. Tuples instead of dataclasses, which would want this module to be
+registered before it is whole, in sight of other threads.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
+from typing import NamedTuple
+
+_OWN = tuple(os.path.join(os.path.dirname(__file__), name) for name in ("guard.py", "caller.py"))  # noqa: PTH118, PTH120
+_STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
+
+_LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
+# Arguments by which functions of these libraries take the name of a repo; `path` is how `load_dataset` does.
+_ID_NAMES = ("repo_id", "path_or_repo_id", "pretrained_model_name_or_path", "path")
+_NOT_FOUND = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "IncompleteSnapshotError")
+# Of datasets, which names the class in an error of its own, and of transformers, when a repo came without weights.
+_NOT_FOUND_TEXTS = ("(OfflineModeIsEnabled)", "does not appear to have a file named")
+
+
+class Wanted(NamedTuple):
+    """What a Hugging Face library was looking for.
+
+    Attributes:
+        repo_id: The repo, by the name that the program used.
+        repo_type: model or dataset.
+        file: Its file, if one was asked for by name.
+        revision: Branch, tag or commit, if one was asked for.
+        config: Configuration of a dataset, if one was asked for.
+    """
+
+    repo_id: str
+    repo_type: str
+    file: str = ""
+    revision: str = ""
+    config: str = ""
+
+    def __str__(self) -> str:
+        """Return it for people: ``file config.json of model gpt2``."""
+        return f"{f'file {self.file} of ' if self.file else ''}{self.repo_type} {self.repo_id}"
+
+
+class Place(NamedTuple):
+    """A line of code."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} in {self.function}{f': {self.code}' if self.code else ''}"
+
+
+class Asked(NamedTuple):
+    """Who asked.
+
+    Attributes:
+        line: The innermost line of the user's own code; of a library if there is none, as in a thread of its own.
+        through: The innermost line outside the standard library.
+        wanted: The repo, if a Hugging Face library was at work.
+    """
+
+    line: Place
+    through: Place
+    wanted: Wanted | None
+
+    def __str__(self) -> str:
+        text = f"  wanted by  {self.line}"
+        return text if self.through == self.line else f"{text}\n  through    {self.through}"
+
+    def as_json(self) -> dict[str, object]:
+        """Return it as JSON objects."""
+        wanted = self.wanted._asdict() if self.wanted else None
+        return {"line": self.line._asdict(), "through": self.through._asdict(), "wanted": wanted}
+
+
+def who_asked(frame: FrameType) -> Asked:
+    """Read the stack from `frame` outwards."""
+    frames = [frame for frame in _outwards(frame) if frame.f_code.co_filename not in _OWN]
+    through = next((frame for frame in frames if not _is_standard(frame)), frames[-1])
+    asked_by = next((frame for frame in frames if not (_is_standard(frame) or _is_installed(frame))), through)
+    return Asked(_place(asked_by), _place(through), _wanted(frames))
+
+
+def missing_from_cache(error: BaseException | None) -> Wanted | None:
+    """Return the repo that was not found offline, if that is what `error`, or what caused it, is about."""
+    is_about_it, wanted = False, None
+    for cause in causes(error, hidden=True):
+        is_about_it |= type(cause).__name__ in _NOT_FOUND or any(text in str(cause) for text in _NOT_FOUND_TEXTS)
+        frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
+        wanted = wanted or _wanted(frames[::-1])
+    return wanted if is_about_it else None
+
+
+def causes(error: BaseException | None, *, hidden: bool) -> Iterator[BaseException]:
+    """Yield an error and what it came from.
+
+    Args:
+        error: The last of them.
+        hidden: Also what a traceback does not show, because the program raised `from None`.
+    """
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ and not hidden else error.__context__)
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_standard(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith("<frozen ") or (file.startswith(_STDLIB) and not _is_installed(frame))
+
+
+def _is_installed(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return "/site-packages/" in file or "/dist-packages/" in file
+
+
+def _place(frame: FrameType) -> Place:
+    code, line = frame.f_code, frame.f_lineno
+    text = linecache.getline(code.co_filename, line, frame.f_globals).strip()
+    return Place(code.co_filename, line, code.co_name, text)
+
+
+def _wanted(frames: Sequence[FrameType]) -> Wanted | None:
+    """Find a repo in the arguments of the libraries' own functions; frames come innermost first."""
+    for frame in frames:
+        library = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if library not in _LIBRARIES:
+            continue
+        for name in _ID_NAMES:
+            repo_id = frame.f_locals.get(name)
+            if isinstance(repo_id, str) and _may_be_repo(repo_id) and (name != "path" or library == "datasets"):
+                file, repo_type = frame.f_locals.get("filename"), frame.f_locals.get("repo_type")
+                if not isinstance(repo_type, str):
+                    repo_type = "dataset" if library == "datasets" else "model"
+                # Every dataset is first asked for a script of its own name, which next to none has.
+                if not isinstance(file, str) or (repo_type == "dataset" and file.endswith(".py")):
+                    file = ""
+                revision = frame.f_locals.get("revision")
+                config = _config(frames) if repo_type == "dataset" else ""
+                return Wanted(repo_id, repo_type, file, revision if isinstance(revision, str) else "", config)
+    return None
+
+
+def _config(frames: Iterable[FrameType]) -> str:
+    """Return the configuration that `load_dataset`, or a function that it is made of, was asked for."""
+    for frame in frames:
+        name = frame.f_locals.get("name")
+        if frame.f_code.co_name.startswith("load_dataset") and isinstance(name, str):
+            return name
+    return ""
+
+
+def _may_be_repo(text: str) -> bool:
+    return bool(text) and text.count("/") <= 1 and not text.startswith(("/", ".")) and not os.path.exists(text)  # noqa: PTH110

@@ -1,0 +1,377 @@
+"""Inside Python: refuse and note every connection that would leave the machine, and every setting that allows one.
+
+An audit hook (PEP 578) sees what Python's own sockets are asked to do before the kernel does. Loopback, UNIX sockets
+and the networks in BUNDLE_ALLOW_NET pass; for anything else it raises at once and appends one JSON line to a file of
+this process in BUNDLE_ATTEMPTS_DIR. Sockets of compiled code do not come by here: `isolation` is for those.
+
+Rule book:
+
+* the error is no `OSError`: HTTP libraries turn those into connection errors of their own and try again for up to a
+  minute; what they do not know they let pass, at the first try;
+* a number in place of a name is not looked up, so it is refused on connecting, not on resolving: one attempt, one
+  line;
+* a name is looked up only where the answer comes from within reach: /etc/hosts, or name servers that all lie in the
+  given networks;
+* under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
+  HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
+* an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
+  what the manifest lacks; one that hides a refusal gets the refusal as its last line;
+* this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
+  nor anything else: it imports what Python has loaded anyway, and the rest when an attempt is made.
+
+An audit hook cannot be removed, and is inherited by forked children.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False  # Type checkers know the name; importing it from typing would cost two milliseconds.
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any
+
+_LOOKUPS = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
+_SENDS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+_REVERSE = "socket.getnameinfo"
+_WATCHED = _LOOKUPS | _SENDS | {_REVERSE}
+
+# Empty, and the unspecified addresses, mean this machine to connect(2).
+_LOCAL_NAMES = frozenset({"", "localhost", "ip6-localhost", "localhost.localdomain", "0.0.0.0", "::", "::1"})  # noqa: S104
+
+_TRUE = frozenset({"1", "ON", "YES", "TRUE"})
+
+# What this process has refused, for programs that want to know without reading files; bounded.
+attempts: list[dict[str, Any]] = []
+_MAX_KEPT = 1000
+# The words of the latest, for an error that hides it.
+_refusals: list[str] = []
+
+_installed = False
+
+
+class NetworkRefusedError(RuntimeError):
+    """A connection that would have left this machine; nothing was sent."""
+
+
+def install() -> None:
+    """Watch this process from now on; once is enough.
+
+    Raises:
+        RuntimeError: The environment of an offline launch was changed so that the libraries would go online.
+    """
+    global _installed
+    if _installed:
+        return
+    _check_environment()
+    sys.addaudithook(_on_event)
+    for name, check in _CHECKS.items():
+        if name in sys.modules:
+            check(sys.modules[name])
+    sys.meta_path.insert(0, _CheckAfterImport())
+    if os.environ.get("BUNDLE_OFFLINE") == "1":
+        sys.excepthook = _explaining(sys.excepthook)
+    _installed = True
+
+
+def is_installed() -> bool:
+    """Tell whether this process is watched."""
+    return _installed
+
+
+# The hook
+
+
+def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
+    # Called for every audited event of the process, imports and file opens too: it must leave at once.
+    if event not in _WATCHED:
+        return
+    if event in _SENDS:
+        sock, address = arguments
+        if not _is_internet(sock) or not isinstance(address, tuple) or not address:
+            return
+        host, port = _text(address[0]), address[1] if len(address) > 1 else None
+    elif event == _REVERSE:
+        host, port = _text(arguments[0][0]), None
+    else:
+        host, port = _text(arguments[0]), arguments[1] if event == "socket.getaddrinfo" else None
+        if _is_number(host) and event != "socket.gethostbyaddr":
+            return
+    if not _is_allowed(host):
+        _refuse(event.removeprefix("socket."), host, port)
+
+
+def _is_internet(sock: Any) -> bool:
+    import _socket
+
+    return sock.family in (_socket.AF_INET, _socket.AF_INET6)
+
+
+def _text(host: object) -> str:
+    if isinstance(host, bytes | bytearray):
+        return host.decode("utf-8", "replace")
+    return "" if host is None else str(host)
+
+
+def _is_number(host: str) -> bool:
+    """Tell whether `host` is an address, in any form that needs no look-up."""
+    import _socket
+
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, host.partition("%")[0])
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _is_allowed(host: str) -> bool:
+    name = host.lower().rstrip(".")
+    if name in _LOCAL_NAMES:
+        return True
+    if not _is_number(host):
+        # Programs look up their own machine; launchers such as torchrun do, under its full name.
+        own = os.uname().nodename.lower()
+        is_own = bool(own) and (name == own or name.startswith(own.partition(".")[0] + "."))
+        return is_own or _is_answered_in_reach(name)
+    import ipaddress
+
+    address = ipaddress.ip_address(host.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return True
+    return any(address in network for network in _given())
+
+
+def _given() -> list[Any]:
+    """Return the networks of BUNDLE_ALLOW_NET; a launcher has added this machine's own addresses."""
+    import ipaddress
+
+    texts = os.environ.get("BUNDLE_ALLOW_NET", "").split(",")
+    return [ipaddress.ip_network(text, strict=False) for text in texts if text]
+
+
+def _is_answered_in_reach(name: str) -> bool:
+    """Tell whether no question about `name` leaves the given networks: nodes of a job know each other by name."""
+    if not _given():
+        return False
+    if any(name in line.partition("#")[0].lower().split()[1:] for line in _lines("/etc/hosts")):
+        return True
+    servers = [words[1] for line in _lines("/etc/resolv.conf") if (words := line.split())[:1] == ["nameserver"]]
+    return bool(servers) and all(_may_be_asked(server.partition("%")[0]) for server in servers)
+
+
+def _may_be_asked(server: str) -> bool:
+    # A server on loopback asks others, so loopback as a whole does not count.
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(server)
+    except ValueError:
+        return False
+    return any(
+        address in network and (not address.is_loopback or network.prefixlen == network.max_prefixlen)
+        for network in _given()
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 -- see above: no pathlib
+            return stream.read().splitlines()
+    except OSError:
+        return []
+
+
+def _refuse(event: str, host: str, port: object) -> None:
+    target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
+    asked = _loaded("caller").who_asked(sys._getframe(2))
+    attempt = {
+        "event": event,
+        "target": target,
+        "pid": os.getpid(),
+        "argv": list(sys.orig_argv),
+        **asked.as_json(),
+    }
+    if len(attempts) < _MAX_KEPT:
+        attempts.append(attempt)
+    _note(attempt)
+    message = f"offline: {event} to {target} was refused before anything left this machine\n{asked}"
+    hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
+    if asked.wanted:
+        hint = _loaded("missing").explain_refused(asked.wanted, _home())
+    _refusals[:] = [f"{message}\n  hint: {hint}"]
+    raise _error(message, hint)
+
+
+def _error(message: str, hint: str) -> NetworkRefusedError:
+    # A program that uses this package gets an error of its tree, with its exit code; nobody else pays the import.
+    errors = sys.modules.get("bundler.errors")
+    if errors is None:
+        return NetworkRefusedError(f"{message}\n  hint: {hint}")
+    kind = type("NetworkRefusedError", (errors.OfflineError, NetworkRefusedError), {})
+    error: NetworkRefusedError = kind(message, hint=hint)
+    return error
+
+
+def _note(attempt: dict[str, Any]) -> None:
+    folder = os.environ.get("BUNDLE_ATTEMPTS_DIR")
+    if not folder:
+        return
+    import json
+
+    line = json.dumps(attempt) + "\n"
+    try:
+        # One write to a file opened for appending: threads and a process of the same number elsewhere do not mix.
+        descriptor = os.open(
+            f"{folder}/{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # The refusal matters more than its record, but a record that is missing must be known.
+        sys.stderr.write(f"bundle: could not note a refused connection in {folder}: {error}\n")
+
+
+# Who asked, and for what
+
+
+def _loaded(stem: str) -> Any:
+    """Return the module `caller` or `missing`, from its file as this one was, once it is needed."""
+    from importlib.machinery import SourceFileLoader
+
+    name = f"bundler.offline.guard.{stem}"
+    if name not in sys.modules:
+        loader = SourceFileLoader(name, os.path.join(os.path.dirname(__file__), f"{stem}.py"))  # noqa: PTH118, PTH120
+        module = type(sys)(name)
+        module.__file__ = loader.path
+        loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
+
+
+def _home() -> str:
+    return os.environ.get("HF_HOME", "the cache")
+
+
+def _explaining(show: Callable[..., Any]) -> Callable[..., None]:
+    """Return an `excepthook` that adds a last line to an error which speaks of internet connections."""
+
+    def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        show(kind, error, trace)
+        _explain(error)
+
+    return excepthook
+
+
+def _explain_in_threads(threading: ModuleType) -> None:
+    """Have errors that end a thread explained, too; they never come to `sys.excepthook`."""
+    show = threading.excepthook
+
+    def excepthook(arguments: Any) -> None:
+        show(arguments)
+        if arguments.exc_value is not None:
+            _explain(arguments.exc_value)
+
+    threading.excepthook = excepthook  # type: ignore[attr-defined]
+
+
+def _explain(error: BaseException) -> None:
+    """Say what the cache lacks, or what was refused, where `error` came of that and does not say so."""
+    caller = _loaded("caller")
+    wanted = caller.missing_from_cache(error)
+    if wanted:
+        what, hint = _loaded("missing").explain_missing(wanted, _home())
+        sys.stderr.write(f"\noffline: {what}\n  hint: {hint}\n")
+    elif _refusals and not any(
+        isinstance(cause, NetworkRefusedError) for cause in caller.causes(error, hidden=False)
+    ):
+        # A library took the refusal for its own trouble, and told nobody.
+        more = f"; {len(attempts)} refusals in this process" if len(attempts) > 1 else ""
+        sys.stderr.write(f"\n{_refusals[-1]}{more}\n")
+
+
+# Settings
+
+
+def _check_environment() -> None:
+    if os.environ.get("BUNDLE_OFFLINE") != "1":
+        return
+    value = os.environ.get("HF_HUB_OFFLINE", "")
+    if value.upper() not in _TRUE:
+        raise _setting_error(
+            f"HF_HUB_OFFLINE is {value!r} in a process of an offline launch, expected '1' (process: {_command()})",
+            "remove what sets it, in the script between `bundle run` and this process; or, in a shell where "
+            "`bundle env` was used, open another one to go online",
+        )
+
+
+def _check_hub(module: ModuleType) -> None:
+    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
+        raise _setting_error(
+            "huggingface_hub was imported with HF_HUB_OFFLINE switched off, in an offline launch",
+            "remove the line that sets HF_HUB_OFFLINE (or os.environ) before the import",
+        )
+    home = os.environ.get("BUNDLE_HF_HOME")
+    cache = getattr(module, "HF_HUB_CACHE", None)
+    if home and cache and os.path.realpath(cache) != os.path.realpath(f"{home}/hub"):
+        raise _setting_error(
+            f"huggingface_hub was imported with its cache at {cache}, but what was verified is {home}/hub",
+            "remove the line that sets HF_HOME or HF_HUB_CACHE; `bundle run --hf-home DIR` chooses the cache",
+        )
+
+
+def _check_datasets(module: ModuleType) -> None:
+    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
+        raise _setting_error(
+            "datasets was imported with HF_DATASETS_OFFLINE switched off, in an offline launch",
+            "remove the line that sets HF_DATASETS_OFFLINE before the import",
+        )
+
+
+def _when_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    return lambda module: check(module) if os.environ.get("BUNDLE_OFFLINE") == "1" else None
+
+
+_CHECKS = {
+    "threading": _when_offline(_explain_in_threads),
+    "huggingface_hub.constants": _when_offline(_check_hub),
+    "datasets.config": _when_offline(_check_datasets),
+}
+
+
+class _CheckAfterImport:
+    """A finder that finds nothing: it lets the others find a module and has it checked once it has run."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name not in _CHECKS:
+            return None
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target) if finder is not self else None
+            if spec is not None and spec.loader is not None:
+                # On the instance: each module that is found has a loader of its own.
+                setattr(spec.loader, "exec_module", _then(spec.loader.exec_module, _CHECKS[name]))  # noqa: B010
+                return spec
+        return None
+
+
+def _then(run: Callable[[ModuleType], None], check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def exec_module(module: ModuleType) -> None:
+        run(module)
+        check(module)
+
+    return exec_module
+
+
+def _setting_error(message: str, hint: str) -> RuntimeError:
+    return _error(message, hint)
+
+
+def _command() -> str:
+    return " ".join(sys.orig_argv)

@@ -1,0 +1,147 @@
+"""Where the guards of a launch note what they refuse, and where launches inside it leave their figures.
+
+Rule book:
+
+* a launch inside another makes its folder within the outer one's, which reads all of it: nothing that is tried inside
+  is hidden from the outer launch, whatever the inner one was told to do about it;
+* an inner launch says when it begins, and at its end what the kernel refused. One that was killed in between counts
+  as an attempt, since nobody knows better;
+* the name of an outermost folder says who made it: boot, process namespace, process and its start. A launcher that is
+  killed leaves its folder, and the next launch of the same user on the same system clears it. What cannot be told to
+  be dead stays: the temporary folder may be shared with other machines and containers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.files.paths import atomic_write
+from bundler.offline.kernel.supervisor import Denial
+from bundler.offline.variables import ATTEMPTS_DIR
+
+_PREFIX = "bundle-attempts-"
+_NAME = re.compile(r"bundle-attempts-([0-9a-f]{8})-(\d+)-(\d+)-(\d+)-\w+")
+_INNER = "launch-"
+_FIGURES = "launch.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """What the kernel refused in launches inside one.
+
+    Attributes:
+        count: How many connects and sends; a launch that did not live to say so counts as one.
+        denials: The same by target and program, where these are known.
+    """
+
+    count: int = 0
+    denials: tuple[Denial, ...] = ()
+
+
+def make_folder() -> Path:
+    """Make the folder of a launch: inside that of the launch around it, or in the temporary folder."""
+    outer = os.environ.get(ATTEMPTS_DIR)
+    if outer and Path(outer).is_dir() and os.access(outer, os.W_OK | os.X_OK):
+        folder = Path(tempfile.mkdtemp(prefix=_INNER, dir=outer))
+        _write_figures(folder, ended=False, count=None, denials=())
+        return folder
+    _clear_stale()
+    boot, namespace = _system()
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{boot}-{namespace}-{os.getpid()}-{_started(os.getpid())}-"))
+
+
+def end_folder(folder: Path, count: int | None, denials: Sequence[Denial]) -> None:
+    """Leave the figures of a launch to the one around it; those of an outermost launch are in its report."""
+    if _is_inner(folder):
+        _write_figures(folder, ended=True, count=count, denials=denials)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove the folder of a launch, inner or not."""
+    # A process that outlived the command may still be writing.
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def attempts_folder() -> Iterator[Path]:
+    """Make the folder of a launch, and remove it at the end; that of an inner one goes with its outer one's."""
+    folder = make_folder()
+    try:
+        yield folder
+    finally:
+        if not _is_inner(folder):
+            remove_folder(folder)
+
+
+def read_inner(folder: Path) -> Inner:
+    """Return the figures of all launches inside the one whose folder this is."""
+    count, denials = 0, []
+    for inner in sorted(path for path in folder.rglob(f"{_INNER}*") if path.is_dir()):
+        try:
+            figures = json.loads((inner / _FIGURES).read_text(encoding="utf-8"))
+            found = [Denial(**{**denial, "argv": tuple(denial["argv"])}) for denial in figures["denials"]]
+            own, ended = int(figures["count"] or 0), figures["ended"] is True
+            pid, argv = int(figures["pid"]), tuple(figures["argv"])
+        except (OSError, ValueError, KeyError, TypeError):
+            found, own, ended, pid, argv = [], 0, False, 0, ()
+        if not ended:
+            target = "unknown: a launch inside this one ended before it could say what the kernel refused"
+            own, found = 1, [Denial(call="unknown", target=target, pid=pid, argv=argv, count=1)]
+        count += own
+        denials += found
+    return Inner(count=count, denials=tuple(denials))
+
+
+def _is_inner(folder: Path) -> bool:
+    return folder.name.startswith(_INNER)
+
+
+def _write_figures(folder: Path, *, ended: bool, count: int | None, denials: Sequence[Denial]) -> None:
+    figures = {
+        "ended": ended,
+        "pid": os.getpid(),
+        "argv": sys.orig_argv,
+        "count": count,
+        "denials": [denial.as_json() for denial in denials],
+    }
+    atomic_write(folder / _FIGURES, json.dumps(figures).encode())
+
+
+def _clear_stale() -> None:
+    """Remove the folders of this user's launches that were killed, on this system and in this process namespace."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        match = _NAME.fullmatch(folder.name)
+        if match is None or match.group(1, 2) != _system() or _started(int(match[3])) == match[4]:
+            continue
+        with contextlib.suppress(OSError):  # somebody else clears it too
+            if folder.lstat().st_uid == os.getuid():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _system() -> tuple[str, str]:
+    """Return what tells this boot, and this process namespace in it, from others."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+        return boot, re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        # A name that matches no pattern: such folders are left alone.
+        return "nobody", "0"
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in ticks since the boot; empty if there is none of this number."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
+    # The 22nd field; the second is a name in brackets, which may hold anything.
+    return text.rpartition(")")[2].split()[19]

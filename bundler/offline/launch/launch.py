@@ -1,0 +1,230 @@
+"""Start a command in isolation and see it through to its end.
+
+Two ways in: `run_isolated` for a child of our own (the proof of `bundle fetch`), `launch` for a user's command, which
+must notice as little of us as can be:
+
+* signals that are sent to us are passed on; those that a terminal sends reach the command without us, since it
+  stays in our process group, and are not sent twice (`si_code` tells the two apart);
+* when job control stops the command we stop too, so that the shell gets its prompt back, and go on with it;
+* the exit code is the command's, 128 + n if signal n killed it, 127 if it was not found, 126 if it cannot run;
+* if we are killed outright, the kernel kills the command: it must not go on unreported.
+
+The environment is the caller's affair (`environment`); only the guard's folder and the attempts folder are added.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from bundler.errors import BundleError
+from bundler.offline.guard.attempts import Attempt, read_attempts
+from bundler.offline.kernel.enforcement import enforcement
+from bundler.offline.kernel.isolation import Isolation, Requested, choose
+from bundler.offline.kernel.supervisor import Denial
+from bundler.offline.launch.attempts_folder import attempts_folder, end_folder, read_inner, remove_folder
+from bundler.offline.launch.spawn import Streams, start
+from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
+
+_PR_SET_PDEATHSIG = 1
+_SI_KERNEL = 0x80
+
+_PASSED_ON = {
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGWINCH,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+}
+# Stops by job control. A plain SIGSTOP is somebody's business with the command alone.
+_JOB_STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completed:
+    """How an isolated command ended.
+
+    Attributes:
+        exit_code: Its exit code; 128 + n if signal n ended it.
+        isolation: What was in force.
+        refused: Connections that the guard refused in Python processes, each with its code line.
+        kernel_refused: Connections that the kernel refused, of any process; None if nobody counted.
+        inner_refused: Those that it refused in launches inside this one, by what held them there.
+        denials: Both by target and program, where these are known.
+    """
+
+    exit_code: int
+    isolation: Isolation
+    refused: tuple[Attempt, ...]
+    kernel_refused: int | None
+    inner_refused: int = 0
+    denials: tuple[Denial, ...] = ()
+
+    @property
+    def attempts(self) -> int:
+        """All attempts at the network that are known: the counts never hold one attempt twice."""
+        return len(self.refused) + (self.kernel_refused or 0) + self.inner_refused
+
+
+def run_isolated(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    isolate: Requested = "auto",
+    allow_net: Sequence[str] = (),
+    cwd: Path | None = None,
+    stdin: int | IO[bytes] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+) -> Completed:
+    """Run a child command to its end, off the network.
+
+    Args:
+        argv: Command and arguments.
+        env: Its whole environment, for instance of `offline_environment(hf_home).apply(os.environ)`; the guard is
+            added here.
+        isolate: auto, netns, seccomp, landlock or none.
+        allow_net: Networks that stay in reach besides loopback, as CIDR.
+        cwd: Its working directory.
+        stdin: A file, a descriptor, `subprocess.DEVNULL`, or None for ours.
+        stdout: The same.
+        stderr: The same.
+
+    Raises:
+        OfflineError: The isolation that was asked for cannot be had.
+        CommandNotFoundError: There is no such command.
+        CommandNotExecutableError: It cannot be executed.
+    """
+    isolation = choose(isolate, allow_net)
+    streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr)
+
+    def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
+        return start(argv, env, prepare=prepare, meanwhile=meanwhile, cwd=cwd, streams=streams)
+
+    return _run(begin, env, isolation, lambda child: os.waitpid(child, 0)[1])
+
+
+def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation) -> Completed:
+    """Run a user's command in place of this process, as far as anybody can tell; to be called in the main thread.
+
+    Args:
+        argv: Command and arguments.
+        env: Its whole environment; the guard is added here.
+        isolation: What `choose` returned.
+
+    Raises:
+        OfflineError: The isolation failed, though it worked when tried.
+        CommandNotFoundError: There is no such command.
+        CommandNotExecutableError: It cannot be executed.
+    """
+    with _signals_blocked() as mask:
+
+        def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
+            def prepare_and_unblock() -> None:
+                prepare()
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+            return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)
+
+        return _run(begin, env, isolation, _see_through)
+
+
+def _run(
+    begin: Callable[[Callable[[], None], Callable[[int], None], dict[str, str]], int],
+    env: Mapping[str, str],
+    isolation: Isolation,
+    wait: Callable[[int], int],
+) -> Completed:
+    with attempts_folder() as folder, enforcement(isolation) as held:
+
+        def prepare() -> None:
+            held.enter()
+            # After the namespace, which resets it.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+        try:
+            child = begin(prepare, held.attach, _guarded(env, folder, isolation))
+        except BundleError:
+            remove_folder(folder)  # nothing ran
+            raise
+        code = os.waitstatus_to_exitcode(wait(child))
+        refused = held.finish()
+        end_folder(folder, refused.count, refused.denials)
+        inner = read_inner(folder)
+        return Completed(
+            exit_code=128 - code if code < 0 else code,
+            isolation=isolation,
+            refused=tuple(read_attempts(folder)),
+            kernel_refused=refused.count,
+            inner_refused=inner.count,
+            denials=(*refused.denials, *inner.denials),
+        )
+
+
+def _guarded(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:
+    others = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE_FOLDER)]
+    # A packet from this machine to itself never leaves it, whatever address it uses.
+    allowed = (*isolation.reach.networks, *isolation.own_addresses)
+    return {
+        **env,
+        "PYTHONPATH": os.pathsep.join([str(SITE_FOLDER), *others]),
+        ATTEMPTS_DIR: str(folder),
+        ALLOW_NET: ",".join(dict.fromkeys(str(network) for network in allowed)),
+        # Under an outer launch, none here is still what holds there.
+        **({ISOLATION: isolation.kind} if isolation.kind != "none" else {}),
+    }
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[set[int]]:
+    """Hold back signals for `sigwaitinfo`; yield the mask that the command must get back."""
+    # A launcher may have left SIGCHLD ignored, which would make the kernel forget the exit code.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    waited_for = _PASSED_ON | {signal.SIGCHLD}
+    mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)}
+    try:
+        yield mask
+    finally:
+        # What came after the command's end was meant for the command.
+        while signal.sigtimedwait(waited_for, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _see_through(child: int) -> int:
+    """Pass signals on until the command has ended, and return its wait status."""
+    while True:
+        received = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})
+        if received.si_signo == signal.SIGCHLD:
+            status = _child_status(child)
+            if status is not None:
+                return status
+        elif received.si_code != _SI_KERNEL:
+            # Not waited for yet, so the number is still the command's.
+            os.kill(child, received.si_signo)
+
+
+def _child_status(pid: int) -> int | None:
+    """Take all news of children; return the command's wait status once it has ended."""
+    while True:
+        # Any child: we inherit orphans as process 1 of a container, and as the supervisor of a filter.
+        found, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+        if found == 0:
+            return None
+        if found != pid:
+            continue
+        if not os.WIFSTOPPED(status):
+            return status
+        if os.WSTOPSIG(status) in _JOB_STOPS:
+            os.kill(os.getpid(), signal.SIGSTOP)

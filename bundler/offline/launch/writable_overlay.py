@@ -1,0 +1,94 @@
+"""Writable folders in place of those below a read-only HF_HOME that libraries insist on writing to.
+
+`trust_remote_code` copies its modules to HF_MODULES_CACHE before it imports them, and `datasets` makes lock files
+beside what it reads. For each of the two that cannot be written, a folder below the temporary folder stands in:
+modules are copied, prepared datasets are mirrored as real folders with links to the verified files, so that locks
+and the caches of `Dataset.map` have a place and the content is still the verified one.
+
+The folder is named after HF_HOME and the user, kept between launches, and used only if it belongs to this user: on a
+shared machine somebody else could have made it first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zlib
+from pathlib import Path
+
+from bundler.errors import OfflineError
+from bundler.home.publish import replace_symlink
+from bundler.offline.variables import StandIns
+
+
+def stand_ins_for(hf_home: Path) -> StandIns:
+    """Make what `hf_home` needs; nothing for a cache that can be written.
+
+    Raises:
+        OfflineError: The place for it belongs to another user.
+    """
+    modules, datasets = hf_home / "modules", hf_home / "datasets"
+    result = StandIns()
+    if not _is_writable(modules):
+        place = _folder(hf_home) / "modules"
+        place.mkdir(exist_ok=True)
+        if modules.is_dir():
+            shutil.copytree(modules, place, dirs_exist_ok=True, copy_function=_copy_writable)
+        result = StandIns(modules=place)
+    if not _is_writable(datasets):
+        place = _folder(hf_home) / "datasets"
+        _mirror(datasets, place)
+        result = StandIns(modules=result.modules, datasets=place)
+    return result
+
+
+def _is_writable(folder: Path) -> bool:
+    """Tell whether files can be made in `folder` and in all folders below it, or `folder` itself can be made."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+        if folder.exists():
+            return os.access(folder, os.W_OK | os.X_OK)
+    return all(os.access(path, os.W_OK | os.X_OK) for path, _, _ in os.walk(folder))
+
+
+def _folder(hf_home: Path) -> Path:
+    name = f"bundle-{os.getuid()}-{zlib.crc32(os.fsencode(hf_home.resolve())):08x}"
+    folder = Path(tempfile.gettempdir(), name)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        raise OfflineError(
+            f"{folder} should be a folder that only this user can write, for what {hf_home}, which is read-only, "
+            "cannot take; it is not",
+            hint="set TMPDIR to a folder of your own",
+        )
+    return folder
+
+
+def _copy_writable(source: str, target: str) -> str:
+    # Read-only source trees must not leave read-only copies, which the next launch could not renew.
+    return shutil.copyfile(source, target)
+
+
+def _mirror(source: Path, place: Path) -> None:
+    """Make `place` show what `source` holds, with folders of its own; what is not in `source` any more goes."""
+    place.mkdir(parents=True, exist_ok=True)
+    for path, _, names in os.walk(place):
+        for name in names:
+            link = Path(path, name)
+            if link.is_symlink() and not link.exists():
+                link.unlink()
+    for path, folders, names in os.walk(source):
+        below = place / Path(path).relative_to(source)
+        for name in folders:
+            original = Path(path, name)
+            if original.is_symlink():
+                # An alias of a repo: its target stands beside it, here too.
+                replace_symlink(below / name, str(original.readlink()))
+            else:
+                (below / name).mkdir(exist_ok=True)
+        for name in names:
+            if not name.endswith(".lock"):
+                replace_symlink(below / name, str(Path(path, name).absolute()))

@@ -1,0 +1,295 @@
+"""The Hugging Face cache layout as a pure function of a lock.
+
+`layout(lock)` lists every name below `HF_HOME` that a bundle owns; packing, installing, verifying and removing all
+work from that list, so they cannot disagree, and no path or link in a bundle is ever taken on trust.
+
+    hub/models--ns--name/blobs/<etag>                   content, once per repo
+    hub/models--ns--name/snapshots/<commit>/<path>      link to a blob
+    hub/models--ns--name/trees/<commit>.json            the client's list of the commit's files (>= 2.0)
+    hub/models--ns--name/.no_exist/<commit>/<path>      empty: the commit has no such file, do not ask for it
+    hub/models--ns--name/refs/<branch or tag>           the commit, without a newline
+    hub/models--alias                                   link to models--ns--name
+    datasets/ns___name/<config>/0.0.0/<hash>/...        prepared Arrow files of a dataset
+    bundles/NAME.json                                   the receipt (`bundler.home.installed`)
+
+Facts about the layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. `trees/` holds only the
+files that are shipped: an unfiltered list beside missing files makes `snapshot_download(local_files_only=True)`
+fail and chat templates vanish. A ref with a trailing newline is read as part of the commit.
+
+Nothing here reads or writes a file; `bundler.home.publish` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.errors import LockError, UsageError
+from bundler.files.paths import check_relative_path
+from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.plan.names import RepoType, is_commit
+
+BUNDLES_FOLDER = "bundles"
+
+
+def default_hf_home(option: Path | None = None) -> Path:
+    """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`.
+
+    Raises:
+        UsageError: A variable is set to nothing. The library takes the working directory then, which nobody means.
+    """
+    if option is not None:
+        return option.expanduser().absolute()
+    for name in ("HF_HOME", "XDG_CACHE_HOME"):
+        if (value := os.environ.get(name)) == "":
+            raise UsageError(
+                f"{name} is set, but empty: huggingface_hub would take the working directory for the cache",
+                hint=f"unset {name}, or set it to a folder",
+            )
+        if value:
+            break
+    if home := os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(home)).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "huggingface"
+
+
+def repo_folder(repo_id: str, repo_type: RepoType) -> str:
+    """Return the folder of a repo below `hub/`, for instance ``models--openai-community--gpt2``."""
+    return "--".join([f"{repo_type}s", *repo_id.split("/")])
+
+
+def prepared_folder(repo_id: str) -> str:
+    """Return the folder of a prepared dataset below `datasets/`, as the `datasets` library names it.
+
+    The last part of the id goes from camel case to snake case there (`datasets.naming.camelcase_to_snakecase`).
+    """
+    *namespace, name = repo_id.split("/")
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    name = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
+    return "___".join([*namespace, name])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Blob:
+    """A file with content of its own.
+
+    Attributes:
+        path: Where it stands, relative to HF_HOME.
+        size_bytes: Length of the content.
+        sha256: SHA-256 of the content.
+        blake3: BLAKE3 of the content.
+        etag: Name of the content on the Hub; for a prepared file its SHA-256.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+    blake3: str
+    etag: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SnapshotFile:
+    """A file of a snapshot: a link to a blob, or a copy of it where there are no symlinks."""
+
+    path: str
+    blob: Blob
+    repo_path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Text:
+    """A small file whose content follows from the lock: a ref, a tree listing, a `.no_exist` marker."""
+
+    path: str
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoLayout:
+    """All that one repo contributes, under one folder name.
+
+    Attributes:
+        repo_type: model or dataset.
+        repo_id: Canonical id.
+        folder: ``hub/models--...``.
+        blobs: Content, sorted by path, each once.
+        snapshots: Files of all commits, sorted by path.
+        markers: `.no_exist` files.
+        trees: commit -> files that this lock ships of it.
+        refs: ref name -> commit.
+        prepared: Prepared dataset files, sorted by path.
+        aliases: Other ids, sorted.
+    """
+
+    repo_type: RepoType
+    repo_id: str
+    folder: str
+    blobs: tuple[Blob, ...]
+    snapshots: tuple[SnapshotFile, ...]
+    markers: tuple[Text, ...]
+    trees: dict[str, tuple[LockedFile, ...]]
+    refs: dict[str, str]
+    prepared: tuple[Blob, ...]
+    aliases: tuple[str, ...]
+
+    def path_in(self, folder: str, path: str) -> str:
+        """Return where `path`, one of this repo's, stands in the folder of an alias."""
+        return folder + path.removeprefix(self.folder)
+
+    def ref_texts(self) -> list[Text]:
+        """Return `refs/` files, in name order."""
+        return [
+            Text(path=f"{self.folder}/refs/{name}", content=commit.encode())
+            for name, commit in sorted(self.refs.items())
+        ]
+
+    def tree_texts(self) -> list[Text]:
+        """Return `trees/` files for exactly the files of this lock."""
+        return [
+            Text(path=f"{self.folder}/trees/{commit}.json", content=tree_json(files))
+            for commit, files in sorted(self.trees.items())
+        ]
+
+    def alias_links(self) -> list[tuple[str, str]]:
+        """Return (path, relative target) of the alias folders."""
+        links = []
+        for alias in self.aliases:
+            links.append((f"hub/{repo_folder(alias, self.repo_type)}", posixpath.basename(self.folder)))
+            if self.prepared:
+                links.append((f"datasets/{prepared_folder(alias)}", prepared_folder(self.repo_id)))
+        return links
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Every name below HF_HOME that a lock owns.
+
+    Attributes:
+        repos: One per repo, sorted by folder.
+    """
+
+    repos: tuple[RepoLayout, ...] = field(default=())
+
+    @property
+    def blobs(self) -> list[Blob]:
+        """All files with content of their own, in the order in which a bundle holds them."""
+        return [blob for repo in self.repos for blob in (*repo.blobs, *repo.prepared)]
+
+
+def tree_json(files: Iterable[LockedFile]) -> bytes:
+    """Return a `trees/<commit>.json` (format_version 1 of huggingface_hub) that lists `files`."""
+    listing: dict[str, dict[str, object]] = {}
+    for file in sorted(files, key=lambda f: f.path):
+        listing[file.path] = {"size": file.size_bytes, "blob_id": file.blob_id}
+        if file.lfs_sha256:
+            listing[file.path] |= {"lfs_sha256": file.lfs_sha256, "lfs_size": file.size_bytes}
+    return json.dumps({"format_version": 1, "files": listing}, indent=1, ensure_ascii=False).encode()
+
+
+def snapshot_link_target(path: str, blob_path: str) -> str:
+    """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
+    return posixpath.relpath(blob_path, posixpath.dirname(path))
+
+
+def layout(lock: Lock) -> Layout:
+    """Compute the cache layout of a complete lock.
+
+    Raises:
+        LockError: The lock is not complete, or contradicts itself: one etag with two contents, one name as a file
+            and as a folder, one ref with two commits, one alias for two repos.
+    """
+    if not lock.is_complete:
+        raise LockError(
+            f"lock of {lock.name!r} has files without sha256 and blake3; expected a completed lock",
+            hint="`bundle fetch` completes it",
+        )
+    groups: dict[tuple[RepoType, str], list[LockedRepo]] = {}
+    for repo in lock.repos:
+        groups.setdefault((repo.repo_type, repo.repo_id), []).append(repo)
+    repos = tuple(
+        sorted((_repo_layout(rt, rid, group) for (rt, rid), group in groups.items()), key=lambda r: r.folder)
+    )
+    _check_names(repos)
+    return Layout(repos=repos)
+
+
+def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -> RepoLayout:
+    folder = f"hub/{repo_folder(repo_id, repo_type)}"
+    blobs: dict[str, Blob] = {}
+    snapshots: dict[str, SnapshotFile] = {}
+    markers: dict[str, Text] = {}
+    trees: dict[str, dict[str, LockedFile]] = {}
+    refs: dict[str, str] = {}
+    prepared: dict[str, Blob] = {}
+    for entry in entries:
+        tree = trees.setdefault(entry.commit, {})
+        for file in entry.files:
+            if tree.setdefault(file.path, file) != file:
+                raise LockError(
+                    f"{repo_id}: {file.path} of commit {entry.commit} stands in the lock with two contents"
+                )
+            blob = _blob(f"{folder}/blobs/{file.etag}", file.size_bytes, file.sha256, file.blake3, file.etag)
+            if blobs.setdefault(blob.path, blob) != blob:
+                raise LockError(f"{repo_id}: etag {file.etag} stands in the lock with two contents")
+            path = f"{folder}/snapshots/{entry.commit}/{file.path}"
+            snapshots[path] = SnapshotFile(path=path, blob=blob, repo_path=file.path)
+        for name in entry.absent:
+            path = f"{folder}/.no_exist/{entry.commit}/{name}"
+            markers[path] = Text(path=path, content=b"")
+        if not is_commit(entry.revision) and refs.setdefault(entry.revision, entry.commit) != entry.commit:
+            raise LockError(f"{repo_id}: revision {entry.revision!r} stands in the lock with two commits")
+        for item in entry.prepared:
+            path = f"datasets/{prepared_folder(repo_id)}/{item.path}"
+            prepared[path] = _blob(path, item.size_bytes, item.sha256, item.blake3, item.sha256)
+    for entry in entries:
+        contradiction = sorted(set(entry.absent) & set(trees[entry.commit]))
+        if contradiction:
+            raise LockError(f"{repo_id}: {contradiction[0]} is both a file and absent in commit {entry.commit}")
+    return RepoLayout(
+        repo_type=repo_type,
+        repo_id=repo_id,
+        folder=folder,
+        blobs=tuple(blobs[path] for path in sorted(blobs)),
+        snapshots=tuple(snapshots[path] for path in sorted(snapshots)),
+        markers=tuple(markers[path] for path in sorted(markers)),
+        trees={commit: tuple(files[p] for p in sorted(files)) for commit, files in sorted(trees.items())},
+        refs=dict(sorted(refs.items())),
+        prepared=tuple(prepared[path] for path in sorted(prepared)),
+        aliases=tuple(sorted({alias for entry in entries for alias in entry.aliases} - {repo_id})),
+    )
+
+
+def _blob(path: str, size_bytes: int, sha256: str | None, blake3: str | None, etag: str) -> Blob:
+    assert sha256 and blake3, "layout() refuses incomplete locks"
+    return Blob(path=path, size_bytes=size_bytes, sha256=sha256, blake3=blake3, etag=etag)
+
+
+def _check_names(repos: Iterable[RepoLayout]) -> None:
+    """Refuse a layout in which one name would have to be two things."""
+    names: set[str] = set()
+    for repo in repos:
+        paths = [
+            *(blob.path for blob in (*repo.blobs, *repo.prepared)),
+            *(file.path for file in repo.snapshots),
+            *(text.path for text in (*repo.markers, *repo.ref_texts(), *repo.tree_texts())),
+            *(path for path, _ in repo.alias_links()),
+        ]
+        for path in paths:
+            check_relative_path(path)
+            if path in names:
+                raise LockError(f"{path} would be made by two entries of the lock", hint="check the aliases")
+            names.add(path)
+    # Aliases are folders of their own, so nothing may stand below them either: the same check covers both.
+    for path in names:
+        parent = posixpath.dirname(path)
+        while parent:
+            if parent in names:
+                raise LockError(f"{parent} would be both a file and a folder (of {path})")
+            parent = posixpath.dirname(parent)

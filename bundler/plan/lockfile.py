@@ -1,0 +1,116 @@
+"""The lock beside its manifest: where it stands, how it is read, and whether the two belong together.
+
+Nothing here uses a network; `bundle lock --check` and `bundle fetch --locked` rest on it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundler.errors import LockError
+from bundler.plan.lock import Lock, LockedRepo
+from bundler.plan.manifest import Entry, Manifest
+
+# A line per file: far more than any lock has, and a bound on what is read into memory.
+MAX_BYTES = 1 << 28
+
+
+def lock_path(manifest_path: Path) -> Path:
+    """Return where the lock of a manifest stands: `demo.yaml` has `demo.lock` beside it."""
+    return manifest_path.with_suffix(".lock")
+
+
+def read_lock(path: Path) -> Lock | None:
+    """Read a lock; None when there is none.
+
+    Raises:
+        LockError: It is no file, no text, or malformed.
+        OSError: It may not be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise LockError(f"{path}: expected a lock, found a folder") from error
+    except UnicodeDecodeError as error:
+        raise LockError(f"{path}: expected a lock in UTF-8: {error}") from error
+    if len(content) > MAX_BYTES:
+        raise LockError(f"{path}: longer than {MAX_BYTES} bytes; this is not a lock")
+    return Lock.loads(text, source=str(path))
+
+
+def is_current(lock: Lock, manifest: Manifest) -> bool:
+    """Tell whether `lock` was resolved from exactly this manifest."""
+    return lock.manifest_sha256 == manifest.digest() and lock.name == manifest.name
+
+
+def locked_for(entry: Entry, lock: Lock) -> LockedRepo | None:
+    """Return what `lock` holds for an entry: same list, same revision, the same name or an alias of it."""
+    for repo in lock.repos:
+        if repo.kind == entry.kind and repo.revision == entry.revision and _is_called(repo, entry.repo_id):
+            return repo
+    return None
+
+
+def pinned_commit(entry: Entry, lock: Lock) -> str | None:
+    """Return the commit that `lock` has for an entry's repository and revision, in whatever list.
+
+    A tokenizer entry and a model entry of one repository share the file `refs/main`, so they must share its commit.
+    """
+    for repo in lock.repos:
+        same = repo.repo_type == entry.repo_type and repo.revision == entry.revision
+        if same and _is_called(repo, entry.repo_id):
+            return repo.commit
+    return None
+
+
+def differences(lock: Lock, manifest: Manifest) -> list[str]:
+    """Say in what a lock does not fit a manifest; empty when `is_current`."""
+    if is_current(lock, manifest):
+        return []
+    found = []
+    if lock.name != manifest.name:
+        found.append(f"name: the manifest says {manifest.name}, the lock {lock.name}")
+    matched: list[LockedRepo] = []
+    for entry in manifest.entries:
+        repo = locked_for(entry, lock)
+        if repo is None:
+            found.append(f"{entry.label} at {entry.revision}: not in the lock")
+            continue
+        matched.append(repo)
+        found.extend(_entry_differences(entry, repo))
+    found.extend(
+        f"{repo.kind} {repo.repo_id} at {repo.revision}: in the lock, no longer in the manifest"
+        for repo in lock.repos
+        if repo not in matched
+    )
+    # The lock keeps what the patterns chose, not the patterns.
+    return found or ["the choice of files (allow_patterns or ignore_patterns) has changed"]
+
+
+def _entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
+    found = []
+    if missing := sorted({*entry.aliases, entry.repo_id} - {*repo.aliases, repo.repo_id}):
+        found.append(f"{entry.label}: aliases {', '.join(missing)} are not in the lock")
+    for key in ("trust_remote_code", "allow_pickle"):
+        wanted, locked = getattr(entry, key), getattr(repo, key)
+        if wanted != locked:
+            found.append(f"{entry.label}: {key} is {str(wanted).lower()}, in the lock {str(locked).lower()}")
+    if sorted(entry.configs) != list(repo.configs):
+        found.append(f"{entry.label}: configs are {_list(entry.configs)}, in the lock {_list(repo.configs)}")
+    if sorted(entry.data_files) != list(repo.data_files):
+        found.append(
+            f"{entry.label}: data_files are {_list(entry.data_files)}, in the lock {_list(repo.data_files)}"
+        )
+    return found
+
+
+def _is_called(repo: LockedRepo, name: str) -> bool:
+    return name == repo.repo_id or name in repo.aliases
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(sorted(names)) or "all"

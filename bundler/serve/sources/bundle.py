@@ -1,0 +1,121 @@
+"""Repos straight from a bundle file, without installing it.
+
+Rule book:
+
+* ids, commits, refs, sizes and etags are those of the lock inside, so that clients see the Hub it was fetched from;
+* the bytes of a file are those of a blob that the lock names, each chunk checked before it is decoded; damage ends
+  the one download that meets it, and is named in the log;
+* an alias is a renamed repo, as on the Hub.
+"""
+
+from __future__ import annotations
+
+import threading
+from io import BufferedReader
+from pathlib import Path
+from types import MappingProxyType
+
+from bundler.errors import FormatError
+from bundler.format.reader import BundleReader
+from bundler.plan.layout import SnapshotFile
+from bundler.serve.source import (
+    ContentChangedError,
+    Refs,
+    RepoKey,
+    ServedFile,
+    Snapshot,
+    UnknownRepoError,
+    UnknownRevisionError,
+)
+
+
+class BundleSource:
+    """Serves a bundle; the file stays open as long as the source lives.
+
+    Args:
+        path: The bundle file.
+
+    Raises:
+        FormatError: It is no bundle, a delta, or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._reader = BundleReader(path)
+        if self._reader.omitted is not None:
+            raise FormatError(
+                f"{path}: is a delta, and lacks what its base has", hint="install both, and serve that HF_HOME"
+            )
+        self._repos = {RepoKey(repo.repo_type, repo.repo_id): repo for repo in self._reader.plan.layout.repos}
+        self._aliases = {RepoKey(key.repo_type, a): key for key, repo in self._repos.items() for a in repo.aliases}
+        self._files: dict[tuple[RepoKey, str], dict[str, SnapshotFile]] = {}
+        for key, repo in self._repos.items():
+            for file in repo.snapshots:
+                commit = file.path.removeprefix(f"{repo.folder}/snapshots/").split("/", 1)[0]
+                self._files.setdefault((key, commit), {})[file.repo_path] = file
+
+    def repos(self) -> list[RepoKey]:
+        """Return every repo of the bundle, sorted (see `Source`)."""
+        return sorted(self._repos)
+
+    def canonical(self, key: RepoKey) -> RepoKey:
+        """Return the repo that an id or alias stands for (see `Source`)."""
+        found = key if key in self._repos else self._aliases.get(key)
+        if found is None:
+            raise UnknownRepoError(f"no {key.repo_type} {key.repo_id!r} in bundle {self._reader.name}")
+        return found
+
+    def tokens(self, key: RepoKey) -> frozenset[str] | None:
+        """Return None: whoever has the bundle has the files."""
+
+    def refs(self, key: RepoKey) -> Refs:
+        """Return the revisions that the manifest named as branches; a lock does not tell tags from branches."""
+        return Refs(branches=self._repos[key].refs)
+
+    def snapshot(self, key: RepoKey, revision: str) -> Snapshot:
+        """Return the shipped files of a commit (see `Source`)."""
+        repo = self._repos[key]
+        commit = repo.refs.get(revision, revision)
+        if commit not in repo.trees:
+            raise UnknownRevisionError(f"{key} has no revision {revision!r} in bundle {self._reader.name}")
+        files = {
+            file.path: ServedFile(
+                path=file.path, size_bytes=file.size_bytes, blob_id=file.blob_id, lfs_sha256=file.lfs_sha256
+            )
+            for file in repo.trees[commit]
+        }
+        return Snapshot(commit=commit, files=MappingProxyType(files))
+
+    def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> BundleContent:
+        """Open a file of a snapshot (see `Source`)."""
+        snapshot.file(path)
+        blob = self._files[key, snapshot.commit][path].blob
+        return BundleContent(self._reader.open_blob(blob))
+
+
+class BundleContent:
+    """The bytes of one blob of a bundle; safe to read from several threads.
+
+    Args:
+        stream: Over the blob; closed by `close`.
+    """
+
+    def __init__(self, stream: BufferedReader) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def read_at(self, offset: int, size_bytes: int) -> bytes:
+        """Return `size_bytes` bytes from `offset`; fewer only when the blob ends there.
+
+        Raises:
+            ContentChangedError: The bundle is damaged there.
+        """
+        with self._lock:
+            try:
+                self._stream.seek(offset)
+                return self._stream.read(size_bytes)
+            except FormatError as error:
+                raise ContentChangedError(error.message, hint=error.hint) from error
+
+    def close(self) -> None:
+        """Let go of the decoded chunk."""
+        self._stream.close()

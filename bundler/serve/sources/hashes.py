@@ -1,0 +1,80 @@
+"""Turns files on disk into files as the Hub publishes them: with their ids, hashed once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from bundler.files.digest import hash_file
+from bundler.serve.git_objects import lfs_pointer_id
+from bundler.serve.source import ContentChangedError, ServedFile
+from bundler.serve.sources.files import DiskFile, FileStamp
+from bundler.serve.sources.lfs import LfsRule
+
+# Hashing this much takes long enough for a person to wonder.
+_LOG_FROM_BYTES = 256 << 20
+
+_log = logging.getLogger(__name__)
+
+
+# Where a file lies, its state, and whether it is hashed as an LFS file.
+_Key = tuple[Path, FileStamp, bool]
+
+
+class HashCache:
+    """Remembers the ids of files for as long as their stamps stay the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Key, ServedFile] = {}
+
+    def served(self, files: Iterable[DiskFile], rule: LfsRule, *, what: str) -> dict[str, ServedFile]:
+        """Return files with sizes and ids by path, in the order given; hash those that are new.
+
+        Args:
+            files: What `list_repo_files` found, or a part of it.
+            rule: Tells the LFS files of this repo.
+            what: Names the repo in the progress log.
+
+        Raises:
+            ContentChangedError: A file was written to while it was hashed.
+        """
+        wanted = [(file, rule(file.path, file.stamp.size_bytes)) for file in files]
+        new = {
+            _key(file, is_lfs): (file, is_lfs) for file, is_lfs in wanted if _key(file, is_lfs) not in self._known
+        }
+        if new:
+            self._hash(new, what)
+        # One file can lie at several paths, by links.
+        return {file.path: replace(self._known[_key(file, is_lfs)], path=file.path) for file, is_lfs in wanted}
+
+    def _hash(self, new: Mapping[_Key, tuple[DiskFile, bool]], what: str) -> None:
+        size = sum(file.stamp.size_bytes for file, _ in new.values())
+        if size >= _LOG_FROM_BYTES:
+            _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
+        # hashlib lets other threads run; more threads than cores would only seek more.
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            self._known.update(zip(new, pool.map(lambda job: _hashed(*job), new.values()), strict=True))
+        if size >= _LOG_FROM_BYTES:
+            _log.info("%s: hashed", what)
+
+
+def _key(file: DiskFile, is_lfs: bool) -> _Key:
+    return file.location, file.stamp, is_lfs
+
+
+def _hashed(file: DiskFile, is_lfs: bool) -> ServedFile:
+    try:
+        digests = hash_file(file.location, "sha256" if is_lfs else "git_sha1")
+        unchanged = FileStamp.of(file.location.lstat()) == file.stamp
+    except OSError as error:
+        raise ContentChangedError(f"{file.location}: cannot be read ({error.strerror})") from error
+    if not unchanged:
+        raise ContentChangedError(f"{file.location}: was written to while it was hashed; ask again")
+    size = file.stamp.size_bytes
+    blob_id = lfs_pointer_id(digests.sha256, size) if digests.sha256 else digests.git_sha1
+    assert blob_id is not None
+    return ServedFile(path=file.path, size_bytes=size, blob_id=blob_id, lfs_sha256=digests.sha256)

@@ -1,0 +1,185 @@
+"""The streaming state of an Infini-Llama: what `generate` and truncated back-propagation carry from call to call.
+
+Per layer that is the memory and the keys and values of the running segment, unrotated, since a segment that
+completes is written to the memory without positions. Its size does not grow with the length of the stream.
+
+Rule book:
+
+* layers never write here: a layer is a function from state to state, and the model stores the results. Gradient
+  checkpointing may then run a layer twice without remembering twice;
+* a segment is written to the memory when its last token has come, so a stream may be cut anywhere;
+* what was written cannot be taken out again: the cache is not croppable, and assisted decoding is refused with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from infini_llama.model.memory import Memory
+from infini_llama.model.segments import Progress
+
+
+class LayerState(NamedTuple):
+    """What one layer carries.
+
+    Attributes:
+        memory: M and z, `(B, H, K, V)` and `(B, H, K)`, float32 or wider.
+        keys: Unrotated keys of the running segment, `(B, R, H, K)`.
+        values: Its values, `(B, R, H, V)`.
+    """
+
+    memory: Memory
+    keys: Tensor
+    values: Tensor
+
+    def detach(self) -> LayerState:
+        """Return the state without its history: where truncated back-propagation cuts."""
+        return LayerState(
+            Memory(*(part.detach() for part in self.memory)), self.keys.detach(), self.values.detach()
+        )
+
+    def select(self, rows: Tensor) -> LayerState:
+        """Return the state of the rows with these indices."""
+        return LayerState(Memory(*(part[rows] for part in self.memory)), self.keys[rows], self.values[rows])
+
+
+class InfiniCacheLayer(CacheLayerMixin):
+    """One layer's place in an `InfiniCache`, in the shape that transformers expects of a cache's layers."""
+
+    is_compileable = False
+    is_croppable = False
+    supports_early_init = False
+    is_sliding = False
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.state: LayerState | None = None
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether the layer has seen a token."""
+        return self.state is not None
+
+    @is_initialized.setter
+    def is_initialized(self, value: bool) -> None:
+        """Ignore the base class, which sets what follows from `state`."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Do nothing: the first forward pass makes the state."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Refuse: a layer of an Infini-Llama returns its new state instead."""
+        raise TypeError("an InfiniCache belongs to an Infini-Llama, which never calls `update`; another model did")
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the mask that other models would need; an Infini-Llama makes its own, per segment."""
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Return the tokens of the running segment that are held."""
+        return 0 if self.state is None else int(self.state.keys.shape[1])
+
+    def get_max_length(self) -> int:
+        """Return -1: there is no longest stream."""
+        return -1
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.state = None
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the rows with these indices, in their order."""
+        if self.state is not None:
+            self.state = self.state.select(rows.to(self.state.keys.device))
+
+
+class InfiniCache(Cache):
+    """The state of all layers, and how far the rows have come.
+
+    Attributes:
+        layers: One `InfiniCacheLayer` per layer.
+        progress: Shared by the layers; None before the first token.
+        seen_tokens: Columns that were given so far, padding included, as `generate` counts.
+    """
+
+    layers: list[InfiniCacheLayer]  # type: ignore[assignment]
+
+    def __init__(self, num_layers: int) -> None:
+        super().__init__(layers=[InfiniCacheLayer() for _ in range(num_layers)])
+        self.progress: Progress | None = None
+        self.seen_tokens = 0
+
+    def start(self, rows: int, device: torch.device) -> Progress:
+        """Return the progress so far, or that of `rows` fresh streams.
+
+        Raises:
+            ValueError: The cache belongs to another number of rows.
+        """
+        if self.progress is None:
+            return Progress.start(rows, device)
+        if self.progress.fill.shape[0] != rows:
+            raise ValueError(f"the cache holds {self.progress.fill.shape[0]} rows, the input has {rows}")
+        return self.progress
+
+    def advance(self, states: list[LayerState], progress: Progress, tokens: int) -> None:
+        """Store what a forward pass over `tokens` columns left behind."""
+        for layer, state in zip(self.layers, states, strict=True):
+            layer.state = state
+        self.progress = progress
+        self.seen_tokens += tokens
+
+    def detach(self) -> None:
+        """Cut the gradient here; the numbers stay."""
+        for layer in self.layers:
+            if layer.state is not None:
+                layer.state = layer.state.detach()
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the columns given so far: what `generate` need not give again."""
+        return self.seen_tokens
+
+    def reset(self) -> None:
+        """Forget everything, as if new."""
+        super().reset()  # type: ignore[no-untyped-call]
+        self.progress, self.seen_tokens = None, 0
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Follow the beams."""
+        self.batch_select_indices(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the rows with these indices, in their order."""
+        if self.progress is None:
+            return
+        for layer in self.layers:
+            layer.select(indices)
+        rows, progress = indices.to(self.progress.fill.device), self.progress
+        self.progress = Progress(
+            fill=progress.fill[rows],
+            present=progress.present[rows],
+            document=progress.document[rows],
+            # Not reduced to the rows that are left: the layers still hold this many slots.
+            width=progress.width,
+        )
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Repeat each row `repeats` times."""
+        if self.progress is not None:
+            rows = torch.arange(self.progress.fill.shape[0], device=self.progress.fill.device)
+            self.batch_select_indices(rows.repeat_interleave(repeats))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Refuse to forget tokens.
+
+        Raises:
+            ValueError: Always, but for 0 tokens.
+        """
+        if tokens_to_remove:
+            raise ValueError(
+                "an InfiniCache cannot be cropped: completed segments are summed up in the memory. "
+                "Keep a copy of the cache, or start again from an empty one."
+            )

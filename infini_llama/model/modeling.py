@@ -1,0 +1,418 @@
+"""Infini-Llama: a Llama whose attention carries a compressive memory from segment to segment (arXiv 2404.07143).
+
+What differs from Llama is in `InfiniLlamaAttention`; the rest hands a `SegmentLayout` down and layer states
+around.
+
+    A_dot = softmax(Q K^T / sqrt(d)) V   inside the segment, causal, with RoPE
+    A_mem = sigma(Q) M / (sigma(Q) z)    from all earlier segments of the document, without RoPE
+    A     = g A_mem + (1 - g) A_dot      with g = sigmoid(gate), one per head; g = 0 while the memory is empty
+
+Rule book:
+
+* an empty memory answers with local attention alone, so that one segment is a stock Llama whatever the gates;
+* M and z live in float32 (float64 for a float64 model) under any autocast;
+* RoPE positions count from the start of the segment. Only differences of positions matter, and so no stream is
+  too long;
+* `position_ids` are not positions here: as in transformers' packed rows, where they restart a document starts.
+
+Not here: tensor and pipeline parallel plans; flex attention; a mask that is not `(rows, tokens)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import (
+    LlamaAttention,
+    LlamaDecoderLayer,
+    LlamaForCausalLM,
+    LlamaMLP,
+    LlamaModel,
+    LlamaPreTrainedModel,
+    LlamaRMSNorm,
+    LlamaRotaryEmbedding,
+    eager_attention_forward,
+)
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from infini_llama.model import head_loss
+from infini_llama.model import memory as infini
+from infini_llama.model.cache import InfiniCache, LayerState
+from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.memory import Memory
+from infini_llama.model.rope import Rotation
+from infini_llama.model.segments import Progress, SegmentLayout
+
+
+class InfiniLlamaAttention(LlamaAttention):
+    """Llama's attention inside a segment, mixed per head with a memory of the segments before.
+
+    Attributes:
+        gate: `(num_attention_heads,)`, the paper's beta: the logit of the share that the memory has in the output.
+    """
+
+    def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.gate = nn.Parameter(torch.full((config.num_attention_heads,), config.gate_init))
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        layout: SegmentLayout,
+        rotation: Rotation,
+        local_mask: Tensor | None,
+        state: LayerState | None,
+        keep_state: bool,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, LayerState | None]:
+        """Attend to the segment and to the memory.
+
+        Args:
+            hidden_states: `(B, T, hidden_size)`.
+            layout: Where the tokens go.
+            rotation: RoPE by position in the segment.
+            local_mask: For the local attention, as its implementation wants it; None for plainly causal.
+            state: What the layer carries from earlier calls, or None at the start.
+            keep_state: Whether to return what it carries on.
+            **kwargs: For the local attention's implementation.
+
+        Returns:
+            The output `(B, T, hidden_size)`; the local attention's weights `(B * N, heads, queries, slots)`, where
+            its implementation gives them; the new state, or None if it is not wanted.
+        """
+        tokens = hidden_states.shape[:2]
+        queries = layout.fold_tokens(self.q_proj(hidden_states).view(*tokens, -1, self.head_dim))
+        keys = self.k_proj(hidden_states).view(*tokens, -1, self.head_dim)
+        values = self.v_proj(hidden_states).view(*tokens, -1, self.head_dim)
+        keys = layout.fold_all(keys, state.keys if state else None)
+        values = layout.fold_all(values, state.values if state else None)
+
+        attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
+        recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
+        if recalled is not None:
+            share = torch.sigmoid(self.gate.to(recalled.dtype)).unsqueeze(-1)
+            share = share * layout.present.view(*layout.present.shape, 1, 1, 1)
+            # share * recalled + (1 - share) * attended, in one pass over memory
+            attended = torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)
+
+        output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
+        if not keep_state:
+            return output, weights, None
+        return output, weights, LayerState(memory, layout.running(keys), layout.running(values))
+
+    def _attend_locally(
+        self, queries: Tensor, keys: Tensor, values: Tensor, rotation: Rotation, mask: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return A_dot, `(B, N, queries, heads, width)`, with each segment as a row of its own."""
+        folded = queries.shape[:2]
+        attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attended, weights = attention(
+            self,
+            rotation.queries(queries.flatten(0, 1).transpose(1, 2)),
+            rotation.keys(keys.flatten(0, 1).transpose(1, 2)),
+            values.flatten(0, 1).transpose(1, 2),
+            mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return attended.unflatten(0, folded), weights
+
+    def _remember(
+        self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
+    ) -> tuple[Tensor | None, Memory]:
+        """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
+        dtype = infini.memory_dtype(keys.dtype)
+        with torch.autocast(device_type=keys.device.type, enabled=False):
+            if carried is None:
+                rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
+                carried = infini.empty(rows, heads, width, dtype=dtype, device=keys.device)
+            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
+            # With gradients the empty memory is read too: every gate then takes part in every step, which
+            # data-parallel training insists on.
+            if not layout.any_present and not torch.is_grad_enabled():
+                return None, after
+            grouped = infini.sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
+            return infini.read(grouped, before, layout.present).flatten(-3, -2), after
+
+    def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
+        """Return the memory before each segment, with N after B, and after the last one."""
+        if not layout.any_complete and layout.runs is None:
+            return Memory(
+                *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
+            ), carried
+        sigma_keys = infini.sigma(keys)
+        if self.config.memory_update == "delta":
+            return infini.scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
+        return infini.scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
+
+
+class InfiniLlamaDecoderLayer(LlamaDecoderLayer):
+    """A Llama block around `InfiniLlamaAttention`; a function from state to state."""
+
+    def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
+        # Not LlamaDecoderLayer's own, which would build an attention only to throw it away.
+        super(LlamaDecoderLayer, self).__init__()
+        self.hidden_size = config.hidden_size
+        self.self_attn = InfiniLlamaAttention(config, layer_idx)
+        self.mlp = LlamaMLP(config)
+        self.input_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+
+    def forward(self, hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, LayerState | None]:  # type: ignore[override]
+        """Return the block's output `(B, T, hidden_size)` and new state; arguments as for the attention."""
+        attended, _, state = self.self_attn(self.input_layernorm(hidden_states), **kwargs)
+        hidden_states = hidden_states + attended
+        return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)), state
+
+
+class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
+    """What transformers must know of every Infini-Llama model."""
+
+    config_class = InfiniLlamaConfig
+    config: InfiniLlamaConfig
+    _no_split_modules = ["InfiniLlamaDecoderLayer"]  # noqa: RUF012  (the base class declares them so)
+    _supports_flex_attn = False
+    _can_compile_fullgraph = False
+    _can_record_outputs = {  # noqa: RUF012
+        "hidden_states": InfiniLlamaDecoderLayer,
+        "attentions": InfiniLlamaAttention,
+    }
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
+        if isinstance(module, InfiniLlamaAttention):
+            init.constant_(module.gate, self.config.gate_init)
+            # Queries and keys of variance 1, which Llama's own range gives only to wide models. Near 0, sigma is 1 for
+            # all of them: every key then reads and writes the same, and what the delta rule writes is exactly what
+            # takes all earlier segments away again. There is no gradient to get away from there.
+            std = max(self.config.initializer_range, self.config.hidden_size**-0.5)
+            init.normal_(module.q_proj.weight, std=std)
+            init.normal_(module.k_proj.weight, std=std)
+
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Recompute layers in the backward pass; arguments as for any transformers model.
+
+        Raises:
+            ValueError: The reentrant kind, which sees no gradient of what a layer carries from call to call.
+        """
+        options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+        if options["use_reentrant"]:
+            raise ValueError(
+                "reentrant checkpointing would lose the memory's gradient; set use_reentrant to False"
+            )
+        super().activation_checkpointing_enable(options, every_n_layers, offload)
+
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        """Tell `generate` not to bring a cache of its own: it would hold no memory."""
+        return False
+
+
+class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
+    """The decoder without its head."""
+
+    def __init__(self, config: InfiniLlamaConfig) -> None:
+        # Not LlamaModel's own, which would build all layers only to throw them away.
+        super(LlamaModel, self).__init__(config)
+        self.padding_idx = config.pad_token_id
+        self.vocab_size = config.vocab_size
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, self.padding_idx)
+        self.layers = nn.ModuleList(InfiniLlamaDecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = LlamaRotaryEmbedding(config=config)
+        self.gradient_checkpointing = False
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @merge_with_config_defaults  # type: ignore[untyped-decorator]
+    @capture_outputs  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: InfiniCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        document_ids: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Run the decoder over `(B, T)` more tokens.
+
+        Args:
+            input_ids: Tokens; or give `inputs_embeds`.
+            attention_mask: `(B, T)`, or with the columns before in front: 0 for padding, on any side.
+            position_ids: As `generate` and padding-free collators give them; see the module's rule book.
+            past_key_values: The state of the stream so far, which is advanced. It is honoured under gradient
+                checkpointing, and gradients flow into it unless it was detached.
+            inputs_embeds: `(B, T, hidden_size)` in place of `input_ids`.
+            use_cache: Whether to return a state when none was given.
+            document_ids: `(B, T)`, non-negative; the memory is emptied and a segment started wherever it changes.
+            **kwargs: For the local attention's implementation.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds`; a mask or documents of another shape.
+            TypeError: `past_key_values` is another model's cache.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("expected exactly one of input_ids and inputs_embeds")
+        hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        rows, tokens = hidden_states.shape[:2]
+
+        cache = past_key_values
+        if cache is not None and not isinstance(cache, InfiniCache):
+            raise TypeError(f"expected an InfiniCache, which holds a memory, found {type(cache).__name__}")
+        if cache is None and use_cache:
+            cache = InfiniCache(len(self.layers))
+        if document_ids is None and attention_mask is None and cache is None and position_ids is not None:
+            document_ids = (position_ids.diff(prepend=position_ids[:, :1]) < 0).cumsum(1).expand(rows, tokens)
+
+        hidden_states = nn.functional.dropout(hidden_states, self.config.embedding_dropout, self.training)
+
+        layout = SegmentLayout.build(
+            self.config.segment_length,
+            Progress.start(rows, hidden_states.device)
+            if cache is None
+            else cache.start(rows, hidden_states.device),
+            tokens,
+            mask=_new_columns(attention_mask, "attention_mask", rows, tokens),
+            documents=_new_columns(document_ids, "document_ids", rows, tokens),
+        )
+        rotation = Rotation(self.rotary_emb, layout, hidden_states)
+        local_mask = _local_mask(layout, tokens, self.config._attn_implementation, hidden_states.dtype)
+        states: list[Any] = []
+        for index, layer in enumerate(self.layers):
+            hidden_states, state = layer(
+                hidden_states,
+                layout=layout,
+                rotation=rotation,
+                local_mask=local_mask,
+                state=None if cache is None else cache.layers[index].state,
+                keep_state=cache is not None,
+                **kwargs,
+            )
+            states.append(state)
+        if cache is not None:
+            cache.advance(states, layout.after, tokens)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=cache)
+
+
+class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
+    """Infini-Llama with a language-model head: trains, generates, saves and loads as any transformers model."""
+
+    def __init__(self, config: InfiniLlamaConfig) -> None:
+        # Not LlamaForCausalLM's own, which would build a whole Llama only to throw it away.
+        super(LlamaForCausalLM, self).__init__(config)
+        self.model = InfiniLlamaModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    @can_return_tuple  # type: ignore[untyped-decorator]
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: InfiniCache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        document_ids: Tensor | None = None,
+        skip_logits: bool | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run the model over `(B, T)` more tokens; what is not told here is as for `InfiniLlamaModel`.
+
+        Args:
+            input_ids: Tokens.
+            attention_mask: Padding.
+            position_ids: Where documents start.
+            past_key_values: The stream so far.
+            inputs_embeds: In place of tokens.
+            labels: `(B, T)`, the tokens themselves, -100 where none is to be predicted: for a loss.
+            use_cache: Whether to return a state.
+            logits_to_keep: How many of the last tokens, or which, get logits; 0 for all.
+            document_ids: The documents.
+            skip_logits: With a loss, leave `logits` None where it can be had without them (see
+                `infini_llama.model.head_loss`). By default, while training.
+            **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            document_ids=document_ids,
+            **kwargs,
+        )
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        hidden_states = outputs.last_hidden_state[:, kept]
+
+        loss = logits = None
+        skip = self.training if skip_logits is None else skip_logits
+        if labels is not None and skip and head_loss.applies(self.lm_head, self.loss_function, hidden_states):
+            loss = head_loss.causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
+        else:
+            logits = self.lm_head(hidden_states)
+            if labels is not None:
+                loss = self.loss_function(
+                    logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
+                )
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
+    """Return the columns of the tokens given, from a tensor that may cover earlier ones too."""
+    if x is None:
+        return None
+    if x.dim() != 2 or x.shape[0] != rows or x.shape[1] < tokens:
+        raise ValueError(f"expected {name} of shape ({rows}, {tokens} or more), found {tuple(x.shape)}")
+    return x[:, -tokens:]
+
+
+def _local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:
+    """Return the causal mask of the local attention as its implementation takes it, None where it needs none."""
+    square = layout.num_segments > 1 or (layout.aligned and tokens == layout.num_slots)
+    if implementation.startswith("flash"):
+        if not (square or layout.aligned):
+            raise ValueError("flash attention takes no mask: rows must be equally far in their segment; use sdpa")
+        return None
+    if layout.aligned and tokens == 1 and layout.num_segments == 1:
+        return None
+    if implementation == "sdpa" and square:
+        return None
+    allowed = layout.causal_mask()
+    if implementation == "sdpa":
+        return allowed
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
+
+
+AutoConfig.register("infini_llama", InfiniLlamaConfig, exist_ok=True)
+AutoModel.register(InfiniLlamaConfig, InfiniLlamaModel, exist_ok=True)
+AutoModelForCausalLM.register(InfiniLlamaConfig, InfiniLlamaForCausalLM, exist_ok=True)

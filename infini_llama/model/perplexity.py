@@ -1,0 +1,128 @@
+"""Perplexity by position in the document, with the memory and without it.
+
+Rule book:
+
+* each document is read from its start, a few segments at a time, with the state carried: any length, constant memory;
+* "without" is the same weights with the gates shut, that is local attention alone. It says what this model draws from
+  its memory, not what a model trained without one would reach;
+* a document's first token is predicted from nothing, and so not counted. Every other token is, once.
+
+Segments are gathered by distance from the document's start, 1, 2, 3-4, 5-8 and so on, since few documents are long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from infini_llama.model.cache import InfiniCache
+from infini_llama.model.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
+
+_SEGMENTS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Perplexities over some segments of all documents.
+
+    Attributes:
+        first: First segment, from 1.
+        last: Last segment.
+        tokens: Predicted in them.
+        with_memory: Perplexity as trained.
+        without_memory: Perplexity with the gates shut.
+    """
+
+    first: int
+    last: int
+    tokens: int
+    with_memory: float
+    without_memory: float
+
+
+def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> list[Stretch]:
+    """Return the perplexity by stretch of segments, and of all of them last.
+
+    Args:
+        model: Is put into evaluation mode.
+        documents: `(length,)` tokens each.
+    """
+    model.eval()  # type: ignore[no-untyped-call]
+    counts: dict[int, int] = defaultdict(int)
+    sums: tuple[dict[int, float], dict[int, float]] = (defaultdict(float), defaultdict(float))
+    length = model.config.segment_length
+    for document in documents:
+        for shut, totals in zip((False, True), sums, strict=True):
+            with shut_for_now(model) if shut else contextlib.nullcontext():
+                losses = _losses(model, document.long())
+            # The loss at place i is that of token i + 1, which stands in that token's segment.
+            for segment, part in _by_segment(losses, length):
+                place = (segment - 1).bit_length()
+                totals[place] += float(part.sum(dtype=torch.float64))
+                counts[place] += 0 if shut else len(part)
+    stretches = [
+        _stretch(1 if place == 0 else 2 ** (place - 1) + 1, 2**place, counts[place], *(t[place] for t in sums))
+        for place in sorted(counts)
+        if counts[place]
+    ]
+    if not stretches:
+        return []
+    whole = _stretch(1, stretches[-1].last, sum(counts.values()), *(sum(t.values()) for t in sums))
+    return [*stretches, whole]
+
+
+@contextlib.contextmanager
+def shut_for_now(model: nn.Module) -> Iterator[None]:
+    """Shut all gates inside the block; what they were comes back after it."""
+    gates = [module.gate for module in model.modules() if isinstance(module, InfiniLlamaAttention)]
+    before = [gate.detach().clone() for gate in gates]
+    try:
+        for gate in gates:
+            gate.data.fill_(-math.inf)
+        yield
+    finally:
+        for gate, value in zip(gates, before, strict=True):
+            gate.data.copy_(value)
+
+
+@torch.no_grad()
+def _losses(model: InfiniLlamaForCausalLM, document: Tensor) -> Tensor:
+    """Return the loss of every token but the first, `(length - 1,)`."""
+    cache, losses = InfiniCache(model.config.num_hidden_layers), []
+    step = _SEGMENTS_AT_ONCE * model.config.segment_length
+    inputs, targets = document[:-1], document[1:]
+    for start in range(0, len(inputs), step):
+        logits = model(inputs[None, start : start + step], past_key_values=cache).logits[0].float()
+        losses.append(nn.functional.cross_entropy(logits, targets[start : start + step], reduction="none"))
+    return torch.cat(losses) if losses else torch.empty(0)
+
+
+def _by_segment(losses: Tensor, length: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield each segment's number, from 1, with the losses of its tokens; the first has one fewer."""
+    start, end, segment = 0, length - 1, 1
+    while start < len(losses):
+        yield segment, losses[start:end]
+        start, end, segment = end, end + length, segment + 1
+
+
+def _stretch(first: int, last: int, tokens: int, with_memory: float, without_memory: float) -> Stretch:
+    return Stretch(
+        first=first,
+        last=last,
+        tokens=tokens,
+        with_memory=_perplexity(with_memory / tokens),
+        without_memory=_perplexity(without_memory / tokens),
+    )
+
+
+def _perplexity(loss: float) -> float:
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

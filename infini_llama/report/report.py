@@ -1,0 +1,199 @@
+"""`report.html`: what a run did, on one page that loads nothing from anywhere.
+
+It is made of `metrics.jsonl` and of the newest checkpoint's `provenance.json`, so that `infini-llama report` can make
+it again at any time; the trainer makes it at each checkpoint and at the end.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bundler.errors import UsageError
+from bundler.files.paths import atomic_write
+from infini_llama.report.charts import Line, line_chart
+from infini_llama.run_folder import checkpoints
+from infini_llama.run_folder.metrics import FILE, read_metrics
+
+REPORT = "report.html"
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1a1a1a; --faint: #767676; --rule: #e0e0e0; --paper: #fff }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --faint: #9a9a9a; --rule: #333; --paper: #16181a } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin-bottom: 0 }
+p.note, p.empty, figcaption { color: var(--faint) } figure { margin: 1rem 0 }
+svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--faint) }
+.grid { stroke: var(--rule) } .line { fill: none; stroke-width: 1.6 }
+table { border-collapse: collapse } td, th { padding: .15rem .9rem .15rem 0; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere } th { font-weight: 500; color: var(--faint); white-space: nowrap }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
+pre { overflow-x: auto; border-top: 1px solid var(--rule); padding-top: .5rem }
+"""
+
+
+def write_report(output_dir: Path) -> Path:
+    """Write the page of a run, and return its path.
+
+    Raises:
+        UsageError: The folder holds no metrics.
+    """
+    lines = read_metrics(output_dir)
+    if not lines:
+        raise UsageError(
+            f"{output_dir}: expected {FILE} with at least one line, found none",
+            hint="name the --output-dir of a training",
+        )
+    path = output_dir / REPORT
+    atomic_write(path, page(output_dir.absolute().name, lines, _provenance(output_dir)).encode())
+    return path
+
+
+def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> str:
+    """Return the page.
+
+    Args:
+        name: Of the run.
+        lines: Of its metrics.
+        provenance: Of a checkpoint; may be empty.
+    """
+    steps = [line for line in lines if line.get("kind") == "step"]
+    evaluations = [line for line in lines if line.get("kind") == "evaluation"]
+    title = f"Infini-Llama: {html.escape(name)}"
+    sections = [
+        _overview(steps, provenance),
+        "<h2>Loss</h2>" + _over_time([("loss", [line.get("loss") for line in steps])], steps),
+        _learning_rates(steps),
+        _gates(steps),
+        _perplexities(evaluations),
+        _speed(steps),
+        _origin(provenance),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        # The browser is told to load nothing, whatever stands below.
+        """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(sections)}</body></html>\n"
+    )
+
+
+def _provenance(output_dir: Path) -> dict[str, Any]:
+    newest = checkpoints.latest(output_dir)
+    found = json.loads((newest / checkpoints.PROVENANCE).read_bytes()) if newest else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _overview(steps: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> str:
+    if not steps:
+        return ""
+    first, last = steps[0], steps[-1]
+    planned = provenance.get("settings", {}).get("training", {}).get("steps")
+    rows = {
+        "steps": f"{last['step']:,}" + (f" of {planned:,}" if planned else ""),
+        "tokens": f"{last['tokens']:,}",
+        "loss": f"{_number(first['loss'])} in step {first['step']}, {_number(last['loss'])} in the end",
+        "bad records": f"{last.get('bad_records', 0):,} left out",
+    }
+    lost = sum(line.get("loss") is None for line in steps)
+    if lost:
+        rows["warning"] = f"the loss is not finite in {lost} of {len(steps)} lines"
+    return _table(rows)
+
+
+def _over_time(
+    named: Sequence[tuple[str, Sequence[float | None]]],
+    steps: Sequence[dict[str, Any]],
+    y_range: tuple[float, float] | None = None,
+) -> str:
+    lines = [Line(name, [(line["step"], y) for line, y in zip(steps, ys, strict=True)]) for name, ys in named]
+    return f"<figure>{line_chart(lines, x_label='step', y_range=y_range)}</figure>"
+
+
+def _learning_rates(steps: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for line in steps for name in line["learning_rate"]))
+    named = [(name, [line["learning_rate"].get(name) for line in steps]) for name in names]
+    return "<h2>Learning rate by parameter group</h2>" + _over_time(named, steps)
+
+
+def _gates(steps: Sequence[dict[str, Any]]) -> str:
+    parts = [
+        "<h2>Gates</h2><p class='note'>Share of the memory in each head's output; 0 is local attention alone.</p>"
+    ]
+    layers = len(steps[0]["gates"]) if steps else 0
+    for layer in range(layers):
+        heads = range(len(steps[0]["gates"][layer]))
+        named = [(f"head {head}", [line["gates"][layer][head] for line in steps]) for head in heads]
+        parts.append(f"<h3>Layer {layer}</h3>{_over_time(named, steps, (0.0, 1.0))}")
+    return "".join(parts)
+
+
+def _perplexities(evaluations: Sequence[dict[str, Any]]) -> str:
+    heading = "<h2>Perplexity by position in the document</h2>"
+    if not evaluations:
+        return heading + (
+            "<p class='note'>No held-out text: <code>evaluation.raw_data</code> or <code>evaluation.fraction</code> "
+            "names some.</p>"
+        )
+    last = evaluations[-1]
+    *stretches, whole = last["stretches"]
+    kinds = (("with_memory", "with memory"), ("without_memory", "gates shut"))
+    by_place = [Line(name, [((s["first"] + s["last"]) / 2, s[key]) for s in stretches]) for key, name in kinds]
+    over_time = [(name, [line["stretches"][-1][key] for line in evaluations]) for key, name in kinds]
+    rows = "".join(_perplexity_row(s, is_whole=s is whole) for s in last["stretches"])
+    head = "".join(f"<th class='number'>{name}</th>" for name in ("tokens", "with memory", "gates shut"))
+    return (
+        f"{heading}<p class='note'>Held-out text after step {last['step']:,}; a stretch of segments stands at its "
+        "middle. Gates shut: the same weights without their memory.</p>"
+        f"<figure>{line_chart(by_place, x_label='segment of the document')}</figure>"
+        f"<table><tr><th>segments</th>{head}</tr>{rows}</table>"
+        f"<h3>Over the run</h3>{_over_time(over_time, evaluations)}"
+    )
+
+
+def _perplexity_row(stretch: dict[str, Any], *, is_whole: bool) -> str:
+    first, last = stretch["first"], stretch["last"]
+    place = "all" if is_whole else f"{first}" if first == last else f"{first}-{last}"
+    values = (f"{stretch['tokens']:,}", _number(stretch["with_memory"]), _number(stretch["without_memory"]))
+    return f"<tr><td>{place}</td>{''.join(f'<td class=number>{value}</td>' for value in values)}</tr>"
+
+
+def _speed(steps: Sequence[dict[str, Any]]) -> str:
+    speed = _over_time([("tokens/s", [line["tokens_per_second"] for line in steps])], steps)
+    memory = _over_time([("GiB", [line["peak_rss_bytes"] / 2**30 for line in steps])], steps)
+    return f"<h2>Tokens per second</h2>{speed}<h2>Peak memory of rank 0, GiB</h2>{memory}"
+
+
+def _origin(provenance: dict[str, Any]) -> str:
+    heading = "<h2>Where it comes from</h2>"
+    if not provenance:
+        return f"{heading}<p class='note'>There is no complete checkpoint, which would say.</p>"
+    plain = {key: value for key, value in provenance.items() if key not in ("settings", "files")}
+    settings = html.escape(yaml.safe_dump(provenance.get("settings", {}), sort_keys=False))
+    return (
+        f"{heading}{_table(_flat(plain))}<details><summary>Configuration</summary><pre>{settings}</pre></details>"
+    )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        elif value not in ("", None, []):
+            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return flat
+
+
+def _table(rows: dict[str, str]) -> str:
+    cells = (f"<tr><th>{html.escape(key)}</th><td>{html.escape(value)}</td></tr>" for key, value in rows.items())
+    return f"<table>{''.join(cells)}</table>"
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}" if abs(value) >= 1e4 else f"{value:.4f}"

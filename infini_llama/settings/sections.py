@@ -1,0 +1,282 @@
+"""The training configuration: a strict, typed YAML file.
+
+Rule book:
+
+* every key has one type, one range and one meaning, all of which stand in the dataclasses below;
+* an unknown key is an error with a suggestion, never ignored: a misspelt `weight_decy` would otherwise train for days;
+* all faults are named in one error, each with its key path and line;
+* `null` is taken only where it has a meaning, and that meaning is written to the log (`Settings.notes`).
+
+Parsing is pure and imports neither torch nor transformers, so that a fault shows before anything slow begins.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from bundler.errors import ConfigError
+from bundler.text import strict_yaml
+from bundler.text.strict_yaml import StrictYamlError
+from infini_llama.settings.reader import SettingsReader, key
+
+# Where a run keeps its tokens below its output folder, unless `data.cache_dir` names another place.
+TOKENS_FOLDER = "tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """Shape of the model; the vocabulary comes from the tokenizer.
+
+    Attributes:
+        hidden_size: Width of the residual stream.
+        intermediate_size: Width inside the MLP.
+        num_hidden_layers: Blocks.
+        num_attention_heads: Query heads.
+        num_key_value_heads: Heads that keys, values and memories have; null for as many as query heads.
+        segment_length: Tokens that local attention sees at once.
+        memory_update: The paper's linear rule or its delta rule.
+        gate_init: Initial logit of every gate; 0 is half open.
+        embedding_dropout: Share of the embeddings that is zeroed in training.
+        tie_word_embeddings: Use one matrix for input embeddings and output.
+        rope_theta: Base of RoPE's wavelengths.
+        initializer_range: Standard deviation of initial weights.
+    """
+
+    hidden_size: int = key(at_least=1)
+    intermediate_size: int = key(at_least=1)
+    num_hidden_layers: int = key(at_least=1)
+    num_attention_heads: int = key(at_least=1)
+    num_key_value_heads: int | None = key(None, at_least=1)
+    segment_length: int = key(at_least=1)
+    memory_update: Literal["linear", "delta"] = key("linear")
+    gate_init: float = key(0.0, at_least=-20, at_most=20)
+    embedding_dropout: float = key(0.0, at_least=0, at_most=0.9)
+    tie_word_embeddings: bool = key(True)
+    rope_theta: float = key(10000.0, above=0)
+    initializer_range: float = key(0.02, above=0, at_most=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """How documents become rows.
+
+    Attributes:
+        segments_per_row: Segments that one row holds, and so how far the memory reaches in training.
+        end_of_document: Close each document with the tokenizer's end-of-text token.
+        text_key: Key of a JSON line, or column of a Parquet file or dataset, that holds the text.
+        on_bad_record: What to do about records without a usable text: end with an error that names them, or skip them
+            and say how many there were.
+        num_proc: Processes that tokenize; null for one per core, and fewer for little text.
+        cache_dir: Where tokens are kept, by content; null for `tokens` in the output folder.
+    """
+
+    segments_per_row: int = key(at_least=1)
+    end_of_document: bool = key(True)
+    text_key: str = key("text")
+    on_bad_record: Literal["error", "skip"] = key("error")
+    num_proc: int | None = key(None, at_least=1)
+    cache_dir: str | None = key(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Optimisation and bookkeeping.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Rows per process and forward pass.
+        gradient_accumulation_steps: Forward passes per optimizer step.
+        learning_rate: Peak, for everything but the gates.
+        gate_learning_rate: Peak, for the gates. At the usual rate they hardly move in a whole training.
+        weight_decay: For matrices; null means 0.0. Norms, biases and gates are never decayed.
+        decay_embeddings: Whether embeddings are decayed like matrices.
+        schedule: Shape of the learning rate after the warm-up.
+        warmup_steps: Steps from 0 to the peak.
+        max_grad_norm: Gradients are scaled down to this norm; 0 for never.
+        adam_beta1: Decay of the first moment.
+        adam_beta2: Decay of the second moment.
+        precision: What the forward pass computes in; weights and memory stay float32.
+        backprop_segments: Segments that a gradient reaches over; the memory goes on. Null for the whole row, which
+            takes memory in proportion to its length.
+        distributed: With several processes: `ddp`, each holds everything; or `fsdp2`, each holds its share of weights,
+            gradients and optimizer state.
+        activation_checkpointing: Recompute activations in the backward pass: slower, and much less memory.
+        log_every_steps: Steps between two lines of log.
+        checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
+        keep_checkpoints: How many to keep, the oldest going first.
+        report_to: `tensorboard` writes its files beside `metrics.jsonl`, where that package is installed.
+    """
+
+    steps: int = key(at_least=1)
+    batch_size: int = key(at_least=1)
+    gradient_accumulation_steps: int = key(1, at_least=1)
+    learning_rate: float = key(above=0)
+    gate_learning_rate: float = key(0.01, above=0)
+    weight_decay: float | None = key(0.1, at_least=0)
+    decay_embeddings: bool = key(False)
+    schedule: Literal["constant", "cosine", "linear"] = key("cosine")
+    warmup_steps: int = key(0, at_least=0)
+    max_grad_norm: float = key(1.0, at_least=0)
+    adam_beta1: float = key(0.9, at_least=0, below=1)
+    adam_beta2: float = key(0.95, at_least=0, below=1)
+    precision: Literal["float32", "bfloat16"] = key("float32")
+    backprop_segments: int | None = key(None, at_least=1)
+    distributed: Literal["ddp", "fsdp2"] = key("ddp")
+    activation_checkpointing: bool = key(False)
+    log_every_steps: int = key(10, at_least=1)
+    checkpoint_every_steps: int = key(500, at_least=1)
+    keep_checkpoints: int = key(2, at_least=1)
+    report_to: Literal["none", "tensorboard"] = key("none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """Held-out text, which is evaluated with each checkpoint; none unless one of the first two keys is set.
+
+    Attributes:
+        raw_data: What is held out, named as `--raw-data` is.
+        fraction: Share of the documents to hold out of the training, taken at even distances.
+        max_tokens: How much of it is read each time, from its start.
+    """
+
+    raw_data: str | None = key(None)
+    fraction: float = key(0.0, at_least=0, below=1)
+    max_tokens: int = key(1 << 16, at_least=2)
+
+
+NOTHING_HELD_OUT = EvaluationSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A whole configuration. The constructor trusts; `parse` checks.
+
+    Attributes:
+        tokenizer: Repo id or alias of a tokenizer in the bundle, or a folder: `./name`, as `save_pretrained` wrote it.
+        tokenizer_fallback: What to train on without a bundle, when that cannot be had: nothing, or built-in bytes.
+        seed: Of weights, order of rows and dropout.
+        model: Shape of the model.
+        data: How documents become rows.
+        training: Optimisation and bookkeeping.
+        evaluation: Held-out text.
+    """
+
+    tokenizer: str
+    tokenizer_fallback: Literal["none", "byte"] = key("none")
+    seed: int = key(0, at_least=0, at_most=2**32 - 1)
+    model: ModelSettings
+    data: DataSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings = NOTHING_HELD_OUT
+
+    @property
+    def weight_decay(self) -> float:
+        """The weight decay as a number."""
+        return 0.0 if self.training.weight_decay is None else self.training.weight_decay
+
+    @property
+    def row_length(self) -> int:
+        """Tokens in a row."""
+        return self.model.segment_length * self.data.segments_per_row
+
+    @property
+    def backprop_length(self) -> int:
+        """Tokens that a gradient reaches over."""
+        return self.model.segment_length * (self.training.backprop_segments or self.data.segments_per_row)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the log should say about values that mean something else than they look."""
+        notes = []
+        if self.training.weight_decay is None:
+            notes.append("training.weight_decay is null: taken as 0.0, nothing is decayed")
+        return notes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved configuration, defaults included, as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """Return the resolved configuration as YAML that `parse` takes."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> Settings:
+    """Read a configuration file.
+
+    Args:
+        path: The file.
+        overrides: `key.path=value` each, as from the command line; they win over the file.
+
+    Raises:
+        ConfigError: The file cannot be read, or has faults; all of them are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    return parse(text, source=str(path), overrides=overrides)
+
+
+def parse(text: str, *, source: str = "configuration", overrides: Iterable[str] = ()) -> Settings:
+    """Parse and check a configuration.
+
+    Args:
+        text: YAML.
+        source: The file's name for messages.
+        overrides: As for `load`.
+
+    Raises:
+        ConfigError: It has faults; all of them are named.
+    """
+    reader = SettingsReader()
+    try:
+        root = strict_yaml.read(text)
+    except StrictYamlError as error:
+        place = f" (line {error.line})" if error.line else ""
+        raise ConfigError(f"{source}{place}: not valid YAML: {error.problem}") from error
+    settings = reader.section(Settings, reader.overridden(root, overrides))
+    if settings is not None:
+        _check_relations(settings, reader)
+    if settings is None or reader.faults:
+        count = len(reader.faults)
+        lines = "".join(f"\n  {fault}" for fault in reader.faults)
+        raise ConfigError(
+            f"{source}: {count} {'fault' if count == 1 else 'faults'}{lines}",
+            hint="`infini-llama keys` says what every key means",
+        )
+    return settings
+
+
+def _check_relations(settings: Settings, reader: SettingsReader) -> None:
+    """Note what is wrong between keys that are each right."""
+    model, training = settings.model, settings.training
+    heads, shared = model.num_attention_heads, model.num_key_value_heads or model.num_attention_heads
+    if model.hidden_size % heads:
+        reader.fault(
+            "model.hidden_size", None, f"{model.hidden_size} is no multiple of num_attention_heads ({heads})"
+        )
+    elif model.hidden_size // heads % 2:
+        message = f"RoPE needs an even width of each head, found {model.hidden_size // heads}"
+        reader.fault("model.hidden_size", None, message)
+    if heads % shared:
+        reader.fault(
+            "model.num_attention_heads", None, f"{heads} is no multiple of num_key_value_heads ({shared})"
+        )
+    if training.warmup_steps > training.steps:
+        message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
+        reader.fault("training.warmup_steps", None, message)
+    if settings.evaluation.raw_data is not None and settings.evaluation.fraction:
+        reader.fault("evaluation.fraction", None, "expected this or evaluation.raw_data, found both")
+    reach, row = training.backprop_segments, settings.data.segments_per_row
+    if reach is not None and reach > row:
+        message = f"{reach} is more than data.segments_per_row ({row})"
+        reader.fault("training.backprop_segments", None, message)

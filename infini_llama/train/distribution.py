@@ -1,0 +1,139 @@
+"""Several processes: DDP or FSDP2, each on accelerators and on CPUs, and the one that was asked for or none.
+
+Rule book:
+
+* what wraps the model is looked at before the first step, and another than was asked for is refused: accelerate leaves
+  FSDP out on CPUs without a word;
+* weights, gradients and what ranks send each other are float32. FSDP2's own mixed precision would cast what goes into
+  a layer, the carried memory too; autocast, as under DDP, casts what is computed on;
+* checkpoints are the same whatever trained: see `infini_llama.train.sharding`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import DistributedType
+from accelerate.utils import FullyShardedDataParallelPlugin
+from safetensors.torch import load_file
+from torch import distributed as torch_distributed
+from torch.distributed.fsdp import FSDPModule
+from torch.nn.parallel import DistributedDataParallel
+from transformers import Trainer
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from bundler.errors import ConfigError
+from infini_llama.model.modeling import InfiniLlamaDecoderLayer
+from infini_llama.progress import say
+from infini_llama.train import sharding
+
+
+def sharding_arguments(distributed: str) -> dict[str, Any]:
+    """Return the library's arguments for FSDP2, if it is asked for and there is anything to share out."""
+    if distributed != "fsdp2" or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return {}
+    layers = {"version": 2, "transformer_layer_cls_to_wrap": InfiniLlamaDecoderLayer.__name__}
+    return {"fsdp": True, "fsdp_config": layers}
+
+
+def leave() -> None:
+    """Take leave of the other processes, if there are any, once nothing is to be done with them any more.
+
+    Left to the end of the interpreter, the threads of gloo sometimes abort it, and a launcher takes a run that is done
+    for one that failed. They end with the last who holds the group, and a trainer that is garbage still does.
+    """
+    if torch_distributed.is_available() and torch_distributed.is_initialized():
+        gc.collect()
+        torch_distributed.destroy_process_group()
+
+
+class DistributedTrainer(Trainer):
+    """transformers' Trainer, sure of its wrapper.
+
+    Args:
+        distributed: `ddp` or `fsdp2`; a single process uses neither.
+        **kwargs: As for `transformers.Trainer`, with the arguments of `sharding_arguments`.
+    """
+
+    def __init__(self, *, distributed: str, **kwargs: Any) -> None:
+        self._distributed = distributed
+        super().__init__(**kwargs)
+
+    @property
+    def wrapper(self) -> str:
+        """The class that really wraps the model, such as DistributedDataParallel; the model's own when none does."""
+        return type(self.model_wrapped).__name__
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Make the accelerator; have FSDP2 where it was asked for, on CPUs too, and in float32 between processes."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp_plugin_args is None:
+            return
+        state = self.accelerator.state
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            # accelerate has FSDP on accelerators only, and on CPUs falls back on DDP unsaid. torch has it on both.
+            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+        # The policy would cast whatever goes into a layer, and so the memory that is carried. Autocast does not.
+        state.fsdp_plugin.mixed_precision_policy = None
+
+    def compute_loss_context_manager(self) -> contextlib.AbstractContextManager[Any]:  # type: ignore[override]
+        """Return autocast under FSDP2; elsewhere accelerate has put it into the model's forward."""
+        return self.accelerator.autocast() if self.is_fsdp_enabled else super().compute_loss_context_manager()
+
+    def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        prepared = super()._prepare_for_training(*args, **kwargs)  # type: ignore[no-untyped-call]
+        kinds = {"ddp": DistributedDataParallel, "fsdp2": FSDPModule}
+        if self.args.world_size > 1 and not isinstance(self.model_wrapped, kinds[self._distributed]):
+            raise ConfigError(
+                f"training.distributed: expected {self._distributed}, found the model wrapped as {self.wrapper}",
+                hint="the versions of transformers and accelerate do not fit; see setup.cfg",
+            )
+        if self.args.world_size > 1:
+            say(f"{self.args.world_size} processes, {self._distributed}: the model is wrapped as {self.wrapper}")
+        return prepared
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, whole, so that `from_pretrained` can load it."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        assert self.model is not None
+        weights = sharding.gather(dict(self.model.named_parameters()), keep=self.args.should_save)
+        if self.args.should_save:
+            self._save(output_dir, state_dict=weights)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        state = sharding.gather(self.optimizer.state_dict(), keep=self.args.should_save)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER_NAME)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if not self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        assert self.model is not None
+        sharding.load_weights(self.model, load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not self.is_fsdp_enabled or checkpoint is None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        assert self.optimizer is not None
+        assert self.lr_scheduler is not None
+        state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
+        self.optimizer.load_state_dict(sharding.shard_optimizer_state(state, self.optimizer))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))

@@ -1,0 +1,75 @@
+"""A run whose numbers are lost ends, before it writes them over what it had.
+
+A loss or a gradient that is not finite makes every weight so, in one step and for ever. What would follow is a night of
+steps that learn nothing, and checkpoints of them in the place of the last good ones.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from bundler.errors import DivergenceError
+from infini_llama.run_folder import checkpoints
+
+
+class StopAtDivergence(TrainerCallback):
+    """Ends a run at the first logged loss that is not finite; the same on all ranks, which log the same mean.
+
+    Args:
+        output_dir: The run's folder.
+    """
+
+    def __init__(self, output_dir: Path) -> None:
+        self._output_dir = output_dir
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Look at the loss.
+
+        Raises:
+            DivergenceError: It is not finite.
+        """
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise diverged(f"loss {loss}", self._output_dir, state.global_step)
+
+
+def check_weights(model: nn.Module, accelerator: Accelerator, output_dir: Path, step: int) -> None:
+    """Make sure that all weights are finite; a collective: all ranks go on, or none does.
+
+    Raises:
+        DivergenceError: Some of them are not, on some rank.
+    """
+    names = [name for name, parameter in model.named_parameters() if not _is_finite(parameter.detach())]
+    count = torch.tensor(len(names), device=accelerator.device)
+    if int(accelerator.reduce(count, reduction="sum")):
+        raise diverged(f"weights of {names[0] if names else 'another rank'} that are not finite", output_dir, step)
+
+
+def diverged(what: str, output_dir: Path, step: int) -> DivergenceError:
+    """Return the error for numbers that are lost."""
+    latest = checkpoints.latest(output_dir)
+    back = f"go on from {latest} with --resume and" if latest else "start again with"
+    return DivergenceError(
+        f"step {step}: expected finite numbers, found {what}: the training has diverged, and is not saved",
+        hint=f"{back} a lower training.learning_rate or training.max_grad_norm, or a longer training.warmup_steps; "
+        "look in metrics.jsonl for where the loss or grad_norm began to rise",
+    )
+
+
+def _is_finite(x: torch.Tensor) -> bool:
+    # Of a sharded tensor, this rank's share.
+    local = x.to_local() if hasattr(x, "to_local") else x
+    return bool(torch.isfinite(local).all())

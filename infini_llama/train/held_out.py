@@ -1,0 +1,102 @@
+"""Held-out text, looked at whenever a checkpoint is written, and the report of the run with it.
+
+Every rank evaluates the same text: under FSDP2 they must compute together, and elsewhere it is simpler than waiting.
+Nothing of the training changes: no random number is drawn, and the gates are put back bit for bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from bundler.errors import TrainingDataError
+from infini_llama.data import Documents, prepare_documents
+from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.model.perplexity import perplexities
+from infini_llama.report.report import write_report
+from infini_llama.run_folder.metrics import append
+from infini_llama.settings.sections import TOKENS_FOLDER, Settings
+
+
+def hold_out(
+    documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings, output_dir: Path
+) -> tuple[Documents, Documents | None]:
+    """Return the documents to train on, and those to evaluate on, if the settings ask for any.
+
+    Raises:
+        TrainingDataError: A fraction was asked for, and there are too few documents for it.
+    """
+    evaluation = settings.evaluation
+    if evaluation.raw_data is not None:
+        data = prepare_documents(evaluation.raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
+        return documents, data.documents
+    if not evaluation.fraction:
+        return documents, None
+    trained, held_out = documents.split(evaluation.fraction)
+    if not len(trained) or not len(held_out):
+        raise TrainingDataError(
+            f"evaluation.fraction: expected documents on both sides, found {len(trained)} to train on and "
+            f"{len(held_out)} held out, of {len(documents)}",
+            hint="whole documents are held out: name other text with evaluation.raw_data",
+        )
+    return trained, held_out
+
+
+def beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
+    """Yield documents, as long as there are tokens left; the last one may be cut."""
+    for tokens in documents:
+        # One token predicts nothing.
+        if most_tokens < 2:
+            return
+        yield tokens[:most_tokens]
+        most_tokens -= len(tokens)
+
+
+class ReportAtCheckpoint(TrainerCallback):
+    """Evaluates and writes `report.html` with each checkpoint; the page at the end of the run, too.
+
+    Args:
+        output_dir: The run's folder.
+        model: To evaluate.
+        held_out: What on; None for nothing.
+        most_tokens: Of it, from its start.
+    """
+
+    def __init__(
+        self, output_dir: Path, model: InfiniLlamaForCausalLM, held_out: Documents | None, most_tokens: int
+    ) -> None:
+        self._output_dir, self._model = output_dir, model
+        self._held_out, self._most_tokens = held_out, most_tokens
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Evaluate in all ranks, and write in one; not for a scheduler that waits for the end (`stopping`)."""
+        is_stopped = control.should_training_stop and state.global_step < state.max_steps
+        if self._held_out is not None and not is_stopped:
+            stretches = perplexities(self._model, beginning(self._held_out, self._most_tokens))
+            self._model.train()
+            if state.is_world_process_zero and stretches:
+                line = {
+                    "kind": "evaluation",
+                    "step": state.global_step,
+                    "stretches": [dataclasses.asdict(stretch) for stretch in stretches],
+                    "time": round(time.time(), 3),
+                }
+                append(self._output_dir, line)
+        self._write(state)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Write the page for good."""
+        self._write(state)
+
+    def _write(self, state: TrainerState) -> None:
+        if state.is_world_process_zero:
+            write_report(self._output_dir)

@@ -1,0 +1,167 @@
+"""Measures a run as it goes: lines on stderr and in `metrics.jsonl`, TensorBoard's files, a bar on a terminal.
+
+Nothing here asks a network: TensorBoard, when asked for, is a folder of files.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from bundler.errors import DependencyError
+from infini_llama.model.modeling import InfiniLlamaAttention
+from infini_llama.progress import ProgressBar, say
+from infini_llama.run_folder.metrics import append, drop_after
+from infini_llama.train import sharding
+
+TENSORBOARD = "tensorboard"
+
+
+class MetricsLog(TrainerCallback):
+    """Says and writes a line per logged step, and on a terminal shows a bar.
+
+    Args:
+        output_dir: The run's folder.
+        model: Whose gates are looked at.
+        bad_records: Records that were left out of the data; in each line, so that no reader misses it.
+        tensorboard: Whether to write TensorBoard's files, too.
+
+    Raises:
+        DependencyError: TensorBoard is asked for, and not installed.
+    """
+
+    def __init__(
+        self, output_dir: Path, model: torch.nn.Module, *, bad_records: int = 0, tensorboard: bool = False
+    ) -> None:
+        self._output_dir, self._model, self._bad_records = output_dir, model, bad_records
+        self._last: tuple[float, int] = (0.0, 0)
+        self._bar: ProgressBar | None = None
+        self._writer_class = _summary_writer() if tensorboard else None
+        self._writer: Any = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock, and take back what an earlier process wrote beyond the checkpoint."""
+        self._last = (time.monotonic(), int(state.num_input_tokens_seen))
+        self._bar = ProgressBar(total=state.max_steps, done=state.global_step)
+        if state.is_world_process_zero:
+            self._output_dir.mkdir(parents=True, exist_ok=True)
+            drop_after(self._output_dir, state.global_step)
+            if self._writer_class is not None:
+                folder = str(self._output_dir / TENSORBOARD)
+                self._writer = self._writer_class(folder, purge_step=state.global_step + 1)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Move the bar, and have the last step logged, whatever the number of steps between two lines."""
+        if self._bar is not None:
+            self._bar.advance(state.global_step)
+        control.should_log = control.should_log or state.global_step >= state.max_steps
+        return control
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the line."""
+        if not logs or "loss" not in logs:
+            return
+        # In every rank: under FSDP2 each holds a share of the gates.
+        gates = gate_shares(self._model)
+        if not state.is_world_process_zero:
+            return
+        now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
+        line: dict[str, Any] = {
+            "kind": "step",
+            "step": state.global_step,
+            "loss": logs["loss"],
+            "learning_rate": learning_rates(kwargs.get("optimizer"), logs),
+            "grad_norm": logs.get("grad_norm"),
+            "tokens": tokens,
+            "tokens_per_second": round((tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1),
+            "peak_rss_bytes": peak_rss_bytes(),
+            "gate_mean": sum(map(sum, gates)) / sum(map(len, gates)),
+            "gate_min": min(map(min, gates)),
+            "gate_max": max(map(max, gates)),
+            "gates": gates,
+            "bad_records": self._bad_records,
+            "time": round(time.time(), 3),
+        }
+        if torch.cuda.is_available():
+            line["peak_device_bytes"] = torch.cuda.max_memory_allocated()
+        self._last = (now, tokens)
+        append(self._output_dir, line)
+        say(
+            f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
+            f"lr {logs['learning_rate']:.2e}  gates {line['gate_min']:.3f}..{line['gate_max']:.3f}  "
+            f"{line['tokens_per_second']:,.0f} tokens/s"
+        )
+        if self._bar is not None:
+            self._bar.show(
+                loss=logs["loss"],
+                tokens_per_second=line["tokens_per_second"],
+                rss_bytes=line["peak_rss_bytes"],
+            )
+        if self._writer is not None:
+            for name, value in _scalars(line):
+                self._writer.add_scalar(name, value, state.global_step)
+            self._writer.flush()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar and TensorBoard's file."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+def gate_shares(model: torch.nn.Module) -> list[list[float]]:
+    """Return the share that the memory has in each head's output, by layer; a collective under FSDP2."""
+    gates = [sharding.whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
+    return [[round(share, 6) for share in torch.sigmoid(gate.float()).tolist()] for gate in gates]
+
+
+def learning_rates(optimizer: Any, logs: dict[str, float]) -> dict[str, float]:
+    """Return the rate of each parameter group by its name, as the scheduler has set it for the next step."""
+    if optimizer is None:
+        return {"all": logs["learning_rate"]}
+    return {
+        str(group.get("name", number)): float(group["lr"]) for number, group in enumerate(optimizer.param_groups)
+    }
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory that this process has had in RAM."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10
+
+
+def _scalars(line: dict[str, Any]) -> list[tuple[str, float]]:
+    names = ("loss", "grad_norm", "tokens_per_second", "peak_rss_bytes", "gate_mean", "gate_min", "gate_max")
+    plain = [(f"train/{name}", line[name]) for name in names if line[name] is not None]
+    return [*plain, *((f"learning_rate/{name}", rate) for name, rate in line["learning_rate"].items())]
+
+
+def _summary_writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DependencyError(
+            "training.report_to: expected the package tensorboard, found none",
+            hint="pip install tensorboard, or training.report_to: none; metrics.jsonl and report.html need no package",
+        ) from error
+    return SummaryWriter

@@ -1,0 +1,69 @@
+"""Which parameter is optimised how: decay, no decay, gates; every parameter in exactly one group.
+
+* decay: matrices;
+* no decay: norms, biases and, unless told otherwise, embeddings;
+* gates: a learning rate of their own and never decayed. Decay pulls a logit to 0, that is the gate to half open, and
+  at the rate of the matrices gates hardly move in a whole training.
+
+A weight decay of None is refused here, where torch would accept it and fail in the first step; `Settings.weight_decay`
+is the place that gives null its meaning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from infini_llama.model.modeling import InfiniLlamaAttention
+
+
+def parameter_groups(
+    model: nn.Module,
+    *,
+    learning_rate: float,
+    gate_learning_rate: float,
+    weight_decay: float,
+    decay_embeddings: bool,
+) -> list[dict[str, Any]]:
+    """Return torch parameter groups named `decay`, `no_decay` and `gates`, leaving out those that are empty.
+
+    Args:
+        model: Parameters that do not require a gradient are in no group.
+        learning_rate: Of the first two groups.
+        gate_learning_rate: Of the gates.
+        weight_decay: Of the first group.
+        decay_embeddings: Whether embeddings belong to it.
+
+    Raises:
+        TypeError: `weight_decay` is None.
+        AssertionError: A parameter is in no group or in two.
+    """
+    if weight_decay is None:
+        raise TypeError("expected weight_decay as a number, found None; write 0.0 for no decay")
+    kinds: dict[int, str] = {}
+    # Embeddings first: a matrix that is tied to the output layer counts as an embedding.
+    for module in sorted(model.modules(), key=lambda m: not isinstance(m, nn.Embedding)):
+        for name, p in module.named_parameters(recurse=False):
+            kinds.setdefault(id(p), _kind(module, name, decay_embeddings))
+    groups: dict[str, dict[str, Any]] = {
+        "decay": {"lr": learning_rate, "weight_decay": weight_decay},
+        "no_decay": {"lr": learning_rate, "weight_decay": 0.0},
+        "gates": {"lr": gate_learning_rate, "weight_decay": 0.0},
+    }
+    # `named_parameters` gives a tied matrix once, under the name of the module that comes first.
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for group_name, group in groups.items():
+        names = [name for name, p in trained.items() if kinds[id(p)] == group_name]
+        group.update(name=group_name, params=[trained[name] for name in names])
+    grouped = [id(p) for group in groups.values() for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in trained.values()), "a parameter is in no group or in two"
+    return [group for group in groups.values() if group["params"]]
+
+
+def _kind(module: nn.Module, name: str, decay_embeddings: bool) -> str:
+    if isinstance(module, InfiniLlamaAttention) and name == "gate":
+        return "gates"
+    if isinstance(module, nn.Embedding):
+        return "decay" if decay_embeddings else "no_decay"
+    return "decay" if isinstance(module, nn.Linear) and name == "weight" else "no_decay"

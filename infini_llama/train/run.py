@@ -1,0 +1,241 @@
+"""One training run, from a verified bundle and raw text to a checkpoint: the order of the steps, and nothing else.
+
+The caller has shut the network and verified the bundle before this module is imported, since importing it imports
+transformers.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedTokenizerBase, default_data_collator, set_seed
+from transformers.utils.logging import disable_progress_bar
+
+from bundler import __version__
+from bundler.errors import TrainingDataError
+from bundler.files.digest import sha256_bytes
+from bundler.home.installed import InstalledBundle
+from bundler.text.wording import counted
+from infini_llama.data import Documents, Prepared, Rows, prepare_documents
+from infini_llama.data.tokenizers import (
+    TokenizerOrigin,
+    check_resumed,
+    choose_tokenizer,
+    origin_record,
+)
+from infini_llama.model.load import build_model, load_model, starting_record
+from infini_llama.progress import say
+from infini_llama.run_folder import checkpoints
+from infini_llama.run_folder.checkpoints import Provenance
+from infini_llama.run_folder.provenance import check_provenance, started_from
+from infini_llama.run_folder.stopped import remove_stop_note, write_stop_note
+from infini_llama.settings.sections import TOKENS_FOLDER, Settings
+from infini_llama.train.divergence import StopAtDivergence
+from infini_llama.train.held_out import ReportAtCheckpoint, hold_out
+from infini_llama.train.metrics_log import MetricsLog
+from infini_llama.train.stopping import StopAtSignal, stop_signals
+from infini_llama.train.trainer import InfiniTrainer, count_parameters, training_arguments
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a run came to.
+
+    Attributes:
+        first_loss: Mean loss of the first step, in nats per token.
+        last_loss: Mean loss of the last line of the log: at most `log_every_steps` steps.
+        steps: Optimizer steps taken, those before a resume included.
+        tokens: Tokens trained on, padding not counted, repetitions counted.
+        seconds: Wall-clock time of this process's training.
+        checkpoint: The last checkpoint.
+        resumed_from: The checkpoint that training went on from, or None.
+        bundle: Name of the bundle; empty without one.
+        bundle_digest: Its digest.
+        parameters: Of the model, tied ones counted once.
+        tokenizer: Repo id or folder, as configured.
+        tokenizer_origin: Which tokenizer was really used, and where it came from.
+        documents: Trained on.
+        bad_records: Records without a usable text, which were left out.
+        files_left_out: Files that were not read, since their names do not tell what they hold.
+        world_size: Processes that trained.
+        wrapper: Class that wrapped the model.
+        stopped_by: The signal that ended it before its last step, or None.
+    """
+
+    first_loss: float
+    last_loss: float
+    steps: int
+    tokens: int
+    seconds: float
+    checkpoint: str
+    resumed_from: str | None
+    bundle: str
+    bundle_digest: str
+    parameters: int
+    tokenizer: str
+    tokenizer_origin: str
+    documents: int
+    bad_records: int
+    files_left_out: int
+    world_size: int
+    wrapper: str
+    stopped_by: str | None
+
+
+def train(
+    settings: Settings,
+    bundle: InstalledBundle | None,
+    *,
+    raw_data: str | Path,
+    output_dir: Path,
+    resume_from: Path | None = None,
+    online: bool = False,
+    accept_other_bundle: bool = False,
+    start_from: Path | None = None,
+) -> Summary:
+    """Train an Infini-Llama.
+
+    Args:
+        settings: The configuration.
+        bundle: The verified bundle that holds the tokenizer, if there is one.
+        raw_data: File, folder, or `dataset:org/name`: see `infini_llama.data`.
+        output_dir: Where checkpoints go.
+        resume_from: A complete checkpoint of the same run to go on from.
+        online: Whether the Hub may be asked for the tokenizer; only without a bundle.
+        accept_other_bundle: Whether to go on from a checkpoint that another bundle made.
+        start_from: Folder of a model to start with instead of a fresh one: see `infini_llama.model.load`.
+
+    Raises:
+        TrainingDataError: No usable text.
+        NotInstalledError: The bundle, or the local cache, has no such tokenizer.
+        ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model; or the model to
+            start with is not the one that is configured.
+        IntegrityError: The tokenizer's files are right, and yet no tokenizer; or the weights to start with do not fit.
+        DivergenceError: The loss or the weights are no longer finite.
+    """
+    for note in settings.notes:
+        say(f"note: {note}")
+    if not sys.stderr.isatty():
+        disable_progress_bar()
+    set_seed(settings.seed)
+    chosen = choose_tokenizer(
+        settings.tokenizer, bundle=bundle, fallback=settings.tokenizer_fallback, online=online
+    )
+    tokenizer = chosen.tokenizer
+    if resume_from is not None:
+        check_resumed(resume_from, chosen.origin)
+    data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
+    documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
+    rows = make_rows(documents, tokenizer, settings)
+    started = starting_record(start_from) or (started_from(resume_from) if resume_from else {})
+    # A model that was loaded once may differ in size from a fresh one, by unused rows of its embeddings.
+    folder = resume_from if resume_from and started else start_from
+    model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
+    say(
+        f"{counted(data.files, 'file')}, {counted(rows.tokens, 'token')} in {counted(len(rows), 'row')} of "
+        f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
+    )
+    arguments = training_arguments(settings, output_dir)
+    provenance = _provenance(settings, bundle, chosen.origin, data, arguments.world_size, started)
+    if resume_from is not None:
+        for difference in check_provenance(resume_from, provenance, accept_other_bundle=accept_other_bundle):
+            say(f"note: {difference}")
+    trainer = InfiniTrainer(
+        settings=settings,
+        provenance=provenance,
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        # The rows are of one length; the default would ask the tokenizer to pad them.
+        data_collator=default_data_collator,
+        processing_class=tokenizer,
+    )
+    if arguments.should_save:
+        checkpoints.clear_incoming(output_dir)
+        remove_stop_note(output_dir)
+    uses_tensorboard = settings.training.report_to == "tensorboard"
+    metrics = MetricsLog(output_dir, model, bad_records=data.bad_records, tensorboard=uses_tensorboard)
+    trainer.add_callback(metrics)
+    trainer.add_callback(StopAtDivergence(output_dir))
+    trainer.add_callback(ReportAtCheckpoint(output_dir, model, held_out, settings.evaluation.max_tokens))
+    begun = time.monotonic()
+    with stop_signals() as request:
+        stopping = StopAtSignal(request)
+        trainer.add_callback(stopping)
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    checkpoint = output_dir / f"checkpoint-{trainer.state.global_step}"
+    if stopping.stopped_by is not None and arguments.should_save:
+        write_stop_note(output_dir, stopping.stopped_by, checkpoint)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Summary(
+        first_loss=losses[0],
+        last_loss=losses[-1],
+        steps=trainer.state.global_step,
+        tokens=int(trainer.state.num_input_tokens_seen),
+        seconds=round(time.monotonic() - begun, 3),
+        checkpoint=str(checkpoint),
+        resumed_from=str(resume_from) if resume_from else None,
+        bundle=bundle.lock.name if bundle else "",
+        bundle_digest=bundle.digest if bundle else "",
+        parameters=count_parameters(model),
+        tokenizer=settings.tokenizer,
+        tokenizer_origin=str(chosen.origin),
+        documents=len(documents),
+        bad_records=data.bad_records,
+        files_left_out=len(data.left_out),
+        world_size=arguments.world_size,
+        wrapper=trainer.wrapper,
+        stopped_by=stopping.stopped_by.name if stopping.stopped_by else None,
+    )
+
+
+def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
+    """Cut documents into rows.
+
+    Raises:
+        TrainingDataError: None has two tokens.
+    """
+    if len(documents) == 0 or documents.lengths.max() < 2:
+        raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
+    return Rows(
+        documents,
+        segment_length=settings.model.segment_length,
+        segments_per_row=settings.data.segments_per_row,
+        padding_id=tokenizer.pad_token_id or 0,
+    )
+
+
+def _provenance(
+    settings: Settings,
+    bundle: InstalledBundle | None,
+    origin: TokenizerOrigin,
+    data: Prepared,
+    world_size: int,
+    started: dict[str, Any],
+) -> Provenance:
+    return Provenance(
+        bundle=bundle.lock.name if bundle else "",
+        bundle_digest=bundle.digest if bundle else "",
+        lock_sha256=sha256_bytes(bundle.lock.dumps().encode()) if bundle else "",
+        tokenizer=settings.tokenizer,
+        tokenizer_commit=origin.commit,
+        tokenizer_origin=origin_record(origin),
+        data=data.record(),
+        settings=settings.to_dict(),
+        seed=settings.seed,
+        versions={
+            "infini-llama": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        world_size=world_size,
+        started_from=started,
+    )

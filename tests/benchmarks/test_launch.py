@@ -1,0 +1,38 @@
+"""The harness of `make bench-launch`: it runs, and its table says what was measured. No figure is judged here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.launch import run
+
+PRINTS = [sys.executable, "-S", "-c", "print()"]
+
+
+def test_each_round_runs_every_kind() -> None:
+    seconds = run.measure({"": PRINTS, "none": PRINTS}, 2)
+    assert [len(values) for values in seconds.values()] == [2, 2]
+    assert all(value > 0 for values in seconds.values() for value in values)
+
+
+def test_a_launch_that_fails_ends_the_measurement_with_what_it_said() -> None:
+    with pytest.raises(SystemExit, match=r"(?s)ended with 3:\nout of order"):
+        run.first_line_seconds(
+            [sys.executable, "-S", "-c", "import sys; sys.stderr.write('out of order'); sys.exit(3)"]
+        )
+
+
+def test_overheads_are_differences_within_a_round_and_judged_by_their_median() -> None:
+    rows = run.markdown({"": [1.0, 2.0, 3.0], "netns": [1.4, 2.1, 3.9], "none": [2.0, 3.0, 4.0]}).splitlines()[2:]
+    assert rows == [
+        "| `python -c 'print()'` | **2.00 s** [1.00–3.00] | | |",
+        "| `bundle run --isolate netns` | **2.10 s** [1.40–3.90] | **0.40 s** [0.10–0.90] | reached |",
+        "| `bundle run --isolate none` | **3.00 s** [2.00–4.00] | **1.00 s** [1.00–1.00] | **not reached** |",
+    ]
+
+
+def test_the_published_page_has_a_place_for_it() -> None:
+    assert run.MARKS.stand_in(Path(run.__file__).parents[1] / "README.md")

@@ -1,0 +1,91 @@
+"""`bundle fetch` to a pipe and to volumes, with real processes and the demo's Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import ANY
+
+import pytest
+
+from tests.support.bundles import tree
+from tests.support.hub import RunningHub
+from tests.support.process import run, script
+
+MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n    aliases: [gpt2]\n"
+
+
+@pytest.fixture
+def environment(demo_hub: RunningHub, tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "small.yaml").write_text(MANIFEST)
+    return {**os.environ, **demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+
+
+def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    fetch: Callable[..., list[object]] = lambda *words: [script("bundle"), "fetch", "small.yaml", *words]  # noqa: E731
+    one = json.loads(run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path).stdout)
+    content = (tmp_path / "small.tar.zst").read_bytes()
+    assert one["volumes"] == [] and one["already_packed"] is False
+
+    again = run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path)
+    assert json.loads(again.stdout)["already_packed"] is True
+    assert json.loads(again.stdout)["proof"] == one["proof"] | {"seconds": ANY, "is_remembered": True}
+    assert f"proof: that of {one['proof']['proven_at']}, same files and packages, 0 network" in again.stderr
+    assert "already packed, hashed again: small.tar.zst" in again.stderr
+    assert (tmp_path / "small.tar.zst").read_bytes() == content
+
+    pipe = subprocess.run(
+        [*map(str, fetch("-o", "-"))], env=environment, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert pipe.returncode == 0, pipe.stderr.decode()
+    assert pipe.stdout == content
+    assert b"packed -: " in pipe.stderr
+
+    # Two commands and a pipe, as one would type it.
+    line = '"$0" fetch small.yaml -o - --locked | "$0" install - --hf-home piped'
+    subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line, script("bundle")],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    run([script("bundle"), "install", "small.tar.zst", "--hf-home", "filed"], env=environment, cwd=tmp_path)
+    assert tree(tmp_path / "piped") == tree(tmp_path / "filed")
+
+    # The older single file would be taken for the new bundle.
+    size = len(content)  # with volume headers, one file is too long by a little
+    volumes = json.loads(
+        run([*map(str, fetch("--volume-size", size, "--json"))], env=environment, cwd=tmp_path).stdout
+    )
+    assert volumes["digest"] == one["digest"]
+    assert not (tmp_path / "small.tar.zst").exists()
+    paths = [tmp_path / path for path in volumes["volumes"]]
+    assert [path.name for path in paths] == ["small.tar.zst.001", "small.tar.zst.002"]
+    assert all(path.stat().st_size <= size for path in paths)
+
+    for words in (["-o", "-", "--json"], ["-o", "-", "--volume-size", "1G"]):
+        assert run([*map(str, fetch(*words))], env=environment, cwd=tmp_path, check=False).returncode == 2
+    main_end, terminal = pty.openpty()
+    refused = subprocess.run(
+        [*map(str, fetch("-o", "-"))], env=environment, cwd=tmp_path, stdout=terminal, stderr=-1, check=False
+    )
+    os.close(main_end)
+    os.close(terminal)
+    assert refused.returncode == 2 and b"refusing to write a bundle to a terminal" in refused.stderr
+
+
+def test_a_reader_that_goes_away_is_an_error_of_its_own(environment: dict[str, str], tmp_path: Path) -> None:
+    line = '"$0" fetch small.yaml -o - | head -c 10 > head; echo "${PIPESTATUS[0]}"'
+    done = subprocess.run(
+        ["bash", "-c", line, script("bundle")], env=environment, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.stdout == b"15\n", done.stderr.decode()
+    assert b"was closed by its reader after" in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,216 @@
+"""Files that the system will not read or write: one message, one exit code, no traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bundler.cli import main
+from bundler.errors import SpaceError
+from bundler.files.access import explained
+from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
+
+FILES = {"config.json": b"{}", "w.safetensors": bytes(range(256)) * 2000}
+NOBODY = 65534
+
+
+def bundle_command(*words: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], input=stdin, prog_name="bundle")
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that every user can reach, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="bundle-test-"))
+    folder.chmod(0o755)
+    yield folder
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be bound by permission bits: as root, be somebody else for as long as the block runs."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def bundle(open_path: Path) -> Path:
+    model = locked_repo("org/m", FILES, aliases=["m"], lfs=["w.safetensors"])
+    return tiny_bundle(open_path, model, contents=FILES.values())
+
+
+@pytest.fixture
+def home(bundle: Path, open_path: Path) -> Path:
+    assert bundle_command("install", bundle, "--hf-home", open_path / "home").exit_code == 0
+    return open_path / "home"
+
+
+def _not_writable(home: Path) -> None:
+    for path in [home, *home.rglob("*")]:
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o555)
+
+
+@pytest.mark.parametrize("words", [["install"], ["remove", "tiny"]])
+def test_a_home_that_may_not_be_written_is_named_with_mode_and_owner(
+    bundle: Path, home: Path, words: list[str]
+) -> None:
+    blob = next(path for path in (home / "hub/models--org--m/blobs").iterdir() if len(path.name) == 64)
+    blob.write_bytes(b"damaged")
+    _not_writable(home)
+    before = tree(home)
+    with without_privileges():
+        done = bundle_command(*words, *([bundle] if words == ["install"] else []), "--hf-home", home)
+    assert done.exit_code == 18, done.output
+    assert done.stderr.startswith(f"error: {home}/")
+    assert "Permission denied: " in done.stderr
+    assert "has mode 0555 and belongs to " in done.stderr
+    assert "hint: let its owner run this command, or name a folder of your own (--hf-home)\n" in done.stderr
+    assert tree(home) == before
+
+
+def test_in_a_home_that_may_not_be_written_there_is_nothing_to_do_if_all_is_there(
+    bundle: Path, home: Path
+) -> None:
+    _not_writable(home)
+    before = tree(home)
+    with without_privileges():
+        done = bundle_command("install", bundle, "--hf-home", home)
+    assert (done.exit_code, done.stderr.splitlines()[0]) == (
+        0,
+        f"nothing to do: tiny is installed in {home}: 2 files, 512 kB verified",
+    )
+    assert tree(home) == before
+
+
+def test_on_a_read_only_mount_there_is_nothing_to_do_if_all_is_there_and_else_a_clear_error(
+    bundle: Path, home: Path
+) -> None:
+    script = (
+        'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 99; '
+        '"$0" -m bundler install "$2" --hf-home "$1"; echo "$?"; '
+        '"$0" -m bundler remove tiny --hf-home "$1"; echo "$?"; '
+        '"$0" -m bundler verify tiny --hf-home "$1"; echo "$?"'
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, home, bundle],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    if not done.stdout and (done.returncode == 99 or "unshare" in done.stderr):
+        pytest.skip(f"no mount namespace here: {done.stderr.strip()}")
+    assert done.stdout.split() == ["0", "18", "0"], done.stderr
+    assert "nothing to do: tiny is installed" in done.stderr
+    assert "Read-only file system" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["list"], ["verify", "tiny"], ["verify", "tiny", "--quick"], ["path", "m"]])
+@pytest.mark.parametrize(
+    "place", ["bundles", "bundles/tiny.json", "hub/models--org--m", "hub/models--org--m/blobs"]
+)
+def test_a_cache_of_another_user_that_may_not_be_read_is_named_with_its_mode(
+    home: Path, words: list[str], place: str
+) -> None:
+    closed = home / place
+    is_folder = closed.is_dir()
+    if words == ["list"] and place.startswith("hub"):
+        pytest.skip("list reads receipts only")
+    closed.chmod(0)
+    with without_privileges():
+        done = bundle_command(*words, "--hf-home", home)
+    closed.chmod(0o755 if is_folder else 0o644)
+    assert done.exit_code == 18, done.output
+    assert f"{closed} has mode 0000 and belongs to" in done.stderr
+    assert f"hint: its owner can open it to all: chmod -R a+rX {closed}\n" in done.stderr
+
+
+def test_a_blob_that_may_not_be_read_is_no_changed_blob(home: Path) -> None:
+    blob = next((home / "hub/models--org--m/blobs").iterdir())
+    blob.chmod(0)
+    with without_privileges():
+        done = bundle_command("verify", "tiny", "--hf-home", home)
+    assert done.exit_code == 18
+    assert f"{blob} has mode 0000" in done.stderr
+
+
+def test_a_bundle_file_that_may_not_be_read_is_named(bundle: Path) -> None:
+    bundle.chmod(0)
+    with without_privileges():
+        done = bundle_command("verify", bundle)
+    assert done.exit_code == 18
+    assert f"{bundle} has mode 0000" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["verify", "install", "inspect", "digest", "split --volume-size 1M", "join", "install --only m"]
+)
+def test_a_folder_is_no_bundle(tmp_path: Path, words: str) -> None:
+    folder = tmp_path / "folder.tar.zst"
+    folder.mkdir()
+    (folder / "inner.tar.zst").mkdir()
+    done = bundle_command(*words.split(), folder)
+    assert done.exit_code == 7, done.output
+    assert str(folder) in done.stderr
+    several = bundle_command(*words.split(), folder, folder) if words not in ("digest",) else done
+    assert several.exit_code == 7
+
+
+@pytest.mark.parametrize("command", ["verify", "install", "inspect", "digest", "split --volume-size 1M"])
+def test_a_named_pipe_is_answered_with_the_dash(tmp_path: Path, command: str) -> None:
+    pipe = tmp_path / "pipe.zst"
+    os.mkfifo(pipe)
+    done = bundle_command(*command.split(), pipe)
+    assert done.exit_code == 2, done.output
+    assert "hint: `bundle install -` takes a bundle from a pipe" in done.stderr
+
+
+@pytest.mark.parametrize("how", ["file", "stream"])
+def test_a_damaged_chunk_ends_installation_with_the_code_of_verification(
+    bundle: Path, tmp_path: Path, how: str
+) -> None:
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 1
+    bundle.write_bytes(content)
+    assert bundle_command("verify", bundle).exit_code == 6
+    if how == "file":
+        done = bundle_command("install", bundle, "--hf-home", tmp_path / "home")
+    else:
+        code = "import sys; from bundler.cli import main; main(['install', '-', '--hf-home', sys.argv[1]])"
+        process = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "home"], input=bytes(content), capture_output=True, check=False
+        )
+        assert process.returncode == 6, process.stderr
+        return
+    assert done.exit_code == 6
+    assert "is damaged: expected blake3" in done.stderr
+
+
+def test_a_full_disk_is_code_10_and_an_error_without_a_file_is_not_explained() -> None:
+    assert isinstance(explained(OSError(errno.ENOSPC, "No space left on device", "/x")), SpaceError)
+    assert explained(OSError(errno.EBADF, "Bad file descriptor")) is None
+    told = explained(OSError(errno.EIO, "Input/output error", f"/hub/{COMMIT}"))
+    assert told is not None
+    assert (told.exit_code, told.message) == (18, f"/hub/{COMMIT}: Input/output error")

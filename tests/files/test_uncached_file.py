@@ -1,0 +1,95 @@
+"""Writing that keeps the disk busy: no byte is lost, and no failure of the disk either."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from bundler.files import uncached_file
+from bundler.files.paths import atomic_writer
+
+
+@pytest.fixture
+def uncached(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Record the size and the flags of what is written past the page cache."""
+    writes: list[tuple[int, int]] = []
+    real = os.pwritev
+
+    def record(descriptor: int, buffers: list[memoryview], offset: int, flags: int) -> int:
+        writes.append((sum(map(len, buffers)), flags))
+        return real(descriptor, buffers, offset, flags)
+
+    monkeypatch.setattr(os, "pwritev", record)
+    return writes
+
+
+@pytest.fixture
+def only_cached(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Refuse as older kernels do; record how often somebody tried."""
+    tried: list[int] = []
+
+    def refuse(descriptor: int, *arguments: object) -> int:
+        tried.append(descriptor)
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    return tried
+
+
+def write_parts(path: Path, part_bytes: int, count: int) -> bytes:
+    parts = [os.urandom(part_bytes) for _ in range(count)]
+    with atomic_writer(path) as stream:
+        for part in parts:
+            stream.write(part)
+        assert stream.tell() == part_bytes * count
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("part_bytes", [70_001, 3_000_001, 9_000_001])
+def test_every_byte_of_a_large_file_arrives_in_large_writes_past_the_page_cache(
+    tmp_path: Path, uncached: list[tuple[int, int]], part_bytes: int
+) -> None:
+    count = 20_000_000 // part_bytes
+    assert write_parts(tmp_path / "x", part_bytes, count) == (tmp_path / "x").read_bytes()
+    assert {flags for _, flags in uncached} == {0x80}  # RWF_DONTCACHE of linux/fs.h
+    assert all(size >= uncached_file.LARGE_WRITE_BYTES for size, _ in uncached)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_small_file_stays_in_the_page_cache(tmp_path: Path, uncached: list[tuple[int, int]]) -> None:
+    assert write_parts(tmp_path / "x", 500_000, 2) == (tmp_path / "x").read_bytes()
+    assert uncached == []
+
+
+def test_where_that_is_refused_it_is_asked_once_and_syncs_begin_before_the_end(
+    tmp_path: Path, only_cached: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uncached_file, "STEP_BYTES", 100_000)
+    synced: list[int] = []
+    real = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(descriptor) or real(descriptor))
+    assert write_parts(tmp_path / "x", 3_000_001, 6) == (tmp_path / "x").read_bytes()
+    assert synced
+    assert len(only_cached) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize("more", [0, 5])
+def test_what_the_disk_refuses_meanwhile_is_not_taken_for_written(
+    tmp_path: Path, only_cached: list[int], monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    monkeypatch.setattr(uncached_file, "STEP_BYTES", 100_000)
+    (tmp_path / "x").write_bytes(b"old")
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), atomic_writer(tmp_path / "x") as stream:
+        for _ in range(1 + more):
+            stream.write(bytes(5_000_000))
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]

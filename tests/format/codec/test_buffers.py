@@ -1,0 +1,30 @@
+"""Buffers go round, and nobody sees what another left in them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from bundler.format.codec.buffers import BufferPool
+from bundler.format.reader import BundleReader
+from tests.support.bundles import locked_repo, tiny_bundle
+
+
+def test_a_buffer_that_was_given_back_is_taken_again() -> None:
+    pool = BufferPool(10)
+    first, second = pool.take(), pool.take()
+    assert first is not second
+    pool.give(first)
+    assert pool.take() is first
+    assert len(first) == len(second) == 10
+
+
+def test_chunks_read_with_reused_memory_are_those_read_alone(tmp_path: Path) -> None:
+    noise = random.Random(0).randbytes(30 << 20)
+    with BundleReader(
+        tiny_bundle(tmp_path, locked_repo("org/model", {"w.bin": noise}, lfs=["w.bin"]), contents=[noise])
+    ) as reader:
+        numbers = range(len(reader.index.chunks))
+        assert len(numbers) > 6  # more than `jobs` of 1 holds at once
+        alone = [bytes(reader.chunk(number)) for number in numbers]
+        assert [bytes(raw) for _, raw in reader.chunks(numbers, jobs=1)] == alone

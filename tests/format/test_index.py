@@ -1,0 +1,77 @@
+"""The bytes around the tar stream: what was written is read, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundler.errors import FormatError
+from bundler.format.index import (
+    PREAMBLE,
+    TRAILER_BYTES,
+    ChunkRecord,
+    Index,
+    chunk_header,
+    index_frame,
+    index_frame_bytes,
+    parse_chunk_header,
+    parse_index_frame,
+)
+
+INDEX = Index("demo", 100, "a" * 64, 30, (ChunkRecord(0, 10, 12, b"1" * 32), ChunkRecord(0, 20, 5, b"2" * 32)))
+
+
+def test_the_index_survives_its_frame() -> None:
+    frame = index_frame(INDEX)
+    assert index_frame_bytes(frame[-TRAILER_BYTES:]) == len(frame)
+    assert parse_index_frame(frame) == INDEX
+
+
+def test_a_chunk_header_survives_its_frame() -> None:
+    assert parse_chunk_header(chunk_header(INDEX.chunks[0])) == INDEX.chunks[0]
+
+
+def test_stock_zstd_steps_over_all_that_is_ours() -> None:
+    stream = PREAMBLE + chunk_header(INDEX.chunks[0]) + zstandard.compress(b"content") + index_frame(INDEX)
+    with zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True) as reader:
+        assert reader.read() == b"content"
+
+
+@given(st.integers(0, 10**9), st.integers(1, 255))
+def test_every_flipped_bit_of_an_index_is_found(position: int, mask: int) -> None:
+    frame = bytearray(index_frame(INDEX))
+    frame[position % len(frame)] ^= mask
+    with pytest.raises(FormatError):
+        index_frame_bytes(bytes(frame[-TRAILER_BYTES:]))
+        parse_index_frame(bytes(frame))
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_make_the_parsers_fail_in_another_way(data: bytes) -> None:
+    for parse in (parse_index_frame, index_frame_bytes, parse_chunk_header):
+        with pytest.raises(FormatError):
+            parse(data)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        ChunkRecord(0, 0, 10, bytes(32)),
+        ChunkRecord(0, (64 << 20) + 1, 10, bytes(32)),
+        ChunkRecord(0, 10, 5000, bytes(32)),
+    ],
+)
+def test_a_chunk_that_would_make_a_reader_allocate_too_much_is_refused(record: ChunkRecord) -> None:
+    with pytest.raises(FormatError):
+        parse_chunk_header(chunk_header(record))
+    with pytest.raises(FormatError):
+        parse_index_frame(index_frame(Index("x", 1, "a" * 64, record.raw_bytes, (record,))))
+
+
+def test_another_version_stops_the_reader() -> None:
+    trailer = bytearray(index_frame(INDEX)[-TRAILER_BYTES:])
+    trailer[36] = 2
+    with pytest.raises(FormatError, match="format version 2, expected 1"):
+        index_frame_bytes(bytes(trailer))

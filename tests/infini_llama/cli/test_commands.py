@@ -1,0 +1,114 @@
+"""The commands beside `train`, as a user meets them: processes, an installed bundle, a folder with a model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from bundler.home.install import install
+from tests.infini_llama.cli.test_cli import infini_llama
+from tests.support.bundles import locked_repo, tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path) -> Path:
+    """Return a model that the command made of a tiny Llama in an installed bundle."""
+    folder, home = tmp_path_factory.mktemp("llama"), tmp_path_factory.mktemp("home")
+    (snapshot,) = gpt2_home.glob("hub/models--openai-community--gpt2/snapshots/*")
+    AutoTokenizer.from_pretrained(snapshot, local_files_only=True).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"vocab_size": 50257, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2, tie_word_embeddings=True)).save_pretrained(folder)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    repo = locked_repo("org/llama", files, aliases=["llama"])
+    install(tiny_bundle(tmp_path_factory.mktemp("bundle"), repo, contents=files.values()), home)
+    output = tmp_path_factory.mktemp("out") / "start"
+    run = infini_llama(
+        *("convert", "--bundle", "tiny", "--model", "llama", "--hf-home", home, "--segment-length", "16"),
+        *("--output-dir", output, "--json"),
+    )
+    assert run.returncode == 0, run.stderr
+    done = json.loads(run.stdout)
+    assert (done["gates"], done["largest_difference"] < 1e-5) == (2, True)
+    return output
+
+
+def test_a_converted_model_goes_on_with_a_text_over_several_segments(converted: Path) -> None:
+    run = infini_llama("generate", converted, "--prompt", "The cat sat", "--max-new-tokens", "40")
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout) > 40
+
+
+def test_perplexities_are_printed_by_segment(converted: Path, raw_data: Path) -> None:
+    run = infini_llama("eval", converted, "--raw-data", raw_data, "--json")
+    assert run.returncode == 0, run.stderr
+    table = json.loads(run.stdout)
+    assert (table["documents"], table["segment_length"]) == (2, 16)
+    assert [(s["first"], s["last"]) for s in table["stretches"]][:3] == [(1, 1), (2, 2), (3, 4)]
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    run = infini_llama("generate", tmp_path, "--prompt", "x")
+    assert run.returncode == 9
+    assert "expected a model and its tokenizer" in run.stderr
+    assert run.stdout == ""
+
+
+def test_the_auto_class_loads_it_and_generates_past_several_segments_what_the_command_streams(
+    converted: Path,
+) -> None:
+    """With nothing of ours but the import that registers the model: segments are of 16 tokens."""
+    code = (
+        "import sys, infini_llama.model.modeling; from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1])\n"
+        "tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])\n"
+        "ids = tokenizer('The cat sat', return_tensors='pt').input_ids\n"
+        "said = model.generate(ids, max_new_tokens=60, do_sample=False)[0, ids.shape[1]:]\n"
+        "sys.stdout.write(tokenizer.decode(said, skip_special_tokens=True))"
+    )
+    run = subprocess.run([sys.executable, "-c", code, converted], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    streamed = infini_llama("generate", converted, "--prompt", "The cat sat", "--max-new-tokens", "60")
+    assert run.stdout == streamed.stdout.removesuffix("\n")
+
+
+def test_an_empty_prompt_is_a_usage_error(converted: Path) -> None:
+    run = infini_llama("generate", converted, "--prompt", "")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "the prompt is empty" in run.stderr
+
+
+def test_recall_prints_a_line_per_variant_and_seed_and_controls_once() -> None:
+    variants = ("--variant", "delta", "--variant", "gates-shut", "--variant", "detached")
+    run = infini_llama("recall", *variants, "--seed", "5", "--seed", "6", "--steps", "1", "--segments", "2")
+    assert run.returncode == 0, run.stderr
+    header, *lines = run.stdout.splitlines()
+    assert header.split() == ["variant", "seed", "2"]
+    assert [line.split()[:2] for line in lines] == [
+        ["delta", "5"],
+        ["delta", "6"],
+        ["gates-shut", "5"],
+        ["detached", "5"],
+    ]
+
+
+def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Path) -> None:
+    run = infini_llama("recall", converted, "--segments", "6", "--segments", "12", "--prompts", "2")
+    assert run.returncode == 0, run.stderr
+    assert [line.split() for line in run.stdout.splitlines()] == [
+        ["segments", "tokens", "start", "middle", "end"],
+        ["6", "96", "0.00", "0.00", "0.00"],
+        ["12", "192", "0.00", "0.00", "0.00"],
+    ]
+
+
+def test_a_passkey_that_does_not_fit_is_a_usage_error(converted: Path) -> None:
+    run = infini_llama("recall", converted, "--segments", "2")
+    assert run.returncode == 2
+    assert "--segments 2: task, passkey and question take" in run.stderr

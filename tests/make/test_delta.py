@@ -1,0 +1,225 @@
+"""Deltas: only what the base lacks is carried, and nothing is installed unless all of it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bundler.cli import main
+from bundler.errors import FormatError, IntegrityError, LockError
+from bundler.format.codec.codecs import CodecChoice
+from bundler.format.reader import BundleReader
+from bundler.format.split import copy_bundle
+from bundler.format.storage.destinations import VolumeDestination
+from bundler.home.install import install
+from bundler.home.installed import remove
+from bundler.home.receipt import receipt_path
+from bundler.make.delta import Base
+from bundler.make.pack import pack
+from bundler.plan.lock import Lock
+from bundler.serve.sources import open_source
+from bundler.verify.bundle_file import verify_bundle
+from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo, tree
+
+WEIGHTS = os.urandom(3 << 20)
+OLD = {"config.json": b'{"v": 1}', "w.safetensors": WEIGHTS, "gone.txt": b"gone"}
+NEW = {"config.json": b'{"v": 2}', "w.safetensors": WEIGHTS, "extra.txt": b"extra"}
+ARROW = {"default/0.0.0/h/d.arrow": b"arrow" * 200}
+
+
+def _lock(name: str, files: dict[str, bytes], commit: str) -> Lock:
+    data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=ARROW)
+    # A revision of its own: two bundles of different names cannot both have `main`.
+    model = locked_repo("org/m", files, commit=commit, revision=name, lfs=["w.safetensors"])
+    return lock_of(model, data, name=name)
+
+
+def _pack(
+    folder: Path,
+    name: str,
+    files: dict[str, bytes],
+    commit: str,
+    base: Base | None = None,
+    codec: CodecChoice = "auto",
+) -> Path:
+    store = blob_store(folder / "store", [*files.values(), b"d", *ARROW.values()])
+    out = folder / f"{name}-{'delta' if base else 'whole'}.tar.zst"
+    pack(_lock(name, files, commit), store, out, base=base, codec=codec)
+    return out
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return _pack(tmp_path, "old", OLD, OTHER_COMMIT)
+
+
+@pytest.fixture
+def delta(tmp_path: Path, old: Path) -> Path:
+    return _pack(tmp_path, "new", NEW, "c" * 40, Base.open(old))
+
+
+def test_a_delta_holds_only_what_the_base_lacks(old: Path, delta: Path) -> None:
+    assert old.stat().st_size > len(WEIGHTS)
+    assert delta.stat().st_size < 10_000
+    with BundleReader(delta) as reader:
+        assert verify_bundle(reader, jobs=1).ok
+        held = {member.blob.size_bytes for member in reader.plan.members if member.blob}
+        assert held == {len(b'{"v": 2}'), len(b"extra")}
+        assert reader.index.base is not None
+        with BundleReader(old) as whole:
+            assert reader.index.base.digest == whole.digest
+
+
+def test_over_its_base_a_delta_installs_what_the_whole_bundle_installs(
+    tmp_path: Path, old: Path, delta: Path
+) -> None:
+    whole = _pack(tmp_path, "new", NEW, "c" * 40)
+    install(old, tmp_path / "a")
+    install(old, tmp_path / "b")
+    result = install(delta, tmp_path / "a")
+    install(whole, tmp_path / "b")
+    assert result.bundle.verify().ok
+    ours, theirs = tree(tmp_path / "a"), tree(tmp_path / "b")
+    assert ours.pop("bundles/new.json") != theirs.pop("bundles/new.json")  # the digests differ
+    assert ours == theirs
+
+
+def test_the_base_may_be_a_lock_or_a_receipt_too(tmp_path: Path, old: Path, delta: Path) -> None:
+    lock_file = tmp_path / "old.lock"
+    lock_file.write_text(_lock("old", OLD, OTHER_COMMIT).dumps())
+    install(old, tmp_path / "home")
+    by_bundle = Base.open(old)
+    assert Base.open(lock_file).contents == by_bundle.contents
+    assert Base.open(lock_file).digest is None
+    assert Base.open(receipt_path(tmp_path / "home", "old")) == by_bundle
+    by_receipt = _pack(tmp_path / "r", "new", NEW, "c" * 40, Base.open(receipt_path(tmp_path / "home", "old")))
+    assert by_receipt.read_bytes() == delta.read_bytes()
+
+
+def test_without_the_base_everything_that_is_missing_is_named_and_nothing_is_written(
+    tmp_path: Path, delta: Path
+) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(IntegrityError) as caught:
+        install(delta, home)
+    for name in ("org/m: w.safetensors", "org/d: d.txt", "org/d: prepared dataset", "bundle old (sha256:"):
+        assert name in str(caught.value)
+    assert tree(home) == {}
+
+
+def test_damaged_content_of_the_base_is_found_before_anything_is_written(
+    tmp_path: Path, old: Path, delta: Path
+) -> None:
+    home = tmp_path / "home"
+    weights = install(old, home).bundle.snapshot_path("org/m") / "w.safetensors"
+    damaged = bytearray(WEIGHTS)
+    damaged[7] ^= 1
+    weights.resolve().write_bytes(damaged)
+    before = tree(home)
+    with pytest.raises(IntegrityError, match=r"lacks 1 of the files.*\n.*w\.safetensors"):
+        install(delta, home)
+    assert tree(home) == before
+
+
+def test_the_base_can_be_removed_afterwards(tmp_path: Path, old: Path, delta: Path) -> None:
+    home = tmp_path / "home"
+    install(old, home)
+    installed = install(delta, home).bundle
+    remove("old", home)
+    assert installed.verify().ok
+    assert (installed.snapshot_path("org/m") / "w.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_delta_can_replace_its_base_under_the_same_name(tmp_path: Path) -> None:
+    first = _pack(tmp_path / "1", "same", OLD, OTHER_COMMIT)
+    second = _pack(tmp_path / "2", "same", NEW, "c" * 40, Base.open(first))
+    home = tmp_path / "home"
+    install(first, home)
+    installed = install(second, home).bundle
+    assert installed.verify().ok
+    assert [p.name for p in (home / "hub" / "models--org--m" / "snapshots").iterdir()] == ["c" * 40]
+    # Once it is there, the delta is enough to repair what it carried, and needs no base to be installed again.
+    assert install(second, home).written_files == 0
+
+
+def test_stock_tar_unpacks_a_delta_over_its_base(tmp_path: Path) -> None:
+    old = _pack(tmp_path / "1", "old", OLD, OTHER_COMMIT, codec="zstd")
+    new = _pack(tmp_path / "2", "new", NEW, OTHER_COMMIT, Base.open(old), codec="zstd")
+    home = tmp_path / "home"
+    home.mkdir()
+    for bundle in (old, new):
+        subprocess.run(["tar", "--zstd", "-xf", bundle, "-C", home], check=True)
+    subprocess.run(["sha256sum", "--quiet", "--strict", "-c", "bundles/new.sha256"], cwd=home, check=True)
+
+
+def test_a_delta_is_not_served(delta: Path) -> None:
+    with pytest.raises(FormatError, match="is a delta"):
+        open_source(delta)
+
+
+def test_inspect_says_that_it_is_a_delta(delta: Path) -> None:
+    done = CliRunner().invoke(main, ["inspect", str(delta)])
+    assert "delta of old sha256:" in done.stdout
+    value = json.loads(CliRunner().invoke(main, ["inspect", str(delta), "--json"]).stdout)
+    assert value["base"]["omitted_files"] == 3
+
+
+@pytest.mark.parametrize("position", range(0, 9000, 97))
+def test_every_byte_of_a_delta_counts(delta: Path, position: int) -> None:
+    content = bytearray(delta.read_bytes())
+    content[position % len(content)] ^= 1
+    delta.write_bytes(content)
+    try:
+        with BundleReader(delta) as reader:
+            assert not verify_bundle(reader, jobs=1).ok
+    except FormatError:
+        pass
+
+
+def test_a_base_that_is_none_is_refused(tmp_path: Path) -> None:
+    incomplete = tmp_path / "x.lock"
+    incomplete.write_text(_lock("old", OLD, OTHER_COMMIT).dumps().replace('"sha256"', '"sha257"', 1))
+    with pytest.raises(LockError):
+        Base.open(incomplete)
+    (tmp_path / "x.tar.zst").write_bytes(b"nothing")
+    with pytest.raises(FormatError):
+        Base.open(tmp_path / "x.tar.zst")
+
+
+def test_a_base_in_volumes_may_be_called_by_their_common_name(tmp_path: Path, old: Path) -> None:
+    whole = Base.open(old)
+    volumes = tmp_path / "v.tar.zst"
+    with BundleReader(old) as reader:
+        copy_bundle(reader, VolumeDestination(volumes, 4_500_000, sole=False))
+    assert Base.open(volumes) == Base.open(tmp_path / "v.tar.zst.001") == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "found"),
+    [
+        ("-", 2, "found standard input"),
+        ("pipe", 2, "found a pipe or a device"),
+        ("pipe.lock", 2, "found a pipe or a device"),
+        ("/dev/null", 2, "found a pipe or a device"),
+        ("folder", 2, "found a folder"),
+        ("gone.tar.zst", 7, "found no such file"),
+        ("gone.lock", 7, "found no such file"),
+        ("gone.json", 7, "found no such file"),
+    ],
+)
+def test_a_base_that_is_no_file_is_named_with_what_was_expected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    os.mkfifo("pipe")
+    os.mkfifo("pipe.lock")
+    Path("folder").mkdir()
+    done = CliRunner().invoke(main, ["fetch", "m.yaml", "--base", name])
+    expected = f"error: base {name}: expected the bundle carried over before, its lock, or its receipt, {found}"
+    assert done.exit_code == code and done.stderr.startswith(expected)

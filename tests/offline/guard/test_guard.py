@@ -1,0 +1,285 @@
+"""bundler.offline.guard.guard: what a guarded Python process may do, and what it is refused, without a namespace."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from bundler.offline.guard.attempts import Attempt, read_attempts
+from bundler.offline.variables import SITE_FOLDER, Launch, offline_environment
+from tests.offline.conftest import OUTSIDE
+from tests.support.process import run
+
+
+class Guarded:
+    """Runs scripts in guarded interpreters and reads what was noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes = folder / "attempts"
+        self.notes.mkdir()
+        launch = Launch(attempts_dir=self.notes)
+        self.env = offline_environment(folder / "hf-home", launch=launch).apply(os.environ)
+        self.code = 0
+        self.out = self.err = ""
+
+    def run(self, code: str, *flags: str, env: dict[str, str] | None = None) -> list[Attempt]:
+        path = self.folder / "user_script.py"
+        path.write_text(textwrap.dedent(code))
+        done = run([sys.executable, *flags, path], env={**self.env, **(env or {})}, check=False)
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr
+        return read_attempts(self.notes)
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Guarded:
+    return Guarded(tmp_path)
+
+
+def test_a_connection_to_the_outside_is_refused_and_noted_with_its_code_line(guarded: Guarded) -> None:
+    attempts = guarded.run(f"""
+        import socket
+
+        def fetch():
+            socket.create_connection(("{OUTSIDE}", 443))  # line 5
+
+        fetch()
+    """)
+    assert guarded.code == 1
+    assert [(a.event, a.target, a.line, a.code) for a in attempts] == [
+        ("connect", f"{OUTSIDE}:443", 5, f'socket.create_connection(("{OUTSIDE}", 443))  # line 5')
+    ]
+    assert attempts[0].file.endswith("user_script.py")
+    assert "NetworkRefusedError" in guarded.err and f"{OUTSIDE}:443" in guarded.err
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        'socket.socket().connect_ex(("{outside}", 80))',
+        'socket.socket(socket.AF_INET6).connect(("2001:db8::1", 80))',
+        'socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", ("{outside}", 53))',
+        'socket.socket(type=socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, ("{outside}", 53))',
+        'socket.getaddrinfo("huggingface.co", 443)',
+        'socket.gethostbyname("huggingface.co")',
+        'socket.gethostbyaddr("{outside}")',
+        'socket.getnameinfo(("{outside}", 80), 0)',
+        'urllib.request.urlopen("http://{outside}/")',
+        'asyncio.run(asyncio.open_connection("{outside}", 80))',
+    ],
+)
+def test_every_way_of_pythons_own_to_the_network_is_refused(guarded: Guarded, statement: str) -> None:
+    attempts = guarded.run(f"import asyncio, socket, urllib.request\n{statement.format(outside=OUTSIDE)}\n")
+    assert guarded.code == 1
+    assert len(attempts) == 1
+    assert "NetworkRefusedError" in guarded.err
+
+
+def test_loopback_unix_sockets_and_the_own_host_are_allowed(guarded: Guarded, tmp_path: Path) -> None:
+    attempts = guarded.run(f"""
+        import socket
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "localhost"), (socket.AF_INET6, "::1")):
+            try:
+                server = socket.create_server((host, 0), family=family)
+            except OSError:
+                continue  # a machine without IPv6
+            socket.create_connection((host, server.getsockname()[1])).close()
+        server = socket.socket(socket.AF_UNIX)
+        server.bind({str(tmp_path / "s")!r})
+        server.listen()
+        socket.socket(socket.AF_UNIX).connect({str(tmp_path / "s")!r})
+        left, right = socket.socketpair()
+        left.sendall(b"x")
+        try:
+            socket.getaddrinfo(socket.gethostname(), 80)
+        except OSError:
+            pass  # a host that does not know itself
+        socket.getaddrinfo("{OUTSIDE}", 80)  # a number needs no look-up
+        print("all allowed")
+    """)
+    assert (guarded.code, attempts) == (0, [])
+    assert guarded.out == "all allowed\n"
+
+
+def test_networks_that_were_allowed_pass(guarded: Guarded) -> None:
+    attempts = guarded.run(
+        """
+        from bundler.offline.guard import guard
+        print(guard._is_allowed("10.1.2.3"), guard._is_allowed("10.200.0.1"), guard._is_allowed("fd00::9"))
+        """,
+        env={"BUNDLE_ALLOW_NET": "10.1.0.0/16,fd00::9"},
+    )
+    assert attempts == []
+    assert guarded.out == "True False True\n", guarded.err
+
+
+@pytest.mark.parametrize(
+    "request_it",
+    [
+        'import httpx2; httpx2.get("https://{outside}/")',
+        'import httpx2; httpx2.get("https://huggingface.co/")',
+        "from huggingface_hub.utils import http_backoff; from huggingface_hub import constants;"
+        'constants.HF_HUB_OFFLINE = False; http_backoff("GET", "https://huggingface.co/")',
+    ],
+)
+def test_http_libraries_fail_at_the_first_try(guarded: Guarded, request_it: str) -> None:
+    """One attempt: a library that took the refusal for a broken connection would have tried again."""
+    attempts = guarded.run(request_it.format(outside=OUTSIDE))
+    assert guarded.code == 1
+    assert "NetworkRefusedError" in guarded.err
+    assert len(attempts) == 1
+
+
+def test_the_repo_that_a_library_wanted_is_named_with_the_manifest_line_that_brings_it(guarded: Guarded) -> None:
+    attempts = guarded.run("""
+        from huggingface_hub import constants, hf_hub_download
+        constants.HF_HUB_OFFLINE = False
+        hf_hub_download("org/forgotten", "config.json")
+    """)
+    assert attempts[0].wanted == "org/forgotten"
+    assert attempts[0].line == 4
+    assert "- repo_id: org/forgotten" in guarded.err
+
+
+def test_children_and_their_children_are_guarded(guarded: Guarded) -> None:
+    attempts = guarded.run(f"""
+        import subprocess, sys
+        connect = "import socket; socket.socket().connect(('{OUTSIDE}', 80))"
+        child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {{connect!r}}])"
+        subprocess.run([sys.executable, "-c", child])
+    """)
+    assert [a.target for a in attempts] == [f"{OUTSIDE}:80"]
+    assert attempts[0].argv[1] == "-c"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_of_multiprocessing_are_guarded(guarded: Guarded, method: str) -> None:
+    attempts = guarded.run(f"""
+        import multiprocessing, socket
+
+        def work():
+            socket.socket().connect(("{OUTSIDE}", 80))
+
+        if __name__ == "__main__":
+            worker = multiprocessing.get_context("{method}").Process(target=work)
+            worker.start()
+            worker.join()
+    """)
+    assert [(a.target, a.line) for a in attempts] == [(f"{OUTSIDE}:80", 5)]
+
+
+def test_the_users_own_sitecustomize_runs_and_is_the_one_that_is_seen(guarded: Guarded, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "sitecustomize.py").write_text("MARK = 'mine'\n")
+    attempts = guarded.run(
+        """
+        import sys, sitecustomize
+        from bundler.offline.guard import guard
+        print(sitecustomize.MARK, guard.is_installed(), any("offline/site" in path for path in sys.path))
+        """,
+        env={"PYTHONPATH": f"{SITE_FOLDER}:{mine}"},
+    )
+    assert guarded.out == "mine True False\n", guarded.err
+    assert attempts == []
+
+
+def test_an_error_in_the_users_sitecustomize_is_reported_as_python_does(guarded: Guarded, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import no_such_module\n")
+    guarded.run("print('went on')", env={"PYTHONPATH": f"{SITE_FOLDER}:{tmp_path}"})
+    assert guarded.out == "went on\n"
+    assert "Error in sitecustomize" in guarded.err and "no_such_module" in guarded.err
+
+
+def test_a_program_that_uses_the_package_gets_an_offline_error(guarded: Guarded) -> None:
+    guarded.run(f"""
+        import socket
+        from bundler.errors import OfflineError
+        from bundler.offline.guard.guard import NetworkRefusedError
+        try:
+            socket.socket().connect(("{OUTSIDE}", 80))
+        except OfflineError as error:
+            print(isinstance(error, NetworkRefusedError), error.exit_code, bool(error.hint))
+    """)
+    assert guarded.out == "True 11 True\n", guarded.err
+
+
+@pytest.mark.parametrize("hides", ["from None", ""])
+def test_an_error_that_hides_a_refusal_is_followed_by_it(guarded: Guarded, hides: str) -> None:
+    guarded.run(f"""
+        import socket
+        try:
+            socket.socket().connect(("{OUTSIDE}", 80))
+        except Exception:
+            raise OSError("cannot load the file") {hides}
+    """)
+    assert guarded.err.count(f"offline: connect to {OUTSIDE}:80 was refused") == 1
+    assert (guarded.err.rstrip().splitlines()[-1] == "OSError: cannot load the file") is not bool(hides)
+
+
+def test_an_error_that_came_later_and_of_something_else_tells_of_the_refusals_too(guarded: Guarded) -> None:
+    guarded.run(f"""
+        import socket
+        for port in (80, 81):
+            try:
+                socket.socket().connect(("{OUTSIDE}", port))
+            except Exception:
+                pass
+        raise OSError("no such file")
+    """)
+    assert f"OSError: no such file\n\noffline: connect to {OUTSIDE}:81 was refused" in guarded.err
+    assert guarded.err.endswith("; 2 refusals in this process\n")
+
+
+def test_the_guard_imports_nothing_that_python_has_not_loaded(guarded: Guarded) -> None:
+    code = "import sys, json; print(json.dumps(sorted(sys.modules)))"
+    guarded.run(code)
+    with_guard = set(json.loads(guarded.out))
+    guarded.run(code, "-E")
+    without = set(json.loads(guarded.out))
+    light = {"bundler.offline.guard.guard", "sitecustomize", "warnings", "importlib", "importlib.machinery"}
+    assert with_guard - without <= light | {"importlib._bootstrap", "importlib._bootstrap_external"}
+
+
+def test_offline_mode_switched_off_between_launch_and_python_stops_the_process(guarded: Guarded) -> None:
+    guarded.run("print('went on')", env={"HF_HUB_OFFLINE": "0"})
+    assert (guarded.code, guarded.out) == (11, "")
+    assert "HF_HUB_OFFLINE is '0'" in guarded.err
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ('os.environ["HF_HUB_OFFLINE"] = "0"', "HF_HUB_OFFLINE switched off"),
+        ('os.environ["HF_HOME"] = "/elsewhere"', "/elsewhere"),
+        ('os.environ["HF_HUB_CACHE"] = "/elsewhere"', "/elsewhere"),
+    ],
+)
+def test_a_program_that_undoes_a_setting_is_stopped_at_the_import(guarded: Guarded, line: str, word: str) -> None:
+    guarded.run(f"import os\n{line}\nimport huggingface_hub.constants\nprint('went on')")
+    assert (guarded.code, guarded.out) == (1, "")
+    assert word in guarded.err and "hint" in guarded.err
+
+
+def test_a_program_that_switches_datasets_online_is_stopped_at_the_import(guarded: Guarded) -> None:
+    guarded.run("import os\nos.environ['HF_DATASETS_OFFLINE'] = '0'\nimport datasets\n")
+    assert guarded.code == 1
+    assert "HF_DATASETS_OFFLINE switched off" in guarded.err
+
+
+def test_a_refusal_that_cannot_be_noted_is_still_a_refusal(guarded: Guarded) -> None:
+    guarded.run(
+        f"import socket; socket.socket().connect(('{OUTSIDE}', 80))", env={"BUNDLE_ATTEMPTS_DIR": "/nowhere"}
+    )
+    assert guarded.code == 1
+    assert "NetworkRefusedError" in guarded.err and "could not note" in guarded.err
+
+
+def test_a_record_cut_short_still_counts_as_an_attempt(tmp_path: Path) -> None:
+    (tmp_path / "123.jsonl").write_text('{"event": "conn')
+    assert [(a.target, a.pid) for a in read_attempts(tmp_path)] == [("unknown", 123)]

@@ -1,0 +1,222 @@
+"""Folders of plain repos: what is a repo, what is served of it, and when its commit changes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import FormatError
+from bundler.files.digest import Algorithm, Digests, hash_file
+from bundler.serve.source import (
+    ContentChangedError,
+    RepoKey,
+    UnknownFileError,
+    UnknownRepoError,
+    UnknownRevisionError,
+)
+from bundler.serve.sources import open_source
+from bundler.serve.sources.folder import FolderSource
+from tests.serve.conftest import write_tree
+
+MODEL = RepoKey("model", "org/model")
+
+
+def served_paths(folder: Path, key: RepoKey = MODEL) -> list[str]:
+    return list(FolderSource(folder).snapshot(key, "main").files)
+
+
+def read(source: FolderSource, path: str, revision: str = "main") -> bytes:
+    content = source.open(MODEL, source.snapshot(MODEL, revision), path)
+    try:
+        return content.read_at(0, 1 << 20)
+    finally:
+        content.close()
+
+
+def test_namespaces_hold_repos_and_single_names_hold_files(repos: Path) -> None:
+    assert [str(key) for key in FolderSource(repos).repos()] == [
+        "datasets/org/corpus",
+        "datasets/squad",
+        "legacy",
+        "org/model",
+        "org/secret",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "legacy/onnx",
+        "org",
+        "org/model/onnx",
+        "datasets/org",
+        "../repos",
+        "_branches/model-dev",
+        "",
+        "a/b/c",
+        "ORG/model",
+    ],
+)
+def test_nothing_else_is_a_repo(repos: Path, name: str) -> None:
+    source = FolderSource(repos)
+    for repo_type in ("model", "dataset"):
+        with pytest.raises(UnknownRepoError):
+            source.canonical(RepoKey(repo_type, name))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git/config",
+        ".cache/huggingface/download/x.metadata",
+        ".env",
+        ".bundle-tmp-1-ab",
+        "token",
+        "stored_tokens",
+        "sub/token",
+        "sub/.hidden",
+        "back\\slash",
+        "line\nbreak",
+    ],
+)
+def test_secrets_and_hidden_files_are_not_served(tmp_path: Path, path: str) -> None:
+    write_tree(tmp_path / "org/model", {"config.json": b"{}", ".gitattributes": b"", path: b"x"})
+    assert served_paths(tmp_path) == [".gitattributes", "config.json"]
+
+
+def test_links_are_followed_inside_the_served_folder_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "repos"
+    write_tree(tmp_path, {"outside.txt": b"x", "outside/secret.txt": b"x"})
+    write_tree(root, {"org/model/config.json": b"{}", "org/other/shared.bin": b"shared", "other/token": b"hf_x"})
+    model = root / "org/model"
+    (model / "inside.bin").symlink_to("../other/shared.bin")
+    (model / "outside.txt").symlink_to("../../../outside.txt")
+    (model / "absolute.txt").symlink_to(tmp_path / "outside.txt")
+    (model / "folder").symlink_to(tmp_path / "outside")
+    (model / "innocent.txt").symlink_to(root / "other/token")
+    (model / "itself").symlink_to(model)
+    (model / "broken").symlink_to("nowhere")
+    os.mkfifo(model / "pipe")
+    (root / "linked").symlink_to(tmp_path / "outside")
+    (root / "org" / "linked").symlink_to(tmp_path / "outside")
+    with caplog.at_level(logging.WARNING):
+        assert served_paths(root) == ["config.json", "inside.bin"]
+    for name in ("outside.txt", "absolute.txt", "folder", "innocent.txt", "itself", "broken", "pipe"):
+        assert str(model / name) in caplog.text
+    source = FolderSource(root)
+    assert read(source, "inside.bin") == b"shared"
+    assert [key.repo_id for key in source.repos()] == ["org/model", "org/other"]
+    with pytest.raises(UnknownRepoError):
+        source.canonical(RepoKey("model", "org/linked"))
+
+
+def test_the_same_content_has_the_same_commit_elsewhere(repos: Path, tmp_path: Path) -> None:
+    files = {path.relative_to(repos / "org/model").as_posix(): path.read_bytes()
+             for path in (repos / "org/model").rglob("*") if path.is_file()}  # fmt: skip
+    copy = write_tree(tmp_path / "copy/other/name", dict(reversed(files.items())))
+    (copy / "config.json").chmod(0o755)
+    copied = FolderSource(tmp_path / "copy").snapshot(RepoKey("model", "other/name"), "main")
+    assert copied == FolderSource(repos).snapshot(MODEL, "main")
+
+
+def test_a_changed_file_makes_a_new_commit_and_the_old_one_is_gone(repos: Path) -> None:
+    source = FolderSource(repos)
+    old = source.snapshot(MODEL, "main")
+    (repos / "org/model/config.json").write_bytes(b'{"changed": true}')
+    with pytest.raises(ContentChangedError):
+        source.open(MODEL, old, "config.json")
+    new = source.snapshot(MODEL, "main")
+    assert new.commit != old.commit
+    assert source.snapshot(MODEL, new.commit) is new
+    assert read(source, "config.json") == b'{"changed": true}'
+    with pytest.raises(UnknownRevisionError):
+        source.snapshot(MODEL, old.commit)
+
+
+def test_a_file_swapped_for_a_link_is_not_followed(repos: Path) -> None:
+    source = FolderSource(repos)
+    snapshot = source.snapshot(MODEL, "main")
+    config = repos / "org/model/config.json"
+    config.unlink()
+    config.symlink_to("/etc/hostname")
+    with pytest.raises(ContentChangedError):
+        source.open(MODEL, snapshot, "config.json")
+
+
+def test_branches_tags_and_commits_name_snapshots(repos: Path) -> None:
+    source = FolderSource(repos)
+    main, dev = source.snapshot(MODEL, "main"), source.snapshot(MODEL, "feature/dev")
+    assert (list(dev.files), read(source, "config.json", "feature/dev")) == (
+        ["config.json"],
+        b'{"model_type": "gpt2", "dev": true}',
+    )
+    refs = source.refs(MODEL)
+    assert (refs.branches, refs.tags) == ({"main": main.commit, "feature/dev": dev.commit}, {"v1.0": main.commit})
+    for name in ("v1.0", "refs/heads/main", "refs/tags/v1.0", main.commit):
+        assert source.snapshot(MODEL, name) == main
+    assert FolderSource(repos).snapshot(MODEL, dev.commit) == dev
+    for name in ("v2", "", "dev", main.commit[:10], "0" * 40):
+        with pytest.raises(UnknownRevisionError):
+            source.snapshot(MODEL, name)
+
+
+def test_a_file_that_the_snapshot_lacks_cannot_be_opened(repos: Path) -> None:
+    source = FolderSource(repos)
+    with pytest.raises(UnknownFileError):
+        source.open(MODEL, source.snapshot(MODEL, "feature/dev"), "README.md")
+
+
+def test_nothing_is_hashed_before_a_repo_is_asked_for(repos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+
+    def recording(path: Path, *algorithms: Algorithm) -> Digests:
+        hashed.append(path.name)
+        return hash_file(path, *algorithms)
+
+    monkeypatch.setattr("bundler.serve.sources.hashes.hash_file", recording)
+    source = FolderSource(repos)
+    source.repos()
+    assert hashed == []
+    source.snapshot(RepoKey("model", "legacy"), "main")
+    assert sorted(hashed) == ["config.json", "model.onnx"]
+    source.snapshot(RepoKey("model", "legacy"), "main")
+    assert len(hashed) == 2
+
+
+def test_what_is_no_folder_of_repos_is_refused_with_a_reason(tmp_path: Path) -> None:
+    write_tree(tmp_path / "one-repo", {"config.json": b"{}"})
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.tar.zst").write_bytes(b"not a bundle")
+    with pytest.raises(FormatError, match="is it one repo"):
+        open_source(tmp_path / "one-repo")
+    with pytest.raises(FormatError, match=r"found none\n"):
+        open_source(tmp_path / "empty")
+    with pytest.raises(FormatError):
+        open_source(tmp_path / "file.tar.zst")
+    with pytest.raises(FormatError, match="found nothing"):
+        open_source(tmp_path / "missing")
+
+
+def test_folders_without_any_file_of_a_repo_are_refused_with_what_was_expected(tmp_path: Path) -> None:
+    write_tree(
+        tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", "ssl/certs/sub/b.pem": b"x"}
+    )
+    (tmp_path / "passwd").write_text("x")
+    with pytest.raises(FormatError) as caught:
+        FolderSource(tmp_path)
+    assert caught.value.message.startswith(
+        f"{tmp_path}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>, "
+        "found 2 folders in such places (apt/apt.conf.d, …)"
+    )
+    assert "README.md, .gitattributes, config.json" in caught.value.message
+
+
+@pytest.mark.parametrize("sign", ["ssl/certs/README.md", "apt/apt.conf.d/data/train-0.parquet", "hub.yaml"])
+def test_one_sign_of_a_repo_or_the_settings_are_enough(tmp_path: Path, sign: str) -> None:
+    write_tree(tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", sign: b"version: 1"})
+    assert [str(key) for key in FolderSource(tmp_path).repos()] == ["apt/apt.conf.d", "ssl/certs"]

@@ -1,0 +1,95 @@
+"""Tiny real bundles, built in a test from literals, without a Hub."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from bundler.files.digest import Hasher
+from bundler.make.pack import pack
+from bundler.plan.layout import Blob
+from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
+from bundler.plan.names import RepoKind
+
+COMMIT = "c" * 40
+OTHER_COMMIT = "d" * 40
+
+
+def locked_file(path: str, content: bytes, *, lfs: bool = False) -> LockedFile:
+    """A complete `LockedFile` of `content`."""
+    hasher = Hasher(("sha256", "git_sha1", "blake3"), size_bytes=len(content))
+    hasher.update(content)
+    digests = hasher.result()
+    assert digests.git_sha1 and digests.sha256
+    return LockedFile(
+        path=path,
+        size_bytes=len(content),
+        blob_id=digests.git_sha1,
+        lfs_sha256=digests.sha256 if lfs else None,
+        sha256=digests.sha256,
+        blake3=digests.blake3,
+    )
+
+
+def locked_repo(
+    repo_id: str,
+    files: Mapping[str, bytes],
+    *,
+    kind: RepoKind = "model",
+    revision: str = "main",
+    commit: str = COMMIT,
+    aliases: Iterable[str] = (),
+    absent: Iterable[str] = (),
+    prepared: Mapping[str, bytes] | None = None,
+    lfs: Iterable[str] = (),
+) -> LockedRepo:
+    """A complete `LockedRepo` with these files."""
+    ready = {path: locked_file(path, content) for path, content in (prepared or {}).items()}
+    return LockedRepo(
+        kind=kind,
+        repo_id=repo_id,
+        revision=revision,
+        commit=commit,
+        aliases=tuple(sorted(aliases)),
+        files=tuple(locked_file(path, files[path], lfs=path in set(lfs)) for path in sorted(files)),
+        absent=tuple(sorted(absent)),
+        prepared=tuple(
+            PreparedFile(path=path, size_bytes=f.size_bytes, sha256=f.sha256 or "", blake3=f.blake3 or "")
+            for path, f in sorted(ready.items())
+        ),
+    )
+
+
+def lock_of(*repos: LockedRepo, name: str = "tiny") -> Lock:
+    """A lock of these repos."""
+    return Lock(name=name, manifest_sha256="0" * 64, repos=tuple(repos))
+
+
+def blob_store(directory: Path, contents: Iterable[bytes]) -> Callable[[Blob], Path]:
+    """Write contents to `directory` by their SHA-256 and return the `blob_path` that `pack` wants."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for content in contents:
+        (directory / hashlib.sha256(content).hexdigest()).write_bytes(content)
+    return lambda blob: directory / blob.sha256
+
+
+def tiny_bundle(
+    directory: Path, *repos: LockedRepo, contents: Iterable[bytes], name: str = "tiny", jobs: int = 2
+) -> Path:
+    """Pack these repos into `directory/NAME.tar.zst`."""
+    out = directory / f"{name}.tar.zst"
+    pack(lock_of(*repos, name=name), blob_store(directory / "store", contents), out, jobs=jobs)
+    return out
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Everything below `root` as path -> content digest, or the target of a link; for comparing whole states."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file():
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found

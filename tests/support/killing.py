@@ -1,0 +1,157 @@
+"""Kill a process with SIGKILL at every step that it takes on the file system.
+
+Run as a program of its own (`python -m tests.support.killing`), since it forks: a fork of a test runner with
+threads may hang. For n = 0, 1, 2, … it forks a child that does the work and kills itself at its n-th file system
+step, checks what is left, lets a second child finish, checks again, and stops at the first n that the work
+outlives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+from bundler.format.reader import BundleReader
+from bundler.home.install import install
+from bundler.home.installed import InstalledBundle, installed_names, remove
+from bundler.home.receipt import REMOVING_SUFFIX, receipt_path
+from bundler.plan.layout import layout
+from bundler.plan.lock import Lock
+
+# Audit events (PEP 578) that change a file system, or open a file to write.
+STEPS = {"os.rename", "os.remove", "os.symlink", "os.link", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
+
+
+def _kill_self_at(step: int) -> None:
+    count = 0
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal count
+        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if event in STEPS or writes:
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += 1
+
+    sys.addaudithook(hook)
+
+
+def in_child(work: Callable[[], object], *, kill_at: int | None) -> int:
+    """Run `work` in a forked child; return 0, or 9 for killed. A failure of the work ends this program."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if kill_at is not None:
+                _kill_self_at(kill_at)
+            work()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status)
+    if os.WEXITSTATUS(status):
+        raise SystemExit("the work failed")
+    return 0
+
+
+def whole_or_absent(home: Path, lock: Lock) -> str:
+    """Check that each repo of `lock` is either loadable whole or not visible at all; return what is visible."""
+    contents = layout(lock)
+    visible = []
+    for repo in contents.repos:
+        for folder in (repo.folder, *(path for path, _ in repo.alias_links() if path.startswith("hub/"))):
+            for name, commit in repo.refs.items():
+                ref = home / folder / "refs" / name
+                if not ref.exists() or ref.read_text() != commit:
+                    continue
+                assert (home / folder / "trees" / f"{commit}.json").exists(), f"{folder}: a ref before its tree"
+                for file in repo.snapshots:
+                    place = home / folder / file.path.removeprefix(f"{repo.folder}/")
+                    assert place.stat().st_size == file.blob.size_bytes, f"{place}: half visible"
+                visible.append(folder)
+        for blob in repo.prepared:
+            place = home / blob.path
+            if place.parent.exists():
+                assert place.stat().st_size == blob.size_bytes, f"{place}: half visible dataset"
+    for name in installed_names(home):
+        report = InstalledBundle.open(name, home).verify(jobs=1)
+        assert report.ok, report.faults
+    return ",".join(visible)
+
+
+def main(action: str, old: str, new: str, scratch: str) -> None:
+    """Kill `action` ("install", "stream", "upgrade" or "remove") at every step; print what was seen as JSON."""
+    home = Path(scratch) / "home"
+    locks = []
+    for path in (old, new):
+        with BundleReader(Path(path)) as reader:
+            locks.append(reader.lock)
+    works: dict[str, Callable[[], object]] = {
+        "install": lambda: install(Path(new), home, jobs=1),
+        "stream": lambda: install(FileIO(new), home, jobs=1),
+        "upgrade": lambda: install(Path(new), home, jobs=1),
+        "remove": lambda: remove("tiny", home),
+    }
+    seen: set[str] = set()
+    step = 0
+    while True:
+        shutil.rmtree(home, ignore_errors=True)
+        if action not in ("install", "stream"):
+            install(Path(old), home, jobs=1)
+        if in_child(works[action], kill_at=step) == 0:
+            break
+        if action == "remove":
+            # A removal may take things away in any order, but never leave a bundle listed that is not whole.
+            for name in installed_names(home):
+                assert InstalledBundle.open(name, home).verify(jobs=1).ok
+        elif action == "upgrade" and installed_names(home):
+            # Between the commits of two versions, one of them is whole.
+            states = []
+            for lock in locks:
+                try:
+                    states.append(whole_or_absent_files(home, lock))
+                except (AssertionError, OSError):
+                    states.append(False)
+            assert any(states), f"step {step}: neither version is whole"
+        else:
+            seen.add(whole_or_absent(home, locks[1]))
+        # Killed in its last step, letting go of the lock, a removal has nothing left to finish.
+        if action != "remove" or _is_left(home, "tiny"):
+            in_child(works[action], kill_at=None)
+        if action == "remove":
+            assert not list((home / "hub").glob("*--*")), list((home / "hub").rglob("*"))
+        else:
+            assert InstalledBundle.open("tiny", home).verify(jobs=1).ok, (
+                f"step {step}: not finished by the next run"
+            )
+            left = list(home.rglob(".bundle-tmp-*"))
+            assert not left, left
+        step += 1
+    print(json.dumps({"steps": step, "seen": sorted(seen)}))
+
+
+def _is_left(home: Path, name: str) -> bool:
+    path = receipt_path(home, name)
+    return path.exists() or path.with_name(path.name + REMOVING_SUFFIX).exists()
+
+
+def whole_or_absent_files(home: Path, lock: Lock) -> bool:
+    """Tell whether every snapshot file of a lock is there with its size."""
+    return all(
+        (home / file.path).stat().st_size == file.blob.size_bytes
+        for repo in layout(lock).repos
+        for file in repo.snapshots
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
