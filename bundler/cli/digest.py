@@ -26,9 +26,9 @@ def digest(bundle: str, hf_home: Path | None) -> None:
       bundle digest demo --hf-home /scratch/hf
     """
     if not is_file_name(bundle):
-        from bundler.home.installed import InstalledBundle
+        from bundler.home.home import Home
 
-        click.echo(InstalledBundle.open(bundle, default_hf_home(hf_home)).digest)
+        click.echo(Home(default_hf_home(hf_home)).bundle(bundle).digest)
         return
     from bundler.format.reader import BundleReader
     from bundler.format.storage.volumes import volumes_in

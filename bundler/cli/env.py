@@ -64,12 +64,12 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
       eval "$settings"
       srun python train.py
     """
-    from bundler.home.installed import InstalledBundle
+    from bundler.home.home import Home
     from bundler.offline.kernel.network_namespace import own_addresses
     from bundler.offline.launch.writable_overlay import stand_ins_for
     from bundler.offline.variables import Launch, offline_environment
 
-    home = InstalledBundle.open(name, default_hf_home(hf_home)).hf_home
+    home = Home(default_hf_home(hf_home)).bundle(name).hf_home
     launch = Launch(allow_net=tuple(str(address) for address in own_addresses()))
     environment = offline_environment(home, stand_ins=stand_ins_for(home), launch=launch)
     if as_json:

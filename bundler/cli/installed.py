@@ -26,13 +26,13 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     Example:
       bundle list --json
     """
-    from bundler.home.installed import installed_bundles
-    from bundler.home.unfinished import unfinished_names
+    from bundler.home.home import Home
+    from bundler.home.journal import list_unfinished
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []
-    bundles = installed_bundles(home, on_damage=damaged.append)
-    unfinished = unfinished_names(home)
+    bundles = Home(home).bundles(on_damage=damaged.append)
+    unfinished = list_unfinished(home)
     rows = [
         {
             "name": bundle.name,
@@ -96,11 +96,12 @@ def path(
       bundle path gpt2
       vllm serve "$(bundle path HuggingFaceTB/SmolLM2-135M)"
     """
-    from bundler.home.installed import InstalledBundle, installed_bundles
+    from bundler.home.home import Home
+    from bundler.home.installed import InstalledBundle
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []
-    bundles = [InstalledBundle.open(name, home)] if name else installed_bundles(home, on_damage=damaged.append)
+    bundles = [Home(home).bundle(name)] if name else Home(home).bundles(on_damage=damaged.append)
     found: list[tuple[InstalledBundle, Path]] = []
     failures: list[NotInstalledError] = []
     for bundle in bundles:
@@ -149,7 +150,7 @@ def remove(name: str, hf_home: Path | None) -> None:
     Example:
       bundle remove demo
     """
-    from bundler.home.installed import remove as remove_bundle
+    from bundler.home.remove import remove as remove_bundle
 
     freed = remove_bundle(name, default_hf_home(hf_home), on_note=lambda text: say(f"note: {text}"))
     say(f"removed {name}, {size(freed)} freed")

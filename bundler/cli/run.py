@@ -82,7 +82,7 @@ def run(
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
-    from bundler.home.installed import InstalledBundle, installed_bundles
+    from bundler.home.home import Home
     from bundler.offline.kernel.isolation import choose
     from bundler.offline.kernel.networks import whole_internets
     from bundler.offline.launch.forked import aside
@@ -93,7 +93,7 @@ def run(
     from bundler.offline.variables import Launch, offline_environment
 
     home = default_hf_home(hf_home)
-    bundles = [InstalledBundle.open(name, home) for name in dict.fromkeys(names)] or installed_bundles(home)
+    bundles = [Home(home).bundle(name) for name in dict.fromkeys(names)] or Home(home).bundles()
     if not bundles:
         raise _none_installed(home)
     # All before hashing gigabytes, or a night's work, for nothing.

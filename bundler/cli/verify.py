@@ -70,11 +70,11 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
             raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
         return _verify_files([Path(word) for word in bundle], jobs)
     from bundler.files.cores import available_cores
-    from bundler.home.installed import InstalledBundle
+    from bundler.home.home import Home
 
     home = default_hf_home(hf_home)
     warn_of_other_caches(home)
-    installed = InstalledBundle.open(bundle[0], home)
+    installed = Home(home).bundle(bundle[0])
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
     with progress_bar(f"verifying {bundle[0]}", total) as (advance, _):
         return installed.verify(quick=quick, jobs=jobs or available_cores(), progress=advance)

@@ -15,9 +15,9 @@ from pathlib import Path
 from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import BundleError
 from bundler.files.paths import is_leftover
-from bundler.home.installed import installed_bundles
+from bundler.home.home import Home
+from bundler.home.journal import list_unfinished
 from bundler.home.set_aside import SET_ASIDE_FOLDER
-from bundler.home.unfinished import unfinished_names
 from bundler.text.wording import counted
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
@@ -48,7 +48,7 @@ def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
 def bundles(hf_home: Path) -> Iterator[Finding]:
     """Compare every installed bundle with its lock, by names and sizes."""
     damaged: list[BundleError] = []
-    found = installed_bundles(hf_home, on_damage=damaged.append)
+    found = Home(hf_home).bundles(on_damage=damaged.append)
     for error in damaged:
         yield problem("bundles", error.message, error.hint or "")
     for bundle in found:
@@ -87,7 +87,7 @@ def traces(hf_home: Path) -> Iterator[Finding]:
         yield note(
             "traces", f"downloads of the Hugging Face client were interrupted: {_some(partial, hf_home)}", advice
         )
-    unfinished = unfinished_names(hf_home)
+    unfinished = list_unfinished(hf_home)
     if unfinished:
         yield warning(
             "traces",

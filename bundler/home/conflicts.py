@@ -8,11 +8,11 @@ of them to be something else is refused before it writes, or the bundle that is 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bundler.errors import ConflictError
-from bundler.plan.layout import Layout, RepoLayout, repo_folder
+from bundler.plan.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def pins(content: Layout) -> dict[str, Pin]:
     found: dict[str, Pin] = {}
     for repo in content.repos:
         found[repo.folder] = Pin(f"folder of {repo.repo_id}", posixpath.basename(repo.folder))
-        for repo_id, folder in _folders(repo):
+        for repo_id, folder in zip((repo.repo_id, *repo.aliases), repo.hub_folders, strict=True):
             for name, commit in repo.refs.items():
                 found[f"{folder}/refs/{name}"] = Pin(f"ref {name} of {repo_id}", commit)
         for path, target in repo.alias_links():
@@ -41,12 +41,6 @@ def pins(content: Layout) -> dict[str, Pin]:
         for blob in repo.prepared:
             found[blob.path] = Pin(f"prepared file of {repo.repo_id}", f"sha256:{blob.sha256}")
     return found
-
-
-def _folders(repo: RepoLayout) -> Iterator[tuple[str, str]]:
-    yield repo.repo_id, repo.folder
-    for alias in repo.aliases:
-        yield alias, f"hub/{repo_folder(alias, repo.repo_type)}"
 
 
 def check_conflicts(name: str, content: Layout, others: Mapping[str, Layout]) -> None:

@@ -29,7 +29,7 @@ def no_note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def home_lock(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
+def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
     """Hold the right to change what is installed in `hf_home` while the block runs.
 
     Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong.

@@ -13,13 +13,13 @@ from pathlib import Path
 from bundler.files.paths import atomic_write, inside
 from bundler.home.conflicts import pins
 from bundler.home.publish import listed_and_present, publish_trees, replace_symlink
-from bundler.plan.layout import Layout, RepoLayout, repo_folder
+from bundler.plan.layout import Layout, RepoLayout
 
 
 def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout], stays: Iterable[str] = ()) -> int:
     """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
 
-    The files of `stays` were there before any bundle (`bundler.home.found`).
+    The files of `stays` were there before any bundle (`bundler.home.journal`).
 
     A ref or other name that names what is gone, and that one of `keep` needs otherwise, is given to that one: homes
     that were written before `bundler.home.conflicts` stood guard may hold such.
@@ -98,8 +98,7 @@ def _names_another(ref: Path, content: bytes) -> bool:
 
 def owned_paths(repo: RepoLayout) -> Iterator[str]:
     """Yield every path that `repo` needs, under all of its names."""
-    folders = [repo.folder, *(f"hub/{repo_folder(alias, repo.repo_type)}" for alias in repo.aliases)]
-    for folder in folders:
+    for folder in repo.hub_folders:
         for item in (*repo.blobs, *repo.snapshots, *repo.markers, *repo.ref_texts(), *repo.tree_texts()):
             yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
     for blob in repo.prepared:

@@ -29,7 +29,6 @@ from bundler.plan.layout import (
     RepoLayout,
     SnapshotFile,
     Text,
-    repo_folder,
     snapshot_link_target,
     tree_json,
 )
@@ -268,8 +267,7 @@ def _aliases(hf_home: Path, repo: RepoLayout, places: ContentPlaces | None, othe
             for item in repo.prepared:
                 source = inside(hf_home, item.path)
                 link_or_copy(source, place / source.relative_to(hf_home / "datasets" / target))
-    for alias in repo.aliases:
-        folder = f"hub/{repo_folder(alias, repo.repo_type)}"
+    for folder in repo.hub_folders[1:]:
         if not inside(hf_home, folder).is_symlink():
             _expanded_alias(hf_home, repo, folder, places, other_trees)
 

@@ -8,6 +8,9 @@ whoever may write to HF_HOME can make a new one.
 Of a bundle that was installed in part (`bundle install --only`) the lock in the receipt is that of the part, so that
 whatever works from a receipt (verify, path, remove, deltas) knows of what is there and of nothing else. The digest is
 that of the whole bundle, and `left_out` names the repos that it has besides.
+
+The lock is most of the text, and parsing it most of the work. It is parsed when it is asked for, since of a
+neighbour one often wants to know only that it has nothing to do with the bundle at hand (`Receipt.mentions`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bundler import __version__
@@ -28,6 +31,7 @@ from bundler.plan.lock import Lock
 RECEIPT_VERSION = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SEAL = b'\n "receipt_sha256": "'
+_LOCK = '\n "lock": '
 # What removal puts behind the name of a receipt: the bundle is no longer listed, but what is left of it is known.
 REMOVING_SUFFIX = ".removing"
 
@@ -36,19 +40,70 @@ class UnknownReceiptError(IntegrityError):
     """A receipt of another version: whole, but not to be understood."""
 
 
-@dataclass(frozen=True)
 class Receipt:
     """What a receipt says.
 
     Attributes:
-        lock: What is installed.
         digest: The digest of the bundle that it came from, ``sha256:<hex>``.
         left_out: Ids of the repos of that bundle that are not installed, sorted.
     """
 
-    lock: Lock
-    digest: str
-    left_out: tuple[str, ...] = ()
+    def __init__(self, lock_text: str, digest: str, left_out: Iterable[str] = (), *, source: str) -> None:
+        self.digest = digest
+        self.left_out = tuple(sorted(set(left_out)))
+        self._lock_text = lock_text
+        self._source = source
+
+    @classmethod
+    def parse(cls, content: bytes, path: Path) -> Receipt:
+        """Check the text of a receipt; its lock is left for later.
+
+        Raises:
+            IntegrityError: Any byte of it was changed, or it is of another version.
+        """
+        end = content.rfind(_SEAL)
+        body = content[: max(end, 0)]
+        if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
+            raise IntegrityError(
+                f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(path)
+            )
+        head, _, lock_text = body.decode("utf-8").partition(_LOCK)
+        raw = json.loads(f'{head} "lock": null}}')
+        if raw.get("receipt_version") != RECEIPT_VERSION:
+            raise UnknownReceiptError(
+                f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
+                hint="a newer `bundle` wrote it: install that version here",
+            )
+        digest = raw.get("bundle_digest")
+        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+            raise IntegrityError(
+                f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=_hint(path)
+            )
+        left_out = raw.get("left_out", [])
+        if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
+            raise IntegrityError(
+                f"{path}: left_out: expected a list of repo ids, found {left_out!r}", hint=_hint(path)
+            )
+        return cls(lock_text.removesuffix(","), digest, left_out, source=str(path))
+
+    @cached_property
+    def lock(self) -> Lock:
+        """What is installed.
+
+        Raises:
+            LockError: It is malformed.
+            IntegrityError: It is that of another bundle than the file's name says.
+        """
+        lock = Lock.loads(self._lock_text, source=self._source)
+        if lock.name != _name(Path(self._source)):
+            raise IntegrityError(
+                f"{self._source}: receipt is that of bundle {lock.name!r}", hint=_hint(Path(self._source))
+            )
+        return lock
+
+    def mentions(self, texts: Iterable[str]) -> bool:
+        """Tell whether one of `texts` is a string in the lock: a repo id, an alias, a kind."""
+        return any(json.dumps(text, ensure_ascii=False) in self._lock_text for text in texts)
 
 
 def receipt_path(hf_home: Path, name: str) -> Path:
@@ -56,56 +111,40 @@ def receipt_path(hf_home: Path, name: str) -> Path:
     return hf_home / BUNDLES_FOLDER / f"{name}.json"
 
 
-def _receipt_text(receipt: Receipt) -> bytes:
-    left_out = f' "left_out": {json.dumps(receipt.left_out)},\n' if receipt.left_out else ""
-    body = (
-        "{\n"
-        f' "receipt_version": {RECEIPT_VERSION},\n'
-        f' "bundle_digest": "{receipt.digest}",\n'
-        f' "installed_with": "bundler {__version__}",\n'
-        f'{left_out} "lock": {receipt.lock.dumps().rstrip()},'
-    ).encode()
-    return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
-
-
 def write_receipt(hf_home: Path, lock: Lock, digest: str, left_out: Iterable[str] = ()) -> None:
     """Write the receipt of a bundle whose every other file is in place."""
-    receipt = Receipt(lock, digest, tuple(sorted(set(left_out))))
-    atomic_write(receipt_path(hf_home, lock.name), _receipt_text(receipt))
+    head: dict[str, object] = {
+        "receipt_version": RECEIPT_VERSION,
+        "bundle_digest": digest,
+        "installed_with": f"bundler {__version__}",
+    }
+    if left_out := sorted(set(left_out)):
+        head["left_out"] = left_out
+    lines = "\n".join(f' "{key}": {json.dumps(value)},' for key, value in head.items())
+    body = f"{{\n{lines}{_LOCK}{lock.dumps().rstrip()},".encode()
+    content = body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
+    atomic_write(receipt_path(hf_home, lock.name), content)
 
 
 def read_receipt(path: Path) -> Receipt:
-    """Read and check a receipt.
+    """Read and check a receipt, its lock too.
 
     Raises:
         FileNotFoundError: There is none.
         IntegrityError: Any byte of it was changed, or it is of another version.
+        LockError: Its lock is malformed.
     """
-    content = path.read_bytes()
-    name = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json")
-    hint = (
+    receipt = Receipt.parse(path.read_bytes(), path)
+    assert receipt.lock, "parsed here, so that a fault of it is found here"
+    return receipt
+
+
+def _name(path: Path) -> str:
+    return path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json")
+
+
+def _hint(path: Path) -> str:
+    return (
         "run `bundle install` with the bundle file again: it writes a new receipt; or give it up with "
-        f"`bundle remove {name}`"
+        f"`bundle remove {_name(path)}`"
     )
-    end = content.rfind(_SEAL)
-    body = content[: max(end, 0)]
-    if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
-        raise IntegrityError(
-            f"{path}: receipt was changed after it was written: its own sha256 differs", hint=hint
-        )
-    raw = json.loads(content)
-    if raw.get("receipt_version") != RECEIPT_VERSION:
-        raise UnknownReceiptError(
-            f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
-            hint="a newer `bundle` wrote it: install that version here",
-        )
-    lock = Lock.loads(json.dumps(raw["lock"]), source=str(path))
-    digest = raw.get("bundle_digest")
-    if lock.name != name:
-        raise IntegrityError(f"{path}: receipt is that of bundle {lock.name!r}", hint=hint)
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise IntegrityError(f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=hint)
-    left_out = raw.get("left_out", [])
-    if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
-        raise IntegrityError(f"{path}: left_out: expected a list of repo ids, found {left_out!r}", hint=hint)
-    return Receipt(lock, digest, tuple(left_out))

@@ -26,7 +26,7 @@ from bundler.files.small_files import SMALL_BYTES, SmallFiles
 from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
-from bundler.home.installed import installed_bundles
+from bundler.home.home import Home, ignore_damage
 from bundler.home.publish import link_or_copy
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
 from bundler.verify.report import Progress, repo_names
@@ -98,8 +98,8 @@ def _matching(candidates: Sequence[tuple[Blob, Path]], jobs: int) -> Iterator[tu
             yield blob, path
 
 
-def from_base(
-    bundle: Source, content: Layout, hf_home: Path, places: Mapping[str, Path], jobs: int
+def find_base_content(
+    bundle: Source, content: Layout, home: Home, places: Mapping[str, Path], jobs: int
 ) -> dict[str, Path]:
     """Find what a delta leaves to its base in the bundles that are installed; any of them will do.
 
@@ -115,8 +115,8 @@ def from_base(
     if not missing:
         return {}
     candidates = [
-        (missing[blob.sha256], inside(hf_home, blob.path))
-        for installed in installed_bundles(hf_home, on_damage=lambda error: None)
+        (missing[blob.sha256], inside(home.path, blob.path))
+        for installed in home.bundles(on_damage=ignore_damage)
         for blob in installed.layout.blobs
         if blob.sha256 in missing
     ]
@@ -129,7 +129,7 @@ def from_base(
         listing = "\n".join(f"  {names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking[:20])
         more = f"\n  and {len(lacking) - 20} more" if len(lacking) > 20 else ""
         raise IntegrityError(
-            f"{bundle.label} is a delta of {named}, and {hf_home} lacks {len(lacking)} of the files "
+            f"{bundle.label} is a delta of {named}, and {home.path} lacks {len(lacking)} of the files "
             f"that it leaves to that:\n{listing}{more}",
             hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
         )

@@ -97,12 +97,12 @@ def enforce_offline(
         OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
             be started again; or Landlock was asked for by name and cannot be had.
     """
-    from bundler.home.installed import InstalledBundle, installed_bundles
+    from bundler.home.home import Home
 
     if not isinstance(name, str | None):
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
-    bundles = [InstalledBundle.open(name, home)] if name is not None else installed_bundles(home)
+    bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
     early = _early_imports(home)
     if early:
         _refuse_without_restart(early, name, home)

@@ -10,7 +10,7 @@ work from that list, so they cannot disagree, and no path or link in a bundle is
     hub/models--ns--name/refs/<branch or tag>           the commit, without a newline
     hub/models--alias                                   link to models--ns--name
     datasets/ns___name/<config>/0.0.0/<hash>/...        prepared Arrow files of a dataset
-    bundles/NAME.json                                   the receipt (`bundler.home.installed`)
+    bundles/NAME.json                                   the receipt (`bundler.home.receipt`)
 
 Facts about the layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. `trees/` holds only the
 files that are shipped: an unfiltered list beside missing files makes `snapshot_download(local_files_only=True)`
@@ -62,6 +62,11 @@ def default_hf_home(option: Path | None = None) -> Path:
 def repo_folder(repo_id: str, repo_type: RepoType) -> str:
     """Return the folder of a repo below `hub/`, for instance ``models--openai-community--gpt2``."""
     return "--".join([f"{repo_type}s", *repo_id.split("/")])
+
+
+def repo_id_of(folder: str) -> str:
+    """Return the id of the repo whose folder below `hub/` is called `folder`."""
+    return "/".join(folder.split("--")[1:])
 
 
 def prepared_folder(repo_id: str) -> str:
@@ -138,6 +143,11 @@ class RepoLayout:
     refs: dict[str, str]
     prepared: tuple[Blob, ...]
     aliases: tuple[str, ...]
+
+    @property
+    def hub_folders(self) -> tuple[str, ...]:
+        """Its folder under its own id, and those under its aliases: links to the former, or folders like it."""
+        return (self.folder, *(f"hub/{repo_folder(alias, self.repo_type)}" for alias in self.aliases))
 
     def path_in(self, folder: str, path: str) -> str:
         """Return where `path`, one of this repo's, stands in the folder of an alias."""

@@ -13,8 +13,8 @@ from bundler.doctor import cache, network
 from bundler.doctor.examine import examine
 from bundler.doctor.findings import Finding
 from bundler.home.install import install
+from bundler.home.journal import note_unfinished
 from bundler.home.set_aside import move_aside
-from bundler.home.unfinished import note_unfinished
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.hub import RunningHub
 from tests.support.listener import tls_listener

@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 from bundler.cli import main
 from bundler.errors import ConflictError
 from bundler.home import install as install_module
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, remove
+from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 REF = "hub/models--org--m/refs/main"
@@ -118,7 +119,7 @@ def test_an_upgrade_that_would_break_another_bundle_is_refused(first: Path, tmp_
     with pytest.raises(ConflictError, match="installed bundle beside has"):
         install(tiny_bundle(tmp_path / "new", newer, contents=[b"b"], name="first"), home)
     assert beside.verify().ok
-    assert InstalledBundle.open("first", home).verify().ok
+    assert Home(home).bundle("first").verify().ok
 
 
 def test_the_command_ends_with_17(first: Path, second: Path, tmp_path: Path) -> None:
@@ -150,7 +151,7 @@ def test_verify_says_which_bundle_took_a_ref_and_its_hint_mends_it(both: Path) -
 def test_removal_of_the_bundle_that_lost_a_ref_leaves_it_with_the_other(both: Path) -> None:
     remove("first", both)
     assert (both / REF).read_text() == OTHER_COMMIT
-    assert InstalledBundle.open("second", both).verify().ok
+    assert Home(both).bundle("second").verify().ok
 
 
 def test_a_damaged_ref_is_shown_as_text_in_one_line(first: Path, tmp_path: Path) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.exclusive import home_lock
+from bundler.home.exclusive import lock_home
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, remove
+from bundler.home.remove import remove
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 
 
 def test_the_lock_leaves_nothing_behind(tmp_path: Path) -> None:
-    with home_lock(tmp_path / "a" / "home"):
+    with lock_home(tmp_path / "a" / "home"):
         assert list(tree(tmp_path)) == ["a/home/bundles/.lock"]
     assert list(tmp_path.iterdir()) == []
 
@@ -26,7 +27,7 @@ def test_a_link_to_nowhere_in_its_place_is_an_error_and_stays(tmp_path: Path, pl
     link = tmp_path / place
     link.parent.mkdir(exist_ok=True)
     link.symlink_to("nowhere")
-    with pytest.raises(FileExistsError) as caught, home_lock(tmp_path / "home"):
+    with pytest.raises(FileExistsError) as caught, lock_home(tmp_path / "home"):
         pass
     assert caught.value.filename == str(link)
     assert link.is_symlink()
@@ -41,11 +42,11 @@ def test_a_second_holder_says_that_it_waits_and_comes_after_the_first(tmp_path: 
         waits.set()
 
     def second() -> None:
-        with home_lock(tmp_path, on_note=note):
+        with lock_home(tmp_path, on_note=note):
             order.append("second")
 
     thread = threading.Thread(target=second)
-    with home_lock(tmp_path):
+    with lock_home(tmp_path):
         thread.start()
         assert waits.wait(60)
         order.append("first")
@@ -59,7 +60,7 @@ def test_many_holders_never_overlap(tmp_path: Path) -> None:
 
     def work() -> None:
         for _ in range(20):
-            with home_lock(tmp_path / "home"):
+            with lock_home(tmp_path / "home"):
                 inside.append(1)
                 most.append(len(inside))
                 inside.pop()
@@ -82,7 +83,7 @@ def test_a_file_system_without_locks_is_named_and_the_work_done(
     monkeypatch.setattr(fcntl, "flock", refuse)
     notes: list[str] = []
     done = []
-    with home_lock(tmp_path, on_note=notes.append):
+    with lock_home(tmp_path, on_note=notes.append):
         done.append(True)
     assert done == [True]
     assert notes == [
@@ -100,7 +101,7 @@ def test_parts_of_one_bundle_that_are_installed_at_once_are_all_in_the_receipt(t
         thread.start()
     for thread in threads:
         thread.join()
-    installed = InstalledBundle.open("tiny", home)
+    installed = Home(home).bundle("tiny")
     assert [repo.repo_id for repo in installed.lock.repos] == ["org/a", "org/b", "org/c", "org/d"]
     assert installed.left_out == ()
     assert installed.verify().ok
@@ -112,9 +113,9 @@ def test_a_removal_waits_for_an_installation(tmp_path: Path) -> None:
     install(path, home)
     waits = threading.Event()
     thread = threading.Thread(target=remove, args=("tiny", home), kwargs={"on_note": lambda text: waits.set()})
-    with home_lock(home):
+    with lock_home(home):
         thread.start()
         assert waits.wait(60)
-        assert InstalledBundle.open("tiny", home).verify().ok
+        assert Home(home).bundle("tiny").verify().ok
     thread.join()
     assert tree(home) == {}

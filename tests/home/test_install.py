@@ -12,8 +12,8 @@ import pytest
 
 from bundler.errors import BundleError, FormatError, IntegrityError, SpaceError
 from bundler.home import publish
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, installed_names
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b'{"model_type": "x"}', "w.safetensors": os.urandom(3 << 20), "sub/empty": b""}
@@ -250,9 +250,9 @@ def test_two_installations_at_once_both_end_well(bundle: Path, tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert failures == []
-    assert installed_names(home) == ["small", "tiny"]
+    assert Home(home).names() == ["small", "tiny"]
     for name in ("small", "tiny"):
-        report = InstalledBundle.open(name, home).verify()
+        report = Home(home).bundle(name).verify()
         assert report.faults == ()
 
 

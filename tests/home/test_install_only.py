@@ -10,9 +10,10 @@ import pytest
 from bundler.errors import NotInstalledError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.stored import OneFile
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, remove
 from bundler.home.receipt import read_receipt, receipt_path
+from bundler.home.remove import remove
 from bundler.make.delta import Base
 from tests.support.bundles import OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
@@ -56,7 +57,7 @@ def test_the_receipt_says_what_is_there_and_what_was_left_out(bundle: Path, tmp_
         assert receipt.digest == reader.digest
         assert receipt.lock == reader.lock.with_repos(reader.lock.repos[1:2])
     assert receipt.left_out == ("org/a", "org/c")
-    installed = InstalledBundle.open("tiny", home)
+    installed = Home(home).bundle("tiny")
     assert installed.verify().ok
     with pytest.raises(NotInstalledError, match="org/a of bundle tiny was left out"):
         installed.snapshot_path("org/a")

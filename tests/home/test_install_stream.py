@@ -22,10 +22,9 @@ from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.stream import BundleStream
 from bundler.home.exclusive import LOCK_NAME
-from bundler.home.found import FOUND_SUFFIX
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, installed_names
-from bundler.home.unfinished import UNFINISHED_SUFFIX
+from bundler.home.journal import FOUND_SUFFIX, UNFINISHED_SUFFIX
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.lock import LockedFile
@@ -125,7 +124,7 @@ def test_a_stream_cut_short_shows_nothing_and_keeps_what_was_verified(
     with pytest.raises(FormatError, match="cut short"):
         install(from_bytes(content[: int(len(content) * share)]), home)
     assert visible(home) == []
-    assert installed_names(home) == []
+    assert Home(home).names() == []
     kept = [path for path in home.rglob("blobs/*") if ".bundle-tmp-" not in path.name]
     if share >= 0.5:
         assert (2 << 20) in [path.stat().st_size for path in kept]
@@ -241,7 +240,7 @@ def test_killed_in_the_middle_of_a_stream_it_shows_nothing_and_the_next_run_fini
         [script("bundle"), "install", "-", "--hf-home", home], input=content, capture_output=True, check=True
     )
     assert b"installed tiny" in done.stderr
-    assert InstalledBundle.open("tiny", home).verify().ok
+    assert Home(home).bundle("tiny").verify().ok
     assert not list(home.rglob(".bundle-tmp-*"))
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import IntegrityError, NotInstalledError
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, installed_bundles, remove
 from bundler.home.receipt import read_receipt, receipt_path
+from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b"{}", "w.safetensors": os.urandom(2000)}
@@ -24,15 +25,15 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_a_receipt_gives_back_what_was_installed(home: Path) -> None:
-    bundle = InstalledBundle.open("first", home)
+    bundle = Home(home).bundle("first")
     assert bundle.lock.repos[0].repo_id == "org/m"
-    assert [b.name for b in installed_bundles(home)] == ["first"]
+    assert [b.name for b in Home(home).bundles()] == ["first"]
     assert bundle.snapshot_path("m") == bundle.snapshot_path("org/m")
     assert (bundle.snapshot_path("m") / "config.json").read_bytes() == b"{}"
 
 
 def test_what_a_notebook_shows_of_a_bundle_is_one_line(home: Path) -> None:
-    bundle = InstalledBundle.open("first", home)
+    bundle = Home(home).bundle("first")
     assert repr(bundle) == f"InstalledBundle(hf_home={home!r}, digest={bundle.digest!r}, left_out=())"
 
 
@@ -53,27 +54,27 @@ def test_every_changed_byte_of_a_receipt_is_found(home: Path) -> None:
 def test_a_receipt_under_another_name_is_refused(home: Path) -> None:
     receipt_path(home, "first").rename(receipt_path(home, "second"))
     with pytest.raises(IntegrityError, match="'first'"):
-        InstalledBundle.open("second", home)
+        Home(home).bundle("second")
 
 
 def test_an_unknown_name_is_answered_with_close_ones(home: Path) -> None:
     with pytest.raises(NotInstalledError, match="did you mean 'first'"):
-        InstalledBundle.open("frist", home)
+        Home(home).bundle("frist")
     with pytest.raises(NotInstalledError, match="none is installed"):
-        InstalledBundle.open("first", home.parent / "elsewhere")
+        Home(home.parent / "elsewhere").bundle("first")
     with pytest.raises(NotInstalledError, match="no bundle name"):
-        InstalledBundle.open("../first", home)
+        Home(home).bundle("../first")
     with pytest.raises(NotInstalledError, match="did you mean 'org/m'"):
-        InstalledBundle.open("first", home).snapshot_path("org/n")
+        Home(home).bundle("first").snapshot_path("org/n")
 
 
 def test_a_damaged_receipt_of_one_bundle_does_not_hide_the_others(home: Path, tmp_path: Path) -> None:
     install(tiny_bundle(tmp_path / "b", locked_repo("org/n", {"x": b"x"}), contents=[b"x"], name="second"), home)
     receipt_path(home, "first").write_bytes(b"damaged")
     with pytest.raises(IntegrityError):
-        installed_bundles(home)
+        Home(home).bundles()
     damaged: list[Exception] = []
-    assert [b.name for b in installed_bundles(home, on_damage=damaged.append)] == ["second"]
+    assert [b.name for b in Home(home).bundles(on_damage=damaged.append)] == ["second"]
     assert len(damaged) == 1
 
 
@@ -96,7 +97,7 @@ def test_removal_keeps_what_another_bundle_uses(home: Path, tmp_path: Path) -> N
 
 
 def test_removal_keeps_blobs_that_the_users_own_snapshots_link_to(home: Path) -> None:
-    first = InstalledBundle.open("first", home)
+    first = Home(home).bundle("first")
     blob = (first.snapshot_path("m") / "w.safetensors").resolve()
     own = home / "hub" / "models--org--m" / "snapshots" / OTHER_COMMIT / "w.safetensors"
     own.parent.mkdir(parents=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
+from bundler.home.home import Home
 from bundler.home.install import install
 from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
@@ -82,7 +83,7 @@ def gpt2_home(tmp_path_factory: pytest.TempPathFactory, demo_hub_dir: Path) -> P
 @pytest.fixture
 def gpt2_bundle(gpt2_home: Path) -> InstalledBundle:
     """Return that bundle."""
-    return InstalledBundle.open("tiny", gpt2_home)
+    return Home(gpt2_home).bundle("tiny")
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.home.install import install
-from bundler.home.installed import remove
 from bundler.home.receipt import receipt_path
+from bundler.home.remove import remove
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.lock import Lock

@@ -19,9 +19,10 @@ from io import FileIO
 from pathlib import Path
 
 from bundler.format.reader import BundleReader
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, installed_names, remove
 from bundler.home.receipt import REMOVING_SUFFIX, receipt_path
+from bundler.home.remove import remove
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 
@@ -82,8 +83,8 @@ def whole_or_absent(home: Path, lock: Lock) -> str:
             place = home / blob.path
             if place.parent.exists():
                 assert place.stat().st_size == blob.size_bytes, f"{place}: half visible dataset"
-    for name in installed_names(home):
-        report = InstalledBundle.open(name, home).verify(jobs=1)
+    for name in Home(home).names():
+        report = Home(home).bundle(name).verify(jobs=1)
         assert report.ok, report.faults
     return ",".join(visible)
 
@@ -111,9 +112,9 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
             break
         if action == "remove":
             # A removal may take things away in any order, but never leave a bundle listed that is not whole.
-            for name in installed_names(home):
-                assert InstalledBundle.open(name, home).verify(jobs=1).ok
-        elif action == "upgrade" and installed_names(home):
+            for name in Home(home).names():
+                assert Home(home).bundle(name).verify(jobs=1).ok
+        elif action == "upgrade" and Home(home).names():
             # Between the commits of two versions, one of them is whole.
             states = []
             for lock in locks:
@@ -130,9 +131,7 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
         if action == "remove":
             assert not list((home / "hub").glob("*--*")), list((home / "hub").rglob("*"))
         else:
-            assert InstalledBundle.open("tiny", home).verify(jobs=1).ok, (
-                f"step {step}: not finished by the next run"
-            )
+            assert Home(home).bundle("tiny").verify(jobs=1).ok, f"step {step}: not finished by the next run"
             left = list(home.rglob(".bundle-tmp-*"))
             assert not left, left
         step += 1

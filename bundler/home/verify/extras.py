@@ -7,16 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.files.paths import TEMPORARY_PREFIX, inside
-from bundler.plan.layout import RepoLayout, repo_folder
+from bundler.plan.layout import RepoLayout
 
 
 def shipped_paths(repos: Iterable[RepoLayout]) -> set[str]:
     """Return the paths of all snapshot files of `repos`, under every name that they have."""
     return {
-        repo.path_in(folder, file.path)
-        for repo in repos
-        for folder in (repo.folder, *(f"hub/{repo_folder(alias, repo.repo_type)}" for alias in repo.aliases))
-        for file in repo.snapshots
+        repo.path_in(folder, file.path) for repo in repos for folder in repo.hub_folders for file in repo.snapshots
     }
 
 

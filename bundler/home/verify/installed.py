@@ -6,14 +6,14 @@ import errno
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from bundler.files.paths import inside
-from bundler.home.conflicts import pins
+from bundler.home.conflicts import Pin, pins
 from bundler.home.verify.extras import extra_files, hiding_markers, shipped_paths
 from bundler.home.verify.hashing import Expected, compare_all
-from bundler.plan.layout import Blob, Layout, RepoLayout, layout, snapshot_link_target
-from bundler.plan.lock import Lock
+from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
 from bundler.verify.report import (
     REINSTALL_HINT,
     Fault,
@@ -26,7 +26,8 @@ from bundler.verify.report import (
 
 def verify_installed(
     hf_home: Path,
-    lock: Lock,
+    name: str,
+    content: Layout,
     *,
     digest: str,
     others: Mapping[str, Layout] | None = None,
@@ -39,22 +40,22 @@ def verify_installed(
 
     Args:
         hf_home: Where it is installed.
-        lock: What it must be.
+        name: The bundle's name, for the report.
+        content: What it must be.
         digest: The bundle's digest, for the report.
-        others: Other bundles installed there, by name; their files are not extra.
+        others: Other bundles that have folders in common with it, by name; their files are not extra.
         only: Which repos to look at; default all.
         quick: Look at names, links and sizes, hash nothing.
         jobs: Threads that hash.
         progress: Called with the number of bytes hashed since the last call.
     """
-    content = layout(lock)
     check = _InstalledCheck(hf_home, repo_names(content), others or {})
     for repo in content.repos:
         if only(repo):
             check.repo(repo)
     changed, hashed = (set(), 0) if quick else compare_all(check.to_hash, jobs=jobs, progress=progress)
     return Report(
-        subject=f"bundle {lock.name} in {hf_home}",
+        subject=f"bundle {name} in {hf_home}",
         digest=digest,
         quick=quick,
         files=len(check.to_hash),
@@ -70,8 +71,7 @@ class _InstalledCheck:
     def __init__(self, hf_home: Path, names: dict[str, str], others: Mapping[str, Layout]) -> None:
         self.hf_home = hf_home
         self.names = names
-        self.others = [repo for other in others.values() for repo in other.repos]
-        self.pins = {name: pins(other) for name, other in others.items()}
+        self.others = others
         # Other bundles that need a name to be what was found, and not what is needed here.
         self.rivals: set[str] = set()
         self.faults: set[Fault] = set()
@@ -84,9 +84,13 @@ class _InstalledCheck:
         removals = " and ".join(f"`bundle remove {name}`" for name in sorted(self.rivals))
         return f"two bundles cannot share a ref at two commits: {removals} gives it back, or use two HF_HOMEs"
 
+    @cached_property
+    def _pins(self) -> dict[str, dict[str, Pin]]:
+        return {name: pins(other) for name, other in self.others.items()}
+
     def _held(self, path: str, value: str) -> str:
         """Return the words for it if another bundle needs `path` to be `value`."""
-        rivals = [name for name, held in self.pins.items() if path in held and held[path].value == value]
+        rivals = [name for name, held in self._pins.items() if path in held and held[path].value == value]
         self.rivals.update(rivals)
         return f", which bundle {' and '.join(rivals)} needs" if rivals else ""
 
@@ -195,7 +199,11 @@ class _InstalledCheck:
                 self.faults.add(Fault("changed", path, what))
 
     def _extras(self, repo: RepoLayout, folder: str) -> None:
-        shipped = shipped_paths((repo, *self.others))
+        shipped = shipped_paths(
+            other
+            for other in (repo, *(other for content in self.others.values() for other in content.repos))
+            if not set(other.hub_folders).isdisjoint(repo.hub_folders)
+        )
         for path in extra_files(self.hf_home, repo, folder, shipped):
             self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
         for marker in hiding_markers(self.hf_home, repo, folder):

@@ -1,4 +1,4 @@
-"""bundler.home.unfinished: what a failed installation leaves is used or deleted by the next one, or by a removal."""
+"""bundler.home.journal: what a failed installation leaves is used or deleted by the next one, or by a removal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from click.testing import CliRunner
 from bundler.cli import main
 from bundler.errors import DamagedError, IntegrityError
 from bundler.format.reader import BundleReader
+from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.installed import InstalledBundle, remove
-from bundler.home.unfinished import (
+from bundler.home.journal import (
     clear_unfinished,
-    unfinished_blobs,
-    unfinished_names,
+    list_unfinished,
+    read_unfinished,
     unfinished_path,
 )
+from bundler.home.remove import remove
 from bundler.text.wording import counted
 from tests.support.bundles import OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
@@ -55,7 +56,7 @@ def test_a_failed_installation_says_what_it_keeps_and_where_that_is_listed(damag
     assert done.exit_code == 6
     kept = blobs(home)
     assert 0 < len(kept) < 3
-    listed = unfinished_blobs(home, "tiny")
+    listed = read_unfinished(home, "tiny")
     assert {path.relative_to(home).as_posix() for path in kept} < set(listed)
     assert len(listed) == 3
     assert (
@@ -75,7 +76,7 @@ def test_the_next_installation_uses_what_is_kept_and_ends_the_list(
         install(damaged, home)
     kept = len(blobs(home))
     assert install(bundle, home).written_files == 3 - kept
-    assert unfinished_names(home) == []
+    assert list_unfinished(home) == []
     install(bundle, tmp_path / "fresh")
     assert tree(home) == tree(tmp_path / "fresh")
 
@@ -137,4 +138,4 @@ def test_an_upgrade_beside_a_damaged_receipt_is_refused_before_it_writes(bundle:
     with pytest.raises(IntegrityError, match=r"other\.json: receipt was changed"):
         install(newer, home)
     assert tree(home) == before
-    assert InstalledBundle.open("tiny", home).verify().ok
+    assert Home(home).bundle("tiny").verify().ok

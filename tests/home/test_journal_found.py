@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bundler.home import install as install_module
-from bundler.home.found import found_path
 from bundler.home.install import install
-from bundler.home.installed import remove
+from bundler.home.journal import found_path
+from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": b"w" * 5000}

@@ -1,0 +1,201 @@
+"""What an installation writes down beside its receipt, so that it can be finished, or undone, whatever ends it.
+
+* `NAME.json.found`, what stood there before and stays when the bundle goes. A user may have downloaded a repo that a
+  bundle ships too, at the same commit. Files of equal names are then the user's as much as the bundle's, and nothing
+  on disk tells so afterwards. The record is written before the installation writes anything else, so that a run that
+  goes on after a kill does not take the killed one's files for the user's, and it goes when the bundle goes.
+* `NAME.json.unfinished`, what is written and no receipt names yet: one blob a line, from before the first is written
+  until the receipt is there. The next installation of that bundle uses or deletes them, and so does its removal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bundler.errors import FormatError
+from bundler.files.paths import atomic_write, inside
+from bundler.home.prune import delete, link_targets, owned_paths
+from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
+
+FOUND_SUFFIX = ".json.found"
+UNFINISHED_SUFFIX = ".json.unfinished"
+
+
+@dataclass
+class Found:
+    """What was there.
+
+    Attributes:
+        looked: Snapshot folders that were looked at, present or not: each is looked at once.
+        paths: Content and snapshot files that were there and belonged to no bundle.
+        refs: What refs said that a bundle wants to say something, by path.
+    """
+
+    looked: set[str] = field(default_factory=set)
+    paths: set[str] = field(default_factory=set)
+    refs: dict[str, str] = field(default_factory=dict)
+
+
+def found_path(hf_home: Path, name: str) -> Path:
+    """Return where the record of what a bundle found stands."""
+    return hf_home / BUNDLES_FOLDER / f"{name}{FOUND_SUFFIX}"
+
+
+def read_found(hf_home: Path, name: str) -> Found | None:
+    """Return the record; None if there is none, or none that can be read."""
+    try:
+        record = json.loads(found_path(hf_home, name).read_bytes())
+        return Found(set(record["looked"]), set(record["paths"]), dict(record["refs"]))
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        return None
+
+
+def record_found(
+    hf_home: Path,
+    name: str,
+    content: Layout,
+    *,
+    previous: Layout | None,
+    others: Iterable[Layout],
+    unfinished: Collection[str],
+) -> Found:
+    """Record what of `content` is there already and belongs to no bundle.
+
+    Args:
+        hf_home: The cache root.
+        name: Of the bundle that is about to be installed.
+        content: What it is about to own.
+        previous: What an installation of that name owns now.
+        others: What other installed bundles own, as far as they have a folder in common.
+        unfinished: Blobs that an installation which did not end has left.
+    """
+    recorded = read_found(hf_home, name)
+    found = recorded or Found(looked=_list_folders(previous) if previous else set())
+    owned = {path for layout in others for repo in layout.repos for path in owned_paths(repo)} | set(unfinished)
+    if previous is not None:
+        owned |= {path for repo in previous.repos for path in owned_paths(repo)}
+    fresh = [repo for repo in content.repos if not set(_list_snapshots(repo)) <= found.looked]
+    for repo in fresh:
+        for folder in repo.hub_folders:
+            if inside(hf_home, folder).is_symlink():
+                continue
+            names = [*(blob.path for blob in repo.blobs), *(file.path for file in repo.snapshots)]
+            paths = [repo.path_in(folder, path) for path in names]
+            found.paths |= {p for p in paths if p not in owned and os.path.lexists(inside(hf_home, p))}
+            for ref in repo.ref_texts():
+                path = repo.path_in(folder, ref.path)
+                if path not in owned and (old := _read_text(inside(hf_home, path))) is not None:
+                    found.refs.setdefault(path, old)
+        prepared = [blob.path for blob in repo.prepared]
+        found.paths |= {p for p in prepared if p not in owned and os.path.lexists(inside(hf_home, p))}
+    found.looked |= _list_folders(content)
+    if fresh:
+        _write_found(hf_home, name, found)
+    return found
+
+
+def forget_found(hf_home: Path, name: str) -> None:
+    """Delete the record: the bundle is gone, or nothing of it was published."""
+    found_path(hf_home, name).unlink(missing_ok=True)
+
+
+def hand_on_found(hf_home: Path, found: Found, survivors: Mapping[str, Layout]) -> None:
+    """Let bundles that own the same files remember whose they were, when the one that found them goes."""
+    for name, layout in survivors.items():
+        owned = {path for repo in layout.repos for path in owned_paths(repo)}
+        paths, refs = found.paths & owned, {path: old for path, old in found.refs.items() if path in owned}
+        if paths or refs:
+            theirs = read_found(hf_home, name) or Found(looked=_list_folders(layout))
+            theirs.paths |= paths
+            theirs.refs = refs | theirs.refs
+            _write_found(hf_home, name, theirs)
+
+
+def restore_refs(hf_home: Path, found: Found) -> None:
+    """Give refs that are gone now what they said before, where what they named is still there."""
+    for path, old in found.refs.items():
+        folder = inside(hf_home, path.partition("/refs/")[0])
+        if not inside(hf_home, path).exists() and (folder / "snapshots" / old.strip()).is_dir():
+            atomic_write(inside(hf_home, path), old.encode())
+
+
+def unfinished_path(hf_home: Path, name: str) -> Path:
+    """Return where the list of a bundle's unfinished blobs stands."""
+    return hf_home / BUNDLES_FOLDER / f"{name}{UNFINISHED_SUFFIX}"
+
+
+def list_unfinished(hf_home: Path) -> list[str]:
+    """Return the names of bundles of which an installation did not end, sorted."""
+    found = (hf_home / BUNDLES_FOLDER).glob(f"*{UNFINISHED_SUFFIX}")
+    return sorted(path.name.removesuffix(UNFINISHED_SUFFIX) for path in found)
+
+
+def read_unfinished(hf_home: Path, name: str) -> list[str]:
+    """Return the blobs that are listed, less what cannot be one of ours."""
+    try:
+        lines = unfinished_path(hf_home, name).read_text("utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return []
+    return [line for line in lines if _is_blob(line)]
+
+
+def note_unfinished(hf_home: Path, name: str, blobs: Iterable[str]) -> None:
+    """Add to the list what is about to be written."""
+    paths = sorted({*read_unfinished(hf_home, name), *filter(_is_blob, blobs)})
+    atomic_write(unfinished_path(hf_home, name), "".join(f"{path}\n" for path in paths).encode())
+
+
+def clear_unfinished(hf_home: Path, name: str, *, keep: Iterable[Layout]) -> int:
+    """Delete what is listed and neither one of `keep` nor a snapshot uses, and the list.
+
+    Returns:
+        Bytes freed.
+    """
+    path = unfinished_path(hf_home, name)
+    if not path.exists():
+        return 0
+    kept = {owned for content in keep for repo in content.repos for owned in owned_paths(repo)}
+    freed = 0
+    linked: dict[Path, set[Path]] = {}
+    for blob in read_unfinished(hf_home, name):
+        place = inside(hf_home, blob)
+        repo = place.parent.parent
+        if repo not in linked:
+            linked[repo] = set(link_targets(repo / "snapshots"))
+        if place.resolve() not in linked[repo]:
+            freed += delete(hf_home, blob, kept)
+    path.unlink()
+    return freed
+
+
+def _is_blob(path: str) -> bool:
+    parts = path.split("/")
+    with contextlib.suppress(FormatError):
+        inside(Path(), path)
+        return len(parts) == 4 and (parts[0], parts[2]) == ("hub", "blobs")
+    return False
+
+
+def _list_folders(layout: Layout) -> set[str]:
+    return {folder for repo in layout.repos for folder in _list_snapshots(repo)}
+
+
+def _list_snapshots(repo: RepoLayout) -> Iterator[str]:
+    return (f"{repo.folder}/snapshots/{commit}" for commit in repo.trees)
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _write_found(hf_home: Path, name: str, found: Found) -> None:
+    record = {"looked": sorted(found.looked), "paths": sorted(found.paths), "refs": found.refs}
+    atomic_write(found_path(hf_home, name), (json.dumps(record, indent=1) + "\n").encode())
