@@ -64,6 +64,10 @@ train-real-text: $(STAMP)  ## a run killed again and again beside one without me
 bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.launch.run --write
 
+.PHONY: bench-home
+bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.home.run --write
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write
