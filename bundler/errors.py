@@ -6,7 +6,7 @@ Rule book:
 * the message says what was expected, what was found and where; `hint` says the next step;
 * exit codes are part of the public interface: a code is never reused for another meaning.
 
-`EXIT_CODES` is the table that `OFFLINE_MODE.md` and `bundle --help` show, kept here so that they cannot disagree.
+`EXIT_CODES` is the table that `OFFLINE_MODE.md` shows, held equal by a test; `bundle --help` says where that is.
 """
 
 from __future__ import annotations

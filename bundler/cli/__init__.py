@@ -17,6 +17,7 @@ import click
 
 from bundler import __version__
 from bundler.console.group import ErrorGroup
+from bundler.text.documents import describe_exit_codes
 
 # name -> (module, attribute, one-line help). The help stands here so that `bundle --help` imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -68,7 +69,7 @@ class BundleGroup(ErrorGroup):
 @click.group(
     cls=BundleGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes are documented in OFFLINE_MODE.md.",
+    epilog=describe_exit_codes(),
 )
 @click.version_option(__version__, prog_name="bundle")
 def main() -> None:

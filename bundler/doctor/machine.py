@@ -15,6 +15,7 @@ from bundler.errors import OfflineError
 from bundler.files.paths import temporary_path
 from bundler.home.publish import symlinks_work
 from bundler.offline.kernel.isolation import choose
+from bundler.text.documents import document_address
 
 _SCARCE_BYTES = 2_000_000_000
 _SCARCE_FILES = 10_000
@@ -83,7 +84,8 @@ def isolation() -> Iterator[Finding]:
         yield problem("isolation", error.message, error.hint or "")
         return
     if found.kind == "none":
-        advice = "OFFLINE_MODE.md says what to ask the administrator for"
+        document = document_address("OFFLINE_MODE.md#below-python---isolate")
+        advice = f"{document} says what to ask the administrator for"
         yield warning("isolation", f"the kernel does not help here: {found.detail}", advice)
     else:
         yield ok("isolation", f"{found.kind}: {found.detail}")

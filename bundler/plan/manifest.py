@@ -37,6 +37,7 @@ from bundler.plan.manifest_rules import (
 )
 from bundler.plan.names import RepoKind, RepoType, is_bundle_name, is_repo_id
 from bundler.text import strict_yaml
+from bundler.text.documents import document_address
 from bundler.text.strict_yaml import Mapping, Node, Scalar, Sequence, StrictYamlError
 
 MANIFEST_VERSION = 1
@@ -76,7 +77,7 @@ class InvalidManifestError(ManifestError):
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         super().__init__(
             f"{source}: {count} {'fault' if count == 1 else 'faults'}{lines}",
-            hint="manifests/README.md explains every key",
+            hint=f"{document_address('manifests/README.md#keys')} explains every key",
         )
 
 

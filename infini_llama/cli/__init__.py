@@ -16,6 +16,7 @@ import click
 
 from bundler import __version__
 from bundler.console.group import ErrorGroup
+from bundler.text.documents import describe_exit_codes
 
 # The help stands here so that `infini-llama --help` imports no command.
 COMMANDS = {
@@ -54,7 +55,7 @@ class CommandGroup(ErrorGroup):
 @click.group(
     cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes are documented in OFFLINE_MODE.md.",
+    epilog=describe_exit_codes(),
 )
 @click.version_option(__version__, prog_name="infini-llama")
 def main() -> None:
