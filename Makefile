@@ -16,7 +16,7 @@ BENCH_FLAGS ?=
 
 .PHONY: help
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
@@ -76,6 +76,27 @@ lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What a release needs besides: building and checking packages.
+RELEASE_STAMP := $(VENV)/.installed-release
+# For instance RELEASE_FLAGS=--without-tests
+RELEASE_FLAGS ?=
+
+$(RELEASE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	@touch $@
+
+.PHONY: dist
+dist: $(RELEASE_STAMP)  ## the sdist and the wheel of the last commit, into dist/, checked and tried
+	$(BIN)/python -m scripts.release dist
+
+.PHONY: release-dry-run
+release-dry-run: $(RELEASE_STAMP)  ## all that stands against a release; tags nothing
+	$(BIN)/python -m scripts.release dry-run $(RELEASE_FLAGS)
+
+.PHONY: release
+release: $(RELEASE_STAMP)  ## check everything, and tag the version if all is well (RELEASE.md)
+	$(BIN)/python -m scripts.release tag
 
 format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff check --fix .
