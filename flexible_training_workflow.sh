@@ -3,7 +3,7 @@
 #
 #   ./flexible_training_workflow.sh --offline-mode --raw-data /path/to/data --config-file scripts/config/tiny.yaml
 #
-# It finds the Python of this repository and passes every word on to run_direct_training.py, which says what they mean.
+# It finds a Python and passes every word on to run_direct_training.py, which says what they mean.
 # With --offline-mode the variables that the Hugging Face libraries read are set here already, so that they stand before
 # the first line of Python; the rest of an offline launch (proxies, tokens, caches, the guard) is set up there.
 set -eu
@@ -15,6 +15,9 @@ for word in "$@"; do
     fi
 done
 
-python=${PYTHON:-$here/.venv/bin/python}
-[ -x "$python" ] || python=$(command -v python3)
-exec "$python" "$here/run_direct_training.py" "$@"
+# The Python that PYTHON names, else that of the repository's environment, else the one on the path.
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=$here/.venv/bin/python
+    [ -x "$PYTHON" ] || PYTHON=python3
+fi
+exec "$PYTHON" "$here/run_direct_training.py" "$@"

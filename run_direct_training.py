@@ -9,6 +9,8 @@ the work and explains its options with `--help`:
     neither of these two  is  --online: the Hub may be asked, and a proxy that stands in the way is named at once
 
 It runs under torchrun as it stands: `torchrun --nproc-per-node 8 run_direct_training.py --offline-mode ...`.
+
+It is for clones: in a wheel there is `infini-llama` alone.
 """
 
 from __future__ import annotations
@@ -17,10 +19,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from infini_llama.cli import main
+try:
+    from infini_llama.cli import main
+except ModuleNotFoundError as error:
+    sys.stderr.write(
+        f"error: {sys.executable} lacks the package {error.name}\n"
+        "hint: pip install -c constraints.txt '.[train]' in this folder, or use a Python that has it\n"
+    )
+    # A package is missing, as in bundler.errors, which may be out of reach here.
+    sys.exit(13)
 
 
-def translated(words: list[str]) -> list[str]:
+def translate(words: list[str]) -> list[str]:
     """Return the old command's words as those of `infini-llama train`."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-file", "--config", dest="config")
@@ -44,4 +54,4 @@ def translated(words: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(translated(sys.argv[1:]), prog_name="run_direct_training.py")
+    main(translate(sys.argv[1:]), prog_name="run_direct_training.py")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from bundler.errors import DependencyError
 from infini_llama.settings import sections as settings
-from run_direct_training import translated
+from run_direct_training import translate
 from tests.support.hub import RunningHub
 from tests.support.proxy import Behaviour, Proxy
 
@@ -74,7 +75,21 @@ def test_every_sample_configuration_is_one(path: Path) -> None:
     ],
 )
 def test_old_words_are_translated_and_others_passed_on(old: str, new: str) -> None:
-    assert translated(old.split()) == ["train", *new.split()]
+    assert translate(old.split()) == ["train", *new.split()]
+
+
+def test_the_python_that_is_named_is_used_and_no_other(tmp_path: Path) -> None:
+    done = workflow("--help", cwd=tmp_path, PYTHON="no-such-python")
+    assert done.returncode == 127
+    assert "no-such-python" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_python_without_the_packages_is_named_with_the_remedy(tmp_path: Path) -> None:
+    # -S: without site-packages.
+    done = typed(sys.executable, "-S", ROOT / "run_direct_training.py", "--help", cwd=tmp_path)
+    assert done.returncode == DependencyError.exit_code
+    assert done.stderr.startswith(f"error: {sys.executable} lacks the package click\nhint: pip install -c ")
 
 
 def test_a_missing_tokenizer_stops_offline_mode_with_the_remedy(raw_data: Path, tmp_path: Path) -> None:
