@@ -72,6 +72,10 @@ bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it,
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write
 
+.PHONY: docs
+docs: $(STAMP)  ## the pages under docs/ that follow from the code: architecture, commands, JSON, exit codes
+	$(BIN)/python -m docs.generate
+
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("bundler", "infini_llama", "demo", "benchmarks")
+PACKAGES = ("bundler", "infini_llama", "demo", "benchmarks", "docs")
 HEAVY = {"torch", "transformers", "datasets", "accelerate", "infini_llama"}
 
 

@@ -17,8 +17,8 @@ from tests.support.bundles import locked_repo, tiny_bundle
 
 
 @pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path) -> Path:
-    """Return a model that the command made of a tiny Llama in an installed bundle."""
+def llama_home(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path) -> Path:
+    """Return an HF_HOME in which a bundle `tiny` with a tiny Llama is installed."""
     folder, home = tmp_path_factory.mktemp("llama"), tmp_path_factory.mktemp("home")
     (snapshot,) = gpt2_home.glob("hub/models--openai-community--gpt2/snapshots/*")
     AutoTokenizer.from_pretrained(snapshot, local_files_only=True).save_pretrained(folder)
@@ -28,9 +28,15 @@ def converted(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path) -> Path
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     repo = locked_repo("org/llama", files, aliases=["llama"])
     install(tiny_bundle(tmp_path_factory.mktemp("bundle"), repo, contents=files.values()), home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, llama_home: Path) -> Path:
+    """Return a model that the command made of it."""
     output = tmp_path_factory.mktemp("out") / "start"
     run = infini_llama(
-        *("convert", "--bundle", "tiny", "--model", "llama", "--hf-home", home, "--segment-length", "16"),
+        *("convert", "--bundle", "tiny", "--model", "llama", "--hf-home", llama_home, "--segment-length", "16"),
         *("--output-dir", output, "--json"),
     )
     assert run.returncode == 0, run.stderr

@@ -1,0 +1,308 @@
+"""What the commands of `bundle` write as JSON.
+
+Meanings come from the docstrings of the dataclasses that the values come from; what stands here in words is in no
+dataclass. `tests/docs/test_bundle_outputs.py` runs the commands, and finds keys that are not listed here.
+"""
+
+from __future__ import annotations
+
+from docs.generate.outputs import Key, Output, described, fields, key
+
+_REPO = "bundler/plan/lock.py:LockedRepo"
+_INDEX = "bundler/format/index.py:BaseRecord"
+_PLAN = "bundler/make/fetch.py:RepoPlan"
+_FETCH = "bundler/make/fetch.py:FetchResult"
+_PACK = "bundler/make/pack.py:PackResult"
+_PACKED = "bundler/make/pack_once.py:Packed"
+_PROOF = "bundler/make/proof/run.py:Proof"
+_ENTRY = "bundler/make/proof/run.py:EntryProof"
+_INSTALL = "bundler/home/install.py:InstallResult"
+_INSTALLED = "bundler/home/installed.py:InstalledBundle"
+_REPORT = "bundler/verify/report.py:Report"
+_FAULT = "bundler/verify/report.py:Fault"
+_FINDING = "bundler/doctor/findings.py:Finding"
+_LAUNCH = "bundler/offline/launch/report.py:LaunchReport"
+_VERIFIED = "bundler/offline/launch/report.py:VerifiedBundle"
+_COMPLETED = "bundler/offline/launch/launch.py:Completed"
+_ISOLATION = "bundler/offline/kernel/isolation.py:Isolation"
+_ATTEMPT = "bundler/offline/guard/attempts.py:Attempt"
+_DENIAL = "bundler/offline/kernel/supervisor.py:Denial"
+_VARIABLES = "bundler/offline/variables.py:OfflineEnvironment"
+_ERROR = "bundler/errors.py:BundleError"
+
+_NAME = key("name", "string", "Name of the bundle.")
+_DIGEST = key("digest", "string", "Digest of the bundle, `sha256:` and 64 hex digits.")
+_LOCK = key("lock", "string", "Path of the lock.")
+_WARNINGS = key("warnings", "array of strings", "What a person should know of, and is no error.")
+_HOME = key("hf_home", "string", "The cache root.")
+
+
+def _repo(*, aliases: bool = False) -> tuple[Key, ...]:
+    more = (described("repos[].aliases", "array of strings", _REPO),) if aliases else ()
+    return (
+        key("repos", "array of objects", "One for each entry of the lock, in its order."),
+        described("repos[].kind", "string", _REPO),
+        described("repos[].repo_id", "string", _REPO),
+        described("repos[].revision", "string", _REPO),
+        described("repos[].commit", "string", _REPO),
+        *more,
+    )
+
+
+_LOCK_OUTPUT = Output(
+    call="bundle lock --json",
+    summary="What the lock holds now, and what changed in it.",
+    keys=(
+        _LOCK,
+        _NAME,
+        key("written", "boolean", "Whether the lock was written; it is not when nothing changed."),
+        key("files", "integer", "Files of all entries.", "files"),
+        key("size_bytes", "integer", "Their sizes together."),
+        key("repos", "array of objects", "One for each entry of the lock, then one for each that is gone."),
+        described("repos[].kind", "string", _REPO),
+        described("repos[].repo_id", "string", _REPO),
+        described("repos[].revision", "string", _REPO),
+        key("repos[].status", "string", "`added`, `unchanged`, `updated` or `removed`."),
+        key("repos[].commit", "string or null", "What the revision resolved to; null for an entry that is gone."),
+        key("repos[].previous_commit", "string or null", "What it resolved to before; null for a new entry."),
+        key("repos[].files", "integer", "Files of the entry; 0 when it is gone.", "files"),
+        key("repos[].size_bytes", "integer", "Their sizes together."),
+        _WARNINGS,
+    ),
+)
+_CHECK_OUTPUT = Output(
+    call="bundle lock --check --json",
+    summary="Whether the lock fits the manifest. Exit code 3 if it does not.",
+    keys=(
+        _LOCK,
+        key("matches", "boolean", "Whether it fits."),
+        key("differences", "array of strings", "What does not fit, one phrase each."),
+    ),
+)
+_FETCH_OUTPUT = Output(
+    call="bundle fetch --json",
+    summary="What was downloaded, proven and packed.",
+    keys=(
+        _NAME,
+        described("bundle", "string", _PACK, "path"),
+        key("volumes", "array of strings", "Paths of the volumes, in order; empty for one file."),
+        described("already_packed", "boolean", _PACKED, "was_there"),
+        described("digest", "string", _PACK),
+        key("size_bytes", "integer", "Length of the bundle file, or of all volumes together."),
+        described("raw_bytes", "integer", _PACK),
+        key("ratio", "number", "`raw_bytes` divided by `size_bytes`, to four places."),
+        _LOCK,
+        described("files", "integer", _FETCH, unit="files"),
+        described("content_bytes", "integer", _FETCH, "size_bytes"),
+        described("downloaded_files", "integer", _FETCH, unit="files"),
+        described("downloaded_bytes", "integer", _FETCH, "received_bytes"),
+        key("proof", "object", "What was shown to load offline before anything was packed."),
+        described("proof.entries", "array of objects", _PROOF),
+        *fields(_ENTRY, "proof.entries[]"),
+        *fields(_PROOF, "proof", units={"network_attempts": "attempts", "seconds": "seconds"}, apart=["entries"]),
+        _WARNINGS,
+    ),
+)
+_DRY_RUN_OUTPUT = Output(
+    call="bundle fetch --dry-run --json",
+    summary="What a fetch would download. Nothing is written.",
+    keys=(
+        *_repo(),
+        described("repos[].files", "integer", _PLAN, unit="files"),
+        described("repos[].size_bytes", "integer", _PLAN),
+        key("repos[].staged_bytes", "integer", "How much of that is in the store, whole files and begun ones."),
+        key("repos[].download_bytes", "integer", "What would be downloaded."),
+        key("download_bytes", "integer", "The same of all entries together."),
+        _WARNINGS,
+    ),
+)
+_INSTALL_OUTPUT = Output(
+    call="bundle install --json",
+    summary="What was verified and written.",
+    keys=(
+        _NAME,
+        _DIGEST,
+        _HOME,
+        described("files", "integer", _INSTALL, unit="files"),
+        key("bytes", "integer", "Their sizes together.", "bytes"),
+        described("written_files", "integer", _INSTALL, unit="files"),
+        described("written_bytes", "integer", _INSTALL),
+        described("symlinks", "boolean", _INSTALL),
+        described("left_out", "array of strings", _INSTALLED),
+        key("set_aside", "array of objects", "Files that stood in a snapshot and that no bundle ships."),
+        key("set_aside[].path", "string", "Where the file was, below `hf_home`."),
+        key("set_aside[].moved_to", "string", "Where it is now, below `hf_home`."),
+    ),
+)
+_VERIFY_OUTPUT = Output(
+    call="bundle verify --json",
+    summary="The outcome of a verification. Exit code 6 if `ok` is false.",
+    keys=(
+        described("subject", "string", _REPORT),
+        described("digest", "string", _REPORT),
+        key("ok", "boolean", "Whether nothing is wrong."),
+        described("quick", "boolean", _REPORT),
+        described("files", "integer", _REPORT, unit="files"),
+        described("bytes", "integer", _REPORT, "size_bytes", "bytes"),
+        described("faults", "array of objects", _REPORT),
+        *fields(_FAULT, "faults[]", words=["kind"]),
+    ),
+)
+_INSPECT_OUTPUT = Output(
+    call="bundle inspect --json",
+    summary="What a bundle holds, from its index and its lock.",
+    keys=(
+        _NAME,
+        _DIGEST,
+        key("size_bytes", "integer", "Length of the bundle file, or of all volumes together."),
+        key("tar_bytes", "integer", "Length of the tar stream that it decodes to."),
+        key("volumes", "array of strings", "Paths of the volumes, in order; empty for one file."),
+        key("base", "object or null", "For a delta, the bundle that it was made against; else null."),
+        described("base.name", "string", _INDEX),
+        described("base.digest", "string or null", _INDEX),
+        key("base.omitted_files", "integer", "Contents that the delta leaves out.", "contents"),
+        key("chunks", "object", "Codec -> how many chunks have it."),
+        key("chunks.*", "integer", "Chunks with that codec.", "chunks"),
+        *_repo(aliases=True),
+        key("repos[].files", "integer", "Files of the entry.", "files"),
+        key("repos[].bytes", "integer", "Their sizes together.", "bytes"),
+        key("repos[].prepared_files", "integer", "Prepared dataset files.", "files"),
+        key("repos[].prepared_bytes", "integer", "Their sizes together."),
+        key("repos[].listing", "array of strings", "Paths of the files, sorted.", when="with `--files`"),
+    ),
+)
+_SPLIT_OUTPUT = Output(
+    call="bundle split --json",
+    summary="The volumes that were written.",
+    keys=(
+        _DIGEST,
+        key("size_bytes", "integer", "Length of the bundle as one file."),
+        key("volumes", "array of strings", "Paths of the volumes, in order."),
+    ),
+)
+_JOIN_OUTPUT = Output(
+    call="bundle join --json",
+    summary="The file that was written.",
+    keys=(
+        key("bundle", "string", "Path of the file."),
+        _DIGEST,
+        key("size_bytes", "integer", "Its length."),
+    ),
+)
+_LIST_OUTPUT = Output(
+    call="bundle list --json",
+    summary="What is installed. Exit code 6 if a receipt is damaged.",
+    keys=(
+        _HOME,
+        key("bundles", "array of objects", "The installed bundles, by name."),
+        key("bundles[].name", "string", "Name of the bundle."),
+        described("bundles[].digest", "string", _INSTALLED),
+        key("bundles[].repos", "array of strings", "Ids of its repos, one for each entry of the lock."),
+        described("bundles[].left_out", "array of strings", _INSTALLED),
+        key("bundles[].files", "integer", "Blobs and prepared files of what is installed.", "files"),
+        key("bundles[].bytes", "integer", "Their sizes together.", "bytes"),
+        key("damaged", "array of strings", "What is wrong with each damaged receipt."),
+        key("unfinished", "array of strings", "Names of bundles whose installation did not end."),
+    ),
+)
+_PATH_OUTPUT = Output(
+    call="bundle path --json",
+    summary="Where a repo is, verified.",
+    keys=(
+        key("repo_id", "string", "The id or alias that was asked for."),
+        key("bundle", "string", "Name of the bundle that it is of."),
+        _DIGEST,
+        key("path", "string", "The snapshot folder."),
+    ),
+)
+_DOCTOR_OUTPUT = Output(
+    call="bundle doctor --json",
+    summary="What was looked at. Exit code 16 if `ok` is false.",
+    keys=(
+        key("ok", "boolean", "Whether there is no problem; warnings do not count."),
+        key("findings", "array of objects", "One for each thing that was looked at."),
+        *fields(_FINDING, "findings[]", words=["state"]),
+    ),
+)
+_ENV_OUTPUT = Output(
+    call="bundle env --json",
+    summary="What an offline launch changes in the environment.",
+    keys=(
+        described("set", "object", _VARIABLES, "values"),
+        key("set.*", "string", "Value of the variable."),
+        described("default", "object", _VARIABLES, "defaults"),
+        key("default.*", "string", "Value of the variable."),
+        key("prepend", "object", "Variables that hold a list of folders, to put one first in."),
+        described("prepend.PYTHONPATH", "string", _VARIABLES, "python_path"),
+        described("unset", "array of strings", _VARIABLES, "cleared"),
+    ),
+)
+_RUN_OUTPUT = Output(
+    call="bundle run --report FILE",
+    summary="The report of a launch, written to FILE at its end.",
+    keys=(
+        key("report_version", "integer", "1. A key may be added without another number."),
+        described("hf_home", "string", _LAUNCH),
+        key("bundles", "array of objects", "What was verified before the launch."),
+        described("bundles[].name", "string", _VERIFIED),
+        described("bundles[].digest", "string", _VERIFIED),
+        described("bundles[].files", "integer", _VERIFIED, unit="files"),
+        described("bundles[].bytes", "integer", _VERIFIED, "size_bytes", "bytes"),
+        described("bundles[].quick", "boolean", _VERIFIED),
+        described("command", "array of strings", _LAUNCH),
+        described("exit_code", "integer", _COMPLETED),
+        key("isolation", "object", "What kept the command off the network."),
+        key("isolation.kind", "string", "`netns`, `seccomp`, `landlock` or `none`."),
+        described("isolation.detail", "string", _ISOLATION),
+        key("isolation.allow_net", "array of strings", "Networks that stayed in reach besides this machine."),
+        key("attempts", "object", "Uses of the network that were refused."),
+        key("attempts.total", "integer", "All that are known; none is counted twice.", "attempts"),
+        key("attempts.python", "integer", "Those that the guard refused in Python processes.", "attempts"),
+        described("attempts.kernel", "integer or null", _COMPLETED, "kernel_refused", "attempts"),
+        described("attempts.inner", "integer", _COMPLETED, "inner_refused", "attempts"),
+        described("attempts.refused", "array of objects", _COMPLETED, "refused"),
+        *fields(_ATTEMPT, "attempts.refused[]"),
+        key("attempts.kernel_refused", "array of objects", "What the kernel refused, under `seccomp` only."),
+        *fields(_DENIAL, "attempts.kernel_refused[]", units={"count": "attempts"}),
+    ),
+)
+_SERVE_OUTPUT = Output(
+    call="bundle serve --json",
+    summary="One line, written once connections are accepted.",
+    keys=(
+        key("endpoint", "string", "What to set `HF_ENDPOINT` to."),
+        key("path", "string", "What is served."),
+        key("repos", "array of objects", "The repos that are served."),
+        key("repos[].repo_type", "string", "`model` or `dataset`."),
+        key("repos[].repo_id", "string", "Canonical id."),
+    ),
+)
+ERROR = Output(
+    call="any `bundle` command with --json that fails",
+    summary="Instead of the result; a verification that finds faults writes its report all the same.",
+    keys=(
+        key("error", "object", "The failure."),
+        key("error.exit_code", "integer", "Exit code of the command: see [exit codes](exit-codes.md)."),
+        described("error.message", "string", _ERROR),
+        described("error.hint", "string or null", _ERROR),
+    ),
+)
+
+OUTPUTS = (
+    _LOCK_OUTPUT,
+    _CHECK_OUTPUT,
+    _FETCH_OUTPUT,
+    _DRY_RUN_OUTPUT,
+    _INSTALL_OUTPUT,
+    _VERIFY_OUTPUT,
+    _INSPECT_OUTPUT,
+    _SPLIT_OUTPUT,
+    _JOIN_OUTPUT,
+    _LIST_OUTPUT,
+    _PATH_OUTPUT,
+    _DOCTOR_OUTPUT,
+    _ENV_OUTPUT,
+    _RUN_OUTPUT,
+    _SERVE_OUTPUT,
+    ERROR,
+)

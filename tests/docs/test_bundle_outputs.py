@@ -1,0 +1,145 @@
+"""`docs/reference/json.md` has every key that the commands of `bundle` write, and no other."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs.generate.bundle_outputs import OUTPUTS
+from docs.generate.observed import faults
+from tests.cli.test_serve import serving
+from tests.offline.conftest import OUTSIDE, needs_seccomp
+from tests.serve.conftest import write_repos
+from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle
+from tests.support.hub import RunningHub
+from tests.support.process import run, script
+
+DOCUMENTED = {output.call: output for output in OUTPUTS}
+MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n"
+FILES = {"config.json": b"{}", "w.safetensors": b"w" * 5000}
+READY = {"default/0.0.0/h/d.arrow": b"arrow" * 200}
+
+
+def bundle(*words: object, env: dict[str, str] | None = None) -> Any:
+    """Return the JSON that a command prints, whatever its exit code."""
+    done = run([script("bundle"), *map(str, words)], env=env, check=False)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def check(call: str, *values: Any) -> None:
+    assert faults(DOCUMENTED[call], values) == []
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    """A bundle of a model, known by another name too, and of a prepared dataset."""
+    model = locked_repo("org/m", FILES, aliases=["m"], lfs=["w.safetensors"])
+    data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=READY)
+    return tiny_bundle(tmp_path / "packed", model, data, contents=[*FILES.values(), b"d", *READY.values()])
+
+
+@pytest.fixture
+def home(packed: Path, tmp_path: Path) -> Path:
+    bundle("install", packed, "--hf-home", tmp_path / "home", "--json")
+    return tmp_path / "home"
+
+
+def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path: Path) -> None:
+    manifest = tmp_path / "small.yaml"
+    manifest.write_text(MANIFEST)
+    env = {**demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+    check("bundle fetch --dry-run --json", bundle("fetch", manifest, "--dry-run", "--json", env=env))
+    first = bundle("lock", manifest, "--json", env=env)
+    fits = bundle("lock", manifest, "--check", "--json")
+    out = tmp_path / "small.tar.zst"
+    check("bundle fetch --json", bundle("fetch", manifest, "-o", out, "--json", env=env))
+
+    manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
+    differs = bundle("lock", manifest, "--check", "--json")
+    # The new entry has no commit before, and that which is gone has none now.
+    check("bundle lock --json", first, bundle("lock", manifest, "--json", env=env))
+    check("bundle lock --check --json", fits, differs)
+
+
+def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_path: Path) -> None:
+    verified = bundle("verify", packed, "--json")
+    inspected = bundle("inspect", packed, "--files", "--json")
+    divided = bundle("split", packed, "--volume-size", 4000, "-o", tmp_path / "cut.tar.zst", "--json")
+    check("bundle split --json", divided)
+    check("bundle join --json", bundle("join", divided["volumes"][0], "-o", tmp_path / "j.tar.zst", "--json"))
+
+    last = Path(divided["volumes"][-1])
+    content = bytearray(last.read_bytes())
+    content[-300] ^= 1
+    last.write_bytes(content)
+    check("bundle verify --json", verified, bundle("verify", last, "--json"))
+
+    contents = [*FILES.values(), b"new"]
+    lock_file = tmp_path / "old.lock"
+    lock_file.write_text(lock_of(locked_repo("org/m", FILES), name="old").dumps())
+    from bundler.make.delta import Base
+    from bundler.make.pack import pack
+
+    new = lock_of(locked_repo("org/m", {**FILES, "new.txt": b"new"}, commit=OTHER_COMMIT), name="new")
+    store = blob_store(tmp_path / "store", contents)
+    for name, base in (("by-lock", lock_file), ("by-file", packed)):
+        pack(new, store, tmp_path / f"{name}.tar.zst", base=Base.open(base))
+    deltas = [bundle("inspect", tmp_path / f"{name}.tar.zst", "--json") for name in ("by-lock", "by-file")]
+    check("bundle inspect --json", inspected, *deltas)
+
+
+def test_what_commands_on_an_installed_bundle_write_is_documented(
+    packed: Path, home: Path, tmp_path: Path
+) -> None:
+    stray = home / "hub" / "models--org--m" / "snapshots" / COMMIT / "stray.txt"
+    stray.write_text("of no bundle")
+    found = bundle("verify", "tiny", "--hf-home", home, "--json")
+    assert found["faults"]
+    check("bundle verify --json", found, bundle("verify", "tiny", "--quick", "--hf-home", home, "--json"))
+    again = bundle("install", packed, "--hf-home", home, "--json")
+    assert again["set_aside"]
+    part = bundle("install", packed, "--only", "m", "--hf-home", tmp_path / "part", "--json")
+    check("bundle install --json", again, part)
+    check("bundle path --json", bundle("path", "m", "--hf-home", home, "--json"))
+    check("bundle env --json", bundle("env", "tiny", "--hf-home", home, "--json"))
+    check("bundle doctor --json", bundle("doctor", "--hf-home", home, "--json"))
+    (home / "bundles" / "other.json").write_bytes(b"damaged")
+    check("bundle list --json", bundle("list", "--hf-home", home, "--json"))
+
+
+@needs_seccomp
+def test_the_report_of_a_launch_is_documented(home: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    # In Python, where the guard sees it, and in an interpreter without a guard, where the kernel does.
+    attempt = f"import socket; socket.create_connection(('{OUTSIDE}', 80))"
+    both = (
+        "import subprocess, sys\n"
+        f"subprocess.run([sys.executable, '-I', '-c', {attempt!r}], stderr=subprocess.DEVNULL)\n"
+        f"{attempt}\n"
+    )
+    for kind in ("seccomp", "none"):
+        words = ["run", "--hf-home", home, "--isolate", kind, "--report", report, "--", sys.executable, "-c"]
+        run([script("bundle"), *map(str, words), both if kind == "seccomp" else "pass"], check=False)
+        report.rename(tmp_path / kind)
+    values = [json.loads((tmp_path / kind).read_bytes()) for kind in ("seccomp", "none")]
+    assert values[0]["attempts"]["refused"] and values[0]["attempts"]["kernel_refused"]
+    check("bundle run --report FILE", *values)
+
+
+def test_what_serve_writes_is_documented(tmp_path: Path) -> None:
+    with serving(write_repos(tmp_path / "repos"), "--port", "0", "--json") as (_, line):
+        check("bundle serve --json", json.loads(line))
+
+
+def test_what_a_failing_command_writes_is_documented(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        missing = bundle("verify", "absent", "--hf-home", tmp_path, "--json")
+    (tmp_path / "broken.tar.zst").write_bytes(b"nothing")
+    broken = bundle("inspect", tmp_path / "broken.tar.zst", "--json")
+    check("any `bundle` command with --json that fails", missing, broken)
