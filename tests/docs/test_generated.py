@@ -9,10 +9,10 @@ import click
 import pytest
 
 from bundler.cli import main as bundle
-from docs.generate import pages
+from docs.generate import pages, parts
 from docs.generate.outputs import fields
 from docs.generate.reference import OUTPUTS
-from docs.generate.sources import ROOT, definition, meanings
+from docs.generate.sources import ROOT, definition, imports, meanings
 from infini_llama.cli import main as infini_llama
 
 GROUPS = {"bundle": bundle, "infini-llama": infini_llama}
@@ -23,12 +23,17 @@ def test_every_page_is_what_the_code_says() -> None:
 
 
 def test_a_stale_page_is_found_and_written(tmp_path: Path) -> None:
-    for path in pages.WHOLE:
+    for path in (*pages.WHOLE, *pages.PLACES):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tmp_path / path)
     (tmp_path / "docs/reference/json.md").unlink()
-    assert pages.write(tmp_path) == ["docs/reference/json.md"]
+    document = tmp_path / "docs/architecture.md"
+    whole = document.read_text()
+    pages.MARKS.write(document, "of yesterday")
+    assert pages.stale(tmp_path) == ["docs/reference/json.md", "docs/architecture.md"]
+    assert pages.write(tmp_path) == ["docs/reference/json.md", "docs/architecture.md"]
     assert pages.stale(tmp_path) == []
+    assert document.read_text() == whole
 
 
 @pytest.mark.parametrize("name", GROUPS)
@@ -45,6 +50,18 @@ def test_every_command_that_writes_json_is_documented_and_tried(name: str) -> No
     assert {call.split()[1] for call in documented} == writing
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_outputs.py"))
     assert [call for call in documented if f'check("{call}"' not in tests] == []
+
+
+def test_every_package_is_on_one_level_and_imports_only_lower_ones() -> None:
+    for project in parts.PROJECTS:
+        levels = parts.order(project)
+        position = {name: number for number, level in enumerate(levels) for name in level}
+        assert all(position[below] < position[name] for name, below in parts.direct(project))
+
+
+def test_bundler_imports_nothing_of_the_trainer() -> None:
+    files = sorted((ROOT / "bundler").rglob("*.py"))
+    assert [str(path) for path in files if any(name.startswith("infini_llama") for name in imports(path))] == []
 
 
 def test_a_definition_that_is_not_there_is_an_error_that_names_it() -> None:
