@@ -31,7 +31,8 @@ from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file
 from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
-from bundler.make.store import Partial, Store, StoredBlob
+from bundler.make.partial import Partial
+from bundler.make.store import Store, StoredBlob
 from bundler.make.transfer import StoppedError, Transfer, algorithms, mismatch
 from bundler.plan.lock import LockedFile, LockedRepo
 

@@ -2,8 +2,9 @@
 
     blobs/<first two>/<etag>         content, under the name that the Hub gives it
     blobs/<first two>/<etag>.json    its size and digests, as they were when the content was checked
-    partial/<etag>.<owner>           a download that is not finished, or not checked
-    prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepare`)
+    partial/<etag>.<owner>           a download that is not finished, or not checked (`bundler.make.partial`)
+    prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
+    proven/<key>.json                a proof that was made here (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
     work/                            caches for a proof, removed when it ends
 
@@ -11,9 +12,7 @@ Rule book:
 
 * a blob appears under its final name only after its digests were compared with its etag; its record is written
   first, so a blob without one is damaged or unknown, and not used;
-* a blob that was stored by an earlier run is used only after its BLAKE3 was taken again (`verified`);
-* a partial download belongs to the process that renamed it to its own name. rename(2) lets one process win
-  everywhere; flock(2), which some cluster file systems ignore, only speeds up noticing that an owner is gone.
+* a blob that was stored by an earlier run is used only after its BLAKE3 was taken again (`verified`).
 
 The store never asks a network, and knows nothing of repos or locks.
 """
@@ -21,33 +20,25 @@ The store never asks a network, and knows nothing of repos or locks.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
-import secrets
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from bundler.errors import SpaceError
 from bundler.files.digest import Digests, hash_file, sha256_bytes
 from bundler.files.paths import atomic_write, remove_leftovers
+from bundler.make.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
 
 RecordKind = Literal["prepared", "proven", "packed"]
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-
-# A partial download of another machine is taken over when it has not grown for this long: longer than any retry of
-# the client, shorter than a person's patience.
-ORPHAN_SECONDS = 600.0
-# A partial download that nobody continued for this long belongs to a commit that nobody wants any more.
-FORGOTTEN_SECONDS = 30 * 24 * 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,35 +77,6 @@ class StoredBlob:
         return self.etag == (self.sha256 if len(self.etag) == 64 else self.git_sha1)
 
 
-class Partial:
-    """A download in progress: a file that this process owns until it is finished or let go.
-
-    Attributes:
-        path: Where the bytes are.
-        file: The open file, unbuffered: what was written is kept when the process is killed.
-    """
-
-    def __init__(self, path: Path, file: FileIO) -> None:
-        self.path = path
-        self.file = file
-
-    @property
-    def size_bytes(self) -> int:
-        """How much is there already."""
-        return os.fstat(self.file.fileno()).st_size
-
-    def write(self, block: bytes) -> None:
-        """Append `block`, all of it: a raw file may take less at a time."""
-        rest = memoryview(block)
-        while rest:
-            rest = rest[self.file.write(rest) :]
-
-    def clear(self) -> None:
-        """Throw away what is there and begin again."""
-        self.file.seek(0)
-        self.file.truncate()
-
-
 class Store:
     """A folder of verified blobs (see the module's text).
 
@@ -124,9 +86,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._owner = f"{_machine()}-{os.getpid()}-{_start_of(os.getpid())}"
         for name in ("blobs", "partial", "prepared", "proven", "packed", "work"):
             (root / name).mkdir(parents=True, exist_ok=True)
+        self._partials = PartialFolder(root / "partial")
 
     @classmethod
     def default_root(cls, option: Path | None = None) -> Path:
@@ -206,79 +168,21 @@ class Store:
 
     # Partial downloads
 
-    @contextlib.contextmanager
-    def partial(self, etag: str, *, patience_seconds: float = 60.0) -> Iterator[Partial | None]:
-        """Own the partial download of `etag`: a dead process's one is continued, else a new one begins.
-
-        While a living process on this machine downloads the same content, this waits for it; when that one does
-        not get on for `patience_seconds`, both download.
+    def partial(self, etag: str, *, patience_seconds: float = 60.0) -> AbstractContextManager[Partial | None]:
+        """Own the partial download of `etag` (see `PartialFolder.own`).
 
         Yields:
             The file, or None when another process has stored the blob meanwhile. What is not adopted by the end
             of the block stays, for the next run.
         """
         self.path(etag)
-        partial = self._claim(etag, patience_seconds)
-        if partial is None:
-            yield None
-            return
-        try:
-            yield partial
-        finally:
-            partial.file.close()
-            with contextlib.suppress(FileNotFoundError):
-                if partial.path.stat().st_size == 0:
-                    partial.path.unlink()
+        return self._partials.own(
+            etag, is_stored=lambda: self.find(etag) is not None, patience_seconds=patience_seconds
+        )
 
     def partial_bytes(self, etag: str) -> int:
         """Return how much of `etag` an earlier run left behind."""
-        return max((size for _, size, _ in self._partials(etag)), default=0)
-
-    def _partials(self, etag: str) -> list[tuple[Path, int, float]]:
-        found = []
-        for path in (self.root / "partial").glob(f"{etag}.*"):
-            with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                found.append((path, stat.st_size, stat.st_mtime))
-        return sorted(found, key=lambda item: item[1], reverse=True)
-
-    def _claim(self, etag: str, patience_seconds: float) -> Partial | None:
-        grown_at, last = time.monotonic(), -1
-        while True:
-            if last >= 0 and self.find(etag) is not None:
-                return None
-            waiting_for = -1
-            for path, size, mtime in self._partials(etag):
-                if partial := self._take_over(path, etag, mtime):
-                    return partial
-                waiting_for = max(waiting_for, size)
-            if waiting_for > last:
-                grown_at, last = time.monotonic(), waiting_for
-            if waiting_for < 0 or time.monotonic() - grown_at > patience_seconds:
-                own = self._own_name(etag)
-                file = _open_locked(own, os.O_CREAT | os.O_EXCL)
-                assert file is not None, "a fresh name cannot be locked by another process"
-                return Partial(own, file)
-            time.sleep(0.1)
-
-    def _own_name(self, etag: str) -> Path:
-        return self.root / "partial" / f"{etag}.{self._owner}-{secrets.token_hex(4)}"
-
-    def _take_over(self, path: Path, etag: str, mtime: float) -> Partial | None:
-        """Rename a dead owner's partial download to ours and open it; None if the owner may be alive."""
-        if _may_be_alive(path, mtime, ORPHAN_SECONDS):
-            return None
-        file = _open_locked(path)
-        if file is None:
-            return None
-        own = self._own_name(etag)
-        try:
-            path.rename(own)
-        except FileNotFoundError:
-            file.close()
-            return None
-        file.seek(0, os.SEEK_END)
-        return Partial(own, file)
+        return self._partials.size_bytes(etag)
 
     # Records, work folders, room
 
@@ -302,9 +206,9 @@ class Store:
         work = self.root / "work"
         for stale in work.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                if not _may_be_alive(stale, stale.stat().st_mtime, 24 * 3600):
+                if not may_be_alive(stale, stale.stat().st_mtime, 24 * 3600):
                     shutil.rmtree(stale, ignore_errors=True)
-        folder = work / f"w.{self._owner}-{secrets.token_hex(4)}"
+        folder = work / f"w.{owner_mark()}"
         folder.mkdir()
         try:
             yield folder
@@ -321,61 +225,11 @@ class Store:
                 with contextlib.suppress(FileNotFoundError):
                     if now - path.stat().st_mtime > ORPHAN_SECONDS:
                         path.unlink()
-        for path in (self.root / "partial").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                mtime = path.stat().st_mtime
-                if now - mtime > FORGOTTEN_SECONDS and not _may_be_alive(path, mtime, FORGOTTEN_SECONDS):
-                    path.unlink()
+        self._partials.sweep(now)
 
 
 def _record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def _machine() -> str:
-    """Return a word for this machine, the same for all its processes, safe in a file name."""
-    return sha256_bytes(socket.gethostname().encode())[:12]
-
-
-def _start_of(pid: int) -> str:
-    """Return when a process started (a number may be used again for another), or "0" where that is unknown."""
-    try:
-        # proc_pid_stat(5): field 22, counted after the command's closing parenthesis, where field 3 begins.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
-
-
-def _may_be_alive(path: Path, mtime: float, orphan_seconds: float) -> bool:
-    """Tell whether the process whose mark is at the end of `path`'s name may still be using it."""
-    machine, pid_text, start, *_ = [*path.name.rpartition(".")[2].split("-"), "", "", ""]
-    if machine != _machine():
-        return time.time() - mtime < orphan_seconds
-    try:
-        pid = int(pid_text)
-        os.kill(pid, 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return _start_of(pid) in (start, "0")
-
-
-def _open_locked(path: Path, flags: int = 0) -> FileIO | None:
-    """Open a file for reading and writing with an exclusive lock; None if it is gone or somebody has the lock."""
-    try:
-        file = FileIO(path, "r+", opener=lambda name, _: os.open(name, os.O_RDWR | os.O_CLOEXEC | flags, 0o644))
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    except OSError:
-        # No locks on this file system: the names alone decide.
-        pass
-    return file
 
 
 def check_room(needs: Mapping[Path, int]) -> None:

@@ -26,7 +26,8 @@ from huggingface_hub import constants
 from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
 
 from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
-from bundler.make.store import Partial, StoredBlob
+from bundler.make.partial import Partial
+from bundler.make.store import StoredBlob
 from bundler.plan.lock import LockedFile
 
 # How often in a row a connection may break without bringing one new byte.

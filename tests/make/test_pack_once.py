@@ -18,7 +18,7 @@ from bundler.format.storage.destinations import (
     VolumeDestination,
 )
 from bundler.format.storage.volumes import volume_files
-from bundler.make import pack_once as packed_module
+from bundler.make import pack_once as pack_once_module
 from bundler.make.delta import Base
 from bundler.make.pack_once import pack_once
 from bundler.make.store import Store, StoredBlob
@@ -75,7 +75,7 @@ def test_a_bundle_that_is_there_is_left_as_it_is_with_the_same_result(
     first_place = destination(out)
     first = pack_once(lock, store, first_place)
     before = state(out)
-    monkeypatch.setattr(packed_module, "pack", lambda *a, **k: pytest.fail("packed again"))
+    monkeypatch.setattr(pack_once_module, "pack", lambda *a, **k: pytest.fail("packed again"))
     # To be bounded by hashing, it must decode nothing, and read no blob.
     monkeypatch.setattr(reader_module, "decode_chunk", lambda *a, **k: pytest.fail("decoded"))
     counts: list[int] = []
@@ -137,7 +137,7 @@ def test_other_options_another_lock_another_place_and_another_encoder_are_packed
         assert not done.was_there
     for name, value in (("FORMAT_VERSION", 99), ("__version__", "99")):
         pack_once(lock, store, FileDestination(out))
-        monkeypatch.setattr(packed_module, name, value)
+        monkeypatch.setattr(pack_once_module, name, value)
         assert not pack_once(lock, store, FileDestination(out)).was_there
 
 
