@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import bundle_place, standard_input
+from bundler.cli.bundle_arguments import bundle_place
+from bundler.cli.standard_pipes import standard_input
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath

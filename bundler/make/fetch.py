@@ -20,9 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.errors import LockError, SpaceError
+from bundler.make.observer import Observer
 from bundler.make.store import Store, StoredBlob, check_room
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.text.wording import size
 
 DEFAULT_JOBS = 4
 # How long Ctrl-C waits for downloads to notice. They may be in the middle of a time-out; what they have written is
@@ -73,50 +75,35 @@ class FetchResult:
     received_bytes: int
 
 
-class Observer:
-    """What a fetch reports while it runs; the methods do nothing, and are called from several threads."""
-
-    def begin(self, files: int, size_bytes: int) -> None:
-        """So much is to be checked or downloaded."""
-
-    def progress(self, count: int) -> None:
-        """So many more bytes are there; negative when some had to be thrown away."""
-
-    def file_done(self, repo: LockedRepo, file: LockedFile, *, downloaded: bool) -> None:
-        """A file is in the store and verified."""
-
-    def note(self, text: str) -> None:
-        """Something unusual was dealt with."""
-
-
 def plan(lock: Lock, store: Store) -> list[RepoPlan]:
     """Find out what a fetch of `lock` would do, entry by entry; content of two entries counts for the first."""
     seen: set[str] = set()
     plans = []
     for repo in lock.repos:
-        staged = partial = size = 0
+        staged = partial = total = 0
         for file in repo.files:
             if file.etag in seen:
                 continue
             seen.add(file.etag)
-            size += file.size_bytes
+            total += file.size_bytes
             if store.find(file.etag):
                 staged += file.size_bytes
             else:
                 partial += min(store.partial_bytes(file.etag), file.size_bytes)
         plans.append(
-            RepoPlan(repo=repo, files=len(repo.files), size_bytes=size, staged_bytes=staged, partial_bytes=partial)
+            RepoPlan(
+                repo=repo, files=len(repo.files), size_bytes=total, staged_bytes=staged, partial_bytes=partial
+            )
         )
     return plans
 
 
-def room_needed(lock: Lock, store: Store, *, bundle_folder: Path | None = None) -> dict[Path, int]:
-    """Return how many bytes a fetch of `lock` may write, and where.
+def _room_needed(lock: Lock, plans: list[RepoPlan], store: Store, bundle_folder: Path | None) -> dict[Path, int]:
+    """Return how many bytes a fetch of `lock`, and the bundle of it, may write, and where.
 
     A bundle is counted at the full size of its files: how well they compress is known afterwards. A dataset that
     has to be prepared is counted twice more: once as Arrow files, once for the cache that they are made in.
     """
-    plans = plan(lock, store)
     unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
     needs = {store.root: sum(p.missing_bytes for p in plans) + 2 * unprepared}
     if bundle_folder is not None:
@@ -154,16 +141,23 @@ def fetch(
         NetworkError: It cannot be reached.
         LockError: The lock gives one etag two sizes or digests.
     """
-    check_room(room_needed(lock, store, bundle_folder=bundle_folder))
-    wanted = _distinct(lock)
+    plans = plan(lock, store)
+    check_room(_room_needed(lock, plans, store, bundle_folder))
+    wanted = _list_contents(lock)
+    total = sum(file.size_bytes for _, file in wanted)
+    missing = sum(item.missing_bytes for item in plans)
     watcher = observer or Observer()
-    watcher.begin(len(wanted), sum(file.size_bytes for _, file in wanted))
+    watcher.begin(
+        "fetch",
+        f"fetching {lock.name}: {size(missing)} to download, {size(total - missing)} staged in {store.root}",
+        total,
+    )
     run = _Run(store, watcher, endpoint, token)
     run.over(wanted, jobs)
     return FetchResult(
-        lock=_completed(lock, run.done),
+        lock=_complete(lock, run.done),
         files=len(wanted),
-        size_bytes=sum(file.size_bytes for _, file in wanted),
+        size_bytes=total,
         downloaded_files=run.downloaded_files,
         received_bytes=run.received_bytes,
     )
@@ -174,7 +168,7 @@ def blob_path(store: Store) -> Callable[[Blob], Path]:
     return lambda blob: store.path(blob.etag)
 
 
-def _distinct(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
+def _list_contents(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
     """Return each content once, the largest first, so that the last one to finish is a small one."""
     by_etag: dict[str, tuple[LockedRepo, LockedFile]] = {}
     for repo in lock.repos:
@@ -195,7 +189,7 @@ def _differ(first: str | None, second: str | None) -> bool:
     return first is not None and second is not None and first != second
 
 
-def _completed(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
+def _complete(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
     repos = []
     for repo in lock.repos:
         files = tuple(
@@ -271,7 +265,7 @@ class _Run:
 
     def _one(self, repo: LockedRepo, file: LockedFile) -> None:
         downloaded = False
-        while (blob := self._staged(file)) is None:
+        while (blob := self._find_staged(file)) is None:
             try:
                 blob = self._downloader.download(repo, file)
             except OSError as error:
@@ -291,7 +285,7 @@ class _Run:
             self.downloaded_files += downloaded
         self._observer.file_done(repo, file, downloaded=downloaded)
 
-    def _staged(self, file: LockedFile) -> StoredBlob | None:
+    def _find_staged(self, file: LockedFile) -> StoredBlob | None:
         """Return a blob of the store that was hashed just now and is what the lock wants."""
         from bundler.make.transfer import mismatch
 

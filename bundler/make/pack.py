@@ -34,6 +34,11 @@ class PackResult:
     raw_bytes: int
     digest: str
 
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the bundle is than what it decodes to."""
+        return self.raw_bytes / self.size_bytes
+
 
 def pack(
     lock: Lock,

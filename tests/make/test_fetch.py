@@ -19,10 +19,12 @@ import pytest
 
 from bundler.errors import IntegrityError, LockError, SpaceError
 from bundler.files.digest import hash_file, sha256_bytes
-from bundler.make.fetch import FetchResult, Observer, blob_path, fetch, plan
+from bundler.make.fetch import FetchResult, blob_path, fetch, plan
+from bundler.make.observer import Observer, Stage
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
+from bundler.text.wording import size
 from tests.support.hub import RunningHub
 from tests.support.process import Child, run
 from tests.support.remote import lock_of, locked, write_repo
@@ -169,8 +171,8 @@ def test_each_file_is_reported_once_and_progress_adds_up(hub: RunningHub, lock: 
         def __init__(self) -> None:
             self.total, self.counts, self.files = 0, [0], list[str]()
 
-        def begin(self, files: int, size_bytes: int) -> None:
-            self.total = size_bytes
+        def begin(self, stage: Stage, text: str, size_bytes: int = 0) -> None:
+            self.stage, self.text, self.total = stage, text, size_bytes
 
         def progress(self, count: int) -> None:
             self.counts.append(count)
@@ -181,6 +183,8 @@ def test_each_file_is_reported_once_and_progress_adds_up(hub: RunningHub, lock: 
     hub.fault("corrupt", "model.safetensors", at=5)
     recorder = Recorder()
     fetch(lock, store, endpoint=hub.endpoint, observer=recorder)
+    assert recorder.stage == "fetch"
+    assert recorder.text == f"fetching {lock.name}: {size(recorder.total)} to download, 0 B staged in {store.root}"
     assert sum(recorder.counts) == recorder.total and len(recorder.files) == len(set(recorder.files)) == 15
 
 

@@ -1,0 +1,98 @@
+"""What `bundle fetch` says of a plan, and of a bundle that was made."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from bundler.console.output import print_json, say
+from bundler.make.bundle import BundlePlan, Made
+from bundler.make.fetch import RepoPlan
+from bundler.make.proof.run import Proof
+from bundler.text.wording import counted, size
+
+
+def report_plan(planned: BundlePlan, *, as_json: bool) -> None:
+    """Print what would be downloaded, for `--dry-run`."""
+    if as_json:
+        rows = [_plan_json(item) for item in planned.repos]
+        warnings = list(planned.locked.warnings)
+        print_json({"repos": rows, "download_bytes": planned.download_bytes, "warnings": warnings})
+        return
+    for item in planned.repos:
+        repo, staged = item.repo, item.staged_bytes + item.partial_bytes
+        click.echo(
+            f"{repo.kind} {repo.repo_id} {repo.revision} ({repo.commit[:12]}): {counted(item.files, 'file')}, "
+            f"{size(item.size_bytes)}, {size(staged)} of it staged"
+        )
+        for file in repo.files:
+            click.echo(f"  {size(file.size_bytes):>9}  {file.path}")
+    click.echo(f"to download: {size(planned.download_bytes)}")
+
+
+def report_made(made: Made, *, as_json: bool) -> None:
+    """Say what was proven, fetched and packed."""
+    _say_proof(made.proof)
+    fetched, packed = made.fetched, made.packed.result
+    say(
+        f"fetched {counted(fetched.files, 'file')}, {size(fetched.size_bytes)}, of these downloaded now: "
+        f"{counted(fetched.downloaded_files, 'file')}, {size(fetched.received_bytes)}"
+    )
+    did = "already packed, hashed again:" if made.packed.was_there else "packed"
+    say(f"{did} {made.path}: {size(packed.size_bytes)}, {packed.ratio:.2f} times smaller, {made.digest}")
+    if made.volumes:
+        first, last = made.volumes[0].name, made.volumes[-1].name
+        say(f"in {counted(len(made.volumes), 'volume')}, {first} to {last}")
+    if as_json:
+        print_json(_made_json(made))
+
+
+def _plan_json(item: RepoPlan) -> dict[str, Any]:
+    return {
+        "kind": item.repo.kind,
+        "repo_id": item.repo.repo_id,
+        "revision": item.repo.revision,
+        "commit": item.repo.commit,
+        "files": item.files,
+        "size_bytes": item.size_bytes,
+        "staged_bytes": item.staged_bytes + item.partial_bytes,
+        "download_bytes": item.missing_bytes,
+    }
+
+
+def _say_proof(proof: Proof) -> None:
+    for entry in proof.entries:
+        say(f"{entry.entry} {entry.repo_id}")
+        for line in entry.proven:
+            say(f"  proven: {line}")
+        for line in entry.notes:
+            say(f"  note: {line}")
+    when = f"{proof.seconds:.1f} s"
+    if proof.is_remembered:
+        when = f"that of {proof.proven_at}, same files and packages"
+    say(f"proof: {when}, {proof.network_attempts} network attempts; {proof.isolation_detail}")
+    for text in proof.refused:
+        say(f"  refused: {text}")
+
+
+def _made_json(made: Made) -> dict[str, Any]:
+    fetched, packed = made.fetched, made.packed.result
+    return {
+        "name": made.lock.name,
+        "bundle": str(made.path),
+        "volumes": [str(path) for path in made.volumes],
+        "already_packed": made.packed.was_there,
+        "digest": made.digest,
+        "size_bytes": packed.size_bytes,
+        "raw_bytes": packed.raw_bytes,
+        "ratio": round(packed.ratio, 4),
+        "lock": str(made.locked.path),
+        "files": fetched.files,
+        "content_bytes": fetched.size_bytes,
+        "downloaded_files": fetched.downloaded_files,
+        "downloaded_bytes": fetched.received_bytes,
+        "proof": asdict(made.proof),
+        "warnings": list(made.locked.warnings),
+    }

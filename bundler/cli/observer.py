@@ -1,0 +1,53 @@
+"""How the stages of `bundle lock` and `bundle fetch` show on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from bundler.console.output import progress_bar, say
+from bundler.make.observer import Observer, Stage
+
+
+class ConsoleObserver(Observer):
+    """Says on stderr what begins and what is unusual, and draws a bar for what is measured.
+
+    A context manager: leaving it takes the bar away.
+    """
+
+    def __init__(self) -> None:
+        self._bar = contextlib.ExitStack()
+        self._advance: Callable[[int], None] = lambda count: None
+        # tqdm's counter is not made for several threads.
+        self._mutex = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def begin(self, stage: Stage, text: str, size_bytes: int = 0) -> None:
+        """See `Observer`."""
+        self._bar.close()
+        say(text)
+        if size_bytes:
+            self._advance, _ = self._bar.enter_context(progress_bar(stage, size_bytes))
+
+    def progress(self, count: int) -> None:
+        """See `Observer`."""
+        with self._mutex:
+            self._advance(count)
+
+    def note(self, text: str) -> None:
+        """See `Observer`."""
+        say(f"note: {text}")
+
+    def warn(self, text: str) -> None:
+        """See `Observer`."""
+        say(f"warning: {text}")

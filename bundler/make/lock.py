@@ -1,0 +1,231 @@
+"""A manifest becomes the lock beside it: all of `bundle lock`, and the first step of `bundle fetch`.
+
+Rule book:
+
+* a lock that was made from exactly this manifest is taken as it is, and nobody is asked;
+* otherwise the commits that it pins stay, and only what is new is resolved; `upgrade` gives them up;
+* `insist` asks nobody and changes nothing: the lock fits, or that is the error;
+* a damaged lock is not written over unless its commits are given up (`upgrade`).
+
+What entries resolve to is decided by `bundler.hub.selection.resolve`; whether a lock fits, by `bundler.plan.lockfile`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bundler.errors import LockError, UsageError
+from bundler.files.paths import atomic_write
+from bundler.hub.connection.endpoint import check_endpoint
+from bundler.make.observer import Observer
+from bundler.plan.lock import Lock, LockedRepo
+from bundler.plan.lockfile import differences, is_current, lock_path, read_lock
+from bundler.plan.manifest import Manifest
+
+# What to do with the lock that is there: keep its commits, give them up, or change nothing at all.
+LockMode = Literal["reuse", "upgrade", "insist"]
+
+
+class LockMismatchError(LockError):
+    """A lock does not fit its manifest.
+
+    Attributes:
+        differences: In what, a sentence each.
+    """
+
+    def __init__(self, path: Path, manifest_path: Path, found: list[str]) -> None:
+        self.differences = tuple(found)
+        listing = "".join(f"\n  {difference}" for difference in found)
+        super().__init__(
+            f"{path} does not fit {manifest_path}{listing}", hint=f"write it with: bundle lock {manifest_path}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepoChange:
+    """What became of one entry of a lock.
+
+    Attributes:
+        kind: tokenizer, model or dataset.
+        repo_id: Canonical id.
+        revision: What the manifest asks for.
+        status: How the entry differs from the lock before.
+        commit: The commit now; None for an entry that was removed.
+        previous_commit: The commit before; None for one that was added.
+        files: How many files it has now.
+        size_bytes: Their sizes together.
+    """
+
+    kind: str
+    repo_id: str
+    revision: str
+    status: Literal["added", "updated", "unchanged", "removed"]
+    commit: str | None
+    previous_commit: str | None
+    files: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """What a manifest was resolved to.
+
+    Attributes:
+        path: Where the lock stands, or will.
+        lock: The lock that fits the manifest.
+        previous: The one that stands at `path`; None if there is none, or a damaged one.
+        warnings: What was left out and might be missed.
+    """
+
+    path: Path
+    lock: Lock
+    previous: Lock | None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `lock` is another one than stands at `path`."""
+        return self.lock != self.previous
+
+    def write(self) -> None:
+        """Write the lock to `path`, if it is new."""
+        if self.is_new:
+            atomic_write(self.path, self.lock.dumps().encode())
+
+    def changes(self) -> tuple[RepoChange, ...]:
+        """Compare both locks, entry by entry: those of `lock` in its order, then those that are gone."""
+        old = {_key(repo): repo for repo in (self.previous.repos if self.previous else ())}
+        now = [_change(repo, old.pop(_key(repo), None)) for repo in self.lock.repos]
+        return (*now, *(_removal(repo) for repo in old.values()))
+
+
+def lock_manifest(
+    manifest_path: Path,
+    *,
+    path: Path | None = None,
+    mode: LockMode = "reuse",
+    endpoint: str | None = None,
+    token: str | bool | None = None,
+    observer: Observer | None = None,
+) -> Locked:
+    """Resolve every entry of a manifest to a commit and its files; nothing is written (see `Locked.write`).
+
+    Args:
+        manifest_path: The manifest.
+        path: The lock; by default beside the manifest, with the suffix ``.lock``.
+        mode: What to do with the lock that is there: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``
+            that it fits.
+        endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
+        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
+        observer: Told of warnings, and of what takes time.
+
+    Raises:
+        ManifestError: The manifest is malformed, or does not fit what the Hub has.
+        LockError: The lock that is there is damaged.
+        LockMismatchError: `insist`, and the lock does not fit or is not there.
+        HubError: A repo or revision does not exist, or is refused.
+        NetworkError: The Hub cannot be reached.
+        UsageError: The lock would be written over the manifest.
+    """
+    manifest, path = _open(manifest_path, path)
+    if mode == "insist":
+        lock = _read_fitting(manifest, manifest_path, path)
+        return Locked(path=path, lock=lock, previous=lock)
+    previous = _read_previous(path, mode)
+    if mode == "reuse" and previous is not None and is_current(previous, manifest):
+        return Locked(path=path, lock=previous, previous=previous)
+    check_endpoint()
+    # Imported here: the Hub's client reads HF_ENDPOINT at once, and is of no use to those who ask nobody.
+    from bundler.hub.connection.client import HubClient
+    from bundler.hub.selection.resolve import resolve
+
+    watcher = observer or Observer()
+    client = HubClient(endpoint=endpoint, token=token, on_note=watcher.note)
+    resolution = resolve(manifest, client, previous=previous, upgrade=mode == "upgrade")
+    for warning in resolution.warnings:
+        watcher.warn(warning)
+    return Locked(path=path, lock=resolution.lock, previous=previous, warnings=resolution.warnings)
+
+
+def check_lock(manifest_path: Path, *, path: Path | None = None) -> Path:
+    """Make sure that a lock fits its manifest, without a network.
+
+    Args:
+        manifest_path: The manifest.
+        path: The lock; by default beside the manifest.
+
+    Returns:
+        Where the lock stands.
+
+    Raises:
+        ManifestError: The manifest is malformed.
+        LockError: The lock is damaged.
+        LockMismatchError: It does not fit, or is not there.
+        UsageError: Both are one file.
+    """
+    manifest, path = _open(manifest_path, path)
+    _read_fitting(manifest, manifest_path, path)
+    return path
+
+
+def _open(manifest_path: Path, path: Path | None) -> tuple[Manifest, Path]:
+    manifest = Manifest.load(manifest_path)
+    path = path or lock_path(manifest_path)
+    # Not Path.resolve, which ends in a RuntimeError where a link leads to itself.
+    if os.path.realpath(path) == os.path.realpath(manifest_path):
+        raise UsageError(
+            f"the lock would be written over the manifest {manifest_path}", hint="give it another name with -o"
+        )
+    return manifest, path
+
+
+def _read_fitting(manifest: Manifest, manifest_path: Path, path: Path) -> Lock:
+    lock = read_lock(path)
+    found = ["there is no lock yet"] if lock is None else differences(lock, manifest)
+    if lock is None or found:
+        raise LockMismatchError(path, manifest_path, found)
+    return lock
+
+
+def _read_previous(path: Path, mode: LockMode) -> Lock | None:
+    try:
+        return read_lock(path)
+    except LockError as error:
+        if mode == "upgrade":
+            return None
+        raise LockError(
+            error.message, hint="bundle lock --upgrade writes it anew, giving up the commits that it pins"
+        ) from error
+
+
+def _key(repo: LockedRepo) -> tuple[str, str, str]:
+    return repo.kind, repo.repo_id, repo.revision
+
+
+def _change(repo: LockedRepo, before: LockedRepo | None) -> RepoChange:
+    return RepoChange(
+        kind=repo.kind,
+        repo_id=repo.repo_id,
+        revision=repo.revision,
+        status="added" if before is None else "unchanged" if before == repo else "updated",
+        commit=repo.commit,
+        previous_commit=before.commit if before else None,
+        files=len(repo.files),
+        size_bytes=repo.size_bytes,
+    )
+
+
+def _removal(repo: LockedRepo) -> RepoChange:
+    return RepoChange(
+        kind=repo.kind,
+        repo_id=repo.repo_id,
+        revision=repo.revision,
+        status="removed",
+        commit=None,
+        previous_commit=repo.commit,
+        files=0,
+        size_bytes=0,
+    )
