@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +14,11 @@ from bundler.cli.networks import NetworkInReach
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
 from bundler.files.paths import check_writable
-from bundler.plan.layout import default_hf_home
-from bundler.text.wording import counted, size
+from bundler.text.wording import counted
 
 if TYPE_CHECKING:
     from bundler.home.installed import InstalledBundle
     from bundler.offline.kernel.isolation import Requested
-    from bundler.offline.launch.report import VerifiedBundle
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -82,38 +79,25 @@ def run(
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
-    from bundler.home.home import Home
-    from bundler.offline.kernel.isolation import choose
-    from bundler.offline.kernel.networks import whole_internets
-    from bundler.offline.launch.forked import aside
-    from bundler.offline.launch.launch import launch
-    from bundler.offline.launch.report import LaunchReport
-    from bundler.offline.launch.spawn import CommandNotFoundError
-    from bundler.offline.launch.writable_overlay import stand_ins_for
-    from bundler.offline.variables import Launch, offline_environment
+    from bundler.offline.run import run_offline
 
-    home = default_hf_home(hf_home)
-    bundles = [Home(home).bundle(name) for name in dict.fromkeys(names)] or Home(home).bundles()
-    if not bundles:
-        raise _none_installed(home)
-    # All before hashing gigabytes, or a night's work, for nothing.
     if report_path:
         check_writable(report_path.absolute().parent)
-    if shutil.which(command[0]) is None and not Path(command[0]).exists():
-        raise CommandNotFoundError(f"{command[0]}: command not found")
-    isolation = choose(isolate, allow_net)
-    for network in whole_internets(isolation.reach.networks):
-        say(f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted")
-    verified = aside(lambda: tuple(_verified(bundle, quick=quick, jobs=jobs) for bundle in bundles))
-    say(f"isolation {isolation.kind}: {isolation.detail}")
-    environment = offline_environment(
-        home, stand_ins=stand_ins_for(home), launch=Launch(verified={b.name: b.digest for b in verified})
+    report = run_offline(
+        command,
+        names=names,
+        hf_home=hf_home,
+        quick=quick,
+        isolate=isolate,
+        allow_net=allow_net,
+        jobs=jobs,
+        show=_show,
+        on_note=say,
     )
-    completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
-    report = LaunchReport(hf_home=home, bundles=verified, command=command, completed=completed)
     say(report.text())
     if report_path:
         report.write(report_path)
+    completed = report.completed
     if strict and completed.attempts:
         seen = counted(completed.attempts, "attempt")
         say(f"error: {seen} at the network under --strict; CMD gave {completed.exit_code}")
@@ -121,26 +105,8 @@ def run(
     ctx.exit(completed.exit_code)
 
 
-def _none_installed(home: Path) -> Exception:
-    from bundler.errors import NotInstalledError
-
-    return NotInstalledError(
-        f"no bundle is installed in {home}",
-        hint="install one with `bundle install FILE`, or name another cache with --hf-home",
-    )
-
-
-def _verified(bundle: InstalledBundle, *, quick: bool, jobs: int | None) -> VerifiedBundle:
-    from bundler.offline.launch.report import VerifiedBundle
-
-    begun = time.monotonic()
+@contextmanager
+def _show(bundle: InstalledBundle) -> Iterator[Callable[[int], None]]:
     total = sum(blob.size_bytes for blob in bundle.layout.blobs)
     with progress_bar(f"verifying {bundle.name}", total) as (advance, _):
-        report = bundle.verify(quick=quick, jobs=jobs, progress=advance)
-    report.raise_if_failed()
-    what = "names and sizes" if quick else size(report.size_bytes)
-    files, seconds = counted(report.files, "file"), time.monotonic() - begun
-    say(f"verified {bundle.name} {bundle.digest}: {files}, {what}, {seconds:.1f} s")
-    return VerifiedBundle(
-        name=bundle.name, digest=bundle.digest, files=report.files, size_bytes=report.size_bytes, quick=quick
-    )
+        yield advance

@@ -1,0 +1,117 @@
+"""Verify installed bundles, then run a command on them with the network shut: all of `bundle run` but its words.
+
+Rule book:
+
+* what can be told before gigabytes are hashed, or a night's work is done, is told there: no bundle, no such command,
+  an isolation that cannot be had;
+* verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads;
+* the command gets the offline environment and the isolation that was chosen, and what it did is reported at its end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from bundler.errors import NotInstalledError
+from bundler.home.home import Home
+from bundler.home.installed import InstalledBundle
+from bundler.offline.kernel.isolation import Requested, choose
+from bundler.offline.kernel.networks import whole_internets
+from bundler.offline.launch.forked import aside
+from bundler.offline.launch.launch import launch
+from bundler.offline.launch.report import LaunchReport, VerifiedBundle
+from bundler.offline.launch.spawn import CommandNotFoundError
+from bundler.offline.launch.writable_overlay import stand_ins_for
+from bundler.offline.variables import Launch, offline_environment
+from bundler.plan.layout import default_hf_home
+from bundler.text.wording import counted, size
+from bundler.verify.report import no_progress
+
+# Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
+Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
+
+
+def run_offline(
+    command: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    hf_home: Path | None = None,
+    quick: bool = False,
+    isolate: Requested = "auto",
+    allow_net: Sequence[str] = (),
+    jobs: int | None = None,
+    show: Show | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> LaunchReport:
+    """Verify installed bundles, then run a command on them with the network shut; to be called in the main thread.
+
+    The command takes the place of this process while it runs: it has its standard streams and its process group, and
+    signals are passed on to it.
+
+    Args:
+        command: Command and arguments.
+        names: The bundles to verify; default all that are installed.
+        hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
+        quick: Compare names, links and sizes, hash nothing.
+        isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
+            ``netns``, ``seccomp``, ``landlock``, ``none``.
+        allow_net: Networks that stay in reach besides this machine, as CIDR.
+        jobs: Cores to keep busy while verifying; default all.
+        show: Draws how far the verification of a bundle is.
+        on_note: Told, in a line each, what was verified, what is in force, and what a person should know.
+
+    Returns:
+        What was verified, in force and seen, and the command's exit code.
+
+    Raises:
+        NotInstalledError: No bundle is installed, or none of that name.
+        IntegrityError: A bundle does not verify: the command was not started.
+        OfflineError: The isolation that was asked for cannot be had.
+        CommandNotFoundError: There is no such command.
+        CommandNotExecutableError: It cannot be executed.
+    """
+    home = Home(default_hf_home(hf_home))
+    bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
+    _check(bundles, home.path, command)
+    isolation = choose(isolate, allow_net)
+    for network in whole_internets(isolation.reach.networks):
+        on_note(
+            f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
+        )
+    verified = aside(lambda: tuple(_verify(bundle, quick, jobs, show, on_note) for bundle in bundles))
+    on_note(f"isolation {isolation.kind}: {isolation.detail}")
+    environment = offline_environment(
+        home.path, stand_ins=stand_ins_for(home.path), launch=Launch(verified={b.name: b.digest for b in verified})
+    )
+    completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
+    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)
+
+
+def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str]) -> None:
+    if not bundles:
+        raise NotInstalledError(
+            f"no bundle is installed in {home}",
+            hint="install one with `bundle install FILE`, or name another cache with --hf-home",
+        )
+    if shutil.which(command[0]) is None and not Path(command[0]).exists():
+        raise CommandNotFoundError(f"{command[0]}: command not found")
+
+
+def _verify(
+    bundle: InstalledBundle, quick: bool, jobs: int | None, show: Show | None, on_note: Callable[[str], None]
+) -> VerifiedBundle:
+    begun = time.monotonic()
+    with show(bundle) if show else nullcontext(no_progress) as progress:
+        report = bundle.verify(quick=quick, jobs=jobs, progress=progress)
+    report.raise_if_failed()
+    what = "names and sizes" if quick else size(report.size_bytes)
+    files, seconds = counted(report.files, "file"), time.monotonic() - begun
+    on_note(f"verified {bundle.name} {bundle.digest}: {files}, {what}, {seconds:.1f} s")
+    return VerifiedBundle(
+        name=bundle.name, digest=bundle.digest, files=report.files, size_bytes=report.size_bytes, quick=quick
+    )
