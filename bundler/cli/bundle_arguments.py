@@ -1,4 +1,4 @@
-"""How commands are told which bundle: a file, volumes, a folder that holds one, a pipe, or an installed name."""
+"""How commands are told which bundle to read or write, and how large a volume may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from bundler.console.paths import GivenPath
-from bundler.errors import FormatError
 
 _VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
@@ -65,49 +64,3 @@ def is_file_name(text: str) -> bool:
     if "/" in text or text.endswith(".zst") or _VOLUME_NAME.fullmatch(text):
         return True
     return Path(text).is_file()
-
-
-def bundle_place(paths: tuple[Path, ...]) -> Path | list[Path]:
-    """Return what to open: the named file or volumes, or the one bundle in the named or the current folder.
-
-    Raises:
-        FormatError: There is none in the folder, or there are several.
-    """
-    if not paths:
-        return only_bundle_in(Path())
-    if len(paths) == 1:
-        return only_bundle_in(paths[0]) if paths[0].is_dir() else paths[0]
-    return list(paths)
-
-
-def only_bundle_in(folder: Path) -> Path:
-    """Return the one bundle in `folder`, a file or the name that volumes have in common.
-
-    Raises:
-        FormatError: There is none, or there are several, or a file and volumes of one name that differ.
-    """
-    from bundler.format.storage.volumes import volume_base, volume_files
-
-    named = [base for path in folder.iterdir() if (base := volume_base(path)) and base.name.endswith(".zst")]
-    found = sorted({*(path for path in folder.glob("*.tar.zst") if path.is_file()), *named})
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise FormatError(
-            f"expected exactly one *.tar.zst in {folder.absolute()}, found {names}",
-            hint="name the bundle to install",
-        )
-    [bundle] = found
-    if bundle.is_file() and (volumes := volume_files(bundle)):
-        _check_same(bundle, volumes)
-    return bundle
-
-
-def _check_same(bundle: Path, volumes: list[Path]) -> None:
-    from bundler.format.reader import BundleReader
-
-    with BundleReader(bundle) as one, BundleReader(volumes) as other:
-        if one.digest != other.digest:
-            raise FormatError(
-                f"{bundle} is {one.digest}, and the volumes beside it are {other.digest}",
-                hint=f"one of them is left from an older run: name {bundle.name} or {volumes[0].name}",
-            )

@@ -30,14 +30,6 @@ def digest(bundle: str, hf_home: Path | None) -> None:
 
         click.echo(Home(default_hf_home(hf_home)).bundle(bundle).digest)
         return
-    from bundler.format.reader import BundleReader
-    from bundler.format.storage.volumes import volumes_in
+    from bundler.format.find import read_digest
 
-    path = Path(bundle)
-    volumes = volumes_in(path) if path.is_file() else []
-    if len(volumes) == 1:
-        # Of one volume its header says it, though the others may be elsewhere.
-        click.echo(volumes[0].header.digest)
-        return
-    with BundleReader(path) as reader:
-        click.echo(reader.digest)
+    click.echo(read_digest(Path(bundle)))

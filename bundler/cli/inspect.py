@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bundler.cli.bundle_arguments import bundle_place
 from bundler.console.options import json_option
 from bundler.console.output import print_json
 from bundler.console.paths import GivenPath
 from bundler.text.wording import counted, size
+
+if TYPE_CHECKING:
+    from bundler.format.summary import BundleSummary
+    from bundler.plan.lock import LockedRepo
 
 
 @click.command()
@@ -26,58 +29,32 @@ def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json
     Example:
       bundle inspect demo.tar.zst --files
     """
-    from bundler.format.codec.codecs import codec_numbered
+    from bundler.format.find import find_bundle
     from bundler.format.reader import BundleReader
+    from bundler.format.summary import summarize
 
-    with BundleReader(bundle_place(bundle)) as reader:
-        lock = reader.lock
+    with BundleReader(find_bundle(bundle)) as reader:
         if show_lock:
-            click.echo(lock.dumps(), nl=False)
+            click.echo(reader.lock.dumps(), nl=False)
             return
-        codecs = Counter(codec_numbered(chunk.codec).name for chunk in reader.index.chunks)
-        content = sum(repo.size_bytes for repo in lock.repos)
-        base = reader.index.base
-        value = {
-            "name": lock.name,
-            "digest": reader.digest,
-            "size_bytes": reader.size_bytes,
-            "tar_bytes": reader.index.tar_bytes,
-            "volumes": [str(path) for path in reader.volumes],
-            "base": base
-            and {"name": base.name, "digest": base.digest, "omitted_files": len(reader.omitted or ())},
-            "chunks": dict(sorted(codecs.items())),
-            "repos": [
-                {
-                    "kind": repo.kind,
-                    "repo_id": repo.repo_id,
-                    "revision": repo.revision,
-                    "commit": repo.commit,
-                    "aliases": list(repo.aliases),
-                    "files": len(repo.files),
-                    "bytes": repo.size_bytes,
-                    "prepared_files": len(repo.prepared),
-                    "prepared_bytes": sum(item.size_bytes for item in repo.prepared),
-                    **({"listing": [file.path for file in repo.files]} if show_files else {}),
-                }
-                for repo in lock.repos
-            ],
-        }
+        summary = summarize(reader)
     if as_json:
-        print_json(value)
-        return
-    ratio = reader.size_bytes / max(reader.index.tar_bytes, 1)
-    chunks = ", ".join(f"{count} {name}" for name, count in codecs.items())
-    click.echo(f"{lock.name}  {reader.digest}")
-    click.echo(f"{size(reader.size_bytes)} for {size(content)} of files, ratio {ratio:.3f}, chunks: {chunks}")
-    if reader.volumes:
-        click.echo(
-            f"in {counted(len(reader.volumes), 'volume')}, {reader.volumes[0].name} to {reader.volumes[-1].name}"
-        )
-    if base is not None:
-        click.echo(
-            f"delta of {base.name} {base.digest or '(by its lock)'}: {len(reader.omitted or ())} contents omitted"
-        )
-    for repo in lock.repos:
+        print_json(_summary_json(summary, show_files=show_files))
+    else:
+        _print_summary(summary, show_files=show_files)
+
+
+def _print_summary(summary: BundleSummary, *, show_files: bool) -> None:
+    chunks = ", ".join(f"{count} {name}" for name, count in summary.chunks.items())
+    content = size(summary.content_bytes)
+    click.echo(f"{summary.lock.name}  {summary.digest}")
+    click.echo(f"{size(summary.size_bytes)} for {content} of files, ratio {summary.ratio:.3f}, chunks: {chunks}")
+    if volumes := summary.volumes:
+        click.echo(f"in {counted(len(volumes), 'volume')}, {volumes[0].name} to {volumes[-1].name}")
+    if (base := summary.base) is not None:
+        omitted = f"{summary.omitted_files} contents omitted"
+        click.echo(f"delta of {base.name} {base.digest or '(by its lock)'}: {omitted}")
+    for repo in summary.lock.repos:
         also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
         prepared = f", {len(repo.prepared)} prepared" if repo.prepared else ""
         click.echo(
@@ -87,3 +64,32 @@ def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json
         if show_files:
             for file in repo.files:
                 click.echo(f"           {file.size_bytes:>14,}  {file.path}")
+
+
+def _summary_json(summary: BundleSummary, *, show_files: bool) -> dict[str, Any]:
+    base = summary.base
+    return {
+        "name": summary.lock.name,
+        "digest": summary.digest,
+        "size_bytes": summary.size_bytes,
+        "tar_bytes": summary.tar_bytes,
+        "volumes": [str(path) for path in summary.volumes],
+        "base": base and {"name": base.name, "digest": base.digest, "omitted_files": summary.omitted_files},
+        "chunks": dict(sorted(summary.chunks.items())),
+        "repos": [_repo_json(repo, show_files=show_files) for repo in summary.lock.repos],
+    }
+
+
+def _repo_json(repo: LockedRepo, *, show_files: bool) -> dict[str, Any]:
+    return {
+        "kind": repo.kind,
+        "repo_id": repo.repo_id,
+        "revision": repo.revision,
+        "commit": repo.commit,
+        "aliases": list(repo.aliases),
+        "files": len(repo.files),
+        "bytes": repo.size_bytes,
+        "prepared_files": len(repo.prepared),
+        "prepared_bytes": sum(item.size_bytes for item in repo.prepared),
+        **({"listing": [file.path for file in repo.files]} if show_files else {}),
+    }

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import bundle_place
 from bundler.cli.standard_pipes import standard_input
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
@@ -41,9 +40,10 @@ def install(
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
       ssh gateway cat demo.tar.zst | bundle install -
     """
+    from bundler.format.find import find_bundle
     from bundler.home.install import install as install_bundle
 
-    source = standard_input() if bundle == (Path("-"),) else bundle_place(bundle)
+    source = standard_input() if bundle == (Path("-"),) else find_bundle(bundle)
     target = default_hf_home(hf_home)
     warn_of_other_caches(target)
     with progress_bar("installing") as (advance, set_total):

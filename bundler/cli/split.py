@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize, bundle_place
+from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
 from bundler.console.options import json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
@@ -33,12 +33,13 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
       bundle split demo.tar.zst --volume-size 4200M
       bundle split demo.tar.zst.001 --volume-size 700M -o /media/cd/demo.tar.zst
     """
+    from bundler.format.find import find_bundle
     from bundler.format.reader import BundleReader
     from bundler.format.split import copy_bundle
     from bundler.format.storage.destinations import VolumeDestination
     from bundler.format.storage.volumes import volume_base
 
-    with BundleReader(bundle_place(bundle)) as reader:
+    with BundleReader(find_bundle(bundle)) as reader:
         if reader.volumes:
             base = output or volume_base(reader.volumes[0]) or reader.path
             if base.resolve() in {volume_base(path.resolve()) for path in reader.volumes}:
@@ -73,12 +74,13 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
       bundle join demo.tar.zst.001
       bundle join /media/a/demo.tar.zst.001 /media/b/demo.tar.zst.002 -o demo.tar.zst
     """
+    from bundler.format.find import find_bundle
     from bundler.format.reader import BundleReader
     from bundler.format.split import copy_bundle
     from bundler.format.storage.destinations import FileDestination
     from bundler.format.storage.volumes import volume_base
 
-    with BundleReader(bundle_place(volumes)) as reader:
+    with BundleReader(find_bundle(volumes)) as reader:
         out = output or (volume_base(reader.volumes[0]) if reader.volumes else None)
         sources = {path.resolve() for path in (reader.volumes or [reader.path])}
         if out is None or out.resolve() in sources:

@@ -69,7 +69,6 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
         if quick:
             raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
         return _verify_files([Path(word) for word in bundle], jobs)
-    from bundler.files.cores import available_cores
     from bundler.home.home import Home
 
     home = default_hf_home(hf_home)
@@ -77,24 +76,13 @@ def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs:
     installed = Home(home).bundle(bundle[0])
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
     with progress_bar(f"verifying {bundle[0]}", total) as (advance, _):
-        return installed.verify(quick=quick, jobs=jobs or available_cores(), progress=advance)
+        return installed.verify(quick=quick, jobs=jobs, progress=advance)
 
 
 def _verify_files(paths: list[Path], jobs: int | None) -> Report:
-    from bundler.files.cores import available_cores
-    from bundler.format.reader import BundleReader
-    from bundler.format.storage.volumes import volumes_in
-    from bundler.verify.bundle_file import verify_bundle
-    from bundler.verify.volume import verify_volume
+    from bundler.verify.files import verify_files
 
-    if len(paths) == 1 and paths[0].is_file():
-        volumes = volumes_in(paths[0])
-        if len(volumes) == 1 and volumes[0].header.count > 1:
-            say("note: one volume is checked alone; to check the whole bundle, name all volumes")
-            with progress_bar(f"verifying {paths[0].name}", volumes[0].header.part_bytes) as (advance, _):
-                return verify_volume(volumes[0], progress=advance)
-    with (
-        BundleReader(paths) as reader,
-        progress_bar(f"verifying {reader.path.name}", reader.index.tar_bytes) as (advance, _),
-    ):
-        return verify_bundle(reader, jobs=jobs or available_cores(), progress=advance)
+    with progress_bar(f"verifying {paths[0].name}") as (advance, set_total):
+        return verify_files(
+            paths, jobs=jobs, on_total=set_total, progress=advance, on_note=lambda text: say(f"note: {text}")
+        )

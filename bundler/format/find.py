@@ -1,0 +1,65 @@
+"""Which bundle is meant: the file or volumes that are named, or the only bundle in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.errors import FormatError
+from bundler.format.reader import BundleReader
+from bundler.format.storage.volumes import volume_base, volume_files, volumes_in
+
+
+def find_bundle(paths: Sequence[Path]) -> Path | list[Path]:
+    """Return what to open: the named file or volumes, or the one bundle in the named or the current folder.
+
+    Raises:
+        FormatError: There is none in the folder, or there are several, or a file and volumes that differ.
+    """
+    if len(paths) > 1:
+        return list(paths)
+    path = paths[0] if paths else Path()
+    return find_only_bundle(path) if path.is_dir() else path
+
+
+def find_only_bundle(folder: Path) -> Path:
+    """Return the one bundle in `folder`, a file or the name that volumes have in common.
+
+    Raises:
+        FormatError: There is none, or there are several, or a file and volumes of one name that differ.
+    """
+    named = [base for path in folder.iterdir() if (base := volume_base(path)) and base.name.endswith(".zst")]
+    found = sorted({*(path for path in folder.glob("*.tar.zst") if path.is_file()), *named})
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise FormatError(
+            f"expected exactly one *.tar.zst in {folder.absolute()}, found {names}",
+            hint="name the bundle to install",
+        )
+    [bundle] = found
+    if bundle.is_file() and (volumes := volume_files(bundle)):
+        _check_same(bundle, volumes)
+    return bundle
+
+
+def read_digest(path: Path) -> str:
+    """Return the digest of a bundle file, of volumes by their common name, or of one volume; no content is read.
+
+    Raises:
+        FormatError: It is no bundle, or damaged.
+    """
+    volumes = volumes_in(path) if path.is_file() else []
+    if len(volumes) == 1:
+        # Of one volume its header says it, though the others may be elsewhere.
+        return volumes[0].header.digest
+    with BundleReader(path) as reader:
+        return reader.digest
+
+
+def _check_same(bundle: Path, volumes: list[Path]) -> None:
+    with BundleReader(bundle) as one, BundleReader(volumes) as other:
+        if one.digest != other.digest:
+            raise FormatError(
+                f"{bundle} is {one.digest}, and the volumes beside it are {other.digest}",
+                hint=f"one of them is left from an older run: name {bundle.name} or {volumes[0].name}",
+            )

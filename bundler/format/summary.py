@@ -1,0 +1,67 @@
+"""What a bundle holds, from its index and its lock alone, whatever its size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.format.codec.codecs import codec_numbered
+from bundler.format.index import BaseRecord
+from bundler.format.reader import BundleReader
+from bundler.plan.lock import Lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleSummary:
+    """What a bundle holds.
+
+    Attributes:
+        lock: The lock inside.
+        digest: The bundle's digest.
+        size_bytes: Its length.
+        tar_bytes: Length of the tar stream that it decodes to.
+        volumes: Its files, where it is in volumes.
+        chunks: Codec name -> how many chunks are stored so.
+        base: What a delta is the difference to; None for a whole bundle.
+        omitted_files: How many contents a delta leaves to its base.
+    """
+
+    lock: Lock
+    digest: str
+    size_bytes: int
+    tar_bytes: int
+    volumes: tuple[Path, ...]
+    chunks: Mapping[str, int]
+    base: BaseRecord | None
+    omitted_files: int
+
+    @property
+    def content_bytes(self) -> int:
+        """Sizes of the repos' files together."""
+        return sum(repo.size_bytes for repo in self.lock.repos)
+
+    @property
+    def ratio(self) -> float:
+        """Length of the bundle over that of its tar stream."""
+        return self.size_bytes / max(self.tar_bytes, 1)
+
+
+def summarize(reader: BundleReader) -> BundleSummary:
+    """Describe an open bundle.
+
+    Raises:
+        LockError: The lock inside is malformed.
+    """
+    index = reader.index
+    return BundleSummary(
+        lock=reader.lock,
+        digest=reader.digest,
+        size_bytes=reader.size_bytes,
+        tar_bytes=index.tar_bytes,
+        volumes=tuple(reader.volumes),
+        chunks=Counter(codec_numbered(chunk.codec).name for chunk in index.chunks),
+        base=index.base,
+        omitted_files=len(reader.omitted or ()),
+    )
