@@ -30,8 +30,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "split": ("bundler.cli.split", "split", "Cut a bundle into volumes that fit on smaller media."),
     "join": ("bundler.cli.split", "join", "Make one file of volumes again, the same bytes as before."),
     "list": ("bundler.cli.installed", "list_", "List the installed bundles."),
-    "path": ("bundler.cli.installed", "path", "Print the verified snapshot folder of a repo or alias."),
-    "remove": ("bundler.cli.installed", "remove", "Uninstall a bundle; blobs that others use stay."),
+    "path": ("bundler.cli.path", "path", "Print the verified snapshot folder of a repo or alias."),
+    "remove": ("bundler.cli.remove", "remove", "Uninstall a bundle; blobs that others use stay."),
     "doctor": (
         "bundler.cli.doctor",
         "doctor",

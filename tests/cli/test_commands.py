@@ -50,7 +50,7 @@ def test_no_command_of_the_offline_side_imports_torch_or_a_hugging_face_library(
     run_python(
         """
         import importlib, sys
-        for name in ("install", "verify", "inspect", "installed", "env", "run", "serve"):
+        for name in ("install", "verify", "inspect", "digest", "installed", "path", "remove", "env", "run", "serve"):
             importlib.import_module(f"bundler.cli.{name}")
         import bundler.home.install, bundler.verify, bundler.home.installed
         heavy = {"torch", "transformers", "datasets", "huggingface_hub"} & set(sys.modules)
