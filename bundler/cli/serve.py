@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import logging
-import signal
-import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +16,9 @@ from bundler.console.paths import GivenPath
 from bundler.text.wording import counted
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
     from bundler.serve.source import Source
 
 DEFAULT_PORT = 8470
-# How long Ctrl-C waits for downloads that are under way.
-_GRACE_SECONDS = 3
 
 
 @click.command()
@@ -63,6 +55,7 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
       bundle serve ./repos --port 0
       HF_ENDPOINT=http://127.0.0.1:8470 hf download openai-community/gpt2
     """
+    from bundler.serve.listen import endpoint_of, is_loopback, open_listener, serve_until_signal
     from bundler.serve.server import create_app
     from bundler.serve.sources import open_source
 
@@ -70,37 +63,17 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
     logging.getLogger("bundler").setLevel(logging.INFO)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if verbose else logging.WARNING)
     source = open_source(path)
-    with _listening_socket(host, port) as listener:
-        address, bound_port = listener.getsockname()[:2]
-        endpoint = _endpoint(address, bound_port)
-        if not ipaddress.ip_address(address).is_loopback:
+    with open_listener(host, port) as listener:
+        if not is_loopback(listener):
             say(
-                f"WARNING: listening on {address}, not on loopback: everyone who can reach this machine can read "
-                "every file of these repos. There is no encryption and no login."
+                f"WARNING: listening on {listener.getsockname()[0]}, not on loopback: everyone who can reach this "
+                "machine can read every file of these repos. There is no encryption and no login."
             )
-        _run(create_app(source), listener, lambda: _announce(endpoint, path, source, as_json))
+        endpoint = endpoint_of(listener)
+        serve_until_signal(
+            create_app(source), listener, when_ready=lambda: _announce(endpoint, path, source, as_json)
+        )
     say("stopped")
-
-
-def _listening_socket(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.create_server(address[:2], family=family, backlog=2048)
-        # Head and body of an answer are two writes: without this, Nagle's algorithm and delayed acknowledgements
-        # hold the second one back for 40 ms. Accepted connections inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        raise click.UsageError(
-            f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port, or 0 for a free one."
-        ) from error
-
-
-def _endpoint(address: str, port: int) -> str:
-    """Return the address for clients; for one that means every interface, the one that works on this machine."""
-    if ipaddress.ip_address(address).is_unspecified:
-        address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def _announce(endpoint: str, path: Path, source: Source, as_json: bool) -> None:
@@ -114,29 +87,3 @@ def _announce(endpoint: str, path: Path, source: Source, as_json: bool) -> None:
     else:
         click.echo(endpoint)
     sys.stdout.flush()
-
-
-def _run(app: Starlette, listener: socket.socket, when_ready: Callable[[], None]) -> None:
-    """Serve until SIGINT or SIGTERM; downloads under way get a moment to finish."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            when_ready()
-
-    # Logging is ours: uvicorn's own settings would write requests to stdout.
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_GRACE_SECONDS)
-    server = Server(config)
-
-    def stop(*_: object) -> None:
-        server.should_exit = True
-
-    # uvicorn puts its handlers over these and, once it has stopped, sends itself the signal again: to us, who end
-    # the command with success, as being stopped is how it is meant to end.
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        server.run(sockets=[listener])
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

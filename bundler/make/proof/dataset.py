@@ -15,7 +15,6 @@ import contextlib
 import json
 import mmap
 import os
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,12 +31,11 @@ def loopback_hub(home: Path) -> Iterator[str]:
     """Serve the cache at `home` to this process; yields the address."""
     import uvicorn
 
+    from bundler.serve.listen import endpoint_of, open_listener
     from bundler.serve.server import create_app
     from bundler.serve.sources import open_source
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    # Head and body of an answer are two writes; Nagle's algorithm would hold the second one back.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener = open_listener()
     # Not "uvicorn.run": its signal handlers belong into a main thread.
     server = uvicorn.Server(
         uvicorn.Config(create_app(open_source(home)), log_config=None, access_log=False, lifespan="off")
@@ -46,7 +44,7 @@ def loopback_hub(home: Path) -> Iterator[str]:
     thread.start()
     try:
         # The socket listens already: a request that comes before the server is up waits in its queue.
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield endpoint_of(listener)
     finally:
         server.should_exit = True
         thread.join(timeout=10)
