@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
+
+if TYPE_CHECKING:
+    from bundler.home.install import InstallResult
 
 
 @click.command()
@@ -56,6 +60,12 @@ def install(
             progress=advance,
             on_note=lambda text: say(f"note: {text}"),
         )
+    _say_result(result, target)
+    if as_json:
+        print_json(_result_json(result, target))
+
+
+def _say_result(result: InstallResult, target: Path) -> None:
     for path, old, new in result.moved_refs:
         say(f"note: {path} named commit {old[:12]} before, now {new[:12]}")
     for path, place in result.set_aside:
@@ -69,18 +79,18 @@ def install(
         say(f"installed {installed.name} in {target}: {verified}, {written}\n{installed.digest}")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")
-    if as_json:
-        print_json(
-            {
-                "name": installed.name,
-                "digest": installed.digest,
-                "hf_home": str(target),
-                "files": result.files,
-                "bytes": result.size_bytes,
-                "written_files": result.written_files,
-                "written_bytes": result.written_bytes,
-                "symlinks": result.symlinks,
-                "left_out": list(installed.left_out),
-                "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
-            }
-        )
+
+
+def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
+    return {
+        "name": result.bundle.name,
+        "digest": result.bundle.digest,
+        "hf_home": str(target),
+        "files": result.files,
+        "bytes": result.size_bytes,
+        "written_files": result.written_files,
+        "written_bytes": result.written_bytes,
+        "symlinks": result.symlinks,
+        "left_out": list(result.bundle.left_out),
+        "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
+    }

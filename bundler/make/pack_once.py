@@ -83,7 +83,9 @@ def pack_once(
     """
     key = _key(lock, destination, base, codec, level)
     done = _Count(progress)
-    if found := _found(store.record("packed", key), lock, destination, jobs or available_cores(), done.add):
+    if found := _find_whole_bundle(
+        store.record("packed", key), lock, destination, jobs or available_cores(), done.add
+    ):
         return Packed(found, was_there=True)
     done.add(-done.total)
     result = pack(
@@ -112,7 +114,7 @@ def _key(lock: Lock, destination: Destination, base: Base | None, codec: CodecCh
     )
 
 
-def _found(
+def _find_whole_bundle(
     record: object, lock: Lock, destination: Destination, jobs: int, progress: Callable[[int], None]
 ) -> PackResult | None:
     """Return the bundle at `destination` if it is the one of `record`, and whole."""

@@ -44,7 +44,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
     for index, repo in enumerate(repos):
         if repo.kind != "dataset" or _are_stored(store, repo.prepared):
             continue
-        known = _recalled(store, repo)
+        known = _recall(store, repo)
         if known is None:
             waiting.append(index)
         else:
@@ -59,7 +59,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
             refuse_failures(lock, findings)
             for finding in findings:
                 index = finding.index
-                files = _collected(store, repos[index], home, finding.prepared)
+                files = _collect_files(store, repos[index], home, finding.prepared)
                 store.keep_record("prepared", _key(repos[index]), [vars(file) for file in files])
                 repos[index] = _with_prepared(repos[index], files, insist=insist)
     return lock.with_repos(tuple(repos))
@@ -104,7 +104,7 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _recalled(store: Store, repo: LockedRepo) -> tuple[PreparedFile, ...] | None:
+def _recall(store: Store, repo: LockedRepo) -> tuple[PreparedFile, ...] | None:
     try:
         files = tuple(PreparedFile(**item) for item in store.record("prepared", _key(repo)) or [])
     except TypeError:
@@ -112,7 +112,7 @@ def _recalled(store: Store, repo: LockedRepo) -> tuple[PreparedFile, ...] | None
     return files if _are_stored(store, files) else None
 
 
-def _collected(store: Store, repo: LockedRepo, home: Path, paths: Iterable[str]) -> tuple[PreparedFile, ...]:
+def _collect_files(store: Store, repo: LockedRepo, home: Path, paths: Iterable[str]) -> tuple[PreparedFile, ...]:
     """Move the prepared files into the store, and list each under every name that it is read by."""
     folder = home / "datasets" / prepared_folder(repo.repo_id)
     files = []
