@@ -10,8 +10,6 @@ from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSiz
 from bundler.console.options import json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
-from bundler.errors import UsageError
-from bundler.make.store import check_room
 from bundler.text.wording import counted, size
 
 _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
@@ -34,29 +32,15 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
       bundle split demo.tar.zst.001 --volume-size 700M -o /media/cd/demo.tar.zst
     """
     from bundler.format.find import find_bundle
-    from bundler.format.reader import BundleReader
-    from bundler.format.split import copy_bundle
-    from bundler.format.storage.destinations import VolumeDestination
-    from bundler.format.storage.volumes import volume_base
+    from bundler.make.split import split_bundle
 
-    with BundleReader(find_bundle(bundle)) as reader:
-        if reader.volumes:
-            base = output or volume_base(reader.volumes[0]) or reader.path
-            if base.resolve() in {volume_base(path.resolve()) for path in reader.volumes}:
-                raise UsageError(
-                    f"the new volumes would take the names of the old ones, {reader.volumes[0]} and so on",
-                    hint="name another place with --output",
-                )
-        else:
-            base = output or reader.path
-        check_room({base.absolute().parent: reader.size_bytes})
-        destination = VolumeDestination(base, volume_size, sole=False)
-        with progress_bar(f"splitting {reader.path.name}", reader.size_bytes) as (advance, _):
-            copy_bundle(reader, destination, progress=advance)
-        names = [str(path) for path in destination.volumes]
-        say(f"split {reader.path}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{reader.digest}")
-        if as_json:
-            print_json({"digest": reader.digest, "size_bytes": reader.size_bytes, "volumes": names})
+    place = find_bundle(bundle)
+    with progress_bar("splitting") as (advance, set_total):
+        copied = split_bundle(place, volume_size, output, on_total=set_total, progress=advance)
+    names = [str(path) for path in copied.volumes]
+    say(f"split {copied.source}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{copied.digest}")
+    if as_json:
+        print_json({"digest": copied.digest, "size_bytes": copied.size_bytes, "volumes": names})
 
 
 @click.command()
@@ -75,21 +59,11 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
       bundle join /media/a/demo.tar.zst.001 /media/b/demo.tar.zst.002 -o demo.tar.zst
     """
     from bundler.format.find import find_bundle
-    from bundler.format.reader import BundleReader
-    from bundler.format.split import copy_bundle
-    from bundler.format.storage.destinations import FileDestination
-    from bundler.format.storage.volumes import volume_base
+    from bundler.make.split import join_bundle
 
-    with BundleReader(find_bundle(volumes)) as reader:
-        out = output or (volume_base(reader.volumes[0]) if reader.volumes else None)
-        sources = {path.resolve() for path in (reader.volumes or [reader.path])}
-        if out is None or out.resolve() in sources:
-            raise UsageError(
-                f"{reader.path}: expected volumes, and another name for the result", hint="use --output"
-            )
-        check_room({out.absolute().parent: reader.size_bytes})
-        with progress_bar(f"joining {out.name}", reader.size_bytes) as (advance, _):
-            copy_bundle(reader, FileDestination(out, sole=False), progress=advance)
-        say(f"joined {out}: {size(reader.size_bytes)}\n{reader.digest}")
-        if as_json:
-            print_json({"bundle": str(out), "digest": reader.digest, "size_bytes": reader.size_bytes})
+    place = find_bundle(volumes)
+    with progress_bar("joining") as (advance, set_total):
+        copied = join_bundle(place, output, on_total=set_total, progress=advance)
+    say(f"joined {copied.path}: {size(copied.size_bytes)}\n{copied.digest}")
+    if as_json:
+        print_json({"bundle": str(copied.path), "digest": copied.digest, "size_bytes": copied.size_bytes})

@@ -1,0 +1,114 @@
+"""A bundle that is made is cut into volumes, and volumes are made one file again: the same bytes, the same digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import UsageError
+from bundler.format.reader import BundleReader
+from bundler.format.split import copy_bundle
+from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
+from bundler.format.storage.volumes import volume_base
+from bundler.make.store import check_room
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """A bundle at its new place; the old one stays.
+
+    Attributes:
+        source: What was copied: the file, or the first volume.
+        path: The new file, or the name that the new volumes have in common.
+        volumes: The new volumes, in order; none where one file was made.
+        digest: The bundle's digest.
+        size_bytes: The bundle's length.
+    """
+
+    source: Path
+    path: Path
+    volumes: tuple[Path, ...]
+    digest: str
+    size_bytes: int
+
+
+def split_bundle(
+    place: Path | Sequence[Path],
+    volume_bytes: int,
+    out: Path | None = None,
+    *,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Copied:
+    """Cut a bundle into volumes.
+
+    Args:
+        place: The bundle, a file or volumes of another size.
+        volume_bytes: What no volume may be longer than.
+        out: The name of the new volumes, without a number; by default that of the bundle.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes copied since the last call.
+
+    Raises:
+        FormatError: Not a bundle, or damaged: no volume appears.
+        UsageError: The new volumes would take the names of the old, or are too small for what must be in one.
+        SpaceError: There is not enough room.
+    """
+    with BundleReader(place) as reader:
+        old = {volume_base(path.resolve()) for path in reader.volumes}
+        path = out or (volume_base(reader.volumes[0]) if reader.volumes else None) or reader.path
+        if path.resolve() in old:
+            raise UsageError(
+                f"the new volumes would take the names of the old ones, {reader.volumes[0]} and so on",
+                hint="name another place with --output",
+            )
+        destination = VolumeDestination(path, volume_bytes, sole=False)
+        return _copy(reader, destination, on_total, progress)
+
+
+def join_bundle(
+    place: Path | Sequence[Path],
+    out: Path | None = None,
+    *,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Copied:
+    """Make one file of volumes.
+
+    Args:
+        place: The volumes; the first, or the name without a number, stands for all.
+        out: The file; by default the name that the volumes have in common.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes copied since the last call.
+
+    Raises:
+        FormatError: Not a bundle, or damaged: no file appears.
+        UsageError: The result would be written over what it is made of.
+        SpaceError: There is not enough room.
+    """
+    with BundleReader(place) as reader:
+        path = out or (volume_base(reader.volumes[0]) if reader.volumes else None)
+        if path is None or path.resolve() in {source.resolve() for source in (reader.volumes or [reader.path])}:
+            raise UsageError(
+                f"{reader.path}: expected volumes, and another name for the result", hint="use --output"
+            )
+        return _copy(reader, FileDestination(path, sole=False), on_total, progress)
+
+
+def _copy(
+    reader: BundleReader,
+    destination: Destination,
+    on_total: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> Copied:
+    check_room({destination.path.absolute().parent: reader.size_bytes})
+    on_total(reader.size_bytes)
+    copy_bundle(reader, destination, progress=progress)
+    return Copied(
+        source=reader.path,
+        path=destination.path,
+        volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
+        digest=reader.digest,
+        size_bytes=reader.size_bytes,
+    )
