@@ -20,7 +20,7 @@ class ConsoleObserver(Observer):
 
     def __init__(self) -> None:
         self._bar = contextlib.ExitStack()
-        self._advance: Callable[[int], None] = lambda count: None
+        self._advance: Callable[[int], None] = _show_nothing
         # tqdm's counter is not made for several threads.
         self._mutex = threading.Lock()
 
@@ -30,11 +30,11 @@ class ConsoleObserver(Observer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        self._take_bar_away()
 
     def begin(self, stage: Stage, text: str, size_bytes: int = 0) -> None:
         """See `Observer`."""
-        self._bar.close()
+        self._take_bar_away()
         say(text)
         if size_bytes:
             self._advance, _ = self._bar.enter_context(progress_bar(stage, size_bytes))
@@ -51,3 +51,13 @@ class ConsoleObserver(Observer):
     def warn(self, text: str) -> None:
         """See `Observer`."""
         say(f"warning: {text}")
+
+    def _take_bar_away(self) -> None:
+        # A download that was told to stop may report once more.
+        with self._mutex:
+            self._advance = _show_nothing
+            self._bar.close()
+
+
+def _show_nothing(count: int) -> None:
+    """Take the place of a bar."""
