@@ -73,7 +73,7 @@ network-table: $(STAMP)  ## count with strace what loads do to the network, into
 	$(BIN)/python -m benchmarks.network.table --write
 
 .PHONY: docs
-docs: $(STAMP)  ## the pages under docs/ that follow from the code: architecture, commands, JSON, exit codes
+docs: $(STAMP)  ## what follows from the code: pages under docs/, and the JSON Schemas for editors
 	$(BIN)/python -m docs.generate
 
 lint: $(STAMP)  ## style and types

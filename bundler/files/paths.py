@@ -26,6 +26,7 @@ from typing import BinaryIO
 
 from bundler.errors import FormatError, UsageError
 from bundler.files.uncached_file import BUFFER_BYTES, SyncedFile
+from bundler.text.wording import quoted
 
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
@@ -35,28 +36,25 @@ MAX_PATH_BYTES = 4096
 # carry a mark of ours, so that a later run can tell its own leftovers from a stranger's files.
 TEMPORARY_PREFIX = ".bundle-tmp-"
 
+# Most paths look like this; whatever does not is looked at closely.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 FOREIGN_LEFTOVER_SECONDS = 24 * 3600
 
 
-def check_relative_path(text: str, *, what: str = "path") -> str:
-    """Accept a relative POSIX path that cannot leave the folder it is joined to.
+def relative_path_problem(text: str) -> str | None:
+    """Say what is wrong with a relative POSIX path, if it could leave the folder that it is joined to.
 
     Refused: empty, absolute, `.`/`..`/empty segments, backslashes (a separator on Windows), control characters,
     and names longer than file systems take. Nothing is normalised: two spellings of one path must not both pass,
     or a file could be listed, and hashed, under one name and written under another.
 
-    Args:
-        text: The path as it was found.
-        what: How to call it in the error, for instance ``"files[3].path"``.
-
     Returns:
-        `text`, unchanged.
-
-    Raises:
-        FormatError: The path is not a plain relative one.
+        What is wrong, with the path, in words; None for a plain relative path.
     """
+    if _PLAIN_PATH.fullmatch(text) and len(text) <= MAX_NAME_BYTES:
+        return None
     problem = None
     segments = text.split("/")
     if not text:
@@ -77,8 +75,24 @@ def check_relative_path(text: str, *, what: str = "path") -> str:
         else:
             if len(encoded) > MAX_PATH_BYTES or any(len(s.encode()) > MAX_NAME_BYTES for s in segments):
                 problem = f"is longer than file systems take ({MAX_NAME_BYTES} bytes a name)"
-    if problem:
-        raise FormatError(f"{what}: {text!r} {problem}; expected a relative path such as 'a/b.json'")
+    return f"{quoted(text)} {problem}; expected a relative path such as 'a/b.json'" if problem else None
+
+
+def check_relative_path(text: str, *, what: str = "path") -> str:
+    """Accept a path that `relative_path_problem` has nothing against.
+
+    Args:
+        text: The path as it was found.
+        what: How to call it in the error, for instance ``"files[3].path"``.
+
+    Returns:
+        `text`, unchanged.
+
+    Raises:
+        FormatError: The path is not a plain relative one.
+    """
+    if problem := relative_path_problem(text):
+        raise FormatError(f"{what}: {problem}")
     return text
 
 

@@ -17,19 +17,77 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Annotated, Literal
 
-from bundler.errors import FormatError, LockError
+from bundler.errors import LockError
 from bundler.files.digest import sha256_bytes
-from bundler.files.paths import check_relative_path
+from bundler.files.paths import relative_path_problem
+from bundler.plan.manifest_rules import ConfigName, data_files_problem
 from bundler.plan.names import RepoKind, RepoType, is_bundle_name, is_repo_id, is_revision
+from bundler.text import strict_json
+from bundler.text.fault import Fault, InvalidFileError
+from bundler.text.reader import Reader
+from bundler.text.rules import Key, Rule, key
+from bundler.text.strict_json import StrictJsonError
+from bundler.text.trees import JsonTree
+from bundler.text.wording import quoted
 
 LOCK_VERSION = 1
 
+# A line per file: far more than any lock has, and a bound on what is read into memory.
+MAX_CHARACTERS = 1 << 28
+# What file systems and the headers of a tar stream count sizes in.
+MAX_SIZE_BYTES = 2**63 - 1
+
 _HEX40 = re.compile(r"[0-9a-f]{40}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+def _hex_problem(text: str) -> str | None:
+    return None if _HEX64.fullmatch(text) else f"expected 64 lower-case hex digits, found {quoted(text)}"
+
+
+def _hex40_problem(text: str) -> str | None:
+    return None if _HEX40.fullmatch(text) else f"expected 40 lower-case hex digits, found {quoted(text)}"
+
+
+def _bundle_name_problem(text: str) -> str | None:
+    expected = "expected lower-case letters, digits, '.', '_' and '-'"
+    return None if is_bundle_name(text) else f"{expected}, found {quoted(text)}"
+
+
+def _repo_id_problem(text: str) -> str | None:
+    return None if is_repo_id(text) else f"expected 'name' or 'namespace/name', found {quoted(text)}"
+
+
+def _revision_problem(text: str) -> str | None:
+    return None if is_revision(text) else f"expected a branch, tag or commit, found {quoted(text)}"
+
+
+def _order_problem(texts: tuple[str, ...]) -> str | None:
+    return None if list(texts) == sorted(set(texts)) else "expected sorted and without repeats"
+
+
+def _path_order_problem(files: tuple[LockedFile, ...] | tuple[PreparedFile, ...]) -> str | None:
+    return _order_problem(tuple(file.path for file in files))
+
+
+_BundleName = Annotated[str, Rule(check=_bundle_name_problem)]
+_RepoId = Annotated[str, Rule(check=_repo_id_problem)]
+_Revision = Annotated[str, Rule(check=_revision_problem)]
+_Path = Annotated[str, Rule(check=relative_path_problem)]
+_DataFiles = Annotated[str, Rule(check=data_files_problem)]
+_GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
+_Sha256 = Annotated[str, Rule(check=_hex_problem)]
+_Blake3 = Annotated[str, Rule(check=_hex_problem)]
+
+# A lock says everything, defaults included.
+_THERE = Key(required=True)
+_SORTED = Key(required=True, check=_order_problem)
+_SORTED_BY_PATH = Key(required=True, check=_path_order_problem)
+_SIZE = Key(name="size")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,17 +103,23 @@ class LockedFile:
         blake3: Our own BLAKE3 of the content, None until fetched.
     """
 
-    path: str
-    size_bytes: int
-    blob_id: str
-    lfs_sha256: str | None = None
-    sha256: str | None = None
-    blake3: str | None = None
+    path: _Path
+    size_bytes: int = key(about=_SIZE, at_least=0, at_most=MAX_SIZE_BYTES)
+    blob_id: _GitSha1
+    lfs_sha256: _Sha256 | None = key(None, Key(shape=_Sha256))
+    sha256: _Sha256 | None = key(None, Key(shape=_Sha256))
+    blake3: _Blake3 | None = key(None, Key(shape=_Blake3))
 
     @property
     def etag(self) -> str:
         """The name of the file's blob in the Hugging Face cache."""
         return self.lfs_sha256 or self.blob_id
+
+    def conflicts(self) -> Iterable[tuple[str, str]]:
+        """Return what is wrong between keys that are each right."""
+        if self.lfs_sha256 and self.sha256 and self.lfs_sha256 != self.sha256:
+            return [("sha256", "differs from lfs_sha256, though both are the SHA-256 of the file")]
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +133,10 @@ class PreparedFile:
         blake3: BLAKE3 of the content.
     """
 
-    path: str
-    size_bytes: int
-    sha256: str
-    blake3: str
+    path: _Path
+    size_bytes: int = key(about=_SIZE, at_least=0, at_most=MAX_SIZE_BYTES)
+    sha256: _Sha256
+    blake3: _Blake3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,17 +159,17 @@ class LockedRepo:
     """
 
     kind: RepoKind
-    repo_id: str
-    revision: str
-    commit: str
-    aliases: tuple[str, ...] = ()
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
-    configs: tuple[str, ...] = ()
-    data_files: tuple[str, ...] = ()
-    files: tuple[LockedFile, ...]
-    absent: tuple[str, ...] = ()
-    prepared: tuple[PreparedFile, ...] = ()
+    repo_id: _RepoId
+    revision: _Revision
+    commit: _GitSha1
+    aliases: tuple[_RepoId, ...] = key((), _SORTED)
+    trust_remote_code: bool = key(False, _THERE)
+    allow_pickle: bool = key(False, _THERE)
+    configs: tuple[ConfigName, ...] = key((), _SORTED)
+    data_files: tuple[_DataFiles, ...] = key((), Key(check=_order_problem))
+    files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
+    absent: tuple[_Path, ...] = key((), _SORTED)
+    prepared: tuple[PreparedFile, ...] = key((), _SORTED_BY_PATH)
 
     @property
     def repo_type(self) -> RepoType:
@@ -167,29 +231,50 @@ class Lock:
             source: The file's name for error messages.
 
         Raises:
-            LockError: Not JSON, another version, or malformed; every fault is named with its key path.
+            LockError: Another version.
+            InvalidLockError: Not JSON, or malformed; every fault is named with its key path.
         """
+        if len(text) > MAX_CHARACTERS:
+            raise InvalidLockError(
+                source, [Fault("", None, f"longer than {MAX_CHARACTERS} bytes; this is not a lock")]
+            )
         try:
-            raw = json.loads(text, object_pairs_hook=_no_duplicates)
-        except (ValueError, RecursionError) as error:
-            raise LockError(f"{source}: expected a lock in JSON: {error}", hint=_REGENERATE) from error
-        if not isinstance(raw, dict):
-            raise LockError(f"{source}: expected a JSON object, found {_type(raw)}", hint=_REGENERATE)
-        version = raw.get("lock_version")
-        if version != LOCK_VERSION or isinstance(version, bool):
+            root = strict_json.read(text)
+        except StrictJsonError as error:
+            raise InvalidLockError(source, [Fault("", None, f"expected a lock in JSON: {error}")]) from error
+        reader = Reader(JsonTree())
+        if found := reader.other_version(root, "lock_version", LOCK_VERSION):
             raise LockError(
-                f"{source}: lock_version: expected {LOCK_VERSION}, found {version!r}",
+                f"{source}: lock_version: expected {LOCK_VERSION}, found {found}",
                 hint="a newer `bundle` wrote it: upgrade this one, or write the lock again with `bundle lock`",
             )
-        reader = _Reader()
-        lock = reader.lock(raw)
-        if reader.faults:
-            listing = "\n".join(f"  {fault}" for fault in reader.faults)
-            raise LockError(f"{source}: {len(reader.faults)} fault(s):\n{listing}", hint=_REGENERATE)
-        return lock
+        read = reader.read(LockFile, root)
+        if read is None or reader.faults:
+            raise InvalidLockError(source, reader.faults)
+        return cls(name=read.name, manifest_sha256=read.manifest_sha256, repos=read.repos)
 
 
-_REGENERATE = "write it again with `bundle lock`"
+class InvalidLockError(InvalidFileError, LockError):
+    """A lock with its faults."""
+
+    next_step = "write it again with `bundle lock`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockFile:
+    """The keys of a lock file: those of a `Lock`, and its version."""
+
+    lock_version: Literal[1] = key(about=Key(expected="the number 1"))
+    name: _BundleName
+    manifest_sha256: _Sha256
+    repos: tuple[LockedRepo, ...]
+
+    def conflicts(self) -> Iterable[tuple[str, str]]:
+        """Return what is wrong between keys that are each right."""
+        total = sum(repo.size_bytes + sum(file.size_bytes for file in repo.prepared) for repo in self.repos)
+        if total > MAX_SIZE_BYTES:
+            return [("repos", f"the sizes of all files add up to more than {MAX_SIZE_BYTES:,} bytes")]
+        return ()
 
 
 def _json(value: object) -> str:
@@ -251,168 +336,3 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
         last=True,
     )
     yield "  }" if last else "  },"
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice in one object")
-    return result
-
-
-_TYPE_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-
-
-def _type(value: object) -> str:
-    return _TYPE_NAMES.get(type(value), "a number")
-
-
-class _Reader:
-    """Typed getters that note a fault with its key path and carry on, so that one run names them all."""
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-
-    def _get(self, raw: dict[str, Any], key: str, kind: type, where: str, *, default: Any = None) -> Any:
-        value = raw.get(key)
-        # bool is an int to Python, and would pass for a size.
-        if type(value) is not kind:
-            found = "nothing" if key not in raw else _type(value)
-            self.faults.append(f"{where}{key}: expected {_TYPE_NAMES.get(kind, 'a number')}, found {found}")
-            return default if default is not None else kind()
-        return value
-
-    def _unknown(self, raw: dict[str, Any], known: set[str], where: str) -> None:
-        self.faults.extend(f"{where}{key}: unknown key" for key in sorted(set(raw) - known))
-
-    def _path(self, text: str, where: str) -> str:
-        try:
-            return check_relative_path(text, what=where)
-        except FormatError as error:
-            self.faults.append(error.message)
-            return text
-
-    def _hex(
-        self, raw: dict[str, Any], key: str, digits: re.Pattern[str], where: str, *, required: bool
-    ) -> str | None:
-        if not required and key not in raw:
-            return None
-        value: str = self._get(raw, key, str, where, default="")
-        if value and not digits.fullmatch(value):
-            width = 40 if digits is _HEX40 else 64
-            self.faults.append(f"{where}{key}: expected {width} lower-case hex digits, found {value[:80]!r}")
-        return value
-
-    def _objects(self, raw: dict[str, Any], key: str, where: str) -> Iterator[tuple[dict[str, Any], str]]:
-        for index, item in enumerate(self._get(raw, key, list, where)):
-            place = f"{where}{key}[{index}]"
-            if isinstance(item, dict):
-                yield item, f"{place}."
-            else:
-                self.faults.append(f"{place}: expected an object, found {_type(item)}")
-
-    def _strings(self, raw: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-        values = self._get(raw, key, list, where)
-        for index, value in enumerate(values):
-            if not isinstance(value, str):
-                self.faults.append(f"{where}{key}[{index}]: expected a string, found {_type(value)}")
-        return self._sorted(tuple(v for v in values if isinstance(v, str)), f"{where}{key}")
-
-    def _sorted(self, values: tuple[str, ...], where: str) -> tuple[str, ...]:
-        if list(values) != sorted(set(values)):
-            self.faults.append(f"{where}: expected sorted and without repeats")
-        return values
-
-    def _size(self, raw: dict[str, Any], where: str) -> int:
-        size: int = self._get(raw, "size", int, where)
-        if size < 0:
-            self.faults.append(f"{where}size: expected 0 or more, found {size}")
-        return size
-
-    def lock(self, raw: dict[str, Any]) -> Lock:
-        self._unknown(raw, {"lock_version", "name", "manifest_sha256", "repos"}, "")
-        name: str = self._get(raw, "name", str, "")
-        if not is_bundle_name(name):
-            self.faults.append(f"name: expected lower-case letters, digits, '.', '_' and '-', found {name!r}")
-        digest = self._hex(raw, "manifest_sha256", _HEX64, "", required=True) or ""
-        repos = tuple(self.repo(item, where) for item, where in self._objects(raw, "repos", ""))
-        return Lock(name=name, manifest_sha256=digest, repos=repos)
-
-    def repo(self, raw: dict[str, Any], where: str) -> LockedRepo:
-        self._unknown(
-            raw,
-            {
-                "kind",
-                "repo_id",
-                "revision",
-                "commit",
-                "aliases",
-                "trust_remote_code",
-                "allow_pickle",
-                "configs",
-                "data_files",
-                "files",
-                "absent",
-                "prepared",
-            },
-            where,
-        )
-        kind = self._get(raw, "kind", str, where)
-        if kind not in get_args(RepoKind):
-            self.faults.append(f"{where}kind: expected one of {', '.join(get_args(RepoKind))}, found {kind!r}")
-        repo_id = self._get(raw, "repo_id", str, where)
-        aliases = self._strings(raw, "aliases", where)
-        for text, place in [
-            (repo_id, f"{where}repo_id"),
-            *((a, f"{where}aliases[{i}]") for i, a in enumerate(aliases)),
-        ]:
-            if not is_repo_id(text):
-                self.faults.append(f"{place}: expected 'name' or 'namespace/name', found {text!r}")
-        revision = self._get(raw, "revision", str, where)
-        if not is_revision(revision):
-            self.faults.append(f"{where}revision: expected a branch, tag or commit, found {revision!r}")
-        files = tuple(self.file(item, place) for item, place in self._objects(raw, "files", where))
-        self._sorted(tuple(f.path for f in files), f"{where}files")
-        absent = self._strings(raw, "absent", where)
-        for index, path in enumerate(absent):
-            self._path(path, f"{where}absent[{index}]")
-        prepared = tuple(self.prepared(item, place) for item, place in self._objects(raw, "prepared", where))
-        self._sorted(tuple(p.path for p in prepared), f"{where}prepared")
-        return LockedRepo(
-            kind=kind,
-            repo_id=repo_id,
-            revision=revision,
-            commit=self._hex(raw, "commit", _HEX40, where, required=True) or "",
-            aliases=aliases,
-            trust_remote_code=self._get(raw, "trust_remote_code", bool, where),
-            allow_pickle=self._get(raw, "allow_pickle", bool, where),
-            configs=self._strings(raw, "configs", where),
-            data_files=self._strings(raw, "data_files", where) if "data_files" in raw else (),
-            files=files,
-            absent=absent,
-            prepared=prepared,
-        )
-
-    def file(self, raw: dict[str, Any], where: str) -> LockedFile:
-        self._unknown(raw, {"path", "size", "blob_id", "lfs_sha256", "sha256", "blake3"}, where)
-        file = LockedFile(
-            path=self._path(self._get(raw, "path", str, where), f"{where}path"),
-            size_bytes=self._size(raw, where),
-            blob_id=self._hex(raw, "blob_id", _HEX40, where, required=True) or "",
-            lfs_sha256=self._hex(raw, "lfs_sha256", _HEX64, where, required=False),
-            sha256=self._hex(raw, "sha256", _HEX64, where, required=False),
-            blake3=self._hex(raw, "blake3", _HEX64, where, required=False),
-        )
-        if file.lfs_sha256 and file.sha256 and file.lfs_sha256 != file.sha256:
-            self.faults.append(f"{where}sha256: differs from lfs_sha256, though both are the SHA-256 of the file")
-        return file
-
-    def prepared(self, raw: dict[str, Any], where: str) -> PreparedFile:
-        self._unknown(raw, {"path", "size", "sha256", "blake3"}, where)
-        return PreparedFile(
-            path=self._path(self._get(raw, "path", str, where), f"{where}path"),
-            size_bytes=self._size(raw, where),
-            sha256=self._hex(raw, "sha256", _HEX64, where, required=True) or "",
-            blake3=self._hex(raw, "blake3", _HEX64, where, required=True) or "",
-        )

@@ -8,11 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.errors import LockError
-from bundler.plan.lock import Lock, LockedRepo
+from bundler.plan.lock import MAX_CHARACTERS, Lock, LockedRepo
 from bundler.plan.manifest import Entry, Manifest
-
-# A line per file: far more than any lock has, and a bound on what is read into memory.
-MAX_BYTES = 1 << 28
+from bundler.text.text_file import NotATextFileError, read_text_file
 
 
 def lock_path(manifest_path: Path) -> Path:
@@ -28,17 +26,13 @@ def read_lock(path: Path) -> Lock | None:
         OSError: It may not be read.
     """
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        text = content.decode("utf-8")
+        text = read_text_file(path, "lock", max_bytes=MAX_CHARACTERS)
     except FileNotFoundError:
         return None
     except IsADirectoryError as error:
         raise LockError(f"{path}: expected a lock, found a folder") from error
-    except UnicodeDecodeError as error:
-        raise LockError(f"{path}: expected a lock in UTF-8: {error}") from error
-    if len(content) > MAX_BYTES:
-        raise LockError(f"{path}: longer than {MAX_BYTES} bytes; this is not a lock")
+    except NotATextFileError as error:
+        raise LockError(f"{path}: expected a lock: {error}") from error
     return Lock.loads(text, source=str(path))
 
 

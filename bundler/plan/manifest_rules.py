@@ -1,70 +1,52 @@
-"""What a manifest may say, key by key and value by value, and what to write instead.
+"""What the values of a manifest may be, and what to write instead.
 
-Each check returns what is wrong with one value, in words for the person who typed it, or None. How the values
-stand in the file, and how they get along with each other, is `bundler.plan.manifest`'s part.
+Each check returns what is wrong with one value, in words for the person who typed it, or None. The types below carry
+their checks, and what of them a JSON Schema can say. Where values stand in the file, and how they get
+along with each other, is `bundler.plan.manifest`'s part.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Annotated
 
-from bundler.plan.names import RepoKind, is_commit, is_repo_id, is_revision
+from bundler.plan.names import is_bundle_name, is_commit, is_repo_id, is_revision
+from bundler.text import strict_json
+from bundler.text.rules import Rule
+from bundler.text.strict_json import StrictJsonError
+from bundler.text.wording import quoted
 
-SECTIONS: dict[str, RepoKind] = {"tokenizers": "tokenizer", "models": "model", "datasets": "dataset"}
-
-_COMMON_KEYS = ("repo_id", "revision", "aliases", "allow_patterns", "ignore_patterns")
-ENTRY_KEYS: dict[RepoKind, tuple[str, ...]] = {
-    "tokenizer": (*_COMMON_KEYS, "trust_remote_code"),
-    "model": (*_COMMON_KEYS, "trust_remote_code", "allow_pickle"),
-    "dataset": (*_COMMON_KEYS, "configs", "data_files"),
-}
-TOP_KEYS = ("version", "name", *SECTIONS)
-
-# Why a key that exists elsewhere is not known in a section.
-ELSEWHERE = {
-    ("dataset", "trust_remote_code"): "loading scripts of datasets are no longer run by the datasets library",
-    ("dataset", "allow_pickle"): "it is about model weights; a dataset's files are carried as they are",
-    ("tokenizer", "allow_pickle"): "it is about model weights; a tokenizer entry carries none",
-    ("tokenizer", "configs"): "it names configurations of a dataset",
-    ("model", "configs"): "it names configurations of a dataset",
-    ("tokenizer", "data_files"): "it chooses files of a dataset",
-    ("model", "data_files"): "it chooses files of a dataset; allow_patterns does so here",
-}
-# Names that people bring along from the libraries' own arguments.
-SYNONYMS = {
-    "repo": "repo_id",
-    "id": "repo_id",
-    "path": "repo_id",
-    "model": "repo_id",
-    "branch": "revision",
-    "tag": "revision",
-    "commit": "revision",
-    "sha": "revision",
-    "alias": "aliases",
-    "include": "allow_patterns",
-    "exclude": "ignore_patterns",
-    "config": "configs",
-    "subset": "configs",
-    "tokenizer": "tokenizers",
-    "dataset": "datasets",
-}
-
+_NAME_CHARACTERS = 80
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
+
+
+def bundle_name_problem(text: str) -> str | None:
+    """Check the name of a bundle."""
+    if is_bundle_name(text):
+        return None
+    suggestion = re.sub(r"[^a-z0-9._-]+", "-", text[:_NAME_CHARACTERS].lower()).strip("-._")
+    suggestion = re.sub(r"\.{2,}", ".", suggestion)
+    tail = f"; for instance {suggestion}" if is_bundle_name(suggestion) else ""
+    expected = "expected lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
+    return f"{expected}; found {quoted(text)}{tail}"
 
 
 def repo_id_problem(text: str) -> str | None:
     """Check the name of a repository on the Hub."""
     if is_repo_id(text) and not text.endswith((".git", ".", "-")):
         return None
-    expected = f"expected namespace/name as on the Hub, found {text!r}"
-    bare = _URL.sub("", text.strip()).strip("/")
-    bare = re.sub(r"^(?:datasets|models|spaces)/", "", bare)
+    expected = f"expected namespace/name as on the Hub, found {quoted(text)}"
+    address = _URL.sub("", text.strip()).strip("/")
+    bare = re.sub(r"^(?:datasets|models|spaces)/", "", address)
     bare = re.sub(r"/(?:tree|blob|resolve)/.*$", "", bare).removesuffix(".git")
+    section = ", under datasets:" if address.startswith("datasets/") else ""
     if match := re.fullmatch(r"([^@:]+)[@:]([^@:]+)", bare):
         if is_repo_id(match[1]):
-            return f"{expected}; write repo_id: {match[1]} and revision: {match[2]}"
+            return f"{expected}; write repo_id: {match[1]} and revision: {match[2]}{section}"
     elif bare != text and is_repo_id(bare):
-        return f"{expected}; write {bare}"
+        return f"{expected}; write {bare}{section}"
     return f"{expected}; letters, digits, '-', '_' and '.', at most one '/', no '--' or '..', up to 96 characters"
 
 
@@ -79,7 +61,7 @@ def revision_problem(text: str) -> str | None:
         return f"{text} looks like a shortened commit, which does not load offline; write all 40 digits"
     if is_revision(text):
         return None
-    return f"expected a branch, a tag or a full commit, found {text!r}"
+    return f"expected a branch, a tag or a full commit, found {quoted(text)}"
 
 
 def pattern_problem(text: str) -> str | None:
@@ -87,18 +69,105 @@ def pattern_problem(text: str) -> str | None:
     if not text.strip():
         return "expected a pattern such as *.json, found an empty one"
     if text.startswith("!"):
-        return f"{text!r}: there is no negation; put {text[1:]!r} into ignore_patterns"
+        return f"{quoted(text)}: there is no negation; put {quoted(text[1:])} into ignore_patterns"
+    if _CONTROL_CHARACTERS.search(text):
+        return f"{quoted(text)} has a control character, which no path in a repository has"
     if "\\" in text:
-        return f"{text!r} has a backslash; separate folders with '/'"
+        return f"{quoted(text)} has a backslash; separate folders with '/'"
     if text.startswith("/") or re.match(r"[A-Za-z]:", text):
-        return f"{text!r} is absolute; patterns are relative to the repository: {text.lstrip('/')!r}"
+        return f"{quoted(text)} is absolute; patterns are relative to the repository: {quoted(text.lstrip('/'))}"
     if any(part in (".", "..") for part in text.split("/")):
-        return f"{text!r} has a '.' or '..' folder; patterns match the paths that the repository lists"
+        return f"{quoted(text)} has a '.' or '..' folder; patterns match the paths that the repository lists"
     return None
 
 
 def config_problem(text: str) -> str | None:
     """Check the name of a dataset configuration, which becomes the name of a folder."""
-    if re.fullmatch(r"[^<>:/\\|?*\x00-\x1f]+", text) and text.strip() == text:
+    if re.fullmatch(r"[^<>:/\\|?*\x00-\x1f\x7f]+", text) and text.strip() == text:
         return None
-    return f"expected the name of a dataset configuration, such as default, found {text!r}"
+    return f"expected the name of a dataset configuration, such as default, found {quoted(text)}"
+
+
+def data_files_problem(text: str) -> str | None:
+    """Check a choice of a dataset's files as a lock holds it: in JSON, of the shape of `DataFiles`."""
+    try:
+        choice = strict_json.read(text)
+    except StrictJsonError as error:
+        return f"expected a choice of files in JSON: {error}"
+    choices = list(choice.values()) if isinstance(choice, dict) else [choice]
+    for patterns in choices:
+        for pattern in patterns if isinstance(patterns, list) else [patterns]:
+            if not isinstance(pattern, str):
+                return f"expected a pattern, a list of them, or either by split, found {quoted(text)}"
+            if problem := pattern_problem(pattern):
+                return problem
+    return None
+
+
+def entry_hint(text: str) -> str:
+    """Say what to write for an entry that is only text, or anything else without keys."""
+    return f"write - repo_id: {text if is_repo_id(text) else 'namespace/name'}"
+
+
+BundleName = Annotated[
+    str,
+    Rule(check=bundle_name_problem, schema={"pattern": r"^[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,79}$"}),
+]
+RepoId = Annotated[
+    str,
+    Rule(
+        check=repo_id_problem,
+        name="repo_id",
+        schema={
+            "maxLength": 96,
+            "pattern": (
+                r"^(?!.*(?:--|\.\.))(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?"
+                r"[A-Za-z0-9][A-Za-z0-9._-]*(?<![.-])(?<!\.git)$"
+            ),
+        },
+    ),
+]
+Revision = Annotated[
+    str,
+    Rule(
+        check=revision_problem,
+        name="revision",
+        schema={
+            "anyOf": [
+                {"pattern": "^[0-9a-f]{40}$"},
+                {
+                    "pattern": r"^(?!.*(?:^|/)\.{1,2}(?:/|$))(?!.*//)(?!.*/$)[A-Za-z0-9][A-Za-z0-9._/+-]*$",
+                    "not": {
+                        "anyOf": [
+                            {"pattern": "^(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,39}$"},
+                            {"pattern": "^[0-9a-fA-F]{40}$"},
+                        ]
+                    },
+                },
+            ]
+        },
+    ),
+]
+FilePattern = Annotated[
+    str,
+    Rule(
+        check=pattern_problem,
+        name="pattern",
+        schema={
+            "pattern": r"^(?!\s*$)(?![!/]|[A-Za-z]:)(?!(?:.*/)?\.{1,2}(?:/|$))[^\\\u0000-\u001f\u007f]+$",
+        },
+    ),
+]
+ConfigName = Annotated[
+    str,
+    Rule(
+        check=config_problem,
+        name="config",
+        schema={
+            "pattern": r"^(?!\s)[^<>:/\\|?*\u0000-\u001f\u007f]+(?<!\s)$",
+        },
+    ),
+]
+FileChoice = Annotated[FilePattern | tuple[FilePattern, ...], Rule(name="file_choice")]
+# What code passes to `load_dataset` as `data_files`.
+DataFiles = FileChoice | Mapping[str, FileChoice]

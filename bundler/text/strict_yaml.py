@@ -5,6 +5,7 @@ Rule book:
 * only mappings, sequences and scalars; tags, anchors, aliases, merge keys and several documents are refused, so a
   small file cannot grow into a big value (the "billion laughs") and no tag can name a Python object;
 * a key that stands twice in one mapping is noted, where PyYAML would silently take the last;
+* text is valid Unicode: half of a surrogate pair, which an escape can make, is refused with its line;
 * a scalar keeps the text that was typed. YAML 1.1 reads `no` as false, `1.0` as a number and `2024-01-01` as a
   date; only with the text at hand can a reader say "quote it" instead of "expected a string".
 
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+
+from bundler.text.wording import shortened
 
 MAX_DEPTH = 16
 
@@ -61,7 +64,7 @@ class Scalar:
             return "text"
         if self.type_name == "null" and not self.text:
             return "nothing"
-        return f"{_PLAIN_TYPES.get(self.type_name, f'a {self.type_name}')} ({self.text})"
+        return f"{_PLAIN_TYPES.get(self.type_name, f'a {self.type_name}')} ({shortened(self.text)})"
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ def read(text: str) -> Node | None:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise StrictYamlError(f"the character {error.character!r} is not allowed in YAML", line) from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML hands the number of an escape to chr() as it is.
+        raise StrictYamlError("an escape such as \\U00110000 is no character of Unicode") from error
     return None if root is None else _node(root)
 
 
@@ -155,6 +161,7 @@ def _refuse_surprises(text: str) -> None:
 def _node(node: Any) -> Node:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
+        _check_unicode(node)
         return Scalar(node.value, node.tag.removeprefix(_TAG), line)
     if isinstance(node, yaml.SequenceNode):
         return Sequence(tuple(_node(item) for item in node.value), line)
@@ -164,6 +171,8 @@ def _node(node: Any) -> Node:
     odd_keys: list[tuple[str, int]] = []
     for key, value in node.value:
         key_line = key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode):
+            _check_unicode(key)
         if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
             odd_keys.append((str(key.value) if isinstance(key, yaml.ScalarNode) else "a collection", key_line))
         elif key.value in items:
@@ -172,3 +181,11 @@ def _node(node: Any) -> Node:
             items[key.value] = _node(value)
             key_lines[key.value] = key_line
     return Mapping(items, key_lines, tuple(repeated), tuple(odd_keys), line)
+
+
+def _check_unicode(node: yaml.ScalarNode) -> None:
+    try:
+        node.value.encode()
+    except UnicodeEncodeError as error:
+        problem = f"{node.value[:80]!r} is not valid Unicode: it has half of a surrogate pair"
+        raise StrictYamlError(problem, node.start_mark.line + 1, node.start_mark.column + 1) from error

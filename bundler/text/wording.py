@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Sequence
+
+# Values that a message quotes are cut to this many characters.
+QUOTED_CHARACTERS = 80
+
 
 def counted(number: int, noun: str) -> str:
     """Return ``1 file`` or ``2,000 files``, for a noun whose plural is made with an s."""
@@ -18,3 +24,53 @@ def size(count: int) -> str:
         if value < 999.5 or unit == "TB":
             break
     return f"{value:.3g} {unit}"
+
+
+def close_matches(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that are most like `word`, the closest first.
+
+    Args:
+        word: What somebody wrote.
+        known: What could have been meant; the case of letters counts.
+        at_most: How many to return.
+        cutoff: Likeness that is asked for, between 0 and 1. Long names of many parts need less of it than keys.
+    """
+    # difflib takes time in proportion to the length of both, and nobody types a name as long as this.
+    return difflib.get_close_matches(word[:256], list(known), n=at_most, cutoff=cutoff)
+
+
+def did_you_mean(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: float = 0.6) -> str | None:
+    """Return ``did you mean a or b?`` with the known names that are most like `word`, or None if there are none."""
+    close = close_matches(word, known, at_most=at_most, cutoff=cutoff)
+    return f"did you mean {' or '.join(close)}?" if close else None
+
+
+def close_names(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean …?`` with the known name closest to `word`, or an empty string."""
+    question = did_you_mean(word, known, at_most=1)
+    return f"; {question}" if question else ""
+
+
+def first_names(names: Sequence[str], *, at_most: int = 8) -> str:
+    """Return names with commas between them, and how many there are besides: ``a, b and 7 more``."""
+    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
+    return ", ".join(names[:at_most]) + more
+
+
+def quoted(text: str) -> str:
+    """Return `text` in quotes, cut to `QUOTED_CHARACTERS`, with everything escaped that a terminal would not show."""
+    if len(text) <= QUOTED_CHARACTERS:
+        return repr(text)
+    return f"{text[:QUOTED_CHARACTERS]!r}… ({len(text):,} characters)"
+
+
+def shortened(text: str) -> str:
+    """Return `text` as it is, or `quoted` where it is long."""
+    return text if len(text) <= QUOTED_CHARACTERS else quoted(text)
+
+
+def printable(text: str) -> str:
+    """Return `text` with everything escaped that a terminal would not show but obey, or that is no valid Unicode."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

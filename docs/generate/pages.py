@@ -7,11 +7,15 @@ from pathlib import Path
 
 from benchmarks.lib.marks import Marks
 from bundler.files.paths import atomic_write
+from bundler.plan.manifest import manifest_schema
 from docs.generate import parts, picture, reference
 from docs.generate.sources import ROOT
+from infini_llama.settings.sections import settings_schema
 
 MARKS = Marks("docs")
 WHOLE: dict[str, Callable[[], str]] = {
+    "manifests/schema.json": manifest_schema,
+    "infini_llama/settings/schema.json": settings_schema,
     "docs/architecture.svg": picture.svg,
     "docs/reference/commands.md": reference.commands,
     "docs/reference/exit-codes.md": reference.exit_codes,

@@ -13,7 +13,7 @@ Parsing is pure and imports neither torch nor transformers, so that a fault show
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,12 +21,22 @@ from typing import Any, Literal
 import yaml
 
 from bundler.errors import ConfigError
-from bundler.text import strict_yaml
-from bundler.text.strict_yaml import StrictYamlError
-from infini_llama.settings.reader import SettingsReader, key
+from bundler.text.fault import InvalidFileError
+from bundler.text.reader import Reader
+from bundler.text.rules import key
+from bundler.text.schema import schema_text
+from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
+from bundler.text.trees import YamlTree
+from infini_llama.settings.overrides import override
 
 # Where a run keeps its tokens below its output folder, unless `data.cache_dir` names another place.
 TOKENS_FOLDER = "tokens"
+
+
+class InvalidSettingsError(InvalidFileError, ConfigError):
+    """A configuration with its faults."""
+
+    next_step = "`infini-llama keys` says what every key means"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +208,26 @@ class Settings:
             notes.append("training.weight_decay is null: taken as 0.0, nothing is decayed")
         return notes
 
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Yield the key path and the message for what is wrong between keys that are each right."""
+        model, training = self.model, self.training
+        heads, shared = model.num_attention_heads, model.num_key_value_heads or model.num_attention_heads
+        if model.hidden_size % heads:
+            yield "model.hidden_size", f"{model.hidden_size} is no multiple of num_attention_heads ({heads})"
+        elif model.hidden_size // heads % 2:
+            message = f"RoPE needs an even width of each head, found {model.hidden_size // heads}"
+            yield "model.hidden_size", message
+        if heads % shared:
+            yield "model.num_attention_heads", f"{heads} is no multiple of num_key_value_heads ({shared})"
+        if training.warmup_steps > training.steps:
+            message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
+            yield "training.warmup_steps", message
+        if self.evaluation.raw_data is not None and self.evaluation.fraction:
+            yield "evaluation.fraction", "expected this or evaluation.raw_data, found both"
+        reach, row = training.backprop_segments, self.data.segments_per_row
+        if reach is not None and reach > row:
+            yield "training.backprop_segments", f"{reach} is more than data.segments_per_row ({row})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved configuration, defaults included, as plain values."""
         return dataclasses.asdict(self)
@@ -218,9 +248,9 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Settings:
         ConfigError: The file cannot be read, or has faults; all of them are named.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        text = read_text_file(path, "configuration")
+    except NotATextFileError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from error
     return parse(text, source=str(path), overrides=overrides)
@@ -235,48 +265,20 @@ def parse(text: str, *, source: str = "configuration", overrides: Iterable[str] 
         overrides: As for `load`.
 
     Raises:
-        ConfigError: It has faults; all of them are named.
+        InvalidSettingsError: It has faults; all of them are named.
     """
-    reader = SettingsReader()
-    try:
-        root = strict_yaml.read(text)
-    except StrictYamlError as error:
-        place = f" (line {error.line})" if error.line else ""
-        raise ConfigError(f"{source}{place}: not valid YAML: {error.problem}") from error
-    settings = reader.section(Settings, reader.overridden(root, overrides))
-    if settings is not None:
-        _check_relations(settings, reader)
+    reader = Reader(YamlTree())
+    root = override(parse_yaml(text, source, InvalidSettingsError), overrides, reader)
+    settings = reader.read(Settings, root)
     if settings is None or reader.faults:
-        count = len(reader.faults)
-        lines = "".join(f"\n  {fault}" for fault in reader.faults)
-        raise ConfigError(
-            f"{source}: {count} {'fault' if count == 1 else 'faults'}{lines}",
-            hint="`infini-llama keys` says what every key means",
-        )
+        raise InvalidSettingsError(source, reader.faults)
     return settings
 
 
-def _check_relations(settings: Settings, reader: SettingsReader) -> None:
-    """Note what is wrong between keys that are each right."""
-    model, training = settings.model, settings.training
-    heads, shared = model.num_attention_heads, model.num_key_value_heads or model.num_attention_heads
-    if model.hidden_size % heads:
-        reader.fault(
-            "model.hidden_size", None, f"{model.hidden_size} is no multiple of num_attention_heads ({heads})"
-        )
-    elif model.hidden_size // heads % 2:
-        message = f"RoPE needs an even width of each head, found {model.hidden_size // heads}"
-        reader.fault("model.hidden_size", None, message)
-    if heads % shared:
-        reader.fault(
-            "model.num_attention_heads", None, f"{heads} is no multiple of num_key_value_heads ({shared})"
-        )
-    if training.warmup_steps > training.steps:
-        message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
-        reader.fault("training.warmup_steps", None, message)
-    if settings.evaluation.raw_data is not None and settings.evaluation.fraction:
-        reader.fault("evaluation.fraction", None, "expected this or evaluation.raw_data, found both")
-    reach, row = training.backprop_segments, settings.data.segments_per_row
-    if reach is not None and reach > row:
-        message = f"{reach} is more than data.segments_per_row ({row})"
-        reader.fault("training.backprop_segments", None, message)
+def settings_schema() -> str:
+    """Return the text of `schema.json` beside this module."""
+    return schema_text(
+        Settings,
+        title="Infini-Llama configuration",
+        description="What `infini-llama train` trains, and how. `infini-llama keys` prints every key.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.errors import LockError
-from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.plan.lock import InvalidLockError, Lock, LockedFile, LockedRepo
+from bundler.text.fault import Fault
 from tests.support.bundles import lock_of, locked_repo
 
 EXAMPLE = """{
@@ -127,10 +129,14 @@ def test_a_bad_lock_is_refused_with_the_path_to_the_bad_key(text: str, said: str
 
 
 def test_all_faults_are_named_at_once() -> None:
-    with pytest.raises(LockError, match=r"3 fault\(s\)") as caught:
-        Lock.loads(_edited(commit="x", size=-1, revision=""))
-    for key in ("commit", "files[0].size", "revision"):
-        assert key in str(caught.value)
+    with pytest.raises(InvalidLockError) as caught:
+        Lock.loads(_edited(commit="x", size=-1, revision=""), source="demo.lock")
+    assert caught.value.message == (
+        "demo.lock: 3 faults\n"
+        "  repos[0].revision: expected a branch, tag or commit, found ''\n"
+        "  repos[0].commit: expected 40 lower-case hex digits, found 'x'\n"
+        "  repos[0].files[0].size: expected at least 0, found -1"
+    )
 
 
 def test_a_published_and_an_own_sha256_that_differ_are_refused() -> None:
@@ -138,3 +144,105 @@ def test_a_published_and_an_own_sha256_that_differ_are_refused() -> None:
     raw["repos"][0]["files"][0] |= {"lfs_sha256": "a" * 64, "sha256": "b" * 64}
     with pytest.raises(LockError, match="differs from lfs_sha256"):
         Lock.loads(json.dumps(raw))
+
+
+def _one_fault(text: str) -> Fault:
+    with pytest.raises(InvalidLockError) as caught:
+        Lock.loads(text, source="demo.lock")
+    # Whatever stands in a lock, its error can be written to any terminal and any file.
+    assert str(caught.value).encode("utf-8", "strict")
+    assert all(character.isprintable() or character == "\n" for character in str(caught.value))
+    (fault,) = caught.value.faults
+    return fault
+
+
+def _with_prepared(**changes: Any) -> str:
+    raw = json.loads(EXAMPLE)
+    row = {"path": "d/x.arrow", "size": 1, "sha256": "0" * 64, "blake3": "0" * 64}
+    raw["repos"][0]["prepared"] = [row | changes]
+    return json.dumps(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        pytest.param(_edited(configs=["\ud800"]), "", "half of a surrogate pair", id="surrogate in a value"),
+        pytest.param(_edited(**{"\udfff": 1}), "", "half of a surrogate pair", id="surrogate in a key"),
+        pytest.param("[" * 100_000, "", "nested too deeply", id="nesting"),
+        pytest.param(EXAMPLE.replace('"size": 2', f'"size": {"9" * 5000}'), "", "4,300 digits", id="5000 digits"),
+        pytest.param(EXAMPLE.replace('"size": 2', '"size": NaN', 1), "", "NaN is not a number", id="NaN"),
+        pytest.param(_edited(size=2**63), "repos[0].files[0].size", "expected at most", id="2**63"),
+        pytest.param(_edited(size=10**4299), "repos[0].files[0].size", "one of 4,300 digits", id="4300 digits"),
+        pytest.param(_edited(size=1e300), "repos[0].files[0].size", "expected a number, found", id="float"),
+        pytest.param(
+            _edited(lock_version=[[[]]]), "lock_version", "the number 1, found a list", id="version list"
+        ),
+        pytest.param(_edited(lock_version=None), "lock_version", "the number 1, found null", id="version null"),
+        pytest.param(_edited(path="a\x00b"), "repos[0].files[0].path", "has a control character", id="NUL"),
+        pytest.param(_edited(path="a\x1b[2Jb"), "repos[0].files[0].path", "has a control character", id="escape"),
+        pytest.param(_edited(name="a\x1b]0;x\x07"), "name", "expected lower-case", id="escape in the name"),
+        pytest.param(_edited(**{"\x1b[2J": 1}), "\x1b[2J", "unknown key", id="escape in a key"),
+        pytest.param(_edited(configs=["../x"]), "repos[0].configs[0]", "dataset configuration", id="config"),
+        pytest.param(
+            _edited(configs=["a\x00"]), "repos[0].configs[0]", "dataset configuration", id="NUL in a config"
+        ),
+        pytest.param(_edited(blob_id=""), "repos[0].files[0].blob_id", "40 lower-case hex", id="empty blob id"),
+        pytest.param(_edited(sha256=""), "repos[0].files[0].sha256", "64 lower-case hex", id="empty sha256"),
+        pytest.param(
+            _with_prepared(blake3=""), "repos[0].prepared[0].blake3", "64 lower-case hex", id="empty blake3"
+        ),
+        pytest.param(_with_prepared(size=-1), "repos[0].prepared[0].size", "at least 0", id="prepared size"),
+    ],
+)
+def test_a_lock_from_an_enemy_ends_in_one_fault_and_no_traceback(text: str, path: str, said: str) -> None:
+    fault = _one_fault(text)
+    assert fault.path == path
+    assert said in fault.message
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ("no JSON", "expected a choice of files in JSON"),
+        ("3", "expected a pattern"),
+        ('{"train": {"a": "b"}}', "expected a pattern"),
+        ('"/etc/passwd"', "is absolute"),
+        ('["../x"]', "'..' folder"),
+        ('"\\ud800"', "half of a surrogate pair"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_data_files_of_a_lock_are_choices_of_files(choice: str, said: str) -> None:
+    raw = json.loads(EXAMPLE)
+    raw["repos"][0]["data_files"] = [choice]
+    fault = _one_fault(json.dumps(raw))
+    assert fault.path == "repos[0].data_files[0]"
+    assert said in fault.message
+
+
+def test_sizes_that_add_up_to_more_than_any_disk_are_refused() -> None:
+    raw = json.loads(EXAMPLE)
+    for file in raw["repos"][0]["files"]:
+        file["size"] = 2**62
+    fault = _one_fault(json.dumps(raw))
+    assert (fault.path, fault.message) == (
+        "repos",
+        "the sizes of all files add up to more than 9,223,372,036,854,775,807 bytes",
+    )
+
+
+def test_a_lock_longer_than_the_bound_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.plan.lock.MAX_CHARACTERS", 1000)
+    assert "longer than 1000" in _one_fault("[" * 1001).message
+    assert "expected a lock in JSON" in _one_fault("[" * 1000).message
+
+
+def test_every_prefix_of_a_lock_and_every_wrong_byte_ends_in_an_error_of_ours() -> None:
+    for end in range(len(EXAMPLE) - 2):
+        with pytest.raises(LockError):
+            Lock.loads(EXAMPLE[:end])
+    for place in range(len(EXAMPLE)):
+        for wrong in '\x00\ud800"{[9':
+            # A few letters may be any: then the text is that of another lock.
+            with contextlib.suppress(LockError):
+                Lock.loads(EXAMPLE[:place] + wrong + EXAMPLE[place + 1 :])

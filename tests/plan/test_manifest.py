@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from bundler.errors import ManifestError
-from bundler.plan.manifest import Entry, Fault, InvalidManifestError, Manifest
-from bundler.plan.manifest_rules import ENTRY_KEYS, SECTIONS
+from bundler.plan.manifest import Entry, InvalidManifestError, Manifest, manifest_schema
+from bundler.text.fault import Fault
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 HEAD = "version: 1\nname: demo\n"
@@ -394,12 +394,9 @@ def schema() -> dict[str, object]:
     return loaded
 
 
-def test_the_schema_is_one_and_knows_the_same_keys() -> None:
+def test_the_schema_is_the_one_that_is_made_from_the_dataclasses() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
-    properties = schema()["properties"]
-    assert isinstance(properties, dict)
-    for section, kind in SECTIONS.items():
-        assert tuple(properties[section]["items"]["properties"]) == ENTRY_KEYS[kind]
+    assert (MANIFESTS / "schema.json").read_text() == manifest_schema(), "run `make docs`"
 
 
 # What a schema cannot say (names that clash between entries) is not in these tables.
@@ -488,3 +485,41 @@ def test_a_manifest_without_data_files_has_the_digest_that_it_had_before_there_w
     assert Manifest.parse(text).digest() == "dd451280333cd8b59bf8e727c66b6b818a6b58dee03c6b642689bf2642b02ce6"
     chosen = Manifest.parse(f"{HEAD}datasets: [{{repo_id: a/b, configs: [c], data_files: [x.csv]}}]")
     assert chosen.digest() != Manifest.parse(text).digest()
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "expected"),
+    [
+        pytest.param(
+            f"version: {'1' * 5000}\nname: x\nmodels: [{{repo_id: a/b}}]",
+            "version",
+            "the number 1",
+            id="5000 digits",
+        ),
+        pytest.param(model('repo_id: a/b\nrevision: "a\\0"'), "models[0].revision", "expected a branch", id="NUL"),
+        pytest.param(
+            model('repo_id: a/b\nallow_patterns: ["a\\e[2J"]'),
+            "models[0].allow_patterns[0]",
+            "control character",
+            id="escape",
+        ),
+        pytest.param(model('repo_id: "a/b\\ud800"'), "", "half of a surrogate pair", id="surrogate"),
+        pytest.param(model(f"repo_id: {'a/' * 100_000}"), "models[0].repo_id", "200,000 characters", id="long"),
+        pytest.param(
+            f'{HEAD}"\\e]0;x\\a": 1\nmodels: [{{repo_id: a/b}}]', "\x1b]0;x\x07", "unknown key", id="key"
+        ),
+        pytest.param(
+            f"{HEAD}{'k' * 1000}: 1\nmodels: [{{repo_id: a/b}}]", "k" * 1000, "unknown key", id="long key"
+        ),
+    ],
+)
+def test_a_manifest_from_an_enemy_ends_in_one_fault_that_a_terminal_can_show(
+    text: str, path: str, expected: str
+) -> None:
+    with pytest.raises(InvalidManifestError) as caught:
+        Manifest.parse(text)
+    (fault,) = caught.value.faults
+    assert fault.path == path
+    assert expected in fault.message
+    assert len(str(caught.value)) < 1000
+    assert all(character.isprintable() or character == "\n" for character in str(caught.value))

@@ -6,7 +6,8 @@ import pytest
 
 from bundler.errors import ManifestError
 from bundler.serve.source import RepoKey
-from bundler.serve.sources.settings import HubSettings
+from bundler.serve.sources.settings import HubSettings, InvalidHubSettingsError
+from bundler.text.fault import Fault
 
 
 def test_settings_are_read() -> None:
@@ -42,7 +43,7 @@ branches:
 
 
 def test_every_fault_is_named_with_its_place() -> None:
-    with pytest.raises(ManifestError) as caught:
+    with pytest.raises(InvalidHubSettingsError) as caught:
         HubSettings.parse(
             """\
 version: 2
@@ -50,27 +51,36 @@ rename: {}
 renames:
   a/b/c: org/model
   old: datasets/org/new
+  older: old
 gated:
   org/secret: hf_token
+  1.0: [token]
 tags:
-  org/model: {v1: dev, "a/../b": main}
+  org/model: {v1: dev, "a/../b": main, 1.0: main}
 branches:
   org/model: {main: x, other: ../outside}
 """,
             source="hub.yaml",
         )
-    for fault in [
-        "rename: unknown key",
-        "version: expected 1",
-        "renames.a/b/c: expected a repo",
-        "renames.old: a model cannot become a dataset",
-        "gated.org/secret: expected a list",
-        "tags.org/model.v1: no branch 'dev'",
-        "tags.org/model.a/../b: expected the name",
-        "branches.org/model.main: the repo's own folder is main",
-        "branches.org/model.other: '../outside'",
-    ]:
-        assert fault in str(caught.value)
+    assert caught.value.faults == (
+        Fault("version", 1, "expected 1, the only version this program reads, found a number (2)"),
+        Fault("rename", 2, "unknown key; did you mean renames?"),
+        Fault("renames.a/b/c", 4, "expected a repo such as org/name or datasets/org/name, found 'a/b/c'"),
+        Fault("renames.old", 5, "a model cannot become a dataset"),
+        Fault("renames.older", 6, "old is itself an old name; give the last one"),
+        Fault("gated.org/secret", 8, 'expected a list, found text; write ["hf_token"]'),
+        Fault("gated", 9, "expected a key that is text, found '1.0'; quote it"),
+        Fault("tags.org/model", 11, "expected a key that is text, found '1.0'; quote it"),
+        Fault("tags.org/model.a/../b", 11, "expected the name of a branch or tag, found 'a/../b'"),
+        Fault("tags.org/model.v1", 11, "no branch 'dev' of this repo"),
+        Fault(
+            "branches.org/model.other",
+            13,
+            "'../outside' has an empty, '.' or '..' segment; expected a relative path such as 'a/b.json'",
+        ),
+        Fault("branches.org/model.main", 13, "the repo's own folder is main"),
+    )
+    assert caught.value.exit_code == 3
 
 
 @pytest.mark.parametrize("text", ["renames: [", "- a\n", "a: !!python/name:os.system\n", ""])

@@ -20,18 +20,29 @@ Every fault is reported with its key path, all in one error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from bundler.errors import FormatError, ManifestError
-from bundler.files.paths import check_relative_path
+from bundler.errors import ManifestError
+from bundler.files.paths import relative_path_problem
 from bundler.plan.names import is_repo_id, is_revision
 from bundler.serve.source import DEFAULT_BRANCH, RepoKey
-from bundler.text import strict_yaml
+from bundler.text.fault import InvalidFileError
+from bundler.text.reader import Reader
+from bundler.text.rules import Key, Rule, key
+from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
+from bundler.text.trees import YamlTree
+from bundler.text.wording import quoted
 
 SETTINGS_FILE = "hub.yaml"
-_KEYS = ("version", "renames", "gated", "tags", "branches")
+
+
+class InvalidHubSettingsError(InvalidFileError, ManifestError):
+    """A `hub.yaml` with its faults."""
+
+    next_step = "`bundle serve --help` shows one with every key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +72,10 @@ class HubSettings:
         if not path.is_file():
             return cls()
         try:
-            return cls.parse(path.read_text(), source=str(path))
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{path}: expected UTF-8 text, found byte {error.start} that is not") from error
+            text = read_text_file(path, "hub.yaml")
+        except NotATextFileError as error:
+            raise ManifestError(f"{path}: {error}") from error
+        return cls.parse(text, source=str(path))
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> HubSettings:
@@ -72,102 +84,62 @@ class HubSettings:
         Raises:
             ManifestError: Something is malformed; the message lists everything that is.
         """
-        try:
-            root = strict_yaml.read(text)
-        except strict_yaml.StrictYamlError as error:
-            raise ManifestError(f"{source}, line {error.line}: {error.problem}") from error
-        reader = _Reader()
-        settings = reader.settings(root)
-        if reader.faults:
-            raise ManifestError(f"{source}: " + "\n".join(reader.faults))
-        return settings
-
-
-class _Reader:
-    """Checks nodes, collecting faults."""
-
-    def __init__(self) -> None:
-        self.faults: list[str] = []
-
-    def settings(self, root: strict_yaml.Node | None) -> HubSettings:
-        top = self._mapping(root, "")
-        self.faults += [f"{key}: unknown key; known are {', '.join(_KEYS)}" for key in top if key not in _KEYS]
-        if "version" in top and self._text(top["version"], "version") != "1":
-            self.faults.append("version: expected 1, the only version this program reads")
-        settings = HubSettings(
-            renames={
-                old: self._key(self._text(node, place), place) for old, node, place in self._repos(top, "renames")
-            },
-            gated={key: frozenset(self._texts(node, place)) for key, node, place in self._repos(top, "gated")},
-            tags={key: self._named(node, place) for key, node, place in self._repos(top, "tags")},
-            branches={key: self._named(node, place) for key, node, place in self._repos(top, "branches")},
+        root = parse_yaml(text, source, InvalidHubSettingsError)
+        reader = Reader(YamlTree())
+        read = reader.read(_HubFile, root)
+        if read is not None:
+            wrong = {fault.path for fault in reader.faults}
+            for path, message in read.mistakes():
+                if path not in wrong:
+                    reader.fault(path, message, reader.line(path))
+        if read is None or reader.faults:
+            raise InvalidHubSettingsError(source, reader.faults)
+        return cls(
+            renames={RepoKey.parse(old): RepoKey.parse(new) for old, new in read.renames.items()},
+            gated={RepoKey.parse(repo): frozenset(tokens) for repo, tokens in read.gated.items()},
+            tags={RepoKey.parse(repo): tags for repo, tags in read.tags.items()},
+            branches={RepoKey.parse(repo): folders for repo, folders in read.branches.items()},
         )
-        self._check_renames(settings)
-        self._check_refs(settings)
-        return settings
 
-    def _check_renames(self, settings: HubSettings) -> None:
-        for old, new in settings.renames.items():
-            if old.repo_type != new.repo_type:
-                self.faults.append(f"renames.{old}: a {old.repo_type} cannot become a {new.repo_type}")
-            if new in settings.renames:
-                self.faults.append(f"renames.{old}: {new} is itself an old name; give the last one")
 
-    def _check_refs(self, settings: HubSettings) -> None:
-        for key, folders in settings.branches.items():
-            for branch, folder in folders.items():
-                if branch == DEFAULT_BRANCH:
-                    self.faults.append(f"branches.{key}.{branch}: the repo's own folder is {DEFAULT_BRANCH}")
-                try:
-                    check_relative_path(folder, what=f"branches.{key}.{branch}")
-                except FormatError as error:
-                    self.faults.append(error.message)
-        for key, tags in settings.tags.items():
+def _repo_problem(text: str) -> str | None:
+    if is_repo_id(RepoKey.parse(text).repo_id):
+        return None
+    return f"expected a repo such as org/name or datasets/org/name, found {quoted(text)}"
+
+
+def _ref_problem(text: str) -> str | None:
+    return None if is_revision(text) else f"expected the name of a branch or tag, found {quoted(text)}"
+
+
+_Repo = Annotated[str, Rule(check=_repo_problem)]
+_Ref = Annotated[str, Rule(check=_ref_problem)]
+_Folder = Annotated[str, Rule(check=relative_path_problem)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _HubFile:
+    """The keys of `hub.yaml`, with repos as they are written there."""
+
+    version: Literal[1] = key(1, Key(expected="1, the only version this program reads"))
+    renames: Mapping[_Repo, _Repo] = field(default_factory=dict)
+    gated: Mapping[_Repo, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[_Repo, Mapping[_Ref, str]] = field(default_factory=dict)
+    branches: Mapping[_Repo, Mapping[_Ref, _Folder]] = field(default_factory=dict)
+
+    def mistakes(self) -> Iterator[tuple[str, str]]:
+        """Yield the key path and the message for what does not fit together."""
+        keys = {text: RepoKey.parse(text) for text in (*self.renames, *self.renames.values())}
+        for old, new in self.renames.items():
+            if keys[old].repo_type != keys[new].repo_type:
+                message = f"a {keys[old].repo_type} cannot become a {keys[new].repo_type}"
+                yield f"renames.{old}", message
+            if new in self.renames:
+                yield f"renames.{old}", f"{new} is itself an old name; give the last one"
+        for repo, folders in self.branches.items():
+            if DEFAULT_BRANCH in folders:
+                yield f"branches.{repo}.{DEFAULT_BRANCH}", f"the repo's own folder is {DEFAULT_BRANCH}"
+        for repo, tags in self.tags.items():
             for tag, branch in tags.items():
-                if branch != DEFAULT_BRANCH and branch not in settings.branches.get(key, {}):
-                    self.faults.append(f"tags.{key}.{tag}: no branch {branch!r} of this repo")
-
-    def _repos(
-        self, top: Mapping[str, strict_yaml.Node], name: str
-    ) -> list[tuple[RepoKey, strict_yaml.Node, str]]:
-        if name not in top:
-            return []
-        section = self._mapping(top[name], name)
-        return [(self._key(key, f"{name}.{key}"), node, f"{name}.{key}") for key, node in section.items()]
-
-    def _named(self, node: strict_yaml.Node, where: str) -> dict[str, str]:
-        values = {}
-        for name, value in self._mapping(node, where).items():
-            if not is_revision(name):
-                self.faults.append(f"{where}.{name}: expected the name of a branch or tag")
-            values[name] = self._text(value, f"{where}.{name}")
-        return values
-
-    def _key(self, text: str, where: str) -> RepoKey:
-        key = RepoKey.parse(text)
-        if not is_repo_id(key.repo_id):
-            self.faults.append(f"{where}: expected a repo such as org/name or datasets/org/name, found {text!r}")
-        return key
-
-    def _mapping(self, node: strict_yaml.Node | None, where: str) -> dict[str, strict_yaml.Node]:
-        if not isinstance(node, strict_yaml.Mapping):
-            self.faults.append(
-                f"{where or 'the file'}: expected a mapping, found {node.described if node else 'nothing'}"
-            )
-            return {}
-        prefix = f"{where}." if where else ""
-        self.faults += [f"{prefix}{key}, line {line}: stands twice" for key, line in node.repeated]
-        self.faults += [f"{prefix}{key}, line {line}: quote this key" for key, line in node.odd_keys]
-        return node.items
-
-    def _texts(self, node: strict_yaml.Node, where: str) -> list[str]:
-        if not isinstance(node, strict_yaml.Sequence):
-            self.faults.append(f"{where}: expected a list of access tokens, found {node.described}")
-            return []
-        return [self._text(item, f"{where}[{index}]") for index, item in enumerate(node.items)]
-
-    def _text(self, node: strict_yaml.Node, where: str) -> str:
-        if not isinstance(node, strict_yaml.Scalar) or not node.text:
-            self.faults.append(f"{where}: expected text, found {node.described}")
-            return ""
-        return node.text
+                if branch != DEFAULT_BRANCH and branch not in self.branches.get(repo, {}):
+                    yield f"tags.{repo}.{tag}", f"no branch {branch!r} of this repo"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from bundler.errors import ConfigError
-from infini_llama.settings.sections import Settings, load, parse
+from infini_llama.settings.sections import Settings, load, parse, settings_schema
 
 MINIMAL = """\
 tokenizer: openai-community/gpt2
@@ -57,18 +59,23 @@ def test_all_faults_are_named_at_once_with_key_path_and_line() -> None:
     )
     assert faults(text) == [
         "data.segments_per_row (line 3): expected a whole number, found 2.5",
-        "training.batch_size (line 9): stands twice; the first is in line 6",
         "training.weight_decy (line 8): unknown key; did you mean weight_decay?",
-        "training.decay_embeddings (line 12): expected true or false, found yes",
-        "training.schedule (line 11): expected one of constant, cosine, linear; found cosin; did you mean cosine?",
+        "training.batch_size (line 9): stands twice; the first is in line 6",
         "training.warmup_steps (line 10): expected at least 0, found -1",
+        "training.schedule (line 11): expected one of constant, cosine, linear; found cosin; did you mean cosine?",
+        "training.decay_embeddings (line 12): expected true or false, found yes",
     ]
 
 
 def test_missing_keys_are_named() -> None:
-    assert faults("tokenizer: gpt2\nmodel: {}\n")[:2] == [
+    assert faults("tokenizer: gpt2\nmodel: {}\n") == [
+        "data (line 1): missing",
+        "training (line 1): missing",
         "model.hidden_size (line 2): missing",
         "model.intermediate_size (line 2): missing",
+        "model.num_hidden_layers (line 2): missing",
+        "model.num_attention_heads (line 2): missing",
+        "model.segment_length (line 2): missing",
     ]
 
 
@@ -128,11 +135,20 @@ def test_what_is_no_mapping_of_sections_is_refused(text: str) -> None:
         parse(text)
 
 
-def test_a_file_that_is_not_utf8_is_refused_with_the_byte(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
-    path.write_bytes(b"seed: \xff")
-    with pytest.raises(ConfigError, match=r"train\.yaml: not UTF-8 text \(byte 6\)"):
+    path.write_bytes(b"seed: 1\ntokenizer: \xff")
+    with pytest.raises(ConfigError, match=r"train\.yaml: not UTF-8 text \(line 2\)"):
         load(path)
+
+
+def test_the_schema_is_the_one_that_is_made_from_the_dataclasses_and_takes_the_demo_configuration() -> None:
+    folder = Path(__file__).parents[3]
+    text = (folder / "infini_llama" / "settings" / "schema.json").read_text()
+    assert text == settings_schema(), "run `make docs`"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+    jsonschema.validate(parse(MINIMAL).to_dict(), json.loads(text))
+    jsonschema.validate(load(folder / "demo" / "train.yaml").to_dict(), json.loads(text))
 
 
 def test_the_demo_configuration_is_valid() -> None:

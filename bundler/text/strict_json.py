@@ -1,0 +1,85 @@
+"""JSON from somebody else: plain dicts, lists and values, in time and memory that grow with the text alone.
+
+Rule book:
+
+* a key that stands twice in one object is refused, where `json` would silently take the last;
+* `NaN` and `Infinity`, which are no JSON, are refused;
+* text is valid Unicode: half of a surrogate pair (``\\ud800``) can be written nowhere and is refused here, where its
+  place is known, and not by whoever encodes it later;
+* what no text may ask for (nesting that ends the recursion, a number of more digits than Python reads) is refused in
+  words of ours.
+
+What the values mean is the caller's business; `bundler.text.reader` turns them into dataclasses.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+class StrictJsonError(Exception):
+    """The text is not JSON, or uses more of JSON than this reader takes. The message is one sentence."""
+
+
+def read(text: str) -> object:
+    """Read one JSON value.
+
+    Raises:
+        StrictJsonError: The text is not JSON, or uses what this reader refuses.
+    """
+    try:
+        tree: object = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise StrictJsonError(str(error)) from error
+    except RecursionError as error:
+        raise StrictJsonError("nested too deeply") from error
+    except ValueError as error:
+        # Python's int() takes no more digits than this, since its time grows with their square.
+        raise StrictJsonError("a number has more than 4,300 digits") from error
+    # Halves come from escapes: only where there are some must every string be looked at.
+    may_have_halves = "\\ud" in text or "\\uD" in text or not _is_unicode(text)
+    if may_have_halves and (found := _find_surrogate(tree)) is not None:
+        raise StrictJsonError(f"{found[:80]!r} is not valid Unicode: it has half of a surrogate pair")
+    return tree
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise StrictJsonError(f"key {key[:80]!r} stands twice in one object")
+            seen.add(key)
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise StrictJsonError(f"{name} is not a number of JSON")
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _find_surrogate(tree: object) -> str | None:
+    """Return the first string that is not valid Unicode, without recursion."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, str):
+            if not _is_unicode(node):
+                return node
+        elif isinstance(node, dict):
+            waiting.extend(node)
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+    return None

@@ -1,0 +1,45 @@
+"""Values from the command line, put into the tree of a configuration file before it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from bundler.text import strict_yaml
+from bundler.text.fault import COMMAND_LINE
+from bundler.text.reader import Reader
+from bundler.text.strict_yaml import Mapping, Node, Scalar, StrictYamlError
+from bundler.text.wording import quoted
+
+
+def override(root: Node | None, overrides: Iterable[str], reader: Reader) -> Node | None:
+    """Return the tree with each `key.path=value` put in place of what stood there.
+
+    Args:
+        root: The root node of the file.
+        overrides: As they were typed; a value is YAML.
+        reader: Takes the faults.
+    """
+    for text in overrides:
+        path, equals, value_text = text.partition("=")
+        if not equals or not re.fullmatch(r"\w+(\.\w+)*", path):
+            reader.fault("", f"expected key.path=value, found {quoted(text)}", COMMAND_LINE)
+            continue
+        try:
+            value = strict_yaml.read(value_text) or Scalar("", "null", COMMAND_LINE)
+        except StrictYamlError as error:
+            reader.fault(path, f"not valid YAML: {error.problem}", COMMAND_LINE)
+            continue
+        root = _replace(root, path.split("."), dataclasses.replace(value, line=COMMAND_LINE))
+    return root
+
+
+def _replace(node: Node | None, path: list[str], value: Node) -> Node:
+    """Return the tree with `value` at `path`; mappings that are missing on the way are made."""
+    if not path:
+        return value
+    if not isinstance(node, Mapping):
+        node = Mapping({}, {}, (), (), COMMAND_LINE)
+    items = {**node.items, path[0]: _replace(node.items.get(path[0]), path[1:], value)}
+    return dataclasses.replace(node, items=items, key_lines={path[0]: COMMAND_LINE, **node.key_lines})
