@@ -17,7 +17,7 @@ from infini_llama.cli.tokenizer_source import (
     prepare_network,
     tokenizer_source_options,
 )
-from infini_llama.settings import sections as settings
+from infini_llama.settings.sections import TOKENS_FOLDER, load
 
 
 @click.command("prepare")
@@ -55,7 +55,7 @@ def command(
       infini-llama prepare --bundle demo --config demo/train.yaml --raw-data corpus/ --output-dir run
     """
     check_tokenizer_source(bundle, offline_mode=offline_mode, online=online)
-    resolved = settings.load(config_path, overrides)
+    resolved = load(config_path, overrides)
     if output_dir is None and resolved.data.cache_dir is None:
         raise click.UsageError("say where the tokens go: --output-dir of the training, or data.cache_dir")
     installed = prepare_network(bundle, hf_home, online=online)
@@ -66,7 +66,7 @@ def command(
         chosen = choose_tokenizer(
             resolved.tokenizer, bundle=installed, fallback=resolved.tokenizer_fallback, online=online
         )
-        place = (output_dir or Path()) / settings.TOKENS_FOLDER
+        place = (output_dir or Path()) / TOKENS_FOLDER
         data = prepare_documents(raw_data, chosen.tokenizer, resolved.data, place)
     if as_json:
         click.echo(json.dumps({**data.record(), "place": str(data.place), "from_cache": data.from_cache}))

@@ -27,7 +27,7 @@ from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.lock import LOCK_NAME, run_lock
 from infini_llama.run_folder.stopped import remove_stop_note
-from infini_llama.settings import sections as settings
+from infini_llama.settings.sections import TOKENS_FOLDER, load
 
 if TYPE_CHECKING:
     from infini_llama.train.run import Summary
@@ -97,7 +97,7 @@ def command(
         # Before anything can fail: a job script that finds it would otherwise start what cannot start again and again.
         remove_stop_note(output_dir)
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
-    resolved = settings.load(config_path, [*overrides, *chosen])
+    resolved = load(config_path, [*overrides, *chosen])
     resume_from = starting_point(output_dir, resume=resume)
     installed = prepare_network(bundle, hf_home, online=online, quick=quick)
     say(f"isolation below Python: {isolation_in_force()}")
@@ -145,7 +145,7 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
         return latest
     # A run that was killed before its first checkpoint leaves an incoming folder, which is worth nothing, and tokens,
     # which any run may use.
-    spare = {checkpoints.INCOMING, settings.TOKENS_FOLDER, LOCK_NAME}
+    spare = {checkpoints.INCOMING, TOKENS_FOLDER, LOCK_NAME}
     if output_dir.is_dir() and any(path.name not in spare for path in output_dir.iterdir()):
         raise click.UsageError(
             f"--output-dir {output_dir} is not empty; add --resume to go on with the run in it, or name another folder"

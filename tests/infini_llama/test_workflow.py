@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import DependencyError
-from infini_llama.settings import sections as settings
+from infini_llama.settings.sections import load
 from run_direct_training import translate
 from tests.support.hub import RunningHub
 from tests.support.proxy import Behaviour, Proxy
@@ -55,7 +55,7 @@ def workflow(*words: object, cwd: Path, **environment: str) -> subprocess.Comple
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_sample_configuration_is_one(path: Path) -> None:
-    assert settings.load(path).tokenizer
+    assert load(path).tokenizer
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from bundler.home.home import Home
-from infini_llama.settings import sections as settings
+from infini_llama.settings.sections import parse
 from infini_llama.train.run import train
 from tests.infini_llama.cli.test_cli import infini_llama, train_arguments
 from tests.infini_llama.train.test_run import CONFIG
@@ -45,7 +45,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path, text: Path)
     """Return the folder of a run in one process, with two rows in a batch."""
     folder = tmp_path_factory.mktemp("alone") / "run"
     bundle = Home(gpt2_home).bundle("tiny")
-    train(settings.parse(CONFIG, overrides=OPTIONS), bundle, raw_data=text, output_dir=folder)
+    train(parse(CONFIG, overrides=OPTIONS), bundle, raw_data=text, output_dir=folder)
     return folder
 
 
@@ -96,7 +96,7 @@ def test_fsdp2_and_one_process_go_on_from_each_others_checkpoints(
     assert_same_run(sharded, alone)
 
     bundle = Home(gpt2_home).bundle("tiny")
-    more = settings.parse(CONFIG, overrides=[*OPTIONS, "training.steps=7"])
+    more = parse(CONFIG, overrides=[*OPTIONS, "training.steps=7"])
     first, second = (
         train(more, bundle, raw_data=text, output_dir=tmp_path / name, resume_from=run / "checkpoint-6")
         for name, run in (("first", sharded), ("second", alone))

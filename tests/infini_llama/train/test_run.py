@@ -15,8 +15,7 @@ from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data.tokenizers import byte_tokenizer
 from infini_llama.model.load import build_model
 from infini_llama.run_folder import checkpoints
-from infini_llama.settings import sections as settings
-from infini_llama.settings.sections import Settings
+from infini_llama.settings.sections import Settings, load, parse
 from infini_llama.train.run import Summary, train
 
 CONFIG = """\
@@ -40,7 +39,7 @@ training:
 
 
 def configured(*overrides: str) -> Settings:
-    return settings.parse(CONFIG, overrides=overrides)
+    return parse(CONFIG, overrides=overrides)
 
 
 def weights(checkpoint: Path) -> bytes:
@@ -103,7 +102,7 @@ def test_a_checkpoint_says_what_it_was_made_from(trained: Summary, gpt2_bundle: 
     assert sorted(provenance["files"]) == sorted(
         p.name for p in checkpoint.iterdir() if p.name != "provenance.json"
     )
-    assert settings.load(checkpoint / "train.yaml") == configured()
+    assert load(checkpoint / "train.yaml") == configured()
 
 
 def test_a_resumed_run_ends_with_the_weights_of_a_straight_one(
