@@ -27,6 +27,9 @@ from bundler.files.digest import sha256_bytes
 from bundler.files.paths import atomic_write
 from bundler.plan.layout import BUNDLES_FOLDER
 from bundler.plan.lock import Lock
+from bundler.text import strict_json
+from bundler.text.strict_json import StrictJsonError
+from bundler.text.trees import JsonTree
 
 RECEIPT_VERSION = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -67,22 +70,27 @@ class Receipt:
             raise IntegrityError(
                 f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(path)
             )
-        head, _, lock_text = body.decode("utf-8").partition(_LOCK)
-        raw = json.loads(f'{head} "lock": null}}')
+        try:
+            head, _, lock_text = body.decode("utf-8").partition(_LOCK)
+            raw = strict_json.read(f'{head} "lock": null}}')
+        except (UnicodeDecodeError, StrictJsonError) as error:
+            raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(path)) from error
+        assert isinstance(raw, dict), "what ends in a brace begins with one"
+        spell = JsonTree().spell
         if raw.get("receipt_version") != RECEIPT_VERSION:
             raise UnknownReceiptError(
-                f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {raw.get('receipt_version')!r}",
+                f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {spell(raw.get('receipt_version'))}",
                 hint="a newer `bundle` wrote it: install that version here",
             )
         digest = raw.get("bundle_digest")
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise IntegrityError(
-                f"{path}: bundle_digest: expected 'sha256:<hex>', found {digest!r}", hint=_hint(path)
+                f"{path}: bundle_digest: expected 'sha256:<hex>', found {spell(digest)}", hint=_hint(path)
             )
         left_out = raw.get("left_out", [])
         if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
             raise IntegrityError(
-                f"{path}: left_out: expected a list of repo ids, found {left_out!r}", hint=_hint(path)
+                f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(path)
             )
         return cls(lock_text.removesuffix(","), digest, left_out, source=str(path))
 
