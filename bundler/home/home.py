@@ -10,7 +10,6 @@ Rule book:
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from bundler.home.receipt import Receipt, receipt_path
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
 from bundler.plan.lock import Lock
 from bundler.plan.names import is_bundle_name
+from bundler.text.wording import close_matches
 
 OnDamage = Callable[[BundleError], None]
 
@@ -74,7 +74,7 @@ class Home:
             opened = self._open(name)
         except (FileNotFoundError, NotADirectoryError):
             names = self.names()
-            close = difflib.get_close_matches(name, names, n=3)
+            close = close_matches(name, names)
             known = f"installed are: {', '.join(names)}" if names else "none is installed there"
             raise NotInstalledError(
                 f"no bundle {name!r} in {self.path}; {known}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ from bundler.home.verify.installed import verify_installed
 from bundler.plan.layout import Layout, layout, repo_folder
 from bundler.plan.lock import Lock
 from bundler.plan.names import RepoType
+from bundler.text.wording import close_matches
 from bundler.verify.report import Progress, Report, no_progress
 
 
@@ -98,7 +98,7 @@ class InstalledBundle:
                 f"{repo_id} of bundle {self.name} was left out when it was installed (--only)",
                 hint=f"install it with `bundle install BUNDLE --only {repo_id}`",
             )
-        close = difflib.get_close_matches(repo_id, known, n=3)
+        close = close_matches(repo_id, known)
         raise NotInstalledError(
             f"bundle {self.name} has no {repo_type} {repo_id!r}; it has: {', '.join(sorted(set(known))) or 'none'}",
             hint=f"did you mean {close[0]!r}?" if close else "add it to the manifest, or as an alias there",

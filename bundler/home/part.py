@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from bundler.errors import NotInstalledError
 from bundler.format.source import Source
 from bundler.plan.lock import Lock, LockedRepo
+from bundler.text.wording import close_matches
 
 
 def select_part(bundle: Source, only: Sequence[str]) -> Lock:
@@ -22,7 +22,7 @@ def select_part(bundle: Source, only: Sequence[str]) -> Lock:
     known = {name for repo in repos for name in (repo.repo_id, *repo.aliases)}
     for name in only:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
+            close = close_matches(name, known, at_most=1)
             raise NotInstalledError(
                 f"{bundle.label}: bundle {bundle.lock.name} has no repo {name!r}; it has: {', '.join(sorted(known))}",
                 hint=f"did you mean {close[0]!r}?" if close else "choose one of these for --only",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 # Values that a message quotes are cut to this many characters.
 QUOTED_CHARACTERS = 80
@@ -49,12 +49,6 @@ def close_names(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean …?`` with the known name closest to `word`, or an empty string."""
     question = did_you_mean(word, known, at_most=1)
     return f"; {question}" if question else ""
-
-
-def first_names(names: Sequence[str], *, at_most: int = 8) -> str:
-    """Return names with commas between them, and how many there are besides: ``a, b and 7 more``."""
-    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
-    return ", ".join(names[:at_most]) + more
 
 
 def quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from bundler.errors import IntegrityError
 from bundler.plan.layout import Layout
+from bundler.text.wording import counted
 
 FaultKind = Literal["missing", "extra", "changed"]
 
@@ -76,7 +77,7 @@ class Report:
         shown = "\n".join(f"  {fault}" for fault in self.faults[:20])
         more = f"\n  and {len(self.faults) - 20} more" if len(self.faults) > 20 else ""
         raise IntegrityError(
-            f"{self.subject}: verification failed, {len(self.faults)} fault(s):\n{shown}{more}",
+            f"{self.subject}: verification failed, {counted(len(self.faults), 'fault')}:\n{shown}{more}",
             hint=self.hint,
         )
 

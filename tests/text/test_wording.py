@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bundler.text.wording import close_matches, close_names, counted, did_you_mean, first_names, printable, quoted
+from bundler.text.wording import close_matches, close_names, counted, did_you_mean, printable, quoted
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,6 @@ def test_what_may_have_been_meant_is_asked_for() -> None:
     assert did_you_mean("abc", ["abd", "abe", "xyz"]) == "did you mean abe or abd?"
     assert close_names("revison", known) == "; did you mean revision?"
     assert close_names("nothing like it", known) == ""
-
-
-def test_a_long_list_is_cut_and_counted() -> None:
-    assert first_names(["a", "b"], at_most=2) == "a, b"
-    assert first_names(["a", "b", "c"], at_most=2) == "a, b and 1 more"
 
 
 def test_what_a_terminal_would_obey_is_escaped() -> None:

@@ -16,7 +16,6 @@ Rule book:
 
 from __future__ import annotations
 
-import difflib
 import email.utils
 import time
 from collections.abc import Callable, Iterator
@@ -42,6 +41,7 @@ from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, of
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
 from bundler.plan.names import RepoType, is_commit, is_repo_id
+from bundler.text.wording import close_matches
 
 __all__ = ["HubClient", "RemoteRevision", "hub_errors"]
 
@@ -259,7 +259,7 @@ def _locked_file(row: dict[str, Any]) -> LockedFile:
 
 
 def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
-    close = difflib.get_close_matches(revision, names, n=3, cutoff=0.4)
+    close = close_matches(revision, names, cutoff=0.4)
     shown = close or names[:8]
     more = "" if close or len(names) <= 8 else f" and {len(names) - 8} more"
     known = f"its branches and tags: {', '.join(shown)}{more}" if names else None

@@ -6,11 +6,10 @@ from files, or from what the Hub derives of them; then only the library can tell
 
 from __future__ import annotations
 
-import difflib
-
 import yaml
 
 from bundler.plan.manifest import Entry
+from bundler.text.wording import close_matches
 
 CARD = "README.md"
 # As in huggingface_hub: the metadata stands between two lines of dashes at the beginning.
@@ -45,7 +44,7 @@ def unknown_configs(entry: Entry, card: bytes) -> list[str]:
     problems = []
     for name in entry.configs:
         if known and name not in known:
-            shown = difflib.get_close_matches(name, known, n=2, cutoff=0.5) or known[:8]
+            shown = close_matches(name, known, at_most=2, cutoff=0.5) or known[:8]
             more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
             problems.append(
                 f"{entry.path or entry.repo_id}.configs: {entry.repo_id} has no configuration {name!r}; its card "

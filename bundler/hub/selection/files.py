@@ -22,7 +22,6 @@ the `vocab_files_names` of the tokenizer classes.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from pathlib import PurePosixPath
 from bundler.errors import ManifestError
 from bundler.hub.selection.weights import is_pickle, model_files, some
 from bundler.plan.manifest import Entry
-from bundler.text.wording import counted
+from bundler.text.wording import close_matches, counted
 
 # Read by AutoTokenizer, for one tokenizer class or another, from the root of a repo.
 _TOKENIZER_FILES = (
@@ -184,7 +183,7 @@ def _dead_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
     ):
         for index, pattern in enumerate(patterns):
             if not any(matches(path, [pattern]) for path in paths):
-                close = difflib.get_close_matches(pattern, paths, n=1, cutoff=0.5)
+                close = close_matches(pattern, paths, at_most=1, cutoff=0.5)
                 tail = f"; the nearest is {close[0]}" if close else ""
                 place = f"{entry.path}." if entry.path else ""
                 problems.append(f"{place}{key}[{index}]: {pattern!r} matches no file of {entry.repo_id}{tail}")

@@ -15,7 +15,6 @@ The network is behind `client`; what an entry takes is decided by `bundler.hub.s
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -35,6 +34,7 @@ from bundler.hub.selection.remote_code import (
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.lockfile import locked_for, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
+from bundler.text.wording import did_you_mean
 
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient, RemoteRevision
@@ -180,8 +180,7 @@ class _Resolver:
             section = "datasets" if other_type == "dataset" else "models or tokenizers"
             return f"{entry.repo_id} is a {other_type}: list it under {section}"
         others = [e.repo_id for e in self._manifest.entries if e.repo_id != entry.repo_id]
-        close = difflib.get_close_matches(entry.repo_id, {*names, *others}, n=3, cutoff=0.7)
-        return f"did you mean {' or '.join(close)}?" if close else None
+        return did_you_mean(entry.repo_id, {*names, *others}, cutoff=0.7)
 
     def _read_configs(self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile]) -> dict[str, bytes]:
         if entry.kind == "dataset":
