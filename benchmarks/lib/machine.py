@@ -9,9 +9,26 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
+
+from bundler.errors import SpaceError
+from bundler.files import space
+
 _ROOT = Path(__file__).parents[2]
 # Instructions that decide how fast a digest or a codec is.
 _FLAGS = ("sha_ni", "avx2", "avx512f", "avx512vbmi")
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to fill the disk, which other work may share.
+
+    Raises:
+        ClickException: `folder`, which may be missing, has less room than `needed` bytes.
+    """
+    try:
+        space.check_room({folder: needed}, hint="name another folder with --work")
+    except SpaceError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def describe(work: Path) -> dict[str, str | int | list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 
 END = "<!-- end -->"
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import shutil
 import signal
 import struct
 import sys
@@ -100,11 +99,7 @@ def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
     if work.exists():
         raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
     needed = file_bytes + files * _SMALL_FILE_ROOM_BYTES + _SPARE_BYTES
-    free = shutil.disk_usage(work.parent).free
-    if free < needed:
-        raise click.ClickException(
-            f"{work}: expected {size(needed)} of free room, found {size(free)}: name another folder with --work"
-        )
+    machine.check_room(work, needed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
     rows = []

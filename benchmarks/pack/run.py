@@ -44,8 +44,8 @@ from benchmarks.pack.tools import (
     own_and_stock,
 )
 from bundler.console.output import say
+from bundler.files.atomic import atomic_write
 from bundler.files.digest import hash_file
-from bundler.files.paths import atomic_write
 from bundler.text.wording import size
 
 HERE = Path(__file__).parents[1]
@@ -249,7 +249,8 @@ def main(
         work = work.absolute()
         if work.exists():
             raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
-        _check_room(work.parent, large=large, tiny=generated == "tiny")
+        room = _TINY_ROOM_BYTES if generated == "tiny" else _ROOM_BYTES
+        machine.check_room(work.parent, room + large * _LARGE_ROOM_BYTES)
         # Ended by a signal, it leaves none of its gigabytes behind either.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         work.mkdir(parents=True)
@@ -264,17 +265,6 @@ def main(
         atomic_write(results_path, (json.dumps(results, indent=1, ensure_ascii=False) + "\n").encode())
     results = json.loads(results_path.read_text(encoding="utf-8"))
     _write_reports(results, output, front_page)
-
-
-def _check_room(folder: Path, *, large: bool, tiny: bool) -> None:
-    """Refuse to fill the disk, which other work may share."""
-    folder.mkdir(parents=True, exist_ok=True)
-    needed = (_TINY_ROOM_BYTES if tiny else _ROOM_BYTES) + large * _LARGE_ROOM_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise click.ClickException(
-            f"{folder}: expected {size(needed)} of free room, found {size(free)}: name another folder with --work"
-        )
 
 
 def _isolate(work: Path) -> None:

@@ -26,7 +26,7 @@ from benchmarks.train.report import (
     Conditions,
     Readings,
 )
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 
 _HERE = Path(__file__).parents[1]
 _CHILD = Path(__file__).with_name("child.py")

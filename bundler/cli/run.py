@@ -13,7 +13,7 @@ from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.networks import NetworkInReach
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
-from bundler.files.paths import check_writable
+from bundler.files.access import check_writable
 from bundler.text.wording import counted
 
 if TYPE_CHECKING:

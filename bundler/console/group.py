@@ -11,7 +11,7 @@ from bundler.console.options import JSON_ASKED_FOR
 from bundler.console.output import print_json
 from bundler.console.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
-from bundler.files.access import explained
+from bundler.files.access import explain
 
 
 class ErrorGroup(click.Group):
@@ -44,7 +44,7 @@ class ErrorGroup(click.Group):
         except OSError as error:
             if code := exit_code_of_failed_output(error):
                 ctx.exit(code)
-            if failure := explained(error):
+            if failure := explain(error):
                 self._fail(ctx, failure)
             raise
 

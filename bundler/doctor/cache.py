@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import BundleError
-from bundler.files.paths import is_leftover
+from bundler.files.leftovers import is_leftover
 from bundler.home.home import Home
 from bundler.home.journal import list_unfinished
 from bundler.home.set_aside import SET_ASIDE_FOLDER

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from bundler.doctor.findings import Finding, note, ok, problem, warning
 from bundler.errors import OfflineError
-from bundler.files.paths import temporary_path
-from bundler.home.publish import symlinks_work
+from bundler.files.atomic import temporary_path
+from bundler.files.links import symlinks_work
 from bundler.offline.kernel.isolation import choose
 from bundler.text.documents import document_address
 

@@ -6,6 +6,7 @@ job keeps to one core, without a thread, and two leave a machine of two cores no
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -14,6 +15,11 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """Return the cores that this process may run on: what `taskset`, a cgroup's cpuset or Slurm left it."""
+    return len(os.sched_getaffinity(0))
 
 
 def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "ahead") -> Generator[Result]:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from bundler.files.paths import atomic_writer
+from bundler.files.atomic import atomic_writer
 
 # What is longer keeps the disk busy alone, and would fill memory while it waits for the others.
 SMALL_BYTES = 256 << 10

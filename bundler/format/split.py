@@ -5,10 +5,9 @@ The copy has the same bytes and the same digest; only where they lie differs. A 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 
-from bundler.errors import SpaceError
+from bundler.files.space import report_full_disk
 from bundler.format.index import PREAMBLE, index_frame
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination
@@ -29,21 +28,17 @@ def copy_bundle(
         UsageError: A volume is too small for one of its chunks.
         SpaceError: The disk filled up; what was written was removed.
     """
-    try:
-        with destination.open() as sink:
-            sink.write(PREAMBLE)
-            progress(len(PREAMBLE))
-            for number in range(len(reader.index.chunks)):
-                chunk = reader.stored_chunk(number)
-                sink.write(chunk)
-                progress(len(chunk))
-            frame = index_frame(reader.index)
-            sink.write(frame)
-            progress(len(frame))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceError(
-                f"{destination.path}: the file system is full; what was written of the copy was removed",
-                hint=f"the copy needs {reader.size_bytes:,} bytes: choose another folder with --output",
-            ) from error
-        raise
+    full = report_full_disk(
+        f"{destination.path}: the file system is full; what was written of the copy was removed",
+        hint=f"the copy needs {reader.size_bytes:,} bytes: choose another folder with --output",
+    )
+    with full, destination.open() as sink:
+        sink.write(PREAMBLE)
+        progress(len(PREAMBLE))
+        for number in range(len(reader.index.chunks)):
+            chunk = reader.stored_chunk(number)
+            sink.write(chunk)
+            progress(len(chunk))
+        frame = index_frame(reader.index)
+        sink.write(frame)
+        progress(len(frame))

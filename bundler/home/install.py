@@ -22,8 +22,6 @@ Rule book (each line is a guarantee that `tests/home/test_install*.py` tries to 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,8 +30,11 @@ from functools import cached_property
 from pathlib import Path
 
 from bundler.errors import BundleError, SpaceError
-from bundler.files.cores import available_cores
-from bundler.files.paths import inside, remove_leftovers
+from bundler.files.leftovers import remove_leftovers
+from bundler.files.links import symlinks_work
+from bundler.files.parallel import available_cores
+from bundler.files.paths import inside
+from bundler.files.space import check_room, is_disk_full
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
@@ -52,7 +53,7 @@ from bundler.home.journal import (
 )
 from bundler.home.part import join_parts, select_part
 from bundler.home.prune import prune
-from bundler.home.publish import place_prepared, publish, publish_trees, symlinks_work
+from bundler.home.publish import place_prepared, publish, publish_trees
 from bundler.home.receipt import receipt_path, write_receipt
 from bundler.home.set_aside import set_aside
 from bundler.home.unpack import Staging, find_base_content, locate, write_blobs
@@ -328,14 +329,7 @@ def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
         return
     unique = {blob.sha256: blob.size_bytes for blob in wanted}
     needed = sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
-    place = next(path for path in (hf_home, *hf_home.parents) if path.exists())
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
-    if free < needed:
-        raise SpaceError(
-            f"{hf_home}: installing needs {needed:,} bytes, {free:,} are free; nothing was written",
-            hint="free some, or install to another file system with --hf-home",
-        )
+    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
 
 
 def _find_moved_refs(hf_home: Path, content: Layout) -> Iterable[tuple[str, str, str]]:
@@ -350,7 +344,7 @@ def _find_moved_refs(hf_home: Path, content: Layout) -> Iterable[tuple[str, str,
 
 
 def _explain(error: OSError, hf_home: Path) -> BaseException:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return SpaceError(
             f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
             hint="free some space and run the same command again",

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bundler.errors import NotInstalledError
-from bundler.files.cores import available_cores
+from bundler.files.parallel import available_cores
 from bundler.home.verify.installed import verify_installed
 from bundler.plan.layout import Layout, layout, repo_folder
 from bundler.plan.lock import Lock

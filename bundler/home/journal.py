@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import FormatError
-from bundler.files.paths import atomic_write, inside
+from bundler.files.atomic import atomic_write
+from bundler.files.paths import inside
 from bundler.home.prune import delete, link_targets, owned_paths
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 

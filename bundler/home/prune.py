@@ -10,9 +10,11 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from bundler.files.paths import atomic_write, inside
+from bundler.files.atomic import atomic_write
+from bundler.files.links import replace_symlink
+from bundler.files.paths import inside
 from bundler.home.conflicts import pins
-from bundler.home.publish import listed_and_present, publish_trees, replace_symlink
+from bundler.home.publish import listed_and_present, publish_trees
 from bundler.plan.layout import Layout, RepoLayout
 
 

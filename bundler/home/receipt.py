@@ -23,8 +23,8 @@ from pathlib import Path
 
 from bundler import __version__
 from bundler.errors import IntegrityError
+from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
-from bundler.files.paths import atomic_write
 from bundler.plan.layout import BUNDLES_FOLDER
 from bundler.plan.lock import Lock
 from bundler.text import strict_json

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from bundler.errors import IntegrityError, LockError
-from bundler.files.paths import fsync_dir, remove_leftovers
+from bundler.files.atomic import fsync_dir
+from bundler.files.leftovers import remove_leftovers
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.home import Home
 from bundler.home.journal import (

@@ -12,22 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundler.errors import IntegrityError
+from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, temporary_path
 from bundler.files.digest import Hasher
 from bundler.files.hash_many import blake3_files
-from bundler.files.paths import (
-    TEMPORARY_PREFIX,
-    atomic_writer,
-    fsync_dir,
-    inside,
-    is_leftover,
-    temporary_path,
-)
+from bundler.files.leftovers import is_leftover
+from bundler.files.links import link_or_copy
+from bundler.files.paths import inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
 from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.home.home import Home, ignore_damage
-from bundler.home.publish import link_or_copy
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
 from bundler.verify.report import Progress, repo_names
 

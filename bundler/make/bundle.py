@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundler.errors import UsageError
-from bundler.files.paths import check_writable
+from bundler.files.access import check_writable
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.storage.destinations import (
     Destination,

@@ -12,16 +12,16 @@ Rule book:
 
 from __future__ import annotations
 
-import errno
 import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.errors import LockError, SpaceError
+from bundler.errors import LockError
+from bundler.files.space import check_room, report_full_disk
 from bundler.make.observer import Observer
-from bundler.make.store import Store, StoredBlob, check_room
+from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.text.wording import size
@@ -266,15 +266,11 @@ class _Run:
     def _one(self, repo: LockedRepo, file: LockedFile) -> None:
         downloaded = False
         while (blob := self._find_staged(file)) is None:
-            try:
+            with report_full_disk(
+                f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
+                hint="what has arrived is kept: make room and run the same command again",
+            ):
                 blob = self._downloader.download(repo, file)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise SpaceError(
-                        f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
-                        hint="what has arrived is kept: make room and run the same command again",
-                    ) from error
-                raise
             if blob is not None:
                 downloaded = True
                 break

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundler.errors import LockError, UsageError
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo

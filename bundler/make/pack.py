@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import SpaceError
-from bundler.files.cores import available_cores
+from bundler.files.parallel import available_cores
+from bundler.files.space import report_full_disk
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.storage.destinations import Destination, FileDestination
 from bundler.format.tar import tar_plan
@@ -71,25 +70,21 @@ def pack(
     omitted = base.omitted_from(lock) if base else None
     plan = tar_plan(lock, omitted)
     destination = FileDestination(out) if isinstance(out, Path) else out
-    try:
-        with destination.open() as stream:
-            index = write_bundle(
-                lock,
-                plan,
-                blob_path,
-                stream,
-                base=base.record(omitted) if base and omitted is not None else None,
-                codec=codec,
-                level=level,
-                jobs=jobs or available_cores(),
-                progress=progress,
-            )
-            size_bytes = stream.tell()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise SpaceError(
-                f"{destination.path}: the file system is full; the half-written bundle was removed",
-                hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
-            ) from error
-        raise
+    full = report_full_disk(
+        f"{destination.path}: the file system is full; the half-written bundle was removed",
+        hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
+    )
+    with full, destination.open() as stream:
+        index = write_bundle(
+            lock,
+            plan,
+            blob_path,
+            stream,
+            base=base.record(omitted) if base and omitted is not None else None,
+            codec=codec,
+            level=level,
+            jobs=jobs or available_cores(),
+            progress=progress,
+        )
+        size_bytes = stream.tell()
     return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest)

@@ -25,8 +25,8 @@ import zstandard
 
 from bundler import __version__
 from bundler.errors import BundleError
-from bundler.files.cores import available_cores
 from bundler.files.digest import sha256_bytes
+from bundler.files.parallel import available_cores
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.index import FORMAT_VERSION
 from bundler.format.reader import BundleReader

@@ -16,13 +16,12 @@ import contextlib
 import fcntl
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
-from bundler.files.digest import sha256_bytes
+from bundler.files.owner import Owner
 
 # A partial download of another machine is taken over when it has not grown for this long: longer than any retry of
 # the client, shorter than a person's patience.
@@ -162,36 +161,16 @@ class PartialFolder:
 
 def owner_mark() -> str:
     """Return an ending for the name of a file or folder that belongs to this process; another one each time."""
-    return f"{_machine()}-{os.getpid()}-{_start_of(os.getpid())}-{secrets.token_hex(4)}"
-
-
-def _machine() -> str:
-    """Return a word for this machine, the same for all its processes, safe in a file name."""
-    return sha256_bytes(socket.gethostname().encode())[:12]
-
-
-def _start_of(pid: int) -> str:
-    """Return when a process started (a number may be used again for another), or "0" where that is unknown."""
-    try:
-        # proc_pid_stat(5): field 22, counted after the command's closing parenthesis, where field 3 begins.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "0"
+    return f"{Owner.current().mark}-{secrets.token_hex(4)}"
 
 
 def may_be_alive(path: Path, mtime: float, orphan_seconds: float) -> bool:
     """Tell whether the process whose mark is at the end of `path`'s name may still be using it."""
-    machine, pid_text, start, *_ = [*path.name.rpartition(".")[2].split("-"), "", "", ""]
-    if machine != _machine():
-        return time.time() - mtime < orphan_seconds
-    try:
-        pid = int(pid_text)
-        os.kill(pid, 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return _start_of(pid) in (start, "0")
+    owner = Owner.parse(path.name.rpartition(".")[2])
+    idle_seconds = time.time() - mtime
+    if owner is None:
+        return idle_seconds < orphan_seconds
+    return owner.may_be_alive(idle_seconds=idle_seconds, patience_seconds=orphan_seconds)
 
 
 def _open_locked(path: Path, flags: int = 0) -> FileIO | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import UsageError
+from bundler.files.space import check_room
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
 from bundler.format.storage.volumes import volume_base
-from bundler.make.store import check_room
 
 
 @dataclass(frozen=True, kw_only=True)

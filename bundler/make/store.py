@@ -25,15 +25,15 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from bundler.errors import SpaceError
+from bundler.files.atomic import atomic_write
 from bundler.files.digest import Digests, hash_file, sha256_bytes
-from bundler.files.paths import atomic_write, remove_leftovers
+from bundler.files.leftovers import remove_leftovers
 from bundler.make.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
 
 RecordKind = Literal["prepared", "proven", "packed"]
@@ -230,42 +230,3 @@ class Store:
 
 def _record_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def check_room(needs: Mapping[Path, int]) -> None:
-    """Make sure that every file system has room for what is about to be written to it.
-
-    Args:
-        needs: folder -> bytes; folders on one file system are added up. Missing folders count as their parents.
-
-    A file system that gives no size at all, as /proc and some network mounts do, is not judged by it; `check_writable`
-    finds those that take nothing.
-
-    Raises:
-        SpaceError: One has not; the message says how much is needed, how much there is, and where.
-    """
-    by_device: dict[int, tuple[list[Path], int]] = {}
-    for folder, size_bytes in needs.items():
-        place = folder.absolute()
-        while not place.exists():
-            place = place.parent
-        folders, total = by_device.get(place.stat().st_dev, ([], 0))
-        by_device[place.stat().st_dev] = ([*folders, place], total + size_bytes)
-    for folders, total in by_device.values():
-        usage = shutil.disk_usage(folders[0])
-        free = usage.free
-        if usage.total and free < total:
-            places = " and ".join(dict.fromkeys(str(folder) for folder in folders))
-            raise SpaceError(
-                f"not enough room in {places}: {_size(total)} needed, {_size(free)} free",
-                hint="free some, or choose other places with --cache-dir and -o",
-            )
-
-
-def _size(size_bytes: float) -> str:
-    """Return a size for people, in powers of 1000 as disks are sold: ``1.5 GB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.2f} TB"

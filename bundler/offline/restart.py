@@ -12,7 +12,11 @@ import threading
 from pathlib import Path
 from typing import NoReturn
 
+from bundler.files.owner import read_stat_fields
+
 _RESTARTED = "BUNDLE_RESTARTED"
+# proc_pid_stat(5): the flags are the ninth field.
+_FLAGS = 9
 _PF_FORKNOEXEC = 0x40
 
 
@@ -47,9 +51,7 @@ def restart(reason: str) -> NoReturn:
 
 def _was_forked() -> bool:
     try:
-        text = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace")
-        # The ninth field; the second is a name in brackets, which may hold anything.
-        return bool(int(text.rpartition(")")[2].split()[6]) & _PF_FORKNOEXEC)
+        return bool(int(read_stat_fields(os.getpid())[_FLAGS - 3]) & _PF_FORKNOEXEC)
     except (OSError, ValueError, IndexError):
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bundler.files.cores import available_cores
+from bundler.files.parallel import available_cores
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import Volume, volumes_in
 from bundler.verify.bundle_file import verify_bundle

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.lib.marks import Marks
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 from bundler.plan.manifest import manifest_schema
 from docs.generate import parts, picture, reference
 from docs.generate.sources import ROOT

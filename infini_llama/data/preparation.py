@@ -16,8 +16,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bundler.errors import TrainingDataError
-from bundler.files.cores import available_cores
 from bundler.files.digest import sha256_bytes
+from bundler.files.parallel import available_cores
 from bundler.text.wording import counted
 from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import AccessError, TrainingDataError
+from bundler.files.atomic import atomic_write, fsync_dir
 from bundler.files.digest import hash_file
-from bundler.files.paths import atomic_write, fsync_dir
 
 RECORD = "prepared.json"
 DIGESTS = "digests.json"

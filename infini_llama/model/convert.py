@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
 from bundler import __version__
 from bundler.errors import ConfigError, IntegrityError
-from bundler.files.paths import atomic_write, fsync_dir
+from bundler.files.atomic import atomic_write, fsync_dir
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.load import load_exactly
 from infini_llama.model.modeling import InfiniLlamaForCausalLM

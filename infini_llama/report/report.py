@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from bundler.errors import UsageError
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 from infini_llama.report.charts import Line, line_chart
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, read_metrics

@@ -24,7 +24,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from bundler.files.paths import atomic_write, fsync_dir
+from bundler.files.atomic import atomic_write, fsync_dir
 
 PROVENANCE = "provenance.json"
 CONFIG = "train.yaml"

@@ -18,7 +18,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 
 FILE = "metrics.jsonl"
 

@@ -10,7 +10,7 @@ import json
 import signal
 from pathlib import Path
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 
 NAME = "stopped.json"
 

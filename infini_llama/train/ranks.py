@@ -32,8 +32,9 @@ import bundler
 from bundler import errors
 from bundler.console.output import progress_bar
 from bundler.errors import BundleError, OfflineError
+from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
-from bundler.files.paths import atomic_write
+from bundler.files.owner import Owner
 from bundler.home.installed import InstalledBundle
 from bundler.offline.variables import VERIFIED, VERIFIED_HOME, format_verified, parse_verified
 from bundler.plan.layout import default_hf_home
@@ -68,8 +69,7 @@ class Verdict:
         error: Class name of the failure.
         message: Its message.
         hint: Its hint.
-        pid: Process id of local rank 0.
-        started: When that process started, in clock ticks since boot: ids are used again, the pair is not.
+        owner: Local rank 0.
     """
 
     state: str
@@ -78,8 +78,12 @@ class Verdict:
     error: str = ""
     message: str = ""
     hint: str | None = None
-    pid: int
-    started: int
+    owner: Owner
+
+    @property
+    def lives(self) -> bool:
+        """Whether local rank 0 still runs on this node."""
+        return self.owner.may_be_alive(idle_seconds=0, patience_seconds=0)
 
 
 def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None, quick: bool = False) -> Any:
@@ -132,20 +136,19 @@ def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
 def _began(path: Path) -> bool:
     """Tell whether this process said that it verifies, and has started again since: the others still wait for it."""
     verdict = _read(path)
-    me = (os.getpid(), _started(os.getpid()))
-    return verdict is not None and verdict.state == "verifying" and (verdict.pid, verdict.started) == me
+    return verdict is not None and verdict.state == "verifying" and verdict.owner == Owner.current()
 
 
 def _verify_for_the_others(name: str, hf_home: Path | None, path: Path, *, quick: bool) -> Any:
-    me: dict[str, Any] = {"pid": os.getpid(), "started": _started(os.getpid())}
-    _write(path, Verdict(state="verifying", **me))
+    me = Owner.current()
+    _write(path, Verdict(state="verifying", owner=me))
     try:
         bundle = _enforce(name, hf_home, quick=quick)
     except BaseException as error:
         message, hint = (error.message, error.hint) if isinstance(error, BundleError) else (repr(error), None)
-        _write(path, Verdict(state="failed", error=type(error).__name__, message=message, hint=hint, **me))
+        _write(path, Verdict(state="failed", error=type(error).__name__, message=message, hint=hint, owner=me))
         raise
-    _write(path, Verdict(state="verified", digest=bundle.digest, hf_home=str(bundle.hf_home), **me))
+    _write(path, Verdict(state="verified", digest=bundle.digest, hf_home=str(bundle.hf_home), owner=me))
     return bundle
 
 
@@ -162,8 +165,8 @@ def wait_for_verdict(path: Path) -> Verdict:
             if verdict.state == "failed":
                 kind = getattr(errors, verdict.error, OfflineError)
                 raise kind(f"local rank 0: {verdict.message}", hint=verdict.hint)
-            if _started(verdict.pid) != verdict.started:
-                raise OfflineError(f"local rank 0 (process {verdict.pid}) died while verifying the bundle")
+            if not verdict.lives:
+                raise OfflineError(f"local rank 0 (process {verdict.owner.pid}) died while verifying the bundle")
             if verdict.state == "verified":
                 return verdict
         elif time.monotonic() - begun > BEGIN_TIMEOUT_SECONDS:
@@ -192,25 +195,19 @@ def verdict_path(name: str, environment: Mapping[str, str]) -> Path:
 
 
 def _write(path: Path, verdict: Verdict) -> None:
-    atomic_write(path, json.dumps(asdict(verdict)).encode(), mode=0o600)
+    atomic_write(path, json.dumps({**asdict(verdict), "owner": verdict.owner.mark}).encode(), mode=0o600)
 
 
 def _read(path: Path) -> Verdict | None:
     """Return the verdict of this launch, or None while there is none but one that an earlier launch left."""
     try:
         age_seconds = time.time() - path.stat().st_mtime
-        verdict = Verdict(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError):
+        record = json.loads(path.read_bytes())
+        owner = Owner.parse(record.pop("owner"))
+        if owner is None:
+            return None
+        verdict = Verdict(owner=owner, **record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    lives = _started(verdict.pid) == verdict.started
     # "verified" by a dead process is never taken: that process would be training beside us.
-    return verdict if lives or (verdict.state != "verified" and age_seconds < FRESH_SECONDS) else None
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot, or -1 if there is none (proc_pid_stat(5), field 22)."""
-    try:
-        # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return -1
+    return verdict if verdict.lives or (verdict.state != "verified" and age_seconds < FRESH_SECONDS) else None

@@ -89,7 +89,7 @@ def test_a_full_disk_is_refused_before_anything_is_made(tmp_path: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     done = CliRunner().invoke(bench.main, ["--work", str(tmp_path / "work"), "--output", str(tmp_path)])
     assert done.exit_code == 1
-    assert "expected 35 GB of free room, found 1 GB" in done.output
+    assert "35 GB needed, 1 GB free, 34 GB short" in done.output
     assert not list(tmp_path.iterdir())
 
 

@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bundler.cli import main
-from bundler.errors import SpaceError
-from bundler.files.access import explained
+from bundler.errors import SpaceError, UsageError
+from bundler.files.access import check_writable, explain, raise_unless_absent
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b"{}", "w.safetensors": bytes(range(256)) * 2000}
@@ -209,8 +209,32 @@ def test_a_damaged_chunk_ends_installation_with_the_code_of_verification(
 
 
 def test_a_full_disk_is_code_10_and_an_error_without_a_file_is_not_explained() -> None:
-    assert isinstance(explained(OSError(errno.ENOSPC, "No space left on device", "/x")), SpaceError)
-    assert explained(OSError(errno.EBADF, "Bad file descriptor")) is None
-    told = explained(OSError(errno.EIO, "Input/output error", f"/hub/{COMMIT}"))
+    assert isinstance(explain(OSError(errno.ENOSPC, "No space left on device", "/x")), SpaceError)
+    assert explain(OSError(errno.EBADF, "Bad file descriptor")) is None
+    told = explain(OSError(errno.EIO, "Input/output error", f"/hub/{COMMIT}"))
     assert told is not None
     assert (told.exit_code, told.message) == (18, f"/hub/{COMMIT}: Input/output error")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file, nor root")
+def test_a_folder_that_takes_no_file_is_named() -> None:
+    with pytest.raises(UsageError, match=r"^/proc: no file can be written there: "):
+        check_writable(Path("/proc"))
+
+
+def test_a_folder_that_takes_files_is_left_as_it_is(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR])
+def test_an_error_that_says_that_no_file_is_there_is_let_pass(number: int) -> None:
+    raise_unless_absent(OSError(number, "what the system says", "/x"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
+def test_an_error_that_does_not_tell_whether_a_file_is_there_is_raised(number: int) -> None:
+    error = OSError(number, "what the system says", "/x")
+    with pytest.raises(OSError) as caught:
+        raise_unless_absent(error)
+    assert caught.value is error

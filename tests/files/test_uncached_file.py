@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundler.files import uncached_file
-from bundler.files.paths import atomic_writer
+from bundler.files.atomic import atomic_writer
 
 
 @pytest.fixture

@@ -265,7 +265,7 @@ def test_room_is_checked_before_anything_is_written(
 
     monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(fields))
     home = tmp_path / "home"
-    with pytest.raises(SpaceError, match=r"needs 3,\d+,\d+ bytes"):
+    with pytest.raises(SpaceError, match=r": 3\.\d+ MB needed, 410 kB free, .* short; nothing was written"):
         install(bundle, home)
     assert not home.exists()
 

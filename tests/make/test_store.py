@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from bundler.errors import SpaceError
 from bundler.files.digest import git_blob_sha1, hash_file, sha256_bytes
-from bundler.make.store import Store, StoredBlob, check_room
+from bundler.make.store import Store, StoredBlob
 
 CONTENT = b"some text\n" * 1000
 ETAG = git_blob_sha1(CONTENT)
@@ -111,18 +109,6 @@ def test_a_work_folder_is_gone_afterwards_and_so_is_a_dead_process_s(store: Stor
     assert list((store.root / "work").iterdir()) == []
 
 
-def test_too_little_room_is_an_error_that_says_how_much_and_where(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 5_000_000_000))
-    check_room({tmp_path: 3_000_000_000})
-    with pytest.raises(SpaceError) as caught:
-        # Two folders of one file system share its room.
-        check_room({tmp_path / "store": 3_000_000_000, tmp_path / "out" / "deep": 2_500_000_000})
-    assert "5.5 GB needed, 5.0 GB free" in str(caught.value) and str(tmp_path) in str(caught.value)
-
-
 def test_the_root_is_the_option_then_the_variable_then_the_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,11 +118,3 @@ def test_the_root_is_the_option_then_the_variable_then_the_cache_folder(
     monkeypatch.setenv("BUNDLE_CACHE", str(tmp_path / "chosen"))
     assert Store.default_root() == tmp_path / "chosen"
     assert Store.default_root(tmp_path / "option") == tmp_path / "option"
-
-
-def test_a_file_system_that_tells_no_size_is_not_called_full(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    nothing = shutil.disk_usage(tmp_path)._replace(total=0, used=0, free=0)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: nothing)
-    check_room({tmp_path: 3_000_000_000})

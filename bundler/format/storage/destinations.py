@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from bundler.errors import OutputError, UsageError
+from bundler.files.atomic import atomic_writer, fsync_dir, temporary_path
 from bundler.files.digest import Hasher
-from bundler.files.paths import atomic_writer, fsync_dir, remove_leftovers, temporary_path
+from bundler.files.leftovers import remove_leftovers
 from bundler.files.uncached_file import BUFFER_BYTES, SyncedFile
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,

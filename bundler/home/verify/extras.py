@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bundler.files.paths import TEMPORARY_PREFIX, inside
+from bundler.files.access import raise_unless_absent
+from bundler.files.atomic import TEMPORARY_PREFIX
+from bundler.files.paths import inside
 from bundler.plan.layout import RepoLayout
 
 
@@ -36,12 +38,7 @@ def hiding_markers(hf_home: Path, repo: RepoLayout, folder: str) -> Iterator[str
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root, onerror=_raise_unless_absent):
+    for folder, folders, names in os.walk(root, onerror=raise_unless_absent):
         # A link to a folder is one name, not a tree: os.walk lists it among the folders and does not enter.
         yield from (Path(folder, name) for name in names)
         yield from (path for name in folders if (path := Path(folder, name)).is_symlink())
-
-
-def _raise_unless_absent(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error

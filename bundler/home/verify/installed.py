@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
+from bundler.files.access import raise_unless_absent
 from bundler.files.paths import inside
 from bundler.home.conflicts import Pin, pins
 from bundler.home.verify.extras import extra_files, hiding_markers, shipped_paths
@@ -145,7 +145,7 @@ class _InstalledCheck:
         try:
             size = place.stat().st_size
         except OSError as error:
-            _raise_unless_absent(error)
+            raise_unless_absent(error)
             self.faults.add(Fault("missing", path, name))
             return
         if not place.is_file():
@@ -161,7 +161,7 @@ class _InstalledCheck:
             try:
                 found = inside(self.hf_home, path).read_bytes()
             except OSError as error:
-                _raise_unless_absent(error)
+                raise_unless_absent(error)
                 self.faults.add(Fault("missing", path, repo.repo_id))
                 continue
             if found != text.content:
@@ -177,7 +177,7 @@ class _InstalledCheck:
             try:
                 listing = json.loads(inside(self.hf_home, path).read_bytes())["files"]
             except OSError as error:
-                _raise_unless_absent(error)
+                raise_unless_absent(error)
                 self.faults.add(Fault("missing", path, repo.repo_id))
                 continue
             except (ValueError, KeyError, TypeError):
@@ -208,9 +208,3 @@ class _InstalledCheck:
             self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
         for marker in hiding_markers(self.hf_home, repo, folder):
             self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
-
-
-def _raise_unless_absent(error: OSError) -> None:
-    """Raise an error that says nothing about whether the file is there: it may not be looked at."""
-    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR):
-        raise error

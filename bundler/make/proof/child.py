@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 from bundler.make.proof import dataset, loading
 from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, Outcome
 from bundler.make.proof.findings import Finding

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from bundler.files.links import link_or_copy, symlinks_work
 from bundler.files.paths import inside
-from bundler.home.publish import link_or_copy, publish, symlinks_work
+from bundler.home.publish import publish
 from bundler.plan.layout import Blob, Layout
 
 

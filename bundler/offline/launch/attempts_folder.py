@@ -6,17 +6,17 @@ Rule book:
   is hidden from the outer launch, whatever the inner one was told to do about it;
 * an inner launch says when it begins, and at its end what the kernel refused. One that was killed in between counts
   as an attempt, since nobody knows better;
-* the name of an outermost folder says who made it: boot, process namespace, process and its start. A launcher that is
-  killed leaves its folder, and the next launch of the same user on the same system clears it. What cannot be told to
-  be dead stays: the temporary folder may be shared with other machines and containers.
+* the name of an outermost folder has the mark of its launcher (`bundler.files.owner`). A launcher that is killed leaves
+  its folder, and the next launch of the same user on the same system clears it. What cannot be told to be dead stays:
+  the temporary folder may be shared with other machines and containers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -24,12 +24,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
+from bundler.files.owner import Owner
 from bundler.offline.kernel.supervisor import Denial
 from bundler.offline.variables import ATTEMPTS_DIR
 
 _PREFIX = "bundle-attempts-"
-_NAME = re.compile(r"bundle-attempts-([0-9a-f]{8})-(\d+)-(\d+)-(\d+)-\w+")
 _INNER = "launch-"
 _FIGURES = "launch.json"
 
@@ -55,8 +55,7 @@ def make_folder() -> Path:
         _write_figures(folder, ended=False, count=None, denials=())
         return folder
     _clear_stale()
-    boot, namespace = _system()
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{boot}-{namespace}-{os.getpid()}-{_started(os.getpid())}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{Owner.current().mark}-"))
 
 
 def end_folder(folder: Path, count: int | None, denials: Sequence[Denial]) -> None:
@@ -119,29 +118,9 @@ def _write_figures(folder: Path, *, ended: bool, count: int | None, denials: Seq
 def _clear_stale() -> None:
     """Remove the folders of this user's launches that were killed, on this system and in this process namespace."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        match = _NAME.fullmatch(folder.name)
-        if match is None or match.group(1, 2) != _system() or _started(int(match[3])) == match[4]:
+        owner = Owner.parse(folder.name.removeprefix(_PREFIX))
+        if owner is None or owner.may_be_alive(idle_seconds=0, patience_seconds=math.inf):
             continue
         with contextlib.suppress(OSError):  # somebody else clears it too
             if folder.lstat().st_uid == os.getuid():
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _system() -> tuple[str, str]:
-    """Return what tells this boot, and this process namespace in it, from others."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-        return boot, re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        # A name that matches no pattern: such folders are left alone.
-        return "nobody", "0"
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in ticks since the boot; empty if there is none of this number."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
-    # The 22nd field; the second is a name in brackets, which may hold anything.
-    return text.rpartition(")")[2].split()[19]

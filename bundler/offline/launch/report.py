@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.files.paths import atomic_write
+from bundler.files.atomic import atomic_write
 from bundler.offline.guard.attempts import grouped
 from bundler.offline.launch.launch import Completed
 

@@ -19,7 +19,7 @@ import zlib
 from pathlib import Path
 
 from bundler.errors import OfflineError
-from bundler.home.publish import replace_symlink
+from bundler.files.links import replace_symlink
 from bundler.offline.variables import StandIns
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import IntegrityError, OfflineError
+from bundler.files.owner import Owner
 from infini_llama.train import ranks
 from infini_llama.train.ranks import verdict_path, wait_for_verdict
 
@@ -111,7 +112,9 @@ def test_a_verdict_that_a_dead_process_left_is_not_taken(tmp_path: Path, monkeyp
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     path = tmp_path / "verdict.json"
-    path.write_text(json.dumps({"state": "verified", "digest": "sha256:1", "pid": dead.pid, "started": 1}))
+    path.write_text(
+        json.dumps({"state": "verified", "digest": "sha256:1", "owner": f"{Owner.current().system}-{dead.pid}-1"})
+    )
     with pytest.raises(OfflineError, match="local rank 0 did not begin"):
         wait_for_verdict(path)
 
@@ -119,7 +122,11 @@ def test_a_verdict_that_a_dead_process_left_is_not_taken(tmp_path: Path, monkeyp
 def test_an_old_failure_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "BEGIN_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "verdict.json"
-    path.write_text(json.dumps({"state": "failed", "error": "IntegrityError", "pid": 2**22 + 1, "started": 1}))
+    path.write_text(
+        json.dumps(
+            {"state": "failed", "error": "IntegrityError", "owner": f"{Owner.current().system}-{2**22 + 1}-1"}
+        )
+    )
     with pytest.raises(IntegrityError):
         wait_for_verdict(path)
     os.utime(path, (0, 0))

@@ -1,0 +1,66 @@
+"""Symbolic and hard links: whether a file system has them, and putting one in place in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from bundler.files.atomic import temporary_path
+
+
+def symlinks_work(directory: Path) -> bool:
+    """Find out, by making one, whether `directory` takes relative symlinks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    probe = temporary_path(directory)
+    try:
+        probe.symlink_to("target")
+    except OSError:
+        return False
+    probe.unlink(missing_ok=True)
+    return True
+
+
+def hard_links_work(directory: Path) -> bool:
+    """Find out, by making one, whether `directory` takes hard links."""
+    source, link = temporary_path(directory), temporary_path(directory)
+    source.touch()
+    try:
+        os.link(source, link)
+    except OSError:
+        return False
+    finally:
+        source.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
+    return True
+
+
+def replace_symlink(path: Path, target: str) -> None:
+    """Make `path` a symlink to `target` in one step, over a file or another link that stands there."""
+    if path.is_symlink() and path.readlink() == Path(target):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path.parent)
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make `path` a second name of `source`: a hard link where the file system has them, else a copy."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path.parent)
+    try:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(path)
+        # rename(2) does nothing when both names are links to one file already, and leaves the temporary name.
+        temporary.unlink(missing_ok=True)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

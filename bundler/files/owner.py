@@ -1,0 +1,114 @@
+"""Which process made a file: a mark for the file's name, and whether that process still runs.
+
+Rule book:
+
+* a mark is ``<system>-<pid>-<start>``. A number alone is no mark: Linux gives it to another process later, and other
+  machines and containers that share a disk use the same numbers;
+* of a process on this system the process table tells. Another system's process counts as alive until its file has
+  not changed for as long as the caller wants to wait;
+* what cannot be known counts as alive: a file that stays too long costs room, one that goes too early costs work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+# What `read_start_ticks` says where it cannot tell: no process that a user can start began with the kernel.
+UNKNOWN_START = 0
+# proc_pid_stat(5): the start is the 22nd field.
+_START_TIME = 22
+_MARK = re.compile(r"([0-9a-f]{8})-([1-9][0-9]{0,9})-([0-9]{1,20})(?![^-])")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process, told from all that had its number before or have it elsewhere.
+
+    Attributes:
+        system: Eight hex digits for a boot of a machine and a process namespace in it.
+        pid: Its number there.
+        start_ticks: When it started, in clock ticks since the boot; `UNKNOWN_START` where nobody knows.
+    """
+
+    system: str
+    pid: int
+    start_ticks: int
+
+    @classmethod
+    def current(cls) -> Owner:
+        """Return this process."""
+        return _identify(os.getpid())
+
+    @classmethod
+    def parse(cls, text: str) -> Owner | None:
+        """Read the mark that `text` begins with; None if it begins with none."""
+        match = _MARK.match(text)
+        return cls(match[1], int(match[2]), int(match[3])) if match else None
+
+    @property
+    def mark(self) -> str:
+        """The text for a file's name."""
+        return f"{self.system}-{self.pid}-{self.start_ticks}"
+
+    def may_be_alive(self, *, idle_seconds: float, patience_seconds: float) -> bool:
+        """Tell whether the process may still be using its file.
+
+        Args:
+            idle_seconds: How long ago the file changed last.
+            patience_seconds: After how long another system's process counts as gone.
+        """
+        if self.system != Owner.current().system:
+            return idle_seconds < patience_seconds
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+        except PermissionError:
+            pass  # it runs, as another user
+        found = read_start_ticks(self.pid)
+        return UNKNOWN_START in (found, self.start_ticks) or found == self.start_ticks
+
+
+def read_start_ticks(pid: int) -> int:
+    """Return when a process started, in clock ticks since the boot; `UNKNOWN_START` if there is none to be seen."""
+    try:
+        return int(read_stat_fields(pid)[_START_TIME - 3])
+    except (OSError, ValueError, IndexError):
+        return UNKNOWN_START
+
+
+def read_stat_fields(pid: int) -> list[str]:
+    """Return the fields of `/proc/PID/stat` from the third on (proc_pid_stat(5)): field n is at n - 3.
+
+    Raises:
+        OSError: There is no such process, or no /proc.
+    """
+    text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    # The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
+    return text.rpartition(")")[2].split()
+
+
+@lru_cache(maxsize=1)  # asked for once a file; a forked child has a number of its own
+def _identify(pid: int) -> Owner:
+    return Owner(_identify_system(), pid, read_start_ticks(pid))
+
+
+def _identify_system() -> str:
+    """Return a word for this boot of this machine and the process namespace in it.
+
+    Host names alone are not enough: many machines are called localhost, and a container may have its host's name.
+    """
+    parts = [socket.gethostname()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    except OSError:
+        pass  # no /proc: the name is all there is
+    # A checksum, since host names have characters and lengths that file names should not.
+    return f"{zlib.crc32(' '.join(parts).encode()):08x}"

@@ -1,0 +1,69 @@
+"""bundler.files.owner: a process is told from those that had its number before, or have it elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from bundler.files.owner import UNKNOWN_START, Owner, read_start_ticks, read_stat_fields
+
+
+def may_be_alive(owner: Owner) -> bool:
+    return owner.may_be_alive(idle_seconds=100, patience_seconds=10)
+
+
+def test_this_process_is_alive_and_keeps_its_mark() -> None:
+    owner = Owner.current()
+    assert owner.pid == os.getpid() and owner.start_ticks == read_start_ticks(os.getpid()) != UNKNOWN_START
+    assert Owner.parse(owner.mark) == Owner.parse(f"{owner.mark}-and more") == owner
+    assert may_be_alive(owner)
+
+
+def test_a_forked_child_has_a_mark_of_its_own() -> None:
+    Owner.current()
+    code = (
+        "import os; from bundler.files.owner import Owner; Owner.current()\n"
+        "if os.fork(): os.wait()\n"
+        "print(Owner.current(), flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(set(done.stdout.splitlines())) == 2
+
+
+def test_a_process_that_ended_is_not_alive() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert not may_be_alive(replace(Owner.current(), pid=child.pid))
+
+
+def test_a_number_that_is_used_again_is_another_process() -> None:
+    owner = Owner.current()
+    assert not may_be_alive(replace(owner, start_ticks=owner.start_ticks - 1))
+
+
+def test_a_process_whose_start_nobody_knows_counts_as_alive() -> None:
+    assert may_be_alive(replace(Owner.current(), start_ticks=UNKNOWN_START))
+
+
+def test_another_systems_process_is_alive_until_its_file_rests() -> None:
+    foreign = replace(Owner.current(), system="00000000")
+    assert foreign.may_be_alive(idle_seconds=9.9, patience_seconds=10)
+    assert not foreign.may_be_alive(idle_seconds=10, patience_seconds=10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "00000000-1", "00000000-1-", "00000000-0-1", "0000000g-1-1", "00000000-1-2x", "x00000000-1-2"],
+)
+def test_what_is_no_mark_is_none(text: str) -> None:
+    assert Owner.parse(text) is None
+
+
+def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields() -> None:
+    code = "from pathlib import Path; Path('/proc/self/comm').write_text('a) (b c'); import sys; sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
+        assert read_stat_fields(child.pid)[1] == str(os.getpid()), "its parent"
