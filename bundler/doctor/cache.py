@@ -18,10 +18,9 @@ from bundler.files.leftovers import is_leftover
 from bundler.home.home import Home
 from bundler.home.journal import list_unfinished
 from bundler.home.set_aside import SET_ASIDE_FOLDER
-from bundler.text.wording import counted
+from bundler.text.wording import counted, name_some
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
-_SHOWN = 3
 
 
 def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
@@ -56,11 +55,8 @@ def bundles(hf_home: Path) -> Iterator[Finding]:
         if report.ok:
             yield ok("bundles", f"{bundle.name}: {counted(report.files, 'file')}, names and sizes as in the lock")
         else:
-            shown = "; ".join(str(fault) for fault in report.faults[:_SHOWN])
-            more = f" and {len(report.faults) - _SHOWN} more" if len(report.faults) > _SHOWN else ""
-            yield problem(
-                "bundles", f"{bundle.name}: {shown}{more}", "run `bundle install` with the bundle file again"
-            )
+            faults = name_some(map(str, report.faults), separator="; ")
+            yield problem("bundles", f"{bundle.name}: {faults}", "run `bundle install` with the bundle file again")
     if not found and not damaged:
         yield note("bundles", "none is installed here", "bundle install FILE")
 
@@ -165,6 +161,4 @@ def _below(*folders: Path) -> Iterator[Path]:
 
 
 def _some(paths: Iterable[Path], root: Path) -> str:
-    names = [str(path.relative_to(root)) for path in paths]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return name_some(str(path.relative_to(root)) for path in paths)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from bundler.errors import ConflictError
 from bundler.plan.layout import Layout
+from bundler.text.wording import and_more
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,15 @@ def check_conflicts(name: str, content: Layout, others: Mapping[str, Layout]) ->
         rivals.append(other)
         for path in clashing:
             lines[
-                f"  {wanted[path].what}: {name} needs {wanted[path].value}, "
+                f"{wanted[path].what}: {name} needs {wanted[path].value}, "
                 f"installed bundle {other} has {held[path].value} ({path})"
             ] = None
     if rivals:
-        listing = "\n".join([*lines][:20])
-        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+        listing = "\n  ".join(and_more([*lines]))
         removal = " and ".join(f"`bundle remove {other}`" for other in rivals)
         raise ConflictError(
             f"bundle {name} cannot stand beside {', '.join(rivals)} in one HF_HOME; nothing was installed:\n"
-            f"{listing}{more}",
+            f"  {listing}",
             hint=f"install {name} into another cache with --hf-home; or {removal} first; or lock both manifests "
             "at the same commit (`bundle lock`, `revision:`) and fetch again",
         )

@@ -24,6 +24,7 @@ from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.home.home import Home, ignore_damage
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
+from bundler.text.wording import and_more
 from bundler.verify.report import Progress, repo_names
 
 
@@ -121,11 +122,10 @@ def find_base_content(
         base = bundle.base
         named = f"bundle {base.name} ({base.digest or 'known by its lock'})" if base else "another bundle"
         names = repo_names(content)
-        listing = "\n".join(f"  {names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking[:20])
-        more = f"\n  and {len(lacking) - 20} more" if len(lacking) > 20 else ""
+        listing = "\n  ".join(and_more([f"{names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking]))
         raise IntegrityError(
             f"{bundle.label} is a delta of {named}, and {home.path} lacks {len(lacking)} of the files "
-            f"that it leaves to that:\n{listing}{more}",
+            f"that it leaves to that:\n  {listing}",
             hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
         )
     return found

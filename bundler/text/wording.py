@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # Values that a message quotes are cut to this many characters.
 QUOTED_CHARACTERS = 80
@@ -21,9 +21,30 @@ def size(count: int) -> str:
     value = float(count)
     for unit in ("kB", "MB", "GB", "TB"):
         value /= 1000
-        if value < 999.5 or unit == "TB":
-            break
-    return f"{value:.3g} {unit}"
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+    return f"{value:,.0f} TB"
+
+
+def and_more(lines: Sequence[str], *, shown: int = 20, total: int | None = None, more: str = "more") -> list[str]:
+    """Return the first `shown` lines, and in a line of its own how many are left out: ``and 7 more``.
+
+    Args:
+        lines: All of them, or the first ones.
+        shown: How many to show.
+        total: How many there are, where `lines` is not all.
+        more: What follows the number, for instance ``more targets``.
+    """
+    first = list(lines[:shown])
+    left_out = (len(lines) if total is None else total) - len(first)
+    return [*first, f"and {left_out:,} {more}"] if left_out > 0 else first
+
+
+def name_some(names: Iterable[str], *, shown: int = 3, total: int | None = None, separator: str = ", ") -> str:
+    """Join the first `shown` names, and say how many are left out: ``a, b, c and 7 more``."""
+    found = [*names]
+    listed = and_more(found, shown=shown, total=total)
+    return " ".join([separator.join(found[:shown]), *listed[len(found[:shown]) :]])
 
 
 def close_matches(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: float = 0.6) -> list[str]:

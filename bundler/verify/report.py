@@ -8,7 +8,7 @@ from typing import Literal
 
 from bundler.errors import IntegrityError
 from bundler.plan.layout import Layout
-from bundler.text.wording import counted
+from bundler.text.wording import and_more, counted
 
 FaultKind = Literal["missing", "extra", "changed"]
 
@@ -74,10 +74,9 @@ class Report:
         """
         if self.ok:
             return
-        shown = "\n".join(f"  {fault}" for fault in self.faults[:20])
-        more = f"\n  and {len(self.faults) - 20} more" if len(self.faults) > 20 else ""
+        listing = "\n  ".join(and_more([str(fault) for fault in self.faults]))
         raise IntegrityError(
-            f"{self.subject}: verification failed, {counted(len(self.faults), 'fault')}:\n{shown}{more}",
+            f"{self.subject}: verification failed, {counted(len(self.faults), 'fault')}:\n  {listing}",
             hint=self.hint,
         )
 

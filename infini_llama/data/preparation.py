@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from bundler.errors import TrainingDataError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import available_cores
-from bundler.text.wording import counted
+from bundler.text.wording import and_more, counted
 from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
@@ -135,7 +135,7 @@ def prepare_documents(
         _refuse(source.name, BadRecords(count=entry.bad_records, first=entry.bad_examples), entry.documents)
     elif entry.bad_records:
         say(f"{source.name}: {entry.bad_records:,} bad records are left out")
-        for example in [*entry.bad_examples, *_more(entry.bad_records - len(entry.bad_examples))]:
+        for example in and_more(entry.bad_examples, total=entry.bad_records):
             say(f"  {example}")
     place = cache.place(fingerprint)
     amount = f"{counted(entry.documents, 'document')}, {counted(entry.tokens, 'token')}"
@@ -208,22 +208,17 @@ def _made(
 
 def _refuse(name: str, bad: BadRecords, good: int) -> None:
     if bad.count:
-        lines = "".join(f"\n  {line}" for line in [*bad.first, *_more(bad.count - len(bad.first))])
+        lines = "".join(f"\n  {line}" for line in and_more(bad.first, total=bad.count))
         raise TrainingDataError(
             f"{name}: {bad.count:,} of {counted(bad.count + good, 'record')} cannot be used{lines}",
             hint="mend them, or go on without them: data.on_bad_record: skip",
         )
 
 
-def _more(count: int) -> list[str]:
-    return [f"... and {count:,} more"] if count > 0 else []
-
-
 def _named(left_out: list[Path]) -> Iterable[str]:
     if left_out:
         yield f"not read: {counted(len(left_out), 'file')} whose name does not tell what it holds"
-        yield from (f"  {path}" for path in left_out[:10])
-        yield from (f"  {line}" for line in _more(len(left_out) - 10))
+        yield from (f"  {line}" for line in and_more([str(path) for path in left_out], shown=10))
 
 
 def _fingerprint(source: _Source, tokenizer: PreTrainedTokenizerBase, settings: DataSettings) -> str:

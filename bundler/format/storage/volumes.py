@@ -22,6 +22,7 @@ from bundler.errors import BundleError, FormatError
 from bundler.files.digest import blake3_bytes
 from bundler.format.index import FORMAT_VERSION, PREAMBLE, SKIPPABLE_MAGIC
 from bundler.format.storage.stored import OneFile, Stored
+from bundler.text.wording import name_some
 
 _MAGIC = b"HFBV"
 _FRAME = struct.Struct("<II4s")
@@ -341,8 +342,8 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
                 complaints.append(f"{what}, but is named as number {named}: swapped or renamed")
     if len(known) < reference.count:
         # Not a list of all that is missing: a damaged or hostile header may count to four billion.
-        missing = list(islice((n for n in range(1, reference.count + 1) if n not in known), 21))
-        shown = ", ".join(map(str, missing[:20])) + (", …" if len(missing) > 20 else "")
+        missing = islice((str(n) for n in range(1, reference.count + 1) if n not in known), 20)
+        shown = name_some(missing, shown=20, total=reference.count - len(known))
         complaints.append(f"missing: volume {shown} of {reference.count}")
     for number, volume in sorted(known.items()):
         before = known.get(number - 1)

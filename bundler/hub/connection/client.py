@@ -41,7 +41,7 @@ from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, of
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
 from bundler.plan.names import RepoType, is_commit, is_repo_id
-from bundler.text.wording import close_matches
+from bundler.text.wording import close_matches, name_some
 
 __all__ = ["HubClient", "RemoteRevision", "hub_errors"]
 
@@ -260,9 +260,7 @@ def _locked_file(row: dict[str, Any]) -> LockedFile:
 
 def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
     close = close_matches(revision, names, cutoff=0.4)
-    shown = close or names[:8]
-    more = "" if close or len(names) <= 8 else f" and {len(names) - 8} more"
-    known = f"its branches and tags: {', '.join(shown)}{more}" if names else None
+    known = f"its branches and tags: {name_some(names, shown=8)}" if names else None
     return UnknownRevisionError(
         f"{repo_id} has no branch, tag or commit {revision!r}",
         hint=f"did you mean {' or '.join(close)}?" if close else known,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import yaml
 
 from bundler.plan.manifest import Entry
-from bundler.text.wording import close_matches
+from bundler.text.wording import close_matches, name_some
 
 CARD = "README.md"
 # As in huggingface_hub: the metadata stands between two lines of dashes at the beginning.
@@ -44,10 +44,10 @@ def unknown_configs(entry: Entry, card: bytes) -> list[str]:
     problems = []
     for name in entry.configs:
         if known and name not in known:
-            shown = close_matches(name, known, at_most=2, cutoff=0.5) or known[:8]
-            more = f" and {len(known) - len(shown)} more" if len(known) > len(shown) else ""
+            close = close_matches(name, known, at_most=2, cutoff=0.5)
+            listed = [*close, *(other for other in known if other not in close)]
             problems.append(
                 f"{entry.path or entry.repo_id}.configs: {entry.repo_id} has no configuration {name!r}; its card "
-                f"lists {', '.join(shown)}{more}"
+                f"lists {name_some(listed, shown=len(close) or 8)}"
             )
     return problems

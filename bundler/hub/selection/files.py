@@ -29,9 +29,9 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from bundler.errors import ManifestError
-from bundler.hub.selection.weights import is_pickle, model_files, some
+from bundler.hub.selection.weights import is_pickle, model_files
 from bundler.plan.manifest import Entry
-from bundler.text.wording import close_matches, counted
+from bundler.text.wording import close_matches, counted, name_some
 
 # Read by AutoTokenizer, for one tokenizer class or another, from the root of a repo.
 _TOKENIZER_FILES = (
@@ -201,7 +201,7 @@ def _without_permission(entry: Entry, chosen: set[str], warnings: list[str]) -> 
     }
     for key, group in groups.items():
         if group:
-            warnings.append(f"{entry.label}: left out {some(group)}; taking them needs {key}: true")
+            warnings.append(f"{entry.label}: left out {name_some(sorted(group))}; taking them needs {key}: true")
             refused |= group
     return refused
 

@@ -8,10 +8,11 @@ folder and file name, folder by folder, since a repository can have parts that c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from bundler.plan.manifest import Entry
+from bundler.text.wording import name_some
 
 # Small text beside the weights: configs of the model, its processors, adapters, sub-modules; vocabularies.
 _CONFIG_SUFFIXES = {
@@ -90,8 +91,8 @@ def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warning
     if pickles and not entry.allow_pickle:
         place = f"{entry.path}.allow_pickle" if entry.path else "allow_pickle"
         problems.append(
-            f"{place}: {entry.repo_id} has {some(pickles)} as pickle only, which can run code when loaded; "
-            "if you trust its authors set allow_pickle: true, or choose a revision with safetensors"
+            f"{place}: {entry.repo_id} has {name_some(sorted(pickles))} as pickle only, which can run code when "
+            "loaded; if you trust its authors set allow_pickle: true, or choose a revision with safetensors"
         )
     elif not safetensors and not pickles:
         others = sorted({PurePosixPath(p).suffix for p in paths if PurePosixPath(p).suffix in _OTHER_WEIGHTS})
@@ -149,10 +150,3 @@ def _pickles_without_safetensors(primary: list[str], safetensors: list[str]) -> 
         if (_PICKLE_WEIGHTS.fullmatch(name := path.rpartition("/")[2]) or _PICKLE_INDEX.fullmatch(name))
         and path.rpartition("/")[0] not in covered
     }
-
-
-def some(paths: Iterable[str]) -> str:
-    """Name a few of `paths`, for a message."""
-    names = sorted(paths)
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown

@@ -86,12 +86,6 @@ def tried(what: str, action: Callable[..., Any], /, *arguments: Any, **options: 
         raise LoadingFault(f"{what}: {type(error).__name__}: {_first_lines(error)}") from error
 
 
-def some(names: list[str], *, separator: str = ", ") -> str:
-    """Join the first few names and say how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return separator.join(names[:SHOWN]) + more
-
-
 def _first_lines(error: BaseException) -> str:
     """Return the start of a library's message, which may go on for pages."""
     text = " ".join(str(error).split())

@@ -20,11 +20,10 @@ from bundler.make.proof.entries import (
     LoadedEntry,
     LoadingFault,
     Outcome,
-    some,
     tried,
 )
 from bundler.make.proof.headers import MISSING_SHARD, TensorHeader, index_faults, read_header
-from bundler.text.wording import counted
+from bundler.text.wording import counted, name_some
 
 _WEIGHT_SUFFIXES = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"})
 
@@ -79,7 +78,7 @@ def _checked_headers(entry: LoadedEntry) -> int:
             faults.extend(index_faults(entry.snapshot / path, folders.get(path.rpartition("/")[0], {})))
     if faults:
         is_whole = not any(fault.endswith(MISSING_SHARD) for fault in faults)
-        raise (ContradictionFault if is_whole else LoadingFault)(some(faults, separator="; "))
+        raise (ContradictionFault if is_whole else LoadingFault)(name_some(faults, shown=SHOWN, separator="; "))
     return sum(len(header) for files in folders.values() for header in files.values())
 
 
@@ -123,7 +122,9 @@ def _build(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome, tensors
             )
         _refuse_difference(call, info)
     if unused := sorted(info["unexpected_keys"]):
-        outcome.notes.append(f"{counted(len(unused), 'tensor')} not used by {architecture}: {some(unused)}")
+        outcome.notes.append(
+            f"{counted(len(unused), 'tensor')} not used by {architecture}: {name_some(unused, shown=SHOWN)}"
+        )
     if tensors is None:
         return f"{architecture} is built, and every name and shape matches its pickle weights"
     return f"{architecture} is built, and every name and shape matches the headers ({tensors} tensors)"
@@ -133,7 +134,7 @@ def _refuse_difference(call: str, info: dict[str, Any]) -> None:
     """Refuse what transformers would only warn about: it fills such weights with random numbers."""
     faults = []
     if info["missing_keys"]:
-        faults.append(f"the weights have no {some(sorted(info['missing_keys']))}")
+        faults.append(f"the weights have no {name_some(sorted(info['missing_keys']), shown=SHOWN)}")
     # (name, shape in the file, shape in the model)
     for name, found, expected in sorted(info["mismatched_keys"], key=str)[:SHOWN]:
         faults.append(f"{name} has shape {list(found)}, the config asks for {list(expected)}")

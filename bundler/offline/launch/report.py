@@ -10,9 +10,9 @@ from pathlib import Path
 from bundler.files.atomic import atomic_write
 from bundler.offline.guard.attempts import grouped
 from bundler.offline.launch.launch import Completed
+from bundler.text.wording import and_more
 
 REPORT_VERSION = 1
-_SHOWN = 20
 _SHOWN_CHARACTERS = 200
 
 
@@ -70,18 +70,19 @@ class LaunchReport:
             f"  attempts   {done.attempts}: {len(done.refused)} seen by the guard inside Python; {kernel}",
         ]
         groups = grouped(done.refused)
-        for count, attempt in groups[:_SHOWN]:
+        refused = []
+        for count, attempt in groups:
             wanted = f", for {attempt.wanted}" if attempt.wanted else ""
-            lines.append(f"    {count} x {attempt.target}{wanted}, by {attempt.where}")
-        if len(groups) > _SHOWN:
-            lines.append(f"    and {len(groups) - _SHOWN} more code lines; --report FILE lists all")
+            refused.append(f"{count} x {attempt.target}{wanted}, by {attempt.where}")
+        listed = and_more(refused, more="more code lines; --report FILE lists all")
         denials = sorted(done.denials, key=lambda denial: -denial.count)
-        for denial in denials[:_SHOWN]:
+        denied = []
+        for denial in denials:
             command = " ".join(" ".join(denial.argv).split()) or "an unknown program"
             shown = command if len(command) <= _SHOWN_CHARACTERS else command[:_SHOWN_CHARACTERS] + "…"
-            lines.append(f"    {denial.count} x {denial.target}, by process {denial.pid}: {shown}")
-        if len(denials) > _SHOWN:
-            lines.append(f"    and {len(denials) - _SHOWN} more targets; --report FILE lists all")
+            denied.append(f"{denial.count} x {denial.target}, by process {denial.pid}: {shown}")
+        listed += and_more(denied, more="more targets; --report FILE lists all")
+        lines += [f"    {line}" for line in listed]
         if done.kernel_refused and done.isolation.kind == "netns":
             lines.append("    `--isolate seccomp` names targets and programs of what the kernel refuses")
         return "\n".join(lines)

@@ -93,7 +93,7 @@ def test_of_many_bad_records_the_first_ten_are_named(tmp_path: Path, cache: Path
         prepared(path, cache)
     named = caught.value.message.splitlines()[1:]
     assert [line.split(":")[1] for line in named[:-1]] == [str(number) for number in range(2, 12)]
-    assert named[-1] == "  ... and 2 more"
+    assert named[-1] == "  and 2 more"
 
 
 def test_bad_records_are_skipped_on_request_and_still_named_and_counted(
