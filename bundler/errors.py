@@ -7,6 +7,7 @@ Rule book:
 * exit codes are part of the public interface: a code is never reused for another meaning.
 
 `EXIT_CODES` is the table that `OFFLINE_MODE.md` shows, held equal by a test; `bundle --help` says where that is.
+It covers the trainer too, whose own errors are in `infini_llama.errors`.
 """
 
 from __future__ import annotations
@@ -104,22 +105,10 @@ class OfflineError(BundleError):
     exit_code = 11
 
 
-class ConfigError(BundleError):
-    """A training configuration is malformed; the message lists every fault with its key path."""
-
-    exit_code = 12
-
-
 class DependencyError(BundleError):
     """A package that this operation needs is not installed."""
 
     exit_code = 13
-
-
-class TrainingDataError(BundleError):
-    """The text to train on is missing, empty or not UTF-8."""
-
-    exit_code = 14
 
 
 class OutputError(BundleError):
@@ -138,12 +127,6 @@ class AccessError(BundleError):
     """The system does not let a file be read or written: permissions, a read-only mount, a failing disk."""
 
     exit_code = 18
-
-
-class DivergenceError(BundleError):
-    """A training has lost its numbers: the loss or the weights are not finite."""
-
-    exit_code = 19
 
 
 # EX_TEMPFAIL of sysexits.h: try again.

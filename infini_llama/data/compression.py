@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 import zstandard
 
-from bundler.errors import TrainingDataError
+from infini_llama.errors import TrainingDataError
 
 SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
 # Compressed bytes; what they unpack to is held at once.

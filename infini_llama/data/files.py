@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bundler.errors import TrainingDataError
 from infini_llama.data.compression import SUFFIXES
+from infini_llama.errors import TrainingDataError
 
 Kind = Literal["text", "lines", "parquet"]
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from bundler.errors import TrainingDataError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import available_cores
 from bundler.text.wording import and_more, counted
@@ -24,6 +23,7 @@ from infini_llama.data.files import DatasetName, RawFile, find_files, parse_data
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
 from infini_llama.data.token_cache import Entry, TokenCache
 from infini_llama.data.tokenizing import BadRecords, load, tokenize, write_blocks
+from infini_llama.errors import TrainingDataError
 from infini_llama.progress import say
 from infini_llama.settings.sections import DataSettings
 

@@ -22,9 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bundler.errors import NotInstalledError, TrainingDataError
+from bundler.errors import NotInstalledError
 from infini_llama.data.compression import open_plain
 from infini_llama.data.files import DatasetName, RawFile
+from infini_llama.errors import TrainingDataError
 
 PIECE = 1 << 20
 _BLOCK_BYTES = 1 << 18

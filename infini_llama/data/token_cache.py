@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bundler.errors import AccessError, TrainingDataError
+from bundler.errors import AccessError
 from bundler.files.atomic import atomic_write, fsync_dir
 from bundler.files.digest import hash_file
+from infini_llama.errors import TrainingDataError
 
 RECORD = "prepared.json"
 DIGESTS = "digests.json"

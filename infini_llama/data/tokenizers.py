@@ -26,17 +26,11 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from bundler.errors import (
-    BundleError,
-    ConfigError,
-    HubError,
-    IntegrityError,
-    NetworkError,
-    NotInstalledError,
-)
+from bundler.errors import BundleError, HubError, IntegrityError, NetworkError, NotInstalledError
 from bundler.files.digest import sha256_bytes
 from bundler.home.installed import InstalledBundle
 from bundler.hub.connection.client import HubClient
+from infini_llama.errors import ConfigError
 from infini_llama.progress import say
 from infini_llama.run_folder.checkpoints import PROVENANCE
 

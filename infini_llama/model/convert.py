@@ -27,8 +27,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
 from bundler import __version__
-from bundler.errors import ConfigError, IntegrityError
+from bundler.errors import IntegrityError
 from bundler.files.atomic import atomic_write, fsync_dir
+from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.load import load_exactly
 from infini_llama.model.modeling import InfiniLlamaForCausalLM

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from bundler.errors import ConfigError, IntegrityError
+from bundler.errors import IntegrityError
+from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.run_folder.checkpoints import PROVENANCE

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundler.errors import ConfigError
+from infini_llama.errors import ConfigError
 from infini_llama.run_folder.checkpoints import PROVENANCE, Provenance
 
 

@@ -20,13 +20,13 @@ from typing import Any, Literal
 
 import yaml
 
-from bundler.errors import ConfigError
 from bundler.text.fault import InvalidFileError
 from bundler.text.reader import Reader
 from bundler.text.rules import key
 from bundler.text.schema import schema_text
 from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
 from bundler.text.trees import YamlTree
+from infini_llama.errors import ConfigError
 from infini_llama.settings.overrides import override
 
 # Where a run keeps its tokens below its output folder, unless `data.cache_dir` names another place.

@@ -28,7 +28,7 @@ from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from bundler.errors import ConfigError
+from infini_llama.errors import ConfigError
 from infini_llama.model.modeling import InfiniLlamaDecoderLayer
 from infini_llama.progress import say
 from infini_llama.train import sharding

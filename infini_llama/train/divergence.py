@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from bundler.errors import DivergenceError
+from infini_llama.errors import DivergenceError
 from infini_llama.run_folder import checkpoints
 
 

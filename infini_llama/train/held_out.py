@@ -14,8 +14,8 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from bundler.errors import TrainingDataError
 from infini_llama.data import Documents, prepare_documents
+from infini_llama.errors import TrainingDataError
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.model.perplexity import perplexities
 from infini_llama.report.report import write_report

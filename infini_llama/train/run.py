@@ -19,7 +19,6 @@ from transformers import PreTrainedTokenizerBase, default_data_collator, set_see
 from transformers.utils.logging import disable_progress_bar
 
 from bundler import __version__
-from bundler.errors import TrainingDataError
 from bundler.files.digest import sha256_bytes
 from bundler.home.installed import InstalledBundle
 from bundler.text.wording import counted
@@ -30,6 +29,7 @@ from infini_llama.data.tokenizers import (
     choose_tokenizer,
     origin_record,
 )
+from infini_llama.errors import TrainingDataError
 from infini_llama.model.load import build_model, load_model, starting_record
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints

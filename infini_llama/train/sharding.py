@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from bundler.errors import ConfigError
+from infini_llama.errors import ConfigError
 
 
 def gather(value: Any, *, keep: bool) -> Any:

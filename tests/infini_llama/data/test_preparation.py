@@ -13,10 +13,11 @@ import pytest
 from tokenizers.normalizers import Lowercase
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bundler.errors import AccessError, NotInstalledError, TrainingDataError
+from bundler.errors import AccessError, NotInstalledError
 from bundler.home.installed import InstalledBundle
 from infini_llama.data import Prepared, prepare_documents, records, tokenizing
 from infini_llama.data.tokenizers import byte_tokenizer
+from infini_llama.errors import TrainingDataError
 from infini_llama.settings.sections import DataSettings
 
 TOKENIZER = byte_tokenizer()

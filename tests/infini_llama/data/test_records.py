@@ -16,7 +16,6 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from bundler.errors import TrainingDataError
 from infini_llama.data.files import (
     DatasetName,
     RawFile,
@@ -25,6 +24,7 @@ from infini_llama.data.files import (
     raw_file,
 )
 from infini_llama.data.records import PIECE, BadRecord, Piece, read_file
+from infini_llama.errors import TrainingDataError
 
 Compress = Callable[[bytes], bytes]
 COMPRESSIONS: dict[str, Compress] = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from bundler.errors import ConfigError, NotInstalledError
+from bundler.errors import NotInstalledError
 from bundler.home.installed import InstalledBundle
 from infini_llama.data.tokenizers import (
     END_OF_TEXT,
@@ -19,6 +19,7 @@ from infini_llama.data.tokenizers import (
     is_folder,
     origin_record,
 )
+from infini_llama.errors import ConfigError
 from infini_llama.run_folder.checkpoints import PROVENANCE
 
 BYTES = byte_tokenizer()

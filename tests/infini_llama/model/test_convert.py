@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from bundler.errors import ConfigError, IntegrityError
+from bundler.errors import IntegrityError
 from infini_llama import InfiniLlamaForCausalLM
+from infini_llama.errors import ConfigError
 from infini_llama.model.convert import Conversion, convert
 
 ORIGIN = {"repo": "org/llama", "commit": "c" * 40}

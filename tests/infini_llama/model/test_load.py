@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bundler.errors import ConfigError, IntegrityError
+from bundler.errors import IntegrityError
 from bundler.home.installed import InstalledBundle
+from infini_llama.errors import ConfigError
 from infini_llama.model.convert import convert
 from infini_llama.run_folder import checkpoints
 from infini_llama.train.run import train

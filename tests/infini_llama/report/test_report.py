@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bundler.errors import TrainingDataError
 from bundler.home.installed import InstalledBundle
 from infini_llama.cli import main
 from infini_llama.data import Documents
+from infini_llama.errors import TrainingDataError
 from infini_llama.report.charts import Line, label, line_chart, thinned, ticks
 from infini_llama.report.report import REPORT, page, write_report
 from infini_llama.run_folder.metrics import append, read_metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import ConfigError
+from infini_llama.errors import ConfigError
 from infini_llama.run_folder.provenance import check_provenance
 from tests.infini_llama.run_folder.test_checkpoints import PROVENANCE, published
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from bundler.errors import ConfigError
+from infini_llama.errors import ConfigError
 from infini_llama.settings.sections import Settings, load, parse, settings_schema
 
 MINIMAL = """\

@@ -9,8 +9,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from bundler.errors import DivergenceError
 from bundler.home.installed import InstalledBundle
+from infini_llama.errors import DivergenceError
 from infini_llama.run_folder.checkpoints import all_checkpoints
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.run import train

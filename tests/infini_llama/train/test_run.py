@@ -9,10 +9,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bundler.errors import ConfigError, NotInstalledError
+from bundler.errors import NotInstalledError
 from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data.tokenizers import byte_tokenizer
+from infini_llama.errors import ConfigError
 from infini_llama.model.load import build_model
 from infini_llama.run_folder import checkpoints
 from infini_llama.settings.sections import Settings, load, parse
