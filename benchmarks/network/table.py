@@ -123,7 +123,7 @@ def measure(work: Path) -> dict[str, list[Cell]]:
     """Measure every row in every column."""
     prepare(work)
     table: dict[str, list[Cell]] = {}
-    with serving(work / "repos") as endpoint:
+    with serve(work / "repos") as endpoint:
         for label in ROWS:
             table[label] = []
             for column in COLUMNS:
@@ -138,7 +138,7 @@ def prepare(work: Path) -> None:
     home = work / "hf"
     shutil.copy(_ROOT / "tests/matrix/manifest.yaml", work / "matrix.yaml")
     _run([sys.executable, "-m", "tests.matrix.repos", work / "repos"], work, HF_HUB_OFFLINE="1")
-    with serving(work / "repos") as endpoint:
+    with serve(work / "repos") as endpoint:
         _run([_BUNDLE, "fetch", work / "matrix.yaml", "-o", work / "matrix.tar.zst"], work, HF_ENDPOINT=endpoint)
         for repo_id in _REPOS:
             code = f"import huggingface_hub as h; h.snapshot_download({repo_id!r})"
@@ -154,7 +154,7 @@ def _run(argv: list[str | Path], work: Path, **environment: str) -> None:
 
 
 @contextlib.contextmanager
-def serving(repos: Path) -> Iterator[str]:
+def serve(repos: Path) -> Iterator[str]:
     """Serve `repos` as a Hub in a process of its own; yields its address."""
     argv: list[str | Path] = [_BUNDLE, "serve", repos, "--port", "0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:

@@ -39,7 +39,7 @@ def measure_fetches(
     dry = Step(argv=(*fetch, "--dry-run"), shown=f"{shown} --dry-run", env=env, stdout=report)
     digest = Step(argv=command("openssl", "dgst", "-sha256", *case.files), shown="openssl", reads=(case.folder,))
 
-    def fetched(step: Step) -> dict[str, Any]:
+    def measure_fetch(step: Step) -> dict[str, Any]:
         run = asdict(measure(step, log))
         facts = json.loads(report.read_text())
         # A fetch that finds everything proven already may have no proof to tell of.
@@ -47,13 +47,13 @@ def measure_fetches(
         return {**run, "proof_seconds": proof.get("seconds", 0.0), "downloaded_bytes": facts["downloaded_bytes"]}
 
     say("  bundle fetch")
-    results: dict[str, Any] = {"case": case.name, "command": shown, "first": fetched(first), "rounds": []}
+    results: dict[str, Any] = {"case": case.name, "command": shown, "first": measure_fetch(first), "rounds": []}
     for number in range(rounds):
         say(f"  bundle fetch, again ({number + 1} of {rounds})")
         results["rounds"].append(
             {
                 "dry_run": asdict(measure(dry, log)),
-                "again": fetched(again),
+                "again": measure_fetch(again),
                 "openssl": asdict(measure(digest, log)),
             }
         )

@@ -70,7 +70,7 @@ def _steps(name: str, work: Path) -> dict[str, Step]:
     }
 
 
-def _measured(title: str, name: str, work: Path) -> list[str]:
+def _measure_steps(title: str, name: str, work: Path) -> list[str]:
     lines = []
     for action, step in _steps(name, work).items():
         say(f"{title}: {action}")
@@ -110,7 +110,7 @@ def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
                 _sparse_model(work / name, file_bytes)
             else:
                 _small_files(work / name, files)
-            rows += _measured(title, name, work)
+            rows += _measure_steps(title, name, work)
             remove(work)
     finally:
         remove(work)

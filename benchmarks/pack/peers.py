@@ -50,7 +50,7 @@ class ZipNN:
             return Step(argv=argv, shown="ZipNN(…).decompress(bytes)", reads=(packed,), writes=(out,))
         return Refusal("it keeps no digests", "verifies nothing")
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "zipnn" / "out")
 
@@ -107,7 +107,7 @@ class Modelferry(_FromHub):
         argv = command(self.bin / "modelferry", "verify", packed)
         return Step(argv=argv, shown="modelferry verify BUNDLE (not what is installed)", reads=(packed,))
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "modelferry" / "out")
 
@@ -149,7 +149,7 @@ class HfArk(_FromHub):
         argv = command(self.bin / "hf-ark", "verify", ark)
         return Step(argv=argv, shown="hf-ark verify ARK", reads=(ark,))
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         (snapshot,) = (case.work / "hf-ark" / "out").glob("models--*/snapshots/*")
         return plain(snapshot)
@@ -228,7 +228,7 @@ class AirgapBundle:
         shown = "airgap-bundle verify FILE --deep (not what is installed)"
         return Step(argv=argv, shown=shown, reads=(archive,), env=self._env())
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "airgap-bundle" / "out" / "models")
 

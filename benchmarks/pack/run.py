@@ -106,7 +106,7 @@ class Bench:
         """Run all rounds of all tools on a case; those in `once` take part in the first round only."""
         cells: dict[str, dict[str, Any]] = {}
         for tool in tools:
-            cells[tool.name] = self._prepared(tool, case)
+            cells[tool.name] = self._prepare(tool, case)
         for number in range(rounds or self.rounds):
             # Another one begins each round, so that no place in it is always the same tool's.
             first = number % len(tools)
@@ -129,7 +129,7 @@ class Bench:
             facts["entropy"] = json.loads(self._weights("entropy", case.folder))
         return facts
 
-    def _prepared(self, tool: Tool, case: Case) -> dict[str, Any]:
+    def _prepare(self, tool: Tool, case: Case) -> dict[str, Any]:
         try:
             if step := tool.prepare(case):
                 measure(step, self.log)
@@ -170,7 +170,7 @@ def _compare(tool: Tool, case: Case) -> None:
     Raises:
         StepError: It is not the same.
     """
-    installed = tool.installed(case)
+    installed = tool.locate_files(case)
     if installed is None:
         return
     for path in case.files:
@@ -190,7 +190,7 @@ def _minilm() -> Path:
 
 
 @contextmanager
-def _serving(hub: Path) -> Iterator[str]:
+def _serve(hub: Path) -> Iterator[str]:
     """Run `bundle serve` on the cases and yield its endpoint."""
     argv = command(BIN / "bundle", "serve", hub, "--port", "0")
     server = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -293,7 +293,7 @@ def _measure(
         "load": {"before": machine.load()},
         "cases": {},
     }
-    with _serving(bench.hub) as endpoint:
+    with _serve(bench.hub) as endpoint:
         others = (
             peers(peers_bin, endpoint=endpoint, wheels=_wheels(peers_bin, bench.work / "wheels"))
             if peers_bin

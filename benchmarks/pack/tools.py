@@ -73,7 +73,7 @@ class Tool(Protocol):
     def step(self, action: Action, case: Case) -> Step | Refusal:
         """Return the command that does `action` on `case`."""
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """Return where each file of the case stands after an install, so that it can be compared."""
 
     def clear(self, case: Case) -> None:
@@ -152,7 +152,7 @@ class Bundle:
             reads=(home,),
         )
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         (snapshot,) = self.home(case).glob("hub/models--*/snapshots/*")
         return plain(snapshot)
@@ -186,7 +186,7 @@ class TarZstd:
             return Step(argv=_pipe(line), shown="zstd -dc | tar -xf -", reads=(archive,), writes=(out,))
         return Refusal("nothing in the archive says what the files should be", "verifies nothing")
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "tar" / "out")
 
@@ -214,7 +214,7 @@ class Copy:
             return Step(argv=argv, shown="cp -r --reflink=never", reads=(case.folder,), writes=(out,))
         return Refusal("a limit for install only", "")
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "cp" / "out")
 
@@ -244,7 +244,7 @@ class ToDisk:
         shown = "dd bs=8M oflag=direct conv=fsync, of each file"
         return Step(argv=_pipe(line), shown=shown, reads=(case.folder,), writes=(out,))
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """See `Tool`."""
         return plain(case.work / "dd" / "out")
 
@@ -273,7 +273,7 @@ class OpenSsl:
         argv = command("openssl", "dgst", "-sha256", *blobs)
         return Step(argv=argv, shown="openssl dgst -sha256 FILES", reads=(self.ours.home(case),))
 
-    def installed(self, case: Case) -> dict[str, Path] | None:
+    def locate_files(self, case: Case) -> dict[str, Path] | None:
         """It installs nothing."""
         return None
 

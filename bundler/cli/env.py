@@ -66,12 +66,12 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
     """
     from bundler.home.home import Home
     from bundler.offline.kernel.network_namespace import own_addresses
-    from bundler.offline.launch.writable_overlay import stand_ins_for
+    from bundler.offline.launch.writable_overlay import make_overlay
     from bundler.offline.variables import Launch, offline_environment
 
     home = Home(default_hf_home(hf_home)).bundle(name).hf_home
     launch = Launch(allow_net=tuple(str(address) for address in own_addresses()))
-    environment = offline_environment(home, stand_ins=stand_ins_for(home), launch=launch)
+    environment = offline_environment(home, overlay=make_overlay(home), launch=launch)
     if as_json:
         print_json(environment.as_json())
     else:

@@ -16,7 +16,7 @@ from bundler.console.paths import GivenPath
 from bundler.text.wording import counted
 
 if TYPE_CHECKING:
-    from bundler.serve.source import Source
+    from bundler.serve.source import RepoSource
 
 DEFAULT_PORT = 8470
 
@@ -76,7 +76,7 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
     say("stopped")
 
 
-def _announce(endpoint: str, path: Path, source: Source, as_json: bool) -> None:
+def _announce(endpoint: str, path: Path, source: RepoSource, as_json: bool) -> None:
     repos = [{"repo_type": key.repo_type, "repo_id": key.repo_id} for key in source.repos()]
     say(
         f"serving {counted(len(repos), 'repo')} of {path}, read-only; Ctrl-C stops\n  export HF_ENDPOINT={endpoint}"

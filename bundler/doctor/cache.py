@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
 from bundler.errors import BundleError
 from bundler.files.leftovers import is_leftover
 from bundler.home.home import Home
@@ -23,7 +23,7 @@ from bundler.text.wording import counted, name_some
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
 
 
-def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
+def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
     """Look at where the cache is, and whether variables move parts of it away."""
     source = "HF_HOME" if environment.get("HF_HOME") else "the default"
     if not hf_home.exists():
@@ -44,7 +44,7 @@ def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
             )
 
 
-def bundles(hf_home: Path) -> Iterator[Finding]:
+def bundles(hf_home: Path) -> Iterator[Diagnosis]:
     """Compare every installed bundle with its lock, by names and sizes."""
     damaged: list[BundleError] = []
     found = Home(hf_home).bundles(on_damage=damaged.append)
@@ -61,7 +61,7 @@ def bundles(hf_home: Path) -> Iterator[Finding]:
         yield note("bundles", "none is installed here", "bundle install FILE")
 
 
-def traces(hf_home: Path) -> Iterator[Finding]:
+def traces(hf_home: Path) -> Iterator[Diagnosis]:
     """Look for what interrupted work left behind."""
     now = time.time()
     ours, partial = [], []
@@ -101,7 +101,7 @@ def traces(hf_home: Path) -> Iterator[Finding]:
         yield ok("traces", "none of interrupted work")
 
 
-def repos(hf_home: Path) -> Iterator[Finding]:
+def repos(hf_home: Path) -> Iterator[Diagnosis]:
     """Look for what makes the libraries stumble, in all repos of the cache."""
     folders = [path for path in sorted((hf_home / "hub").glob("*--*")) if path.is_dir() and not path.is_symlink()]
     refs = [ref for folder in folders for ref in _files(folder / "refs") if _is_padded(ref)]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundler.doctor import cache, machine, network
-from bundler.doctor.findings import Finding
+from bundler.doctor.diagnosis import Diagnosis
 
 
-def examine(environment: Mapping[str, str], hf_home: Path) -> list[Finding]:
+def examine(environment: Mapping[str, str], hf_home: Path) -> list[Diagnosis]:
     """Look at everything.
 
     Args:

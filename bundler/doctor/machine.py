@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
 from bundler.errors import OfflineError
 from bundler.files.atomic import temporary_path
 from bundler.files.links import symlinks_work
@@ -22,7 +22,7 @@ _SCARCE_FILES = 10_000
 _PACKAGES = ("huggingface_hub", "transformers", "datasets", "torch")
 
 
-def file_system(hf_home: Path) -> Iterator[Finding]:
+def file_system(hf_home: Path) -> Iterator[Diagnosis]:
     """Look at room, symlinks and locks where the cache is, or will be."""
     folder = hf_home
     while not folder.is_dir() and folder != folder.parent:
@@ -44,7 +44,7 @@ def file_system(hf_home: Path) -> Iterator[Finding]:
         )
 
 
-def _room(folder: Path) -> Iterator[Finding]:
+def _room(folder: Path) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(folder).free
     status = os.statvfs(folder)
     shown = f"{free / 1e9:,.1f} GB free in {folder}"
@@ -76,7 +76,7 @@ def _locks_work(folder: Path) -> bool:
         path.unlink(missing_ok=True)
 
 
-def isolation() -> Iterator[Finding]:
+def isolation() -> Iterator[Diagnosis]:
     """Find out what the kernel will do for `bundle run`."""
     try:
         found = choose("auto")
@@ -91,7 +91,7 @@ def isolation() -> Iterator[Finding]:
         yield ok("isolation", f"{found.kind}: {found.detail}")
 
 
-def versions() -> Iterator[Finding]:
+def versions() -> Iterator[Diagnosis]:
     """Name the versions of what matters."""
     found = []
     for package in _PACKAGES:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bundler.doctor.findings import Finding, note, ok, problem, warning
+from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
 from bundler.hub.connection.endpoint import (
     EXAMPLE_HINT,
     address_fault,
@@ -24,7 +24,7 @@ from bundler.hub.connection.endpoint import (
     without_password,
 )
 from bundler.hub.connection.proxies import probe, proxy_error, proxy_for
-from bundler.hub.connection.reach import PROBE_SECONDS, bounded
+from bundler.hub.connection.reach import PROBE_SECONDS, ask_within
 
 # As the libraries read their switches.
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
@@ -40,7 +40,7 @@ def is_offline(environment: Mapping[str, str]) -> bool:
     return False
 
 
-def switches(environment: Mapping[str, str]) -> Iterator[Finding]:
+def switches(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Look at the variables that turn offline mode on and off."""
     found = {name: environment[name] for name in _SWITCHES if environment.get(name, "").strip()}
     shown = " ".join(f"{name}={value}" for name, value in found.items())
@@ -62,7 +62,7 @@ def switches(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield ok("offline mode", "off; `bundle run` turns it on for what it starts")
 
 
-def endpoint(environment: Mapping[str, str]) -> Iterator[Finding]:
+def endpoint(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Look at the address of the Hub."""
     address = hub_endpoint()
     shown = without_password(address)
@@ -74,7 +74,7 @@ def endpoint(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield ok("endpoint", shown)
 
 
-def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
+def proxies(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Look at the variables that name proxies, and ask the one that the Hub is reached by."""
     for scheme in ("http", "https", "all", "no"):
         lower, upper = environment.get(f"{scheme}_proxy", ""), environment.get(f"{scheme}_proxy".upper(), "")
@@ -95,7 +95,7 @@ def proxies(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield ok("proxy", f"{proxy} lets requests through")
 
 
-def _exceptions(environment: Mapping[str, str]) -> Iterator[Finding]:
+def _exceptions(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
     odd = [entry for entry in entries if "://" in entry or " " in entry or ("*" in entry and entry != "*")]
@@ -112,7 +112,7 @@ def _exceptions(environment: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
-def connection(environment: Mapping[str, str]) -> Iterator[Finding]:
+def connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Ask the Hub for its front page, where no proxy stands before it."""
     address = hub_endpoint()
     # An address that is none was named by `endpoint`.
@@ -130,7 +130,7 @@ def connection(environment: Mapping[str, str]) -> Iterator[Finding]:
             return str(getattr(error, "strerror", None) or error or type(error).__name__)
         return None
 
-    fault, host = bounded(ask, PROBE_SECONDS), host_of(address)
+    fault, host = ask_within(ask, PROBE_SECONDS), host_of(address)
     if certificates:
         advice = "point SSL_CERT_FILE at a PEM file that holds your organisation's certificate authority"
         yield problem("connection", f"the certificate of {host} is not trusted: {certificates[0]}", advice)
@@ -156,7 +156,7 @@ def _front_page(address: str) -> int:
         return asked.getresponse().status
 
 
-def certificates(environment: Mapping[str, str]) -> Iterator[Finding]:
+def certificates(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     """Look at the certificates that HTTPS will be checked with."""
     found = False
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -183,7 +183,7 @@ def certificates(environment: Mapping[str, str]) -> Iterator[Finding]:
         yield ok("certificates", "those that Python comes with")
 
 
-def token(environment: Mapping[str, str], hf_home: Path) -> Iterator[Finding]:
+def token(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
     """Say where a token would come from; its value goes nowhere."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         value = environment.get(name)

@@ -21,7 +21,7 @@ from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.codec.buffers import BufferPool
-from bundler.format.codec.codecs import Buffer, codec_numbered
+from bundler.format.codec.codecs import Buffer, find_codec
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
@@ -337,7 +337,7 @@ def decode_chunk(
     Raises:
         FormatError: They are not frames of its codec, or decode to another length.
     """
-    codec = codec_numbered(record.codec)
+    codec = find_codec(record.codec)
     raw = codec.decode(frames, record.raw_bytes, memoryview(bytearray(record.raw_bytes)) if room is None else room)
     if len(raw) != record.raw_bytes:
         raise FormatError(f"chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}")

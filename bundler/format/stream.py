@@ -99,7 +99,7 @@ class BundleStream:
             self.plan: TarPlan = tar_plan(self.lock, self.omitted)
             self._check_front()
         except FormatError as error:
-            raise self._named(error) from error
+            raise self._add_label(error) from error
         self._is_open = True
 
     @property
@@ -155,9 +155,9 @@ class BundleStream:
             if failure:
                 raise failure
         except FormatError as error:
-            raise self._named(error) from error
+            raise self._add_label(error) from error
 
-    def _named(self, error: FormatError) -> FormatError:
+    def _add_label(self, error: FormatError) -> FormatError:
         return type(error)(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)
 
     def _take(self, number: int, frames: memoryview, *, decode: bool) -> Buffer | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.format.codec.codecs import codec_numbered
+from bundler.format.codec.codecs import find_codec
 from bundler.format.index import BaseRecord
 from bundler.format.reader import BundleReader
 from bundler.plan.lock import Lock
@@ -61,7 +61,7 @@ def summarize(reader: BundleReader) -> BundleSummary:
         size_bytes=reader.size_bytes,
         tar_bytes=index.tar_bytes,
         volumes=tuple(reader.volumes),
-        chunks=Counter(codec_numbered(chunk.codec).name for chunk in index.chunks),
+        chunks=Counter(find_codec(chunk.codec).name for chunk in index.chunks),
         base=index.base,
         omitted_files=len(reader.omitted or ()),
     )

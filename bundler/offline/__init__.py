@@ -1,16 +1,11 @@
 """Keep a process tree off the network, and prove it.
 
-environment.py    the variables of an offline launch, as a pure function
-stand_ins.py      writable folders where HF_HOME is read-only
-guard.py          inside Python: refuses and notes connections; `site/` brings it into every Python process
-asking.py         who asked for the network, from the stack
-lacking.py        what the bundles lack of what was asked for, and the line of the manifest that brings it
-isolation.py      below Python: a network namespace with loopback only
-kernel_counts.py  what the kernel refused in that namespace
-launch.py         starts a command with all of that, passes signals and the exit code on
-attempts.py       reads what the guards have noted
-report.py         says at the end what was verified, in force and seen
-enforce.py        the same for a process that is running already
+variables     the variables of an offline launch, as a pure function
+site/         brings the guard into every Python process, by way of PYTHONPATH
+guard/        inside Python: refuses and notes connections, says who asked and what the bundles lack of it
+kernel/       below Python: a network namespace with loopback only, or a filter of system calls; counts what it refuses
+launch/       starts a command with all of that, passes signals and the exit code on, and reports what was seen
+enforce       the same for a process that is running already; restart starts it again where that is needed
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
 from bundler.offline.kernel.network_namespace import own_addresses
 from bundler.offline.launch.attempts_folder import make_folder, remove_folder
-from bundler.offline.launch.writable_overlay import stand_ins_for
+from bundler.offline.launch.writable_overlay import make_overlay
 from bundler.offline.restart import restart, why_no_restart
 from bundler.offline.variables import (
     ALLOW_NET,
@@ -103,13 +103,13 @@ def enforce_offline(
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
-    early = _early_imports(home)
+    early = _find_early_imports(home)
     if early:
         _refuse_without_restart(early, name, home)
     else:
         # Before verification, whose threads it would not hold afterwards.
         _hold_below_python(isolate)
-    verified = _verified_before(home)
+    verified = _read_verified(home)
     for bundle in bundles:
         if verified.get(bundle.name) != bundle.digest:
             with show(bundle) if show else nullcontext(no_progress) as progress:
@@ -133,14 +133,14 @@ def attempts_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _early_imports(home: Path) -> list[str]:
+def _find_early_imports(home: Path) -> list[str]:
     """Return the libraries that were imported with settings other than those of `home`, in the order of imports."""
-    if not _found(home):
+    if not _find_wrong_settings(home):
         return []
     return [library for library in sys.modules if library in _LIBRARIES]
 
 
-def _found(home: Path) -> str:
+def _find_wrong_settings(home: Path) -> str:
     """Return what is wrong with the settings that the libraries have read, or nothing."""
     loaded = [sys.modules[reader] for reader in _READERS if reader in sys.modules]
     if not all(getattr(module, "HF_HUB_OFFLINE", False) is True for module in loaded):
@@ -154,9 +154,10 @@ def _refuse_without_restart(early: list[str], name: str | None, home: Path) -> N
     if obstacle is None:
         return
     call = f'import bundler; bundler.enforce_offline("{name or ""}")'.replace('("")', "()")
+    wrong = _find_wrong_settings(home)
     raise OfflineError(
         f"enforce_offline came after the import of {', '.join(early)}: these libraries read their settings when they "
-        f"are imported, and run {_found(home)} now; expected offline mode with the cache {home / 'hub'}; the program "
+        f"are imported, and run {wrong} now; expected offline mode with the cache {home / 'hub'}; the program "
         f"cannot be started again with these settings: {obstacle}",
         hint=f"make `{call}` the first line of the program (of a notebook: the first cell, after a restart of its "
         f"kernel), before every other import, or start it with "
@@ -187,7 +188,7 @@ def _hold_below_python(isolate: Literal["auto", "landlock", "none"]) -> None:
         )
 
 
-def _verified_before(home: Path) -> dict[str, str]:
+def _read_verified(home: Path) -> dict[str, str]:
     """Return what a launcher on this node vouches for in `home`: bundle name -> digest."""
     verified_home = os.environ.get(VERIFIED_HOME)
     if verified_home and os.path.realpath(verified_home) != os.path.realpath(home):
@@ -200,17 +201,17 @@ def _apply(home: Path, verified: dict[str, str], *, in_this_process: bool) -> No
     allowed += [text for address in own_addresses() if (text := str(address)) not in allowed]
     launch = Launch(
         verified=verified,
-        attempts_dir=_noted_in() if in_this_process else attempts_folder(),
+        attempts_dir=_choose_attempts_folder() if in_this_process else attempts_folder(),
         allow_net=tuple(allowed),
     )
-    environment = offline_environment(home, stand_ins=stand_ins_for(home), launch=launch)
+    environment = offline_environment(home, overlay=make_overlay(home), launch=launch)
     for variable in environment.cleared:
         os.environ.pop(variable, None)
     os.environ.update(environment.apply(os.environ))
     os.environ[ISOLATION] = isolation_in_force()
 
 
-def _noted_in() -> Path:
+def _choose_attempts_folder() -> Path:
     folder = attempts_folder()
     if folder and folder.is_dir():
         return folder

@@ -22,11 +22,11 @@ from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
 from bundler.offline.kernel.isolation import Requested, choose
 from bundler.offline.kernel.networks import whole_internets
-from bundler.offline.launch.forked import aside
+from bundler.offline.launch.forked import run_forked
 from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
 from bundler.offline.launch.spawn import CommandNotFoundError
-from bundler.offline.launch.writable_overlay import stand_ins_for
+from bundler.offline.launch.writable_overlay import make_overlay
 from bundler.offline.variables import Launch, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
@@ -83,10 +83,10 @@ def run_offline(
         on_note(
             f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
         )
-    verified = aside(lambda: tuple(_verify(bundle, quick, jobs, show, on_note) for bundle in bundles))
+    verified = run_forked(lambda: tuple(_verify(bundle, quick, jobs, show, on_note) for bundle in bundles))
     on_note(f"isolation {isolation.kind}: {isolation.detail}")
     environment = offline_environment(
-        home.path, stand_ins=stand_ins_for(home.path), launch=Launch(verified={b.name: b.digest for b in verified})
+        home.path, overlay=make_overlay(home.path), launch=Launch(verified={b.name: b.digest for b in verified})
     )
     completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
     return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)

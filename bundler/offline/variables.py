@@ -135,7 +135,7 @@ class OfflineEnvironment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandIns:
+class WritableOverlay:
     """Writable folders for libraries that insist on writing; None where HF_HOME itself will do.
 
     Attributes:
@@ -163,21 +163,21 @@ class Launch:
 
 
 def offline_environment(
-    hf_home: Path, *, stand_ins: StandIns | None = None, launch: Launch | None = None
+    hf_home: Path, *, overlay: WritableOverlay | None = None, launch: Launch | None = None
 ) -> OfflineEnvironment:
     """Return what to change in an environment so that the Hugging Face libraries read `hf_home` and nothing else.
 
     Args:
         hf_home: The cache root, absolute.
-        stand_ins: Writable folders, if `hf_home` is read-only.
+        overlay: Writable folders, if `hf_home` is read-only.
         launch: What the launcher knows; without it the variables are those of `bundle env`.
     """
-    stand_ins, launch = stand_ins or StandIns(), launch or Launch()
+    overlay, launch = overlay or WritableOverlay(), launch or Launch()
     values = _SET | {"HF_HOME": str(hf_home), OFFLINE: "1", VERIFIED_HOME: str(hf_home)}
-    if stand_ins.modules:
-        values["HF_MODULES_CACHE"] = str(stand_ins.modules)
-    if stand_ins.datasets:
-        values["HF_DATASETS_CACHE"] = str(stand_ins.datasets)
+    if overlay.modules:
+        values["HF_MODULES_CACHE"] = str(overlay.modules)
+    if overlay.datasets:
+        values["HF_DATASETS_CACHE"] = str(overlay.datasets)
     if launch.verified:
         values[VERIFIED] = format_verified(launch.verified)
     if launch.attempts_dir:

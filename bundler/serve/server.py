@@ -1,4 +1,4 @@
-"""The Hub over HTTP, read-only: what the stock huggingface_hub client asks, answered from a `Source`.
+"""The Hub over HTTP, read-only: what the stock huggingface_hub client asks, answered from a `RepoSource`.
 
     GET  /api/{models,datasets}                                  search
     GET  /api/{models,datasets}/ID[/revision/REV]                repo info
@@ -38,12 +38,12 @@ from bundler.serve.addresses import REPO_TYPES, RepoAddress, split_path
 from bundler.serve.source import (
     DEFAULT_BRANCH,
     ContentChangedError,
+    FileNotServedError,
     RepoKey,
+    RepoNotServedError,
+    RepoSource,
+    RevisionNotServedError,
     Snapshot,
-    Source,
-    UnknownFileError,
-    UnknownRepoError,
-    UnknownRevisionError,
 )
 
 # The Hub's own limits; the second where each entry brings its last commit along.
@@ -53,7 +53,7 @@ EXPANDED_PAGE_SIZE = 50
 _MAX_FORM_BYTES = 16 << 20
 
 
-def create_app(source: Source, *, page_size: int = PAGE_SIZE) -> Starlette:
+def create_app(source: RepoSource, *, page_size: int = PAGE_SIZE) -> Starlette:
     """Return the ASGI application that serves `source`.
 
     Args:
@@ -66,7 +66,7 @@ def create_app(source: Source, *, page_size: int = PAGE_SIZE) -> Starlette:
 class _Hub:
     """The ASGI application behind every address."""
 
-    def __init__(self, source: Source, page_size: int) -> None:
+    def __init__(self, source: RepoSource, page_size: int) -> None:
         self._source = source
         self._page_size = page_size
 
@@ -91,7 +91,7 @@ class _Hub:
         try:
             if address and (response := self._answer_for_repo(request, address, form)):
                 return response
-        except (UnknownRepoError, UnknownRevisionError) as error:
+        except (RepoNotServedError, RevisionNotServedError) as error:
             return responses.error_response(404, error.message, code=error.code)
         except ContentChangedError as error:
             return responses.error_response(503, error.message, headers={"Retry-After": "1"})
@@ -204,7 +204,7 @@ class _Hub:
         snapshot = self._source.snapshot(key, revision)
         try:
             file = snapshot.file(path)
-        except UnknownFileError:
+        except FileNotServedError:
             return _no_entry(key, snapshot, path)
         if responses.is_not_modified(file, request.headers.get("if-none-match")):
             return responses.not_modified_response(file, snapshot.commit)
@@ -233,7 +233,7 @@ def _no_entry(key: RepoKey, snapshot: Snapshot, path: str) -> Response:
     return responses.error_response(
         404,
         f"{key} has no {path!r} at {snapshot.commit}",
-        code=UnknownFileError.code,
+        code=FileNotServedError.code,
         headers={"X-Repo-Commit": snapshot.commit},
     )
 

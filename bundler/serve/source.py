@@ -1,6 +1,6 @@
 """What a Hub serves: repos, their revisions, and the files of a commit, wherever these come from.
 
-A `Source` answers four questions: which repos are there, what is a revision's commit, which files does that
+A `RepoSource` answers four questions: which repos are there, what is a revision's commit, which files does that
 commit have, and what are their bytes. `bundler.serve.server` asks them on behalf of HTTP clients and knows nothing
 of disks; those in `bundler.serve.sources` know nothing of HTTP.
 
@@ -26,19 +26,19 @@ from bundler.serve.git_objects import tree_ids
 DEFAULT_BRANCH = "main"
 
 
-class UnknownRepoError(HubError):
+class RepoNotServedError(HubError):
     """The source has no such repo."""
 
     code: ClassVar[str] = "RepoNotFound"
 
 
-class UnknownRevisionError(HubError):
+class RevisionNotServedError(HubError):
     """The repo has no such branch, tag or commit."""
 
     code: ClassVar[str] = "RevisionNotFound"
 
 
-class UnknownFileError(HubError):
+class FileNotServedError(HubError):
     """The commit has no such file or folder."""
 
     code: ClassVar[str] = "EntryNotFound"
@@ -115,12 +115,12 @@ class Snapshot:
         """Return the file at `path`.
 
         Raises:
-            UnknownFileError: The commit has none.
+            FileNotServedError: The commit has none.
         """
         try:
             return self.files[path]
         except KeyError:
-            raise UnknownFileError(f"no file {path!r} in commit {self.commit}") from None
+            raise FileNotServedError(f"no file {path!r} in commit {self.commit}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class Content(Protocol):
         """Let go of what was opened."""
 
 
-class Source(Protocol):
+class RepoSource(Protocol):
     """Where a Hub's repos come from. Methods may block and are called from several threads."""
 
     def repos(self) -> list[RepoKey]:
@@ -156,7 +156,7 @@ class Source(Protocol):
         """Return the present name of a repo; `key` itself unless the repo was renamed.
 
         Raises:
-            UnknownRepoError: There is none by that name.
+            RepoNotServedError: There is none by that name.
         """
 
     def tokens(self, key: RepoKey) -> frozenset[str] | None:
@@ -169,13 +169,13 @@ class Source(Protocol):
         """Return the files of a branch, tag or commit.
 
         Raises:
-            UnknownRevisionError: The repo has none by that name.
+            RevisionNotServedError: The repo has none by that name.
         """
 
     def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> Content:
         """Open a file of a snapshot that this source returned.
 
         Raises:
-            UnknownFileError: The snapshot lists no such file.
+            FileNotServedError: The snapshot lists no such file.
             ContentChangedError: It is gone, or differs from what the snapshot says.
         """

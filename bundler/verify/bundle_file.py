@@ -25,7 +25,7 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     plan = reader.plan
     names = repo_names(plan.layout)
     faults: set[Fault] = set()
-    decoded = _decoded(reader, faults, plan.members, names, progress)
+    decoded = _decode_chunks(reader, faults, plan.members, names, progress)
     stream = _StreamComparer(plan.members, names, faults)
     # Decoding runs ahead, comparing stays in stream order.
     with closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
@@ -40,7 +40,7 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     )
 
 
-def _decoded(
+def _decode_chunks(
     reader: BundleReader,
     faults: set[Fault],
     members: tuple[Member, ...],

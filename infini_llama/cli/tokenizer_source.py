@@ -13,7 +13,7 @@ from bundler.console.paths import GivenPath
 from bundler.errors import NetworkError
 from bundler.hub.connection.endpoint import check_endpoint, host_of, without_password
 from bundler.hub.connection.proxies import check_proxy
-from bundler.hub.connection.reach import unreachable
+from bundler.hub.connection.reach import find_reach_fault
 from bundler.offline.enforce import enforce_offline
 from infini_llama.progress import say
 from infini_llama.train.ranks import enforce_offline_once_per_node
@@ -66,7 +66,7 @@ def prepare_network(
         try:
             endpoint = check_endpoint()
             proxy = check_proxy(endpoint)
-            if proxy is None and (fault := unreachable(endpoint)):
+            if proxy is None and (fault := find_reach_fault(endpoint)):
                 advice = "set HTTPS_PROXY if there is a proxy, or run it where there is internet"
                 raise NetworkError(f"{host_of(endpoint)} {fault}", hint=advice)
         except NetworkError as error:

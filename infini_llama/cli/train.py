@@ -132,8 +132,8 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
         click.UsageError: The folder is in use and nobody said to resume; or there are checkpoints, and none is whole.
     """
     if resume:
-        latest = checkpoints.latest(output_dir)
-        newer = checkpoints.damaged(output_dir, since=latest)
+        latest = checkpoints.find_latest(output_dir)
+        newer = checkpoints.find_damaged(output_dir, since=latest)
         names = ", ".join(path.name for path in newer)
         if newer and latest is None:
             raise click.UsageError(

@@ -38,7 +38,7 @@ def open_plain(path: Path, compression: str) -> Iterator[BinaryIO]:
         TrainingDataError: It cannot be read, is no such file, or ends too early; also inside the block.
     """
     try:
-        with _opened(path, compression) as stream:
+        with _open(path, compression) as stream:
             yield stream
     except (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile) as error:
         raise TrainingDataError(
@@ -49,7 +49,7 @@ def open_plain(path: Path, compression: str) -> Iterator[BinaryIO]:
         raise TrainingDataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _opened(path: Path, compression: str) -> BinaryIO:
+def _open(path: Path, compression: str) -> BinaryIO:
     if compression == ".gz":
         return cast(BinaryIO, gzip.open(path))
     if compression == ".bz2":
@@ -66,7 +66,7 @@ class _ZstdStream(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
-        self._blocks = _unpacked(self._file)
+        self._blocks = _unpack(self._file)
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -88,7 +88,7 @@ class _ZstdStream(io.RawIOBase):
         super().close()
 
 
-def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+def _unpack(file: BinaryIO) -> Iterator[bytes]:
     frame = None
     while block := file.read(_BLOCK_BYTES):
         while block:

@@ -21,7 +21,7 @@ from bundler.text.wording import and_more, counted
 from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
-from infini_llama.data.token_cache import Entry, TokenCache
+from infini_llama.data.token_cache import CacheEntry, TokenCache
 from infini_llama.data.tokenizing import BadRecords, load, tokenize, write_blocks
 from infini_llama.errors import TrainingDataError
 from infini_llama.progress import say
@@ -75,7 +75,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Source:
+class _RawText:
     """Raw data that was found and hashed, and not read yet."""
 
     name: str
@@ -117,19 +117,19 @@ def prepare_documents(
             hint="set data.end_of_document: false",
         )
     cache = TokenCache(Path(settings.cache_dir).expanduser() if settings.cache_dir else cache_dir)
-    source = _found(str(raw_data), cache)
-    for line in _named(source.left_out):
+    source = _find_source(str(raw_data), cache)
+    for line in _list_left_out(source.left_out):
         say(line)
     fingerprint = _fingerprint(source, tokenizer, settings)
     entry = cache.find(fingerprint)
     from_cache = entry is not None
     if entry is None:
-        with cache.writing() as folder:
+        with cache.make_entry() as folder:
             # Another process may have made it while this one waited.
             entry = cache.find(fingerprint)
             from_cache = entry is not None
             if entry is None:
-                entry = _made(source, tokenizer, settings, fingerprint, folder)
+                entry = _tokenize_source(source, tokenizer, settings, fingerprint, folder)
                 cache.publish(folder, entry)
     if settings.on_bad_record == "error":
         _refuse(source.name, BadRecords(count=entry.bad_records, first=entry.bad_examples), entry.documents)
@@ -154,7 +154,7 @@ def prepare_documents(
     )
 
 
-def _found(raw_data: str, cache: TokenCache) -> _Source:
+def _find_source(raw_data: str, cache: TokenCache) -> _RawText:
     name = parse_dataset_name(raw_data)
     if name is None:
         files, left_out = find_files(Path(raw_data))
@@ -162,10 +162,10 @@ def _found(raw_data: str, cache: TokenCache) -> _Source:
             cache.digests([file.path for file in files]),
             [file.kind + file.compression for file in files],
         )
-        return _Source(name=raw_data, files=files, left_out=left_out, dataset=None, kinds=kinds, digests=digests)
+        return _RawText(name=raw_data, files=files, left_out=left_out, dataset=None, kinds=kinds, digests=digests)
     dataset = load_dataset(name)
     paths = [Path(file["filename"]) for file in dataset.cache_files]
-    return _Source(
+    return _RawText(
         name=str(name),
         files=[],
         left_out=[],
@@ -176,9 +176,9 @@ def _found(raw_data: str, cache: TokenCache) -> _Source:
     )
 
 
-def _made(
-    source: _Source, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, fingerprint: str, folder: Path
-) -> Entry:
+def _tokenize_source(
+    source: _RawText, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, fingerprint: str, folder: Path
+) -> CacheEntry:
     processes = settings.num_proc or available_cores()
     # From whichever rank does it: that is the one which takes long.
     sys.stderr.write(f"rank {os.environ.get('RANK', '0')} tokenizes {source.name}\n")
@@ -195,7 +195,7 @@ def _made(
         blocks, tokenizer, end_of_document=settings.end_of_document, processes=processes, folder=folder
     )
     blocks.path.unlink()
-    return Entry(
+    return CacheEntry(
         fingerprint=fingerprint,
         documents=len(documents),
         tokens=documents.tokens,
@@ -215,13 +215,13 @@ def _refuse(name: str, bad: BadRecords, good: int) -> None:
         )
 
 
-def _named(left_out: list[Path]) -> Iterable[str]:
+def _list_left_out(left_out: list[Path]) -> Iterable[str]:
     if left_out:
         yield f"not read: {counted(len(left_out), 'file')} whose name does not tell what it holds"
         yield from (f"  {line}" for line in and_more([str(path) for path in left_out], shown=10))
 
 
-def _fingerprint(source: _Source, tokenizer: PreTrainedTokenizerBase, settings: DataSettings) -> str:
+def _fingerprint(source: _RawText, tokenizer: PreTrainedTokenizerBase, settings: DataSettings) -> str:
     content = {
         "format": _FORMAT,
         "kinds": source.kinds,

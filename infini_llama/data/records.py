@@ -76,13 +76,13 @@ def read_file(file: RawFile, text_key: str) -> Records:
 def pieces(text: str) -> Iterator[Piece]:
     """Cut a text."""
     while len(text) > PIECE:
-        end = _cut(text)
+        end = _find_cut(text)
         yield Piece(text[:end], closes=False)
         text = text[end:]
     yield Piece(text)
 
 
-def _cut(text: str) -> int:
+def _find_cut(text: str) -> int:
     """Return where to cut a text that is longer than a piece, by the first `PIECE` characters and the next alone."""
     # The last place that fits is wanted: look near the end first.
     for start in (PIECE - 4096, 0):
@@ -115,7 +115,7 @@ def _text_file(file: RawFile) -> Records:
             is_blank = is_blank and not text.strip()
             rest += text
             while len(rest) > PIECE:
-                end = _cut(rest)
+                end = _find_cut(rest)
                 yield Piece(rest[:end], closes=False)
                 rest = rest[end:]
             if not block:
@@ -130,7 +130,7 @@ def _json_lines(file: RawFile, text_key: str) -> Records:
             if not content.strip():
                 continue
             try:
-                text = _checked(_value(content, text_key), text_key)
+                text = _check(_value(content, text_key), text_key)
             except _UnusableError as error:
                 yield BadRecord(f"{file.path}:{number}", str(error))
             else:
@@ -148,16 +148,16 @@ def _value(line: bytes, text_key: str) -> Any:
     except (RecursionError, ValueError) as error:
         raise _UnusableError(f"malformed JSON: {error}") from error
     if not isinstance(record, dict):
-        raise _UnusableError(f"expected an object with the key {text_key!r}, found {_named(record)}")
+        raise _UnusableError(f"expected an object with the key {text_key!r}, found {_name_type(record)}")
     if text_key not in record:
         names = ", ".join(list(record)[:5]) or "none"
         raise _UnusableError(f"expected the key {text_key!r}, found {names}")
     return record[text_key]
 
 
-def _checked(value: Any, text_key: str) -> str:
+def _check(value: Any, text_key: str) -> str:
     if not isinstance(value, str):
-        raise _UnusableError(f"expected text under {text_key!r}, found {_named(value)}")
+        raise _UnusableError(f"expected text under {text_key!r}, found {_name_type(value)}")
     if not value.strip():
         raise _UnusableError("nothing but white space")
     try:
@@ -169,7 +169,7 @@ def _checked(value: Any, text_key: str) -> str:
     return value
 
 
-def _named(value: Any) -> str:
+def _name_type(value: Any) -> str:
     return _JSON_NAMES.get(type(value), "a number")
 
 
@@ -253,7 +253,7 @@ def _rows(place: str, columns: Iterator[Any]) -> Records:
         for content in plain.cast(pyarrow.large_binary()).to_pylist():
             number += 1
             try:
-                text = _checked(None if content is None else content.decode(), "text")
+                text = _check(None if content is None else content.decode(), "text")
             except UnicodeDecodeError as error:
                 yield BadRecord(f"{place}:{number}", f"byte {error.start} is not UTF-8 ({error.reason})")
             except _UnusableError as error:

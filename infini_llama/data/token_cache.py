@@ -36,7 +36,7 @@ _SETTLED_NANOSECONDS = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CacheEntry:
     """What stands in `prepared.json`.
 
     Attributes:
@@ -72,18 +72,18 @@ class TokenCache:
         """Return where an entry stands, whether it is there or not."""
         return self._folder / fingerprint[:32]
 
-    def find(self, fingerprint: str) -> Entry | None:
+    def find(self, fingerprint: str) -> CacheEntry | None:
         """Return an entry, or None if it is not there or not whole."""
         folder = self.place(fingerprint)
         try:
-            entry = Entry(**json.loads((folder / RECORD).read_bytes()))
+            entry = CacheEntry(**json.loads((folder / RECORD).read_bytes()))
             is_whole = all((folder / name).stat().st_size == size for name, size in entry.files.items())
         except (OSError, ValueError, TypeError, AttributeError):
             return None
         return entry if is_whole and entry.fingerprint == fingerprint else None
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Path]:
+    def make_entry(self) -> Iterator[Path]:
         """Hold the right to make entries, and yield an empty folder to make one in; it is removed again.
 
         Raises:
@@ -111,7 +111,7 @@ class TokenCache:
         finally:
             os.close(lock)
 
-    def publish(self, folder: Path, entry: Entry) -> None:
+    def publish(self, folder: Path, entry: CacheEntry) -> None:
         """Make a finished folder the entry of its fingerprint."""
         atomic_write(folder / RECORD, (json.dumps(asdict(entry), indent=1) + "\n").encode())
         final = self.place(entry.fingerprint)

@@ -104,7 +104,7 @@ def choose_tokenizer(
             if fallback != "byte":
                 raise
             say(f"WARNING: no tokenizer {name!r} ({error.message}): training on the built-in bytes, as configured")
-            chosen = _chosen(byte_tokenizer(), "built-in", name)
+            chosen = _describe_choice(byte_tokenizer(), "built-in", name)
     say(f"tokenizer {chosen.origin}, {len(chosen.tokenizer):,} tokens")
     return chosen
 
@@ -155,7 +155,7 @@ def origin_record(origin: TokenizerOrigin) -> dict[str, Any]:
     return asdict(origin)
 
 
-def _chosen(
+def _describe_choice(
     tokenizer: PreTrainedTokenizerBase,
     source: Literal["bundle", "cache", "hub", "folder", "built-in"],
     name: str,
@@ -181,7 +181,7 @@ def _from_bundle(name: str, bundle: InstalledBundle) -> ChosenTokenizer:
         f"`bundle verify {bundle.name}` hashes them, which --quick does not; if they are right, fetch the bundle "
         "again with a `tokenizers` entry for it: `bundle fetch` proves that it loads",
     )
-    return _chosen(loaded, "bundle", name, snapshot, snapshot.name)
+    return _describe_choice(loaded, "bundle", name, snapshot, snapshot.name)
 
 
 def _from_folder(name: str) -> ChosenTokenizer:
@@ -193,7 +193,7 @@ def _from_folder(name: str) -> ChosenTokenizer:
             hint="write one with tokenizer.save_pretrained(FOLDER); a repo's name does not begin with . or /",
         )
     loaded = _load(str(folder), f"{name}: no tokenizer loads from this folder", "write it with save_pretrained")
-    return _chosen(loaded, "folder", name, folder.resolve())
+    return _describe_choice(loaded, "folder", name, folder.resolve())
 
 
 def _from_hub(name: str) -> ChosenTokenizer:
@@ -210,7 +210,7 @@ def _from_hub(name: str) -> ChosenTokenizer:
         raise HubError(
             f"{name} at commit {commit} has no tokenizer that loads: {first_line}", hint=_REMEDY
         ) from error
-    return _chosen(_checked(loaded, name), "hub", name, _snapshot(name, commit), commit)
+    return _describe_choice(_refuse_empty(loaded, name), "hub", name, _snapshot(name, commit), commit)
 
 
 def _from_cache(name: str) -> ChosenTokenizer:
@@ -221,7 +221,9 @@ def _from_cache(name: str) -> ChosenTokenizer:
             f"no tokenizer {name!r} in the local cache {constants.HF_HUB_CACHE}", hint=_REMEDY
         ) from error
     snapshot = _snapshot(name)
-    return _chosen(_checked(loaded, name), "cache", name, snapshot, snapshot.name if snapshot else "")
+    return _describe_choice(
+        _refuse_empty(loaded, name), "cache", name, snapshot, snapshot.name if snapshot else ""
+    )
 
 
 def _snapshot(name: str, revision: str | None = None) -> Path | None:
@@ -242,14 +244,14 @@ _REMEDY = (
 
 def _load(place: str, problem: str, hint: str) -> PreTrainedTokenizerBase:
     try:
-        return _checked(AutoTokenizer.from_pretrained(place, local_files_only=True), place)
+        return _refuse_empty(AutoTokenizer.from_pretrained(place, local_files_only=True), place)
     except BundleError:
         raise
     except Exception as error:  # Whatever transformers raises, the remedy is the same.
         raise IntegrityError(f"{problem}: {error}", hint=hint) from error
 
 
-def _checked(tokenizer: Any, place: str) -> PreTrainedTokenizerBase:
+def _refuse_empty(tokenizer: Any, place: str) -> PreTrainedTokenizerBase:
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
     if len(tokenizer) == 0:
         raise IntegrityError(f"{place}: its tokenizer has an empty vocabulary")

@@ -171,11 +171,11 @@ def tokenize(
 
 def load(folder: Path, token_type: np.dtype) -> Documents:
     """Return the documents that `tokenize` wrote to a folder, as memory maps."""
-    tokens, ends = (_mapped(folder / name, kind) for name, kind in ((TOKENS, token_type), (ENDS, np.dtype("<i8"))))
+    tokens, ends = (_map(folder / name, kind) for name, kind in ((TOKENS, token_type), (ENDS, np.dtype("<i8"))))
     return Documents(tokens, np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(ends)], ends)
 
 
-def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
+def _map(path: Path, kind: np.dtype) -> np.ndarray:
     # Nothing cannot be mapped.
     return np.memmap(path, kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
 

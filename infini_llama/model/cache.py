@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from infini_llama.model.memory import Memory
-from infini_llama.model.segments import Progress
+from infini_llama.model.segments import StreamPosition
 
 
 class LayerState(NamedTuple):
@@ -110,22 +110,22 @@ class InfiniCache(Cache):
 
     def __init__(self, num_layers: int) -> None:
         super().__init__(layers=[InfiniCacheLayer() for _ in range(num_layers)])
-        self.progress: Progress | None = None
+        self.progress: StreamPosition | None = None
         self.seen_tokens = 0
 
-    def start(self, rows: int, device: torch.device) -> Progress:
+    def start(self, rows: int, device: torch.device) -> StreamPosition:
         """Return the progress so far, or that of `rows` fresh streams.
 
         Raises:
             ValueError: The cache belongs to another number of rows.
         """
         if self.progress is None:
-            return Progress.start(rows, device)
+            return StreamPosition.start(rows, device)
         if self.progress.fill.shape[0] != rows:
             raise ValueError(f"the cache holds {self.progress.fill.shape[0]} rows, the input has {rows}")
         return self.progress
 
-    def advance(self, states: list[LayerState], progress: Progress, tokens: int) -> None:
+    def advance(self, states: list[LayerState], progress: StreamPosition, tokens: int) -> None:
         """Store what a forward pass over `tokens` columns left behind."""
         for layer, state in zip(self.layers, states, strict=True):
             layer.state = state
@@ -158,7 +158,7 @@ class InfiniCache(Cache):
         for layer in self.layers:
             layer.select(indices)
         rows, progress = indices.to(self.progress.fill.device), self.progress
-        self.progress = Progress(
+        self.progress = StreamPosition(
             fill=progress.fill[rows],
             present=progress.present[rows],
             document=progress.document[rows],

@@ -49,7 +49,7 @@ from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.memory import Memory
 from infini_llama.model.rope import Rotation
-from infini_llama.model.segments import Progress, SegmentLayout
+from infini_llama.model.segments import SegmentLayout, StreamPosition
 
 
 class InfiniLlamaAttention(LlamaAttention):
@@ -106,7 +106,7 @@ class InfiniLlamaAttention(LlamaAttention):
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
         if not keep_state:
             return output, weights, None
-        return output, weights, LayerState(memory, layout.running(keys), layout.running(values))
+        return output, weights, LayerState(memory, layout.take_running(keys), layout.take_running(values))
 
     def _attend_locally(
         self, queries: Tensor, keys: Tensor, values: Tensor, rotation: Rotation, mask: Tensor | None, **kwargs: Any
@@ -287,7 +287,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
 
         layout = SegmentLayout.build(
             self.config.segment_length,
-            Progress.start(rows, hidden_states.device)
+            StreamPosition.start(rows, hidden_states.device)
             if cache is None
             else cache.start(rows, hidden_states.device),
             tokens,

@@ -59,7 +59,7 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
     length = model.config.segment_length
     for document in documents:
         for shut, totals in zip((False, True), sums, strict=True):
-            with shut_for_now(model) if shut else contextlib.nullcontext():
+            with shut_gates_for_now(model) if shut else contextlib.nullcontext():
                 losses = _losses(model, document.long())
             # The loss at place i is that of token i + 1, which stands in that token's segment.
             for segment, part in _by_segment(losses, length):
@@ -78,7 +78,7 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
 
 
 @contextlib.contextmanager
-def shut_for_now(model: nn.Module) -> Iterator[None]:
+def shut_gates_for_now(model: nn.Module) -> Iterator[None]:
     """Shut all gates inside the block; what they were comes back after it."""
     gates = [module.gate for module in model.modules() if isinstance(module, InfiniLlamaAttention)]
     before = [gate.detach().clone() for gate in gates]

@@ -22,14 +22,14 @@ class Rotation:
 
     def queries(self, x: Tensor) -> Tensor:
         """Rotate `(rows, heads, queries, width)`."""
-        return rotated(x, *self._queries)
+        return rotate(x, *self._queries)
 
     def keys(self, x: Tensor) -> Tensor:
         """Rotate `(rows, heads, slots, width)`."""
-        return rotated(x, *self._keys)
+        return rotate(x, *self._keys)
 
 
-def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Return `(rows, heads, tokens, width)` with RoPE."""
     turned: Tensor = _Rotate.apply(x, cos.unsqueeze(1), sin.unsqueeze(1))  # type: ignore[no-untyped-call]
     return turned

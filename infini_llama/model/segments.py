@@ -25,7 +25,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class StreamPosition:
     """How far each row of a stream has come; shared by all layers.
 
     Attributes:
@@ -41,7 +41,7 @@ class Progress:
     width: int
 
     @classmethod
-    def start(cls, rows: int, device: torch.device) -> Progress:
+    def start(cls, rows: int, device: torch.device) -> StreamPosition:
         """Return the progress of `rows` streams before their first token."""
         zeros = torch.zeros(rows, dtype=torch.long, device=device)
         # No document has this identity, and no memory is there to be forgotten.
@@ -81,13 +81,13 @@ class SegmentLayout:
     last: Tensor
     any_complete: bool
     any_present: bool
-    after: Progress
+    after: StreamPosition
 
     @classmethod
     def build(
         cls,
         segment_length: int,
-        before: Progress,
+        before: StreamPosition,
         tokens: int,
         *,
         mask: Tensor | None = None,
@@ -166,7 +166,7 @@ class SegmentLayout:
             last=last,
             any_complete=bool(any_complete),
             any_present=bool(any_present),
-            after=Progress(fill=end_fill, present=end_present, document=document, width=end_width),
+            after=StreamPosition(fill=end_fill, present=end_present, document=document, width=end_width),
         )
 
     def fold_tokens(self, x: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class SegmentLayout:
         x = x.flatten(1, 2)
         return x[:, : self.slot.shape[1]] if self.source is None else _pick(x, self.slot)
 
-    def running(self, x: Tensor) -> Tensor:
+    def take_running(self, x: Tensor) -> Tensor:
         """Return each row's running segment, filled from the left: `(B, N, slots, ...)` to `(B, R, ...)`."""
         rows = torch.arange(x.shape[0], device=x.device)
         return x[rows, self.last, : self.after.width]
@@ -216,7 +216,7 @@ class SegmentLayout:
         return x.reshape(x.shape[0], self.num_segments, self.num_slots, *x.shape[2:])
 
 
-def _document_starts(real: Tensor, documents: Tensor | None, before: Progress) -> tuple[Tensor, Tensor]:
+def _document_starts(real: Tensor, documents: Tensor | None, before: StreamPosition) -> tuple[Tensor, Tensor]:
     """Return `(B, T)` where a new document starts, and `(B,)` the document that each row ends in."""
     if documents is None:
         return torch.zeros_like(real), before.document

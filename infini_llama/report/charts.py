@@ -38,8 +38,8 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
     known = [(x, y) for line in lines for x, y in line.points if y is not None and math.isfinite(y)]
     if not known:
         return '<p class="empty">nothing was measured</p>'
-    x_low, x_high = _widened(min(x for x, _ in known), max(x for x, _ in known))
-    y_low, y_high = y_range or _widened(min(y for _, y in known), max(y for _, y in known))
+    x_low, x_high = _widen(min(x for x, _ in known), max(x for x, _ in known))
+    y_low, y_high = y_range or _widen(min(y for _, y in known), max(y for _, y in known))
     has_legend = 1 < len(lines) <= _MOST_LABELS
     top = _TOP + (_LEGEND_HEIGHT * math.ceil(len(lines) / 5) if has_legend else 0)
 
@@ -62,7 +62,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
         colour, dash = _COLOURS[number % 7], _DASHES[number // 7 % 4]
         style = f'stroke="{colour}" stroke-dasharray="{dash}"'
         title = f"<title>{html.escape(line.name)}</title>"
-        for run in _runs(thinned(line.points)):
+        for run in _runs(thin(line.points)):
             points = [place(x, y) for x, y in run]
             path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
             parts.append(f'<path class="line" {style} d="M{path}">{title}</path>')
@@ -77,7 +77,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
     return "".join([*parts, "</svg>"])
 
 
-def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
     """Return the points, or every n-th of them and the last, so that a page of a long run stays small."""
     step = math.ceil(len(points) / _MOST_POINTS)
     return [*points[:-1:step], *points[-1:]]
@@ -101,7 +101,7 @@ def label(value: float) -> str:
     return f"{value:,.4f}".rstrip("0").rstrip(".")
 
 
-def _widened(low: float, high: float) -> tuple[float, float]:
+def _widen(low: float, high: float) -> tuple[float, float]:
     return (low, high) if high > low else (low - (abs(low) or 1) / 10, high + (abs(high) or 1) / 10)
 
 

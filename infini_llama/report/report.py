@@ -84,7 +84,7 @@ def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any])
 
 
 def _provenance(output_dir: Path) -> dict[str, Any]:
-    newest = checkpoints.latest(output_dir)
+    newest = checkpoints.find_latest(output_dir)
     found = json.loads((newest / checkpoints.PROVENANCE).read_bytes()) if newest else {}
     return found if isinstance(found, dict) else {}
 

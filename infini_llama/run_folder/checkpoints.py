@@ -67,14 +67,14 @@ class Provenance:
     started_from: dict[str, Any] = field(default_factory=dict)
 
 
-def incoming(output_dir: Path) -> Path:
+def incoming_folder(output_dir: Path) -> Path:
     """Return where unfinished checkpoints of a run stand."""
     return output_dir / INCOMING
 
 
 def clear_incoming(output_dir: Path) -> None:
     """Remove what a killed run left unfinished, lest its files get mixed with those of the next try."""
-    shutil.rmtree(incoming(output_dir), ignore_errors=True)
+    shutil.rmtree(incoming_folder(output_dir), ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
     """Make a checkpoint visible, and remove the oldest beyond `keep`.
 
     Args:
-        folder: The finished folder below `incoming(output_dir)`.
+        folder: The finished folder below `incoming_folder(output_dir)`.
         output_dir: The run's folder.
         provenance: To be written beside the weights.
         step: Optimizer steps taken.
@@ -123,29 +123,29 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
         _remove(final, output_dir)
     folder.rename(final)
     fsync_dir(output_dir)
-    for old in all_checkpoints(output_dir)[:-keep]:
+    for old in list_checkpoints(output_dir)[:-keep]:
         _remove(old, output_dir)
     return final
 
 
-def all_checkpoints(output_dir: Path) -> list[Path]:
+def list_checkpoints(output_dir: Path) -> list[Path]:
     """Return the checkpoint folders of a run by step, whole or not."""
     found = ((_CHECKPOINT.fullmatch(p.name), p) for p in output_dir.iterdir() if p.is_dir())
     return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
-def latest(output_dir: Path) -> Path | None:
+def find_latest(output_dir: Path) -> Path | None:
     """Return the newest complete checkpoint of a run, or None."""
     if not output_dir.is_dir():
         return None
-    return next((path for path in reversed(all_checkpoints(output_dir)) if is_complete(path)), None)
+    return next((path for path in reversed(list_checkpoints(output_dir)) if is_complete(path)), None)
 
 
-def damaged(output_dir: Path, *, since: Path | None) -> list[Path]:
+def find_damaged(output_dir: Path, *, since: Path | None) -> list[Path]:
     """Return the checkpoints after `since`, or all, that are not complete."""
     if not output_dir.is_dir():
         return []
-    found = all_checkpoints(output_dir)
+    found = list_checkpoints(output_dir)
     newer = found[found.index(since) + 1 :] if since else found
     return [path for path in newer if not is_complete(path)]
 
@@ -161,7 +161,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 def _remove(checkpoint: Path, output_dir: Path) -> None:
     # Renamed out of sight first: a removal that is interrupted must not leave half a checkpoint.
-    doomed = incoming(output_dir) / f"removed-{checkpoint.name}"
+    doomed = incoming_folder(output_dir) / f"removed-{checkpoint.name}"
     shutil.rmtree(doomed, ignore_errors=True)
     doomed.parent.mkdir(exist_ok=True)
     checkpoint.rename(doomed)

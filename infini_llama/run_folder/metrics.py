@@ -30,13 +30,13 @@ def read_metrics(output_dir: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     # What follows the last line's end was cut short by a kill.
-    found = (_parsed(line) for line in lines[:-1])
+    found = (_parse(line) for line in lines[:-1])
     return [line for line in found if line is not None]
 
 
 def append(output_dir: Path, line: dict[str, Any]) -> None:
     """Add a line; all of it in one write, so that a kill leaves it out or cuts it, and never mixes two."""
-    content = (json.dumps(_finite(line)) + "\n").encode()
+    content = (json.dumps(_replace_infinite(line)) + "\n").encode()
     descriptor = os.open(output_dir / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         os.write(descriptor, content)
@@ -51,15 +51,15 @@ def drop_after(output_dir: Path, step: int) -> None:
         atomic_write(output_dir / FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
-def _finite(value: Any) -> Any:
+def _replace_infinite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(part) for name, part in value.items()}
+        return {name: _replace_infinite(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_finite(part) for part in value]
+        return [_replace_infinite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         found = json.loads(line)
     except ValueError:

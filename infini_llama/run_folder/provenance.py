@@ -63,7 +63,7 @@ def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: 
     return [_line(*item) for item in changed.items()]
 
 
-def started_from(checkpoint: Path) -> dict[str, Any]:
+def read_started_from(checkpoint: Path) -> dict[str, Any]:
     """Return what the checkpoint's run had started with; empty for a fresh model."""
     record: dict[str, Any] = json.loads((checkpoint / PROVENANCE).read_bytes()).get("started_from", {})
     return record

@@ -61,9 +61,9 @@ class PasskeyTask:
         chance = torch.Generator().manual_seed(seed)
         for _ in range(count):
             key = "".join(map(str, torch.randint(10, (self.digits,), generator=chance).tolist()))
-            yield torch.tensor(self._fitting(key, length, depth)), key
+            yield torch.tensor(self._fit_prompt(key, length, depth)), key
 
-    def _fitting(self, key: str, length: int, depth: float) -> list[int]:
+    def _fit_prompt(self, key: str, length: int, depth: float) -> list[int]:
         """Return the tokens of the longest prompt that has at most `length`."""
         shortest = self._ids(self._text(key, 0, depth))
         if len(shortest) > length:

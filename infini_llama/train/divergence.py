@@ -43,7 +43,7 @@ class StopAtDivergence(TrainerCallback):
         """
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise diverged(f"loss {loss}", self._output_dir, state.global_step)
+            raise explain_divergence(f"loss {loss}", self._output_dir, state.global_step)
 
 
 def check_weights(model: nn.Module, accelerator: Accelerator, output_dir: Path, step: int) -> None:
@@ -55,12 +55,14 @@ def check_weights(model: nn.Module, accelerator: Accelerator, output_dir: Path, 
     names = [name for name, parameter in model.named_parameters() if not _is_finite(parameter.detach())]
     count = torch.tensor(len(names), device=accelerator.device)
     if int(accelerator.reduce(count, reduction="sum")):
-        raise diverged(f"weights of {names[0] if names else 'another rank'} that are not finite", output_dir, step)
+        raise explain_divergence(
+            f"weights of {names[0] if names else 'another rank'} that are not finite", output_dir, step
+        )
 
 
-def diverged(what: str, output_dir: Path, step: int) -> DivergenceError:
+def explain_divergence(what: str, output_dir: Path, step: int) -> DivergenceError:
     """Return the error for numbers that are lost."""
-    latest = checkpoints.latest(output_dir)
+    latest = checkpoints.find_latest(output_dir)
     back = f"go on from {latest} with --resume and" if latest else "start again with"
     return DivergenceError(
         f"step {step}: expected finite numbers, found {what}: the training has diverged, and is not saved",

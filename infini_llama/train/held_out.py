@@ -47,7 +47,7 @@ def hold_out(
     return trained, held_out
 
 
-def beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
+def take_beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
     """Yield documents, as long as there are tokens left; the last one may be cut."""
     for tokens in documents:
         # One token predicts nothing.
@@ -79,7 +79,7 @@ class ReportAtCheckpoint(TrainerCallback):
         """Evaluate in all ranks, and write in one; not for a scheduler that waits for the end (`stopping`)."""
         is_stopped = control.should_training_stop and state.global_step < state.max_steps
         if self._held_out is not None and not is_stopped:
-            stretches = perplexities(self._model, beginning(self._held_out, self._most_tokens))
+            stretches = perplexities(self._model, take_beginning(self._held_out, self._most_tokens))
             self._model.train()
             if state.is_world_process_zero and stretches:
                 line = {

@@ -131,7 +131,9 @@ class MetricsLog(TrainerCallback):
 
 def gate_shares(model: torch.nn.Module) -> list[list[float]]:
     """Return the share that the memory has in each head's output, by layer; a collective under FSDP2."""
-    gates = [sharding.whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)]
+    gates = [
+        sharding.gather_whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)
+    ]
     return [[round(share, 6) for share in torch.sigmoid(gate.float()).tolist()] for gate in gates]
 
 

@@ -104,7 +104,7 @@ def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None, qui
         return _enforce(name, hf_home, quick=quick)
     path = verdict_path(name, os.environ)
     verified = is_verified(name, default_hf_home(hf_home), os.environ)
-    if local_rank == 0 and (not verified or _began(path)):
+    if local_rank == 0 and (not verified or _has_begun(path)):
         return _verify_for_the_others(name, hf_home, path, quick=quick)
     if verified:
         return _enforce(name, hf_home, quick=quick)
@@ -133,7 +133,7 @@ def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
     return next(bundle for bundle in bundles if bundle.lock.name == name)
 
 
-def _began(path: Path) -> bool:
+def _has_begun(path: Path) -> bool:
     """Tell whether this process said that it verifies, and has started again since: the others still wait for it."""
     verdict = _read(path)
     return verdict is not None and verdict.state == "verifying" and verdict.owner == Owner.current()

@@ -34,7 +34,7 @@ from infini_llama.model.load import build_model, load_model, starting_record
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
-from infini_llama.run_folder.provenance import check_provenance, started_from
+from infini_llama.run_folder.provenance import check_provenance, read_started_from
 from infini_llama.run_folder.stopped import remove_stop_note, write_stop_note
 from infini_llama.settings.sections import TOKENS_FOLDER, Settings
 from infini_llama.train.divergence import StopAtDivergence
@@ -134,7 +134,7 @@ def train(
     data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
     documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
     rows = make_rows(documents, tokenizer, settings)
-    started = starting_record(start_from) or (started_from(resume_from) if resume_from else {})
+    started = starting_record(start_from) or (read_started_from(resume_from) if resume_from else {})
     # A model that was loaded once may differ in size from a fresh one, by unused rows of its embeddings.
     folder = resume_from if resume_from and started else start_from
     model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)

@@ -26,7 +26,7 @@ def gather(value: Any, *, keep: bool) -> Any:
         keep: Whether this rank wants the result; others take part, and get dicts and lists of None.
     """
     if isinstance(value, DTensor):
-        gathered = whole(value)
+        gathered = gather_whole(value)
         return gathered.detach().cpu() if keep else None
     if isinstance(value, dict):
         return {name: gather(part, keep=keep) for name, part in value.items()}
@@ -35,7 +35,7 @@ def gather(value: Any, *, keep: bool) -> Any:
     return value
 
 
-def whole(x: Tensor) -> Tensor:
+def gather_whole(x: Tensor) -> Tensor:
     """Return a tensor, gathered if it is sharded; a collective then."""
     if not isinstance(x, DTensor):
         return x

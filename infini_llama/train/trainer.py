@@ -162,7 +162,7 @@ class InfiniTrainer(DistributedTrainer):
         """
         output_dir = Path(str(self.args.output_dir))
         check_weights(model, self.accelerator, output_dir, self.state.global_step)
-        self._incoming = checkpoints.incoming(output_dir)
+        self._incoming = checkpoints.incoming_folder(output_dir)
         config = self.accelerator.unwrap_model(model).config
         # Trainer turns the cache off for training; whoever loads the checkpoint wants it on.
         config.use_cache = True
@@ -174,7 +174,7 @@ class InfiniTrainer(DistributedTrainer):
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             step = self.state.global_step
-            folder = checkpoints.incoming(output_dir) / f"checkpoint-{step}"
+            folder = checkpoints.incoming_folder(output_dir) / f"checkpoint-{step}"
             (folder / checkpoints.CONFIG).write_text(self._settings.to_yaml(), encoding="utf-8")
             keep = self._settings.training.keep_checkpoints
             final = checkpoints.publish(folder, output_dir, self._provenance, step=step, keep=keep)

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from safetensors.numpy import load_file
 
-from bundler.format.codec.codecs import DEFAULT_LEVEL, codec_numbered, room_bytes
+from bundler.format.codec.codecs import DEFAULT_LEVEL, find_codec, room_bytes
 from docs.generate.sources import ROOT
 
 DECISIONS = ROOT / "docs/decisions"
@@ -49,7 +49,7 @@ def _planes(raw: bytes, level: int, *, rotated: bool) -> int:
 
 def _ours(raw: bytes) -> int:
     room = memoryview(bytearray(room_bytes(len(raw))))
-    return sum(map(len, codec_numbered(1).encode(memoryview(raw), DEFAULT_LEVEL, room)))
+    return sum(map(len, find_codec(1).encode(memoryview(raw), DEFAULT_LEVEL, room)))
 
 
 def _bound(raw: bytes) -> float:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bundler.doctor import cache, network
+from bundler.doctor.diagnosis import Diagnosis
 from bundler.doctor.examine import examine
-from bundler.doctor.findings import Finding
 from bundler.home.install import install
 from bundler.home.journal import note_unfinished
 from bundler.home.set_aside import move_aside
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "hf"
 
 
-def only(findings: object, check: str, state: str) -> Finding:
+def only(findings: object, check: str, state: str) -> Diagnosis:
     assert hasattr(findings, "__iter__")
     found = list(findings)
     (finding,) = [f for f in found if (f.check, f.state) == (check, state)]

@@ -13,7 +13,7 @@ import pytest
 from bundler.offline.variables import (
     SITE_FOLDER,
     Launch,
-    StandIns,
+    WritableOverlay,
     format_verified,
     offline_environment,
     parse_verified,
@@ -67,8 +67,8 @@ def test_applying_twice_is_the_same_as_once() -> None:
 
 
 def test_stand_ins_take_the_place_of_folders_in_hf_home() -> None:
-    stand_ins = StandIns(modules=Path("/tmp/m"), datasets=Path("/tmp/d"))
-    environment = offline_environment(HOME, stand_ins=stand_ins).apply({"HF_MODULES_CACHE": "/elsewhere"})
+    overlay = WritableOverlay(modules=Path("/tmp/m"), datasets=Path("/tmp/d"))
+    environment = offline_environment(HOME, overlay=overlay).apply({"HF_MODULES_CACHE": "/elsewhere"})
     assert environment["HF_MODULES_CACHE"] == "/tmp/m"
     assert environment["HF_DATASETS_CACHE"] == "/tmp/d"
     assert "HF_MODULES_CACHE" not in offline_environment(HOME).apply({"HF_MODULES_CACHE": "/elsewhere"})

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from bundler.serve.source import (
+    FileNotServedError,
     RepoKey,
-    UnknownFileError,
-    UnknownRepoError,
-    UnknownRevisionError,
+    RepoNotServedError,
+    RevisionNotServedError,
 )
 from bundler.serve.sources import open_source
 from bundler.serve.sources.cache import CacheSource
@@ -98,7 +98,7 @@ def test_a_second_name_of_a_repo_is_a_renamed_one(hf_home: Path) -> None:
     source = CacheSource(hf_home / "hub")
     assert source.canonical(RepoKey("model", "nick")) == MODEL
     assert MODEL in source.repos() and RepoKey("model", "nick") not in source.repos()
-    with pytest.raises(UnknownRepoError):
+    with pytest.raises(RepoNotServedError):
         source.canonical(RepoKey("model", "stray"))
 
 
@@ -110,7 +110,7 @@ def test_a_partial_snapshot_lists_what_is_present(hf_home: Path) -> None:
     source = CacheSource(hf_home / "hub")
     listed = source.snapshot(MODEL, "main")
     assert "README.md" not in listed.files and "config.json" in listed.files
-    with pytest.raises(UnknownFileError):
+    with pytest.raises(FileNotServedError):
         source.open(MODEL, listed, "README.md")
 
 
@@ -160,5 +160,5 @@ def test_refs_with_a_newline_are_read_and_others_are_unknown(hf_home: Path) -> N
     source = CacheSource(hf_home / "hub")
     assert source.snapshot(MODEL, "main").commit == ref.read_text().strip()
     for revision in ("bad", "none", "", "..", "../refs/main", "0" * 40):
-        with pytest.raises(UnknownRevisionError):
+        with pytest.raises(RevisionNotServedError):
             source.snapshot(MODEL, revision)

@@ -12,10 +12,10 @@ from bundler.errors import FormatError
 from bundler.files.digest import Algorithm, Digests, hash_file
 from bundler.serve.source import (
     ContentChangedError,
+    FileNotServedError,
     RepoKey,
-    UnknownFileError,
-    UnknownRepoError,
-    UnknownRevisionError,
+    RepoNotServedError,
+    RevisionNotServedError,
 )
 from bundler.serve.sources import open_source
 from bundler.serve.sources.folder import FolderSource
@@ -63,7 +63,7 @@ def test_namespaces_hold_repos_and_single_names_hold_files(repos: Path) -> None:
 def test_nothing_else_is_a_repo(repos: Path, name: str) -> None:
     source = FolderSource(repos)
     for repo_type in ("model", "dataset"):
-        with pytest.raises(UnknownRepoError):
+        with pytest.raises(RepoNotServedError):
             source.canonical(RepoKey(repo_type, name))
 
 
@@ -111,7 +111,7 @@ def test_links_are_followed_inside_the_served_folder_only(
     source = FolderSource(root)
     assert read(source, "inside.bin") == b"shared"
     assert [key.repo_id for key in source.repos()] == ["org/model", "org/other"]
-    with pytest.raises(UnknownRepoError):
+    with pytest.raises(RepoNotServedError):
         source.canonical(RepoKey("model", "org/linked"))
 
 
@@ -134,7 +134,7 @@ def test_a_changed_file_makes_a_new_commit_and_the_old_one_is_gone(repos: Path) 
     assert new.commit != old.commit
     assert source.snapshot(MODEL, new.commit) is new
     assert read(source, "config.json") == b'{"changed": true}'
-    with pytest.raises(UnknownRevisionError):
+    with pytest.raises(RevisionNotServedError):
         source.snapshot(MODEL, old.commit)
 
 
@@ -161,13 +161,13 @@ def test_branches_tags_and_commits_name_snapshots(repos: Path) -> None:
         assert source.snapshot(MODEL, name) == main
     assert FolderSource(repos).snapshot(MODEL, dev.commit) == dev
     for name in ("v2", "", "dev", main.commit[:10], "0" * 40):
-        with pytest.raises(UnknownRevisionError):
+        with pytest.raises(RevisionNotServedError):
             source.snapshot(MODEL, name)
 
 
 def test_a_file_that_the_snapshot_lacks_cannot_be_opened(repos: Path) -> None:
     source = FolderSource(repos)
-    with pytest.raises(UnknownFileError):
+    with pytest.raises(FileNotServedError):
         source.open(MODEL, source.snapshot(MODEL, "feature/dev"), "README.md")
 
 

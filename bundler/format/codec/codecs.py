@@ -73,7 +73,7 @@ def _at_level(level: int) -> zstandard.ZstdCompressor:
     return compressor
 
 
-def _tuned(parameters: dict[str, int]) -> zstandard.ZstdCompressor:
+def _reuse_compressor(parameters: dict[str, int]) -> zstandard.ZstdCompressor:
     key = tuple(parameters.values())
     compressor = _per_thread.compressors.get(key)
     if compressor is None:
@@ -154,12 +154,12 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
     for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
         ways: list[Buffer] = []
         if number == 0:
-            ways = [_tuned(_EXPONENTS).compress(whole[0])]
-        elif number < len(whole) or _is_worthwhile(_tuned(_MANTISSA).compress(blocks[0]), blocks[0]):
+            ways = [_reuse_compressor(_EXPONENTS).compress(whole[0])]
+        elif number < len(whole) or _is_worthwhile(_reuse_compressor(_MANTISSA).compress(blocks[0]), blocks[0]):
             # In fp32 the low planes are noise in one tensor and zeros in the next: all are tried. Of 16-bit words
             # the first block tells.
             plane = whole[number] if number < len(whole) else b"".join(blocks)
-            ways = [_tuned(_MANTISSA).compress(plane)]
+            ways = [_reuse_compressor(_MANTISSA).compress(plane)]
             if _is_worthwhile(ways[0], plane):
                 ways.append(_at_level(level).compress(plane))
         ways.append(frame)
@@ -223,7 +223,7 @@ CODECS = {codec.number: codec for codec in (ZSTD, PLANES2, PLANES4)}
 BY_WIDTH = {codec.width: codec for codec in CODECS.values()}
 
 
-def codec_numbered(number: int) -> Codec:
+def find_codec(number: int) -> Codec:
     """Return a codec by its number.
 
     Raises:

@@ -63,7 +63,7 @@ def word_runs(path: Path, size_bytes: int) -> list[Run]:
         runs.append(tensor)
     if runs[-1].stop != size_bytes:
         return whole
-    return _joined(runs)
+    return _join(runs)
 
 
 def _tensors(path: Path, size_bytes: int) -> list[Run] | None:
@@ -93,7 +93,7 @@ def _tensor(entry: dict[str, Any], base: int) -> Run:
     return Run(base + start, base + stop, width if (stop - start) % width == 0 else 1)
 
 
-def _joined(runs: list[Run]) -> list[Run]:
+def _join(runs: list[Run]) -> list[Run]:
     """Join runs that are too short to stand alone (see the constants above); the header, which is first, never."""
     joined = runs[:1]
     for run in runs[1:]:

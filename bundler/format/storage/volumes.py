@@ -148,10 +148,10 @@ def volume_files(base: Path) -> list[Path]:
         found = [path for path in base.parent.iterdir() if volume_base(path) == base]
     except OSError:
         return []
-    return sorted(found, key=lambda path: (_named_number(path), path.name))
+    return sorted(found, key=lambda path: (_parse_number(path), path.name))
 
 
-def _named_number(path: Path) -> int:
+def _parse_number(path: Path) -> int:
     match = _SUFFIX.fullmatch(path.name)
     return int(match[2]) if match else 0
 
@@ -271,7 +271,7 @@ def open_stored(place: Path | Sequence[Path]) -> Stored:
     base = volume_base(path)
     if len(inside) == 1 and inside[0].header.count > 1 and base is not None:
         return _set_of(path, volume_files(base), reference=inside[0].header)
-    return _checked(path, inside, [], reference=inside[0].header)
+    return _check_set(path, inside, [], reference=inside[0].header)
 
 
 def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None = None) -> VolumeSet:
@@ -285,10 +285,10 @@ def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None
             volumes += inside
         except BundleError as error:
             complaints.append(error.message)
-    return _checked(path, volumes, complaints, reference=reference)
+    return _check_set(path, volumes, complaints, reference=reference)
 
 
-def _checked(
+def _check_set(
     path: Path, volumes: list[Volume], complaints: list[str], *, reference: VolumeHeader | None
 ) -> VolumeSet:
     """Return the set.
@@ -324,7 +324,7 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
     for volume in volumes:
         path, header = volume.path, volume.header
         what = f"{path}: is volume {header.number} of {header.count}"
-        named = _named_number(path)
+        named = _parse_number(path)
         if header.bundle_sha256 != reference.bundle_sha256:
             complaints.append(
                 f"{what} of another bundle ({header.digest}), foreign or left from an older run; "

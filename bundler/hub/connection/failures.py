@@ -116,11 +116,11 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
         known = translate(cause, asked) if cause else None
         return known or NetworkError(f"{asked.repo_id}: cannot reach {asked.shown}")
     if isinstance(error, HfHubHTTPError):
-        return _refused(error, asked)
+        return _explain_refusal(error, asked)
     if isinstance(
         error, (httpx2.TransportError, httpx2.InvalidURL, httpx2.TooManyRedirects, httpx2.DecodingError)
     ):
-        return _unreachable(error, asked)
+        return _explain_unreachable(error, asked)
     if isinstance(error, EntryNotFoundError):
         return HubError(f"{asked.repo_id} has no file {asked.path} at {asked.revision}")
     if isinstance(error, HFValidationError):
@@ -148,7 +148,7 @@ def offline_error() -> NetworkError:
     )
 
 
-def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
+def _explain_refusal(error: HfHubHTTPError, asked: Asked) -> BundleError:
     status = error.response.status_code
     kind = asked.repo_type
     if isinstance(error, GatedRepoError):
@@ -181,7 +181,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
             hint="check the name; for a private repository log in with `hf auth login` or set HF_TOKEN",
         )
     if status == 407:
-        return _proxy_failed(asked, "wants a user name and password")
+        return _explain_proxy_failure(asked, "wants a user name and password")
     if status == 429:
         return HubError(
             f"{asked.shown} is limiting the rate of requests",
@@ -198,7 +198,7 @@ def _refused(error: HfHubHTTPError, asked: Asked) -> BundleError:
     return HubError(f"{what}: {message}" if message else what, hint=f"see {asked.page}")
 
 
-def _unreachable(error: Exception, asked: Asked) -> NetworkError:
+def _explain_unreachable(error: Exception, asked: Asked) -> NetworkError:
     host = host_of(asked.endpoint)
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
         return NetworkError(f"{asked.shown} is not an address: {error}", hint=EXAMPLE_HINT)
@@ -208,10 +208,10 @@ def _unreachable(error: Exception, asked: Asked) -> NetworkError:
     proxy = proxy_for(asked.endpoint)
     if isinstance(error, httpx2.ProxyError):
         reason = f"refused the connection to {host}: {error}"
-        return _proxy_failed(asked, reason)
+        return _explain_proxy_failure(asked, reason)
     if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)) and proxy:
         reason = "did not answer" if isinstance(error, httpx2.ConnectTimeout) else f"cannot be reached: {error}"
-        return _proxy_failed(asked, reason)
+        return _explain_proxy_failure(asked, reason)
     if isinstance(error, httpx2.TimeoutException):
         connecting = isinstance(error, httpx2.ConnectTimeout)
         seconds = constants.HF_HUB_ETAG_TIMEOUT if connecting else constants.HF_HUB_DOWNLOAD_TIMEOUT
@@ -226,7 +226,7 @@ def _unreachable(error: Exception, asked: Asked) -> NetworkError:
     )
 
 
-def _proxy_failed(asked: Asked, reason: str) -> NetworkError:
+def _explain_proxy_failure(asked: Asked, reason: str) -> NetworkError:
     proxy = proxy_for(asked.endpoint)
     if proxy is None:
         return NetworkError(f"a proxy {reason}", hint="check the proxy settings of this machine")

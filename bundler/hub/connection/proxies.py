@@ -24,8 +24,8 @@ from urllib.request import getproxies_environment, proxy_bypass
 
 from bundler.errors import NetworkError
 from bundler.hub.connection.endpoint import hub_endpoint, without_password
-from bundler.hub.connection.reach import PROBE_SECONDS, bounded
-from bundler.hub.connection.socks import client_lacks, socks5_fault
+from bundler.hub.connection.reach import PROBE_SECONDS, ask_within
+from bundler.hub.connection.socks import missing_package, socks5_fault
 
 # Those that the client takes.
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -119,18 +119,18 @@ def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS
     Returns:
         What is wrong, to follow the proxy's name in a sentence; None when it lets requests through.
     """
-    return bounded(lambda: _asked(proxy, endpoint, timeout_seconds), timeout_seconds)
+    return ask_within(lambda: _ask(proxy, endpoint, timeout_seconds), timeout_seconds)
 
 
-def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
+def _ask(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
     try:
         parts = urlsplit(proxy.url if "://" in proxy.url else f"http://{proxy.url}")
         port = parts.port or _PORTS[parts.scheme]
         if not parts.hostname:
             return "has no host name in it"
         is_socks = parts.scheme.startswith("socks")
-        if is_socks and (lacking := client_lacks()):
-            return lacking
+        if is_socks and (missing := missing_package()):
+            return missing
     except (ValueError, KeyError):
         return (
             "cannot be used: expected an address such as http://proxy.example:3128 or socks5://proxy.example:1080"
@@ -151,7 +151,7 @@ def _asked(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
                 connection = ssl.create_default_context().wrap_socket(connection, server_hostname=parts.hostname)
             connection.sendall(_question(parts, endpoint))
             answer = _first_line(connection)
-            return _meaning(answer, urlsplit(endpoint).hostname or "", tunnel=endpoint.startswith("https:"))
+            return _explain_answer(answer, urlsplit(endpoint).hostname or "", tunnel=endpoint.startswith("https:"))
         except TimeoutError:
             return f"took the connection and did not answer within {timeout_seconds:g} s"
         except OSError as error:
@@ -184,7 +184,7 @@ def _first_line(connection: socket.socket) -> str:
     return received.partition(b"\n")[0].decode("latin-1").strip()
 
 
-def _meaning(line: str, host: str, *, tunnel: bool) -> str | None:
+def _explain_answer(line: str, host: str, *, tunnel: bool) -> str | None:
     match = re.match(r"HTTP/\d(?:\.\d)? (\d{3})(?: (.*))?$", line)
     if match is None:
         return f"answers like no proxy: {line[:60]!r}" if line else "closed the connection without an answer"

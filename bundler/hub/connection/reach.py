@@ -15,7 +15,7 @@ PROBE_SECONDS = 3.0
 _GRACE_SECONDS = 0.5
 
 
-def bounded(ask: Callable[[], str | None], timeout_seconds: float) -> str | None:
+def ask_within(ask: Callable[[], str | None], timeout_seconds: float) -> str | None:
     """Return what `ask` says is wrong, or that there was no answer in time."""
     outcome: list[str | None] = []
     # A look-up of a name has no time limit of its own, and an answer may come a byte at a time.
@@ -25,7 +25,7 @@ def bounded(ask: Callable[[], str | None], timeout_seconds: float) -> str | None
     return outcome[0] if outcome else f"did not answer within {timeout_seconds:g} s"
 
 
-def unreachable(address: str) -> str | None:
+def find_reach_fault(address: str) -> str | None:
     """Return why the server at an address takes no connection, to follow its name in a sentence; None if it does.
 
     Args:
@@ -43,4 +43,4 @@ def unreachable(address: str) -> str | None:
             return f"cannot be reached: {error.strerror or error}"
         return None
 
-    return bounded(ask, PROBE_SECONDS)
+    return ask_within(ask, PROBE_SECONDS)

@@ -23,7 +23,7 @@ _REASONS = {
 }
 
 
-def client_lacks() -> str | None:
+def missing_package() -> str | None:
     """Return what the HTTP client lacks to use a SOCKS proxy, to follow the proxy's name in a sentence."""
     if importlib.util.find_spec("socksio"):
         return None
@@ -47,14 +47,14 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
     login = unquote(proxy.username or "").encode(), unquote(proxy.password or "").encode()
     methods = bytes([_NO_LOGIN, _PASSWORD] if proxy.username else [_NO_LOGIN])
     connection.sendall(bytes([_VERSION, len(methods)]) + methods)
-    answer = _received(connection, 2)
+    answer = _receive(connection, 2)
     if len(answer) < 2 or answer[0] != _VERSION:
         return f"answers like no SOCKS5 proxy: {answer!r}" if answer else "closed the connection without an answer"
     if answer[1] == _NONE:
         return "wants a user name and a password: write them into the variable, socks5://USER:PASSWORD@HOST:PORT"
     if answer[1] == _PASSWORD:
         connection.sendall(b"\1" + b"".join(bytes([len(word)]) + word for word in login))
-        if _received(connection, 2)[1:] != b"\0":
+        if _receive(connection, 2)[1:] != b"\0":
             return "does not accept the user name and password in the variable"
 
     hub = urlsplit(endpoint)
@@ -63,7 +63,7 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
     connection.sendall(
         bytes([_VERSION, _CONNECT, 0, _BY_NAME, len(name)]) + name + port.to_bytes(2, byteorder="big")
     )
-    answer = _received(connection, 2)
+    answer = _receive(connection, 2)
     if len(answer) < 2:
         return f"closed the connection when asked for {host}"
     if answer[1] == _GRANTED:
@@ -71,7 +71,7 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
     return f"refused the connection to {host}: {_REASONS.get(answer[1], f'code {answer[1]}')}"
 
 
-def _received(connection: socket.socket, count: int) -> bytes:
+def _receive(connection: socket.socket, count: int) -> bytes:
     """Return the next bytes, fewer if there are no more."""
     received = b""
     while len(received) < count and (part := connection.recv(count - len(received))):

@@ -119,7 +119,7 @@ class _Resolver:
     def entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
         """Resolve one entry; safe to call from several threads."""
         key = (entry.repo_type, entry.repo_id, entry.revision)
-        found, files = self._shared(key, lambda: self._ask(entry))
+        found, files = self._ask_once(key, lambda: self._ask(entry))
         by_path = {file.path: file for file in files}
         configs = self._read_configs(entry, found, by_path)
         probed = [f"{folder}/config.json" for folder in module_folders(configs.pop("modules.json", b""))]
@@ -147,7 +147,7 @@ class _Resolver:
         )
         return self._with_prepared(entry, repo), warnings
 
-    def _shared(
+    def _ask_once(
         self, key: tuple[str, ...], ask: Callable[[], tuple[RemoteRevision, tuple[LockedFile, ...]]]
     ) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
         with self._mutex:
@@ -163,7 +163,7 @@ class _Resolver:
         try:
             found = self._client.revision(entry.repo_id, entry.repo_type, pinned or entry.revision)
         except UnknownRepoError as error:
-            raise HubError(error.message, hint=self._meant(entry) or error.hint) from error
+            raise HubError(error.message, hint=self._suggest_name(entry) or error.hint) from error
         except UnknownRevisionError as error:
             if pinned is None:
                 raise
@@ -173,7 +173,7 @@ class _Resolver:
             ) from error
         return found, self._client.files(found.repo_id, entry.repo_type, found.commit)
 
-    def _meant(self, entry: Entry) -> str | None:
+    def _suggest_name(self, entry: Entry) -> str | None:
         """Say what an unknown name may have meant."""
         names, other_type = self._client.similar(entry.repo_id, entry.repo_type)
         if other_type is not None:

@@ -77,7 +77,7 @@ def _parse(line: str, path: Path) -> Attempt:
         )
 
 
-def grouped(attempts: Iterable[Attempt]) -> list[tuple[int, Attempt]]:
+def group_attempts(attempts: Iterable[Attempt]) -> list[tuple[int, Attempt]]:
     """Return (count, first of its kind) for attempts with one target and one code line, most frequent first."""
     counts: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], Attempt] = {}

@@ -82,12 +82,12 @@ class Asked(NamedTuple):
         return {"line": self.line._asdict(), "through": self.through._asdict(), "wanted": wanted}
 
 
-def who_asked(frame: FrameType) -> Asked:
+def find_caller(frame: FrameType) -> Asked:
     """Read the stack from `frame` outwards."""
     frames = [frame for frame in _outwards(frame) if frame.f_code.co_filename not in _OWN]
     through = next((frame for frame in frames if not _is_standard(frame)), frames[-1])
     asked_by = next((frame for frame in frames if not (_is_standard(frame) or _is_installed(frame))), through)
-    return Asked(_place(asked_by), _place(through), _wanted(frames))
+    return Asked(_place(asked_by), _place(through), _find_wanted(frames))
 
 
 def missing_from_cache(error: BaseException | None) -> Wanted | None:
@@ -96,7 +96,7 @@ def missing_from_cache(error: BaseException | None) -> Wanted | None:
     for cause in causes(error, hidden=True):
         is_about_it |= type(cause).__name__ in _NOT_FOUND or any(text in str(cause) for text in _NOT_FOUND_TEXTS)
         frames = [frame for frame, _ in traceback.walk_tb(cause.__traceback__)]
-        wanted = wanted or _wanted(frames[::-1])
+        wanted = wanted or _find_wanted(frames[::-1])
     return wanted if is_about_it else None
 
 
@@ -134,7 +134,7 @@ def _place(frame: FrameType) -> Place:
     return Place(code.co_filename, line, code.co_name, text)
 
 
-def _wanted(frames: Sequence[FrameType]) -> Wanted | None:
+def _find_wanted(frames: Sequence[FrameType]) -> Wanted | None:
     """Find a repo in the arguments of the libraries' own functions; frames come innermost first."""
     for frame in frames:
         library = str(frame.f_globals.get("__name__", "")).partition(".")[0]

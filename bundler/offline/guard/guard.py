@@ -72,7 +72,7 @@ def install() -> None:
             check(sys.modules[name])
     sys.meta_path.insert(0, _CheckAfterImport())
     if os.environ.get("BUNDLE_OFFLINE") == "1":
-        sys.excepthook = _explaining(sys.excepthook)
+        sys.excepthook = _add_explanation(sys.excepthook)
     _installed = True
 
 
@@ -143,10 +143,10 @@ def _is_allowed(host: str) -> bool:
     address = getattr(address, "ipv4_mapped", None) or address
     if address.is_loopback:
         return True
-    return any(address in network for network in _given())
+    return any(address in network for network in _read_networks())
 
 
-def _given() -> list[Any]:
+def _read_networks() -> list[Any]:
     """Return the networks of BUNDLE_ALLOW_NET; a launcher has added this machine's own addresses."""
     import ipaddress
 
@@ -156,7 +156,7 @@ def _given() -> list[Any]:
 
 def _is_answered_in_reach(name: str) -> bool:
     """Tell whether no question about `name` leaves the given networks: nodes of a job know each other by name."""
-    if not _given():
+    if not _read_networks():
         return False
     if any(name in line.partition("#")[0].lower().split()[1:] for line in _lines("/etc/hosts")):
         return True
@@ -174,7 +174,7 @@ def _may_be_asked(server: str) -> bool:
         return False
     return any(
         address in network and (not address.is_loopback or network.prefixlen == network.max_prefixlen)
-        for network in _given()
+        for network in _read_networks()
     )
 
 
@@ -188,7 +188,7 @@ def _lines(path: str) -> list[str]:
 
 def _refuse(event: str, host: str, port: object) -> None:
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
-    asked = _loaded("caller").who_asked(sys._getframe(2))
+    asked = _load_sibling("caller").find_caller(sys._getframe(2))
     attempt = {
         "event": event,
         "target": target,
@@ -202,7 +202,7 @@ def _refuse(event: str, host: str, port: object) -> None:
     message = f"offline: {event} to {target} was refused before anything left this machine\n{asked}"
     hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
     if asked.wanted:
-        hint = _loaded("missing").explain_refused(asked.wanted, _home())
+        hint = _load_sibling("missing").explain_refused(asked.wanted, _home())
     _refusals[:] = [f"{message}\n  hint: {hint}"]
     raise _error(message, hint)
 
@@ -241,7 +241,7 @@ def _note(attempt: dict[str, Any]) -> None:
 # Who asked, and for what
 
 
-def _loaded(stem: str) -> Any:
+def _load_sibling(stem: str) -> Any:
     """Return the module `caller` or `missing`, from its file as this one was, once it is needed."""
     from importlib.machinery import SourceFileLoader
 
@@ -259,7 +259,7 @@ def _home() -> str:
     return os.environ.get("HF_HOME", "the cache")
 
 
-def _explaining(show: Callable[..., Any]) -> Callable[..., None]:
+def _add_explanation(show: Callable[..., Any]) -> Callable[..., None]:
     """Return an `excepthook` that adds a last line to an error which speaks of internet connections."""
 
     def excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
@@ -283,10 +283,10 @@ def _explain_in_threads(threading: ModuleType) -> None:
 
 def _explain(error: BaseException) -> None:
     """Say what the cache lacks, or what was refused, where `error` came of that and does not say so."""
-    caller = _loaded("caller")
+    caller = _load_sibling("caller")
     wanted = caller.missing_from_cache(error)
     if wanted:
-        what, hint = _loaded("missing").explain_missing(wanted, _home())
+        what, hint = _load_sibling("missing").explain_missing(wanted, _home())
         sys.stderr.write(f"\noffline: {what}\n  hint: {hint}\n")
     elif _refusals and not any(
         isinstance(cause, NetworkRefusedError) for cause in caller.causes(error, hidden=False)
@@ -334,14 +334,14 @@ def _check_datasets(module: ModuleType) -> None:
         )
 
 
-def _when_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     return lambda module: check(module) if os.environ.get("BUNDLE_OFFLINE") == "1" else None
 
 
 _CHECKS = {
-    "threading": _when_offline(_explain_in_threads),
-    "huggingface_hub.constants": _when_offline(_check_hub),
-    "datasets.config": _when_offline(_check_datasets),
+    "threading": _only_offline(_explain_in_threads),
+    "huggingface_hub.constants": _only_offline(_check_hub),
+    "datasets.config": _only_offline(_check_datasets),
 }
 
 
@@ -356,12 +356,12 @@ class _CheckAfterImport:
             spec = finder.find_spec(name, path, target) if finder is not self else None
             if spec is not None and spec.loader is not None:
                 # On the instance: each module that is found has a loader of its own.
-                setattr(spec.loader, "exec_module", _then(spec.loader.exec_module, _CHECKS[name]))  # noqa: B010
+                setattr(spec.loader, "exec_module", _chain(spec.loader.exec_module, _CHECKS[name]))  # noqa: B010
                 return spec
         return None
 
 
-def _then(run: Callable[[ModuleType], None], check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+def _chain(run: Callable[[ModuleType], None], check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     def exec_module(module: ModuleType) -> None:
         run(module)
         check(module)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _AGAIN = "in the manifest, then fetch and install again"
 
 
-class Entry(NamedTuple):
+class InstalledRepo(NamedTuple):
     """A repo of an installed bundle, as its lock has it.
 
     Attributes:
@@ -46,10 +46,10 @@ def explain_missing(wanted: Wanted, home: str) -> tuple[str, str]:
         wanted: What it was looking for.
         home: HF_HOME.
     """
-    entries = list(_entries(wanted, home))
+    entries = list(_find_repos(wanted, home))
     missing = f"{wanted} is not in {home}"
     if not entries:
-        return missing, _have(wanted)
+        return missing, _say_what_to_have(wanted)
     entry = entries[-1]
     repo_id, there = entry.repo["repo_id"], f"bundle {entry.bundle} has the repo"
     if wanted.revision and not any(_has_revision(entry, wanted, home) for entry in entries):
@@ -67,7 +67,7 @@ def explain_missing(wanted: Wanted, home: str) -> tuple[str, str]:
             f"{_AGAIN}",
         )
     if all(entry.repo["kind"] == "tokenizer" for entry in entries) and wanted.file not in entry.files:
-        return f"{missing}: {there} under tokenizers, with what those need", _have(
+        return f"{missing}: {there} under tokenizers, with what those need", _say_what_to_have(
             wanted._replace(repo_id=repo_id), "models"
         )
     if any(wanted.file in entry.files for entry in entries):
@@ -81,7 +81,7 @@ def explain_missing(wanted: Wanted, home: str) -> tuple[str, str]:
 
 def explain_refused(wanted: Wanted, home: str) -> str:
     """Return what to do about a library that asked the network for something."""
-    entries = list(_entries(wanted, home))
+    entries = list(_find_repos(wanted, home))
     if any(not wanted.file or wanted.file in entry.files for entry in entries):
         return (
             f"bundle {entries[-1].bundle} has {wanted}, and something asked the Hub all the same: pass "
@@ -90,12 +90,12 @@ def explain_refused(wanted: Wanted, home: str) -> str:
     return explain_missing(wanted, home)[1]
 
 
-def _have(wanted: Wanted, section: str = "") -> str:
+def _say_what_to_have(wanted: Wanted, section: str = "") -> str:
     section = section or ("datasets" if wanted.repo_type == "dataset" else "models, or tokenizers,")
     return f"have `- repo_id: {wanted.repo_id}` under {section} {_AGAIN}"
 
 
-def _entries(wanted: Wanted, home: str) -> Iterator[Entry]:
+def _find_repos(wanted: Wanted, home: str) -> Iterator[InstalledRepo]:
     """Yield the repos of that name and type, of all installed bundles."""
     folder = os.path.join(home, "bundles")  # noqa: PTH118
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:  # noqa: PTH112, PTH208
@@ -107,12 +107,12 @@ def _entries(wanted: Wanted, home: str) -> Iterator[Entry]:
             for repo in repos:
                 repo_type = "dataset" if repo["kind"] == "dataset" else "model"
                 if repo_type == wanted.repo_type and wanted.repo_id in (repo["repo_id"], *repo["aliases"]):
-                    yield Entry(name.removesuffix(".json"), repo)
+                    yield InstalledRepo(name.removesuffix(".json"), repo)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # A damaged receipt: `bundle verify` says so, and advice can do without.
 
 
-def _has_revision(entry: Entry, wanted: Wanted, home: str) -> bool:
+def _has_revision(entry: InstalledRepo, wanted: Wanted, home: str) -> bool:
     if wanted.revision in (entry.repo["revision"], entry.repo["commit"]):
         return True
     folder = f"{wanted.repo_type}s--{wanted.repo_id.replace('/', '--')}"

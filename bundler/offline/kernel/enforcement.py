@@ -90,7 +90,7 @@ class _Namespace(KernelCounts):
         self.receive()
 
     def finish(self) -> Refused:
-        return Refused(count=self.refused())
+        return Refused(count=self.count_refused())
 
 
 class _Filter(SupervisedFilter):

@@ -47,7 +47,7 @@ class KernelCounts:
         _, self._files, _, _ = socket.recv_fds(self._parent, 1, len(_FILES))
         self._baseline = self._total()
 
-    def refused(self) -> int:
+    def count_refused(self) -> int:
         """Return how many connects and sends found no route since `receive`."""
         return self._total() - self._baseline
 

@@ -2,7 +2,7 @@
 
 In order: the namespaces, as an ordinary user with a user namespace around them in which the caller's uid and gid map
 to themselves; loopback up; this machine's own addresses on it; names that can be told without a network
-(`local_names`).
+(`make_resolver_files`).
 
 See unshare(2), user_namespaces(7), rtnetlink(7), netdevice(7).
 """
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.offline.kernel.networks import Address, Network
-from bundler.offline.kernel.resolver import mount_local_names
+from bundler.offline.kernel.resolver import mount_resolver_files
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -90,7 +90,7 @@ def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> Non
             with contextlib.suppress(OSError):
                 _add_to_loopback(netlink, address)
     if names:
-        mount_local_names(addresses)
+        mount_resolver_files(addresses)
 
 
 def enter_mount_namespace(addresses: Iterable[Address], peers: Iterable[Network]) -> None:
@@ -100,7 +100,7 @@ def enter_mount_namespace(addresses: Iterable[Address], peers: Iterable[Network]
         OSError: The kernel refused; `filename` of the error names the step.
     """
     _unshare_as_anybody(_CLONE_NEWNS)
-    mount_local_names(addresses, only_hosts=True, peers=peers)
+    mount_resolver_files(addresses, only_hosts=True, peers=peers)
 
 
 def _unshare_as_anybody(flags: int) -> None:

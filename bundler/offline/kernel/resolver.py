@@ -38,7 +38,7 @@ _NO_SERVER = "203.0.113.53"
 _MAX_PEERS = 1024
 
 
-def local_names(
+def make_resolver_files(
     hosts: str, switch: str, node: str, addresses: Iterable[object], peers: Iterable[Network] = ()
 ) -> dict[str, str]:
     """Return path -> text of the files as a process inside must see them.
@@ -76,7 +76,7 @@ def _forms(address: Address) -> tuple[str, ...]:
     return (str(address), f"::ffff:{address}") if address.version == 4 else (str(address),)
 
 
-def mount_local_names(
+def mount_resolver_files(
     addresses: Iterable[object], *, only_hosts: bool = False, peers: Iterable[Network] = ()
 ) -> None:
     """Put the files in place; the calling process must be in a mount namespace of its own.
@@ -89,7 +89,9 @@ def mount_local_names(
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
-    texts = local_names(_read("/etc/hosts"), _read("/etc/nsswitch.conf"), os.uname().nodename, addresses, peers)
+    texts = make_resolver_files(
+        _read("/etc/hosts"), _read("/etc/nsswitch.conf"), os.uname().nodename, addresses, peers
+    )
     if only_hosts:
         texts = {"/etc/hosts": texts["/etc/hosts"]}
     # Mounts of the outside keep appearing inside, as automounters need; ours must not appear outside.

@@ -147,7 +147,7 @@ class Supervisor:
         call = "unknown call"
         try:
             abi = self._abis[architecture]
-            call, values = _named(abi, number, arguments, thread)
+            call, values = _read_call(abi, number, arguments, thread)
             refusal = self._judge(call, values, thread, abi)
         except OSError as error:
             # A pointer to nowhere is the caller's bug, and would be the same without us.
@@ -217,7 +217,7 @@ def is_supervised() -> bool:
     return libc.connect(-1, _QUESTION, len(_QUESTION)) == -1 and ctypes.get_errno() == _ANSWER
 
 
-def _named(abi: Abi, number: int, arguments: list[int], thread: int) -> tuple[str, list[int]]:
+def _read_call(abi: Abi, number: int, arguments: list[int], thread: int) -> tuple[str, list[int]]:
     """Return the call's name and arguments, seen through socketcall(2)."""
     call = abi.calls[number]
     if call != "socketcall":

@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 Result = TypeVar("Result")
 
 
-def aside(work: Callable[[], Result]) -> Result:
+def run_forked(work: Callable[[], Result]) -> Result:
     """Return what `work` returns in a forked child; it may write to our standard streams.
 
     Raises:

@@ -128,7 +128,7 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation)
         CommandNotFoundError: There is no such command.
         CommandNotExecutableError: It cannot be executed.
     """
-    with _signals_blocked() as mask:
+    with _block_signals() as mask:
 
         def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
             def prepare_and_unblock() -> None:
@@ -137,7 +137,7 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation)
 
             return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)
 
-        return _run(begin, env, isolation, _see_through)
+        return _run(begin, env, isolation, _pass_signals_on)
 
 
 def _run(
@@ -154,7 +154,7 @@ def _run(
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
         try:
-            child = begin(prepare, held.attach, _guarded(env, folder, isolation))
+            child = begin(prepare, held.attach, _add_guard(env, folder, isolation))
         except BundleError:
             remove_folder(folder)  # nothing ran
             raise
@@ -172,7 +172,7 @@ def _run(
         )
 
 
-def _guarded(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:
+def _add_guard(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:
     others = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE_FOLDER)]
     # A packet from this machine to itself never leaves it, whatever address it uses.
     allowed = (*isolation.reach.networks, *isolation.own_addresses)
@@ -187,7 +187,7 @@ def _guarded(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict
 
 
 @contextlib.contextmanager
-def _signals_blocked() -> Iterator[set[int]]:
+def _block_signals() -> Iterator[set[int]]:
     """Hold back signals for `sigwaitinfo`; yield the mask that the command must get back."""
     # A launcher may have left SIGCHLD ignored, which would make the kernel forget the exit code.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -202,7 +202,7 @@ def _signals_blocked() -> Iterator[set[int]]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _see_through(child: int) -> int:
+def _pass_signals_on(child: int) -> int:
     """Pass signals on until the command has ended, and return its wait status."""
     while True:
         received = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
-from bundler.offline.guard.attempts import grouped
+from bundler.offline.guard.attempts import group_attempts
 from bundler.offline.launch.launch import Completed
 from bundler.text.wording import and_more
 
@@ -69,7 +69,7 @@ class LaunchReport:
             f"  isolation  {done.isolation.kind}: {done.isolation.detail}",
             f"  attempts   {done.attempts}: {len(done.refused)} seen by the guard inside Python; {kernel}",
         ]
-        groups = grouped(done.refused)
+        groups = group_attempts(done.refused)
         refused = []
         for count, attempt in groups:
             wanted = f", for {attempt.wanted}" if attempt.wanted else ""

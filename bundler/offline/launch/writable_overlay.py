@@ -20,27 +20,27 @@ from pathlib import Path
 
 from bundler.errors import OfflineError
 from bundler.files.links import replace_symlink
-from bundler.offline.variables import StandIns
+from bundler.offline.variables import WritableOverlay
 
 
-def stand_ins_for(hf_home: Path) -> StandIns:
+def make_overlay(hf_home: Path) -> WritableOverlay:
     """Make what `hf_home` needs; nothing for a cache that can be written.
 
     Raises:
         OfflineError: The place for it belongs to another user.
     """
     modules, datasets = hf_home / "modules", hf_home / "datasets"
-    result = StandIns()
+    result = WritableOverlay()
     if not _is_writable(modules):
         place = _folder(hf_home) / "modules"
         place.mkdir(exist_ok=True)
         if modules.is_dir():
             shutil.copytree(modules, place, dirs_exist_ok=True, copy_function=_copy_writable)
-        result = StandIns(modules=place)
+        result = WritableOverlay(modules=place)
     if not _is_writable(datasets):
         place = _folder(hf_home) / "datasets"
         _mirror(datasets, place)
-        result = StandIns(modules=result.modules, datasets=place)
+        result = WritableOverlay(modules=result.modules, datasets=place)
     return result
 
 

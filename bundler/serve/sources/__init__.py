@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.errors import FormatError
-from bundler.serve.source import Source
+from bundler.serve.source import RepoSource
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path) -> RepoSource:
     """Return the repos at `path`: a folder of plain repos, an installed cache, or a bundle file.
 
     Raises:

@@ -22,10 +22,10 @@ from bundler.serve.source import (
     ContentChangedError,
     Refs,
     RepoKey,
+    RepoNotServedError,
+    RevisionNotServedError,
     ServedFile,
     Snapshot,
-    UnknownRepoError,
-    UnknownRevisionError,
 )
 
 
@@ -61,7 +61,7 @@ class BundleSource:
         """Return the repo that an id or alias stands for (see `Source`)."""
         found = key if key in self._repos else self._aliases.get(key)
         if found is None:
-            raise UnknownRepoError(f"no {key.repo_type} {key.repo_id!r} in bundle {self._reader.name}")
+            raise RepoNotServedError(f"no {key.repo_type} {key.repo_id!r} in bundle {self._reader.name}")
         return found
 
     def tokens(self, key: RepoKey) -> frozenset[str] | None:
@@ -76,7 +76,7 @@ class BundleSource:
         repo = self._repos[key]
         commit = repo.refs.get(revision, revision)
         if commit not in repo.trees:
-            raise UnknownRevisionError(f"{key} has no revision {revision!r} in bundle {self._reader.name}")
+            raise RevisionNotServedError(f"{key} has no revision {revision!r} in bundle {self._reader.name}")
         files = {
             file.path: ServedFile(
                 path=file.path, size_bytes=file.size_bytes, blob_id=file.blob_id, lfs_sha256=file.lfs_sha256

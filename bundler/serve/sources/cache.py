@@ -31,10 +31,10 @@ from bundler.serve.source import (
     ContentChangedError,
     Refs,
     RepoKey,
+    RepoNotServedError,
+    RevisionNotServedError,
     ServedFile,
     Snapshot,
-    UnknownRepoError,
-    UnknownRevisionError,
 )
 from bundler.serve.sources.files import DiskFile, FileContent, is_real_folder, list_repo_files
 from bundler.serve.sources.hashes import HashCache
@@ -82,7 +82,7 @@ class CacheSource:
                 folder, key = target, _key_of(target.name) or key
             if is_real_folder(folder / "snapshots", root=self._root):
                 return key
-        raise UnknownRepoError(f"no {key.repo_type} {key.repo_id!r} in this cache")
+        raise RepoNotServedError(f"no {key.repo_type} {key.repo_id!r} in this cache")
 
     def tokens(self, key: RepoKey) -> frozenset[str] | None:
         """Return None: whoever has the cache has the files."""
@@ -106,7 +106,7 @@ class CacheSource:
         commit = revision if is_commit(revision) else self.refs(key).branches.get(revision, "")
         folder = self._folder(key) / "snapshots" / commit
         if not commit or not is_real_folder(folder, root=self._root):
-            raise UnknownRevisionError(f"{key} has no revision {revision!r} in this cache")
+            raise RevisionNotServedError(f"{key} has no revision {revision!r} in this cache")
         on_disk = list_repo_files(folder, root=self._root)
         recorded = _recorded_files(self._folder(key) / "trees" / f"{commit}.json")
         served: dict[str, ServedFile] = {}
@@ -123,7 +123,7 @@ class CacheSource:
             else:
                 served[path] = known
         # Caches made without links have no blob names; where they have no list either, the files are hashed.
-        served |= self._hashes.served(nameless, LfsRule.of(on_disk), what=str(key))
+        served |= self._hashes.identify(nameless, LfsRule.of(on_disk), what=str(key))
         snapshot = Snapshot(commit=commit, files=MappingProxyType(dict(sorted(served.items()))))
         self._listed[key, commit] = (snapshot, on_disk)
         return snapshot

@@ -31,9 +31,9 @@ from bundler.serve.source import (
     ContentChangedError,
     Refs,
     RepoKey,
+    RepoNotServedError,
+    RevisionNotServedError,
     Snapshot,
-    UnknownRepoError,
-    UnknownRevisionError,
 )
 from bundler.serve.sources.files import (
     DiskFile,
@@ -141,7 +141,7 @@ class FolderSource:
                 head = self._head(key, revision)
             if head is not None:
                 return head[0]
-        raise UnknownRevisionError(f"{key} has no branch, tag or commit {revision!r}")
+        raise RevisionNotServedError(f"{key} has no branch, tag or commit {revision!r}")
 
     def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> FileContent:
         """Open a file of a snapshot (see `Source`)."""
@@ -166,9 +166,9 @@ class FolderSource:
         with self._locks.setdefault(key, threading.Lock()):
             folder = self._branches(key)[branch]
             if not is_real_folder(folder, root=self._root):
-                raise UnknownRevisionError(f"{key}: the folder of branch {branch!r} is missing: {folder}")
+                raise RevisionNotServedError(f"{key}: the folder of branch {branch!r} is missing: {folder}")
             on_disk = list_repo_files(folder, root=self._root)
-            served = self._hashes.served(on_disk.values(), LfsRule.of(on_disk), what=str(key))
+            served = self._hashes.identify(on_disk.values(), LfsRule.of(on_disk), what=str(key))
             commit = commit_id({path: file.blob_id for path, file in served.items()})
             snapshot = Snapshot(commit=commit, files=MappingProxyType(served))
             self._heads.setdefault(key, {})[branch] = (snapshot, on_disk)
@@ -190,7 +190,7 @@ class FolderSource:
             and _holds_files(base / parts[0]) == (len(parts) == 1)
         ):
             return folder
-        raise UnknownRepoError(f"no {key.repo_type} {key.repo_id!r} here")
+        raise RepoNotServedError(f"no {key.repo_type} {key.repo_id!r} here")
 
 
 def _repo_ids(base: Path, *, reserved: frozenset[str]) -> list[str]:

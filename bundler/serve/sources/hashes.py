@@ -31,7 +31,7 @@ class HashCache:
     def __init__(self) -> None:
         self._known: dict[_Key, ServedFile] = {}
 
-    def served(self, files: Iterable[DiskFile], rule: LfsRule, *, what: str) -> dict[str, ServedFile]:
+    def identify(self, files: Iterable[DiskFile], rule: LfsRule, *, what: str) -> dict[str, ServedFile]:
         """Return files with sizes and ids by path, in the order given; hash those that are new.
 
         Args:
@@ -57,7 +57,7 @@ class HashCache:
             _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
         # hashlib lets other threads run; more threads than cores would only seek more.
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            self._known.update(zip(new, pool.map(lambda job: _hashed(*job), new.values()), strict=True))
+            self._known.update(zip(new, pool.map(lambda job: _identify(*job), new.values()), strict=True))
         if size >= _LOG_FROM_BYTES:
             _log.info("%s: hashed", what)
 
@@ -66,7 +66,7 @@ def _key(file: DiskFile, is_lfs: bool) -> _Key:
     return file.location, file.stamp, is_lfs
 
 
-def _hashed(file: DiskFile, is_lfs: bool) -> ServedFile:
+def _identify(file: DiskFile, is_lfs: bool) -> ServedFile:
     try:
         digests = hash_file(file.location, "sha256" if is_lfs else "git_sha1")
         unchanged = FileStamp.of(file.location.lstat()) == file.stamp

@@ -20,7 +20,7 @@ from bundler.format.codec.codecs import (
     ZSTD,
     Buffer,
     Codec,
-    codec_numbered,
+    find_codec,
     room_bytes,
 )
 from bundler.format.codec.frames import BLOCK_BYTES, frame_bytes, stored_blocks, stored_frame
@@ -144,4 +144,4 @@ def test_the_length_of_any_zstd_frame_is_found(content: bytes, level: int, check
 
 def test_an_unknown_codec_is_refused_with_the_known_ones() -> None:
     with pytest.raises(FormatError, match=r"codec 7, known are 0 \(zstd\), 1 \(planes2\), 2 \(planes4\)"):
-        codec_numbered(7)
+        find_codec(7)

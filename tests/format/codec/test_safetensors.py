@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bundler.format import writer
 from bundler.format.codec import safetensors
-from bundler.format.codec.codecs import codec_numbered
+from bundler.format.codec.codecs import find_codec
 from bundler.format.codec.safetensors import Run, word_runs
 from bundler.format.reader import BundleReader
 from tests.support.bundles import locked_repo, tiny_bundle
@@ -201,4 +201,4 @@ def test_weights_of_every_dtype_come_out_as_they_went_in(tmp_path: Path, dtype: 
     with BundleReader(bundle) as reader, reader.open_blob(reader.plan.layout.blobs[0]) as stream:
         assert stream.read() == content
         # Integers and narrow floats have no exponent in a byte of its own: zstd finds in them what there is.
-        assert {codec_numbered(chunk.codec).width for chunk in reader.index.chunks} == {1, width}
+        assert {find_codec(chunk.codec).width for chunk in reader.index.chunks} == {1, width}

@@ -70,7 +70,7 @@ def test_a_checkpoint_says_what_its_run_started_with_and_resuming_needs_no_menti
     assert record["provenance"]["converted_from"] == {"repo": "org/llama", "commit": "c" * 40}
     expected = weights(Path(straight.checkpoint))
     shutil.rmtree(run / "checkpoint-6")
-    train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.latest(run))
+    train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.find_latest(run))
     assert weights(run / "checkpoint-6") == expected
     assert json.loads((run / "checkpoint-6" / "provenance.json").read_text())["started_from"] == record
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, LlamaF
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from infini_llama import InfiniCache, InfiniLlamaConfig, InfiniLlamaForCausalLM
-from infini_llama.model.rope import rotated
+from infini_llama.model.rope import rotate
 from tests.infini_llama.conftest import MakeModel
 from tests.infini_llama.model import reference
 
@@ -378,7 +378,7 @@ def test_rope_and_its_gradient_are_to_the_bit_those_of_transformers(dtype: torch
     angles = torch.rand(2, 40, 8, dtype=dtype, generator=generator).repeat(1, 1, 2) * 6
     cos, sin = angles.cos(), angles.sin()
     expected, _ = apply_rotary_pos_emb(theirs, theirs, cos, sin)  # type: ignore[no-untyped-call]
-    found = rotated(ours, cos, sin)
+    found = rotate(ours, cos, sin)
     assert torch.equal(found, expected)
     (found * weights).sum().backward()
     (expected * weights).sum().backward()

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from infini_llama.model.perplexity import perplexities, shut_for_now
+from infini_llama.model.perplexity import perplexities, shut_gates_for_now
 from tests.infini_llama.conftest import MakeModel
 
 
@@ -41,7 +41,7 @@ def test_the_first_segment_knows_no_difference_and_later_ones_do(make_model: Mak
 def test_without_memory_means_gates_shut_and_they_open_again(make_model: MakeModel) -> None:
     model = make_model()
     before = [layer.self_attn.gate.clone() for layer in model.model.layers]
-    with shut_for_now(model):
+    with shut_gates_for_now(model):
         assert all(torch.sigmoid(layer.self_attn.gate).eq(0).all() for layer in model.model.layers)
     assert all(
         torch.equal(layer.self_attn.gate, gate) for layer, gate in zip(model.model.layers, before, strict=True)

@@ -14,10 +14,10 @@ from bundler.home.installed import InstalledBundle
 from infini_llama.cli import main
 from infini_llama.data import Documents
 from infini_llama.errors import TrainingDataError
-from infini_llama.report.charts import Line, label, line_chart, thinned, ticks
+from infini_llama.report.charts import Line, label, line_chart, thin, ticks
 from infini_llama.report.report import REPORT, page, write_report
 from infini_llama.run_folder.metrics import append, read_metrics
-from infini_llama.train.held_out import beginning
+from infini_llama.train.held_out import take_beginning
 from infini_llama.train.run import train
 from tests.infini_llama.train.test_run import configured, weights
 
@@ -157,7 +157,7 @@ def test_numbers_on_axes_are_short(value: float, text: str) -> None:
 
 
 def test_a_long_run_keeps_its_first_and_last_points_and_few_between() -> None:
-    kept = thinned([(step, 1.0) for step in range(100_000)])
+    kept = thin([(step, 1.0) for step in range(100_000)])
     assert (kept[0], kept[-1], len(kept)) == ((0, 1.0), (99_999, 1.0), 1001)
 
 
@@ -186,5 +186,5 @@ def test_a_share_that_leaves_no_document_on_a_side_is_refused(
 
 def test_evaluation_reads_so_many_tokens_from_the_start() -> None:
     documents = Documents.of([[1] * 5, [2] * 5, [3] * 5])
-    assert [len(tokens) for tokens in beginning(documents, 8)] == [5, 3]
-    assert [len(tokens) for tokens in beginning(documents, 6)] == [5]
+    assert [len(tokens) for tokens in take_beginning(documents, 8)] == [5, 3]
+    assert [len(tokens) for tokens in take_beginning(documents, 6)] == [5]

@@ -10,12 +10,12 @@ import pytest
 
 from infini_llama.run_folder.checkpoints import (
     Provenance,
-    all_checkpoints,
     clear_incoming,
     disk_errors,
     incoming,
     is_complete,
     latest,
+    list_checkpoints,
     publish,
 )
 from tests.support.process import run
@@ -116,7 +116,7 @@ def test_one_that_lost_bytes_a_file_or_its_provenance_is_passed_over(tmp_path: P
     (published(tmp_path, 3) / "model.safetensors").unlink()
     (published(tmp_path, 4) / "provenance.json").unlink()
     (published(tmp_path, 5) / "provenance.json").write_text("{}")
-    assert [is_complete(path) for path in all_checkpoints(tmp_path)] == [True, False, False, False, False]
+    assert [is_complete(path) for path in list_checkpoints(tmp_path)] == [True, False, False, False, False]
     assert latest(tmp_path) == first
 
 
@@ -128,7 +128,7 @@ def test_without_any_there_is_no_latest(tmp_path: Path) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 10):
         published(tmp_path, step, keep=2)
-    assert [path.name for path in all_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-10"]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-10"]
 
 
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path: Path) -> None:

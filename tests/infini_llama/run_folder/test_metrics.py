@@ -32,7 +32,7 @@ def test_a_resumed_run_takes_back_what_the_killed_one_wrote_after_its_checkpoint
     shutil.rmtree(run / "checkpoint-6")
     content = (run / FILE).read_bytes()
     (run / FILE).write_bytes(content[: content.rindex(b'{"kind"') - 20])
-    train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.latest(run))
+    train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.find_latest(run))
     after = read_metrics(run)
     measured = ("tokens_per_second", "peak_rss_bytes", "time")
     assert [{k: v for k, v in line.items() if k not in measured} for line in after] == [

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from infini_llama.run_folder.checkpoints import all_checkpoints, clear_incoming, is_complete, latest
+from infini_llama.run_folder.checkpoints import clear_incoming, find_latest, is_complete, list_checkpoints
 from tests.infini_llama.run_folder.test_checkpoints import published
 from tests.support.killing import in_child
 
@@ -35,7 +35,7 @@ def main(scratch: Path) -> None:
 
             if in_child(work, kill_at=at) == 0:
                 break
-            found = latest(output_dir)
+            found = find_latest(output_dir)
             assert found is not None or case != "next", (
                 f"step {at}: the old checkpoint is gone, the new one not there"
             )
@@ -43,7 +43,7 @@ def main(scratch: Path) -> None:
             if found is not None and found.name == f"checkpoint-{step}":
                 assert (found / "model.safetensors").read_bytes() == WEIGHTS
             in_child(work, kill_at=None)
-            assert [path.name for path in all_checkpoints(output_dir)] == [f"checkpoint-{step}"]
+            assert [path.name for path in list_checkpoints(output_dir)] == [f"checkpoint-{step}"]
             assert is_complete(output_dir / f"checkpoint-{step}")
             at += 1
         steps += at

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from bundler.home.installed import InstalledBundle
 from infini_llama.errors import DivergenceError
-from infini_llama.run_folder.checkpoints import all_checkpoints
+from infini_llama.run_folder.checkpoints import list_checkpoints
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.run import train
 from tests.infini_llama.train.test_run import configured
@@ -30,7 +30,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_the_last_line_of_its_metr
     )
     lines = [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["loss"] is None and lines[0]["loss"] > 0
-    assert all_checkpoints(output_dir) == []
+    assert list_checkpoints(output_dir) == []
 
 
 def test_weights_that_are_not_finite_are_not_saved_over_those_that_are(
@@ -44,7 +44,7 @@ def test_weights_that_are_not_finite_are_not_saved_over_those_that_are(
     with pytest.raises(DivergenceError, match=r"step 2: .* weights of model\..* that are not finite") as caught:
         train(settings, gpt2_bundle, raw_data=raw_data, output_dir=output_dir)
     assert f"go on from {output_dir / 'checkpoint-1'} with --resume" in str(caught.value)
-    assert [path.name for path in all_checkpoints(output_dir)] == ["checkpoint-1"]
+    assert [path.name for path in list_checkpoints(output_dir)] == ["checkpoint-1"]
 
 
 def test_finite_weights_pass(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_resumed_run_ends_with_the_weights_of_a_straight_one(
     run = tmp_path / "run"
     shutil.rmtree(run / "checkpoint-6")
     resumed = train(
-        configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.latest(run)
+        configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.find_latest(run)
     )
     assert resumed.resumed_from == str(run / "checkpoint-3")
     assert weights(run / "checkpoint-6") == straight

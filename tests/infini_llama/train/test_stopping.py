@@ -15,7 +15,7 @@ import pytest
 
 from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.home.installed import InstalledBundle
-from infini_llama.run_folder.checkpoints import is_complete, latest
+from infini_llama.run_folder.checkpoints import find_latest, is_complete
 from infini_llama.run_folder.metrics import read_metrics
 from infini_llama.train import metrics_log
 from infini_llama.train.run import train
@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_by_each_signal_in_turn_ends_with_the_weights_of_
         with monkeypatch.context() as patch:
             patch.setattr(metrics_log, "say", kill_after(f"step {after:>2}/", number))
             summary = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=resume_from)
-        resume_from = latest(run)
+        resume_from = find_latest(run)
         assert (summary.stopped_by, summary.checkpoint) == (number.name, str(resume_from))
         assert after <= summary.steps < STEPS
         assert marker(run) == {"signal": number.name, "checkpoint": f"checkpoint-{summary.steps}"}
@@ -97,7 +97,7 @@ def test_a_run_that_is_stopped_does_not_stop_for_an_evaluation(
         patch.setattr(metrics_log, "say", kill_after("step 4/", signal.SIGTERM))
         stopped = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path)
     assert stopped.stopped_by == "SIGTERM" and 4 <= stopped.steps < 9
-    train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path, resume_from=latest(tmp_path))
+    train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path, resume_from=find_latest(tmp_path))
     assert [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "evaluation"] == [3, 6, 9]
 
 

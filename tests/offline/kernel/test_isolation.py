@@ -15,7 +15,7 @@ from bundler.errors import OfflineError
 from bundler.offline.kernel import isolation
 from bundler.offline.kernel.isolation import choose
 from bundler.offline.kernel.networks import parse_networks
-from bundler.offline.kernel.resolver import local_names
+from bundler.offline.kernel.resolver import make_resolver_files
 from bundler.offline.launch.launch import Completed, run_isolated
 from tests.offline.conftest import OUTSIDE, needs_landlock, needs_netns, needs_seccomp
 from tests.support.process import run_python
@@ -182,7 +182,9 @@ def test_none_is_taken_at_its_word() -> None:
 
 
 def test_names_inside_are_the_users_plus_the_own_host() -> None:
-    texts = local_names("10.0.0.9 nas\n", "passwd: files sss\nhosts: files resolve dns\n", "node7", ["10.0.0.7"])
+    texts = make_resolver_files(
+        "10.0.0.9 nas\n", "passwd: files sss\nhosts: files resolve dns\n", "node7", ["10.0.0.7"]
+    )
     assert texts["/etc/hosts"].startswith("10.0.0.9 nas\n")
     assert "10.0.0.7 node7\n" in texts["/etc/hosts"]
     assert texts["/etc/nsswitch.conf"] == "passwd: files sss\nhosts: files dns\n"
@@ -190,7 +192,7 @@ def test_names_inside_are_the_users_plus_the_own_host() -> None:
 
 def test_addresses_of_small_networks_have_themselves_as_names_and_large_ones_none() -> None:
     peers = parse_networks(["10.1.0.2", "fd00::/127", "10.2.0.0/16", "127.0.0.0/8"])
-    hosts = local_names("", "", "node7", [], peers)["/etc/hosts"].splitlines()
+    hosts = make_resolver_files("", "", "node7", [], peers)["/etc/hosts"].splitlines()
     named = ["10.1.0.2 10.1.0.2", "::ffff:10.1.0.2 10.1.0.2", "fd00:: fd00::", "fd00::1 fd00::1"]
     assert hosts[-4:] == named
     assert not any("10.2." in line for line in hosts)

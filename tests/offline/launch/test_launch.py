@@ -18,13 +18,13 @@ from tests.support.process import TIMEOUT_SECONDS, run_python
 A_THREAD_IS_LEFT = """
 import os, signal, sys, threading, time
 from bundler.offline.launch import launch
-from bundler.offline.launch.forked import aside
+from bundler.offline.launch.forked import run_forked
 from bundler.offline.kernel.isolation import choose
 
 def verify():
     threading.Thread(target=time.sleep, args=(600,), daemon=True, name="left").start()
 
-aside(verify)
+run_forked(verify)
 see_through = launch._see_through
 
 def once_it_has_ended(child):

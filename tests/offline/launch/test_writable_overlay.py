@@ -11,8 +11,8 @@ import pytest
 
 from bundler.errors import OfflineError
 from bundler.offline.launch import writable_overlay
-from bundler.offline.launch.writable_overlay import stand_ins_for
-from bundler.offline.variables import StandIns
+from bundler.offline.launch.writable_overlay import make_overlay
+from bundler.offline.variables import WritableOverlay
 from tests.offline.conftest import PYTHON
 from tests.support.process import script
 
@@ -32,7 +32,7 @@ def read_only(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
 
 
 def test_a_cache_that_can_be_written_needs_none(home: Path, temporary: Path) -> None:
-    assert stand_ins_for(home) == StandIns()
+    assert make_overlay(home) == WritableOverlay()
     assert list(temporary.iterdir()) == []
 
 
@@ -42,7 +42,7 @@ def test_prepared_datasets_are_shown_in_folders_that_take_locks(home: Path) -> N
     prepared.mkdir(parents=True)
     (prepared / "data-train.arrow").write_bytes(b"arrow")
     (home / "datasets/alias___data").symlink_to("org___data")
-    place = stand_ins_for(home).datasets
+    place = make_overlay(home).datasets
     assert place
     for name in ("org___data", "alias___data"):
         folder = place / name / "default/0.0.0"
@@ -57,10 +57,10 @@ def test_what_left_the_cache_leaves_the_stand_in(home: Path) -> None:
     prepared = home / "datasets/org___data/0.0.0/abc"
     prepared.mkdir(parents=True)
     (prepared / "data.arrow").touch()
-    place = stand_ins_for(home).datasets
+    place = make_overlay(home).datasets
     assert place
     shutil.rmtree(home / "datasets")
-    assert stand_ins_for(home).datasets == place
+    assert make_overlay(home).datasets == place
     assert [p for p in place.rglob("*") if p.is_symlink()] == []
 
 
@@ -70,32 +70,32 @@ def test_modules_are_copied_and_renewed(home: Path) -> None:
     module.parent.mkdir(parents=True)
     module.write_text("one")
     module.chmod(0o444)
-    place = stand_ins_for(home).modules
+    place = make_overlay(home).modules
     assert place
     module.chmod(0o644)
     module.write_text("two")
-    stand_ins_for(home)
+    make_overlay(home)
     assert (place / "transformers_modules/m.py").read_text() == "two"
 
 
 @pytest.mark.usefixtures("read_only")
 def test_a_folder_that_others_can_write_is_not_used(home: Path, temporary: Path) -> None:
-    stand_ins_for(home)
+    make_overlay(home)
     (folder,) = temporary.iterdir()
     folder.chmod(0o777)
     with pytest.raises(OfflineError, match="only this user can write"):
-        stand_ins_for(home)
+        make_overlay(home)
 
 
 @pytest.mark.usefixtures("read_only")
 def test_a_link_in_place_of_the_folder_is_not_followed(home: Path, temporary: Path) -> None:
-    stand_ins_for(home)
+    make_overlay(home)
     (folder,) = temporary.iterdir()
     elsewhere = temporary.parent / "elsewhere"
     folder.rename(elsewhere)
     folder.symlink_to(elsewhere)
     with pytest.raises(OfflineError, match="only this user can write"):
-        stand_ins_for(home)
+        make_overlay(home)
 
 
 def test_on_a_read_only_mount_a_tokenizer_loads_and_modules_go_elsewhere(home: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ State = Literal["ok", "note", "warning", "problem"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at.
 
     Attributes:
@@ -25,21 +25,21 @@ class Finding:
     advice: str = ""
 
 
-def ok(check: str, message: str) -> Finding:
+def ok(check: str, message: str) -> Diagnosis:
     """Return a finding that needs no action."""
-    return Finding(check=check, state="ok", message=message)
+    return Diagnosis(check=check, state="ok", message=message)
 
 
-def note(check: str, message: str, advice: str = "") -> Finding:
+def note(check: str, message: str, advice: str = "") -> Diagnosis:
     """Return a finding that is good to know."""
-    return Finding(check=check, state="note", message=message, advice=advice)
+    return Diagnosis(check=check, state="note", message=message, advice=advice)
 
 
-def warning(check: str, message: str, advice: str) -> Finding:
+def warning(check: str, message: str, advice: str) -> Diagnosis:
     """Return a finding about something that surprises people."""
-    return Finding(check=check, state="warning", message=message, advice=advice)
+    return Diagnosis(check=check, state="warning", message=message, advice=advice)
 
 
-def problem(check: str, message: str, advice: str) -> Finding:
+def problem(check: str, message: str, advice: str) -> Diagnosis:
     """Return a finding about something that will fail."""
-    return Finding(check=check, state="problem", message=message, advice=advice)
+    return Diagnosis(check=check, state="problem", message=message, advice=advice)
