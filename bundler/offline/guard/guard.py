@@ -136,7 +136,8 @@ def _is_allowed(host: str) -> bool:
         # Programs look up their own machine; launchers such as torchrun do, under its full name.
         own = os.uname().nodename.lower()
         is_own = bool(own) and (name == own or name.startswith(own.partition(".")[0] + "."))
-        return is_own or _is_answered_in_reach(name)
+        networks = () if is_own else _read_networks()
+        return is_own or (bool(networks) and _load_sibling("look_ups").is_answered_within(name, networks))
     import ipaddress
 
     address = ipaddress.ip_address(host.partition("%")[0])
@@ -154,38 +155,6 @@ def _read_networks() -> list[Any]:
     return [ipaddress.ip_network(text, strict=False) for text in texts if text]
 
 
-def _is_answered_in_reach(name: str) -> bool:
-    """Tell whether no question about `name` leaves the given networks: nodes of a job know each other by name."""
-    if not _read_networks():
-        return False
-    if any(name in line.partition("#")[0].lower().split()[1:] for line in _lines("/etc/hosts")):
-        return True
-    servers = [words[1] for line in _lines("/etc/resolv.conf") if (words := line.split())[:1] == ["nameserver"]]
-    return bool(servers) and all(_may_be_asked(server.partition("%")[0]) for server in servers)
-
-
-def _may_be_asked(server: str) -> bool:
-    # A server on loopback asks others, so loopback as a whole does not count.
-    import ipaddress
-
-    try:
-        address = ipaddress.ip_address(server)
-    except ValueError:
-        return False
-    return any(
-        address in network and (not address.is_loopback or network.prefixlen == network.max_prefixlen)
-        for network in _read_networks()
-    )
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:  # noqa: PTH123 -- see above: no pathlib
-            return stream.read().splitlines()
-    except OSError:
-        return []
-
-
 def _refuse(event: str, host: str, port: object) -> None:
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
     asked = _load_sibling("caller").find_caller(sys._getframe(2))
@@ -198,7 +167,8 @@ def _refuse(event: str, host: str, port: object) -> None:
     }
     if len(attempts) < _MAX_KEPT:
         attempts.append(attempt)
-    _note(attempt)
+    if folder := os.environ.get("BUNDLE_ATTEMPTS_DIR"):
+        _load_sibling("notes").note_attempt(folder, attempt)
     message = f"offline: {event} to {target} was refused before anything left this machine\n{asked}"
     hint = "an offline launch reaches this machine only: take what is needed along, or drop what asks for it"
     if asked.wanted:
@@ -217,32 +187,11 @@ def _error(message: str, hint: str) -> NetworkRefusedError:
     return error
 
 
-def _note(attempt: dict[str, Any]) -> None:
-    folder = os.environ.get("BUNDLE_ATTEMPTS_DIR")
-    if not folder:
-        return
-    import json
-
-    line = json.dumps(attempt) + "\n"
-    try:
-        # One write to a file opened for appending: threads and a process of the same number elsewhere do not mix.
-        descriptor = os.open(
-            f"{folder}/{os.getpid()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
-        )
-        try:
-            os.write(descriptor, line.encode())
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        # The refusal matters more than its record, but a record that is missing must be known.
-        sys.stderr.write(f"bundle: could not note a refused connection in {folder}: {error}\n")
-
-
 # Who asked, and for what
 
 
 def _load_sibling(stem: str) -> Any:
-    """Return the module `caller` or `missing`, from its file as this one was, once it is needed."""
+    """Return a module beside this one, from its file as this one was, once it is needed."""
     from importlib.machinery import SourceFileLoader
 
     name = f"bundler.offline.guard.{stem}"
@@ -304,8 +253,9 @@ def _check_environment() -> None:
         return
     value = os.environ.get("HF_HUB_OFFLINE", "")
     if value.upper() not in _TRUE:
-        raise _setting_error(
-            f"HF_HUB_OFFLINE is {value!r} in a process of an offline launch, expected '1' (process: {_command()})",
+        raise _error(
+            f"HF_HUB_OFFLINE is {value!r} in a process of an offline launch, expected '1' "
+            f"(process: {' '.join(sys.orig_argv)})",
             "remove what sets it, in the script between `bundle run` and this process; or, in a shell where "
             "`bundle env` was used, open another one to go online",
         )
@@ -313,14 +263,14 @@ def _check_environment() -> None:
 
 def _check_hub(module: ModuleType) -> None:
     if getattr(module, "HF_HUB_OFFLINE", True) is not True:
-        raise _setting_error(
+        raise _error(
             "huggingface_hub was imported with HF_HUB_OFFLINE switched off, in an offline launch",
             "remove the line that sets HF_HUB_OFFLINE (or os.environ) before the import",
         )
     home = os.environ.get("BUNDLE_HF_HOME")
     cache = getattr(module, "HF_HUB_CACHE", None)
     if home and cache and os.path.realpath(cache) != os.path.realpath(f"{home}/hub"):
-        raise _setting_error(
+        raise _error(
             f"huggingface_hub was imported with its cache at {cache}, but what was verified is {home}/hub",
             "remove the line that sets HF_HOME or HF_HUB_CACHE; `bundle run --hf-home DIR` chooses the cache",
         )
@@ -328,7 +278,7 @@ def _check_hub(module: ModuleType) -> None:
 
 def _check_datasets(module: ModuleType) -> None:
     if getattr(module, "HF_HUB_OFFLINE", True) is not True:
-        raise _setting_error(
+        raise _error(
             "datasets was imported with HF_DATASETS_OFFLINE switched off, in an offline launch",
             "remove the line that sets HF_DATASETS_OFFLINE before the import",
         )
@@ -367,11 +317,3 @@ def _chain(run: Callable[[ModuleType], None], check: Callable[[ModuleType], None
         check(module)
 
     return exec_module
-
-
-def _setting_error(message: str, hint: str) -> RuntimeError:
-    return _error(message, hint)
-
-
-def _command() -> str:
-    return " ".join(sys.orig_argv)

@@ -12,9 +12,9 @@ from infini_llama.run_folder.checkpoints import (
     Provenance,
     clear_incoming,
     disk_errors,
-    incoming,
+    find_latest,
+    incoming_folder,
     is_complete,
-    latest,
     list_checkpoints,
     publish,
 )
@@ -43,7 +43,7 @@ def published(
     provenance: Provenance = PROVENANCE,
 ) -> Path:
     """Publish a checkpoint with one file."""
-    folder = incoming(output_dir) / f"checkpoint-{step}"
+    folder = incoming_folder(output_dir) / f"checkpoint-{step}"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(content)
     return publish(folder, output_dir, provenance, step=step, keep=keep)
@@ -53,11 +53,11 @@ def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     """By number: by name, checkpoint-9 would come after checkpoint-10."""
     last = published(tmp_path, 10)
     published(tmp_path, 9)
-    assert latest(tmp_path) == last
+    assert find_latest(tmp_path) == last
 
 
 def test_what_a_killed_run_left_unfinished_is_cleared(tmp_path: Path) -> None:
-    torn = incoming(tmp_path) / "checkpoint-2"
+    torn = incoming_folder(tmp_path) / "checkpoint-2"
     torn.mkdir(parents=True)
     clear_incoming(tmp_path)
     clear_incoming(tmp_path)
@@ -104,10 +104,10 @@ def test_killed_at_every_step_it_leaves_a_whole_checkpoint_or_none_and_the_next_
 
 def test_one_that_is_still_being_written_is_not_seen(tmp_path: Path) -> None:
     first = published(tmp_path, 1)
-    torn = incoming(tmp_path) / "checkpoint-2"
+    torn = incoming_folder(tmp_path) / "checkpoint-2"
     torn.mkdir(parents=True)
     (torn / "model.safetensors").write_bytes(b"wei")
-    assert latest(tmp_path) == first
+    assert find_latest(tmp_path) == first
 
 
 def test_one_that_lost_bytes_a_file_or_its_provenance_is_passed_over(tmp_path: Path) -> None:
@@ -117,12 +117,12 @@ def test_one_that_lost_bytes_a_file_or_its_provenance_is_passed_over(tmp_path: P
     (published(tmp_path, 4) / "provenance.json").unlink()
     (published(tmp_path, 5) / "provenance.json").write_text("{}")
     assert [is_complete(path) for path in list_checkpoints(tmp_path)] == [True, False, False, False, False]
-    assert latest(tmp_path) == first
+    assert find_latest(tmp_path) == first
 
 
 def test_without_any_there_is_no_latest(tmp_path: Path) -> None:
-    assert latest(tmp_path) is None
-    assert latest(tmp_path / "nowhere") is None
+    assert find_latest(tmp_path) is None
+    assert find_latest(tmp_path / "nowhere") is None
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
