@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any
 
-from bundler.errors import DamagedError, FormatError
-from bundler.files.digest import blake3_bytes, sha256_bytes
+from bundler.errors import FormatError
+from bundler.files.digest import sha256_bytes
 
 FORMAT_VERSION = 1
 
@@ -253,19 +253,4 @@ def _check_record(record: ChunkRecord) -> None:
     if record.stored_bytes > record.raw_bytes + record.raw_bytes // 128 + 1024:
         raise FormatError(
             f"chunk stores {record.stored_bytes} bytes for {record.raw_bytes}, more than any writer would"
-        )
-
-
-def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int) -> None:
-    """Refuse a chunk whose stored bytes are not those that its record names.
-
-    Raises:
-        DamagedError: Names the chunk and both digests.
-    """
-    found = blake3_bytes(stored)
-    if len(stored) != record.stored_bytes or found != record.blake3:
-        raise DamagedError(
-            f"chunk {number} is damaged: expected blake3 {record.blake3.hex()} of {record.stored_bytes} bytes, "
-            f"found {found.hex()} of {len(stored)}",
-            hint="copy the bundle again; the other chunks need not be suspected",
         )

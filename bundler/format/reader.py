@@ -20,20 +20,15 @@ from types import TracebackType
 from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
+from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import BufferPool
-from bundler.format.codec.codecs import Buffer, find_codec
+from bundler.format.codec.codecs import Buffer
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
-    PREAMBLE,
-    TRAILER_BYTES,
     BaseRecord,
-    ChunkRecord,
-    Index,
-    check_stored,
     chunk_header,
-    index_frame_bytes,
-    parse_index_frame,
 )
+from bundler.format.opening import read_index
 from bundler.format.source import Span
 from bundler.format.storage.volumes import VolumeSet, open_stored
 from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
@@ -63,7 +58,7 @@ class BundleReader:
         self.path = self._stored.path
         self.size_bytes = self._stored.size_bytes
         try:
-            self.index = self._read_index()
+            self.index = read_index(self._stored)
             self._raw_starts = self.index.raw_starts()
             self._stored_starts = self.index.stored_starts()
         except BundleError as error:
@@ -281,67 +276,6 @@ class BundleReader:
     def open_blob(self, blob: Blob) -> io.BufferedReader:
         """Open a blob's content for reading and seeking; chunks are checked and decoded as they are reached."""
         return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
-
-    def _read_index(self) -> Index:
-        self._check_beginning()
-        trailer = self._pread(max(self.size_bytes - TRAILER_BYTES, 0), min(TRAILER_BYTES, self.size_bytes))
-        size = index_frame_bytes(trailer)
-        if size + len(PREAMBLE) > self.size_bytes:
-            raise FormatError(f"index says it has {size} bytes, the file has {self.size_bytes}: it was cut short")
-        index = parse_index_frame(self._pread(self.size_bytes - size, size))
-        stored = sum(chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in index.chunks)
-        if len(PREAMBLE) + stored + size != self.size_bytes:
-            raise FormatError(
-                f"expected {len(PREAMBLE) + stored + size} bytes by the index, the file has {self.size_bytes}",
-                hint="copy it again and compare sizes",
-            )
-        if isinstance(self._stored, VolumeSet) and self._stored.digest != index.digest:
-            raise FormatError(f"volumes say that they are of {self._stored.digest}, the index is {index.digest}")
-        return index
-
-    def _check_beginning(self) -> None:
-        found = self._pread(0, min(len(PREAMBLE), self.size_bytes))
-        if found == PREAMBLE:
-            return
-        if not found:
-            raise FormatError("expected a bundle, found an empty file", hint="copy it again and compare sizes")
-        if PREAMBLE.startswith(found):
-            raise FormatError(
-                f"expected a bundle, found the first {len(found)} bytes of one",
-                hint="copy it again and compare sizes",
-            )
-        if found.startswith(PREAMBLE[:4]):
-            raise FormatError(
-                f"expected a bundle, found {self.size_bytes:,} bytes of another zstd file, as a plain .tar.zst is one",
-                hint="only what `bundle fetch` packs has an index to be read and verified by",
-            )
-        raise FormatError(
-            f"expected a bundle, found {self.size_bytes:,} bytes that begin with {found[:8].hex(' ')}"
-        )
-
-    def _pread(self, start: int, size: int) -> bytes:
-        return self._stored.read_at(start, size)
-
-
-def decode_chunk(
-    record: ChunkRecord, frames: memoryview, room: memoryview | None = None, *, number: int
-) -> Buffer:
-    """Decode the checked frames of a chunk.
-
-    Args:
-        record: What is known of it.
-        frames: As stored, without header.
-        room: Where the result may lie, as long as the raw bytes at least; by default new memory.
-        number: For error messages.
-
-    Raises:
-        FormatError: They are not frames of its codec, or decode to another length.
-    """
-    codec = find_codec(record.codec)
-    raw = codec.decode(frames, record.raw_bytes, memoryview(bytearray(record.raw_bytes)) if room is None else room)
-    if len(raw) != record.raw_bytes:
-        raise FormatError(f"chunk {number} decodes to {len(raw)} bytes, expected {record.raw_bytes}")
-    return raw
 
 
 class _BlobStream(io.RawIOBase):

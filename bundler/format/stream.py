@@ -18,6 +18,7 @@ from typing import Protocol
 from bundler.errors import BundleError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
+from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.codecs import Buffer
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
@@ -30,19 +31,12 @@ from bundler.format.index import (
     BaseRecord,
     ChunkRecord,
     Index,
-    check_stored,
     is_index_frame,
     parse_chunk_header,
     parse_index_frame,
 )
-from bundler.format.reader import decode_chunk
 from bundler.format.source import Span
-from bundler.format.storage.volumes import (
-    VOLUME_HEAD_BYTES,
-    VolumeHeader,
-    is_volume_head,
-    parse_volume_head,
-)
+from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.format.tar import (
     BLOCK,
     TarPlan,

@@ -31,7 +31,8 @@ from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.index import FORMAT_VERSION
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
-from bundler.format.storage.volumes import VOLUME_HEAD_BYTES, volume_files
+from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES
+from bundler.format.storage.volumes import volume_files
 from bundler.make.delta import Base
 from bundler.make.fetch import blob_path
 from bundler.make.pack import PackResult, pack

@@ -32,13 +32,8 @@ from bundler.format.index import (
     is_index_frame,
     parse_chunk_header,
 )
-from bundler.format.storage.volumes import (
-    VOLUME_HEAD_BYTES,
-    VolumeHeader,
-    is_volume_head,
-    volume_files,
-    volume_path,
-)
+from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head
+from bundler.format.storage.volumes import volume_files, volume_path
 
 
 class Sink(Protocol):

@@ -10,7 +10,6 @@ Rule book:
 from __future__ import annotations
 
 import re
-import struct
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -19,101 +18,13 @@ from itertools import islice
 from pathlib import Path
 
 from bundler.errors import BundleError, FormatError
-from bundler.files.digest import blake3_bytes
-from bundler.format.index import FORMAT_VERSION, PREAMBLE, SKIPPABLE_MAGIC
+from bundler.format.index import PREAMBLE
 from bundler.format.storage.stored import OneFile, Stored
+from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.text.wording import name_some
-
-_MAGIC = b"HFBV"
-_FRAME = struct.Struct("<II4s")
-_FIELDS = struct.Struct("<IIIQQQ32s32s")
-_DIGEST_BYTES = 32
-_FRAME_START = _FRAME.pack(SKIPPABLE_MAGIC, len(_MAGIC) + _FIELDS.size + _DIGEST_BYTES, _MAGIC)
-
-# What a volume has before its part of the bundle: the preamble, and the volume header.
-VOLUME_HEAD_BYTES = len(PREAMBLE) + _FRAME.size + _FIELDS.size + _DIGEST_BYTES
 
 # Three digits at least, so that a shell's glob gives them in order.
 _SUFFIX = re.compile(r"(.+)\.([0-9]{3,})", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class VolumeHeader:
-    """What a volume says of itself.
-
-    Attributes:
-        number: Its place in the set, from 1.
-        count: How many volumes the set has.
-        start: Where its part begins in the bundle; that of the first volume begins behind the preamble.
-        part_bytes: Length of its part.
-        bundle_bytes: Length of the bundle.
-        bundle_sha256: The bundle's digest.
-        part_blake3: BLAKE3 of its part.
-    """
-
-    number: int
-    count: int
-    start: int
-    part_bytes: int
-    bundle_bytes: int
-    bundle_sha256: bytes
-    part_blake3: bytes
-
-    @property
-    def digest(self) -> str:
-        """The bundle's digest, ``sha256:<hex>``."""
-        return f"sha256:{self.bundle_sha256.hex()}"
-
-    @property
-    def stop(self) -> int:
-        """Where its part ends in the bundle."""
-        return self.start + self.part_bytes
-
-    def pack(self) -> bytes:
-        """Return the first `VOLUME_HEAD_BYTES` of the volume."""
-        fields = _FIELDS.pack(
-            FORMAT_VERSION,
-            self.number,
-            self.count,
-            self.start,
-            self.part_bytes,
-            self.bundle_bytes,
-            self.bundle_sha256,
-            self.part_blake3,
-        )
-        head = PREAMBLE + _FRAME_START + fields
-        return head + blake3_bytes(head)
-
-
-def is_volume_head(head: bytes) -> bool:
-    """Tell whether a file that starts with `head` (21 bytes or more) is a volume."""
-    return head.startswith(PREAMBLE + _FRAME_START)
-
-
-def parse_volume_head(head: bytes) -> VolumeHeader:
-    """Parse what `VolumeHeader.pack` returned.
-
-    Raises:
-        FormatError: It is damaged, of another version, or contradicts itself.
-    """
-    if len(head) != VOLUME_HEAD_BYTES or not is_volume_head(head):
-        raise FormatError("expected a volume header, found other bytes")
-    if blake3_bytes(head[:-_DIGEST_BYTES]) != head[-_DIGEST_BYTES:]:
-        raise FormatError("volume header is damaged", hint="copy this volume again")
-    version, *fields = _FIELDS.unpack_from(head, len(PREAMBLE) + _FRAME.size)
-    if version != FORMAT_VERSION:
-        raise FormatError(
-            f"volume has format version {version}, expected {FORMAT_VERSION}",
-            hint="a newer `bundle` wrote it: install that version here",
-        )
-    header = VolumeHeader(*fields)
-    if not 1 <= header.number <= header.count or not len(PREAMBLE) <= header.start < header.stop:
-        raise FormatError("volume header contradicts itself")
-    if header.stop > header.bundle_bytes or (header.stop == header.bundle_bytes) != (
-        header.number == header.count
-    ):
-        raise FormatError("volume header contradicts itself")
-    return header
 
 
 @dataclass(frozen=True)
