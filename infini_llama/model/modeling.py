@@ -1,11 +1,7 @@
 """Infini-Llama: a Llama whose attention carries a compressive memory from segment to segment (arXiv 2404.07143).
 
-What differs from Llama is in `InfiniLlamaAttention`; the rest hands a `SegmentLayout` down and layer states
+What differs from Llama is in `infini_llama.model.attention`; the rest hands a `SegmentLayout` down and layer states
 around.
-
-    A_dot = softmax(Q K^T / sqrt(d)) V   inside the segment, causal, with RoPE
-    A_mem = sigma(Q) M / (sigma(Q) z)    from all earlier segments of the document, without RoPE
-    A     = g A_mem + (1 - g) A_dot      with g = sigmoid(gate), one per head; g = 0 while the memory is empty
 
 Rule book:
 
@@ -20,7 +16,6 @@ Not here: tensor and pipeline parallel plans; flex attention; a mask that is not
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,9 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
-    LlamaAttention,
     LlamaDecoderLayer,
     LlamaForCausalLM,
     LlamaMLP,
@@ -38,123 +31,16 @@ from transformers.models.llama.modeling_llama import (
     LlamaPreTrainedModel,
     LlamaRMSNorm,
     LlamaRotaryEmbedding,
-    eager_attention_forward,
 )
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from infini_llama.model import head_loss
-from infini_llama.model import memory as infini
+from infini_llama.model.attention import InfiniLlamaAttention, local_mask
 from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
-from infini_llama.model.memory import Memory
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout, StreamPosition
-
-
-class InfiniLlamaAttention(LlamaAttention):
-    """Llama's attention inside a segment, mixed per head with a memory of the segments before.
-
-    Attributes:
-        gate: `(num_attention_heads,)`, the paper's beta: the logit of the share that the memory has in the output.
-    """
-
-    def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
-        super().__init__(config, layer_idx)
-        self.gate = nn.Parameter(torch.full((config.num_attention_heads,), config.gate_init))
-
-    def forward(  # type: ignore[override]
-        self,
-        hidden_states: Tensor,
-        layout: SegmentLayout,
-        rotation: Rotation,
-        local_mask: Tensor | None,
-        state: LayerState | None,
-        keep_state: bool,
-        **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None, LayerState | None]:
-        """Attend to the segment and to the memory.
-
-        Args:
-            hidden_states: `(B, T, hidden_size)`.
-            layout: Where the tokens go.
-            rotation: RoPE by position in the segment.
-            local_mask: For the local attention, as its implementation wants it; None for plainly causal.
-            state: What the layer carries from earlier calls, or None at the start.
-            keep_state: Whether to return what it carries on.
-            **kwargs: For the local attention's implementation.
-
-        Returns:
-            The output `(B, T, hidden_size)`; the local attention's weights `(B * N, heads, queries, slots)`, where
-            its implementation gives them; the new state, or None if it is not wanted.
-        """
-        tokens = hidden_states.shape[:2]
-        queries = layout.fold_tokens(self.q_proj(hidden_states).view(*tokens, -1, self.head_dim))
-        keys = self.k_proj(hidden_states).view(*tokens, -1, self.head_dim)
-        values = self.v_proj(hidden_states).view(*tokens, -1, self.head_dim)
-        keys = layout.fold_all(keys, state.keys if state else None)
-        values = layout.fold_all(values, state.values if state else None)
-
-        attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
-        recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
-        if recalled is not None:
-            share = torch.sigmoid(self.gate.to(recalled.dtype)).unsqueeze(-1)
-            share = share * layout.present.view(*layout.present.shape, 1, 1, 1)
-            # share * recalled + (1 - share) * attended, in one pass over memory
-            attended = torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)
-
-        output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
-        if not keep_state:
-            return output, weights, None
-        return output, weights, LayerState(memory, layout.take_running(keys), layout.take_running(values))
-
-    def _attend_locally(
-        self, queries: Tensor, keys: Tensor, values: Tensor, rotation: Rotation, mask: Tensor | None, **kwargs: Any
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return A_dot, `(B, N, queries, heads, width)`, with each segment as a row of its own."""
-        folded = queries.shape[:2]
-        attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        attended, weights = attention(
-            self,
-            rotation.queries(queries.flatten(0, 1).transpose(1, 2)),
-            rotation.keys(keys.flatten(0, 1).transpose(1, 2)),
-            values.flatten(0, 1).transpose(1, 2),
-            mask,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return attended.unflatten(0, folded), weights
-
-    def _remember(
-        self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
-    ) -> tuple[Tensor | None, Memory]:
-        """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
-        dtype = infini.memory_dtype(keys.dtype)
-        with torch.autocast(device_type=keys.device.type, enabled=False):
-            if carried is None:
-                rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
-                carried = infini.empty(rows, heads, width, dtype=dtype, device=keys.device)
-            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
-            # With gradients the empty memory is read too: every gate then takes part in every step, which
-            # data-parallel training insists on.
-            if not layout.any_present and not torch.is_grad_enabled():
-                return None, after
-            grouped = infini.sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
-            return infini.read(grouped, before, layout.present).flatten(-3, -2), after
-
-    def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
-        """Return the memory before each segment, with N after B, and after the last one."""
-        if not layout.any_complete and layout.runs is None:
-            return Memory(
-                *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
-            ), carried
-        sigma_keys = infini.sigma(keys)
-        if self.config.memory_update == "delta":
-            return infini.scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
-        return infini.scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
 
 
 class InfiniLlamaDecoderLayer(LlamaDecoderLayer):
@@ -270,39 +156,29 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             ValueError: Not exactly one of `input_ids` and `inputs_embeds`; a mask or documents of another shape.
             TypeError: `past_key_values` is another model's cache.
         """
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("expected exactly one of input_ids and inputs_embeds")
-        hidden_states = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        hidden_states = self._embed(input_ids, inputs_embeds)
         rows, tokens = hidden_states.shape[:2]
 
-        cache = past_key_values
-        if cache is not None and not isinstance(cache, InfiniCache):
-            raise TypeError(f"expected an InfiniCache, which holds a memory, found {type(cache).__name__}")
-        if cache is None and use_cache:
-            cache = InfiniCache(len(self.layers))
+        cache = self._open_cache(past_key_values, use_cache)
         if document_ids is None and attention_mask is None and cache is None and position_ids is not None:
-            document_ids = (position_ids.diff(prepend=position_ids[:, :1]) < 0).cumsum(1).expand(rows, tokens)
-
-        hidden_states = nn.functional.dropout(hidden_states, self.config.embedding_dropout, self.training)
+            document_ids = _number_documents(position_ids).expand(rows, tokens)
 
         layout = SegmentLayout.build(
             self.config.segment_length,
-            StreamPosition.start(rows, hidden_states.device)
-            if cache is None
-            else cache.start(rows, hidden_states.device),
+            (StreamPosition if cache is None else cache).start(rows, hidden_states.device),
             tokens,
             mask=_new_columns(attention_mask, "attention_mask", rows, tokens),
             documents=_new_columns(document_ids, "document_ids", rows, tokens),
         )
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
-        local_mask = _local_mask(layout, tokens, self.config._attn_implementation, hidden_states.dtype)
+        mask = local_mask(layout, tokens, self.config._attn_implementation, hidden_states.dtype)
         states: list[Any] = []
         for index, layer in enumerate(self.layers):
             hidden_states, state = layer(
                 hidden_states,
                 layout=layout,
                 rotation=rotation,
-                local_mask=local_mask,
+                local_mask=mask,
                 state=None if cache is None else cache.layers[index].state,
                 keep_state=cache is not None,
                 **kwargs,
@@ -311,6 +187,21 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         if cache is not None:
             cache.advance(states, layout.after, tokens)
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=cache)
+
+    def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
+        """Return what the first layer reads, `(B, T, hidden_size)`."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("expected exactly one of input_ids and inputs_embeds")
+        embedded = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        return nn.functional.dropout(embedded, self.config.embedding_dropout, self.training)
+
+    def _open_cache(self, given: object, use_cache: bool | None) -> InfiniCache | None:
+        """Return the state of the stream: the one given, or a new one if it is wanted."""
+        if given is None:
+            return InfiniCache(len(self.layers)) if use_cache else None
+        if not isinstance(given, InfiniCache):
+            raise TypeError(f"expected an InfiniCache, which holds a memory, found {type(given).__name__}")
+        return given
 
 
 class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
@@ -387,6 +278,11 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         )
 
 
+def _number_documents(position_ids: Tensor) -> Tensor:
+    """Return a number per document, `(rows or 1, T)`, which counts up where positions restart."""
+    return (position_ids.diff(prepend=position_ids[:, :1]) < 0).cumsum(1)
+
+
 def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
     """Return the columns of the tokens given, from a tensor that may cover earlier ones too."""
     if x is None:
@@ -394,23 +290,6 @@ def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor 
     if x.dim() != 2 or x.shape[0] != rows or x.shape[1] < tokens:
         raise ValueError(f"expected {name} of shape ({rows}, {tokens} or more), found {tuple(x.shape)}")
     return x[:, -tokens:]
-
-
-def _local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:
-    """Return the causal mask of the local attention as its implementation takes it, None where it needs none."""
-    square = layout.num_segments > 1 or (layout.aligned and tokens == layout.num_slots)
-    if implementation.startswith("flash"):
-        if not (square or layout.aligned):
-            raise ValueError("flash attention takes no mask: rows must be equally far in their segment; use sdpa")
-        return None
-    if layout.aligned and tokens == 1 and layout.num_segments == 1:
-        return None
-    if implementation == "sdpa" and square:
-        return None
-    allowed = layout.causal_mask()
-    if implementation == "sdpa":
-        return allowed
-    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
 
 
 AutoConfig.register("infini_llama", InfiniLlamaConfig, exist_ok=True)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from infini_llama.model.attention import InfiniLlamaAttention
 from infini_llama.model.cache import InfiniCache
-from infini_llama.model.modeling import InfiniLlamaAttention, InfiniLlamaForCausalLM
+from infini_llama.model.modeling import InfiniLlamaForCausalLM
 
 _SEGMENTS_AT_ONCE = 4
 

@@ -103,8 +103,7 @@ class SegmentLayout:
             documents: `(B, T)`, any non-negative number per document; a change between consecutive tokens starts a
                 new document. None when all tokens go on with the document of `before`.
         """
-        device, rows = before.fill.device, before.fill.shape[0]
-        length, index = segment_length, torch.arange(tokens, device=device)
+        device, rows, length = before.fill.device, before.fill.shape[0], segment_length
         real = torch.ones(rows, tokens, dtype=torch.bool, device=device) if mask is None else mask.bool()
         starts_document, document = _document_starts(real, documents, before)
 
@@ -112,44 +111,21 @@ class SegmentLayout:
         first = torch.where(real.any(1), real.int().argmax(1), 0).unsqueeze(1)
         fill = before.fill * ~starts_document.gather(1, first).squeeze(1)
 
-        run = starts_document.cumsum(1)
-        seen = real.cumsum(1) - 1
-        run_start = torch.where(starts_document, seen, 0).cummax(1).values
-        rank = seen - run_start + torch.where(run == 0, fill.unsqueeze(1), 0)
-        starts_segment = real & (rank % length == 0)
-        segment = (starts_segment.cumsum(1) - 1 + (fill > 0).unsqueeze(1)).clamp(min=0)
-        slot = torch.where(real, segment * length + rank % length, 0)
-
-        used = starts_segment.sum(1) + (fill > 0)
-        most, fullest, has_runs, identity, aligned = torch.stack(
-            (
-                used.max(),
-                torch.where(real, slot, -1).max().clamp(min=fill.max() - 1) + 1,
-                starts_document.any(),
-                ((slot == index) | ~real).all(),
-                real.all() & (slot == slot.max() + 1 - tokens + index).all(),
-            )
-        ).tolist()
+        segment, slot, used = _place_tokens(real, starts_document, fill, length)
+        most, fullest, has_runs, identity, aligned = _to_host(slot, real, fill, used, starts_document)
         num_segments = max(most, 1)
         num_slots = length if num_segments > 1 else max(fullest, 1)
         width = num_segments * num_slots
         in_place = identity and before.width == 0 and tokens <= width
 
-        count = torch.zeros(rows, num_segments, dtype=torch.long, device=device)
-        count = count.scatter_add(1, segment, real.long())
+        count = _count_by_segment(real, segment, num_segments)
         count[:, 0] += fill
         complete = count == length
-        resets = torch.zeros_like(count).scatter_add(1, segment, starts_document.long())
-        runs = resets.cumsum(1)
-        opening = resets > 0
-        opening[:, 0] = True
-        # A segment that goes on with a document has a complete one before it; one beyond the row has nothing.
-        present = (~opening & (count > 0)) | ((runs == 0) & before.present.unsqueeze(1))
+        resets = _count_by_segment(starts_document, segment, num_segments)
+        runs, present, end_present = _follow_memory(count, complete, resets, before.present)
 
         last = (used - 1).clamp(min=0)
         end_fill = count.gather(1, last.unsqueeze(1)).squeeze(1) % length
-        same_run = complete & (runs == runs[:, -1:])
-        end_present = same_run.any(1) | ((runs[:, -1] == 0) & before.present)
         any_complete, any_present, end_width = torch.stack(
             (complete.any(), present.any(), end_fill.max())
         ).tolist()
@@ -229,6 +205,77 @@ def _document_starts(real: Tensor, documents: Tensor | None, before: StreamPosit
 
     previous = document_at(earlier)
     return real & (previous >= 0) & (documents != previous), document_at(latest[:, -1:]).squeeze(1)
+
+
+def _place_tokens(
+    real: Tensor, starts_document: Tensor, fill: Tensor, length: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return `(B, T)` the segment and `(B, T)` the slot of each token, and `(B,)` how many segments a row uses.
+
+    Args:
+        real: `(B, T)`, false for padding.
+        starts_document: `(B, T)`, where a new document starts.
+        fill: `(B,)`, tokens in the running segment that is carried on.
+        length: S.
+    """
+    run = starts_document.cumsum(1)
+    seen = real.cumsum(1) - 1
+    run_start = torch.where(starts_document, seen, 0).cummax(1).values
+    rank = seen - run_start + torch.where(run == 0, fill.unsqueeze(1), 0)
+    starts_segment = real & (rank % length == 0)
+    segment = (starts_segment.cumsum(1) - 1 + (fill > 0).unsqueeze(1)).clamp(min=0)
+    return segment, torch.where(real, segment * length + rank % length, 0), starts_segment.sum(1) + (fill > 0)
+
+
+def _to_host(slot: Tensor, real: Tensor, fill: Tensor, used: Tensor, starts_document: Tensor) -> list[int]:
+    """Return what the host must know of a layout, in one transfer.
+
+    Returns:
+        The most segments that a row uses; the most slots; then as 0 or 1, whether a document starts anywhere,
+        whether each token is in the slot of its own number, and whether the tokens fill the last slots of all rows.
+    """
+    tokens = slot.shape[1]
+    index = torch.arange(tokens, device=slot.device)
+    found: list[int] = torch.stack(
+        (
+            used.max(),
+            torch.where(real, slot, -1).max().clamp(min=fill.max() - 1) + 1,
+            starts_document.any(),
+            ((slot == index) | ~real).all(),
+            real.all() & (slot == slot.max() + 1 - tokens + index).all(),
+        )
+    ).tolist()
+    return found
+
+
+def _follow_memory(
+    count: Tensor, complete: Tensor, resets: Tensor, present: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Follow from segment to segment whether the memory holds anything.
+
+    Args:
+        count: `(B, N)`, tokens in each segment.
+        complete: `(B, N)`, segments that are full.
+        resets: `(B, N)`, documents that start in each segment.
+        present: `(B,)`, whether it holds anything before the first.
+
+    Returns:
+        `(B, N)` document starts up to and with each segment; `(B, N)` whether the memory before it holds anything;
+        `(B,)` whether it does after the last.
+    """
+    runs = resets.cumsum(1)
+    opening = resets > 0
+    opening[:, 0] = True
+    # A segment that goes on with a document has a complete one before it; one beyond the row has nothing.
+    before = (~opening & (count > 0)) | ((runs == 0) & present.unsqueeze(1))
+    same_run = complete & (runs == runs[:, -1:])
+    return runs, before, same_run.any(1) | ((runs[:, -1] == 0) & present)
+
+
+def _count_by_segment(marks: Tensor, segment: Tensor, num_segments: int) -> Tensor:
+    """Return how many of the marked tokens each segment has, `(B, N)`."""
+    counts = torch.zeros(marks.shape[0], num_segments, dtype=torch.long, device=marks.device)
+    return counts.scatter_add(1, segment, marks.long())
 
 
 def _sources(slot: Tensor, real: Tensor, fill: Tensor, carried: int, width: int) -> Tensor:

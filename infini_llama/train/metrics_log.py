@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bundler.errors import DependencyError
-from infini_llama.model.modeling import InfiniLlamaAttention
+from infini_llama.model.attention import InfiniLlamaAttention
 from infini_llama.progress import ProgressBar, say
 from infini_llama.run_folder.metrics import append, drop_after
 from infini_llama.train import sharding

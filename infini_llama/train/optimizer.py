@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from infini_llama.model.modeling import InfiniLlamaAttention
+from infini_llama.model.attention import InfiniLlamaAttention
 
 
 def parameter_groups(

@@ -7,15 +7,16 @@ transformers.
 from __future__ import annotations
 
 import platform
+import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerBase, default_data_collator, set_seed
+from transformers import PreTrainedTokenizerBase, TrainingArguments, default_data_collator, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from bundler import __version__
@@ -24,6 +25,7 @@ from bundler.home.installed import InstalledBundle
 from bundler.text.wording import counted
 from infini_llama.data import Documents, Prepared, Rows, prepare_documents
 from infini_llama.data.tokenizers import (
+    ChosenTokenizer,
     TokenizerOrigin,
     check_resumed,
     choose_tokenizer,
@@ -31,6 +33,7 @@ from infini_llama.data.tokenizers import (
 )
 from infini_llama.errors import TrainingDataError
 from infini_llama.model.load import build_model, load_model, starting_record
+from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
@@ -89,6 +92,28 @@ class Summary:
     stopped_by: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What a run is made from, ready to be trained."""
+
+    chosen: ChosenTokenizer
+    data: Prepared
+    documents: int
+    held_out: Documents | None
+    rows: Rows
+    model: InfiniLlamaForCausalLM
+    arguments: TrainingArguments
+    provenance: Provenance
+
+
+class _Outcome(NamedTuple):
+    """How the steps ended."""
+
+    seconds: float
+    checkpoint: Path
+    stopped_by: signal.Signals | None
+
+
 def train(
     settings: Settings,
     bundle: InstalledBundle | None,
@@ -120,17 +145,41 @@ def train(
         IntegrityError: The tokenizer's files are right, and yet no tokenizer; or the weights to start with do not fit.
         DivergenceError: The loss or the weights are no longer finite.
     """
+    _begin(settings)
+    chosen = choose_tokenizer(
+        settings.tokenizer, bundle=bundle, fallback=settings.tokenizer_fallback, online=online
+    )
+    if resume_from is not None:
+        check_resumed(resume_from, chosen.origin)
+    run = _make_ready(settings, bundle, chosen, raw_data, output_dir, resume_from, start_from)
+    if resume_from is not None:
+        for difference in check_provenance(resume_from, run.provenance, accept_other_bundle=accept_other_bundle):
+            say(f"note: {difference}")
+    trainer = _make_trainer(settings, run, output_dir)
+    outcome = _take_steps(trainer, output_dir, resume_from)
+    return _summarize(settings, bundle, run, trainer, outcome, resume_from)
+
+
+def _begin(settings: Settings) -> None:
+    """Say what the settings leave to be said, and begin all random numbers anew."""
     for note in settings.notes:
         say(f"note: {note}")
     if not sys.stderr.isatty():
         disable_progress_bar()
     set_seed(settings.seed)
-    chosen = choose_tokenizer(
-        settings.tokenizer, bundle=bundle, fallback=settings.tokenizer_fallback, online=online
-    )
+
+
+def _make_ready(
+    settings: Settings,
+    bundle: InstalledBundle | None,
+    chosen: ChosenTokenizer,
+    raw_data: str | Path,
+    output_dir: Path,
+    resume_from: Path | None,
+    start_from: Path | None,
+) -> _Run:
+    """Tokenize the text, and build or load the model."""
     tokenizer = chosen.tokenizer
-    if resume_from is not None:
-        check_resumed(resume_from, chosen.origin)
     data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
     documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
     rows = make_rows(documents, tokenizer, settings)
@@ -143,56 +192,81 @@ def train(
         f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
     )
     arguments = training_arguments(settings, output_dir)
-    provenance = _provenance(settings, bundle, chosen.origin, data, arguments.world_size, started)
-    if resume_from is not None:
-        for difference in check_provenance(resume_from, provenance, accept_other_bundle=accept_other_bundle):
-            say(f"note: {difference}")
+    return _Run(
+        chosen=chosen,
+        data=data,
+        held_out=held_out,
+        documents=len(documents),
+        rows=rows,
+        model=model,
+        arguments=arguments,
+        provenance=_provenance(settings, bundle, chosen.origin, data, arguments.world_size, started),
+    )
+
+
+def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrainer:
     trainer = InfiniTrainer(
         settings=settings,
-        provenance=provenance,
-        model=model,
-        args=arguments,
-        train_dataset=rows,
+        provenance=run.provenance,
+        model=run.model,
+        args=run.arguments,
+        train_dataset=run.rows,
         # The rows are of one length; the default would ask the tokenizer to pad them.
         data_collator=default_data_collator,
-        processing_class=tokenizer,
+        processing_class=run.chosen.tokenizer,
     )
-    if arguments.should_save:
-        checkpoints.clear_incoming(output_dir)
-        remove_stop_note(output_dir)
     uses_tensorboard = settings.training.report_to == "tensorboard"
-    metrics = MetricsLog(output_dir, model, bad_records=data.bad_records, tensorboard=uses_tensorboard)
+    metrics = MetricsLog(output_dir, run.model, bad_records=run.data.bad_records, tensorboard=uses_tensorboard)
     trainer.add_callback(metrics)
     trainer.add_callback(StopAtDivergence(output_dir))
-    trainer.add_callback(ReportAtCheckpoint(output_dir, model, held_out, settings.evaluation.max_tokens))
+    trainer.add_callback(ReportAtCheckpoint(output_dir, run.model, run.held_out, settings.evaluation.max_tokens))
+    return trainer
+
+
+def _take_steps(trainer: InfiniTrainer, output_dir: Path, resume_from: Path | None) -> _Outcome:
+    """Take all steps, or those before a signal."""
+    if trainer.args.should_save:
+        checkpoints.clear_incoming(output_dir)
+        remove_stop_note(output_dir)
     begun = time.monotonic()
     with stop_signals() as request:
         stopping = StopAtSignal(request)
         trainer.add_callback(stopping)
         trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
     checkpoint = output_dir / f"checkpoint-{trainer.state.global_step}"
-    if stopping.stopped_by is not None and arguments.should_save:
+    if stopping.stopped_by is not None and trainer.args.should_save:
         write_stop_note(output_dir, stopping.stopped_by, checkpoint)
+    return _Outcome(time.monotonic() - begun, checkpoint, stopping.stopped_by)
+
+
+def _summarize(
+    settings: Settings,
+    bundle: InstalledBundle | None,
+    run: _Run,
+    trainer: InfiniTrainer,
+    outcome: _Outcome,
+    resume_from: Path | None,
+) -> Summary:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return Summary(
         first_loss=losses[0],
         last_loss=losses[-1],
         steps=trainer.state.global_step,
         tokens=int(trainer.state.num_input_tokens_seen),
-        seconds=round(time.monotonic() - begun, 3),
-        checkpoint=str(checkpoint),
+        seconds=round(outcome.seconds, 3),
+        checkpoint=str(outcome.checkpoint),
         resumed_from=str(resume_from) if resume_from else None,
         bundle=bundle.lock.name if bundle else "",
         bundle_digest=bundle.digest if bundle else "",
-        parameters=count_parameters(model),
+        parameters=count_parameters(run.model),
         tokenizer=settings.tokenizer,
-        tokenizer_origin=str(chosen.origin),
-        documents=len(documents),
-        bad_records=data.bad_records,
-        files_left_out=len(data.left_out),
-        world_size=arguments.world_size,
+        tokenizer_origin=str(run.chosen.origin),
+        documents=run.documents,
+        bad_records=run.data.bad_records,
+        files_left_out=len(run.data.left_out),
+        world_size=run.arguments.world_size,
         wrapper=trainer.wrapper,
-        stopped_by=stopping.stopped_by.name if stopping.stopped_by else None,
+        stopped_by=outcome.stopped_by.name if outcome.stopped_by else None,
     )
 
 

@@ -20,7 +20,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
-from bundler.format.storage.volumes import volume_base, volume_files, volume_path, volumes_in
+from bundler.format.storage.volumes import open_stored, volume_base, volume_files, volume_path, volumes_in
 from bundler.home.install import install
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.volume import verify_volume
@@ -222,9 +222,9 @@ def test_any_limit_and_any_pieces_of_writing_give_the_bundle_back(
         for start in range(0, len(content), step):
             sink.write(content[start : start + step])
     assert all(path.stat().st_size <= limit for path in destination.volumes)
-    with BundleReader(destination.volumes) as reader:
-        assert reader._pread(0, reader.size_bytes) == content
-        assert reader._pread(5, 10) == content[5:15]
+    stored = open_stored(destination.volumes)
+    assert stored.read_at(0, stored.size_bytes) == content
+    assert stored.read_at(5, 10) == content[5:15]
 
 
 def test_a_bundle_written_byte_by_byte_is_cut_in_the_same_way(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def verify():
     threading.Thread(target=time.sleep, args=(600,), daemon=True, name="left").start()
 
 run_forked(verify)
-see_through = launch._see_through
+see_through = launch._pass_signals_on
 
 def once_it_has_ended(child):
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
@@ -34,7 +34,7 @@ def once_it_has_ended(child):
         time.sleep(0.01)
     return see_through(child)
 
-launch._see_through = once_it_has_ended
+launch._pass_signals_on = once_it_has_ended
 print(launch.launch(["sh", "-c", "exit 3"], env=os.environ, isolation=choose(sys.argv[1])).exit_code)
 """
 

@@ -1,0 +1,147 @@
+"""Infini-attention: Llama's attention inside a segment, and a compressive memory of the segments before.
+
+    A_dot = softmax(Q K^T / sqrt(d)) V   inside the segment, causal, with RoPE
+    A_mem = sigma(Q) M / (sigma(Q) z)    from all earlier segments of the document, without RoPE
+    A     = g A_mem + (1 - g) A_dot      with g = sigmoid(gate), one per head; g = 0 while the memory is empty
+
+What M and z are, and how they are written, is in `infini_llama.model.memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import LlamaAttention, eager_attention_forward
+
+from infini_llama.model import memory as infini
+from infini_llama.model.cache import LayerState
+from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.memory import Memory
+from infini_llama.model.rope import Rotation
+from infini_llama.model.segments import SegmentLayout
+
+
+class InfiniLlamaAttention(LlamaAttention):
+    """Llama's attention inside a segment, mixed per head with a memory of the segments before.
+
+    Attributes:
+        gate: `(num_attention_heads,)`, the paper's beta: the logit of the share that the memory has in the output.
+    """
+
+    def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
+        super().__init__(config, layer_idx)
+        self.gate = nn.Parameter(torch.full((config.num_attention_heads,), config.gate_init))
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        layout: SegmentLayout,
+        rotation: Rotation,
+        local_mask: Tensor | None,
+        state: LayerState | None,
+        keep_state: bool,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, LayerState | None]:
+        """Attend to the segment and to the memory.
+
+        Args:
+            hidden_states: `(B, T, hidden_size)`.
+            layout: Where the tokens go.
+            rotation: RoPE by position in the segment.
+            local_mask: For the local attention, as its implementation wants it; None for plainly causal.
+            state: What the layer carries from earlier calls, or None at the start.
+            keep_state: Whether to return what it carries on.
+            **kwargs: For the local attention's implementation.
+
+        Returns:
+            The output `(B, T, hidden_size)`; the local attention's weights `(B * N, heads, queries, slots)`, where
+            its implementation gives them; the new state, or None if it is not wanted.
+        """
+        tokens = hidden_states.shape[:2]
+        queries = layout.fold_tokens(self.q_proj(hidden_states).view(*tokens, -1, self.head_dim))
+        keys = self.k_proj(hidden_states).view(*tokens, -1, self.head_dim)
+        values = self.v_proj(hidden_states).view(*tokens, -1, self.head_dim)
+        keys = layout.fold_all(keys, state.keys if state else None)
+        values = layout.fold_all(values, state.values if state else None)
+
+        attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
+        recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
+        if recalled is not None:
+            share = torch.sigmoid(self.gate.to(recalled.dtype)).unsqueeze(-1)
+            share = share * layout.present.view(*layout.present.shape, 1, 1, 1)
+            # share * recalled + (1 - share) * attended, in one pass over memory
+            attended = torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)
+
+        output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
+        if not keep_state:
+            return output, weights, None
+        return output, weights, LayerState(memory, layout.take_running(keys), layout.take_running(values))
+
+    def _attend_locally(
+        self, queries: Tensor, keys: Tensor, values: Tensor, rotation: Rotation, mask: Tensor | None, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return A_dot, `(B, N, queries, heads, width)`, with each segment as a row of its own."""
+        folded = queries.shape[:2]
+        attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        attended, weights = attention(
+            self,
+            rotation.queries(queries.flatten(0, 1).transpose(1, 2)),
+            rotation.keys(keys.flatten(0, 1).transpose(1, 2)),
+            values.flatten(0, 1).transpose(1, 2),
+            mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return attended.unflatten(0, folded), weights
+
+    def _remember(
+        self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
+    ) -> tuple[Tensor | None, Memory]:
+        """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
+        dtype = infini.memory_dtype(keys.dtype)
+        with torch.autocast(device_type=keys.device.type, enabled=False):
+            if carried is None:
+                rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
+                carried = infini.empty(rows, heads, width, dtype=dtype, device=keys.device)
+            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
+            # With gradients the empty memory is read too: every gate then takes part in every step, which
+            # data-parallel training insists on.
+            if not layout.any_present and not torch.is_grad_enabled():
+                return None, after
+            grouped = infini.sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
+            return infini.read(grouped, before, layout.present).flatten(-3, -2), after
+
+    def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
+        """Return the memory before each segment, with N after B, and after the last one."""
+        if not layout.any_complete and layout.runs is None:
+            return Memory(
+                *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
+            ), carried
+        sigma_keys = infini.sigma(keys)
+        if self.config.memory_update == "delta":
+            return infini.scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
+        return infini.scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
+
+
+def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:
+    """Return the causal mask of the local attention as its implementation takes it, None where it needs none."""
+    square = layout.num_segments > 1 or (layout.aligned and tokens == layout.num_slots)
+    if implementation.startswith("flash"):
+        if not (square or layout.aligned):
+            raise ValueError("flash attention takes no mask: rows must be equally far in their segment; use sdpa")
+        return None
+    if layout.aligned and tokens == 1 and layout.num_segments == 1:
+        return None
+    if implementation == "sdpa" and square:
+        return None
+    allowed = layout.causal_mask()
+    if implementation == "sdpa":
+        return allowed
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)
