@@ -1,4 +1,4 @@
-"""BLAKE3 of many files, as fast as memory gives them away.
+"""BLAKE3 of many files, at memory speed.
 
 Large files are hashed one after the other, each by all cores, through mappings, since copying from the page cache
 takes as long as hashing does. A mapped file that is cut short meanwhile, or lies on a mount that fails, kills who

@@ -72,7 +72,7 @@ def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> 
     for blob, path in _matching(candidates, jobs):
         if blob.path not in located:
             progress(blob.size_bytes)
-        # Where it is to be is the best place for it to be found.
+        # Prefer the copy that is already in its final place.
         if blob.path not in located or path == inside(hf_home, blob.path):
             located[blob.path] = path
     return located

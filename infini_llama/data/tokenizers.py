@@ -197,7 +197,7 @@ def _from_folder(name: str) -> ChosenTokenizer:
 
 
 def _from_hub(name: str) -> ChosenTokenizer:
-    # Resolved first, and loaded by its commit: the library would fall back to the cache unsaid when the Hub is away.
+    # Resolved first, and loaded by its commit: the library would use the cache without a word when the Hub is away.
     try:
         commit = HubClient(on_note=say).revision(name, "model", "main").commit
     except (HubError, NetworkError) as error:

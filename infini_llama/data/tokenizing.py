@@ -176,7 +176,7 @@ def load(folder: Path, token_type: np.dtype) -> Documents:
 
 
 def _map(path: Path, kind: np.dtype) -> np.ndarray:
-    # Nothing cannot be mapped.
+    # mmap refuses empty files.
     return np.memmap(path, kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
 
 

@@ -77,7 +77,7 @@ class DistributedTrainer(Trainer):
             return
         state = self.accelerator.state
         if state.distributed_type == DistributedType.MULTI_CPU:
-            # accelerate has FSDP on accelerators only, and on CPUs falls back on DDP unsaid. torch has it on both.
+            # accelerate has FSDP on accelerators only; on CPUs it uses DDP without a word. torch has it on both.
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
             state.distributed_type = DistributedType.FSDP
             self.is_fsdp_enabled = True
