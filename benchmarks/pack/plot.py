@@ -1,14 +1,11 @@
-"""results.json as a picture for the front page: four small bar charts, written as SVG by hand.
-
-No plotting library: it would be the largest dependency of this repository, for a few rectangles.
-"""
+"""results.json as a picture for the front page: four small bar charts."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
-from html import escape
 
+from benchmarks.lib.svg import FAINT, draw, draw_text
 from benchmarks.pack.summary import GENERATED, OURS, Results, spread
 
 _WIDTH = 860
@@ -30,19 +27,13 @@ def svg(results: Results) -> str:
     rows = [max(len(left[1]), len(right[1])) for left, right in (panels[:2], panels[2:])]
     tops = [44, 44 + _HEAD + rows[0] * _ROW + 16]
     height = tops[1] + _HEAD + rows[1] * _ROW + 26
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12" fill="#1f2933">',
-        # A page may be dark: the picture brings its own paper.
-        f'<rect width="{_WIDTH}" height="{height}" rx="6" fill="#ffffff"/>',
-        _text(14, 26, case["title"], size=15, weight="600"),
-    ]
+    parts = [draw_text(14, 26, case["title"], size=15, weight="600")]
     for index, (title, bars) in enumerate(panels):
         parts += _bars(14 + index % 2 * _PANEL, tops[index // 2], title, bars)
     machine = results["machine"]
     caption = f"{machine['cores']} cores, {machine['cpu']}; medians of {results['rounds']} rounds. Less is better."
-    parts += [_text(14, height - 12, caption, size=11, colour="#616e7c"), "</svg>", ""]
-    return "\n".join(parts)
+    parts.append(draw_text(14, height - 12, caption, size=11, colour=FAINT))
+    return draw(_WIDTH, height, parts)
 
 
 def _panels(raw_bytes: int) -> list[tuple[str, str, str, float, str]]:
@@ -65,7 +56,7 @@ def _panel(
 
 
 def _bars(x: int, y: int, title: str, bars: list[tuple[str, float, str]]) -> Iterator[str]:
-    yield _text(x, y + 14, title, weight="600")
+    yield draw_text(x, y + 14, title, weight="600")
     # One very slow tool would leave the others' bars too short to compare: its own is cut, and says so.
     longest = min(max((value for _, value, _ in bars), default=1), _CUT * _middle(bars))
     for row, (tool, value, shown) in enumerate(bars):
@@ -73,31 +64,15 @@ def _bars(x: int, y: int, title: str, bars: list[tuple[str, float, str]]) -> Ite
         kind = "ours" if tool == OURS else "limit" if tool in _LIMITS else "other"
         width = max(1.0, min(1.0, value / longest) * _BAR)
         weight = "600" if kind == "ours" else "400"
-        yield _text(x + _LEFT - 8, top + 12, tool, anchor="end", weight=weight)
+        yield draw_text(x + _LEFT - 8, top + 12, tool, anchor="end", weight=weight)
         yield (
             f'<rect x="{x + _LEFT}" y="{top}" width="{width:.1f}" height="{_ROW - 6}" rx="2" fill="{_COLOURS[kind]}"/>'
         )
         if value > longest:
             left = x + _LEFT + _BAR - 26
             yield f'<path d="M{left} {top - 1}l-6 {_ROW - 4}h6l6 -{_ROW - 4}z" fill="#ffffff"/>'
-        yield _text(x + _LEFT + int(width) + 6, top + 12, shown, weight=weight)
+        yield draw_text(x + _LEFT + int(width) + 6, top + 12, shown, weight=weight)
 
 
 def _middle(bars: list[tuple[str, float, str]]) -> float:
     return statistics.median([value for _, value, _ in bars]) if bars else 1.0
-
-
-def _text(
-    x: int,
-    y: int,
-    text: str,
-    *,
-    size: int = 12,
-    weight: str = "400",
-    anchor: str = "start",
-    colour: str = "#1f2933",
-) -> str:
-    return (
-        f'<text x="{x}" y="{y}" font-size="{size}" font-weight="{weight}" text-anchor="{anchor}" fill="{colour}">'
-        f"{escape(text)}</text>"
-    )

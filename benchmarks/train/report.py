@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.svg import draw, draw_text
 from benchmarks.train.child import SHAPE
 
 MARKS = Marks("bench-train")
@@ -130,16 +131,13 @@ def plot(readings: Readings) -> str:
     }
     scale = (height - top - bottom) / max(max(values) for values in speeds.values())
     xs = [left + i * apart for i in range(len(SPEED_LENGTHS))]
+    title = "Training: tokens per CPU second, by tokens of the sequence"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'font-family="system-ui, sans-serif" font-size="12" fill="#1f2933">',
-        f'<rect width="{width}" height="{height}" rx="6" fill="#ffffff"/>',
-        '<text x="14" y="24" font-size="14" font-weight="600">Training: tokens per CPU second, by tokens of the '
-        "sequence</text>",
+        draw_text(14, 24, title, size=14, weight="600"),
         f'<line x1="{left}" y1="{height - bottom}" x2="{xs[-1]}" y2="{height - bottom}" stroke="#cbd2d9"/>',
     ]
     for x, length in zip(xs, SPEED_LENGTHS, strict=True):
-        parts.append(f'<text x="{x}" y="{height - 16}" text-anchor="middle">{length:,}</text>')
+        parts.append(draw_text(x, height - 16, f"{length:,}", anchor="middle"))
     lowest = float(height)
     # From the lowest line up, so that no label covers the one below it.
     for variant, values in sorted(speeds.items(), key=lambda item: item[1][-1]):
@@ -148,8 +146,8 @@ def plot(readings: Readings) -> str:
         lowest = min(ys[-1] + 4, lowest - 15)
         colour, label = _COLOURS[variant], f"{NAMES[variant]}: {values[-1]:,.0f}"
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        parts.append(f'<text x="{xs[-1] + 10}" y="{lowest:.1f}" fill="{colour}">{label}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+        parts.append(draw_text(xs[-1] + 10, round(lowest, 1), label, colour=colour))
+    return draw(width, height, parts)
 
 
 def _conditions(conditions: Conditions) -> str:
