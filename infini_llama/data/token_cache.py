@@ -12,7 +12,6 @@ Rule book:
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from bundler.errors import AccessError
 from bundler.files.atomic import atomic_write, fsync_dir
@@ -91,7 +92,8 @@ class TokenCache:
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            lock = FileLock(self._folder / LOCK)
+            lock.acquire()
         except OSError as error:
             raise AccessError(
                 f"{self._folder}: tokens cannot be kept here: {error.strerror}",
@@ -99,7 +101,6 @@ class TokenCache:
                 "`infini-llama prepare`",
             ) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             for leftover in self._folder.glob(f"{_INCOMING}*"):
                 shutil.rmtree(leftover)
             folder = self._folder / f"{_INCOMING}{os.getpid()}"
@@ -109,7 +110,7 @@ class TokenCache:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
-            os.close(lock)
+            lock.release()
 
     def publish(self, folder: Path, entry: CacheEntry) -> None:
         """Make a finished folder the entry of its fingerprint."""

@@ -2,6 +2,9 @@
 
 It happens when a job is requeued while its last one still ends, or is submitted twice. The lock is the kernel's, on
 the file `OUTPUT/.lock`, and gone with the process however that ends; the file stays, and means nothing.
+
+Not by `filelock`: its older versions, which the Hub's client accepts, leave the lock to forked workers, and it says
+nothing where a file system has no locks.
 """
 
 from __future__ import annotations
