@@ -14,8 +14,10 @@ from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
 from bundler.errors import OfflineError
 from bundler.files.atomic import temporary_path
 from bundler.files.links import symlinks_work
+from bundler.files.space import existing_folder
 from bundler.offline.kernel.isolation import choose
 from bundler.text.documents import document_address
+from bundler.text.wording import size
 
 _SCARCE_BYTES = 2_000_000_000
 _SCARCE_FILES = 10_000
@@ -24,9 +26,7 @@ _PACKAGES = ("huggingface_hub", "transformers", "datasets", "torch")
 
 def file_system(hf_home: Path) -> Iterator[Diagnosis]:
     """Look at room, symlinks and locks where the cache is, or will be."""
-    folder = hf_home
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
+    folder = existing_folder(hf_home)
     yield from _room(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return
@@ -47,7 +47,7 @@ def file_system(hf_home: Path) -> Iterator[Diagnosis]:
 def _room(folder: Path) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(folder).free
     status = os.statvfs(folder)
-    shown = f"{free / 1e9:,.1f} GB free in {folder}"
+    shown = f"{size(free)} free in {folder}"
     if free < _SCARCE_BYTES:
         yield warning("space", shown, "make room, or set HF_HOME to a larger file system")
     else:

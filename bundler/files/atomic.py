@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bundler.files.owner import Owner
-from bundler.files.uncached_file import BUFFER_BYTES, SyncedFile
+from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
 
 # Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
 # carry the mark of their process, so that a later run can tell its own leftovers from a stranger's files.
@@ -43,7 +43,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
     temporary = temporary_path(path.parent)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
-        with SyncedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
+        with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
             file.sync()

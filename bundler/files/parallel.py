@@ -22,7 +22,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "ahead") -> Generator[Result]:
+def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "parallel") -> Generator[Result]:
     """Yield what each of `calls` returns, in their order; at most `2 * jobs` results are computed ahead.
 
     Close it where it may be left before its end: its threads go then, and what they have not begun is not begun.

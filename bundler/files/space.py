@@ -46,7 +46,7 @@ def check_room(needs: Mapping[Path, int], *, hint: str = ROOM_HINT) -> None:
 def existing_folder(path: Path) -> Path:
     """Return `path`, or the nearest of the folders around it that is there."""
     place = path.absolute()
-    return next(folder for folder in (place, *place.parents) if folder.exists())
+    return next(folder for folder in (place, *place.parents) if folder.is_dir())
 
 
 def is_disk_full(error: OSError) -> bool:

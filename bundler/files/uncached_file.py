@@ -25,7 +25,7 @@ _RWF_DONTCACHE = 0x80
 _HERE = -1  # pwritev2(2): at the file's own position, which moves on
 
 
-class SyncedFile(io.FileIO):
+class UncachedFile(io.FileIO):
     """A file open for writing; call `sync` before closing it."""
 
     _takes_uncached = True

@@ -24,7 +24,7 @@ from bundler.errors import OutputError, UsageError
 from bundler.files.atomic import atomic_writer, fsync_dir, temporary_path
 from bundler.files.digest import Hasher
 from bundler.files.leftovers import remove_leftovers
-from bundler.files.uncached_file import BUFFER_BYTES, SyncedFile
+from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
@@ -266,7 +266,7 @@ class _File:
         self.blake3 = b""
         self._hasher = Hasher(("blake3",), size_bytes=0)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._file = SyncedFile(descriptor, "wb")
+        self._file = UncachedFile(descriptor, "wb")
         self._stream = io.BufferedWriter(self._file, BUFFER_BYTES)
         self._stream.write(bytes(VOLUME_HEAD_BYTES))
 

@@ -14,6 +14,7 @@ from bundler.serve.git_objects import lfs_pointer_id
 from bundler.serve.source import ContentChangedError, ServedFile
 from bundler.serve.sources.files import DiskFile, FileStamp
 from bundler.serve.sources.lfs import LfsRule
+from bundler.text.wording import size
 
 # Hashing this much takes long enough for a person to wonder.
 _LOG_FROM_BYTES = 256 << 20
@@ -52,13 +53,13 @@ class HashCache:
         return {file.path: replace(self._known[_key(file, is_lfs)], path=file.path) for file, is_lfs in wanted}
 
     def _hash(self, new: Mapping[_Key, tuple[DiskFile, bool]], what: str) -> None:
-        size = sum(file.stamp.size_bytes for file, _ in new.values())
-        if size >= _LOG_FROM_BYTES:
-            _log.info("%s: hashing %.1f GB, once ...", what, size / 1e9)
+        total = sum(file.stamp.size_bytes for file, _ in new.values())
+        if total >= _LOG_FROM_BYTES:
+            _log.info("%s: hashing %s, once ...", what, size(total))
         # hashlib lets other threads run; more threads than cores would only seek more.
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             self._known.update(zip(new, pool.map(lambda job: _identify(*job), new.values()), strict=True))
-        if size >= _LOG_FROM_BYTES:
+        if total >= _LOG_FROM_BYTES:
             _log.info("%s: hashed", what)
 
 
@@ -74,7 +75,7 @@ def _identify(file: DiskFile, is_lfs: bool) -> ServedFile:
         raise ContentChangedError(f"{file.location}: cannot be read ({error.strerror})") from error
     if not unchanged:
         raise ContentChangedError(f"{file.location}: was written to while it was hashed; ask again")
-    size = file.stamp.size_bytes
-    blob_id = lfs_pointer_id(digests.sha256, size) if digests.sha256 else digests.git_sha1
+    size_bytes = file.stamp.size_bytes
+    blob_id = lfs_pointer_id(digests.sha256, size_bytes) if digests.sha256 else digests.git_sha1
     assert blob_id is not None
-    return ServedFile(path=file.path, size_bytes=size, blob_id=blob_id, lfs_sha256=digests.sha256)
+    return ServedFile(path=file.path, size_bytes=size_bytes, blob_id=blob_id, lfs_sha256=digests.sha256)
