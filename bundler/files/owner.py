@@ -2,10 +2,10 @@
 
 Rule book:
 
-* a mark is ``<system>-<pid>-<start>``. A number alone is no mark: Linux gives it to another process later, and other
-  machines and containers that share a disk use the same numbers;
-* of a process on this system the process table tells. Another system's process counts as alive until its file has
-  not changed for as long as the caller wants to wait;
+* a mark is ``<system>-<boot>-<pid>-<start>``. A number alone is no mark: Linux gives it to another process later, and
+  other machines and containers that share a disk use the same numbers;
+* of a process of this boot of this system the process table tells; those of earlier boots are gone. Another system's
+  counts as alive until its file has not changed for as long as the caller wants to wait;
 * what cannot be known counts as alive: a file that stays too long costs room, one that goes too early costs work.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 UNKNOWN_START = 0
 # proc_pid_stat(5): the start is the 22nd field.
 _START_TIME = 22
-_MARK = re.compile(r"([0-9a-f]{8})-([1-9][0-9]{0,9})-([0-9]{1,20})(?![^-])")
+_MARK = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-([1-9][0-9]{0,9})-([0-9]{1,20})(?![^-])")
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class Owner:
     """A process, told from all that had its number before or have it elsewhere.
 
     Attributes:
-        system: Eight hex digits for a boot of a machine and a process namespace in it.
+        system: Eight hex digits for a machine and a process namespace in it.
+        boot: Eight hex digits for the boot.
         pid: Its number there.
         start_ticks: When it started, in clock ticks since the boot; `UNKNOWN_START` where nobody knows.
     """
 
     system: str
+    boot: str
     pid: int
     start_ticks: int
 
@@ -49,12 +51,12 @@ class Owner:
     def parse(cls, text: str) -> Owner | None:
         """Read the mark that `text` begins with; None if it begins with none."""
         match = _MARK.match(text)
-        return cls(match[1], int(match[2]), int(match[3])) if match else None
+        return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
 
     @property
     def mark(self) -> str:
         """The text for a file's name."""
-        return f"{self.system}-{self.pid}-{self.start_ticks}"
+        return f"{self.system}-{self.boot}-{self.pid}-{self.start_ticks}"
 
     def may_be_alive(self, *, idle_seconds: float, patience_seconds: float) -> bool:
         """Tell whether the process may still be using its file.
@@ -63,8 +65,11 @@ class Owner:
             idle_seconds: How long ago the file changed last.
             patience_seconds: After how long another system's process counts as gone.
         """
-        if self.system != Owner.current().system:
+        here = Owner.current()
+        if self.system != here.system:
             return idle_seconds < patience_seconds
+        if self.boot != here.boot:
+            return False
         try:
             os.kill(self.pid, 0)
         except (ProcessLookupError, OverflowError):
@@ -96,19 +101,27 @@ def read_stat_fields(pid: int) -> list[str]:
 
 @lru_cache(maxsize=1)  # asked for once a file; a forked child has a number of its own
 def _identify(pid: int) -> Owner:
-    return Owner(_identify_system(), pid, read_start_ticks(pid))
+    # Host names alone are not enough: many machines are called localhost, and a container may have its host's name.
+    system = (socket.gethostname(), _read("/etc/machine-id"), _read_process_namespace())
+    boot = _read("/proc/sys/kernel/random/boot_id")
+    return Owner(_checksum(*system), _checksum(boot), pid, read_start_ticks(pid))
 
 
-def _identify_system() -> str:
-    """Return a word for this boot of this machine and the process namespace in it.
-
-    Host names alone are not enough: many machines are called localhost, and a container may have its host's name.
-    """
-    parts = [socket.gethostname()]
-    try:
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
-        parts.append(str(Path("/proc/self/ns/pid").readlink()))
-    except OSError:
-        pass  # no /proc: the name is all there is
-    # A checksum, since host names have characters and lengths that file names should not.
+def _checksum(*parts: str) -> str:
+    # Host names have characters and lengths that file names should not.
     return f"{zlib.crc32(' '.join(parts).encode()):08x}"
+
+
+def _read(path: str) -> str:
+    """Return the text of a small file; empty where the system has none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _read_process_namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""

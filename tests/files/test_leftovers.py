@@ -39,7 +39,7 @@ def test_leftovers_of_a_killed_process_are_deleted_and_those_of_a_living_one_are
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("mark", ["00000000-1-2-abc", "00000000-1-abc", "abc", ""])
+@pytest.mark.parametrize("mark", ["00000000-00000000-1-2-abc", "00000000-1-2-abc", "00000000-1-abc", "abc", ""])
 def test_a_temporary_file_of_another_system_or_version_is_kept_for_a_day(tmp_path: Path, mark: str) -> None:
     foreign = tmp_path / f"{TEMPORARY_PREFIX}{mark}"
     foreign.touch()

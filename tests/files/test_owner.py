@@ -55,12 +55,20 @@ def test_another_systems_process_is_alive_until_its_file_rests() -> None:
     assert not foreign.may_be_alive(idle_seconds=10, patience_seconds=10)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "1", "00000000-1", "00000000-1-", "00000000-0-1", "0000000g-1-1", "00000000-1-2x", "x00000000-1-2"],
-)
-def test_what_is_no_mark_is_none(text: str) -> None:
-    assert Owner.parse(text) is None
+def test_a_process_of_an_earlier_boot_is_gone_whoever_has_its_number_now() -> None:
+    assert not may_be_alive(replace(Owner.current(), boot="00000000"))
+    assert not may_be_alive(replace(Owner.current(), boot="00000000", start_ticks=UNKNOWN_START))
+
+
+@pytest.mark.parametrize("text", ["", "1", "x01234567-89abcdef-1-2", "01234567-1-2", "01234567-89abcdeg-1-2"])
+@pytest.mark.parametrize("end", ["", "-file"])
+def test_what_is_no_mark_is_none(text: str, end: str) -> None:
+    assert Owner.parse(text + end) is None
+
+
+@pytest.mark.parametrize("numbers", ["1", "1-", "0-1", "1-2x", "1--2", "01-2"])
+def test_what_has_no_numbers_is_no_mark(numbers: str) -> None:
+    assert Owner.parse(f"01234567-89abcdef-{numbers}") is None
 
 
 def test_a_name_with_parentheses_and_spaces_does_not_shift_the_fields() -> None:

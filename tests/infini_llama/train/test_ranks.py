@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,8 @@ def test_a_verdict_that_a_dead_process_left_is_not_taken(tmp_path: Path, monkeyp
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     path = tmp_path / "verdict.json"
-    path.write_text(
-        json.dumps({"state": "verified", "digest": "sha256:1", "owner": f"{Owner.current().system}-{dead.pid}-1"})
-    )
+    mark = replace(Owner.current(), pid=dead.pid, start_ticks=1).mark
+    path.write_text(json.dumps({"state": "verified", "digest": "sha256:1", "owner": mark}))
     with pytest.raises(OfflineError, match="local rank 0 did not begin"):
         wait_for_verdict(path)
 
@@ -122,11 +122,8 @@ def test_a_verdict_that_a_dead_process_left_is_not_taken(tmp_path: Path, monkeyp
 def test_an_old_failure_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranks, "BEGIN_TIMEOUT_SECONDS", 0.2)
     path = tmp_path / "verdict.json"
-    path.write_text(
-        json.dumps(
-            {"state": "failed", "error": "IntegrityError", "owner": f"{Owner.current().system}-{2**22 + 1}-1"}
-        )
-    )
+    mark = replace(Owner.current(), pid=2**22 + 1, start_ticks=1).mark
+    path.write_text(json.dumps({"state": "failed", "error": "IntegrityError", "owner": mark}))
     with pytest.raises(IntegrityError):
         wait_for_verdict(path)
     os.utime(path, (0, 0))

@@ -46,7 +46,7 @@ def test_the_folder_of_a_launch_that_lives_stays(temporary: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "replacement"),
     [
-        (r"(bundle-attempts-)[0-9a-f]{8}", r"\g<1>00000000"),  # another boot, machine or container
+        (r"(bundle-attempts-)[0-9a-f]{8}", r"\g<1>00000000"),  # another machine or container
         (r"(bundle-attempts-).*", r"\g<1>foreign"),
     ],
 )
