@@ -11,6 +11,7 @@ from bundler.cli import main as bundle
 from bundler.console.group import ErrorGroup
 from docs.generate import bundle_outputs, trainer_outputs
 from docs.generate.outputs import Output
+from infini_llama import errors as training_errors
 from infini_llama.cli import main as infini_llama
 
 NOTICE = "<!-- written by `make docs`, do not edit -->"
@@ -64,7 +65,7 @@ def exit_codes() -> str:
         lines.append(f"| {code} | {meaning} | {names} |")
     lines += [
         "\n## Errors\n",
-        "All are in `bundler/errors.py`.\n",
+        "All are in `bundler/errors.py`, those of a training in `infini_llama/errors.py`.\n",
         "| error | code | is raised when |",
         "| --- | --- | --- |",
     ]
@@ -75,10 +76,10 @@ def exit_codes() -> str:
 
 
 def _error_types(kind: type[errors.BundleError]) -> Iterator[type[errors.BundleError]]:
-    """Yield a class and those below it, of the module that is meant to hold them all."""
+    """Yield a class and those below it, of the modules that are meant to hold them all."""
     yield kind
     for below in kind.__subclasses__():
-        if below.__module__ == errors.__name__:
+        if below.__module__ in (errors.__name__, training_errors.__name__):
             yield from _error_types(below)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import BundleError, FormatError, IntegrityError, SpaceError
-from bundler.home import publish
 from bundler.home.home import Home
 from bundler.home.install import install
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
@@ -218,7 +217,7 @@ def test_without_any_links_a_repo_takes_its_room_once_and_an_alias_once_more(
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    monkeypatch.setattr(publish.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     home = tmp_path / "home"
     result = install(bundle, home)
     weights = [p for p in home.rglob("*") if p.is_file() and p.stat().st_size == 3 << 20]
