@@ -102,7 +102,7 @@ class InfiniCache(Cache):
 
     Attributes:
         layers: One `InfiniCacheLayer` per layer.
-        progress: Shared by the layers; None before the first token.
+        position: Shared by the layers; None before the first token.
         seen_tokens: Columns that were given so far, padding included, as `generate` counts.
     """
 
@@ -110,26 +110,26 @@ class InfiniCache(Cache):
 
     def __init__(self, num_layers: int) -> None:
         super().__init__(layers=[InfiniCacheLayer() for _ in range(num_layers)])
-        self.progress: StreamPosition | None = None
+        self.position: StreamPosition | None = None
         self.seen_tokens = 0
 
     def start(self, rows: int, device: torch.device) -> StreamPosition:
-        """Return the progress so far, or that of `rows` fresh streams.
+        """Return the position so far, or that of `rows` fresh streams.
 
         Raises:
             ValueError: The cache belongs to another number of rows.
         """
-        if self.progress is None:
+        if self.position is None:
             return StreamPosition.start(rows, device)
-        if self.progress.fill.shape[0] != rows:
-            raise ValueError(f"the cache holds {self.progress.fill.shape[0]} rows, the input has {rows}")
-        return self.progress
+        if self.position.fill.shape[0] != rows:
+            raise ValueError(f"the cache holds {self.position.fill.shape[0]} rows, the input has {rows}")
+        return self.position
 
-    def advance(self, states: list[LayerState], progress: StreamPosition, tokens: int) -> None:
+    def advance(self, states: list[LayerState], position: StreamPosition, tokens: int) -> None:
         """Store what a forward pass over `tokens` columns left behind."""
         for layer, state in zip(self.layers, states, strict=True):
             layer.state = state
-        self.progress = progress
+        self.position = position
         self.seen_tokens += tokens
 
     def detach(self) -> None:
@@ -145,7 +145,7 @@ class InfiniCache(Cache):
     def reset(self) -> None:
         """Forget everything, as if new."""
         super().reset()  # type: ignore[no-untyped-call]
-        self.progress, self.seen_tokens = None, 0
+        self.position, self.seen_tokens = None, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Follow the beams."""
@@ -153,23 +153,23 @@ class InfiniCache(Cache):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep the rows with these indices, in their order."""
-        if self.progress is None:
+        if self.position is None:
             return
         for layer in self.layers:
             layer.select(indices)
-        rows, progress = indices.to(self.progress.fill.device), self.progress
-        self.progress = StreamPosition(
-            fill=progress.fill[rows],
-            present=progress.present[rows],
-            document=progress.document[rows],
+        rows, position = indices.to(self.position.fill.device), self.position
+        self.position = StreamPosition(
+            fill=position.fill[rows],
+            present=position.present[rows],
+            document=position.document[rows],
             # Not reduced to the rows that are left: the layers still hold this many slots.
-            width=progress.width,
+            width=position.width,
         )
 
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Repeat each row `repeats` times."""
-        if self.progress is not None:
-            rows = torch.arange(self.progress.fill.shape[0], device=self.progress.fill.device)
+        if self.position is not None:
+            rows = torch.arange(self.position.fill.shape[0], device=self.position.fill.device)
             self.batch_select_indices(rows.repeat_interleave(repeats))
 
     def crop(self, tokens_to_remove: int) -> None:

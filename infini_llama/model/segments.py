@@ -42,7 +42,7 @@ class StreamPosition:
 
     @classmethod
     def start(cls, rows: int, device: torch.device) -> StreamPosition:
-        """Return the progress of `rows` streams before their first token."""
+        """Return the position of `rows` streams before their first token."""
         zeros = torch.zeros(rows, dtype=torch.long, device=device)
         # No document has this identity, and no memory is there to be forgotten.
         return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0)
@@ -66,7 +66,7 @@ class SegmentLayout:
         last: `(B,)`, the segment that runs on after this pass.
         any_complete: Whether any segment is complete, known to the host.
         any_present: Whether any segment has a memory to read, known to the host.
-        after: The progress when this pass is done.
+        after: The position when this pass is done.
     """
 
     num_segments: int
