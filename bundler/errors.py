@@ -76,9 +76,17 @@ class FormatError(BundleError):
 
 
 class DamagedError(FormatError):
-    """A bundle, but some bytes of it are not those that were written."""
+    """A bundle, but some bytes of it are not those that were written.
+
+    Attributes:
+        chunk: Number of the damaged chunk, from 0; None if the damage lies outside chunks.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, *, hint: str | None = None, chunk: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.chunk = chunk
 
 
 class ProofError(BundleError):

@@ -13,6 +13,8 @@ import pytest
 from demo.hub import assemble
 from tests.support.hub import RunningHub
 
+pytest_plugins = ["tests.support.messages"]
+
 # The outside world as the Hugging Face libraries and our own code see it.
 _FOREIGN = re.compile(
     r"(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|DATASETS|BUNDLE)_.*|.*_PROXY|DO_NOT_TRACK|DISABLE_TELEMETRY", re.I

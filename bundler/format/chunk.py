@@ -20,6 +20,7 @@ def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int
             f"chunk {number} is damaged: expected blake3 {record.blake3.hex()} of {record.stored_bytes} bytes, "
             f"found {found.hex()} of {len(stored)}",
             hint="copy the bundle again; the other chunks need not be suspected",
+            chunk=number,
         )
 
 

@@ -181,7 +181,8 @@ class BundleReader:
                 raise DamagedError(f"chunk {number} is damaged: its header differs from the index")
             check_stored(record, stored[CHUNK_HEADER_BYTES:], number=number)
         except FormatError as error:
-            raise DamagedError(f"{self._stored.file_at(start)}: {error.message}", hint=error.hint) from error
+            where = self._stored.file_at(start)
+            raise DamagedError(f"{where}: {error.message}", hint=error.hint, chunk=number) from error
         return stored
 
     def chunk(self, number: int, room: bytearray | None = None) -> Buffer:
@@ -199,7 +200,7 @@ class BundleReader:
         try:
             return decode_chunk(self.index.chunks[number], frames, behind, number=number)
         except FormatError as error:
-            raise DamagedError(f"{self.path}: {error.message}", hint=error.hint) from error
+            raise DamagedError(f"{self.path}: {error.message}", hint=error.hint, chunk=number) from error
 
     def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
-from bundler.errors import BundleError, FormatError
+from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.chunk import check_stored, decode_chunk
@@ -152,7 +152,10 @@ class BundleStream:
             raise self._add_label(error) from error
 
     def _add_label(self, error: FormatError) -> FormatError:
-        return type(error)(f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}", hint=error.hint)
+        message = f"{self.label}: {error.message.removeprefix(f'{self.label}: ')}"
+        if isinstance(error, DamagedError):
+            return DamagedError(message, hint=error.hint, chunk=error.chunk)
+        return FormatError(message, hint=error.hint)
 
     def _take(self, number: int, frames: memoryview, *, decode: bool) -> Buffer | None:
         record = self._records[number]
