@@ -19,6 +19,7 @@ from bundler.format.index import (
     parse_chunk_header,
     parse_index_frame,
 )
+from tests.support.messages import Told
 
 INDEX = Index("demo", 100, "a" * 64, 30, (ChunkRecord(0, 10, 12, b"1" * 32), ChunkRecord(0, 20, 5, b"2" * 32)))
 
@@ -70,8 +71,11 @@ def test_a_chunk_that_would_make_a_reader_allocate_too_much_is_refused(record: C
         parse_index_frame(index_frame(Index("x", 1, "a" * 64, record.raw_bytes, (record,))))
 
 
-def test_another_version_stops_the_reader() -> None:
+def test_another_version_stops_the_reader(told: Told) -> None:
     trailer = bytearray(index_frame(INDEX)[-TRAILER_BYTES:])
+    assert index_frame_bytes(bytes(trailer)) == len(index_frame(INDEX))
     trailer[36] = 2
-    with pytest.raises(FormatError, match="format version 2, expected 1"):
+    with pytest.raises(FormatError) as caught:
         index_frame_bytes(bytes(trailer))
+    assert (type(caught.value), caught.value.exit_code) == (FormatError, 7)
+    told("index", "another version", caught.value)

@@ -19,6 +19,7 @@ from bundler.home.install import install
 from bundler.verify.bundle_file import verify_bundle
 from tests.hostile.forge import forge, honest_stream, one_frame
 from tests.support.bundles import lock_of, locked_repo, tree
+from tests.support.messages import Told
 
 CONTENT = b"content of a weight"
 LOCK = lock_of(locked_repo("org/m", {"w": CONTENT}, aliases=["m"], absent=["none"]))
@@ -99,21 +100,24 @@ def test_names_in_the_tar_stream_are_never_followed(tmp_path: Path) -> None:
     assert all(name.startswith(("deep/home/", "x.tar.zst")) for name in tree(tmp_path))
 
 
-def test_content_other_than_the_lock_names_is_refused(tmp_path: Path) -> None:
+def test_content_other_than_the_lock_names_is_refused(tmp_path: Path, told: Told) -> None:
     text = LOCK.dumps().encode()
     stream = honest_stream(LOCK, [CONTENT]).replace(CONTENT, CONTENT[::-1])
     bundle = forge(tmp_path / "x.tar.zst", name="tiny", lock_text=text, stream=stream)
     home = tmp_path / "home"
-    with pytest.raises(IntegrityError, match="expected blake3"):
+    with pytest.raises(IntegrityError) as caught:
         install(bundle, home)
+    assert caught.value.exit_code == 6
+    told("hostile", "content other than the lock names", caught.value, bundle=bundle)
     assert tree(home) == {}
 
 
-def test_a_stream_of_another_length_than_the_lock_asks_for_is_refused(tmp_path: Path) -> None:
+def test_a_stream_of_another_length_than_the_lock_asks_for_is_refused(tmp_path: Path, told: Told) -> None:
     text = LOCK.dumps().encode()
     stream = honest_stream(LOCK, [CONTENT]) + END_OF_ARCHIVE
     error = _refused(forge(tmp_path / "x", name="tiny", lock_text=text, stream=stream), tmp_path, FormatError)
-    assert "tar stream" in error.message
+    assert (type(error), error.exit_code) == (FormatError, 7)
+    told("hostile", "a stream of another length", error, place=tmp_path)
 
 
 def test_a_lock_of_another_bundle_is_refused(tmp_path: Path) -> None:

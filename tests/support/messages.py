@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def told(request: pytest.FixtureRequest) -> Told:
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Told:
     """Compare what is told with a section of a golden file.
 
     Args of the returned function:
@@ -46,10 +46,12 @@ def told(request: pytest.FixtureRequest) -> Told:
         places: What differs from run to run, as NAME=VALUE; the file has ``{NAME}`` in its place.
     """
     rewrite: bool = request.config.getoption("--rewrite-messages")
+    scratch = str(tmp_path_factory.getbasetemp())
 
     def compare(area: str, section: str, words: object, **places: object) -> None:
         path = FOLDER / f"{area}.txt"
         said = plain(str(words), {name: str(value) for name, value in places.items()})
+        assert scratch not in said, f"name the temporary folder as one of the places: {said}"
         sections = read(path)
         if rewrite and sections.get(section) != said:
             write(path, sections | {section: said})
