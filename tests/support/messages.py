@@ -22,6 +22,9 @@ _SECTION = re.compile(r"^== (.+)\n((?:(?!== ).*\n)*)", re.MULTILINE)
 # SHA-256 and BLAKE3: of what is compressed they change with the release of zstd. Tests assert them as values.
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 
+# What this run has written, by file and section: two tests that share a section must agree.
+_WRITTEN: pytest.StashKey[dict[tuple[Path, str], str]] = pytest.StashKey()
+
 Told = Callable[..., None]
 
 
@@ -31,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     # Workers would overwrite each other's sections.
+    config.stash[_WRITTEN] = {}
     if config.getoption("--rewrite-messages") and config.getoption("numprocesses", None):
         raise pytest.UsageError("--rewrite-messages writes from one process: leave out -n")
 
@@ -53,7 +57,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         said = plain(str(words), {name: str(value) for name, value in places.items()})
         assert scratch not in said, f"name the temporary folder as one of the places: {said}"
         sections = read(path)
-        if rewrite and sections.get(section) != said:
+        if rewrite and request.config.stash[_WRITTEN].setdefault((path, section), said) == said:
             write(path, sections | {section: said})
             return
         assert section in sections, f"{path} has no section {section!r}: run this test with --rewrite-messages"
