@@ -20,6 +20,7 @@ from bundler.serve.source import (
 from bundler.serve.sources import open_source
 from bundler.serve.sources.folder import FolderSource
 from tests.serve.conftest import write_tree
+from tests.support.messages import Told
 
 MODEL = RepoKey("model", "org/model")
 
@@ -188,32 +189,31 @@ def test_nothing_is_hashed_before_a_repo_is_asked_for(repos: Path, monkeypatch: 
     assert len(hashed) == 2
 
 
-def test_what_is_no_folder_of_repos_is_refused_with_a_reason(tmp_path: Path) -> None:
+def test_what_is_no_folder_of_repos_is_refused_with_a_reason(tmp_path: Path, told: Told) -> None:
     write_tree(tmp_path / "one-repo", {"config.json": b"{}"})
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.tar.zst").write_bytes(b"not a bundle")
-    with pytest.raises(FormatError, match="is it one repo"):
-        open_source(tmp_path / "one-repo")
-    with pytest.raises(FormatError, match=r"found none\n"):
-        open_source(tmp_path / "empty")
-    with pytest.raises(FormatError):
-        open_source(tmp_path / "file.tar.zst")
-    with pytest.raises(FormatError, match="found nothing"):
-        open_source(tmp_path / "missing")
+    for place, what in (
+        ("one-repo", "one repo in place of a folder of repos"),
+        ("empty", "an empty folder"),
+        ("file.tar.zst", "a file that is no bundle"),
+        ("missing", "nothing at all"),
+    ):
+        with pytest.raises(FormatError) as caught:
+            open_source(tmp_path / place)
+        assert (type(caught.value), caught.value.exit_code) == (FormatError, 7)
+        told("serve", what, caught.value, place=tmp_path / place)
 
 
-def test_folders_without_any_file_of_a_repo_are_refused_with_what_was_expected(tmp_path: Path) -> None:
+def test_folders_without_any_file_of_a_repo_are_refused_with_what_was_expected(tmp_path: Path, told: Told) -> None:
     write_tree(
         tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", "ssl/certs/sub/b.pem": b"x"}
     )
     (tmp_path / "passwd").write_text("x")
     with pytest.raises(FormatError) as caught:
         FolderSource(tmp_path)
-    assert caught.value.message.startswith(
-        f"{tmp_path}: expected repos in folders <namespace>/<name> or datasets/<namespace>/<name>, "
-        "found 2 folders in such places (apt/apt.conf.d, …)"
-    )
-    assert "README.md, .gitattributes, config.json" in caught.value.message
+    assert (type(caught.value), caught.value.exit_code) == (FormatError, 7)
+    told("serve", "folders without any file of a repo", caught.value, place=tmp_path)
 
 
 @pytest.mark.parametrize("sign", ["ssl/certs/README.md", "apt/apt.conf.d/data/train-0.parquet", "hub.yaml"])

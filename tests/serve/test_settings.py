@@ -7,7 +7,7 @@ import pytest
 from bundler.errors import ManifestError
 from bundler.serve.source import RepoKey
 from bundler.serve.sources.settings import HubSettings, InvalidHubSettingsError
-from bundler.text.fault import Fault
+from tests.support.messages import Told
 
 
 def test_settings_are_read() -> None:
@@ -42,7 +42,7 @@ branches:
     )
 
 
-def test_every_fault_is_named_with_its_place() -> None:
+def test_every_fault_is_named_with_its_place(told: Told) -> None:
     with pytest.raises(InvalidHubSettingsError) as caught:
         HubSettings.parse(
             """\
@@ -62,28 +62,27 @@ branches:
 """,
             source="hub.yaml",
         )
-    assert caught.value.faults == (
-        Fault("version", 1, "expected 1, the only version this program reads, found a number (2)"),
-        Fault("rename", 2, "unknown key; did you mean renames?"),
-        Fault("renames.a/b/c", 4, "expected a repo such as org/name or datasets/org/name, found 'a/b/c'"),
-        Fault("renames.old", 5, "a model cannot become a dataset"),
-        Fault("renames.older", 6, "old is itself an old name; give the last one"),
-        Fault("gated.org/secret", 8, 'expected a list, found text; write ["hf_token"]'),
-        Fault("gated", 9, "expected a key that is text, found '1.0'; quote it"),
-        Fault("tags.org/model", 11, "expected a key that is text, found '1.0'; quote it"),
-        Fault("tags.org/model.a/../b", 11, "expected the name of a branch or tag, found 'a/../b'"),
-        Fault("tags.org/model.v1", 11, "no branch 'dev' of this repo"),
-        Fault(
-            "branches.org/model.other",
-            13,
-            "'../outside' has an empty, '.' or '..' segment; expected a relative path such as 'a/b.json'",
-        ),
-        Fault("branches.org/model.main", 13, "the repo's own folder is main"),
-    )
+    assert [(fault.path, fault.line) for fault in caught.value.faults] == [
+        ("version", 1),
+        ("rename", 2),
+        ("renames.a/b/c", 4),
+        ("renames.old", 5),
+        ("renames.older", 6),
+        ("gated.org/secret", 8),
+        ("gated", 9),
+        ("tags.org/model", 11),
+        ("tags.org/model.a/../b", 11),
+        ("tags.org/model.v1", 11),
+        ("branches.org/model.other", 13),
+        ("branches.org/model.main", 13),
+    ]
     assert caught.value.exit_code == 3
+    told("serve", "a hub.yaml with a fault in each place", caught.value)
 
 
 @pytest.mark.parametrize("text", ["renames: [", "- a\n", "a: !!python/name:os.system\n", ""])
-def test_what_is_no_mapping_is_refused(text: str) -> None:
-    with pytest.raises(ManifestError, match=r"^hub\.yaml"):
+def test_what_is_no_mapping_is_refused(text: str, told: Told) -> None:
+    with pytest.raises(ManifestError) as caught:
         HubSettings.parse(text, source="hub.yaml")
+    assert caught.value.exit_code == 3
+    told("serve", f"a hub.yaml of {text!r}", caught.value)
