@@ -18,6 +18,7 @@ from bundler.home.set_aside import move_aside
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.hub import RunningHub
 from tests.support.listener import tls_listener
+from tests.support.messages import Told
 from tests.support.process import run, script
 from tests.support.proxy import Proxy
 
@@ -40,8 +41,13 @@ def only(findings: object, check: str, state: str) -> Diagnosis:
     return finding
 
 
+def words(finding: Diagnosis) -> str:
+    """A finding as it stands in a golden file."""
+    return "\n".join(filter(None, [f"{finding.state}  {finding.check}: {finding.message}", finding.advice]))
+
+
 def test_a_sound_environment_has_no_problem_and_nothing_is_changed(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     before = tree(home)
@@ -49,7 +55,7 @@ def test_a_sound_environment_has_no_problem_and_nothing_is_changed(
     assert {f.state for f in findings} <= {"ok", "note"} or [
         f.check for f in findings if f.state == "warning"
     ] == ["isolation"]
-    assert "tiny: 2 files" in only(findings, "bundles", "ok").message
+    told("doctor", "a bundle that is whole", words(only(findings, "bundles", "ok")), home=home)
     assert tree(home) == before
 
 
@@ -69,9 +75,12 @@ def test_switches_that_contradict_each_other_are_a_problem(environment: Mapping[
 
 
 @pytest.mark.parametrize("address", ["huggingface.co", "ftp://x", "https://:80", "http://[x"])
-def test_an_endpoint_that_is_no_address_is_a_problem(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_no_address_is_a_problem(
+    address: str, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    assert address in only(network.endpoint({"HF_ENDPOINT": address}), "endpoint", "problem").message
+    finding = only(network.endpoint({"HF_ENDPOINT": address}), "endpoint", "problem")
+    told("doctor", f"the endpoint {address}", words(finding))
     # The others look past it.
     assert [f.check for f in network.proxies({"HF_ENDPOINT": address}) if f.state == "problem"] == []
     assert list(network.connection({"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "1"})) == []
@@ -85,38 +94,42 @@ def test_the_password_in_an_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatc
         assert "secret" not in str(found) and "***" in str(found)
 
 
-def test_a_hub_that_answers_is_told_with_its_status(demo_hub: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_answers_is_told_with_its_status(
+    demo_hub: RunningHub, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", demo_hub.endpoint)
-    host = demo_hub.endpoint.removeprefix("http://")
-    assert only(network.connection({}), "connection", "ok").message == f"{host} answers (HTTP 200)"
+    finding = only(network.connection({}), "connection", "ok")
+    told("doctor", "a hub that answers", words(finding), host=demo_hub.endpoint.removeprefix("http://"))
 
 
-def test_a_hub_that_takes_connections_and_never_answers_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_takes_connections_and_never_answers_is_not_reached(
+    monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
     with Proxy("hangs") as silent:
         monkeypatch.setenv("HF_ENDPOINT", silent.url)
-        assert "cannot be reached" in only(network.connection({}), "connection", "note").message
+        finding = only(network.connection({}), "connection", "note")
+        told("doctor", "a hub that never answers", words(finding), host=silent.url.removeprefix("http://"))
         assert silent.asked == ["HEAD / HTTP/1.1"]
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command to make a certificate")
 def test_a_hub_whose_certificate_is_not_trusted_is_a_problem(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     with tls_listener(tmp_path, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
         monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{port}")
         finding = only(network.connection({}), "connection", "problem")
-    assert "is not trusted: self-signed certificate" in finding.message and "SSL_CERT_FILE" in finding.advice
+    told("doctor", "a certificate that is not trusted", words(finding), host=f"localhost:{port}")
 
 
 def test_a_proxy_that_refuses_is_a_problem_with_both_ways_out_and_no_password(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     with Proxy("refuses") as proxy:
         url = proxy.url.replace("http://", "http://me:secret@")
         monkeypatch.setenv("HTTPS_PROXY", url)
         finding = only(network.proxies({"HTTPS_PROXY": url}), "proxy", "problem")
-        assert "me:***@" in finding.message and "refused" in finding.message
-        assert "unset HTTPS_PROXY, or list huggingface.co in NO_PROXY" in finding.advice
+        told("doctor", "a proxy that refuses", words(finding), host=proxy.url.removeprefix("http://"))
     assert "secret" not in str(finding)
 
 
@@ -127,85 +140,89 @@ def test_a_proxy_is_not_asked_in_offline_mode(monkeypatch: pytest.MonkeyPatch) -
     assert finding.state == "note" and proxy.asked == []
 
 
-def test_no_proxy_without_loopback_and_with_odd_entries_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_without_loopback_and_with_odd_entries_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
     environment = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "https://a.example, *.b.example,c.example"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    messages = [f.message for f in network.proxies(environment) if f.check == "no_proxy"]
-    assert "https://a.example, *.b.example" in messages[0]
-    assert "does not except this machine itself" in messages[1]
+    odd, loopback = [finding for finding in network.proxies(environment) if finding.check == "no_proxy"]
+    assert (odd.state, loopback.state) == ("warning", "warning")
+    told("doctor", "no_proxy with odd entries", words(odd))
+    told("doctor", "no_proxy without loopback", words(loopback))
     differing = network.proxies({**environment, "HTTP_PROXY": "http://127.0.0.1:10"})
-    assert "http_proxy wins" in only(differing, "proxy", "warning").message
+    told("doctor", "two proxies that differ", words(only(differing, "proxy", "warning")))
 
 
-def test_certificates_that_cannot_be_read_or_are_not_read_are_told(tmp_path: Path) -> None:
+def test_certificates_that_cannot_be_read_or_are_not_read_are_told(tmp_path: Path, told: Told) -> None:
     empty = tmp_path / "empty.pem"
     empty.touch()
     for path in (tmp_path / "none.pem", empty):
-        assert (
-            str(path)
-            in only(network.certificates({"SSL_CERT_FILE": str(path)}), "certificates", "problem").message
-        )
+        finding = only(network.certificates({"SSL_CERT_FILE": str(path)}), "certificates", "problem")
+        told("doctor", f"certificates in {path.name}", words(finding), folder=tmp_path)
     ignored = only(network.certificates({"REQUESTS_CA_BUNDLE": "x"}), "certificates", "warning")
-    assert ignored.advice == "set SSL_CERT_FILE=$REQUESTS_CA_BUNDLE as well"
+    told("doctor", "certificates that are not read", words(ignored))
 
 
-def test_a_token_is_told_to_be_there_and_never_shown(tmp_path: Path) -> None:
+def test_a_token_is_told_to_be_there_and_never_shown(tmp_path: Path, told: Told) -> None:
     secret = "hf_veryverysecret"
     by_variable = list(network.token({"HF_TOKEN": secret}, tmp_path))
     (tmp_path / "token").write_text(secret)
     (tmp_path / "token").chmod(0o644)
     by_file = only(network.token({}, tmp_path), "token", "warning")
-    assert "which others may read" in by_file.message and by_file.advice.startswith("chmod 600")
-    assert "set by HF_TOKEN" in by_variable[0].message
+    told("doctor", "a token in a file that others may read", words(by_file), folder=tmp_path)
+    told("doctor", "a token in a variable", words(by_variable[0]))
     assert secret not in str([*by_variable, by_file])
     (tmp_path / "token").unlink()
-    assert "none" in only(network.token({}, tmp_path), "token", "ok").message
+    told("doctor", "no token", words(only(network.token({}, tmp_path), "token", "ok")))
 
 
-def test_an_installation_that_did_not_end_and_files_that_were_moved_aside_are_told(home: Path) -> None:
-    assert only(cache.traces(home), "traces", "ok").message == "none of interrupted work"
+def test_an_installation_that_did_not_end_and_files_that_were_moved_aside_are_told(home: Path, told: Told) -> None:
+    told("doctor", "no traces", words(only(cache.traces(home), "traces", "ok")))
     note_unfinished(home, "other", [])
     move_aside(home, f"hub/models--org--tiny/snapshots/{COMMIT}/tokenizer.json")
     found = list(cache.traces(home))
-    assert "of other did not end" in only(found, "traces", "warning").message
-    assert f"bundles/set-aside/hub/models--org--tiny/snapshots/{COMMIT}" in only(found, "traces", "note").message
+    told("doctor", "an installation that did not end", words(only(found, "traces", "warning")), home=home)
+    told("doctor", "a file that was moved aside", words(only(found, "traces", "note")), home=home, commit=COMMIT)
 
 
-def test_a_damaged_receipt_and_a_missing_file_are_problems(home: Path) -> None:
+def test_a_damaged_receipt_and_a_missing_file_are_problems(home: Path, told: Told) -> None:
     snapshot = home / "hub/models--org--tiny/snapshots" / COMMIT
     (snapshot / "tokenizer.json").unlink()
-    assert "tokenizer.json" in only(cache.bundles(home), "bundles", "problem").message
+    finding = only(cache.bundles(home), "bundles", "problem")
+    told("doctor", "a bundle that lacks a file", words(finding), home=home, commit=COMMIT)
     receipt = home / "bundles/tiny.json"
     receipt.write_bytes(receipt.read_bytes().replace(b"org/tiny", b"org/tinx"))
-    assert "receipt was changed" in only(cache.bundles(home), "bundles", "problem").message
+    told("doctor", "a receipt that was changed", words(only(cache.bundles(home), "bundles", "problem")), home=home)
 
 
-def test_refs_with_a_newline_dangling_links_and_unfiltered_trees_are_named(home: Path) -> None:
+def test_refs_with_a_newline_dangling_links_and_unfiltered_trees_are_named(home: Path, told: Told) -> None:
     assert [f.state for f in cache.repos(home)] == ["ok"]
     folder = home / "hub/models--org--tiny"
     (folder / "refs/main").write_text(f"{COMMIT}\n")
-    assert "models--org--tiny/refs/main" in only(cache.repos(home), "refs", "problem").message
+    told("doctor", "a ref with a newline", words(only(cache.repos(home), "refs", "problem")), home=home)
     (folder / "snapshots" / COMMIT / "lost.bin").symlink_to("../../blobs/none")
-    assert "lost.bin" in only(cache.repos(home), "snapshots", "problem").message
+    dangling = only(cache.repos(home), "snapshots", "problem")
+    told("doctor", "a dangling link", words(dangling), home=home, commit=COMMIT)
     listing = folder / "trees" / f"{COMMIT}.json"
     content = json.loads(listing.read_text())
     content["files"]["chat_template.jinja"] = {"size": 1, "blob_id": "0" * 40}
     listing.write_text(json.dumps(content))
-    assert "chat templates vanish" in only(cache.repos(home), "trees", "warning").message
+    told("doctor", "a tree that is not filtered", words(only(cache.repos(home), "trees", "warning")), home=home)
 
 
-def test_traces_of_interrupted_work_are_named(home: Path) -> None:
+def test_traces_of_interrupted_work_are_named(home: Path, told: Told) -> None:
     assert [f.state for f in cache.traces(home)] == ["ok"]
     (home / "hub/models--org--tiny/blobs/abc.123.incomplete").touch()
-    assert "abc.123.incomplete" in only(cache.traces(home), "traces", "note").message
+    told("doctor", "a download that did not end", words(only(cache.traces(home), "traces", "note")), home=home)
 
 
-def test_a_variable_that_moves_the_cache_away_is_a_warning(home: Path, tmp_path: Path) -> None:
+def test_a_variable_that_moves_the_cache_away_is_a_warning(home: Path, tmp_path: Path, told: Told) -> None:
     inside = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
     assert [f.state for f in cache.place(inside, home)] == ["ok"]
     moved = {"HF_HOME": str(home), "HF_HUB_CACHE": str(tmp_path / "other/hub")}
-    assert "moves a part of the cache" in only(cache.place(moved, home), "cache", "warning").message
+    finding = only(cache.place(moved, home), "cache", "warning")
+    told("doctor", "a variable that moves the cache away", words(finding), home=home, other=tmp_path / "other")
 
 
 def test_the_command_ends_with_its_own_exit_code_and_speaks_json(home: Path) -> None:

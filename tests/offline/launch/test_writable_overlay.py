@@ -14,6 +14,7 @@ from bundler.offline.launch import writable_overlay
 from bundler.offline.launch.writable_overlay import make_overlay
 from bundler.offline.variables import WritableOverlay
 from tests.offline.conftest import PYTHON
+from tests.support.messages import Told
 from tests.support.process import script
 
 
@@ -79,23 +80,27 @@ def test_modules_are_copied_and_renewed(home: Path) -> None:
 
 
 @pytest.mark.usefixtures("read_only")
-def test_a_folder_that_others_can_write_is_not_used(home: Path, temporary: Path) -> None:
+def test_a_folder_that_others_can_write_is_not_used(home: Path, temporary: Path, told: Told) -> None:
     make_overlay(home)
     (folder,) = temporary.iterdir()
     folder.chmod(0o777)
-    with pytest.raises(OfflineError, match="only this user can write"):
+    with pytest.raises(OfflineError) as caught:
         make_overlay(home)
+    assert caught.value.exit_code == 11
+    told("launch", "the folder for what is written is not safe", caught.value, folder=folder, home=home)
 
 
 @pytest.mark.usefixtures("read_only")
-def test_a_link_in_place_of_the_folder_is_not_followed(home: Path, temporary: Path) -> None:
+def test_a_link_in_place_of_the_folder_is_not_followed(home: Path, temporary: Path, told: Told) -> None:
     make_overlay(home)
     (folder,) = temporary.iterdir()
     elsewhere = temporary.parent / "elsewhere"
     folder.rename(elsewhere)
     folder.symlink_to(elsewhere)
-    with pytest.raises(OfflineError, match="only this user can write"):
+    with pytest.raises(OfflineError) as caught:
         make_overlay(home)
+    assert caught.value.exit_code == 11
+    told("launch", "the folder for what is written is not safe", caught.value, folder=folder, home=home)
 
 
 def test_on_a_read_only_mount_a_tokenizer_loads_and_modules_go_elsewhere(home: Path, tmp_path: Path) -> None:
