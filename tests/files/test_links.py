@@ -49,3 +49,10 @@ def test_without_hard_links_a_second_name_is_a_copy(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "link", refuse)
     link_or_copy(source, name)
     assert name.read_bytes() == b"content" and not name.samefile(source)
+
+
+def test_a_symlink_that_cannot_take_its_place_leaves_no_temporary_name(tmp_path: Path) -> None:
+    (tmp_path / "name/full").mkdir(parents=True)
+    with pytest.raises(OSError):
+        replace_symlink(tmp_path / "name", "target")
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bundler.files.digest import Hasher
 from bundler.make.pack import pack
-from bundler.plan.layout import Blob
+from bundler.plan.layout import Blob, Layout
 from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
 from bundler.plan.names import RepoKind
 
@@ -93,3 +93,12 @@ def tree(root: Path) -> dict[str, str]:
         elif path.is_file():
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def put_blobs(hf_home: Path, content: Layout, contents: Iterable[bytes]) -> None:
+    """Write every blob of a layout to its place, as an installation does before it publishes any name."""
+    by_digest = {hashlib.sha256(each).hexdigest(): each for each in contents}
+    for blob in content.blobs:
+        path = hf_home / blob.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(by_digest[blob.sha256])
