@@ -16,6 +16,8 @@ from bundler.make.pack import pack
 from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
 from tests.support.process import Child, run, run_python, script
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("auto", "zstd", "volumes", "delta", "streamed")
 
 # Over 1 MiB of bf16 weights, for less is not stored in planes; a vocabulary that the tokenizer fills.

@@ -11,6 +11,8 @@ from tests.matrix.test_matrix import BAD
 from tests.offline.conftest import COUNTING, KINDS
 from tests.support.process import run, script
 
+pytestmark = pytest.mark.slow
+
 # As a tutorial has it: a model, a tokenizer and a dataset by name.
 PROGRAM = """
 import gc

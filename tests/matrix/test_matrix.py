@@ -17,6 +17,8 @@ from filelock import FileLock
 from tests.matrix.loads import CASES
 from tests.support.process import run, script
 
+pytestmark = pytest.mark.slow
+
 # What the error that this project was born from needs, and a setting that undoes offline mode.
 BAD = {"HTTPS_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0"}
 PYTHON = script("python")

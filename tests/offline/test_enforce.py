@@ -15,6 +15,7 @@ from tests.support.messages import Told
 from tests.support.process import run, run_python
 
 
+@pytest.mark.slow
 def test_a_program_that_begins_with_it_loads_offline_and_is_guarded(home: Path) -> None:
     done = run_python(
         f"""
@@ -65,6 +66,7 @@ print(datasets.config.HF_HUB_OFFLINE, datasets.config.HF_CACHE_HOME == sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_after_an_early_import_the_program_is_started_again_with_its_arguments(home: Path, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(EARLY)
@@ -75,6 +77,7 @@ def test_after_an_early_import_the_program_is_started_again_with_its_arguments(h
     assert "starting this program again" in done.stderr and "datasets" in done.stderr
 
 
+@pytest.mark.slow
 def test_it_is_never_started_a_third_time(home: Path) -> None:
     """A program that undoes the environment before its imports would go round for ever."""
     done = run_python(

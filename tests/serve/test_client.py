@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.serve.conftest import WEIGHTS
 from tests.support.hub import RunningHub
 from tests.support.process import run, run_python, script
@@ -51,6 +53,7 @@ def test_a_damaged_download_is_found_by_hf_cache_verify(hub: RunningHub, tmp_pat
     assert "model.safetensors" in verified.stdout + verified.stderr
 
 
+@pytest.mark.slow
 def test_the_tokenizer_loads_and_encodes_as_gpt2_does(demo_hub: RunningHub, tmp_path: Path) -> None:
     text = "Offline training — naïve? No: 12 nodes,\n\n  and no internet."
     code = """\

@@ -1,106 +1,21 @@
-"""Manifest to lock against a real Hub on loopback: what is locked, and how each refusal is told."""
+"""Manifest to lock against a real Hub on loopback: what is locked, and what is pointed out."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
-from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.files.digest import git_blob_sha1, sha256_bytes
 from bundler.hub.connection.client import HubClient
-from bundler.hub.selection.resolve import Resolution, resolve
+from bundler.hub.selection.resolve import resolve
 from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
 from bundler.plan.manifest import Manifest
+from tests.hub.selection.conftest import CARD, CONFIG, WEIGHTS, Locker
 from tests.support.hub import RunningHub
 from tests.support.messages import Told
 from tests.support.process import run_python
-
-CONFIG = b'{"model_type": "llama"}'
-WEIGHTS = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
-CARD = b"---\nlicense: mit\n---\n"
-
-HUB_YAML = """\
-version: 1
-renames:
-  old-llama: org/llama
-  datasets/old-text: datasets/org/text
-gated:
-  org/gated: [hf_reader]
-tags:
-  org/llama: {v1.0: main}
-branches:
-  org/llama: {dev: _branches/dev}
-"""
-
-
-def write(root: Path, files: dict[str, bytes]) -> None:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("repos")
-    llama = {"config.json": CONFIG, "model.safetensors": WEIGHTS, "tokenizer.json": b"{}", "README.md": CARD}
-    write(root / "org/llama", llama)
-    write(root / "_branches/dev", {**llama, "config.json": b'{"model_type": "llama", "dev": true}'})
-    write(root / "org/gated", llama)
-    write(
-        root / "datasets/org/text", {"README.md": CARD, "train.jsonl": b'{"text": "a"}\n', "test.jsonl": b"{}\n"}
-    )
-    auto_map = {"auto_map": {"AutoConfig": "configuration_x.XConfig", "AutoModel": "org/other--modeling_x.XModel"}}
-    write(
-        root / "org/custom", {**llama, "config.json": json.dumps(auto_map).encode(), "configuration_x.py": b"pass"}
-    )
-    for name, base in {"adapter": "org/llama", "old-adapter": "llama", "lost-adapter": "org/gone"}.items():
-        adapter = {"adapter_config.json": json.dumps({"base_model_name_or_path": base}).encode()}
-        write(root / f"org/{name}", {**adapter, "adapter_model.safetensors": WEIGHTS})
-    (root / "hub.yaml").write_text(HUB_YAML)
-    return root
-
-
-@pytest.fixture(scope="module")
-def running(folder: Path) -> Iterator[RunningHub]:
-    # Pages of two: every listing here is longer than one page.
-    with RunningHub(folder, page_size=2) as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(running: RunningHub) -> Iterator[RunningHub]:
-    running.clear()
-    yield running
-    running.release()
-
-
-Locker = Callable[..., Resolution]
-
-
-@pytest.fixture
-def lock(hub: RunningHub) -> Locker:
-    """Resolve the text below the head of a manifest."""
-
-    def run(
-        body: str, *, notes: list[str] | None = None, previous: Lock | None = None, upgrade: bool = False
-    ) -> Resolution:
-        client = HubClient(endpoint=hub.endpoint, on_note=(notes if notes is not None else []).append)
-        manifest = Manifest.parse(f"version: 1\nname: demo\n{body}")
-        return resolve(manifest, client, previous=previous, upgrade=upgrade)
-
-    return run
-
-
-def refused(lock: Locker, body: str, kind: type[BundleError] = HubError, **options: object) -> BundleError:
-    with pytest.raises(kind) as caught:
-        lock(body, **options)
-    return caught.value
 
 
 def test_a_model_is_locked_with_commit_sizes_and_published_hashes(lock: Locker, hub: RunningHub) -> None:
@@ -156,14 +71,6 @@ def test_a_renamed_repository_is_locked_under_its_present_name_with_the_asked_on
     ).lock.repos
     assert (model.repo_id, model.aliases) == ("org/llama", ("old-llama", "x/llama"))
     assert (dataset.repo_id, dataset.aliases) == ("org/text", ("old-text",))
-
-
-def test_an_alias_that_is_the_present_name_of_another_repository_is_refused(lock: Locker, told: Told) -> None:
-    error = refused(
-        lock, "models: [{repo_id: old-llama}, {repo_id: org/custom, aliases: [org/llama]}]", ManifestError
-    )
-    assert error.exit_code == 3
-    told("resolve", "an alias that is the present name of another repository", error)
 
 
 def test_entries_that_share_a_repository_ask_for_it_once(lock: Locker, hub: RunningHub) -> None:
@@ -248,155 +155,7 @@ def test_the_prepared_form_of_a_dataset_stays_only_while_its_files_and_configura
         assert changed.repos[0].prepared == ()
 
 
-def test_an_unknown_repository_is_told_with_close_names(lock: Locker, hub: RunningHub, told: Told) -> None:
-    error = refused(lock, "models: [{repo_id: org/lama}]")
-    assert error.exit_code == 5
-    told("resolve", "an unknown repository", error, endpoint=hub.endpoint)
-
-
-def test_a_dataset_among_the_models_is_told_where_it_belongs(lock: Locker, hub: RunningHub, told: Told) -> None:
-    for body, what in (
-        ("models: [{repo_id: org/text}]", "a dataset among the models"),
-        ("datasets: [{repo_id: org/llama}]", "a model among the datasets"),
-    ):
-        told("resolve", what, refused(lock, body), endpoint=hub.endpoint)
-
-
-def test_an_unknown_revision_is_told_with_close_names(lock: Locker, told: Told) -> None:
-    error = refused(lock, "models: [{repo_id: org/llama, revision: mian}]")
-    told("resolve", "an unknown revision with a close name", error)
-    error = refused(lock, "models: [{repo_id: org/llama, revision: release-7}]")
-    assert error.hint is not None
-    assert set(error.hint.removeprefix("its branches and tags: ").split(", ")) == {"main", "dev", "v1.0"}
-
-
-def test_a_pinned_commit_that_is_gone_points_at_upgrade(lock: Locker, hub: RunningHub, told: Told) -> None:
-    fresh = lock("models: [{repo_id: org/llama}]").lock
-    previous = fresh.with_repos((replace(fresh.repos[0], commit="0" * 40),))
-    error = refused(lock, "models: [{repo_id: org/llama}]", previous=previous)
-    told("resolve", "a pinned commit that is gone", error, commit="0" * 40, endpoint=hub.endpoint)
-
-
-def test_a_gated_repository_says_where_to_ask_and_how_to_log_in(lock: Locker, hub: RunningHub, told: Told) -> None:
-    error = refused(lock, "models: [{repo_id: org/gated}]")
-    told("resolve", "a gated repository without a token", error, endpoint=hub.endpoint)
-
-
-def test_a_gated_repository_opens_to_a_token_on_its_list(
-    lock: Locker, hub: RunningHub, monkeypatch: pytest.MonkeyPatch, told: Told
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_reader")
-    assert lock("models: [{repo_id: org/gated}]").lock.repos[0].repo_id == "org/gated"
-    monkeypatch.setenv("HF_TOKEN", "hf_stranger")
-    error = refused(lock, "models: [{repo_id: org/gated}]")
-    told("resolve", "a gated repository with the token of a stranger", error, endpoint=hub.endpoint)
-
-
-def test_the_faults_of_all_entries_are_reported_together(lock: Locker, hub: RunningHub, told: Told) -> None:
-    error = refused(
-        lock,
-        "models: [{repo_id: org/lama}, {repo_id: org/llama, allow_patterns: [nope]}, "
-        "{repo_id: org/llama, revision: x}]",
-    )
-    keys = [line.strip().partition(":")[0] for line in error.message.splitlines() if "models[" in line]
-    assert keys == ["models[0]", "models[1].allow_patterns[0]", "models[2]"]
-    told("resolve", "faults of three entries", error, endpoint=hub.endpoint)
-
-
-def test_a_rate_limit_is_waited_out_and_announced(lock: Locker, hub: RunningHub) -> None:
-    notes: list[str] = []
-    hub.fault("rate_limit", "/revision/main", times=2, retry_after="0")
-    assert lock("models: [{repo_id: org/llama}]", notes=notes).lock.repos
-    assert notes == [f"{hub.endpoint} is limiting the rate of requests; waiting 0 s"] * 2
-
-
-def test_a_rate_limit_beyond_patience_is_an_error(lock: Locker, hub: RunningHub, told: Told) -> None:
-    hub.fault("rate_limit", "/revision/main", times=None, retry_after="86400")
-    error = refused(lock, "models: [{repo_id: org/llama}]")
-    told("resolve", "a rate limit beyond patience", error, endpoint=hub.endpoint)
-
-
-def test_a_server_that_stumbles_once_is_asked_again(lock: Locker, hub: RunningHub) -> None:
-    hub.fault("status", "/revision/main", status=503)
-    assert lock("models: [{repo_id: org/llama}]").lock.repos
-    assert [r.status for r in hub.asked("GET", "/revision/main")] == [503, 200]
-
-
-def test_a_server_that_does_not_answer_is_given_up_within_the_time_limit(
-    lock: Locker, hub: RunningHub, monkeypatch: pytest.MonkeyPatch, told: Told
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
-    hub.fault("hang", "/tree/" + HubClient(endpoint=hub.endpoint).revision("org/llama", "model", "main").commit)
-    error = refused(lock, "models: [{repo_id: org/llama}]", NetworkError)
-    assert error.exit_code == 4
-    told("resolve", "a server that does not answer", error, host=hub.endpoint.removeprefix("http://"))
-
-
-def test_offline_mode_is_an_error_that_names_the_variable(
-    lock: Locker, hub: RunningHub, monkeypatch: pytest.MonkeyPatch, told: Told
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    error = refused(lock, "models: [{repo_id: org/llama}]", NetworkError)
-    assert error.exit_code == 4
-    told("resolve", "offline mode", error)
-    assert hub.requests == []
-
-
-def test_the_token_stays_with_the_endpoint_when_a_listing_links_elsewhere() -> None:
-    seen: list[str] = []
-
-    async def app(scope: dict, receive: object, send: Callable) -> None:  # type: ignore[type-arg]
-        query = scope["query_string"].decode()
-        seen.append(query)
-        row = {"type": "file", "path": f"{len(seen)}.json", "size": 1, "oid": "a" * 40}
-        link = [(b"link", b'<https://elsewhere.invalid/api/x?cursor=2&recursive=true>; rel="next"')]
-        headers = [(b"content-type", b"application/json"), *(link if len(seen) == 1 else [])]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps([row]).encode()})
-
-    with RunningHub(app) as hub:
-        files = HubClient(endpoint=hub.endpoint, token="hf_x").files("org/llama", "model", "a" * 40)
-    assert [file.path for file in files] == ["1.json", "2.json"]
-    assert seen == ["recursive=true&expand=false", "cursor=2&recursive=true"]
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"type": "file", "path": "../x", "size": 1, "oid": "a" * 40},
-        {"type": "file", "path": "/x", "size": 1, "oid": "a" * 40},
-        {"type": "file", "path": "x", "size": -1, "oid": "a" * 40},
-        {"type": "file", "path": "x", "size": 1, "oid": "../../etc"},
-        {"type": "file", "path": "x", "size": 1, "oid": "a" * 40, "lfs": {"oid": "../x"}},
-        {"type": "file", "path": "x"},
-    ],
-)
-def test_a_hostile_listing_is_refused(row: dict[str, object], told: Told) -> None:
-    async def app(scope: object, receive: object, send: Callable) -> None:  # type: ignore[type-arg]
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps([row]).encode()})
-
-    with RunningHub(app) as hub, pytest.raises(HubError) as caught:
-        endpoint = hub.endpoint
-        HubClient(endpoint=endpoint).files("org/llama", "model", "a" * 40)
-    assert (type(caught.value), caught.value.exit_code) == (HubError, 5)
-    told("resolve", f"the Hub lists {json.dumps(row)}", caught.value, endpoint=endpoint)
-
-
-def test_a_page_that_is_no_hub_is_told_so(told: Told) -> None:
-    async def app(scope: object, receive: object, send: Callable) -> None:  # type: ignore[type-arg]
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
-        await send({"type": "http.response.body", "body": b"<html>Please log in</html>"})
-
-    with RunningHub(app) as hub, pytest.raises(HubError) as caught:
-        endpoint = hub.endpoint
-        HubClient(endpoint=endpoint).revision("org/llama", "model", "main")
-    assert (type(caught.value), caught.value.exit_code) == (HubError, 5)
-    told("resolve", "a page that is no Hub", caught.value, endpoint=endpoint)
-
-
+@pytest.mark.slow
 def test_what_the_libraries_read_and_probe_is_in_the_lock(demo_hub: RunningHub, tmp_path: Path) -> None:
     """The stock libraries load online; what they took and what they missed must be in the lock."""
     run_python(

@@ -13,7 +13,7 @@ from tests.infini_llama.cli.test_cli import train_arguments
 from tests.infini_llama.train.test_distribution import OPTIONS, alone, assert_same_run, text  # noqa: F401  (fixtures)
 from tests.infini_llama.train.test_run import CONFIG
 from tests.offline.conftest import needs_seccomp
-from tests.offline.kernel.test_seccomp import nodes  # noqa: F401  (a fixture)
+from tests.offline.kernel.test_nodes import nodes  # noqa: F401  (a fixture)
 from tests.support.process import TIMEOUT_SECONDS, script
 
 

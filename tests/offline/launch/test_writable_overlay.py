@@ -103,6 +103,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(home: Path, temporary: Pa
     told("launch", "the folder for what is written is not safe", caught.value, folder=folder, home=home)
 
 
+@pytest.mark.slow
 def test_on_a_read_only_mount_a_tokenizer_loads_and_modules_go_elsewhere(home: Path, tmp_path: Path) -> None:
     """The real thing: the cache on a read-only bind mount, seen by one process tree only."""
     if not shutil.which("unshare"):
