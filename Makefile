@@ -11,6 +11,9 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 # For instance BENCH_FLAGS=--large
 BENCH_FLAGS ?=
 
+# The tests of bundler/; the trainer's, and those of the benchmarks, run little of it.
+COVERED_TESTS := $(addprefix tests/,cli doctor files format golden home hostile hub make offline plan serve)
+
 .PHONY: demo test lint format clean
 .DEFAULT_GOAL := help
 
@@ -29,6 +32,10 @@ demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
 
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: coverage
+coverage: $(STAMP)  ## lines and branches of bundler/ that its quick tests do not run, and a floor
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(COVERED_TESTS) --cov
 
 $(BENCH_STAMP): benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
