@@ -17,10 +17,17 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaAttention, eager_attention_forward
 
-from infini_llama.model import memory as infini
 from infini_llama.model.cache import LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
-from infini_llama.model.memory import Memory
+from infini_llama.model.memory import (
+    Memory,
+    empty_memory,
+    memory_dtype,
+    read_memory,
+    scan_delta,
+    scan_linear,
+    sigma,
+)
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout
 
@@ -105,18 +112,18 @@ class InfiniLlamaAttention(LlamaAttention):
         self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
     ) -> tuple[Tensor | None, Memory]:
         """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
-        dtype = infini.memory_dtype(keys.dtype)
+        dtype = memory_dtype(keys.dtype)
         with torch.autocast(device_type=keys.device.type, enabled=False):
             if carried is None:
                 rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
-                carried = infini.empty(rows, heads, width, dtype=dtype, device=keys.device)
+                carried = empty_memory(rows, heads, width, dtype=dtype, device=keys.device)
             before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
             # With gradients the empty memory is read too: every gate then takes part in every step, which
             # data-parallel training insists on.
             if not layout.any_present and not torch.is_grad_enabled():
                 return None, after
-            grouped = infini.sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
-            return infini.read(grouped, before, layout.present).flatten(-3, -2), after
+            grouped = sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
+            return read_memory(grouped, before, layout.present).flatten(-3, -2), after
 
     def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
         """Return the memory before each segment, with N after B, and after the last one."""
@@ -124,10 +131,10 @@ class InfiniLlamaAttention(LlamaAttention):
             return Memory(
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
             ), carried
-        sigma_keys = infini.sigma(keys)
+        sigma_keys = sigma(keys)
         if self.config.memory_update == "delta":
-            return infini.scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
-        return infini.scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
+            return scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
+        return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
 
 
 def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:

@@ -7,10 +7,14 @@ checkpoint's configuration becomes one of ours by adding `segment_length`.
 from __future__ import annotations
 
 import math
-from typing import Literal
+import os
+from pathlib import Path
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig
+
+from infini_llama.model.standalone import AUTO_MAP, package_only, write_modeling_file
 
 
 @strict
@@ -49,3 +53,12 @@ class InfiniLlamaConfig(LlamaConfig):
             raise ValueError(
                 f"gate_init must be finite, found {self.gate_init}; ±20 is closed or open in practice"
             )
+
+    @package_only
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> None:
+        """Write config.json, and beside it the file of the model that it names for programs without this package."""
+        self.auto_map = dict(AUTO_MAP)
+        super().save_pretrained(save_directory, push_to_hub, **kwargs)  # type: ignore[no-untyped-call]
+        write_modeling_file(Path(save_directory))

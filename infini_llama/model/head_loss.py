@@ -18,7 +18,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss
 _TOKENS = 256
 
 
-def applies(head: nn.Module, loss_function: Any, hidden_states: Tensor) -> bool:
+def can_skip_logits(head: nn.Module, loss_function: Any, hidden_states: Tensor) -> bool:
     """Return whether `causal_lm_loss` computes what the model's own loss would, and faster.
 
     Otherwise the model makes its logits: with torch before 2.13; under `torch.compile`, which has fusions of its own;

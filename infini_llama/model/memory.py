@@ -47,7 +47,7 @@ def memory_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def empty(rows: int, heads: int, width: int, *, dtype: torch.dtype, device: torch.device) -> Memory:
+def empty_memory(rows: int, heads: int, width: int, *, dtype: torch.dtype, device: torch.device) -> Memory:
     """Return the memory of `rows` streams before their first segment, shapes `(B, H, K, V)` and `(B, H, K)`."""
     matrix = torch.zeros(rows, heads, width, width, dtype=memory_dtype(dtype), device=device)
     return Memory(matrix, matrix.new_zeros(rows, heads, width))
@@ -91,7 +91,7 @@ def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
     return Memory(torch.einsum("...shk,...shv->...hkv", sigma_keys, values), sigma_keys.sum(dim=-3))
 
 
-def read(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
+def read_memory(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
     """Return A_mem = sigma(Q) M / (sigma(Q) z), the memory retrieval, and 0 where nothing is present.
 
     Query head `h * G + g` reads the memory of key/value head `h`, as `repeat_kv` pairs them.
@@ -123,7 +123,7 @@ def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor)
         values: `(..., S, H, V)`.
         present: The leading dimensions, whether anything was ever written.
     """
-    return values - read(sigma_keys.unsqueeze(-2), memory, present).squeeze(-2)
+    return values - read_memory(sigma_keys.unsqueeze(-2), memory, present).squeeze(-2)
 
 
 def scan_linear(

@@ -35,10 +35,10 @@ from transformers.models.llama.modeling_llama import (
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from infini_llama.model import head_loss
 from infini_llama.model.attention import InfiniLlamaAttention, local_mask
 from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout, StreamPosition
 
@@ -261,8 +261,8 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
 
         loss = logits = None
         skip = self.training if skip_logits is None else skip_logits
-        if labels is not None and skip and head_loss.applies(self.lm_head, self.loss_function, hidden_states):
-            loss = head_loss.causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
+        if labels is not None and skip and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
+            loss = causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
         else:
             logits = self.lm_head(hidden_states)
             if labels is not None:

@@ -6,10 +6,10 @@ import torch
 from infini_llama.model.memory import (
     Memory,
     associate,
-    empty,
+    empty_memory,
     memory_dtype,
     novelty,
-    read,
+    read_memory,
     scan_delta,
     scan_linear,
     sigma,
@@ -51,21 +51,21 @@ def test_sigma_has_the_first_and_second_derivatives_of_elu() -> None:
 )
 def test_memory_is_never_narrower_than_float32(model: torch.dtype, memory: torch.dtype) -> None:
     assert memory_dtype(model) == memory
-    assert empty(1, 1, 2, dtype=model, device=torch.device("cpu")).normaliser.dtype == memory
+    assert empty_memory(1, 1, 2, dtype=model, device=torch.device("cpu")).normaliser.dtype == memory
 
 
 def test_a_normaliser_of_512_segments_of_2048_loses_nothing() -> None:
     """In bfloat16 the same sum stops at half of it."""
     keys = torch.zeros(1, 512, 2048, 1, 1)
-    carried = empty(1, 1, 1, dtype=torch.bfloat16, device=torch.device("cpu"))
+    carried = empty_memory(1, 1, 1, dtype=torch.bfloat16, device=torch.device("cpu"))
     _, after = scan_linear(sigma(keys), keys, carried, torch.ones(1, 512, dtype=torch.bool), None)
     assert after.normaliser.item() == 512 * 2048
 
 
 def test_an_empty_memory_reads_as_zero_with_a_finite_gradient() -> None:
     queries = torch.rand(1, 3, 1, 1, 2, requires_grad=True)
-    memory = empty(1, 1, 2, dtype=torch.float32, device=torch.device("cpu"))
-    recalled = read(sigma(queries), memory, torch.tensor([False]))
+    memory = empty_memory(1, 1, 2, dtype=torch.float32, device=torch.device("cpu"))
+    recalled = read_memory(sigma(queries), memory, torch.tensor([False]))
     assert torch.equal(recalled, torch.zeros(1, 3, 1, 1, 2))
     recalled.sum().backward()
     assert queries.grad is not None
@@ -75,7 +75,7 @@ def test_an_empty_memory_reads_as_zero_with_a_finite_gradient() -> None:
 def test_the_linear_memory_returns_a_value_by_its_key() -> None:
     keys = torch.eye(4).mul(60).sub(30).reshape(1, 4, 1, 4)
     values = torch.arange(16.0).reshape(1, 4, 1, 4)
-    recalled = read(sigma(keys).unsqueeze(-2), associate(sigma(keys), values), torch.tensor([True]))
+    recalled = read_memory(sigma(keys).unsqueeze(-2), associate(sigma(keys), values), torch.tensor([True]))
     torch.testing.assert_close(recalled.squeeze(-2), values)
 
 
@@ -92,12 +92,12 @@ def test_a_binding_that_the_delta_rule_writes_twice_reads_at_half_its_value() ->
     keys, values = torch.zeros(1, 1, 1, 1, 4), torch.ones(1, 1, 1, 1, 4)
     yes = torch.ones(1, 2, dtype=torch.bool)
     twice_keys, twice_values = keys.expand(1, 2, 1, 1, 4), values.expand(1, 2, 1, 1, 4)
-    carried = empty(1, 1, 4, dtype=torch.float32, device=torch.device("cpu"))
+    carried = empty_memory(1, 1, 4, dtype=torch.float32, device=torch.device("cpu"))
     _, delta = scan_delta(sigma(twice_keys), twice_values, carried, yes, None, torch.tensor([[False, True]]))
     _, linear = scan_linear(sigma(twice_keys), twice_values, carried, yes, None)
     query = sigma(keys[:, 0]).unsqueeze(-2)
-    assert read(query, delta, yes[:, 0]).unique().tolist() == [0.5]
-    assert read(query, linear, yes[:, 0]).unique().tolist() == [1.0]
+    assert read_memory(query, delta, yes[:, 0]).unique().tolist() == [0.5]
+    assert read_memory(query, linear, yes[:, 0]).unique().tolist() == [1.0]
 
 
 def test_with_keys_that_are_all_alike_the_delta_rule_takes_the_first_segment_away_again() -> None:
@@ -105,7 +105,7 @@ def test_with_keys_that_are_all_alike_the_delta_rule_takes_the_first_segment_awa
     values = torch.rand(1, 3, 5, 1, 4, dtype=torch.float64, requires_grad=True)
     keys = torch.zeros(1, 3, 5, 1, 4, dtype=torch.float64)
     present = torch.tensor([[False, True, True]])
-    carried = empty(1, 1, 4, dtype=torch.float64, device=torch.device("cpu"))
+    carried = empty_memory(1, 1, 4, dtype=torch.float64, device=torch.device("cpu"))
     before, _ = scan_delta(sigma(keys), values, carried, torch.ones_like(present), None, present)
     (gradient,) = torch.autograd.grad(before.matrix[:, 2].sum(), values)
     assert gradient[0, 0].abs().max() < 1e-12
