@@ -19,6 +19,7 @@ from transformers.models.llama.modeling_llama import LlamaAttention, eager_atten
 
 from infini_llama.model.cache import LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.gate import MemoryGate
 from infini_llama.model.memory import (
     Memory,
     empty_memory,
@@ -33,15 +34,12 @@ from infini_llama.model.segments import SegmentLayout
 
 
 class InfiniLlamaAttention(LlamaAttention):
-    """Llama's attention inside a segment, mixed per head with a memory of the segments before.
-
-    Attributes:
-        gate: `(num_attention_heads,)`, the paper's beta: the logit of the share that the memory has in the output.
-    """
+    """Llama's attention inside a segment, mixed per head with a memory of the segments before."""
 
     def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
-        self.gate = nn.Parameter(torch.full((config.num_attention_heads,), config.gate_init))
+        self.gate = MemoryGate(config.num_attention_heads, config.gate_init)
+        self.register_load_state_dict_pre_hook(_rename_old_gate)  # type: ignore[no-untyped-call]
 
     def forward(  # type: ignore[override]
         self,
@@ -78,10 +76,7 @@ class InfiniLlamaAttention(LlamaAttention):
         attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
         recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
         if recalled is not None:
-            share = torch.sigmoid(self.gate.to(recalled.dtype)).unsqueeze(-1)
-            share = share * layout.present.view(*layout.present.shape, 1, 1, 1)
-            # share * recalled + (1 - share) * attended, in one pass over memory
-            attended = torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)
+            attended = self.gate(attended, recalled, layout.present)
 
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
         if not keep_state:
@@ -135,6 +130,12 @@ class InfiniLlamaAttention(LlamaAttention):
         if self.config.memory_update == "delta":
             return scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
         return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
+
+
+def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Give the gate of a state dict of 0.1.0 its name of today, for who loads one without `from_pretrained`."""
+    if f"{prefix}gate" in state_dict:
+        state_dict[f"{prefix}gate.bias"] = state_dict.pop(f"{prefix}gate")
 
 
 def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:

@@ -31,6 +31,7 @@ from bundler.errors import IntegrityError
 from bundler.files.atomic import atomic_write, fsync_dir
 from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.gate import NEW_GATE
 from infini_llama.model.load import load_exactly
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.run_folder.checkpoints import PROVENANCE
@@ -95,14 +96,14 @@ def convert(
     tokens = torch.randint(config.vocab_size, (1, min(segment_length, _COMPARED_TOKENS)), generator=generator)
     # One after the other: two large models need not fit at once.
     expected = _logits(LlamaForCausalLM.from_pretrained(snapshot, local_files_only=True), tokens)
-    model = load_exactly(snapshot, infini_config, new="self_attn.gate")
+    model = load_exactly(snapshot, infini_config, new=NEW_GATE)
     difference = float((_logits(model, tokens) - expected).abs().max())
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise IntegrityError(
             f"{snapshot}: the converted model's logits differ from the Llama's by {difference:.2e}"
         )
     _write(model, snapshot, output_dir, origin)
-    gates = sum(p.numel() for name, p in model.named_parameters() if name.endswith(".gate"))
+    gates = sum(p.numel() for name, p in model.named_parameters() if name.endswith(NEW_GATE))
     parameters = sum(p.numel() for p in model.parameters()) - gates
     return Conversion(output_dir=output_dir, parameters=parameters, gates=gates, largest_difference=difference)
 

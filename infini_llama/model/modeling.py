@@ -38,6 +38,7 @@ from transformers.utils.output_capturing import capture_outputs
 from infini_llama.model.attention import InfiniLlamaAttention, local_mask
 from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.gate import NEW_GATE, OLD_GATE, MemoryGate
 from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout, StreamPosition
@@ -75,17 +76,28 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
         "attentions": InfiniLlamaAttention,
     }
 
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        # Of custom code the base class leaves out modules without a parameter of their own, as the attention is. That is
+        # for code that would overwrite loaded parameters; what `_init_weights` calls here leaves them alone.
+        super()._initialize_weights(module)  # type: ignore[no-untyped-call]
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # type: ignore[no-untyped-call]
+        if isinstance(module, MemoryGate):
+            init.constant_(module.bias, self.config.gate_init)
         if isinstance(module, InfiniLlamaAttention):
-            init.constant_(module.gate, self.config.gate_init)
             # Queries and keys of variance 1, which Llama's own range gives only to wide models. Near 0, sigma is 1 for
             # all of them: every key then reads and writes the same, and what the delta rule writes is exactly what
             # takes all earlier segments away again. There is no gradient to get away from there.
             std = max(self.config.initializer_range, self.config.hidden_size**-0.5)
             init.normal_(module.q_proj.weight, std=std)
             init.normal_(module.k_proj.weight, std=std)
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, key_mapping: dict[str, str] | None = None, **kwargs: Any) -> Any:
+        """Load a model as any transformers model; gates of early checkpoints too, which had another name."""
+        return super().from_pretrained(*args, key_mapping={OLD_GATE: NEW_GATE} | (key_mapping or {}), **kwargs)
 
     def activation_checkpointing_enable(
         self,

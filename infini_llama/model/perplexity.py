@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from infini_llama.model.attention import InfiniLlamaAttention
 from infini_llama.model.cache import InfiniCache
+from infini_llama.model.gate import MemoryGate
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 
 _SEGMENTS_AT_ONCE = 4
@@ -81,7 +81,7 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
 @contextlib.contextmanager
 def shut_gates_for_now(model: nn.Module) -> Iterator[None]:
     """Shut all gates inside the block; what they were comes back after it."""
-    gates = [module.gate for module in model.modules() if isinstance(module, InfiniLlamaAttention)]
+    gates = [module.bias for module in model.modules() if isinstance(module, MemoryGate)]
     before = [gate.detach().clone() for gate in gates]
     try:
         for gate in gates:

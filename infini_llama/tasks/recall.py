@@ -99,7 +99,7 @@ def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int =
 def shut_gates(model: InfiniLlamaForCausalLM) -> None:
     """Leave local attention alone, for good: the gates neither open nor learn."""
     for layer in model.model.layers:
-        torch.nn.init.constant_(layer.self_attn.gate, -math.inf).requires_grad_(False)
+        torch.nn.init.constant_(layer.self_attn.gate.bias, -math.inf).requires_grad_(False)
 
 
 def train_recall(

@@ -15,7 +15,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bundler.errors import DependencyError
-from infini_llama.model.attention import InfiniLlamaAttention
+from infini_llama.model.gate import MemoryGate
 from infini_llama.progress import ProgressBar, say
 from infini_llama.run_folder.metrics import append, drop_after
 from infini_llama.train import sharding
@@ -131,9 +131,7 @@ class MetricsLog(TrainerCallback):
 
 def gate_shares(model: torch.nn.Module) -> list[list[float]]:
     """Return the share that the memory has in each head's output, by layer; a collective under FSDP2."""
-    gates = [
-        sharding.gather_whole(m.gate.detach()) for m in model.modules() if isinstance(m, InfiniLlamaAttention)
-    ]
+    gates = [sharding.gather_whole(m.bias.detach()) for m in model.modules() if isinstance(m, MemoryGate)]
     return [[round(share, 6) for share in torch.sigmoid(gate.float()).tolist()] for gate in gates]
 
 

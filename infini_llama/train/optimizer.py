@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from infini_llama.model.attention import InfiniLlamaAttention
+from infini_llama.model.gate import MemoryGate
 
 
 def parameter_groups(
@@ -62,7 +62,7 @@ def parameter_groups(
 
 
 def _kind(module: nn.Module, name: str, decay_embeddings: bool) -> str:
-    if isinstance(module, InfiniLlamaAttention) and name == "gate":
+    if isinstance(module, MemoryGate):
         return "gates"
     if isinstance(module, nn.Embedding):
         return "decay" if decay_embeddings else "no_decay"

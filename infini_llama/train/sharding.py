@@ -9,6 +9,7 @@ state.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from infini_llama.errors import ConfigError
+from infini_llama.model.gate import NEW_GATE, OLD_GATE
 
 
 def gather(value: Any, *, keep: bool) -> Any:
@@ -48,11 +50,12 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
 
     Args:
         model: Sharded or not.
-        weights: By the names of `named_parameters`, which has tied ones once.
+        weights: By the names of `named_parameters`, which has tied ones once; gates by their old name too.
 
     Raises:
         ConfigError: They are another model's.
     """
+    weights = {re.sub(OLD_GATE, NEW_GATE, name): x for name, x in weights.items()}
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(p.shape) for name, p in parameters.items()}
     found = {name: tuple(x.shape) for name, x in weights.items()}

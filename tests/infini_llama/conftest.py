@@ -57,7 +57,7 @@ def make_model(double_precision_norm: None) -> MakeModel:
         }
         model = InfiniLlamaForCausalLM(InfiniLlamaConfig(**settings | overrides)).double().eval()
         for layer in model.model.layers:
-            torch.nn.init.normal_(layer.self_attn.gate, std=2.0)
+            torch.nn.init.normal_(layer.self_attn.gate.bias, std=2.0)
         return model
 
     return make

@@ -20,7 +20,9 @@ def attention(module: Any, rotary: Any, hidden: Tensor, segment_length: int, upd
         mine = slice(head * width, (head + 1) * width)
         theirs = slice(head // shared * width, (head // shared + 1) * width)
         outputs.append(
-            one_head(q[:, mine], k[:, theirs], v[:, theirs], module.gate[head], rotary, segment_length, update)
+            one_head(
+                q[:, mine], k[:, theirs], v[:, theirs], module.gate.bias[head], rotary, segment_length, update
+            )
         )
     return module.o_proj(torch.cat(outputs, dim=1))
 

@@ -24,7 +24,7 @@ def stock(model: InfiniLlamaForCausalLM) -> LlamaForCausalLM:
     llama = LlamaForCausalLM(LlamaConfig(**config | {"model_type": "llama"})).double().eval()
     missing, unexpected = llama.load_state_dict(model.state_dict(), strict=False)
     assert not missing
-    assert all(name.endswith("self_attn.gate") for name in unexpected)
+    assert all(name.endswith("self_attn.gate.bias") for name in unexpected)
     return llama
 
 
@@ -68,7 +68,7 @@ def test_closed_gates_equal_a_llama_that_sees_one_segment_at_a_time(
 ) -> None:
     model = make_model(memory_update=update)
     for layer in model.model.layers:
-        torch.nn.init.constant_(layer.self_attn.gate, float("-inf"))
+        torch.nn.init.constant_(layer.self_attn.gate.bias, float("-inf"))
     llama = stock(model)
     expected = torch.cat([llama(part).logits for part in tokens.split(8, dim=1)], dim=1)
     torch.testing.assert_close(model(tokens).logits, expected, **EXACT)
@@ -344,9 +344,9 @@ def test_a_llama_checkpoint_lacks_exactly_the_gates(
     model, info = InfiniLlamaForCausalLM.from_pretrained(
         tmp_path, config=config, dtype=torch.float64, output_loading_info=True
     )
-    assert sorted(info["missing_keys"]) == [f"model.layers.{i}.self_attn.gate" for i in range(2)]
+    assert sorted(info["missing_keys"]) == [f"model.layers.{i}.self_attn.gate.bias" for i in range(2)]
     assert not info["unexpected_keys"]
-    assert [layer.self_attn.gate.tolist() for layer in model.model.layers] == [[-1.5] * 4] * 2
+    assert [layer.self_attn.gate.bias.tolist() for layer in model.model.layers] == [[-1.5] * 4] * 2
     torch.testing.assert_close(model(tokens[:, :8]).logits, llama(tokens[:, :8]).logits, **EXACT)
 
 

@@ -40,11 +40,12 @@ def test_the_first_segment_knows_no_difference_and_later_ones_do(make_model: Mak
 
 def test_without_memory_means_gates_shut_and_they_open_again(make_model: MakeModel) -> None:
     model = make_model()
-    before = [layer.self_attn.gate.clone() for layer in model.model.layers]
+    before = [layer.self_attn.gate.bias.clone() for layer in model.model.layers]
     with shut_gates_for_now(model):
-        assert all(torch.sigmoid(layer.self_attn.gate).eq(0).all() for layer in model.model.layers)
+        assert all(torch.sigmoid(layer.self_attn.gate.bias).eq(0).all() for layer in model.model.layers)
     assert all(
-        torch.equal(layer.self_attn.gate, gate) for layer, gate in zip(model.model.layers, before, strict=True)
+        torch.equal(layer.self_attn.gate.bias, gate)
+        for layer, gate in zip(model.model.layers, before, strict=True)
     )
 
 

@@ -26,7 +26,7 @@ def test_gates_are_a_group_of_their_own_with_their_own_rate_and_no_decay(make_mo
         "no_decay": (1e-3, 0.0),
         "gates": (1e-2, 0.0),
     }
-    assert names(make_model())["gates"] == ["self_attn.gate"]
+    assert names(make_model())["gates"] == ["gate.bias"]
 
 
 def test_norms_biases_and_embeddings_are_not_decayed(make_model: MakeModel) -> None:
@@ -61,7 +61,7 @@ def test_every_parameter_is_in_exactly_one_group(make_model: MakeModel) -> None:
 def test_frozen_parameters_are_in_no_group(make_model: MakeModel) -> None:
     model = make_model()
     for layer in model.model.layers:
-        layer.self_attn.gate.requires_grad_(False)
+        layer.self_attn.gate.bias.requires_grad_(False)
     assert "gates" not in names(model)
 
 
@@ -73,8 +73,10 @@ def test_a_weight_decay_of_none_is_refused_before_torch_trips_over_it(make_model
 def test_a_step_with_no_decay_moves_an_idle_gate_nowhere(make_model: MakeModel) -> None:
     model = make_model()
     optimizer = torch.optim.AdamW(parameter_groups(model, **RATES, decay_embeddings=False))
-    before = [layer.self_attn.gate.detach().clone() for layer in model.model.layers]
+    before = [layer.self_attn.gate.bias.detach().clone() for layer in model.model.layers]
     for p in model.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
-    assert all(torch.equal(b, layer.self_attn.gate) for b, layer in zip(before, model.model.layers, strict=True))
+    assert all(
+        torch.equal(b, layer.self_attn.gate.bias) for b, layer in zip(before, model.model.layers, strict=True)
+    )
