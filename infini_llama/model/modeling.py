@@ -9,7 +9,8 @@ Rule book:
 * M and z live in float32 (float64 for a float64 model) under any autocast;
 * RoPE positions count from the start of the segment. Only differences of positions matter, and so no stream is
   too long;
-* `position_ids` are not positions here: as in transformers' packed rows, where they restart a document starts.
+* `position_ids` are not positions here: as in transformers' packed rows, a document starts where they do not go on by
+  one. They count as that only where they do there: with neither a mask nor a stream so far.
 
 Not here: tensor and pipeline parallel plans; flex attention; a mask that is not `(rows, tokens)`.
 """
@@ -77,8 +78,8 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
     }
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
-        # Of custom code the base class leaves out modules without a parameter of their own, as the attention is. That is
-        # for code that would overwrite loaded parameters; what `_init_weights` calls here leaves them alone.
+        # Of custom code the base class leaves out modules without a parameter of their own, as the attention is. That
+        # is for code that would overwrite loaded parameters; what `_init_weights` calls here leaves them alone.
         super()._initialize_weights(module)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
@@ -156,7 +157,8 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         Args:
             input_ids: Tokens; or give `inputs_embeds`.
             attention_mask: `(B, T)`, or with the columns before in front: 0 for padding, on any side.
-            position_ids: As `generate` and padding-free collators give them; see the module's rule book.
+            position_ids: `(B, T)` or `(1, T)`, as `generate` and padding-free collators give them; see the module's
+                rule book.
             past_key_values: The state of the stream so far, which is advanced. It is honoured under gradient
                 checkpointing, and gradients flow into it unless it was detached.
             inputs_embeds: `(B, T, hidden_size)` in place of `input_ids`.
@@ -172,8 +174,13 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         rows, tokens = hidden_states.shape[:2]
 
         cache = self._open_cache(past_key_values, use_cache)
-        if document_ids is None and attention_mask is None and cache is None and position_ids is not None:
-            document_ids = _number_documents(position_ids).expand(rows, tokens)
+        if (
+            document_ids is None
+            and attention_mask is None
+            and past_key_values is None
+            and position_ids is not None
+        ):
+            document_ids = _number_documents(position_ids, rows)
 
         layout = SegmentLayout.build(
             self.config.segment_length,
@@ -239,7 +246,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         document_ids: Tensor | None = None,
-        skip_logits: bool | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the model over `(B, T)` more tokens; what is not told here is as for `InfiniLlamaModel`.
@@ -254,8 +261,8 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
             use_cache: Whether to return a state.
             logits_to_keep: How many of the last tokens, or which, get logits; 0 for all.
             document_ids: The documents.
-            skip_logits: With a loss, leave `logits` None where it can be had without them (see
-                `infini_llama.model.head_loss`). By default, while training.
+            skip_logits: With a loss, leave `logits` None where it can be had without them, in less time and memory
+                (see `infini_llama.model.head_loss`). Our trainer does; loops of others look at them.
             **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
         """
         outputs = self.model(
@@ -272,8 +279,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         hidden_states = outputs.last_hidden_state[:, kept]
 
         loss = logits = None
-        skip = self.training if skip_logits is None else skip_logits
-        if labels is not None and skip and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
+        if labels is not None and skip_logits and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
             loss = causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
         else:
             logits = self.lm_head(hidden_states)
@@ -290,9 +296,10 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         )
 
 
-def _number_documents(position_ids: Tensor) -> Tensor:
-    """Return a number per document, `(rows or 1, T)`, which counts up where positions restart."""
-    return (position_ids.diff(prepend=position_ids[:, :1]) < 0).cumsum(1)
+def _number_documents(position_ids: Tensor, rows: int) -> Tensor | None:
+    """Return `(rows, T)`, the number of each token's document, or None where each row is a single one."""
+    starts = position_ids.diff(prepend=position_ids[:, :1] - 1) != 1
+    return starts.cumsum(1).expand(rows, -1) if starts.any() else None
 
 
 def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:

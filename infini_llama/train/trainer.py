@@ -93,7 +93,7 @@ class InfiniTrainer(DistributedTrainer):
         """
         tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
         if tokens <= reach:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super().training_step(model, {**inputs, "skip_logits": True}, num_items_in_batch)
         assert isinstance(self.model, InfiniLlamaForCausalLM)
         if num_items_in_batch is None:
             raise ValueError(

@@ -34,5 +34,10 @@ def parts(inputs: dict[str, Tensor], length: int, num_layers: int) -> Iterator[d
     cache = InfiniCache(num_layers)
     for start in range(0, shifted.shape[1], length):
         part = {name: x[:, start : start + length] for name, x in inputs.items()}
-        yield {**part, "shift_labels": shifted[:, start : start + length].contiguous(), "past_key_values": cache}
+        yield {
+            **part,
+            "shift_labels": shifted[:, start : start + length].contiguous(),
+            "past_key_values": cache,
+            "skip_logits": True,
+        }
         cache.detach()

@@ -80,27 +80,27 @@ def step(model: InfiniLlamaForCausalLM, tokens: Tensor, **kwargs: Any) -> tuple[
 def test_a_training_step_without_logits_is_the_one_with_them(
     training: InfiniLlamaForCausalLM, tokens: Tensor
 ) -> None:
-    torch.testing.assert_close(
-        step(training, tokens), step(training, tokens, skip_logits=False), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(step(training, tokens, skip_logits=True), step(training, tokens), rtol=0, atol=1e-6)
 
 
-def test_training_makes_no_logits_beside_a_loss(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
-    assert training(tokens, labels=tokens).logits is None
+def test_a_loss_comes_without_logits_for_who_asks(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
+    assert training(tokens, labels=tokens, skip_logits=True).logits is None
     assert training.eval()(tokens, labels=tokens, skip_logits=True).logits is None
 
 
-def test_logits_are_there_for_who_asks(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
+def test_logits_are_there_unless_somebody_asks_for_a_loss_without(
+    training: InfiniLlamaForCausalLM, tokens: Tensor
+) -> None:
     shape = (2, 29, VOCABULARY)
-    assert training(tokens).logits.shape == shape
-    assert training(tokens, labels=tokens, skip_logits=False).logits.shape == shape
+    assert training(tokens, skip_logits=True).logits.shape == shape
+    assert training(tokens, labels=tokens).logits.shape == shape
     assert training.eval()(tokens, labels=tokens).logits.shape == shape
 
 
 def test_a_head_that_somebody_hooked_is_called(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
     seen = []
     training.lm_head.register_forward_hook(lambda _module, _inputs, output: seen.append(output.shape))
-    training(tokens, labels=tokens)
+    training(tokens, labels=tokens, skip_logits=True)
     assert seen == [(2, 29, VOCABULARY)]
 
 
@@ -112,35 +112,35 @@ def test_a_head_that_somebody_replaced_is_called(training: InfiniLlamaForCausalL
     plain = training.lm_head
     training.lm_head = Doubled(plain.in_features, VOCABULARY, bias=False)
     training.lm_head.weight = plain.weight
-    doubled = training(tokens, labels=tokens).loss
+    doubled = training(tokens, labels=tokens, skip_logits=True).loss
     with torch.no_grad():
         plain.weight *= 2
     training.lm_head = plain
-    torch.testing.assert_close(doubled, training(tokens, labels=tokens).loss, rtol=0, atol=1e-5)
+    torch.testing.assert_close(doubled, training(tokens, labels=tokens, skip_logits=True).loss, rtol=0, atol=1e-5)
 
 
 def test_a_loss_function_of_the_users_is_called(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
     training.loss_function = lambda logits, labels, **_: logits.sum() * 0 + labels.sum()
-    assert training(tokens, labels=tokens).loss == tokens.sum()
+    assert training(tokens, labels=tokens, skip_logits=True).loss == tokens.sum()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions_than_float32_go_by_way_of_logits(
     make_model: MakeModel, tokens: Tensor, dtype: torch.dtype
 ) -> None:
-    assert make_model().to(dtype).train()(tokens, labels=tokens).logits.dtype == dtype
+    assert make_model().to(dtype).train()(tokens, labels=tokens, skip_logits=True).logits.dtype == dtype
 
 
 def test_autocast_goes_by_way_of_logits(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert training(tokens, labels=tokens).logits.dtype == torch.bfloat16
+        assert training(tokens, labels=tokens, skip_logits=True).logits.dtype == torch.bfloat16
 
 
 def test_a_torch_that_lacks_the_operation_goes_by_way_of_logits(
     training: InfiniLlamaForCausalLM, tokens: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_it = training(tokens, labels=tokens).loss
+    with_it = training(tokens, labels=tokens, skip_logits=True).loss
     monkeypatch.delattr(functional, "linear_cross_entropy")
-    without = training(tokens, labels=tokens)
+    without = training(tokens, labels=tokens, skip_logits=True)
     assert without.logits is not None
     torch.testing.assert_close(without.loss, with_it, rtol=0, atol=1e-6)

@@ -219,12 +219,26 @@ def test_packed_documents_may_be_cut_anywhere(make_model: MakeModel, tokens: tor
         torch.testing.assert_close(torch.cat(parts, dim=1), whole, **EXACT)
 
 
-def test_position_ids_that_restart_mean_packed_documents(make_model: MakeModel, tokens: torch.Tensor) -> None:
+@pytest.mark.parametrize("lengths", [[11, 18], [5, 1, 12, 1, 1, 9], [1] * 29])
+@pytest.mark.parametrize("use_cache", [False, True])
+def test_position_ids_that_do_not_go_on_by_one_start_a_document_even_of_one_token(
+    make_model: MakeModel, tokens: torch.Tensor, lengths: list[int], use_cache: bool
+) -> None:
     model = make_model()
-    positions = torch.cat((torch.arange(11), torch.arange(18)))[None].expand(2, -1)
-    documents = (torch.arange(29) >= 11).long().expand(2, -1)
-    packed = model(tokens, position_ids=positions, use_cache=False).logits
-    torch.testing.assert_close(packed, model(tokens, document_ids=documents).logits, **EXACT)
+    positions = torch.cat([torch.arange(length) for length in lengths])[None]
+    expected = torch.cat([model(part).logits for part in tokens.split(lengths, dim=1)], dim=1)
+    packed = model(tokens, position_ids=positions, use_cache=use_cache).logits
+    torch.testing.assert_close(packed, expected, **EXACT)
+
+
+def test_packed_position_ids_part_documents_where_a_stock_llama_parts_them(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
+    """To 1e-6 only: the third document starts at 7 there and at 0 here, and angles are rounded to float32."""
+    model = make_model(segment_length=32)
+    positions = torch.tensor([[*range(3), 7, 8, 9, 0, 0, *range(21)]])
+    packed, llama = (m(tokens, position_ids=positions, use_cache=False).logits for m in (model, stock(model)))
+    torch.testing.assert_close(packed, llama, rtol=0, atol=1e-6)
 
 
 def test_a_document_of_padding_in_between_changes_nothing(make_model: MakeModel, tokens: torch.Tensor) -> None:
