@@ -49,6 +49,7 @@ class InfiniLlamaAttention(LlamaAttention):
         local_mask: Tensor | None,
         state: LayerState | None,
         keep_state: bool,
+        want_weights: bool,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, LayerState | None]:
         """Attend to the segment and to the memory.
@@ -60,11 +61,12 @@ class InfiniLlamaAttention(LlamaAttention):
             local_mask: For the local attention, as its implementation wants it; None for plainly causal.
             state: What the layer carries from earlier calls, or None at the start.
             keep_state: Whether to return what it carries on.
+            want_weights: Whether to return the local attention's weights, by row: tokens times tokens.
             **kwargs: For the local attention's implementation.
 
         Returns:
-            The output `(B, T, hidden_size)`; the local attention's weights `(B * N, heads, queries, slots)`, where
-            its implementation gives them; the new state, or None if it is not wanted.
+            The output `(B, T, hidden_size)`; the local attention's weights `(B, heads, T, R + T)`, if they are wanted
+            and its implementation gives them; the new state, or None if it is not wanted.
         """
         tokens = hidden_states.shape[:2]
         queries = layout.fold_tokens(self.q_proj(hidden_states).view(*tokens, -1, self.head_dim))
@@ -78,6 +80,7 @@ class InfiniLlamaAttention(LlamaAttention):
         if recalled is not None:
             attended = self.gate(attended, recalled, layout.present)
 
+        weights = layout.unfold_weights(weights) if want_weights and weights is not None else None
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
         if not keep_state:
             return output, weights, None

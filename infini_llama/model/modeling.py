@@ -9,8 +9,7 @@ Rule book:
 * M and z live in float32 (float64 for a float64 model) under any autocast;
 * RoPE positions count from the start of the segment. Only differences of positions matter, and so no stream is
   too long;
-* `position_ids` are not positions here: as in transformers' packed rows, a document starts where they do not go on by
-  one. They count as that only where they do there: with neither a mask nor a stream so far.
+* `position_ids` are not positions here: as in transformers' packed rows, they tell where documents start.
 
 Not here: tensor and pipeline parallel plans; flex attention; a mask that is not `(rows, tokens)`.
 """
@@ -41,6 +40,7 @@ from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE, OLD_GATE, MemoryGate
 from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
+from infini_llama.model.inputs import check_cache, check_generation, take_columns, take_documents
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout, StreamPosition
 
@@ -72,6 +72,8 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
     _no_split_modules = ["InfiniLlamaDecoderLayer"]  # noqa: RUF012  (the base class declares them so)
     _supports_flex_attn = False
     _can_compile_fullgraph = False
+    # What was written to the memory cannot be taken out again: transformers refuses assisted decoding by this.
+    _is_stateful = True
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": InfiniLlamaDecoderLayer,
         "attentions": InfiniLlamaAttention,
@@ -150,6 +152,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         document_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run the decoder over `(B, T)` more tokens.
@@ -157,13 +160,15 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         Args:
             input_ids: Tokens; or give `inputs_embeds`.
             attention_mask: `(B, T)`, or with the columns before in front: 0 for padding, on any side.
-            position_ids: `(B, T)` or `(1, T)`, as `generate` and padding-free collators give them; see the module's
-                rule book.
+            position_ids: `(B or 1, T)`, as `generate` and padding-free collators give them; see
+                `infini_llama.model.inputs`.
             past_key_values: The state of the stream so far, which is advanced. It is honoured under gradient
                 checkpointing, and gradients flow into it unless it was detached.
             inputs_embeds: `(B, T, hidden_size)` in place of `input_ids`.
             use_cache: Whether to return a state when none was given.
             document_ids: `(B, T)`, non-negative; the memory is emptied and a segment started wherever it changes.
+            output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; the
+                eager implementation has them.
             **kwargs: For the local attention's implementation.
 
         Raises:
@@ -173,21 +178,18 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         hidden_states = self._embed(input_ids, inputs_embeds)
         rows, tokens = hidden_states.shape[:2]
 
-        cache = self._open_cache(past_key_values, use_cache)
-        if (
-            document_ids is None
-            and attention_mask is None
-            and past_key_values is None
-            and position_ids is not None
-        ):
-            document_ids = _number_documents(position_ids, rows)
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        given = check_cache(past_key_values)
+        document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
+        cache = InfiniCache(len(self.layers)) if given is None and use_cache else given
 
         layout = SegmentLayout.build(
             self.config.segment_length,
             (StreamPosition if cache is None else cache).start(rows, hidden_states.device),
             tokens,
-            mask=_new_columns(attention_mask, "attention_mask", rows, tokens),
-            documents=_new_columns(document_ids, "document_ids", rows, tokens),
+            mask=take_columns(attention_mask, "attention_mask", rows, tokens),
+            documents=take_columns(document_ids, "document_ids", rows, tokens),
         )
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
         mask = local_mask(layout, tokens, self.config._attn_implementation, hidden_states.dtype)
@@ -200,6 +202,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
                 local_mask=mask,
                 state=None if cache is None else cache.layers[index].state,
                 keep_state=cache is not None,
+                want_weights=output_attentions,
                 **kwargs,
             )
             states.append(state)
@@ -214,14 +217,6 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         embedded = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         return nn.functional.dropout(embedded, self.config.embedding_dropout, self.training)
 
-    def _open_cache(self, given: object, use_cache: bool | None) -> InfiniCache | None:
-        """Return the state of the stream: the one given, or a new one if it is wanted."""
-        if given is None:
-            return InfiniCache(len(self.layers)) if use_cache else None
-        if not isinstance(given, InfiniCache):
-            raise TypeError(f"expected an InfiniCache, which holds a memory, found {type(given).__name__}")
-        return given
-
 
 class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
     """Infini-Llama with a language-model head: trains, generates, saves and loads as any transformers model."""
@@ -233,6 +228,21 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()  # type: ignore[no-untyped-call]
+
+    def _validate_generation_mode(self, generation_mode: Any, generation_config: Any, options: Any) -> None:
+        check_generation(generation_config.cache_implementation)
+        super()._validate_generation_mode(generation_mode, generation_config, options)  # type: ignore[no-untyped-call]
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse what would page the keys and values of all tokens, which are kept nowhere here.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "continuous batching pages keys and values of all tokens, and an Infini-Llama carries a memory and one "
+            "segment instead; use `generate`, whose rows may differ in length (left padding)"
+        )
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
@@ -294,21 +304,6 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
-
-
-def _number_documents(position_ids: Tensor, rows: int) -> Tensor | None:
-    """Return `(rows, T)`, the number of each token's document, or None where each row is a single one."""
-    starts = position_ids.diff(prepend=position_ids[:, :1] - 1) != 1
-    return starts.cumsum(1).expand(rows, -1) if starts.any() else None
-
-
-def _new_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
-    """Return the columns of the tokens given, from a tensor that may cover earlier ones too."""
-    if x is None:
-        return None
-    if x.dim() != 2 or x.shape[0] != rows or x.shape[1] < tokens:
-        raise ValueError(f"expected {name} of shape ({rows}, {tokens} or more), found {tuple(x.shape)}")
-    return x[:, -tokens:]
 
 
 AutoConfig.register("infini_llama", InfiniLlamaConfig, exist_ok=True)

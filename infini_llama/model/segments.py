@@ -166,6 +166,33 @@ class SegmentLayout:
         x = x.flatten(1, 2)
         return x[:, : self.slot.shape[1]] if self.source is None else _pick(x, self.slot)
 
+    def unfold_weights(self, weights: Tensor) -> Tensor:
+        """Return attention weights by row, with 0 between tokens of different segments.
+
+        Args:
+            weights: `(B * N, heads, queries, slots)`, queries as `fold_tokens` places them, slots as `fold_all` does.
+
+        Returns:
+            `(B, heads, T, R + T)`: what each token given sees of the carried ones and of the given ones.
+        """
+        if self.num_segments == 1 and self.source is None:
+            return weights[..., : self.slot.shape[1]]
+        rows, tokens = self.slot.shape
+        if self.num_segments > 1:
+            # A row's segments as blocks on a diagonal, of which each token's line is picked.
+            segments = torch.arange(self.num_segments, device=weights.device)
+            blocks = weights.unflatten(0, (rows, self.num_segments))
+            diagonal = blocks.new_zeros(
+                rows, self.num_segments, *blocks.shape[2:4], self.num_segments, self.num_slots
+            )
+            diagonal[:, segments, :, :, segments] = blocks.transpose(0, 1)
+            weights = _pick(diagonal.flatten(4).transpose(2, 3).flatten(1, 2), self.slot).transpose(1, 2)
+        if self.source is None:
+            return weights[..., :tokens]
+        # An empty slot points at any token, and adds the 0 that it weighs.
+        source = self.source.view(rows, 1, 1, -1).expand_as(weights)
+        return weights.new_zeros(*weights.shape[:3], self.carried + tokens).scatter_add(3, source, weights)
+
     def take_running(self, x: Tensor) -> Tensor:
         """Return each row's running segment, filled from the left: `(B, N, slots, ...)` to `(B, R, ...)`."""
         rows = torch.arange(x.shape[0], device=x.device)

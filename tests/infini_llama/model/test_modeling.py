@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -302,13 +303,51 @@ def test_eager_attention_equals_sdpa(make_model: MakeModel, tokens: torch.Tensor
     torch.testing.assert_close(model(tokens, attention_mask=mask).logits[mask.bool()], expected, rtol=0, atol=1e-5)
 
 
-def test_hidden_states_and_attentions_are_returned_on_request(make_model: MakeModel, tokens: torch.Tensor) -> None:
+def block_diagonal(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return `(heads, T, T)` from `(heads, t, t)` of consecutive tokens."""
+    return torch.stack([torch.block_diag(*heads) for heads in zip(*blocks, strict=True)])
+
+
+def test_hidden_states_and_attentions_by_row_are_returned_on_request(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
+    """Of the first layer, whose input no memory has touched, each segment's are those of a stock Llama."""
+    model = make_model()
+    llama = stock(model)
+    for each in (model, llama):
+        each.set_attn_implementation("eager")
+    output = model(tokens, output_hidden_states=True, output_attentions=True)
+    assert [tuple(h.shape) for h in output.hidden_states] == [(2, 29, 32)] * 3
+    assert [tuple(a.shape) for a in output.attentions] == [(2, 4, 29, 29)] * 2
+    for row, found in zip(tokens, output.attentions[0], strict=True):
+        parts = [llama(part[None], output_attentions=True).attentions[0][0] for part in row.split(8)]
+        torch.testing.assert_close(found, block_diagonal(parts), rtol=0, atol=1e-6)
+    assert model(tokens).attentions is None
+
+
+def test_attentions_of_padded_rows_packed_documents_and_streams_are_those_of_the_tokens_alone(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
     model = make_model()
     model.set_attn_implementation("eager")
-    output = model(tokens[:, :16], output_hidden_states=True, output_attentions=True)
-    assert [tuple(h.shape) for h in output.hidden_states] == [(2, 16, 32)] * 3
-    # Two rows of two segments each, as rows of their own.
-    assert [tuple(a.shape) for a in output.attentions] == [(4, 4, 8, 8)] * 2
+
+    def attentions(ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        found: torch.Tensor = model(ids, output_attentions=True, **options).attentions[0]
+        return found
+
+    mask = torch.ones_like(tokens)
+    mask[0, :6] = 0
+    found = attentions(tokens, attention_mask=mask)
+    assert found[0, :, 6:, :6].eq(0).all()
+    torch.testing.assert_close(found[0, :, 6:, 6:], attentions(tokens[:1, 6:])[0], **EXACT)
+    documents = (torch.arange(29) >= 11).long().expand(2, -1)
+    parts = [attentions(part)[1] for part in tokens.split([11, 18], dim=1)]
+    torch.testing.assert_close(attentions(tokens, document_ids=documents)[1], block_diagonal(parts), **EXACT)
+    cache = InfiniCache(model.config.num_hidden_layers)
+    model(tokens[:, :11], past_key_values=cache)
+    # Eight of the first eleven tokens are in the memory; three are carried on.
+    stream = attentions(tokens[:, 11:], past_key_values=cache)
+    torch.testing.assert_close(stream, attentions(tokens)[:, :, 11:, 8:], **EXACT)
 
 
 def test_survives_saving_and_loading_by_the_auto_class(
@@ -370,8 +409,44 @@ def test_another_models_cache_is_refused(make_model: MakeModel, tokens: torch.Te
 
 
 def test_a_four_dimensional_mask_is_refused(make_model: MakeModel, tokens: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"expected attention_mask of shape \(2, 29 or more\)"):
+    with pytest.raises(ValueError, match=r"expected attention_mask of shape \(2, 29 or more\).*by document_ids"):
         make_model()(tokens, attention_mask=torch.ones(2, 1, 29, 29))
+
+
+@pytest.mark.parametrize("kind", ["static", "offloaded", "quantized"])
+def test_other_kinds_of_cache_are_refused_in_generation(
+    make_model: MakeModel, tokens: torch.Tensor, kind: str
+) -> None:
+    with pytest.raises(ValueError, match=f"expected no cache_implementation, found '{kind}'"):
+        make_model().generate(tokens, cache_implementation=kind, max_new_tokens=2)
+
+
+@pytest.mark.parametrize("options", [{"prompt_lookup_num_tokens": 3}, {"assistant_model": True}])
+def test_assisted_decoding_is_refused_since_the_memory_takes_nothing_back(
+    make_model: MakeModel, tokens: torch.Tensor, options: dict[str, Any]
+) -> None:
+    model = make_model()
+    if "assistant_model" in options:
+        options = {"assistant_model": stock(model)}
+    with pytest.raises(ValueError, match="not supported with stateful models"):
+        model.generate(tokens[:1], max_new_tokens=4, **options)
+
+
+def test_continuous_batching_is_refused(make_model: MakeModel, tokens: torch.Tensor) -> None:
+    with pytest.raises(NotImplementedError, match="pages keys and values of all tokens"):
+        make_model().generate_batch([row.tolist() for row in tokens])
+
+
+def test_lengths_for_flash_attention_beside_position_ids_change_nothing_and_alone_are_refused(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
+    model = make_model()
+    lengths = {"cu_seq_lens_q": torch.tensor([0, 11, 29]), "max_length_q": 18}
+    positions = torch.cat((torch.arange(11), torch.arange(18)))[None]
+    expected = model(tokens, position_ids=positions).logits
+    assert torch.equal(model(tokens, position_ids=positions, **lengths).logits, expected)
+    with pytest.raises(ValueError, match="found cu_seq_lens_q alone"):
+        model(tokens, **lengths)
 
 
 def test_the_state_does_not_grow_with_the_stream(make_model: MakeModel) -> None:
