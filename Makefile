@@ -42,6 +42,24 @@ $(BENCH_STAMP): benchmarks/requirements.txt
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+# Programs of others, in an environment without this package, and the tests that transformers ships with its sources.
+CLIENTS := .clients
+CLIENTS_VENV := .venv-clients
+CLIENTS_STAMP := $(CLIENTS)/.installed
+
+$(CLIENTS_STAMP): tests/infini_llama/clients/requirements.txt constraints.txt $(STAMP)
+	rm -rf $(CLIENTS)
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $<
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary transformers -c constraints.txt -d $(CLIENTS) transformers
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(CLIENTS)/site parameterized==0.9.0
+	cd $(CLIENTS) && tar -xzf transformers-*.tar.gz
+	@touch $@
+
+.PHONY: test-clients
+test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL and peft
+	$(BIN)/python -m pytest tests/infini_llama/clients
+
 .PHONY: bench
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.pack.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
@@ -114,4 +132,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,5 +38,5 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
             hint="name a checkpoint-N folder of a run, or what `infini-llama convert` wrote",
         )
     model = InfiniLlamaForCausalLM.from_pretrained(checkpoint, local_files_only=True)
-    model.eval()  # type: ignore[no-untyped-call]
+    model.eval()
     return model, AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)

@@ -60,5 +60,5 @@ class InfiniLlamaConfig(LlamaConfig):
     ) -> None:
         """Write config.json, and beside it the file of the model that it names for programs without this package."""
         self.auto_map = dict(AUTO_MAP)
-        super().save_pretrained(save_directory, push_to_hub, **kwargs)  # type: ignore[no-untyped-call]
+        super().save_pretrained(save_directory, push_to_hub, **kwargs)
         write_modeling_file(Path(save_directory))

@@ -82,7 +82,7 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
         # Of custom code the base class leaves out modules without a parameter of their own, as the attention is. That
         # is for code that would overwrite loaded parameters; what `_init_weights` calls here leaves them alone.
-        super()._initialize_weights(module)  # type: ignore[no-untyped-call]
+        super()._initialize_weights(module)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -231,7 +231,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
 
     def _validate_generation_mode(self, generation_mode: Any, generation_config: Any, options: Any) -> None:
         check_generation(generation_config.cache_implementation)
-        super()._validate_generation_mode(generation_mode, generation_config, options)  # type: ignore[no-untyped-call]
+        super()._validate_generation_mode(generation_mode, generation_config, options)  # type: ignore[misc]
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse what would page the keys and values of all tokens, which are kept nowhere here.
@@ -257,6 +257,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         logits_to_keep: int | Tensor = 0,
         document_ids: Tensor | None = None,
         skip_logits: bool = False,
+        output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run the model over `(B, T)` more tokens; what is not told here is as for `InfiniLlamaModel`.
@@ -273,8 +274,12 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
             document_ids: The documents.
             skip_logits: With a loss, leave `logits` None where it can be had without them, in less time and memory
                 (see `infini_llama.model.head_loss`). Our trainer does; loops of others look at them.
+            output_attentions: Whether to return the local attention's weights.
             **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
         """
+        if output_attentions is not None:
+            # Only then: None would hide the configuration's.
+            kwargs["output_attentions"] = output_attentions
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
