@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaAttention, eager_attention_forward
+from transformers.utils.generic import maybe_autocast
 
 from infini_llama.model.cache import LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
@@ -111,7 +112,7 @@ class InfiniLlamaAttention(LlamaAttention):
     ) -> tuple[Tensor | None, Memory]:
         """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
         dtype = memory_dtype(keys.dtype)
-        with torch.autocast(device_type=keys.device.type, enabled=False):
+        with maybe_autocast(keys.device.type, enabled=False):
             if carried is None:
                 rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
                 carried = empty_memory(rows, heads, width, dtype=dtype, device=keys.device)

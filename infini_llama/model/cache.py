@@ -164,6 +164,7 @@ class InfiniCache(Cache):
             document=position.document[rows],
             # Not reduced to the rows that are left: the layers still hold this many slots.
             width=position.width,
+            alike=position.alike,
         )
 
     def batch_repeat_interleave(self, repeats: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from infini_llama.model.cache import InfiniCache
@@ -79,6 +80,25 @@ def take_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor 
     if x.dim() != 2 or x.shape[0] not in (1, rows) or x.shape[1] < tokens:
         raise ValueError(f"expected {name} of shape ({rows}, {tokens} or more), found {tuple(x.shape)}")
     return x[:, -tokens:].expand(rows, -1)
+
+
+def check_export(**given: Tensor | None) -> None:
+    """Refuse what a graph of fixed shapes cannot hold.
+
+    Args:
+        **given: Inputs beside the tokens.
+
+    Raises:
+        ValueError: torch.export runs, and the number of segments would depend on values.
+    """
+    # torch 2.7 has the function; earlier ones end with their own message.
+    is_exporting = getattr(torch.compiler, "is_exporting", None)
+    names = [name for name, value in given.items() if value is not None]
+    if names and is_exporting is not None and is_exporting():
+        raise ValueError(
+            f"torch.export: expected tokens alone, found {', '.join(names)}: how many segments a row has would depend "
+            "on the values, and a graph has fixed shapes"
+        )
 
 
 def check_generation(cache_implementation: str | None) -> None:

@@ -40,7 +40,7 @@ from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE, OLD_GATE, MemoryGate
 from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
-from infini_llama.model.inputs import check_cache, check_generation, take_columns, take_documents
+from infini_llama.model.inputs import check_cache, check_export, check_generation, take_columns, take_documents
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout, StreamPosition
 
@@ -99,7 +99,7 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, key_mapping: dict[str, str] | None = None, **kwargs: Any) -> Any:
-        """Load a model as any transformers model; gates of early checkpoints too, which had another name."""
+        """Load a model as any transformers model; gates of 0.1.0 too, which had another name."""
         return super().from_pretrained(*args, key_mapping={OLD_GATE: NEW_GATE} | (key_mapping or {}), **kwargs)
 
     def activation_checkpointing_enable(
@@ -180,6 +180,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
 
         if output_attentions is None:
             output_attentions = self.config.output_attentions
+        check_export(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
         given = check_cache(past_key_values)
         document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
         cache = InfiniCache(len(self.layers)) if given is None and use_cache else given

@@ -10,7 +10,8 @@ forward pass and used by every layer. What it buys:
 * a document starts on a fresh segment, so inside a segment plain causal attention is right, always;
 * a segment is written to the memory when it is complete, and a complete segment holds no padding to mask.
 
-The price is two small read-backs from the device per forward pass, for the sizes.
+The price is two small read-backs from the device per forward pass, for the sizes. Rows that are equally far, without
+padding and without another document, have sizes that the host knows, and need none.
 
 Dimension letters: B rows, T tokens given, R slots carried over from the running segment, N segments, S slots of a
 segment, W = N * S (or fewer, when there is a single segment).
@@ -33,19 +34,21 @@ class StreamPosition:
         present: `(B,)` bool, whether the memory holds anything.
         document: `(B,)`, identity of the document that the running segment belongs to.
         width: R, the largest `fill`, known to the host.
+        alike: `fill` and `present` of all rows, where the host knows them to be the same.
     """
 
     fill: Tensor
     present: Tensor
     document: Tensor
     width: int
+    alike: tuple[int, bool] | None
 
     @classmethod
     def start(cls, rows: int, device: torch.device) -> StreamPosition:
         """Return the position of `rows` streams before their first token."""
         zeros = torch.zeros(rows, dtype=torch.long, device=device)
         # No document has this identity, and no memory is there to be forgotten.
-        return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0)
+        return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0, alike=(0, False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,8 @@ class SegmentLayout:
         num_segments: N.
         num_slots: Slots per segment that are really computed: S, or fewer for a single incomplete segment.
         source: `(B, W)`, for each slot the index of its token in `[carried R ; given T]`, or None when slot w
-            simply is token w. An empty slot points at any token: it lies right of all that is real in its segment.
+            simply is token w and none was carried, or there is a single segment. An empty slot points at any token:
+            it lies right of all that is real in its segment.
         slot: `(B, T)`, the slot of each token; 0 for padding.
         carried: R, the tokens before the given ones that `source` counts.
         aligned: Whether the last token given is in the last slot in every row, with no padding between.
@@ -103,6 +107,8 @@ class SegmentLayout:
             documents: `(B, T)`, any non-negative number per document; a change between consecutive tokens starts a
                 new document. None when all tokens go on with the document of `before`.
         """
+        if mask is None and documents is None and before.alike is not None:
+            return cls._build_alike(segment_length, before, tokens, *before.alike)
         device, rows, length = before.fill.device, before.fill.shape[0], segment_length
         real = torch.ones(rows, tokens, dtype=torch.bool, device=device) if mask is None else mask.bool()
         starts_document, document = _document_starts(real, documents, before)
@@ -142,7 +148,46 @@ class SegmentLayout:
             last=last,
             any_complete=bool(any_complete),
             any_present=bool(any_present),
-            after=StreamPosition(fill=end_fill, present=end_present, document=document, width=end_width),
+            after=StreamPosition(
+                fill=end_fill, present=end_present, document=document, width=end_width, alike=None
+            ),
+        )
+
+    @classmethod
+    def _build_alike(
+        cls, segment_length: int, before: StreamPosition, tokens: int, fill: int, present: bool
+    ) -> SegmentLayout:
+        """Lay out tokens of rows that are equally far: a token's slot is its place in the stream."""
+        device, rows = before.fill.device, before.fill.shape[0]
+        seen = fill + tokens
+        num_segments = max(-(-seen // segment_length), 1)
+        num_slots = segment_length if num_segments > 1 else max(seen, 1)
+        segments = torch.arange(num_segments, device=device).expand(rows, -1)
+        source = None
+        if fill and num_segments > 1:
+            places = torch.arange(num_segments * num_slots, device=device)
+            source = torch.where(places < seen, places, 0).expand(rows, -1)
+        end_fill, end_present = seen % segment_length, present or seen >= segment_length
+        return cls(
+            num_segments=num_segments,
+            num_slots=num_slots,
+            source=source,
+            slot=torch.arange(fill, seen, device=device).expand(rows, -1),
+            carried=fill,
+            aligned=True,
+            complete=segments < seen // segment_length,
+            present=(segments > 0) | present,
+            runs=None,
+            last=segments[:, -1],
+            any_complete=seen >= segment_length,
+            any_present=present or num_segments > 1,
+            after=StreamPosition(
+                fill=torch.full((rows,), end_fill, device=device),
+                present=torch.full((rows,), end_present, device=device),
+                document=before.document,
+                width=end_fill,
+                alike=(end_fill, end_present),
+            ),
         )
 
     def fold_tokens(self, x: Tensor) -> Tensor:
@@ -175,9 +220,9 @@ class SegmentLayout:
         Returns:
             `(B, heads, T, R + T)`: what each token given sees of the carried ones and of the given ones.
         """
-        if self.num_segments == 1 and self.source is None:
-            return weights[..., : self.slot.shape[1]]
         rows, tokens = self.slot.shape
+        if self.num_segments == 1 and self.source is None:
+            return weights[..., : self.carried + tokens]
         if self.num_segments > 1:
             # A row's segments as blocks on a diagonal, of which each token's line is picked.
             segments = torch.arange(self.num_segments, device=weights.device)
@@ -188,7 +233,7 @@ class SegmentLayout:
             diagonal[:, segments, :, :, segments] = blocks.transpose(0, 1)
             weights = _pick(diagonal.flatten(4).transpose(2, 3).flatten(1, 2), self.slot).transpose(1, 2)
         if self.source is None:
-            return weights[..., :tokens]
+            return weights[..., : self.carried + tokens]
         # An empty slot points at any token, and adds the 0 that it weighs.
         source = self.source.view(rows, 1, 1, -1).expand_as(weights)
         return weights.new_zeros(*weights.shape[:3], self.carried + tokens).scatter_add(3, source, weights)

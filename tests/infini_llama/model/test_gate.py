@@ -1,4 +1,4 @@
-"""The gate as a module, and the checkpoints from before it was one."""
+"""The gate as a module, and the checkpoints of 0.1.0, before it was one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_mixture_has_the_dtype_of_the_local_attention() -> None:
 
 @pytest.fixture
 def early(make_model: MakeModel, tmp_path: Path) -> Path:
-    """Return a checkpoint as early versions wrote it, with the gates as parameters of the attention."""
+    """Return a checkpoint as version 0.1.0 wrote it, with the gates as parameters of the attention."""
     make_model().save_pretrained(tmp_path / "early")
     file = tmp_path / "early" / "model.safetensors"
     weights = {name.replace(".gate.bias", ".gate"): x for name, x in load_file(file).items()}
@@ -42,7 +42,7 @@ def early(make_model: MakeModel, tmp_path: Path) -> Path:
     return tmp_path / "early"
 
 
-def test_an_early_checkpoint_loads_whole(make_model: MakeModel, early: Path, tokens: torch.Tensor) -> None:
+def test_a_checkpoint_of_0_1_0_loads_whole(make_model: MakeModel, early: Path, tokens: torch.Tensor) -> None:
     expected = make_model()(tokens).logits
     model, report = InfiniLlamaForCausalLM.from_pretrained(early, dtype=torch.float64, output_loading_info=True)
     assert not any(report.values())
@@ -50,7 +50,7 @@ def test_an_early_checkpoint_loads_whole(make_model: MakeModel, early: Path, tok
     assert torch.equal(AutoModelForCausalLM.from_pretrained(early, dtype=torch.float64)(tokens).logits, expected)
 
 
-def test_an_early_checkpoint_loads_as_a_state_dict_as_a_resumed_run_does(
+def test_a_checkpoint_of_0_1_0_loads_as_a_state_dict_as_a_resumed_run_does(
     make_model: MakeModel, early: Path, tokens: torch.Tensor
 ) -> None:
     expected = make_model()(tokens).logits
@@ -60,7 +60,7 @@ def test_an_early_checkpoint_loads_as_a_state_dict_as_a_resumed_run_does(
         assert torch.equal(model(tokens).logits, expected)
 
 
-def test_an_early_checkpoint_that_is_saved_again_loads_again(
+def test_a_checkpoint_of_0_1_0_that_is_saved_again_loads_again(
     make_model: MakeModel, early: Path, tokens: torch.Tensor, tmp_path: Path
 ) -> None:
     InfiniLlamaForCausalLM.from_pretrained(early, dtype=torch.float64).save_pretrained(tmp_path / "again")

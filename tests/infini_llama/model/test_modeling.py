@@ -94,6 +94,20 @@ def test_a_stream_cut_anywhere_equals_one_pass(
     torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens).logits, **EXACT)
 
 
+def test_rows_that_are_equally_far_are_laid_out_without_reading_a_value_back(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
+    """As a row of training without padding, a prompt, and every step after it: on a device that holds no values."""
+    model, ids = make_model().to("meta"), tokens.to("meta")
+    cache = InfiniCache(model.config.num_hidden_layers)
+    for part in ids.split([13, *[1] * 16], dim=1):
+        assert model(part, past_key_values=cache).logits.shape == (*part.shape, 61)
+    cache.batch_repeat_interleave(3)
+    assert model(ids[:1].expand(6, -1), past_key_values=cache).logits.shape == (6, 29, 61)
+    with pytest.raises(RuntimeError, match="meta"):
+        model(ids, attention_mask=torch.ones_like(ids))
+
+
 @UPDATES
 def test_gradients_flow_through_the_cache_as_through_one_pass(
     make_model: MakeModel, tokens: torch.Tensor, update: str
