@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# In version 0.1.0 gates were no modules, and the parameter stood in the attention itself. A pattern and its replacement,
-# as transformers takes them for `key_mapping`; it reads them backwards to save a model under the names that it was
-# loaded by, and knows to leave out a lookahead, not a `$`.
+# In version 0.1.0 gates were no modules, and the parameter stood in the attention itself. A pattern and its
+# replacement, as transformers takes them for `key_mapping`. It reads them backwards to save a model under the names
+# that it was loaded by, and knows to leave out a lookahead, not a `$`.
 OLD_GATE, NEW_GATE = r"self_attn\.gate(?!\.)", "self_attn.gate.bias"
 
 

@@ -2,7 +2,7 @@
 
 * `training_step`: rows longer than `backprop_segments` go in parts (see `infini_llama.train.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.train.optimizer`);
-* `_load_optimizer_and_scheduler`: the configuration's rates, not the checkpoint's;
+* `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals of the configuration, not the checkpoint;
 * `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.run_folder.checkpoints`);
 * without the library's own log, which goes to stdout (see `infini_llama.train.metrics_log`).
 
@@ -149,6 +149,14 @@ class InfiniTrainer(DistributedTrainer):
         schedule._last_lr = rates
         for group, options, rate in zip(self.optimizer.param_groups, configured, rates, strict=True):
             group.update(options, lr=rate)
+
+    def _load_callback_state(self) -> None:
+        """Load it as the library does, and then log and save in the intervals that are configured now.
+
+        The library has just put the checkpoint's state, with its intervals, in the place of the one that it made.
+        """
+        super()._load_callback_state()
+        self.state.compute_steps(self.args, self.args.max_steps)  # type: ignore[no-untyped-call]
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._incoming or self.args.output_dir)

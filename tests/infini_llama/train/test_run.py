@@ -145,6 +145,19 @@ def test_a_resumed_run_goes_by_the_rates_that_are_configured_now(
     }
 
 
+def test_a_resumed_run_logs_and_saves_in_the_intervals_that_are_configured_now(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path
+) -> None:
+    run = Path(trained.checkpoint).parent
+    shutil.rmtree(trained.checkpoint)
+    intervals = ("training.log_every_steps=2", "training.checkpoint_every_steps=2")
+    changed = configured(*intervals, "training.steps=8", "training.keep_checkpoints=3")
+    train(changed, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=run / "checkpoint-3")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 6, 8]
+    assert [path.name for path in checkpoints.list_checkpoints(run)] == [f"checkpoint-{n}" for n in (4, 6, 8)]
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
 ) -> None:
