@@ -20,13 +20,11 @@ from typing import Any
 import torch
 from accelerate import DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
-from safetensors.torch import load_file
 from torch import distributed as torch_distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from infini_llama.errors import ConfigError
 from infini_llama.model.modeling import InfiniLlamaDecoderLayer
@@ -126,7 +124,7 @@ class DistributedTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         assert self.model is not None
-        sharding.load_weights(self.model, load_file(Path(resume_from_checkpoint) / SAFE_WEIGHTS_NAME))
+        sharding.load_weights(self.model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if not self.is_fsdp_enabled or checkpoint is None:

@@ -9,12 +9,17 @@ state.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from infini_llama.errors import ConfigError
 from infini_llama.model.gate import NEW_GATE, OLD_GATE
@@ -45,29 +50,41 @@ def gather_whole(x: Tensor) -> Tensor:
     return gathered
 
 
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy whole weights into a model, each rank its share.
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Copy the weights of a checkpoint into a model, each rank its share; one tensor at a time is whole in memory.
 
     Args:
         model: Sharded or not.
-        weights: By the names of `named_parameters`, which has tied ones once; gates by their old name too.
+        folder: With `model.safetensors`, or the several files that transformers makes of more than 50 GB and their
+            index. Gates may have their old name.
 
     Raises:
         ConfigError: They are another model's.
     """
-    weights = {re.sub(OLD_GATE, NEW_GATE, name): x for name, x in weights.items()}
     parameters = dict(model.named_parameters())
-    shapes = {name: tuple(p.shape) for name, p in parameters.items()}
-    found = {name: tuple(x.shape) for name, x in weights.items()}
-    if shapes != found:
-        names = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
-        raise ConfigError(
-            f"the checkpoint holds another model's weights: {', '.join(names[:5])} differ",
-            hint="resume with the model settings of the run",
-        )
-    with torch.no_grad():
-        for name, p in parameters.items():
-            p.copy_(_like(weights[name], p))
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(safe_open(path, framework="pt")) for path in _weight_files(folder)]
+        # Our name -> the file, and the name in it. Such a file has no iterator.
+        stored = {re.sub(OLD_GATE, NEW_GATE, name): (file, name) for file in files for name in file.keys()}  # noqa: SIM118
+        shapes = {name: tuple(p.shape) for name, p in parameters.items()}
+        found = {ours: tuple(file.get_slice(name).get_shape()) for ours, (file, name) in stored.items()}
+        if shapes != found:
+            names = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+            raise ConfigError(
+                f"the checkpoint holds another model's weights: {', '.join(names[:5])} differ",
+                hint="resume with the model settings of the run",
+            )
+        with torch.no_grad():
+            for ours, p in parameters.items():
+                file, name = stored[ours]
+                p.copy_(_like(file.get_tensor(name), p))
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / SAFE_WEIGHTS_INDEX_NAME
+    if not index.is_file():
+        return [folder / SAFE_WEIGHTS_NAME]
+    return [folder / name for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values()))]
 
 
 def shard_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

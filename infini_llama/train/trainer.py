@@ -156,7 +156,7 @@ class InfiniTrainer(DistributedTrainer):
         The library has just put the checkpoint's state, with its intervals, in the place of the one that it made.
         """
         super()._load_callback_state()
-        self.state.compute_steps(self.args, self.args.max_steps)  # type: ignore[no-untyped-call]
+        self.state.compute_steps(self.args, self.args.max_steps)
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._incoming or self.args.output_dir)
