@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data import IGNORED
@@ -124,16 +128,64 @@ def test_a_loss_function_of_the_users_is_called(training: InfiniLlamaForCausalLM
     assert training(tokens, labels=tokens, skip_logits=True).loss == tokens.sum()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_precisions_than_float32_go_by_way_of_logits(
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions_than_float32_and_bfloat16_go_by_way_of_logits(
     make_model: MakeModel, tokens: Tensor, dtype: torch.dtype
 ) -> None:
     assert make_model().to(dtype).train()(tokens, labels=tokens, skip_logits=True).logits.dtype == dtype
 
 
-def test_autocast_goes_by_way_of_logits(training: InfiniLlamaForCausalLM, tokens: Tensor) -> None:
+class LargestArray(TorchDispatchMode):
+    """Notes the most numbers that any operation returned."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for x in pytree.tree_leaves(result):
+            self.numbers = max(self.numbers, x.numel() if isinstance(x, Tensor) else 0)
+        return result
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["bfloat16", "autocast"])
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+def test_in_bfloat16_the_loss_is_that_of_all_logits_and_only_a_group_of_them_exists(
+    rows: Tensor, labels: Tensor, autocast: bool, bias: bool
+) -> None:
+    torch.manual_seed(4)
+    vocabulary, dtype = 997, torch.float32 if autocast else torch.bfloat16
+    head, hidden = nn.Linear(16, vocabulary, bias=bias).to(dtype), rows.detach().to(dtype).requires_grad_()
+    inputs = (hidden, *head.parameters())
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        assert head_loss.can_skip_logits(head, ForCausalLMLoss, hidden)
+        expected = ForCausalLMLoss(head(hidden), labels, vocabulary)
+        with LargestArray() as largest:
+            found = head_loss.causal_lm_loss(hidden, head, labels)
+            gradients = torch.autograd.grad(found, inputs)
+    assert largest.numbers <= head_loss._TOKENS * vocabulary < rows.shape[0] * rows.shape[1] * vocabulary
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    exact_head = copy.deepcopy(head).double()
+    exact_hidden = hidden.detach().double().requires_grad_()
+    targets = functional.pad(labels[:, 1:], (0, 1), value=IGNORED)
+    loss = written_out(exact_hidden, exact_head, targets, None)
+    exact = torch.autograd.grad(loss, (exact_hidden, *exact_head.parameters()))
+    for one, other, right in zip(gradients, torch.autograd.grad(expected, inputs), exact, strict=True):
+        assert one.dtype == other.dtype
+        # Both round to bfloat16 a few times, in another order.
+        ours, theirs = ((x.double() - right).abs().max().item() for x in (one, other))
+        assert ours < 2 * theirs < 0.1 * right.abs().max().item()
+
+
+def test_a_step_in_autocast_without_logits_is_nearly_the_one_with_them(
+    training: InfiniLlamaForCausalLM, tokens: Tensor
+) -> None:
     with torch.autocast("cpu", torch.bfloat16):
-        assert training(tokens, labels=tokens, skip_logits=True).logits.dtype == torch.bfloat16
+        assert training(tokens, labels=tokens, skip_logits=True).logits is None
+        (found, ours), (expected, theirs) = (step(training, tokens, skip_logits=skip) for skip in (True, False))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+    for one, other in zip(ours, theirs, strict=True):
+        scale = max(other.abs().max().item(), 1e-6)
+        torch.testing.assert_close(one / scale, other / scale, rtol=0, atol=3e-2)
 
 
 def test_a_torch_that_lacks_the_operation_goes_by_way_of_logits(
