@@ -81,7 +81,7 @@ class InfiniLlamaAttention(LlamaAttention):
         if recalled is not None:
             attended = self.gate(attended, recalled, layout.present)
 
-        weights = layout.unfold_weights(weights) if want_weights and weights is not None else None
+        weights = weights_by_row(weights, layout) if want_weights and weights is not None else None
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
         if not keep_state:
             return output, weights, None
@@ -140,6 +140,33 @@ def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: s
     """Give the gate of a state dict of 0.1.0 its name of today, for who loads one without `from_pretrained`."""
     if f"{prefix}gate" in state_dict:
         state_dict[f"{prefix}gate.bias"] = state_dict.pop(f"{prefix}gate")
+
+
+def weights_by_row(weights: Tensor, layout: SegmentLayout) -> Tensor:
+    """Return attention weights by row, with 0 between tokens of different segments.
+
+    Args:
+        weights: `(B * N, heads, queries, slots)`, queries as `fold_tokens` places them, slots as `fold_all` does.
+        layout: Which places them.
+
+    Returns:
+        `(B, heads, T, R + T)`: what each token given sees of the carried ones and of the given ones.
+    """
+    rows, tokens = layout.slot.shape
+    if layout.num_segments > 1:
+        # A row's segments as blocks on a diagonal, of which each token's line is picked.
+        segments = torch.arange(layout.num_segments, device=weights.device)
+        blocks = weights.unflatten(0, (rows, layout.num_segments))
+        diagonal = blocks.new_zeros(*blocks.shape[:4], layout.num_segments, layout.num_slots)
+        diagonal[:, segments, :, :, segments] = blocks.transpose(0, 1)
+        lines = diagonal.flatten(4).transpose(2, 3).flatten(1, 2)
+        row = torch.arange(rows, device=weights.device).unsqueeze(1)
+        weights = lines[row, layout.slot].transpose(1, 2)
+    if layout.source is None:
+        return weights[..., : layout.carried + tokens]
+    # An empty slot points at any token, and adds the 0 that it weighs.
+    source = layout.source.view(rows, 1, 1, -1).expand_as(weights)
+    return weights.new_zeros(*weights.shape[:3], layout.carried + tokens).scatter_add(3, source, weights)
 
 
 def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:

@@ -176,24 +176,14 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             TypeError: `past_key_values` is another model's cache.
         """
         hidden_states = self._embed(input_ids, inputs_embeds)
-        rows, tokens = hidden_states.shape[:2]
-
-        if output_attentions is None:
-            output_attentions = self.config.output_attentions
         check_export(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
         given = check_cache(past_key_values)
         document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
         cache = InfiniCache(len(self.layers)) if given is None and use_cache else given
 
-        layout = SegmentLayout.build(
-            self.config.segment_length,
-            (StreamPosition if cache is None else cache).start(rows, hidden_states.device),
-            tokens,
-            mask=take_columns(attention_mask, "attention_mask", rows, tokens),
-            documents=take_columns(document_ids, "document_ids", rows, tokens),
-        )
+        layout = self._lay_out(hidden_states, cache, attention_mask, document_ids)
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
-        mask = local_mask(layout, tokens, self.config._attn_implementation, hidden_states.dtype)
+        mask = local_mask(layout, hidden_states.shape[1], self.config._attn_implementation, hidden_states.dtype)
         states: list[Any] = []
         for index, layer in enumerate(self.layers):
             hidden_states, state = layer(
@@ -203,12 +193,12 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
                 local_mask=mask,
                 state=None if cache is None else cache.layers[index].state,
                 keep_state=cache is not None,
-                want_weights=output_attentions,
+                want_weights=self.config.output_attentions if output_attentions is None else output_attentions,
                 **kwargs,
             )
             states.append(state)
         if cache is not None:
-            cache.advance(states, layout.after, tokens)
+            cache.advance(states, layout.after, hidden_states.shape[1])
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=cache)
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
@@ -217,6 +207,19 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             raise ValueError("expected exactly one of input_ids and inputs_embeds")
         embedded = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         return nn.functional.dropout(embedded, self.config.embedding_dropout, self.training)
+
+    def _lay_out(
+        self, hidden_states: Tensor, cache: InfiniCache | None, mask: Tensor | None, documents: Tensor | None
+    ) -> SegmentLayout:
+        """Return where the tokens go; mask and documents as the caller gave them."""
+        rows, tokens = hidden_states.shape[:2]
+        return SegmentLayout.build(
+            self.config.segment_length,
+            (StreamPosition if cache is None else cache).start(rows, hidden_states.device),
+            tokens,
+            mask=take_columns(mask, "attention_mask", rows, tokens),
+            documents=take_columns(documents, "document_ids", rows, tokens),
+        )
 
 
 class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
@@ -294,15 +297,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         hidden_states = outputs.last_hidden_state[:, kept]
 
-        loss = logits = None
-        if labels is not None and skip_logits and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
-            loss = causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs)
-        else:
-            logits = self.lm_head(hidden_states)
-            if labels is not None:
-                loss = self.loss_function(
-                    logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs
-                )
+        loss, logits = self._compute_loss(hidden_states, labels, skip_logits, **kwargs)
         return CausalLMOutputWithPast(
             loss=loss,
             logits=logits,
@@ -310,6 +305,18 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
         )
+
+    def _compute_loss(
+        self, hidden_states: Tensor, labels: Tensor | None, skip_logits: bool, **kwargs: Any
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Return the loss, with labels, and the logits, unless they can be skipped."""
+        if labels is not None and skip_logits and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
+            return causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs), None
+        logits = self.lm_head(hidden_states)
+        if labels is None:
+            return None, logits
+        loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)
+        return loss, logits
 
 
 AutoConfig.register("infini_llama", InfiniLlamaConfig, exist_ok=True)

@@ -109,8 +109,15 @@ class SegmentLayout:
         """
         if mask is None and documents is None and before.alike is not None:
             return cls._build_alike(segment_length, before, tokens, *before.alike)
-        device, rows, length = before.fill.device, before.fill.shape[0], segment_length
-        real = torch.ones(rows, tokens, dtype=torch.bool, device=device) if mask is None else mask.bool()
+        if mask is None:
+            mask = torch.ones(len(before.fill), tokens, dtype=torch.bool, device=before.fill.device)
+        return cls._build_by_values(segment_length, before, mask.bool(), documents)
+
+    @classmethod
+    def _build_by_values(
+        cls, length: int, before: StreamPosition, real: Tensor, documents: Tensor | None
+    ) -> SegmentLayout:
+        """Lay out tokens of which `real` tells those that are none."""
         starts_document, document = _document_starts(real, documents, before)
 
         # A running segment is carried on unless the row's next token belongs to another document.
@@ -122,7 +129,7 @@ class SegmentLayout:
         num_segments = max(most, 1)
         num_slots = length if num_segments > 1 else max(fullest, 1)
         width = num_segments * num_slots
-        in_place = identity and before.width == 0 and tokens <= width
+        in_place = identity and before.width == 0 and real.shape[1] <= width
 
         count = _count_by_segment(real, segment, num_segments)
         count[:, 0] += fill
@@ -210,33 +217,6 @@ class SegmentLayout:
             return x.squeeze(1)
         x = x.flatten(1, 2)
         return x[:, : self.slot.shape[1]] if self.source is None else _pick(x, self.slot)
-
-    def unfold_weights(self, weights: Tensor) -> Tensor:
-        """Return attention weights by row, with 0 between tokens of different segments.
-
-        Args:
-            weights: `(B * N, heads, queries, slots)`, queries as `fold_tokens` places them, slots as `fold_all` does.
-
-        Returns:
-            `(B, heads, T, R + T)`: what each token given sees of the carried ones and of the given ones.
-        """
-        rows, tokens = self.slot.shape
-        if self.num_segments == 1 and self.source is None:
-            return weights[..., : self.carried + tokens]
-        if self.num_segments > 1:
-            # A row's segments as blocks on a diagonal, of which each token's line is picked.
-            segments = torch.arange(self.num_segments, device=weights.device)
-            blocks = weights.unflatten(0, (rows, self.num_segments))
-            diagonal = blocks.new_zeros(
-                rows, self.num_segments, *blocks.shape[2:4], self.num_segments, self.num_slots
-            )
-            diagonal[:, segments, :, :, segments] = blocks.transpose(0, 1)
-            weights = _pick(diagonal.flatten(4).transpose(2, 3).flatten(1, 2), self.slot).transpose(1, 2)
-        if self.source is None:
-            return weights[..., : self.carried + tokens]
-        # An empty slot points at any token, and adds the 0 that it weighs.
-        source = self.source.view(rows, 1, 1, -1).expand_as(weights)
-        return weights.new_zeros(*weights.shape[:3], self.carried + tokens).scatter_add(3, source, weights)
 
     def take_running(self, x: Tensor) -> Tensor:
         """Return each row's running segment, filled from the left: `(B, N, slots, ...)` to `(B, R, ...)`."""
