@@ -18,6 +18,8 @@ ENVIRONMENT = Path(__file__).parents[3] / ".venv-clients" / "bin"
 if not (ENVIRONMENT / "lm_eval").is_file():
     pytest.skip("`make test-clients` installs the programs", allow_module_level=True)
 
+pytestmark = pytest.mark.slow
+
 ROWS = [
     {
         "question": "The sky is",

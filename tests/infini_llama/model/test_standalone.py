@@ -125,6 +125,7 @@ def test_where_the_package_is_imported_its_own_class_loads_the_folder_and_the_fi
     assert run_python(code, tmp_path).stdout.split() == ["infini_llama.model.modeling"] * 2
 
 
+@pytest.mark.slow
 def test_a_folder_is_served_fetched_proven_packed_installed_and_run_like_any_repo(
     model: InfiniLlamaForCausalLM, tokens: torch.Tensor, tmp_path: Path
 ) -> None:
