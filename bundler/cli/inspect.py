@@ -71,7 +71,7 @@ def _summary_json(summary: BundleSummary, *, show_files: bool) -> dict[str, Any]
     return {
         "name": summary.lock.name,
         "digest": summary.digest,
-        "size_bytes": summary.size_bytes,
+        "bundle_bytes": summary.size_bytes,
         "tar_bytes": summary.tar_bytes,
         "volumes": [str(path) for path in summary.volumes],
         "base": base and {"name": base.name, "digest": base.digest, "omitted_files": summary.omitted_files},
@@ -88,7 +88,7 @@ def _repo_json(repo: LockedRepo, *, show_files: bool) -> dict[str, Any]:
         "commit": repo.commit,
         "aliases": list(repo.aliases),
         "files": len(repo.files),
-        "bytes": repo.size_bytes,
+        "size_bytes": repo.size_bytes,
         "prepared_files": len(repo.prepared),
         "prepared_bytes": sum(item.size_bytes for item in repo.prepared),
         **({"listing": [file.path for file in repo.files]} if show_files else {}),

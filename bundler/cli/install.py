@@ -87,7 +87,7 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "digest": result.bundle.digest,
         "hf_home": str(target),
         "files": result.files,
-        "bytes": result.size_bytes,
+        "size_bytes": result.size_bytes,
         "written_files": result.written_files,
         "written_bytes": result.written_bytes,
         "symlinks": result.symlinks,

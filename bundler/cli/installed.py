@@ -65,7 +65,7 @@ def _bundle_json(bundle: InstalledBundle) -> dict[str, Any]:
         "repos": [repo.repo_id for repo in bundle.lock.repos],
         "left_out": list(bundle.left_out),
         "files": len(bundle.layout.blobs),
-        "bytes": sum(blob.size_bytes for blob in bundle.layout.blobs),
+        "size_bytes": sum(blob.size_bytes for blob in bundle.layout.blobs),
     }
 
 

@@ -40,7 +40,7 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
     names = [str(path) for path in copied.volumes]
     say(f"split {copied.source}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{copied.digest}")
     if as_json:
-        print_json({"digest": copied.digest, "size_bytes": copied.size_bytes, "volumes": names})
+        print_json({"digest": copied.digest, "bundle_bytes": copied.size_bytes, "volumes": names})
 
 
 @click.command()
@@ -66,4 +66,4 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
         copied = join_bundle(place, output, on_total=set_total, progress=advance)
     say(f"joined {copied.path}: {size(copied.size_bytes)}\n{copied.digest}")
     if as_json:
-        print_json({"bundle": str(copied.path), "digest": copied.digest, "size_bytes": copied.size_bytes})
+        print_json({"bundle": str(copied.path), "digest": copied.digest, "bundle_bytes": copied.size_bytes})

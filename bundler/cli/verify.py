@@ -55,7 +55,7 @@ def verify(
                 "ok": report.ok,
                 "quick": report.quick,
                 "files": report.files,
-                "bytes": report.size_bytes,
+                "hashed_bytes": report.size_bytes,
                 "faults": [
                     {"kind": fault.kind, "path": fault.path, "detail": fault.detail} for fault in report.faults
                 ],

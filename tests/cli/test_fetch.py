@@ -54,9 +54,9 @@ def test_the_demo_is_fetched_proven_and_packed_and_the_second_time_nothing_is_do
     lock_file = manifest.with_suffix(".lock")
     lock = Lock.loads(lock_file.read_text())
     assert lock.is_complete and all(repo.prepared for repo in lock.repos if repo.kind == "dataset")
-    assert first["name"] == lock.name and (tmp_path / first["bundle"]).stat().st_size == first["size_bytes"]
+    assert first["name"] == lock.name and (tmp_path / first["bundle"]).stat().st_size == first["bundle_bytes"]
     assert first["downloaded_files"] == first["files"] > 10
-    assert first["downloaded_bytes"] == first["content_bytes"] and first["ratio"] > 1
+    assert first["downloaded_bytes"] == first["size_bytes"] and first["ratio"] > 1
     proof = first["proof"]
     assert proof["isolation"] and proof["network_attempts"] == 0
     proven = {entry["repo_id"]: " | ".join(entry["proven"]) for entry in proof["entries"]}

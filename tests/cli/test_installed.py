@@ -38,7 +38,7 @@ def test_install_says_what_it_did_on_stderr_and_in_json_on_stdout(bundle: Path, 
         "name": "tiny",
         "hf_home": str(tmp_path / "home"),
         "files": 2,
-        "bytes": 5002,
+        "size_bytes": 5002,
         "written_files": 2,
         "written_bytes": 5002,
         "symlinks": True,
@@ -69,7 +69,7 @@ def test_verify_of_a_file_and_of_a_name_agree_on_the_digest(bundle: Path, home: 
     of_name = json.loads(bundle_command("verify", "tiny", "--hf-home", home, "--json").stdout)
     assert of_file["ok"] is of_name["ok"] is True
     assert of_file["digest"] == of_name["digest"]
-    assert (of_name["files"], of_name["bytes"], of_name["faults"]) == (2, 5002, [])
+    assert (of_name["files"], of_name["hashed_bytes"], of_name["faults"]) == (2, 5002, [])
 
 
 def test_verify_ends_with_6_and_names_each_fault(home: Path) -> None:
@@ -109,7 +109,7 @@ def test_inspect_prints_the_lock_inside_as_it_is(bundle: Path) -> None:
 
 def test_list_shows_what_is_installed(home: Path) -> None:
     value = json.loads(bundle_command("list", "--hf-home", home, "--json").stdout)
-    assert [(b["name"], b["repos"], b["files"], b["bytes"]) for b in value["bundles"]] == [
+    assert [(b["name"], b["repos"], b["files"], b["size_bytes"]) for b in value["bundles"]] == [
         ("tiny", ["org/m"], 2, 5002)
     ]
     assert "  model      org/m  main = cccccccccccc  also as m" in bundle_command("list", "--hf-home", home).stdout

@@ -84,7 +84,7 @@ def test_join_gives_the_file_back(volumes: list[Path], digest: str) -> None:
     assert json.loads(done.stdout) == {
         "bundle": "tiny.tar.zst",
         "digest": digest,
-        "size_bytes": Path("away").stat().st_size,
+        "bundle_bytes": Path("away").stat().st_size,
     }
     assert Path("tiny.tar.zst").read_bytes() == Path("away").read_bytes()
     assert all(path.exists() for path in volumes)

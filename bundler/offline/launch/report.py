@@ -94,7 +94,13 @@ class LaunchReport:
             "report_version": REPORT_VERSION,
             "hf_home": str(self.hf_home),
             "bundles": [
-                {"name": b.name, "digest": b.digest, "files": b.files, "bytes": b.size_bytes, "quick": b.quick}
+                {
+                    "name": b.name,
+                    "digest": b.digest,
+                    "files": b.files,
+                    "hashed_bytes": b.size_bytes,
+                    "quick": b.quick,
+                }
                 for b in self.bundles
             ],
             "command": list(self.command),
