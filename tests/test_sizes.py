@@ -21,15 +21,14 @@ ONE_SUBJECT = "tests of one module share their set-up"
 
 MODULES = {
     "bundler/home/install.py": BEING_SPLIT,
-    "tests/hub/selection/test_resolve.py": ONE_SUBJECT,
     "tests/infini_llama/model/test_modeling.py": ONE_SUBJECT,
     "tests/make/test_proof.py": ONE_SUBJECT,
     "tests/offline/kernel/test_seccomp.py": ONE_SUBJECT,
-    "tests/offline/test_run.py": ONE_SUBJECT,
     "tests/plan/test_manifest.py": ONE_SUBJECT,
 }
 FOLDERS = {
     "bundler/cli": "a module for each command",
+    "tests/home": "beside bundler/home, which has one test file more for each way to install",
 }
 FUNCTIONS = {
     "bundler/make/bundle.py: make_bundle": BEING_SPLIT,
