@@ -93,6 +93,11 @@ bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, int
 bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.home.run --write
 
+.PHONY: soak-home
+soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile
+	rm -rf benchmarks/soak && mkdir -p benchmarks/soak
+	$(BIN)/python -m tests.support.histories 0 1000 benchmarks/soak
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write

@@ -31,7 +31,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "join": ("bundler.cli.split", "join", "Make one file of volumes again, the same bytes as before."),
     "list": ("bundler.cli.installed", "list_", "List the installed bundles."),
     "path": ("bundler.cli.path", "path", "Print the verified snapshot folder of a repo or alias."),
-    "remove": ("bundler.cli.remove", "remove", "Uninstall a bundle; blobs that others use stay."),
+    "remove": ("bundler.cli.remove", "remove", "Uninstall a bundle; content that others use stays."),
+    "rollback": ("bundler.cli.rollback", "rollback", "Make an older generation of a bundle the current one."),
+    "prune": ("bundler.cli.prune", "prune", "Delete generations that are not current, and that nothing runs on."),
+    "log": ("bundler.cli.log", "log", "Show what changed in HF_HOME, when and by whom."),
     "doctor": (
         "bundler.cli.doctor",
         "doctor",

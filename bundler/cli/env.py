@@ -65,13 +65,21 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
       srun python train.py
     """
     from bundler.home.home import Home
+    from bundler.home.view.open import open_view
     from bundler.offline.kernel.network_namespace import own_addresses
     from bundler.offline.launch.writable_overlay import make_overlay
     from bundler.offline.variables import Launch, offline_environment
 
-    home = Home(default_hf_home(hf_home)).bundle(name).hf_home
+    bundle = Home(default_hf_home(hf_home)).bundle(name)
+    view = open_view(bundle.hf_home, [bundle])
     launch = Launch(allow_net=tuple(str(address) for address in own_addresses()))
-    environment = offline_environment(home, overlay=make_overlay(home), launch=launch)
+    environment = offline_environment(
+        bundle.hf_home,
+        hub=view.hub,
+        datasets=view.datasets,
+        overlay=make_overlay(bundle.hf_home, view.datasets),
+        launch=launch,
+    )
     if as_json:
         print_json(environment.as_json())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
-    from bundler.home.install import InstallResult
+    from bundler.home.install_result import InstallResult
 
 
 @click.command()
@@ -71,12 +72,24 @@ def _say_result(result: InstallResult, target: Path) -> None:
     for path, place in result.set_aside:
         say(f"note: {path} is of no bundle: moved to {place}")
     installed = result.bundle
+    for held in result.held:
+        say(
+            f"note: {held.what} stays {held.value} for programs that are started without `bundle run`, as bundle "
+            f"{held.bundle} needs it; `bundle run --bundle {installed.name}` shows {held.wanted}"
+        )
     verified = f"{counted(result.files, 'file')}, {size(result.size_bytes)} verified"
     if result.was_complete:
         say(f"nothing to do: {installed.name} is installed in {target}: {verified}\n{installed.digest}")
     else:
         written = f"{result.written_files} written ({size(result.written_bytes)})"
         say(f"installed {installed.name} in {target}: {verified}, {written}\n{installed.digest}")
+    if result.replaced:
+        say(
+            f"replaces {result.replaced}, which stays for jobs that use it and for `bundle rollback {installed.name}`; "
+            f"`bundle prune {installed.name}` deletes it"
+        )
+    if not result.has_view:
+        say("note: without symlinks bundles have no views of their own here: an upgrade is seen by jobs that run")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")
 
@@ -91,6 +104,9 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "written_files": result.written_files,
         "written_bytes": result.written_bytes,
         "symlinks": result.symlinks,
+        "replaced": result.replaced,
+        "has_view": result.has_view,
+        "held": [asdict(held) for held in result.held],
         "left_out": list(result.bundle.left_out),
         "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
     }

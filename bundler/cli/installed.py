@@ -30,8 +30,8 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     Example:
       bundle list --json
     """
+    from bundler.home.common.journal import list_unfinished
     from bundler.home.home import Home
-    from bundler.home.journal import list_unfinished
 
     home = default_hf_home(hf_home)
     damaged: list[BundleError] = []

@@ -15,9 +15,9 @@ from pathlib import Path
 from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
 from bundler.errors import BundleError
 from bundler.files.leftovers import is_leftover
+from bundler.home.common.journal import list_unfinished
+from bundler.home.common.set_aside import SET_ASIDE_FOLDER
 from bundler.home.home import Home
-from bundler.home.journal import list_unfinished
-from bundler.home.set_aside import SET_ASIDE_FOLDER
 from bundler.text.wording import counted, name_some
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")

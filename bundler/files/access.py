@@ -98,12 +98,12 @@ def _permits(place: Path, wanted: int) -> bool:
 
 def _describe(place: Path, status: os.stat_result) -> str:
     return (
-        f"{place} has mode {stat.S_IMODE(status.st_mode):04o} and belongs to {_name_user(status.st_uid)}, "
-        f"you are {_name_user(os.geteuid())}"
+        f"{place} has mode {stat.S_IMODE(status.st_mode):04o} and belongs to {get_user_name(status.st_uid)}, "
+        f"you are {get_user_name(os.geteuid())}"
     )
 
 
-def _name_user(uid: int) -> str:
+def get_user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

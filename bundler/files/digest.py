@@ -14,6 +14,7 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -24,6 +25,8 @@ Algorithm = Literal["sha256", "git_sha1", "blake3"]
 
 # Large enough that the call overhead vanishes, small enough to stay in the L2 cache between two hashes.
 BLOCK_BYTES = 1 << 20
+# What is shorter is hashed before another thread has woken up.
+_WORTH_A_THREAD_BYTES = 64 << 10
 # Counts as memory of ours while it is mapped; smaller ones cost time for mapping, and give each of many cores little.
 _WINDOW_BYTES = 64 << 20
 
@@ -51,11 +54,13 @@ class Hasher:
     Args:
         algorithms: Which digests to take.
         size_bytes: The length that the stream will have; git's digest needs it first.
+        pool: Takes all digests but the first of a large block at once, beside the caller.
     """
 
-    def __init__(self, algorithms: Iterable[Algorithm], *, size_bytes: int) -> None:
+    def __init__(self, algorithms: Iterable[Algorithm], *, size_bytes: int, pool: Executor | None = None) -> None:
         self._announced = size_bytes
         self._seen = 0
+        self._pool = pool
         self._hashes: dict[Algorithm, Any] = {}
         for algorithm in algorithms:
             if algorithm == "sha256":
@@ -69,7 +74,14 @@ class Hasher:
     def update(self, block: bytes | bytearray | memoryview) -> None:
         """Feed the next bytes."""
         self._seen += len(block)
-        for digest in self._hashes.values():
+        first, *others = self._hashes.values()
+        waiting: list[Future[None]] = []
+        if self._pool is not None and len(block) >= _WORTH_A_THREAD_BYTES:
+            waiting = [self._pool.submit(digest.update, block) for digest in others]
+        first.update(block)
+        for future in waiting:
+            future.result()
+        for digest in others if not waiting else ():
             digest.update(block)
 
     def result(self) -> Digests:

@@ -58,6 +58,8 @@ def link_or_copy(source: Path, path: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
         temporary.replace(path)
         # rename(2) does nothing when both names are links to one file already, and leaves the temporary name.
         temporary.unlink(missing_ok=True)

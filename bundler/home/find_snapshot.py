@@ -43,7 +43,7 @@ def find_snapshot(
         raise _closest(failures, repo_id) or NotInstalledError(
             f"no bundle is installed in {home.path}", hint="install one with `bundle install FILE`"
         )
-    if len({folder for _, folder in found}) > 1:
+    if len({folder.name for _, folder in found}) > 1:
         names = ", ".join(bundle.name for bundle, _ in found)
         raise NotInstalledError(
             f"{repo_id} is installed at different commits by bundles {names}", hint="choose one with --bundle"

@@ -1,4 +1,4 @@
-"""An `HF_HOME`, opened once by a command: which bundles are installed in it, and which of them share folders.
+"""An `HF_HOME`, opened once by a command: what is installed in it, and who shares folders with whom.
 
 Rule book:
 
@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
-from bundler.home.installed import InstalledBundle
+from bundler.home.generation import GENERATIONS_FOLDER, generation_path
+from bundler.home.installed import InstalledBundle, Neighbours
+from bundler.home.log import read_log
 from bundler.home.receipt import Receipt, receipt_path
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
 from bundler.plan.lock import Lock
@@ -34,7 +36,6 @@ def ignore_damage(error: BundleError) -> None:
 class _Opened:
     """A receipt as it was read, and what was made of it."""
 
-    stamp: tuple[int, int, int]
     receipt: Receipt
     bundle: InstalledBundle | None = field(default=None)
 
@@ -48,30 +49,25 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: dict[str, _Opened] = {}
+        # By path, and by name and content: the pointer and the receipt of its generation say the same.
+        self._by_path: dict[Path, tuple[tuple[int, int, int], _Opened]] = {}
+        self._by_content: dict[tuple[str, bytes], _Opened] = {}
 
     def names(self) -> list[str]:
         """Return the names of installed bundles, sorted; receipts are not read."""
-        try:
-            names = [entry.name for entry in os.scandir(self.path / BUNDLES_FOLDER)]
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return [name for name in _list_receipts(self.path / BUNDLES_FOLDER) if is_bundle_name(name)]
 
     def bundle(self, name: str) -> InstalledBundle:
-        """Open an installed bundle by name.
+        """Open an installed bundle by name: its current generation.
 
         Raises:
             NotInstalledError: There is none of that name; close names are given.
             IntegrityError: Its receipt was changed.
             LockError: The lock in its receipt is malformed.
         """
-        if not is_bundle_name(name):
-            raise NotInstalledError(
-                f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'"
-            )
+        _check_name(name)
         try:
-            opened = self._open(name)
+            return self.read(receipt_path(self.path, name))
         except (FileNotFoundError, NotADirectoryError):
             names = self.names()
             close = close_matches(name, names)
@@ -80,22 +76,9 @@ class Home:
                 f"no bundle {name!r} in {self.path}; {known}",
                 hint=f"did you mean {close[0]!r}?" if close else "install one with `bundle install FILE`",
             ) from None
-        if opened.bundle is None:
-            receipt = opened.receipt
-            opened.bundle = self.make_installed(receipt.lock, receipt.digest, receipt.left_out)
-        return opened.bundle
-
-    def make_installed(self, lock: Lock, digest: str, left_out: tuple[str, ...] = ()) -> InstalledBundle:
-        """Return the bundle that a receipt with this content describes; nothing is read or written."""
-
-        def find_neighbours(content: Layout) -> dict[str, Layout]:
-            found = self.neighbours([content], besides=lock.name, on_damage=ignore_damage)
-            return {bundle.name: bundle.layout for bundle in found}
-
-        return InstalledBundle(self.path, lock, digest, left_out, find_neighbours)
 
     def bundles(self, *, on_damage: OnDamage | None = None) -> list[InstalledBundle]:
-        """Open every installed bundle, in name order.
+        """Open the current generation of every installed bundle, in name order.
 
         Args:
             on_damage: Called for a receipt that cannot be used; by default the error is raised.
@@ -104,21 +87,60 @@ class Home:
             IntegrityError: A receipt was changed, and there is no `on_damage`.
             LockError: A receipt holds a malformed lock, and there is no `on_damage`.
         """
-        return list(self._open_each(self.bundle, on_damage))
+        return [self.read(path) for path in self._each(map(self._pointer, self.names()), self.read, on_damage)]
+
+    def generations(self, name: str, *, on_damage: OnDamage | None = None) -> list[InstalledBundle]:
+        """Open all generations of a bundle, the newest first; one that an earlier version left is its only one.
+
+        Args:
+            name: The bundle's name; it may be one that has no current generation any more.
+            on_damage: As for `bundles`.
+
+        Raises:
+            IntegrityError: A receipt was changed, and there is no `on_damage`.
+            LockError: A receipt holds a malformed lock, and there is no `on_damage`.
+        """
+        _check_name(name)
+        found = {
+            bundle.digest: bundle
+            for path in self._each(self.receipts_of(name), self.read, on_damage)
+            for bundle in [self.read(path)]
+        }
+        installed = {
+            (entry.name, entry.digest): number
+            for number, entry in enumerate(read_log(self.path))
+            if entry.action == "install"
+        }
+
+        def age(bundle: InstalledBundle) -> tuple[int, float]:
+            # Of what the log does not know, the receipt's file says when it was written.
+            path = generation_path(self.path, name, bundle.digest)
+            written = path.stat().st_mtime if path.exists() else 0.0
+            return installed.get((name, bundle.digest), -1), written
+
+        return sorted(found.values(), key=age, reverse=True)
+
+    def all_names(self) -> list[str]:
+        """Return the names of all bundles of which there is a generation, the current ones' and others, sorted."""
+        try:
+            kept = [entry.name for entry in os.scandir(self.path / GENERATIONS_FOLDER) if entry.is_dir()]
+        except (FileNotFoundError, NotADirectoryError):
+            kept = []
+        return sorted(name for name in {*self.names(), *kept} if is_bundle_name(name))
 
     def neighbours(
         self,
         contents: Iterable[Layout],
         *,
-        besides: str,
+        besides: tuple[str, str],
         blobs: Iterable[str] = (),
         on_damage: OnDamage | None = None,
-    ) -> list[InstalledBundle]:
-        """Open those bundles but `besides` that have a folder in common with one of `contents`.
+    ) -> Neighbours:
+        """Open the generations, but the one at hand, that have a folder in common with one of `contents`.
 
         Args:
-            contents: Layouts of the bundle at hand.
-            besides: Its name.
+            contents: Layouts of the generation at hand.
+            besides: Its name and digest.
             blobs: Paths of blobs whose repos count too.
             on_damage: Called for a receipt that cannot be used; by default the error is raised.
 
@@ -133,46 +155,94 @@ class Home:
             # Two ids may have one folder there: `org/MyData` and `org/my_data`.
             texts.add("dataset")
 
-        def find(name: str) -> InstalledBundle | None:
-            return self.bundle(name) if name != besides and self._open(name).receipt.mentions(texts) else None
+        def is_near(path: Path) -> bool:
+            return self._read(path).receipt.mentions(texts) and bool(self.read(path).layout)
 
-        return list(self._open_each(find, on_damage))
+        name, digest = besides
+        current = [self._pointer(other) for other in self.names() if other != name]
+        kept = [path for other in self.all_names() for path in self.receipts_of(other)]
+        found = Neighbours()
+        for path in self._each(dict.fromkeys([*current, *kept]), is_near, on_damage):
+            bundle = self.read(path)
+            if path in current:
+                found.current[bundle.name] = bundle
+            if (bundle.name, bundle.digest) != (name, digest):
+                found.kept[bundle.name, bundle.digest] = bundle
+        return found
 
-    def check_receipts(self) -> None:
-        """Check the seals of all receipts, before something is deleted that a damaged one may need.
+    def make_installed(self, receipt: Receipt) -> InstalledBundle:
+        """Return the bundle that a receipt describes; nothing is read or written."""
+        lock: Lock = receipt.lock
 
-        Raises:
-            IntegrityError: One was changed.
-        """
-        for _ in self._open_each(self._check, None):
-            pass
+        def find_neighbours(content: Layout) -> Neighbours:
+            return self.neighbours([content], besides=(lock.name, receipt.digest), on_damage=ignore_damage)
 
-    def _check(self, name: str) -> None:
-        if is_bundle_name(name):
-            self._open(name)
+        return InstalledBundle(
+            self.path,
+            lock,
+            receipt.digest,
+            receipt.left_out,
+            is_checked=receipt.is_checked,
+            find_neighbours=find_neighbours,
+        )
 
-    def _open_each(
-        self, find: Callable[[str], InstalledBundle | None], on_damage: OnDamage | None
-    ) -> Iterator[InstalledBundle]:
-        for name in self.names():
+    def _pointer(self, name: str) -> Path:
+        return receipt_path(self.path, name)
+
+    def receipts_of(self, name: str) -> list[Path]:
+        """Return where the receipts of all generations stand, and the pointer, which is all that old versions wrote."""
+        folder = generation_path(self.path, name, "").parent
+        return [*(folder / f"{short}.json" for short in _list_receipts(folder)), self._pointer(name)]
+
+    def _each(
+        self, paths: Iterable[Path], is_wanted: Callable[[Path], object], on_damage: OnDamage | None
+    ) -> Iterator[Path]:
+        for path in paths:
             try:
-                bundle = find(name)
-            except (NotInstalledError, FileNotFoundError):
+                if is_wanted(path):
+                    yield path
+            except (FileNotFoundError, NotADirectoryError, NotInstalledError):
                 continue  # Removed since it was listed, or a file of somebody else's.
             except (IntegrityError, LockError) as error:
                 if on_damage is None:
                     raise
                 on_damage(error)
-            else:
-                if bundle is not None:
-                    yield bundle
 
-    def _open(self, name: str) -> _Opened:
-        path = receipt_path(self.path, name)
+    def read(self, path: Path) -> InstalledBundle:
+        """Open a generation by where its receipt stands.
+
+        Raises:
+            FileNotFoundError: There is none.
+            IntegrityError: The receipt was changed.
+            LockError: The lock in it is malformed.
+        """
+        opened = self._read(path)
+        if opened.bundle is None:
+            opened.bundle = self.make_installed(opened.receipt)
+        return opened.bundle
+
+    def _read(self, path: Path) -> _Opened:
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-        opened = self._opened.get(name)
-        if opened is None or opened.stamp != stamp:
-            opened = _Opened(stamp, Receipt.parse(path.read_bytes(), path))
-            self._opened[name] = opened
+        if path in self._by_path and self._by_path[path][0] == stamp:
+            return self._by_path[path][1]
+        content = path.read_bytes()
+        name = path.stem if path.parent.name == BUNDLES_FOLDER else path.parent.name
+        opened = self._by_content.get((name, content))
+        if opened is None:
+            opened = self._by_content[name, content] = _Opened(Receipt.parse(content, path, name=name))
+        self._by_path[path] = stamp, opened
         return opened
+
+
+def _check_name(name: str) -> None:
+    if not is_bundle_name(name):
+        raise NotInstalledError(f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'")
+
+
+def _list_receipts(folder: Path) -> list[str]:
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))

@@ -9,13 +9,13 @@ Rule book (each line is a guarantee that `tests/home/test_install*.py` tries to 
   that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
 * a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
   the index that confirms the chunks comes last, and so nothing is published before its end;
-* what a run that fails or is killed leaves verified is listed (`bundler.home.journal`), and used or deleted by
+* what a run that fails or is killed leaves verified is listed (`bundler.home.common.journal`), and used or deleted by
   the next one, or by a removal;
-* what stood there before stays when the bundle is removed (`bundler.home.journal`);
-* what stands in a snapshot and no bundle ships is moved out of it, never deleted (`bundler.home.set_aside`);
+* what stood there before stays when the bundle is removed (`bundler.home.common.journal`);
+* what stands in a snapshot and no bundle ships is moved out of it, never deleted (`bundler.home.common.set_aside`);
 * paths and links come from the lock through `bundler.plan.layout`, never from the tar stream;
 * one process at a time installs or removes (`bundler.home.exclusive`); what needs a ref that another installed
-  bundle needs otherwise is refused before it writes (`bundler.home.conflicts`), so that every installed bundle
+  bundle needs otherwise is refused before it writes (`bundler.home.common.conflicts`), so that every installed bundle
   always verifies.
 """
 
@@ -24,8 +24,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -38,59 +37,37 @@ from bundler.files.space import check_room, is_disk_full
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
-from bundler.home.conflicts import check_conflicts
-from bundler.home.exclusive import Note, lock_home, no_note
-from bundler.home.home import Home
-from bundler.home.installed import InstalledBundle
-from bundler.home.journal import (
-    Found,
+from bundler.home.common.conflicts import Held, check_conflicts
+from bundler.home.common.journal import (
     clear_unfinished,
     forget_found,
+    list_unfinished,
     note_unfinished,
     read_unfinished,
     record_found,
     unfinished_path,
 )
+from bundler.home.common.publish import find_moved_refs, gather_blobs, place_prepared, publish, publish_trees
+from bundler.home.common.set_aside import set_aside
+from bundler.home.common.trees import collect_trees
+from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generations.adopt import adopt_generation
+from bundler.home.generations.retire import hand_over_names
+from bundler.home.home import Home, ignore_damage
+from bundler.home.install_result import InstallResult
+from bundler.home.installed import InstalledBundle, Neighbours
+from bundler.home.log import append_to_log
 from bundler.home.part import join_parts, select_part
-from bundler.home.prune import prune
-from bundler.home.publish import place_prepared, publish, publish_trees
-from bundler.home.receipt import receipt_path, write_receipt
-from bundler.home.set_aside import set_aside
-from bundler.home.unpack import Staging, find_base_content, locate, write_blobs
-from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
-from bundler.plan.lock import LockedFile
+from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
+from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, write_blobs
+from bundler.home.view.view import build_view
+from bundler.plan.content import Content
+from bundler.plan.layout import BUNDLES_FOLDER, Blob, layout, snapshot_link_target
 from bundler.text.wording import counted
 from bundler.verify.report import Progress, no_progress
 
 # Room for one file's directory entry, inode and last block.
 _OVERHEAD_BYTES_PER_FILE = 4096
-
-
-@dataclass(frozen=True)
-class InstallResult:
-    """What an installation did.
-
-    Attributes:
-        bundle: What is installed now.
-        files: Blobs and prepared files of the bundle, or of the part of it that was asked for.
-        size_bytes: Their bytes.
-        written_files: How many of them were written; the others were there, and are verified.
-        written_bytes: Their bytes.
-        symlinks: Whether snapshots are links; else hard links or copies.
-        moved_refs: Refs that now name another commit than before, as (path, old commit, new commit).
-        set_aside: Files that stood in a snapshot and that no bundle ships, as (path, where it is now).
-        was_complete: Whether all of it was there, so that nothing at all was written.
-    """
-
-    bundle: InstalledBundle
-    files: int
-    size_bytes: int
-    written_files: int
-    written_bytes: int
-    symlinks: bool
-    moved_refs: tuple[tuple[str, str, str], ...]
-    set_aside: tuple[tuple[str, str], ...]
-    was_complete: bool = False
 
 
 def install(
@@ -143,36 +120,38 @@ class _Installation:
         self.is_part = self.part != bundle.lock
         self.content = layout(self.part) if self.is_part else bundle.plan.layout
         self.before = self._open_previous()
+        self.held: list[Held] = []
         self.is_publishing = False
-        self.symlinks = False
         self.moved_refs: tuple[tuple[str, str, str], ...] = ()
         self.set_aside: tuple[tuple[str, str], ...] = ()
 
     def run(self, on_total: Callable[[int], None], progress: Progress) -> InstallResult:
         """Take all steps, in the order that makes each of them safe to be killed in."""
-        check_conflicts(self.name, self.content, self.others)
-        if self.before is not None and not set(self.before.lock.repos) <= set(self.bundle.lock.repos):
-            # Before anything changes: what of the old version may be deleted, a damaged receipt cannot tell.
-            self.home.bundles()
+        self.held = check_conflicts(
+            self.name,
+            self.content,
+            current={name: bundle.layout for name, bundle in self.near.current.items()},
+            kept={name: bundle.layout for (name, _), bundle in self.near.kept.items()},
+            has_views=lambda: self.symlinks,
+        )
         staging = Staging(self.hf_home)
         self._sweep()
         on_total(sum(blob.size_bytes for blob in self.content.blobs))
-        located = locate(staging, self.content, self.jobs, progress)
+        view = self.before.view if self.before else None
+        located = locate(staging, self.content, self._find_known(), self.jobs, progress, view=view)
         places = {blob.sha256: located[blob.path] for blob in self.content.blobs if blob.path in located}
         places |= find_base_content(self.bundle, self.content, self.home, places, self.jobs)
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
         _check_room(self.hf_home, wanted)
         try:
-            found = self._record(wanted)
+            self._record(wanted)
             write_blobs(self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part)
-            if not wanted and self.installed == self.before and self._is_complete():
+            if was_complete := not wanted and self.installed == self.before and self._is_complete():
                 # Taken over from a run that was killed in its last steps.
                 shutil.rmtree(staging.folder, ignore_errors=True)
-                clear_unfinished(self.hf_home, self.name, keep=self._kept())
-                self.symlinks = self._has_symlinks()
-                return self._result(wanted, was_complete=True)
-            self._publish(located, places)
-            shutil.rmtree(staging.folder, ignore_errors=True)
+            else:
+                self._publish(located, places)
+                shutil.rmtree(staging.folder, ignore_errors=True)
         except BundleError:
             if self.before is None and not self.is_publishing:
                 forget_found(self.hf_home, self.name)
@@ -180,14 +159,12 @@ class _Installation:
             raise
         except OSError as error:
             raise _explain(error, self.hf_home) from error
-        if self.before is not None and self.before.lock != self.installed.lock:
-            prune(self.hf_home, self.before.layout, keep=self._kept(), stays=found.paths)
-        clear_unfinished(self.hf_home, self.name, keep=self._kept())
-        return self._result(wanted, was_complete=False)
+        clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout])
+        return self._describe(wanted, was_complete=was_complete)
 
     @cached_property
-    def others(self) -> dict[str, Layout]:
-        """What other bundles own that have a folder in common with this one, as it was or as it will be."""
+    def near(self) -> Neighbours:
+        """Other generations that have a folder in common with this one."""
 
         def tell(error: BundleError) -> None:
             if not error.message.startswith(f"{receipt_path(self.hf_home, self.name)}:"):  # about to be written
@@ -196,11 +173,26 @@ class _Installation:
         return self._find_neighbours(tell)
 
     @cached_property
-    def installed(self) -> InstalledBundle:
-        """What is installed in the end: this part, and what was there of the same bundle before."""
+    def symlinks(self) -> bool:
+        """Whether the file system has symlinks: by what is there, and only else by making one."""
+        for repo in self.content.repos:
+            for file in repo.snapshots:
+                if (place := inside(self.hf_home, file.path)).is_symlink():
+                    expected = Path(snapshot_link_target(file.path, file.blob.path))
+                    return place.readlink() == expected or symlinks_work(self.hf_home / "hub")
+        return symlinks_work(self.hf_home / "hub")
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        """What the receipt will say: this part, and what was there of the same bundle before."""
         there = self.before.lock.repos if self.before else ()
         lock, left_out = join_parts(self.bundle.lock, self.part, there)
-        return self.home.make_installed(lock, self.bundle.digest, left_out)
+        return Receipt(lock, self.bundle.digest, left_out)
+
+    @cached_property
+    def installed(self) -> InstalledBundle:
+        """What is installed in the end."""
+        return self.home.make_installed(self.receipt)
 
     def _open_previous(self) -> InstalledBundle | None:
         """Return the installed bundle of that name, if its receipt can be trusted to say what it owns."""
@@ -209,14 +201,13 @@ class _Installation:
         except BundleError:
             return None
 
-    def _find_neighbours(self, on_damage: Callable[[BundleError], None]) -> dict[str, Layout]:
+    def _find_neighbours(self, on_damage: Callable[[BundleError], None]) -> Neighbours:
         contents = [self.content, *([self.before.layout] if self.before else [])]
         unfinished = read_unfinished(self.hf_home, self.name)
-        found = self.home.neighbours(contents, besides=self.name, blobs=unfinished, on_damage=on_damage)
-        return {bundle.name: bundle.layout for bundle in found}
+        return self.home.neighbours(contents, besides=(self.name, ""), blobs=unfinished, on_damage=on_damage)
 
-    def _kept(self) -> list[Layout]:
-        return [*self.others.values(), self.installed.layout]
+    def _find_known(self) -> frozenset[Content]:
+        return collect_checked([*self.near.kept.values(), *([self.before] if self.before else [])])
 
     def _sweep(self) -> None:
         """Delete what killed installations left half-written in the folders that this one writes to."""
@@ -231,36 +222,57 @@ class _Installation:
         for shared in ("hub", "datasets"):
             remove_leftovers(self.hf_home / shared, now=now, below=False)
 
-    def _record(self, wanted: Sequence[Blob]) -> Found:
+    def _record(self, wanted: Sequence[Blob]) -> None:
         """Write down what is there already, and what is about to be written."""
-        found = record_found(
+        record_found(
             self.hf_home,
             self.name,
             self.content,
             previous=self.before.layout if self.before else None,
-            others=self.others.values(),
-            unfinished=read_unfinished(self.hf_home, self.name),
+            others=self.near.layouts,
+            # Of whatever bundle: none of it is the user's.
+            unfinished={
+                blob for name in list_unfinished(self.hf_home) for blob in read_unfinished(self.hf_home, name)
+            },
         )
         if wanted:
             note_unfinished(self.hf_home, self.name, [blob.path for blob in wanted])
-        return found
 
     def _publish(self, located: dict[str, Path], places: dict[str, Path]) -> None:
-        """Make what is verified visible, and write the receipt."""
-        keep = [*self.others.values(), *([self.before.layout] if self.before else [])]
+        """Make what is verified visible: in a view of its own, in the shared one, and in the list of bundles."""
+        before = [self.before] if self.before else []
+        if before and before[0].digest != self.bundle.digest:
+            adopt_generation(self.home, before[0], symlinks=self.symlinks)
+        held = {one.path for one in self.held}
+        keep = [*self.near.layouts, *(bundle.layout for bundle in before)]
         self.set_aside = tuple(set_aside(self.hf_home, self.content, keep))
         self.is_publishing = True
-        place_prepared(self.hf_home, self.content, places)
-        self.symlinks = self._find_symlinks()
-        self.moved_refs = tuple(_find_moved_refs(self.hf_home, self.content))
-        trees = _collect_trees(self.others)
-        publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees)
-        if self.installed != self.before:
-            write_receipt(self.hf_home, self.installed.lock, self.installed.digest, self.installed.left_out)
+        trees = collect_trees(keep)
+        if self.symlinks:
+            # Before prepared files are moved: a view has its own name of each.
+            gather_blobs(self.hf_home, self.content, located)
+            build_view(self.hf_home, self.name, self.bundle.digest, self.installed.layout, sources=places)
+        # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
+        write_receipt(self.hf_home, self.receipt)
+        place_prepared(self.hf_home, self.content, places, held=held)
+        self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
+        publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
+        set_current(self.hf_home, self.name, self.bundle.digest)
+        append_to_log(
+            self.hf_home,
+            "install",
+            self.name,
+            self.bundle.digest,
+            before=self.before.digest if self.before else None,
+            source=self.bundle.label,
+        )
         # Where the file system has no locks, another installation may have written its receipt between our look
         # and ours: look again, now that it can see ours. Whoever comes last has seen both.
-        if (now := _collect_trees(self._find_neighbours(lambda error: None))) != trees:
-            publish_trees(self.hf_home, self.content, now)
+        now = self._find_neighbours(ignore_damage)
+        if (after := collect_trees([*now.layouts, *(bundle.layout for bundle in before)])) != trees:
+            publish_trees(self.hf_home, self.content, after)
+        if before and before[0].digest != self.bundle.digest:
+            hand_over_names(self.home, before[0])
 
     def _is_complete(self) -> bool:
         """Tell whether a bundle whose blobs are all verified verifies in all else too."""
@@ -269,22 +281,11 @@ class _Installation:
         # What is no link has content of its own, which nobody has hashed yet.
         return self.installed.verify(quick=all(path.is_symlink() for path in links), jobs=self.jobs).ok
 
-    def _has_symlinks(self) -> bool:
-        files = [file for repo in self.content.repos for file in repo.snapshots]
-        return any(inside(self.hf_home, file.path).is_symlink() for file in files)
-
-    def _find_symlinks(self) -> bool:
-        """Tell whether the file system has symlinks: by what is there, and only else by making one."""
-        for repo in self.content.repos:
-            for file in repo.snapshots:
-                if (place := inside(self.hf_home, file.path)).is_symlink():
-                    expected = Path(snapshot_link_target(file.path, file.blob.path))
-                    return place.readlink() == expected or symlinks_work(self.hf_home / "hub")
-        return symlinks_work(self.hf_home / "hub")
-
     def _say_what_is_kept(self) -> None:
         path = unfinished_path(self.hf_home, self.name)
-        blobs = read_unfinished(self.hf_home, self.name)
+        # Of content that another bundle has too, it is not this run that keeps it.
+        shared = {blob.path for content in self.near.layouts for blob in content.blobs}
+        blobs = set(read_unfinished(self.hf_home, self.name)) - shared
         if count := sum(inside(self.hf_home, blob).exists() for blob in blobs):
             self.on_note(
                 f"kept for the next try: {counted(count, 'verified file')} of {self.name}; `bundle remove {self.name}` "
@@ -293,7 +294,8 @@ class _Installation:
         else:
             path.unlink(missing_ok=True)
 
-    def _result(self, wanted: Sequence[Blob], *, was_complete: bool) -> InstallResult:
+    def _describe(self, wanted: Sequence[Blob], *, was_complete: bool) -> InstallResult:
+        before = self.before.digest if self.before else None
         return InstallResult(
             bundle=self.installed,
             files=len(self.content.blobs),
@@ -301,6 +303,9 @@ class _Installation:
             written_files=len(wanted),
             written_bytes=sum(blob.size_bytes for blob in wanted),
             symlinks=self.symlinks,
+            replaced=before if before != self.bundle.digest else None,
+            has_view=self.installed.view != self.hf_home,
+            held=tuple(self.held),
             moved_refs=self.moved_refs,
             set_aside=self.set_aside,
             was_complete=was_complete,
@@ -313,34 +318,12 @@ def _open(source: Path | Sequence[Path] | Readable) -> Source:
     return BundleStream(source)
 
 
-def _collect_trees(others: dict[str, Layout]) -> dict[tuple[str, str], list[LockedFile]]:
-    """Return what other bundles ship of each (repo folder, commit)."""
-    trees: dict[tuple[str, str], list[LockedFile]] = {}
-    for content in others.values():
-        for repo in content.repos:
-            for folder in repo.hub_folders:
-                for commit, files in repo.trees.items():
-                    trees.setdefault((folder, commit), []).extend(files)
-    return trees
-
-
 def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
     if not wanted:
         return
     unique = {blob.sha256: blob.size_bytes for blob in wanted}
     needed = sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
     check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
-
-
-def _find_moved_refs(hf_home: Path, content: Layout) -> Iterable[tuple[str, str, str]]:
-    for repo in content.repos:
-        for text in repo.ref_texts():
-            try:
-                old = inside(hf_home, text.path).read_text()
-            except (OSError, UnicodeDecodeError):
-                continue
-            if old != text.content.decode():
-                yield text.path, old, text.content.decode()
 
 
 def _explain(error: OSError, hf_home: Path) -> BaseException:

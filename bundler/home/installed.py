@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from bundler.errors import NotInstalledError
 from bundler.files.parallel import available_cores
-from bundler.home.verify.installed import verify_installed
+from bundler.home.generation import view_path
+from bundler.home.verify.installed import InstalledCheck, verify_installed
 from bundler.plan.layout import Layout, layout, repo_folder
 from bundler.plan.lock import Lock
 from bundler.plan.names import RepoType
@@ -17,8 +18,46 @@ from bundler.text.wording import close_matches
 from bundler.verify.report import Progress, Report, no_progress
 
 
-def _no_neighbours(content: Layout) -> dict[str, Layout]:
-    return {}
+@dataclass
+class Neighbours:
+    """Generations that have a folder in common with one at hand.
+
+    Attributes:
+        current: The current generations of other bundles, by name: what the shared view shows of each.
+        kept: All generations but the one at hand, by name and digest: what must stay.
+    """
+
+    current: dict[str, InstalledBundle] = field(default_factory=dict)
+    kept: dict[tuple[str, str], InstalledBundle] = field(default_factory=dict)
+
+    @property
+    def layouts(self) -> list[Layout]:
+        """Those of all that must stay."""
+        return [bundle.layout for bundle in self.kept.values()]
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a launch reads its bundles: `bundler.home.view.open` makes it.
+
+    Attributes:
+        bundles: Which.
+        root: The folder that has `hub/` in it: the view of a generation, one put together of several, or HF_HOME.
+        datasets: Where `datasets` looks for prepared datasets.
+    """
+
+    bundles: tuple[InstalledBundle, ...]
+    root: Path
+    datasets: Path
+
+    @property
+    def hub(self) -> Path:
+        """Where huggingface_hub looks for repos."""
+        return self.root / "hub"
+
+
+def _no_neighbours(content: Layout) -> Neighbours:
+    return Neighbours()
 
 
 @dataclass(frozen=True)
@@ -30,8 +69,8 @@ class InstalledBundle:
         lock: What it must be; of a bundle that was installed in part, that part.
         digest: The bundle's digest, ``sha256:<hex>``.
         left_out: Ids of the bundle's repos that are not installed.
-        find_neighbours: Returns the layouts of other bundles of this home that have a folder in common with a
-            layout, by name.
+        is_checked: See `Receipt.is_checked`.
+        find_neighbours: Returns the other generations of this home that have a folder in common with a layout.
     """
 
     hf_home: Path
@@ -39,14 +78,22 @@ class InstalledBundle:
     lock: Lock = field(repr=False)
     digest: str
     left_out: tuple[str, ...] = ()
-    find_neighbours: Callable[[Layout], Mapping[str, Layout]] = field(
-        default=_no_neighbours, repr=False, compare=False
-    )
+    is_checked: bool = field(default=True, repr=False)
+    find_neighbours: Callable[[Layout], Neighbours] = field(default=_no_neighbours, repr=False, compare=False)
 
     @property
     def name(self) -> str:
         """The bundle's name."""
         return self.lock.name
+
+    @property
+    def view(self) -> Path:
+        """The root of its own view, a folder like an HF_HOME; `hf_home` itself where it has none.
+
+        It has none if a version before 0.2 installed it, or if the file system has no symlinks.
+        """
+        view = view_path(self.hf_home, self.name, self.digest)
+        return view if view.is_dir() else self.hf_home
 
     @cached_property
     def layout(self) -> Layout:
@@ -60,14 +107,42 @@ class InstalledBundle:
         repo_id: str | None = None,
         jobs: int | None = None,
         progress: Progress = no_progress,
+        view: View | None = None,
     ) -> Report:
-        """Check it, or one of its repos (id or alias), against its lock; nothing is written."""
+        """Check it, or one of its repos (id or alias), against its lock; nothing is written.
+
+        Args:
+            quick: Look at names, links and sizes, hash nothing.
+            repo_id: The one repo to look at; default all.
+            jobs: Cores; default all.
+            progress: Called with the number of bytes hashed since the last call.
+            view: What a launch reads; by default its own view, and what it has in the shared one.
+        """
+        checks = []
+        if view is not None:
+            others = [other.layout for other in view.bundles if other.digest != self.digest]
+            checks.append(
+                InstalledCheck(
+                    self.hf_home, view.root, self.layout, kept=others, datasets_root=view.datasets.parent
+                )
+            )
+        elif self.view != self.hf_home:
+            checks.append(InstalledCheck(self.hf_home, self.view, self.layout))
+        if view is None or view.root == self.hf_home:
+            near = self.find_neighbours(self.layout)
+            checks.append(
+                InstalledCheck(
+                    self.hf_home,
+                    self.hf_home,
+                    self.layout,
+                    current=[bundle.layout for bundle in near.current.values()],
+                    kept=near.layouts,
+                )
+            )
         return verify_installed(
-            self.hf_home,
-            self.lock.name,
-            self.layout,
-            digest=self.digest,
-            others=self.find_neighbours(self.layout),
+            f"bundle {self.name} in {self.hf_home}",
+            self.digest,
+            checks,
             only=lambda repo: repo_id is None or repo_id in (repo.repo_id, *repo.aliases),
             quick=quick,
             jobs=jobs or available_cores(),
@@ -86,7 +161,7 @@ class InstalledBundle:
                 known += [repo.repo_id, *repo.aliases]
                 if repo_id in known:
                     folder = repo_folder(repo.repo_id, repo_type)
-                    return self.hf_home / "hub" / folder / "snapshots" / repo.commit
+                    return self.view / "hub" / folder / "snapshots" / repo.commit
         if any(repo_id in (repo.repo_id, *repo.aliases) for repo in self.lock.repos):
             other = "model" if repo_type == "dataset" else "dataset"
             raise NotInstalledError(

@@ -25,6 +25,7 @@ from bundler import __version__
 from bundler.errors import IntegrityError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
+from bundler.home.generation import generation_path
 from bundler.plan.layout import BUNDLES_FOLDER
 from bundler.plan.lock import Lock
 from bundler.text import strict_json
@@ -34,6 +35,8 @@ from bundler.text.trees import JsonTree
 RECEIPT_VERSION = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SEAL = b'\n "receipt_sha256": "'
+# The digests of a lock that an installation computes from the bytes.
+_CHECKED = ["blake3", "sha256", "git_sha1"]
 _LOCK = '\n "lock": '
 # What removal puts behind the name of a receipt: the bundle is no longer listed, but what is left of it is known.
 REMOVING_SUFFIX = ".removing"
@@ -49,32 +52,54 @@ class Receipt:
     Attributes:
         digest: The digest of the bundle that it came from, ``sha256:<hex>``.
         left_out: Ids of the repos of that bundle that are not installed, sorted.
+        is_checked: Whether every digest that the lock claims was computed from the bytes when they were installed.
+            The first versions computed BLAKE3 only.
     """
 
-    def __init__(self, lock_text: str, digest: str, left_out: Iterable[str] = (), *, source: str) -> None:
+    def __init__(
+        self,
+        lock: Lock | str,
+        digest: str,
+        left_out: Iterable[str] = (),
+        *,
+        is_checked: bool = True,
+        path: Path = Path(),
+        name: str = "",
+    ) -> None:
         self.digest = digest
         self.left_out = tuple(sorted(set(left_out)))
-        self._lock_text = lock_text
-        self._source = source
+        self.is_checked = is_checked
+        if isinstance(lock, Lock):
+            self.lock = lock
+            lock = lock.dumps().rstrip()
+        self._lock_text = lock
+        self._path = path
+        self._name = name
 
     @classmethod
-    def parse(cls, content: bytes, path: Path) -> Receipt:
+    def parse(cls, content: bytes, path: Path, *, name: str | None = None) -> Receipt:
         """Check the text of a receipt; its lock is left for later.
+
+        Args:
+            content: The text.
+            path: Where it stands, for messages.
+            name: The bundle's name; by default as the file is called.
 
         Raises:
             IntegrityError: Any byte of it was changed, or it is of another version.
         """
+        name = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json") if name is None else name
         end = content.rfind(_SEAL)
         body = content[: max(end, 0)]
         if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
             raise IntegrityError(
-                f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(path)
+                f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(name)
             )
         try:
             head, _, lock_text = body.decode("utf-8").partition(_LOCK)
             raw = strict_json.read(f'{head} "lock": null}}')
         except (UnicodeDecodeError, StrictJsonError) as error:
-            raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(path)) from error
+            raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(name)) from error
         assert isinstance(raw, dict), "what ends in a brace begins with one"
         spell = JsonTree().spell
         if raw.get("receipt_version") != RECEIPT_VERSION:
@@ -85,14 +110,21 @@ class Receipt:
         digest = raw.get("bundle_digest")
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise IntegrityError(
-                f"{path}: bundle_digest: expected 'sha256:<hex>', found {spell(digest)}", hint=_hint(path)
+                f"{path}: bundle_digest: expected 'sha256:<hex>', found {spell(digest)}", hint=_hint(name)
             )
         left_out = raw.get("left_out", [])
         if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
             raise IntegrityError(
-                f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(path)
+                f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(name)
             )
-        return cls(lock_text.removesuffix(","), digest, left_out, source=str(path))
+        return cls(
+            lock_text.removesuffix(","),
+            digest,
+            left_out,
+            is_checked=raw.get("checked_digests") == _CHECKED,
+            path=path,
+            name=name,
+        )
 
     @cached_property
     def lock(self) -> Lock:
@@ -102,12 +134,25 @@ class Receipt:
             LockError: It is malformed.
             IntegrityError: It is that of another bundle than the file's name says.
         """
-        lock = Lock.loads(self._lock_text, source=self._source)
-        if lock.name != _name(Path(self._source)):
-            raise IntegrityError(
-                f"{self._source}: receipt is that of bundle {lock.name!r}", hint=_hint(Path(self._source))
-            )
+        lock = Lock.loads(self._lock_text, source=str(self._path))
+        if lock.name != self._name:
+            raise IntegrityError(f"{self._path}: receipt is that of bundle {lock.name!r}", hint=_hint(self._name))
         return lock
+
+    def dumps(self) -> bytes:
+        """Return the text, sealed."""
+        head: dict[str, object] = {
+            "receipt_version": RECEIPT_VERSION,
+            "bundle_digest": self.digest,
+            "installed_with": f"bundler {__version__}",
+        }
+        if self.is_checked:
+            head["checked_digests"] = _CHECKED
+        if self.left_out:
+            head["left_out"] = self.left_out
+        lines = "\n".join(f' "{key}": {json.dumps(value)},' for key, value in head.items())
+        body = f"{{\n{lines}{_LOCK}{self._lock_text},".encode()
+        return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
 
     def mentions(self, texts: Iterable[str]) -> bool:
         """Tell whether one of `texts` is a string in the lock: a repo id, an alias, a kind."""
@@ -119,40 +164,36 @@ def receipt_path(hf_home: Path, name: str) -> Path:
     return hf_home / BUNDLES_FOLDER / f"{name}.json"
 
 
-def write_receipt(hf_home: Path, lock: Lock, digest: str, left_out: Iterable[str] = ()) -> None:
-    """Write the receipt of a bundle whose every other file is in place."""
-    head: dict[str, object] = {
-        "receipt_version": RECEIPT_VERSION,
-        "bundle_digest": digest,
-        "installed_with": f"bundler {__version__}",
-    }
-    if left_out := sorted(set(left_out)):
-        head["left_out"] = left_out
-    lines = "\n".join(f' "{key}": {json.dumps(value)},' for key, value in head.items())
-    body = f"{{\n{lines}{_LOCK}{lock.dumps().rstrip()},".encode()
-    content = body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
-    atomic_write(receipt_path(hf_home, lock.name), content)
+def write_receipt(hf_home: Path, receipt: Receipt) -> None:
+    """Write the receipt of a generation whose content and view are in place; it is not the current one by that."""
+    atomic_write(generation_path(hf_home, receipt.lock.name, receipt.digest), receipt.dumps())
 
 
-def read_receipt(path: Path) -> Receipt:
+def set_current(hf_home: Path, name: str, digest: str) -> None:
+    """Move the pointer of a bundle to one of its generations, in one step."""
+    # A file of its own, and no link: damage to one of the two leaves the other.
+    atomic_write(receipt_path(hf_home, name), generation_path(hf_home, name, digest).read_bytes())
+
+
+def read_receipt(path: Path, *, name: str | None = None) -> Receipt:
     """Read and check a receipt, its lock too.
+
+    Args:
+        path: The file.
+        name: The bundle's name; by default as the file is called.
 
     Raises:
         FileNotFoundError: There is none.
         IntegrityError: Any byte of it was changed, or it is of another version.
         LockError: Its lock is malformed.
     """
-    receipt = Receipt.parse(path.read_bytes(), path)
+    receipt = Receipt.parse(path.read_bytes(), path, name=name)
     assert receipt.lock, "parsed here, so that a fault of it is found here"
     return receipt
 
 
-def _name(path: Path) -> str:
-    return path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json")
-
-
-def _hint(path: Path) -> str:
+def _hint(name: str) -> str:
     return (
         "run `bundle install` with the bundle file again: it writes a new receipt; or give it up with "
-        f"`bundle remove {_name(path)}`"
+        f"`bundle remove {name}`"
     )

@@ -1,45 +1,54 @@
 """Uninstall a bundle: its names and what nothing else uses, in an order that a kill cannot spoil.
 
-The receipt is hidden first, so that the bundle is no longer listed, and deleted last: what a killed removal leaves is
-found by it, and finished by the next.
+The pointer goes first, so that the bundle is no longer listed; then each generation. A generation that a launch reads
+stays until `bundle prune` finds that the launch has ended.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
 from bundler.files.leftovers import remove_leftovers
+from bundler.home.common.journal import clear_unfinished, forget_found, read_found, unfinished_path
+from bundler.home.common.set_aside import move_aside
 from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generations.adopt import adopt_generation
+from bundler.home.generations.retire import finish_retirements, hand_over_names, retire_generation
 from bundler.home.home import Home
-from bundler.home.journal import (
-    Found,
-    clear_unfinished,
-    forget_found,
-    hand_on_found,
-    read_found,
-    restore_refs,
-    unfinished_path,
-)
-from bundler.home.prune import prune
+from bundler.home.installed import InstalledBundle
+from bundler.home.launches import RunningLaunch, find_launches
+from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, UnknownReceiptError, read_receipt, receipt_path
-from bundler.home.set_aside import move_aside
-from bundler.plan.layout import BUNDLES_FOLDER, layout
+from bundler.plan.layout import BUNDLES_FOLDER, Layout
 from bundler.text.wording import counted
 
 
-def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> int:
-    """Uninstall a bundle; what other bundles or the user's own downloads use stays.
+@dataclass(frozen=True)
+class RemoveResult:
+    """What a removal did.
+
+    Attributes:
+        freed_bytes: Content that nothing else needed.
+        generations: How many generations are gone.
+        running: Generations that stay since a launch goes on, each with one that does.
+    """
+
+    freed_bytes: int
+    generations: int = 0
+    running: tuple[tuple[InstalledBundle, RunningLaunch], ...] = ()
+
+
+def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> RemoveResult:
+    """Uninstall a bundle; what other bundles, running launches or the user's own downloads use stays.
 
     Args:
         name: Its name.
         hf_home: Where it is installed.
         on_note: Told what a person should know of and is no error.
-
-    Returns:
-        Bytes freed.
 
     Raises:
         NotInstalledError: There is no such bundle.
@@ -53,40 +62,77 @@ def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> int:
         return _remove(name, home, on_note)
 
 
-def _remove(name: str, home: Home, on_note: Note) -> int:
+def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     hf_home = home.path
     path = receipt_path(hf_home, name)
+    # What earlier versions leave of a removal that was killed.
     hidden = path.with_name(path.name + REMOVING_SUFFIX)
-    if not path.exists() and not hidden.exists() and unfinished_path(hf_home, name).exists():
-        remove_leftovers(path.parent, now=time.time())
-        freed = clear_unfinished(hf_home, name, keep=[bundle.layout for bundle in home.bundles()])
+    remove_leftovers(path.parent, now=time.time())
+    is_known = path.exists() or hidden.exists() or name in home.all_names()
+    if not is_known and unfinished_path(hf_home, name).exists():
+        freed = clear_unfinished(hf_home, name, keep=_list_layouts(home))
         forget_found(hf_home, name)
-        return freed
-    if path.exists() or not hidden.exists():
+        return RemoveResult(freed)
+    if not is_known:
+        home.bundle(name)  # says what is there instead
+    _set_damaged_aside(name, home, on_note)
+    # Before anything changes: what is shared with a bundle whose receipt is damaged cannot be told.
+    for other in home.all_names():
+        home.generations(other)
+    if path.exists():
+        adopt_generation(home, home.bundle(name), symlinks=False)
+        path.unlink()
+        fsync_dir(path.parent)
+    elif hidden.exists():
+        adopt_generation(home, home.make_installed(read_receipt(hidden)), symlinks=False)
+        hidden.unlink()
+    freed = finish_retirements(home)
+    found = read_found(hf_home, name)
+    running = {generation: launch for launch in find_launches(hf_home) for generation in launch.generations}
+    removed, spared = 0, []
+    for bundle in home.generations(name):
+        if launch := running.get((name, bundle.digest)):
+            hand_over_names(home, bundle)
+            spared.append((bundle, launch))
+        else:
+            own = retire_generation(home, bundle)
+            append_to_log(hf_home, "remove", name, bundle.digest, freed_bytes=own)
+            freed += own
+            removed += 1
+    freed += clear_unfinished(hf_home, name, keep=_list_layouts(home))
+    if found and found.paths and not spared:
+        on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")
+    return RemoveResult(freed, removed, tuple(spared))
+
+
+def _set_damaged_aside(name: str, home: Home, on_note: Note) -> None:
+    """Move receipts of the bundle that were changed out of the way: what they own, only another one can tell.
+
+    Raises:
+        UnknownReceiptError: One is of a newer version, which may be asked to remove it.
+    """
+    damaged: list[tuple[Path, str]] = []
+    for path in home.receipts_of(name):
         try:
-            home.bundle(name)
+            home.read(path)
+        except FileNotFoundError:
+            continue
         except UnknownReceiptError:
             raise
         except (IntegrityError, LockError) as error:
-            place = move_aside(hf_home, f"{BUNDLES_FOLDER}/{path.name}")
+            damaged.append((path, error.message))
+    moved = [(move_aside(home.path, path.relative_to(home.path).as_posix()), message) for path, message in damaged]
+    is_known = bool(home.generations(name))
+    for place, message in moved:
+        what = f"{message}. The receipt is now {place}"
+        if is_known:
+            on_note(f"{what}, and what it says stands in another")
+        else:
             on_note(
-                f"{error.message}; what it owns cannot be told. The receipt is now {place}, and the files of {name} "
-                "stay: to free their room, install the bundle again and remove it then"
+                f"{what}, and the files of {name} stay: what it owns cannot be told. To free their room, install the "
+                "bundle again and remove it then"
             )
-            return 0
-        # Before anything changes: what is shared with a bundle whose receipt is damaged cannot be told.
-        home.bundles()
-        path.replace(hidden)
-        fsync_dir(path.parent)
-    content = layout(read_receipt(hidden).lock)
-    survivors = {bundle.name: bundle.layout for bundle in home.neighbours([content], besides=name)}
-    found = read_found(hf_home, name) or Found()
-    hand_on_found(hf_home, found, survivors)
-    freed = prune(hf_home, content, keep=survivors.values(), stays=found.paths)
-    freed += clear_unfinished(hf_home, name, keep=survivors.values())
-    restore_refs(hf_home, found)
-    if found.paths:
-        on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")
-    hidden.unlink()
-    forget_found(hf_home, name)
-    return freed
+
+
+def _list_layouts(home: Home) -> list[Layout]:
+    return [bundle.layout for name in home.all_names() for bundle in home.generations(name)]

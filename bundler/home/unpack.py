@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bundler.errors import IntegrityError
 from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, temporary_path
-from bundler.files.digest import Hasher
+from bundler.files.digest import Hasher, hash_file
 from bundler.files.hash_many import blake3_files
 from bundler.files.leftovers import is_leftover
 from bundler.files.links import link_or_copy
@@ -23,6 +24,8 @@ from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.home.home import Home, ignore_damage
+from bundler.home.installed import InstalledBundle
+from bundler.plan.content import Content
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
 from bundler.text.wording import and_more
 from bundler.verify.report import Progress, repo_names
@@ -54,13 +57,38 @@ class Staging:
         return inside(self.hf_home, blob.path)
 
 
-def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> dict[str, Path]:
-    """Return blob path -> where its content already stands, hashed; content that differs does not count."""
+def collect_checked(bundles: Iterable[InstalledBundle]) -> frozenset[Content]:
+    """Return the contents of which one of `bundles` knows, since it was installed, that all their digests are true."""
+    return frozenset(
+        content for bundle in bundles if bundle.is_checked for content in bundle.layout.contents.values()
+    )
+
+
+def locate(
+    staging: Staging,
+    content: Layout,
+    known: frozenset[Content],
+    jobs: int,
+    progress: Progress,
+    *,
+    view: Path | None = None,
+) -> dict[str, Path]:
+    """Return blob path -> where its content already stands, hashed; content that differs does not count.
+
+    Args:
+        staging: Where files of earlier runs may wait.
+        content: What is looked for.
+        known: Contents whose BLAKE3 says all (`collect_checked`). Of others all digests are taken.
+        jobs: Cores.
+        progress: Called with the number of bytes hashed since the last call.
+        view: A view that may have prepared files which the shared one has not.
+    """
     hf_home = staging.hf_home
     candidates: list[tuple[Blob, Path]] = []
     for repo in content.repos:
         candidates += [(blob, inside(hf_home, blob.path)) for blob in (*repo.blobs, *repo.prepared)]
         candidates += [(blob, staging.first_place(blob)) for blob in repo.prepared]
+        candidates += [(blob, inside(view, blob.path)) for blob in repo.prepared if view is not None]
         # Without symlinks and hard links a snapshot file may be the only copy of a blob.
         candidates += [
             (file.blob, path)
@@ -69,7 +97,7 @@ def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> 
         ]
 
     located: dict[str, Path] = {}
-    for blob, path in _matching(candidates, jobs):
+    for blob, path in _find_matching(candidates, content.contents, known, jobs):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
@@ -78,7 +106,12 @@ def locate(staging: Staging, content: Layout, jobs: int, progress: Progress) -> 
     return located
 
 
-def _matching(candidates: Sequence[tuple[Blob, Path]], jobs: int) -> Iterator[tuple[Blob, Path]]:
+def _find_matching(
+    candidates: Sequence[tuple[Blob, Path]],
+    contents: Mapping[str, Content],
+    known: frozenset[Content],
+    jobs: int,
+) -> Iterator[tuple[Blob, Path]]:
     """Yield those candidates whose file has the blob's content, by size and hash, in any order."""
 
     def has_its_size(blob: Blob, path: Path) -> bool:
@@ -90,7 +123,10 @@ def _matching(candidates: Sequence[tuple[Blob, Path]], jobs: int) -> Iterator[tu
     candidates = [candidate for candidate in candidates if has_its_size(*candidate)]
     for number, found in blake3_files([path for _, path in candidates], jobs=jobs):
         blob, path = candidates[number]
-        if not isinstance(found, OSError) and found.blake3 == blob.blake3:
+        if isinstance(found, OSError) or found.blake3 != blob.blake3:
+            continue
+        content = contents[blob.sha256]
+        if content in known or content.compare(hash_file(path, *content.algorithms)) is None:
             yield blob, path
 
 
@@ -110,13 +146,15 @@ def find_base_content(
         missing.pop(sha256, None)
     if not missing:
         return {}
+    installed = home.bundles(on_damage=ignore_damage)
     candidates = [
         (missing[blob.sha256], inside(home.path, blob.path))
-        for installed in home.bundles(on_damage=ignore_damage)
-        for blob in installed.layout.blobs
+        for other in installed
+        for blob in other.layout.blobs
         if blob.sha256 in missing
     ]
-    found = {blob.sha256: path for blob, path in _matching(candidates, jobs)}
+    known = collect_checked(installed)
+    found = {blob.sha256: path for blob, path in _find_matching(candidates, content.contents, known, jobs)}
     if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
         # A stream names its base at its end only.
         base = bundle.base
@@ -210,30 +248,33 @@ def _unpack(
             progress(len(part))
             position += len(part)
 
-    with SmallFiles() as small_files:
+    contents = bundle.plan.layout.contents
+    # One job keeps to one core.
+    hashing = contextlib.nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
+    with SmallFiles() as small_files, hashing as pool:
         for member in members:
             blob = member.blob
             assert blob is not None, "only members with content of their own are asked for"
-            hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+            content = contents[blob.sha256]
+            hasher = Hasher(content.algorithms, size_bytes=blob.size_bytes, pool=pool)
             if blob.size_bytes <= SMALL_BYTES:
-                content = b"".join(parts(member))
-                hasher.update(content)
-                _check(bundle, member.path, blob, hasher)
-                small_files.write(places[blob.sha256], content)
+                whole = b"".join(parts(member))
+                hasher.update(whole)
+                _check(bundle, member.path, content, hasher)
+                small_files.write(places[blob.sha256], whole)
             else:
                 with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
                     for part in parts(member):
                         hasher.update(part)
                         stream.write(part)
-                    _check(bundle, member.path, blob, hasher)
+                    _check(bundle, member.path, content, hasher)
         for _ in runs:
             pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
 
 
-def _check(bundle: Source, path: str, blob: Blob, hasher: Hasher) -> None:
-    found = hasher.result().blake3
-    if found != blob.blake3:
+def _check(bundle: Source, path: str, content: Content, hasher: Hasher) -> None:
+    if problem := content.compare(hasher.result()):
         raise IntegrityError(
-            f"{bundle.label}: {path}: expected blake3 {blob.blake3}, found {found}",
+            f"{bundle.label}: {path}: {problem}",
             hint="the bundle was made from other bytes than its lock names: fetch it again",
         )

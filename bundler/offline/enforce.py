@@ -22,9 +22,13 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from bundler.errors import OfflineError
+from bundler.home.home import Home
+from bundler.home.installed import InstalledBundle, View
+from bundler.home.launches import write_note
+from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
 from bundler.offline.kernel.network_namespace import own_addresses
@@ -43,9 +47,6 @@ from bundler.offline.variables import (
 )
 from bundler.plan.layout import default_hf_home
 from bundler.verify.report import no_progress
-
-if TYPE_CHECKING:
-    from bundler.home.installed import InstalledBundle
 
 # Modules that read the environment when they are imported; everything else goes through them.
 _READERS = ("huggingface_hub.constants", "datasets.config")
@@ -97,15 +98,15 @@ def enforce_offline(
         OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
             be started again; or Landlock was asked for by name and cannot be had.
     """
-    from bundler.home.home import Home
-
     if not isinstance(name, str | None):
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
-    early = _find_early_imports(home)
+    _note_while_running(home, bundles)
+    view = open_view(home, bundles)
+    early = _find_early_imports(view.hub)
     if early:
-        _refuse_without_restart(early, name, home)
+        _refuse_without_restart(early, name, view.hub)
     else:
         # Before verification, whose threads it would not hold afterwards.
         _hold_below_python(isolate)
@@ -113,9 +114,9 @@ def enforce_offline(
     for bundle in bundles:
         if verified.get(bundle.name) != bundle.digest:
             with show(bundle) if show else nullcontext(no_progress) as progress:
-                bundle.verify(quick=quick, progress=progress).raise_if_failed()
+                bundle.verify(quick=quick, progress=progress, view=view).raise_if_failed()
             verified[bundle.name] = bundle.digest
-    _apply(home, verified, in_this_process=not early)
+    _apply(home, view, verified, in_this_process=not early)
     if early:
         restart(f"{', '.join(early)} came before enforce_offline")
     guard.install()
@@ -133,31 +134,31 @@ def attempts_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _find_early_imports(home: Path) -> list[str]:
-    """Return the libraries that were imported with settings other than those of `home`, in the order of imports."""
-    if not _find_wrong_settings(home):
+def _find_early_imports(hub: Path) -> list[str]:
+    """Return the libraries that were imported with settings other than the cache `hub`, in the order of imports."""
+    if not _find_wrong_settings(hub):
         return []
     return [library for library in sys.modules if library in _LIBRARIES]
 
 
-def _find_wrong_settings(home: Path) -> str:
+def _find_wrong_settings(hub: Path) -> str:
     """Return what is wrong with the settings that the libraries have read, or nothing."""
     loaded = [sys.modules[reader] for reader in _READERS if reader in sys.modules]
     if not all(getattr(module, "HF_HUB_OFFLINE", False) is True for module in loaded):
         return "in online mode"
     caches = {os.path.realpath(cache) for module in loaded if (cache := getattr(module, "HF_HUB_CACHE", None))}
-    return "" if caches <= {os.path.realpath(home / "hub")} else f"with the cache {', '.join(sorted(caches))}"
+    return "" if caches <= {os.path.realpath(hub)} else f"with the cache {', '.join(sorted(caches))}"
 
 
-def _refuse_without_restart(early: list[str], name: str | None, home: Path) -> None:
+def _refuse_without_restart(early: list[str], name: str | None, hub: Path) -> None:
     obstacle = why_no_restart()
     if obstacle is None:
         return
     call = f'import bundler; bundler.enforce_offline("{name or ""}")'.replace('("")', "()")
-    wrong = _find_wrong_settings(home)
+    wrong = _find_wrong_settings(hub)
     raise OfflineError(
         f"enforce_offline came after the import of {', '.join(early)}: these libraries read their settings when they "
-        f"are imported, and run {wrong} now; expected offline mode with the cache {home / 'hub'}; the program "
+        f"are imported, and run {wrong} now; expected offline mode with the cache {hub}; the program "
         f"cannot be started again with these settings: {obstacle}",
         hint=f"make `{call}` the first line of the program (of a notebook: the first cell, after a restart of its "
         f"kernel), before every other import, or start it with "
@@ -196,7 +197,7 @@ def _read_verified(home: Path) -> dict[str, str]:
     return parse_verified(os.environ.get(VERIFIED, ""))
 
 
-def _apply(home: Path, verified: dict[str, str], *, in_this_process: bool) -> None:
+def _apply(home: Path, view: View, verified: dict[str, str], *, in_this_process: bool) -> None:
     allowed = [text for text in os.environ.get(ALLOW_NET, "").split(",") if text]
     allowed += [text for address in own_addresses() if (text := str(address)) not in allowed]
     launch = Launch(
@@ -204,11 +205,30 @@ def _apply(home: Path, verified: dict[str, str], *, in_this_process: bool) -> No
         attempts_dir=_choose_attempts_folder() if in_this_process else attempts_folder(),
         allow_net=tuple(allowed),
     )
-    environment = offline_environment(home, overlay=make_overlay(home), launch=launch)
+    environment = offline_environment(
+        home,
+        hub=view.hub,
+        datasets=view.datasets,
+        overlay=make_overlay(home, view.datasets),
+        launch=launch,
+    )
     for variable in environment.cleared:
         os.environ.pop(variable, None)
     os.environ.update(environment.apply(os.environ))
     os.environ[ISOLATION] = isolation_in_force()
+
+
+def _note_while_running(home: Path, bundles: list[InstalledBundle]) -> None:
+    """Note that this process reads `bundles`, until it ends."""
+    if bundles and (note := write_note(home, bundles)):
+        owner = os.getpid()
+
+        def remove() -> None:
+            # A forked child that ends normally runs this too.
+            if os.getpid() == owner:
+                note.unlink(missing_ok=True)
+
+        atexit.register(remove)
 
 
 def _choose_attempts_folder() -> Path:

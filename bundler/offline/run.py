@@ -19,7 +19,9 @@ from pathlib import Path
 
 from bundler.errors import NotInstalledError
 from bundler.home.home import Home
-from bundler.home.installed import InstalledBundle
+from bundler.home.installed import InstalledBundle, View
+from bundler.home.launches import note_launch
+from bundler.home.view.open import open_view
 from bundler.offline.kernel.isolation import Requested, choose
 from bundler.offline.kernel.networks import whole_internets
 from bundler.offline.launch.forked import run_forked
@@ -27,7 +29,7 @@ from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
 from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.launch.writable_overlay import make_overlay
-from bundler.offline.variables import Launch, offline_environment
+from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 from bundler.verify.report import no_progress
@@ -70,6 +72,7 @@ def run_offline(
 
     Raises:
         NotInstalledError: No bundle is installed, or none of that name.
+        ConflictError: The bundles need one name to be two things.
         IntegrityError: A bundle does not verify: the command was not started.
         OfflineError: The isolation that was asked for cannot be had.
         CommandNotFoundError: There is no such command.
@@ -83,12 +86,15 @@ def run_offline(
         on_note(
             f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
         )
-    verified = run_forked(lambda: tuple(_verify(bundle, quick, jobs, show, on_note) for bundle in bundles))
-    on_note(f"isolation {isolation.kind}: {isolation.detail}")
-    environment = offline_environment(
-        home.path, overlay=make_overlay(home.path), launch=Launch(verified={b.name: b.digest for b in verified})
-    )
-    completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
+    # Before the first byte is verified, so that nobody prunes what is being read.
+    with note_launch(home.path, bundles):
+        view = open_view(home.path, bundles)
+        verified = run_forked(
+            lambda: tuple(_verify(bundle, view, quick, jobs, show, on_note) for bundle in bundles)
+        )
+        on_note(f"isolation {isolation.kind}: {isolation.detail}")
+        environment = _make_environment(home.path, view, verified)
+        completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
     return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)
 
 
@@ -102,12 +108,27 @@ def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str
         raise CommandNotFoundError(f"{command[0]}: command not found")
 
 
+def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]) -> OfflineEnvironment:
+    return offline_environment(
+        home,
+        hub=view.hub,
+        datasets=view.datasets,
+        overlay=make_overlay(home, view.datasets),
+        launch=Launch(verified={bundle.name: bundle.digest for bundle in verified}),
+    )
+
+
 def _verify(
-    bundle: InstalledBundle, quick: bool, jobs: int | None, show: Show | None, on_note: Callable[[str], None]
+    bundle: InstalledBundle,
+    view: View,
+    quick: bool,
+    jobs: int | None,
+    show: Show | None,
+    on_note: Callable[[str], None],
 ) -> VerifiedBundle:
     begun = time.monotonic()
     with show(bundle) if show else nullcontext(no_progress) as progress:
-        report = bundle.verify(quick=quick, jobs=jobs, progress=progress)
+        report = bundle.verify(quick=quick, jobs=jobs, progress=progress, view=view)
     report.raise_if_failed()
     what = "names and sizes" if quick else size(report.size_bytes)
     files, seconds = counted(report.files, "file"), time.monotonic() - begun

@@ -28,6 +28,7 @@ SITE_FOLDER = Path(__file__).parent / "site"
 OFFLINE = "BUNDLE_OFFLINE"
 VERIFIED = "BUNDLE_VERIFIED"
 VERIFIED_HOME = "BUNDLE_HF_HOME"
+VERIFIED_HUB = "BUNDLE_HUB_CACHE"
 ATTEMPTS_DIR = "BUNDLE_ATTEMPTS_DIR"
 ALLOW_NET = "BUNDLE_ALLOW_NET"
 ISOLATION = "BUNDLE_ISOLATION"
@@ -163,17 +164,29 @@ class Launch:
 
 
 def offline_environment(
-    hf_home: Path, *, overlay: WritableOverlay | None = None, launch: Launch | None = None
+    hf_home: Path,
+    *,
+    hub: Path | None = None,
+    datasets: Path | None = None,
+    overlay: WritableOverlay | None = None,
+    launch: Launch | None = None,
 ) -> OfflineEnvironment:
     """Return what to change in an environment so that the Hugging Face libraries read `hf_home` and nothing else.
 
     Args:
         hf_home: The cache root, absolute.
-        overlay: Writable folders, if `hf_home` is read-only.
+        hub: Where repos are read, if that is not `hf_home/hub`.
+        datasets: Where prepared datasets are read, if that is not `hf_home/datasets`.
+        overlay: Writable folders, if these cannot be written.
         launch: What the launcher knows; without it the variables are those of `bundle env`.
     """
     overlay, launch = overlay or WritableOverlay(), launch or Launch()
     values = _SET | {"HF_HOME": str(hf_home), OFFLINE: "1", VERIFIED_HOME: str(hf_home)}
+    values[VERIFIED_HUB] = str(hub or hf_home / "hub")
+    if hub and hub != hf_home / "hub":
+        values["HF_HUB_CACHE"] = str(hub)
+    if datasets and datasets != hf_home / "datasets":
+        values["HF_DATASETS_CACHE"] = str(datasets)
     if overlay.modules:
         values["HF_MODULES_CACHE"] = str(overlay.modules)
     if overlay.datasets:

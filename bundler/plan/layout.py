@@ -16,11 +16,12 @@ Facts about the layout: https://huggingface.co/docs/huggingface_hub/guides/manag
 files that are shipped: an unfiltered list beside missing files makes `snapshot_download(local_files_only=True)`
 fail and chat templates vanish. A ref with a trailing newline is read as part of the commit.
 
-Nothing here reads or writes a file; `bundler.home.publish` does.
+Nothing here reads or writes a file; `bundler.home.common.publish` does.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import posixpath
@@ -31,6 +32,7 @@ from pathlib import Path
 
 from bundler.errors import LockError, UsageError
 from bundler.files.paths import check_relative_path
+from bundler.plan.content import Content
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.names import RepoType, is_commit
 
@@ -89,7 +91,8 @@ class Blob:
         size_bytes: Length of the content.
         sha256: SHA-256 of the content.
         blake3: BLAKE3 of the content.
-        etag: Name of the content on the Hub; for a prepared file its SHA-256.
+        etag: Name of the content on the Hub: its SHA-256, or git's SHA-1 of it for what is no LFS file; for a
+            prepared file its SHA-256.
     """
 
     path: str
@@ -160,6 +163,10 @@ class RepoLayout:
             for name, commit in sorted(self.refs.items())
         ]
 
+    def tree_paths(self) -> list[str]:
+        """Return where the `trees/` files stand."""
+        return [f"{self.folder}/trees/{commit}.json" for commit in sorted(self.trees)]
+
     def tree_texts(self) -> list[Text]:
         """Return `trees/` files for exactly the files of this lock."""
         return [
@@ -183,9 +190,11 @@ class Layout:
 
     Attributes:
         repos: One per repo, sorted by folder.
+        contents: sha256 -> what the lock claims of that content.
     """
 
     repos: tuple[RepoLayout, ...] = field(default=())
+    contents: dict[str, Content] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def blobs(self) -> list[Blob]:
@@ -205,14 +214,20 @@ def tree_json(files: Iterable[LockedFile]) -> bytes:
 
 def snapshot_link_target(path: str, blob_path: str) -> str:
     """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
-    return posixpath.relpath(blob_path, posixpath.dirname(path))
+    folder, name = posixpath.split(blob_path)
+    return f"{_relate(posixpath.dirname(path), folder)}/{name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _relate(start: str, folder: str) -> str:
+    return posixpath.relpath(folder, start)
 
 
 def layout(lock: Lock) -> Layout:
     """Compute the cache layout of a complete lock.
 
     Raises:
-        LockError: The lock is not complete, or contradicts itself: one etag with two contents, one name as a file
+        LockError: The lock is not complete, or contradicts itself: one digest with two contents, one name as a file
             and as a folder, one ref with two commits, one alias for two repos.
     """
     if not lock.is_complete:
@@ -227,7 +242,7 @@ def layout(lock: Lock) -> Layout:
         sorted((_repo_layout(rt, rid, group) for (rt, rid), group in groups.items()), key=lambda r: r.folder)
     )
     _check_names(repos)
-    return Layout(repos=repos)
+    return Layout(repos=repos, contents=_collect_contents(repos))
 
 
 def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -> RepoLayout:
@@ -281,6 +296,29 @@ def _blob(path: str, size_bytes: int, sha256: str | None, blake3: str | None, et
     return Blob(path=path, size_bytes=size_bytes, sha256=sha256, blake3=blake3, etag=etag)
 
 
+def _collect_contents(repos: Iterable[RepoLayout]) -> dict[str, Content]:
+    """Return the contents by SHA-256; refuse a layout in which one of them would have to be two."""
+    contents: dict[str, Content] = {}
+    for repo in repos:
+        for blob in (*repo.blobs, *repo.prepared):
+            content = Content(
+                size_bytes=blob.size_bytes,
+                sha256=blob.sha256,
+                blake3=blob.blake3,
+                git_sha1=None if blob.etag == blob.sha256 else blob.etag,
+            )
+            first = contents.setdefault(blob.sha256, content)
+            if first == content:
+                continue
+            git_ids = {first.git_sha1, content.git_sha1} - {None}
+            if (first.size_bytes, first.blake3) != (content.size_bytes, content.blake3) or len(git_ids) > 1:
+                raise LockError(
+                    f"sha256 {blob.sha256} stands in the lock with two contents, one of them {blob.path}"
+                )
+            contents[blob.sha256] = first if first.git_sha1 else content
+    return contents
+
+
 def _check_names(repos: Iterable[RepoLayout]) -> None:
     """Refuse a layout in which one name would have to be two things."""
     names: set[str] = set()
@@ -288,7 +326,8 @@ def _check_names(repos: Iterable[RepoLayout]) -> None:
         paths = [
             *(blob.path for blob in (*repo.blobs, *repo.prepared)),
             *(file.path for file in repo.snapshots),
-            *(text.path for text in (*repo.markers, *repo.ref_texts(), *repo.tree_texts())),
+            *(text.path for text in (*repo.markers, *repo.ref_texts())),
+            *repo.tree_paths(),
             *(path for path, _ in repo.alias_links()),
         ]
         for path in paths:
@@ -297,9 +336,11 @@ def _check_names(repos: Iterable[RepoLayout]) -> None:
                 raise LockError(f"{path} would be made by two entries of the lock", hint="check the aliases")
             names.add(path)
     # Aliases are folders of their own, so nothing may stand below them either: the same check covers both.
+    folders: set[str] = set()
     for path in names:
-        parent = posixpath.dirname(path)
-        while parent:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in folders:
             if parent in names:
                 raise LockError(f"{parent} would be both a file and a folder (of {path})")
-            parent = posixpath.dirname(parent)
+            folders.add(parent)
+            parent = parent.rpartition("/")[0]

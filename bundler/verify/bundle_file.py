@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 
 from bundler.errors import FormatError
 from bundler.files.digest import Hasher
 from bundler.files.parallel import in_order
 from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
-from bundler.format.tar import END_OF_ARCHIVE, Member
+from bundler.format.tar import END_OF_ARCHIVE, Member, TarPlan
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
 
@@ -25,10 +26,12 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     plan = reader.plan
     names = repo_names(plan.layout)
     faults: set[Fault] = set()
-    decoded = _decode_chunks(reader, faults, plan.members, names, progress)
-    stream = _StreamComparer(plan.members, names, faults)
+    decoded = _decoded(reader, faults, plan.members, names, progress)
+    # One job keeps to one core.
+    hashing = nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
     # Decoding runs ahead, comparing stays in stream order.
-    with closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
+    with hashing as pool, closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
+        stream = _StreamComparer(plan, names, faults, pool)
         for raw in chunks:
             stream.feed(raw)
     return Report(
@@ -40,7 +43,7 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     )
 
 
-def _decode_chunks(
+def _decoded(
     reader: BundleReader,
     faults: set[Fault],
     members: tuple[Member, ...],
@@ -75,8 +78,10 @@ def _members_in(members: tuple[Member, ...], start: int, stop: int) -> list[Memb
 class _StreamComparer:
     """Compares a tar stream, fed in order, with what the lock says it must be."""
 
-    def __init__(self, members: tuple[Member, ...], names: dict[str, str], faults: set[Fault]) -> None:
-        self._expected = self._runs(members)
+    def __init__(self, plan: TarPlan, names: dict[str, str], faults: set[Fault], pool: Executor | None) -> None:
+        self._pool = pool
+        self._contents = plan.layout.contents
+        self._expected = self._runs(plan.members)
         self._names = names
         self._faults = faults
         self._current: tuple[Member | None, bytes | Blob] = next(self._expected)
@@ -88,7 +93,7 @@ class _StreamComparer:
     def _runs(members: tuple[Member, ...]) -> Iterator[tuple[Member | None, bytes | Blob]]:
         for member in members:
             yield member, member.header
-            if member.size_bytes:
+            if member.size_bytes or member.blob:
                 yield member, member.blob or member.content
             if member.padding:
                 yield member, bytes(member.padding)
@@ -114,19 +119,20 @@ class _StreamComparer:
     def _compare(self, part: memoryview) -> None:
         member, expected = self._current
         if isinstance(expected, Blob):
-            if self._hasher is None:
-                self._hasher = Hasher(("blake3",), size_bytes=expected.size_bytes)
+            self._hasher = self._hasher or self._make_hasher(expected)
             self._hasher.update(part)
         elif part != expected[self._done : self._done + len(part)]:
             path = member.path if member else "end of archive"
             self._faults.add(Fault("changed", path, "the tar stream is not the one that the lock asks for"))
 
+    def _make_hasher(self, blob: Blob) -> Hasher:
+        return Hasher(self._contents[blob.sha256].algorithms, size_bytes=blob.size_bytes, pool=self._pool)
+
     def _finish(self) -> None:
         _, expected = self._current
         if isinstance(expected, Blob) and not self._damaged:
-            found = self._hasher.result().blake3 if self._hasher else None
-            if found != expected.blake3:
-                detail = f"{self._names[expected.path]}: expected blake3 {expected.blake3}, found {found}"
-                self._faults.add(Fault("changed", expected.path, detail))
+            found = (self._hasher or self._make_hasher(expected)).result()
+            if problem := self._contents[expected.sha256].compare(found):
+                self._faults.add(Fault("changed", expected.path, f"{self._names[expected.path]}: {problem}"))
         self._current = next(self._expected, (None, b""))
         self._done, self._damaged, self._hasher = 0, False, None

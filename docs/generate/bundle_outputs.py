@@ -16,7 +16,9 @@ _PACK = "bundler/make/pack.py:PackResult"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
-_INSTALL = "bundler/home/install.py:InstallResult"
+_INSTALL = "bundler/home/install_result.py:InstallResult"
+_HELD = "bundler/home/common/conflicts.py:Held"
+_LOG = "bundler/home/log.py:LogEntry"
 _INSTALLED = "bundler/home/installed.py:InstalledBundle"
 _REPORT = "bundler/verify/report.py:Report"
 _FAULT = "bundler/verify/report.py:Fault"
@@ -128,6 +130,10 @@ _INSTALL_OUTPUT = Output(
         described("written_files", "integer", _INSTALL, unit="files"),
         described("written_bytes", "integer", _INSTALL),
         described("symlinks", "boolean", _INSTALL),
+        described("replaced", "string or null", _INSTALL),
+        described("has_view", "boolean", _INSTALL),
+        described("held", "array of objects", _INSTALL),
+        *fields(_HELD, "held[]"),
         described("left_out", "array of strings", _INSTALLED),
         key("set_aside", "array of objects", "Files that stood in a snapshot and that no bundle ships."),
         key("set_aside[].path", "string", "Where the file was, below `hf_home`."),
@@ -215,6 +221,50 @@ _PATH_OUTPUT = Output(
         key("path", "string", "The snapshot folder."),
     ),
 )
+_RUNNING = (
+    key("running", "array of objects", "Generations that stay, since a launch reads them."),
+    key("running[].digest", "string", "Digest of the generation."),
+    key("running[].launch", "string", "Process and host of the launch, in words."),
+)
+_REMOVE_OUTPUT = Output(
+    call="bundle remove --json",
+    summary="What was uninstalled.",
+    keys=(
+        _NAME,
+        key("generations", "integer", "How many generations are gone.", "generations"),
+        key("freed_bytes", "integer", "Content that nothing else needed.", "bytes"),
+        *_RUNNING,
+    ),
+)
+_ROLLBACK_OUTPUT = Output(
+    call="bundle rollback --json",
+    summary="What is current now.",
+    keys=(_NAME, _DIGEST, key("before", "string", "Digest of the generation that was current, and stays.")),
+)
+_PRUNE_OUTPUT = Output(
+    call="bundle prune --json",
+    summary="What was deleted, or would be.",
+    keys=(
+        key("dry_run", "boolean", "Whether nothing was deleted."),
+        key("pruned", "array of objects", "One for each generation that is gone, or would be."),
+        key("pruned[].name", "string", "Name of the bundle."),
+        key("pruned[].digest", "string", "Digest of the generation."),
+        key("pruned[].freed_bytes", "integer", "Content that only it needed.", "bytes"),
+        _RUNNING[0],
+        key("running[].name", "string", "Name of the bundle."),
+        *_RUNNING[1:],
+        key("freed_bytes", "integer", "All content that is gone, or would be.", "bytes"),
+    ),
+)
+_LOG_OUTPUT = Output(
+    call="bundle log --json",
+    summary="What changed in the home.",
+    keys=(
+        _HOME,
+        key("changes", "array of objects", "One for each change, from old to new."),
+        *fields(_LOG, "changes[]", words=["action"]),
+    ),
+)
 _DOCTOR_OUTPUT = Output(
     call="bundle doctor --json",
     summary="What was looked at. Exit code 16 if `ok` is false.",
@@ -300,6 +350,10 @@ OUTPUTS = (
     _JOIN_OUTPUT,
     _LIST_OUTPUT,
     _PATH_OUTPUT,
+    _REMOVE_OUTPUT,
+    _ROLLBACK_OUTPUT,
+    _PRUNE_OUTPUT,
+    _LOG_OUTPUT,
     _DOCTOR_OUTPUT,
     _ENV_OUTPUT,
     _RUN_OUTPUT,

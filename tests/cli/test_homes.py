@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from bundler.cli import main
 from bundler.errors import UsageError
+from bundler.home.home import Home
 from bundler.plan.layout import default_hf_home
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
@@ -91,7 +92,10 @@ def test_path_of_a_dataset_gives_the_option_that_it_needs(home: Path) -> None:
 
 def test_a_damaged_receipt_does_not_stop_the_other_bundles(damaged: Path) -> None:
     path = bundle_command("path", "org/m", "--hf-home", damaged)
-    assert (path.exit_code, path.stdout) == (0, f"{damaged}/hub/models--org--m/snapshots/{COMMIT}\n")
+    assert (path.exit_code, path.stdout) == (
+        0,
+        f"{Home(damaged).bundle('tiny').view}/hub/models--org--m/snapshots/{COMMIT}\n",
+    )
     assert "warning: " in path.stderr and "receipt was changed" in path.stderr
     assert bundle_command("path", "org/n", "--hf-home", damaged).exit_code == 6
     assert bundle_command("verify", "tiny", "--hf-home", damaged).exit_code == 0
@@ -101,14 +105,26 @@ def test_a_damaged_receipt_does_not_stop_the_other_bundles(damaged: Path) -> Non
     assert "give it up with `bundle remove other`" in plain.stderr
 
 
-def test_removing_a_bundle_with_a_damaged_receipt_sets_the_receipt_aside_and_says_what_stays(
+def test_removing_a_bundle_with_a_damaged_pointer_goes_by_the_receipt_of_its_generation(damaged: Path) -> None:
+    done = bundle_command("remove", "other", "--hf-home", damaged)
+    assert done.exit_code == 0
+    assert "bundles/set-aside/bundles/other.json, and what it says stands in another" in done.stderr
+    assert not (damaged / "hub" / "models--org--n").exists()
+    assert bundle_command("verify", "tiny", "--hf-home", damaged).exit_code == 0
+    assert bundle_command("remove", "tiny", "--hf-home", damaged).exit_code == 0
+
+
+def test_removing_a_bundle_all_of_whose_receipts_are_damaged_sets_them_aside_and_says_what_stays(
     damaged: Path,
 ) -> None:
+    [generation] = (damaged / "bundles" / "generations" / "other").iterdir()
+    generation.write_bytes(b"damaged")
     before = tree(damaged)
     done = bundle_command("remove", "other", "--hf-home", damaged)
     assert done.exit_code == 0
     assert "The receipt is now bundles/set-aside/bundles/other.json, and the files of other stay" in done.stderr
-    before["bundles/set-aside/bundles/other.json"] = before.pop("bundles/other.json")
+    for name in ("bundles/other.json", f"bundles/generations/other/{generation.name}"):
+        before[f"bundles/set-aside/{name}"] = before.pop(name)
     assert tree(damaged) == before
     assert bundle_command("list", "--hf-home", damaged).exit_code == 0
     assert bundle_command("remove", "tiny", "--hf-home", damaged).exit_code == 0

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bundler.cli import main
+from bundler.home.home import Home
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle
 
 FILES = {"config.json": b"{}", "w.safetensors": b"w" * 5000}
@@ -42,6 +43,9 @@ def test_install_says_what_it_did_on_stderr_and_in_json_on_stdout(bundle: Path, 
         "written_files": 2,
         "written_bytes": 5002,
         "symlinks": True,
+        "replaced": None,
+        "has_view": True,
+        "held": [],
         "left_out": [],
         "set_aside": [],
     }
@@ -132,7 +136,9 @@ def test_list_reports_a_damaged_receipt_and_ends_with_6(home: Path) -> None:
 @pytest.mark.parametrize("repo_id", ["org/m", "m"])
 def test_path_prints_the_snapshot_folder_of_an_id_or_alias(home: Path, repo_id: str) -> None:
     done = bundle_command("path", repo_id, "--hf-home", home)
-    assert done.stdout == f"{home}/hub/models--org--m/snapshots/{COMMIT}\n"
+    view = Home(home).bundle("tiny").view
+    assert done.stdout == f"{view}/hub/models--org--m/snapshots/{COMMIT}\n"
+    assert view.parent == home / "bundles" / "views" / "tiny"
 
 
 def test_path_does_not_print_a_folder_that_fails_verification(home: Path) -> None:
@@ -165,5 +171,5 @@ def test_path_asks_which_bundle_where_two_have_different_commits(home: Path, tmp
 
 def test_remove_uninstalls(home: Path) -> None:
     done = bundle_command("remove", "tiny", "--hf-home", home)
-    assert (done.exit_code, done.stderr) == (0, "removed tiny, 5 kB freed\n")
+    assert (done.exit_code, done.stderr) == (0, "removed tiny, 1 generation; 5 kB freed\n")
     assert bundle_command("remove", "tiny", "--hf-home", home).exit_code == 9

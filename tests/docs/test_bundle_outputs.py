@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from bundler.home.home import Home
+from bundler.home.launches import note_launch
 from docs.generate.bundle_outputs import OUTPUTS
 from docs.generate.observed import faults
 from tests.cli.test_serve import serving
@@ -105,12 +107,33 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     again = bundle("install", packed, "--hf-home", home, "--json")
     assert again["set_aside"]
     part = bundle("install", packed, "--only", "m", "--hf-home", tmp_path / "part", "--json")
-    check("bundle install --json", again, part)
+    other = locked_repo("org/m", {"x": b"x"}, commit=OTHER_COMMIT)
+    upgrade = tiny_bundle(tmp_path / "upgrade", other, contents=[b"x"])
+    beside = tiny_bundle(tmp_path / "beside", other, contents=[b"x"], name="beside")
+    held = bundle("install", beside, "--hf-home", home, "--json")
+    assert held["held"]
+    replaced = bundle("install", upgrade, "--hf-home", tmp_path / "part", "--json")
+    check("bundle install --json", again, part, held, replaced)
+    check("bundle rollback --json", bundle("rollback", "tiny", "--hf-home", tmp_path / "part", "--json"))
     check("bundle path --json", bundle("path", "m", "--hf-home", home, "--json"))
     check("bundle env --json", bundle("env", "tiny", "--hf-home", home, "--json"))
     check("bundle doctor --json", bundle("doctor", "--hf-home", home, "--json"))
     (home / "bundles" / "other.json").write_bytes(b"damaged")
     check("bundle list --json", bundle("list", "--hf-home", home, "--json"))
+
+
+def test_what_is_written_of_generations_that_go_and_that_stay_is_documented(packed: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    bundle("install", packed, "--hf-home", home, "--json")
+    for content in (b"x", b"y"):
+        repo = locked_repo("org/m", {"x": content}, commit=OTHER_COMMIT)
+        newer = tiny_bundle(tmp_path / content.decode(), repo, contents=[content])
+        bundle("install", newer, "--hf-home", home, "--json")
+    first = Home(home).generations("tiny")[-1]
+    with note_launch(home, [first]):
+        check("bundle prune --json", bundle("prune", "--hf-home", home, "--json"))
+        check("bundle remove --json", bundle("remove", "tiny", "--hf-home", home, "--json"))
+    check("bundle log --json", bundle("log", "--hf-home", home, "--json"))
 
 
 @needs_seccomp

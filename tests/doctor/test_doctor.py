@@ -12,9 +12,9 @@ import pytest
 from bundler.doctor import cache, network
 from bundler.doctor.diagnosis import Diagnosis
 from bundler.doctor.examine import examine
+from bundler.home.common.journal import note_unfinished
+from bundler.home.common.set_aside import move_aside
 from bundler.home.install import install
-from bundler.home.journal import note_unfinished
-from bundler.home.set_aside import move_aside
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.hub import RunningHub
 from tests.support.listener import tls_listener

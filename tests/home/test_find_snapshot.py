@@ -34,7 +34,7 @@ def test_an_id_and_an_alias_lead_to_the_same_folder(home: Path) -> None:
     add(home, "one", "org/m")
     for name in ("org/m", "short"):
         bundle, folder = find_snapshot(Home(home), name, on_damage=refuse)
-        assert (bundle.name, folder) == ("one", home / "hub" / "models--org--m" / "snapshots" / COMMIT)
+        assert (bundle.name, folder) == ("one", bundle.view / "hub" / "models--org--m" / "snapshots" / COMMIT)
 
 
 def test_two_commits_of_one_repo_have_to_be_chosen_between(home: Path) -> None:

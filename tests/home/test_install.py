@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import BundleError, FormatError, IntegrityError, SpaceError
+from bundler.home.common import publish
+from bundler.home.generations.prune import prune
 from bundler.home.home import Home
 from bundler.home.install import install
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
@@ -162,7 +164,7 @@ def test_two_bundles_of_one_commit_list_the_files_of_both(bundle: Path, tmp_path
     assert second.verify().ok
 
 
-def test_an_upgrade_of_a_bundle_removes_what_only_the_old_one_had(bundle: Path, tmp_path: Path) -> None:
+def test_an_upgrade_keeps_what_only_the_old_one_had_until_it_is_pruned(bundle: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     install(bundle, home)
     files = FILES | {"w.safetensors": b"new weights"}
@@ -170,6 +172,8 @@ def test_an_upgrade_of_a_bundle_removes_what_only_the_old_one_had(bundle: Path, 
     installed = install(new, home).bundle
     assert installed.verify().ok
     snapshots = home / "hub" / "models--org--m" / "snapshots"
+    assert len(list(snapshots.iterdir())) == 2
+    prune(home)
     assert [path.name for path in snapshots.iterdir()] == [OTHER_COMMIT]
     assert not (home / "hub" / "datasets--org--d").exists()
     assert not (home / "datasets" / "org___d").exists()
@@ -186,7 +190,7 @@ def test_content_of_two_repos_is_written_once(tmp_path: Path) -> None:
     )
     home = tmp_path / "home"
     assert install(path, home).bundle.verify().ok
-    blobs = list(home.rglob("blobs/*"))
+    blobs = list((home / "hub").rglob("blobs/*"))
     assert len(blobs) == 2
     assert blobs[0].samefile(blobs[1])
 
@@ -217,7 +221,7 @@ def test_without_any_links_a_repo_takes_its_room_once_and_an_alias_once_more(
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(publish.os, "link", refuse)
     home = tmp_path / "home"
     result = install(bundle, home)
     weights = [p for p in home.rglob("*") if p.is_file() and p.stat().st_size == 3 << 20]

@@ -104,7 +104,7 @@ def test_of_a_newer_bundle_only_what_is_the_same_stays(bundle: Path, tmp_path: P
     assert [repo.repo_id for repo in installed.lock.repos] == ["org/b", "org/e"]
     assert installed.left_out == ("org/a",)
     assert installed.verify().ok
-    folders = sorted(path.name for path in (home / "hub").iterdir() if not path.is_symlink())
+    folders = sorted(path.name for path in (installed.view / "hub").iterdir() if not path.is_symlink())
     assert folders == ["models--org--b", "models--org--e"]
 
 

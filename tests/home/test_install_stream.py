@@ -21,10 +21,10 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.stream import BundleStream
+from bundler.home.common.journal import FOUND_SUFFIX, UNFINISHED_SUFFIX
 from bundler.home.exclusive import LOCK_NAME
 from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.journal import FOUND_SUFFIX, UNFINISHED_SUFFIX
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.lock import LockedFile

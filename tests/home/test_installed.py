@@ -79,7 +79,7 @@ def test_a_damaged_receipt_of_one_bundle_does_not_hide_the_others(home: Path, tm
 
 
 def test_removal_leaves_an_empty_cache(home: Path) -> None:
-    assert remove("first", home) == 2002
+    assert remove("first", home).freed_bytes == 2002
     assert tree(home) == {}
     with pytest.raises(NotInstalledError):
         remove("first", home)
@@ -89,7 +89,7 @@ def test_removal_keeps_what_another_bundle_uses(home: Path, tmp_path: Path) -> N
     files = {"config.json": b"{}", "vocab.txt": b"v"}
     second = tiny_bundle(tmp_path / "b", locked_repo("org/m", files), contents=files.values(), name="second")
     other = install(second, home).bundle
-    assert remove("first", home) == 2000
+    assert remove("first", home).freed_bytes == 2000
     assert other.verify().faults == ()
     snapshot = other.snapshot_path("org/m")
     assert sorted(path.name for path in snapshot.iterdir()) == ["config.json", "vocab.txt"]

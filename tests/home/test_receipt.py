@@ -10,7 +10,14 @@ import pytest
 
 from bundler import __version__
 from bundler.errors import IntegrityError, LockError
-from bundler.home.receipt import Receipt, UnknownReceiptError, read_receipt, receipt_path, write_receipt
+from bundler.home.receipt import (
+    Receipt,
+    UnknownReceiptError,
+    read_receipt,
+    receipt_path,
+    set_current,
+    write_receipt,
+)
 from tests.support.bundles import lock_of, locked_repo, tree
 from tests.support.messages import Told
 
@@ -18,9 +25,18 @@ LOCK = lock_of(locked_repo("org/m", {"w": b"w"}, aliases=["short"]), locked_repo
 DIGEST = f"sha256:{'ab' * 32}"
 
 
+def write(hf_home: Path, receipt: Receipt) -> None:
+    write_receipt(hf_home, receipt)
+    set_current(hf_home, receipt.lock.name, receipt.digest)
+
+
+def generation(digest: str) -> str:
+    return f"bundles/generations/tiny/{digest[7:39]}.json"
+
+
 def sealed(hf_home: Path, **changes: object) -> Path:
     """Write a receipt with other values under a seal that is right."""
-    write_receipt(hf_home, LOCK, DIGEST)
+    write(hf_home, Receipt(LOCK, DIGEST))
     path = receipt_path(hf_home, "tiny")
     raw = json.loads(path.read_bytes()) | changes
     del raw["receipt_sha256"]
@@ -33,35 +49,36 @@ def sealed(hf_home: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("left_out", [(), ("org/b", "org/a", "org/b")])
 def test_what_was_written_is_read(tmp_path: Path, left_out: tuple[str, ...]) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST, left_out)
+    write(tmp_path, Receipt(LOCK, DIGEST, left_out))
     receipt = read_receipt(receipt_path(tmp_path, "tiny"))
     assert (receipt.lock, receipt.digest, receipt.left_out) == (LOCK, DIGEST, tuple(sorted(set(left_out))))
-    assert tree(tmp_path).keys() == {"bundles/tiny.json"}
+    assert tree(tmp_path).keys() == {"bundles/tiny.json", generation(DIGEST)}
 
 
 def test_it_is_json_that_says_who_wrote_it_and_ends_in_the_digest_of_its_own_text(tmp_path: Path) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST)
+    write(tmp_path, Receipt(LOCK, DIGEST))
     content = receipt_path(tmp_path, "tiny").read_bytes()
     body = content[: content.index(b'\n "receipt_sha256"')]
     assert json.loads(content) == {
         "receipt_version": 1,
         "bundle_digest": DIGEST,
         "installed_with": f"bundler {__version__}",
+        "checked_digests": ["blake3", "sha256", "git_sha1"],
         "lock": json.loads(LOCK.dumps()),
         "receipt_sha256": sha256(body).hexdigest(),
     }
 
 
-def test_a_receipt_is_replaced_whole(tmp_path: Path) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST)
+def test_the_receipt_of_the_current_generation_is_replaced_whole_and_those_of_others_stay(tmp_path: Path) -> None:
+    write(tmp_path, Receipt(LOCK, DIGEST))
     other = f"sha256:{'cd' * 32}"
-    write_receipt(tmp_path, LOCK, other)
+    write(tmp_path, Receipt(LOCK, other))
     assert read_receipt(receipt_path(tmp_path, "tiny")).digest == other
-    assert tree(tmp_path).keys() == {"bundles/tiny.json"}
+    assert tree(tmp_path).keys() == {"bundles/tiny.json", generation(DIGEST), generation(other)}
 
 
 def test_a_receipt_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST)
+    write(tmp_path, Receipt(LOCK, DIGEST))
     path = receipt_path(tmp_path, "tiny")
     content = path.read_bytes()
     for size in range(len(content)):
@@ -97,7 +114,7 @@ def test_a_value_of_another_kind_under_a_right_seal_is_refused(tmp_path: Path, f
 
 
 def test_the_receipt_of_another_bundle_is_refused(tmp_path: Path, told: Told) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST)
+    write(tmp_path, Receipt(LOCK, DIGEST))
     path = receipt_path(tmp_path, "tiny").rename(receipt_path(tmp_path, "other"))
     with pytest.raises(IntegrityError) as caught:
         read_receipt(path)
@@ -116,7 +133,7 @@ def test_a_malformed_lock_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_receipt_mentions_whole_names_that_are_in_its_lock(tmp_path: Path) -> None:
-    write_receipt(tmp_path, LOCK, DIGEST)
+    write(tmp_path, Receipt(LOCK, DIGEST))
     path = receipt_path(tmp_path, "tiny")
     receipt = Receipt.parse(path.read_bytes(), path)
     for text in ("org/m", "short", "ü.bin", "model"):

@@ -117,7 +117,7 @@ def test_what_stands_there_is_found_by_its_hash_alone(home: Path) -> None:
     right.pop(changed).write_bytes(bytes(len(LARGE)))
     right.pop(shorter).write_bytes(b"")
     counted: list[int] = []
-    assert locate(Staging(home), content, 2, counted.append) == right
+    assert locate(Staging(home), content, frozenset(), 2, counted.append) == right
     assert sum(counted) == sum(blob.size_bytes for blob in content.blobs if blob.path in right)
 
 
@@ -129,7 +129,7 @@ def test_a_snapshot_file_that_is_the_only_copy_is_found_and_a_link_is_not_follow
     (home / "elsewhere").write_bytes(b"b")
     second.symlink_to(home / "elsewhere")
     [blob] = [file.blob.path for file in content.repos[0].snapshots if file.path.endswith("a.txt")]
-    assert locate(Staging(home), content, 1, no_progress) == {blob: first}
+    assert locate(Staging(home), content, frozenset(), 1, no_progress) == {blob: first}
 
 
 def test_what_a_killed_run_had_verified_aside_is_taken_over_once(home: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from bundler.files.digest import Hasher
+from bundler.home.log import LOG_NAME
 from bundler.make.pack import pack
 from bundler.plan.layout import Blob, Layout
 from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
@@ -84,10 +85,15 @@ def tiny_bundle(
 
 
 def tree(root: Path) -> dict[str, str]:
-    """Everything below `root` as path -> content digest, or the target of a link; for comparing whole states."""
+    """Everything below `root` as path -> content digest, or the target of a link; for comparing whole states.
+
+    The log is left out: it says when.
+    """
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
+        if path.name == LOG_NAME:
+            continue
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
         elif path.is_file():

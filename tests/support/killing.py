@@ -19,9 +19,10 @@ from io import FileIO
 from pathlib import Path
 
 from bundler.format.reader import BundleReader
+from bundler.home.generation import GENERATIONS_FOLDER
 from bundler.home.home import Home
 from bundler.home.install import install
-from bundler.home.receipt import REMOVING_SUFFIX, receipt_path
+from bundler.home.receipt import REMOVING_SUFFIX
 from bundler.home.remove import remove
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
@@ -139,8 +140,8 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
 
 
 def _is_left(home: Path, name: str) -> bool:
-    path = receipt_path(home, name)
-    return path.exists() or path.with_name(path.name + REMOVING_SUFFIX).exists()
+    hidden = list((home / GENERATIONS_FOLDER / name).glob(f"*{REMOVING_SUFFIX}"))
+    return name in Home(home).all_names() or bool(hidden)
 
 
 def whole_or_absent_files(home: Path, lock: Lock) -> bool:

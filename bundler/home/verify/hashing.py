@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bundler.files.digest import Digests
@@ -10,15 +10,18 @@ from bundler.files.hash_many import blake3_files
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress
 
-# path and name for the report, expected content
-Expected = tuple[str, str, Blob]
+# path for the report, expected content
+Expected = tuple[str, Blob]
 
 
-def compare_all(expected: Mapping[Path, Expected], *, jobs: int, progress: Progress) -> tuple[set[Fault], int]:
+def compare_all(
+    expected: Mapping[str, Expected], name_blob: Callable[[Blob], str], *, jobs: int, progress: Progress
+) -> tuple[set[Fault], int]:
     """Hash each inode once, and return the faults and the number of bytes.
 
     Args:
         expected: Place on disk -> what must be there.
+        name_blob: Returns what people call a content.
         jobs: Cores.
         progress: Called with the number of bytes hashed since the last call.
 
@@ -27,22 +30,23 @@ def compare_all(expected: Mapping[Path, Expected], *, jobs: int, progress: Progr
     """
     by_inode: dict[tuple[int, int], list[tuple[Path, Expected]]] = {}
     for place, wanted in expected.items():
-        status = place.stat()
-        by_inode.setdefault((status.st_dev, status.st_ino), []).append((place, wanted))
+        path = Path(place)
+        status = path.stat()
+        by_inode.setdefault((status.st_dev, status.st_ino), []).append((path, wanted))
     groups = list(by_inode.values())
     faults: set[Fault] = set()
     for number, found in blake3_files([group[0][0] for group in groups], jobs=jobs, progress=progress):
         for _, wanted in groups[number]:
-            faults |= _faults(wanted, found)
-    return faults, sum(group[0][1][2].size_bytes for group in groups)
+            faults |= _compare(wanted, found, name_blob)
+    return faults, sum(group[0][1][1].size_bytes for group in groups)
 
 
-def _faults(wanted: Expected, found: Digests | OSError) -> set[Fault]:
-    path, name, blob = wanted
+def _compare(wanted: Expected, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:
+    path, blob = wanted
     if isinstance(found, PermissionError):
         raise found
     if isinstance(found, OSError):
-        return {Fault("changed", path, f"{name}: cannot be read: {found.strerror}")}
+        return {Fault("changed", path, f"{name_blob(blob)}: cannot be read: {found.strerror}")}
     if found.blake3 != blob.blake3:
-        return {Fault("changed", path, f"{name}: expected blake3 {blob.blake3}, found {found.blake3}")}
+        return {Fault("changed", path, f"{name_blob(blob)}: expected blake3 {blob.blake3}, found {found.blake3}")}
     return set()

@@ -4,184 +4,217 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import stat
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from bundler.files.access import raise_unless_absent
 from bundler.files.paths import inside
-from bundler.home.conflicts import Pin, pins
-from bundler.home.verify.extras import extra_files, hiding_markers, shipped_paths
+from bundler.home.common.conflicts import Pin, pins
+from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
 from bundler.home.verify.hashing import Expected, compare_all
 from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
-from bundler.verify.report import (
-    REINSTALL_HINT,
-    Fault,
-    Progress,
-    Report,
-    no_progress,
-    repo_names,
-)
+from bundler.verify.report import REINSTALL_HINT, Fault, FaultKind, Progress, Report, no_progress, repo_names
 
 
 def verify_installed(
-    hf_home: Path,
-    name: str,
-    content: Layout,
-    *,
+    subject: str,
     digest: str,
-    others: Mapping[str, Layout] | None = None,
+    checks: Sequence[InstalledCheck],
+    *,
     only: Callable[[RepoLayout], bool] = lambda repo: True,
     quick: bool = False,
     jobs: int = 1,
     progress: Progress = no_progress,
 ) -> Report:
-    """Check an installed bundle.
+    """Check an installed bundle, wherever its names are; content that several of them lead to is hashed once.
 
     Args:
-        hf_home: Where it is installed.
-        name: The bundle's name, for the report.
-        content: What it must be.
+        subject: What is checked, for the report.
         digest: The bundle's digest, for the report.
-        others: Other bundles that have folders in common with it, by name; their files are not extra.
+        checks: One for each view.
         only: Which repos to look at; default all.
         quick: Look at names, links and sizes, hash nothing.
         jobs: Threads that hash.
         progress: Called with the number of bytes hashed since the last call.
     """
-    check = _InstalledCheck(hf_home, repo_names(content), others or {})
-    for repo in content.repos:
-        if only(repo):
-            check.repo(repo)
-    changed, hashed = (set(), 0) if quick else compare_all(check.to_hash, jobs=jobs, progress=progress)
+    to_hash: dict[str, Expected] = {}
+    for check in checks:
+        for repo in check.content.repos:
+            if only(repo):
+                check.check_repo(repo)
+        to_hash |= check.to_hash
+    changed, hashed = (
+        (set(), 0)
+        if quick
+        else compare_all(to_hash, lambda blob: checks[0].names[blob.path], jobs=jobs, progress=progress)
+    )
     return Report(
-        subject=f"bundle {name} in {hf_home}",
+        subject=subject,
         digest=digest,
         quick=quick,
-        files=len(check.to_hash),
+        files=len(checks[0].to_hash),
         size_bytes=hashed,
-        faults=tuple(sorted(check.faults | changed)),
-        hint=check.hint(),
+        faults=tuple(sorted(changed.union(*(check.faults for check in checks)))),
+        hint=REINSTALL_HINT,
     )
 
 
-class _InstalledCheck:
-    """Collects faults of names and links, and the list of files whose content is still to be hashed."""
+def _read_link(place: str) -> str | None:
+    """Return what a link says; None for what is none, or is not there."""
+    try:
+        return os.readlink(place)  # noqa: PTH115 -- strings, as below
+    except OSError:
+        return None
 
-    def __init__(self, hf_home: Path, names: dict[str, str], others: Mapping[str, Layout]) -> None:
-        self.hf_home = hf_home
-        self.names = names
-        self.others = others
-        # Other bundles that need a name to be what was found, and not what is needed here.
-        self.rivals: set[str] = set()
+
+class InstalledCheck:
+    """Collects faults of names and links in one view, and the list of files whose content is still to be hashed.
+
+    Args:
+        hf_home: The cache root, for the paths in faults.
+        root: The root of the view: `hf_home` itself, or the view of a generation.
+        content: What it must show.
+        current: What other bundles have there. A name that one of them needs to be something else was first given to
+            that one, and is no fault.
+        kept: What all generations there ship: none of these files is extra.
+        datasets_root: The folder in which `datasets/` is, if it is not `root`.
+    """
+
+    def __init__(
+        self,
+        hf_home: Path,
+        root: Path,
+        content: Layout,
+        *,
+        current: Sequence[Layout] = (),
+        kept: Sequence[Layout] = (),
+        datasets_root: Path | None = None,
+    ) -> None:
+        self.root = root
+        self.datasets_root = datasets_root or root
+        self.content = content
+        self.current = current
+        self.kept = kept
         self.faults: set[Fault] = set()
-        self.to_hash: dict[Path, Expected] = {}
+        self.to_hash: dict[str, Expected] = {}
+        below = root.relative_to(hf_home).as_posix() if root.is_relative_to(hf_home) else str(root)
+        self._prefix = "" if below == "." else f"{below}/"
 
-    def hint(self) -> str:
-        """Return a step that mends what was found."""
-        if not self.rivals:
-            return REINSTALL_HINT
-        removals = " and ".join(f"`bundle remove {name}`" for name in sorted(self.rivals))
-        return f"two bundles cannot share a ref at two commits: {removals} gives it back, or use two HF_HOMEs"
+    def _find_place(self, path: str) -> str:
+        # Paths of a layout are plain relative ones. Strings, since a Path for each of 100,000 files takes seconds.
+        return f"{self.datasets_root if path.startswith('datasets/') else self.root}/{path}"
+
+    def _add(self, kind: FaultKind, path: str, detail: str) -> None:
+        self.faults.add(Fault(kind, f"{self._prefix}{path}", detail))
 
     @cached_property
-    def _pins(self) -> dict[str, dict[str, Pin]]:
-        return {name: pins(other) for name, other in self.others.items()}
+    def names(self) -> dict[str, str]:
+        """What people call each blob: the files of repos that have its content."""
+        return repo_names(self.content)
 
-    def _held(self, path: str, value: str) -> str:
-        """Return the words for it if another bundle needs `path` to be `value`."""
-        rivals = [name for name, held in self._pins.items() if path in held and held[path].value == value]
-        self.rivals.update(rivals)
-        return f", which bundle {' and '.join(rivals)} needs" if rivals else ""
+    @cached_property
+    def _pins(self) -> list[dict[str, Pin]]:
+        return [pins(other) for other in self.current]
 
-    def repo(self, repo: RepoLayout) -> None:
+    def _is_held(self, path: str, value: str) -> bool:
+        """Tell whether another bundle needs `path` to be `value`."""
+        return any(path in held and held[path].value == value for held in self._pins)
+
+    def _is_others(self, path: str, value: str) -> bool:
+        """Tell whether `path` was first given to a bundle that needs it to be something else than `value`."""
+        return any(path in held and held[path].value != value for held in self._pins)
+
+    def check_repo(self, repo: RepoLayout) -> None:
         """Check all that one repo contributes, under its own name and its aliases."""
-        self._folder(repo, repo.folder)
+        self._check_folder(repo, repo.folder)
         for blob in repo.prepared:
-            self._content(blob.path, blob)
+            if not self._is_others(blob.path, f"sha256:{blob.sha256}"):
+                self._check_content(blob.path, blob)
         for path, target in repo.alias_links():
-            place = inside(self.hf_home, path)
-            if place.is_symlink():
-                if (found := place.readlink()) != Path(target):
-                    what = f"expected a link to {target}, found one to {found}{self._held(path, str(found))}"
-                    self.faults.add(Fault("changed", path, what))
-            elif not place.is_dir():
-                self.faults.add(Fault("missing", path, f"other name of {repo.repo_id}"))
+            place = self._find_place(path)
+            found = _read_link(place)
+            if found is not None:
+                if found != target and not self._is_held(path, found):
+                    self._add("changed", path, f"expected a link to {target}, found one to {found}")
+            elif not os.path.isdir(place):  # noqa: PTH112 -- strings, as above
+                self._add("missing", path, f"other name of {repo.repo_id}")
             elif path.startswith("datasets/"):
                 for blob in repo.prepared:
                     below = blob.path.split("/", 2)[2]
-                    self._content(f"{path}/{below}", blob)
+                    self._check_content(f"{path}/{below}", blob)
             else:
-                self._folder(repo, path)
+                self._check_folder(repo, path)
 
-    def _folder(self, repo: RepoLayout, folder: str) -> None:
+    def _check_folder(self, repo: RepoLayout, folder: str) -> None:
         real: set[str] = set()
         linked: set[str] = set()
         for file in repo.snapshots:
             path = repo.path_in(folder, file.path)
-            place = inside(self.hf_home, path)
-            if place.is_symlink():
+            place = self._find_place(path)
+            found = _read_link(place)
+            if found is not None:
                 linked.add(file.blob.path)
                 expected = snapshot_link_target(path, file.blob.path)
-                if place.readlink() != Path(expected):
-                    found = place.readlink()
-                    self.faults.add(Fault("changed", path, f"expected a link to {expected}, found one to {found}"))
-            elif place.exists():
+                if found != expected:
+                    self._add("changed", path, f"expected a link to {expected}, found one to {found}")
+            elif os.path.lexists(place):
                 real.add(file.blob.path)
-                self._content(path, file.blob)
+                self._check_content(path, file.blob)
             else:
                 linked.add(file.blob.path)
-                self.faults.add(Fault("missing", path, f"{repo.repo_id}: {file.repo_path}"))
+                self._add("missing", path, f"{repo.repo_id}: {file.repo_path}")
         for blob in repo.blobs:
             # Without symlinks and hard links the snapshot file is the only copy.
-            if blob.path in linked or blob.path not in real or inside(self.hf_home, blob.path).exists():
-                self._content(blob.path, blob)
-        self._listings(repo, folder)
-        self._extras(repo, folder)
+            if blob.path in linked or blob.path not in real or os.path.lexists(self._find_place(blob.path)):
+                self._check_content(blob.path, blob)
+        self._check_listings(repo, folder)
+        self._check_extras(repo, folder)
 
-    def _content(self, path: str, blob: Blob) -> None:
-        place = inside(self.hf_home, path)
-        name = self.names[blob.path]
+    def _check_content(self, path: str, blob: Blob) -> None:
+        place = self._find_place(path)
+        # The content of a view is that of the home, and its damage one fault.
+        shown = path if "/blobs/" in path else f"{self._prefix}{path}"
         try:
-            size = place.stat().st_size
+            status = os.stat(place)  # noqa: PTH116 -- strings, as above
         except OSError as error:
             raise_unless_absent(error)
-            self.faults.add(Fault("missing", path, name))
+            self.faults.add(Fault("missing", shown, self.names[blob.path]))
             return
-        if not place.is_file():
-            self.faults.add(Fault("changed", path, f"{name}: expected a file"))
-        elif size != blob.size_bytes:
-            self.faults.add(Fault("changed", path, f"{name}: expected {blob.size_bytes} bytes, found {size}"))
+        if not stat.S_ISREG(status.st_mode):
+            self.faults.add(Fault("changed", shown, f"{self.names[blob.path]}: expected a file"))
+        elif status.st_size != blob.size_bytes:
+            detail = f"{self.names[blob.path]}: expected {blob.size_bytes} bytes, found {status.st_size}"
+            self.faults.add(Fault("changed", shown, detail))
         else:
-            self.to_hash[place] = (path, name, blob)
+            self.to_hash[place] = (shown, blob)
 
-    def _listings(self, repo: RepoLayout, folder: str) -> None:
+    def _check_listings(self, repo: RepoLayout, folder: str) -> None:
         for text in (*repo.ref_texts(), *repo.markers):
             path = repo.path_in(folder, text.path)
             try:
-                found = inside(self.hf_home, path).read_bytes()
+                found = inside(self.root, path).read_bytes()
             except OSError as error:
                 raise_unless_absent(error)
-                self.faults.add(Fault("missing", path, repo.repo_id))
+                self._add("missing", path, repo.repo_id)
                 continue
-            if found != text.content:
+            if found != text.content and not self._is_held(path, found.decode("utf-8", "backslashreplace")):
                 expected = text.content.decode() or "an empty file"
                 value = found[:80].decode("utf-8", "backslashreplace")
                 shown = value if value and value.isprintable() else repr(value)
-                self.faults.add(
-                    Fault("changed", path, f"expected {expected}, found {shown}{self._held(path, value)}")
-                )
+                self._add("changed", path, f"expected {expected}, found {shown}")
         for commit, files in repo.trees.items():
             path = f"{folder}/trees/{commit}.json"
-            snapshot = inside(self.hf_home, f"{folder}/snapshots/{commit}")
+            snapshot = inside(self.root, f"{folder}/snapshots/{commit}")
             try:
-                listing = json.loads(inside(self.hf_home, path).read_bytes())["files"]
+                listing = json.loads(inside(self.root, path).read_bytes())["files"]
             except OSError as error:
                 raise_unless_absent(error)
-                self.faults.add(Fault("missing", path, repo.repo_id))
+                self._add("missing", path, repo.repo_id)
                 continue
             except (ValueError, KeyError, TypeError):
-                self.faults.add(Fault("changed", path, "expected a tree listing in JSON"))
+                self._add("changed", path, "expected a tree listing in JSON")
                 continue
             wrong = [
                 file.path
@@ -196,15 +229,15 @@ class _InstalledCheck:
                 what = (
                     f"lists {wrong[0]} wrongly or not at all" if wrong else f"lists {absent[0]}, which is missing"
                 )
-                self.faults.add(Fault("changed", path, what))
+                self._add("changed", path, what)
 
-    def _extras(self, repo: RepoLayout, folder: str) -> None:
+    def _check_extras(self, repo: RepoLayout, folder: str) -> None:
         shipped = shipped_paths(
             other
-            for other in (repo, *(other for content in self.others.values() for other in content.repos))
+            for other in (repo, *(other for content in self.kept for other in content.repos))
             if not set(other.hub_folders).isdisjoint(repo.hub_folders)
         )
-        for path in extra_files(self.hf_home, repo, folder, shipped):
-            self.faults.add(Fault("extra", path, f"no installed bundle ships it in {repo.repo_id}"))
-        for marker in hiding_markers(self.hf_home, repo, folder):
-            self.faults.add(Fault("extra", marker, "hides a file that the bundle ships"))
+        for path in extra_files(self.root, repo, folder, shipped):
+            self._add("extra", path, f"no installed bundle ships it in {repo.repo_id}")
+        for marker in hiding_markers(self.root, repo, folder):
+            self._add("extra", marker, "hides a file that the bundle ships")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bundler.files.links import link_or_copy, symlinks_work
 from bundler.files.paths import inside
-from bundler.home.publish import publish
+from bundler.home.common.publish import publish
 from bundler.plan.layout import Blob, Layout
 
 

@@ -267,11 +267,11 @@ def _check_hub(module: ModuleType) -> None:
             "huggingface_hub was imported with HF_HUB_OFFLINE switched off, in an offline launch",
             "remove the line that sets HF_HUB_OFFLINE (or os.environ) before the import",
         )
-    home = os.environ.get("BUNDLE_HF_HOME")
+    hub = os.environ.get("BUNDLE_HUB_CACHE")
     cache = getattr(module, "HF_HUB_CACHE", None)
-    if home and cache and os.path.realpath(cache) != os.path.realpath(f"{home}/hub"):
+    if hub and cache and os.path.realpath(cache) != os.path.realpath(hub):
         raise _error(
-            f"huggingface_hub was imported with its cache at {cache}, but what was verified is {home}/hub",
+            f"huggingface_hub was imported with its cache at {cache}, but what was verified is {hub}",
             "remove the line that sets HF_HOME or HF_HUB_CACHE; `bundle run --hf-home DIR` chooses the cache",
         )
 

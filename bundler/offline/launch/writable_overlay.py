@@ -5,40 +5,40 @@ beside what it reads. For each of the two that cannot be written, a folder below
 modules are copied, prepared datasets are mirrored as real folders with links to the verified files, so that locks
 and the caches of `Dataset.map` have a place and the content is still the verified one.
 
-The folder is named after HF_HOME and the user, kept between launches, and used only if it belongs to this user: on a
-shared machine somebody else could have made it first.
+The folder is that of `bundler.files.private_folder`, kept between launches.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import stat
-import tempfile
-import zlib
 from pathlib import Path
 
-from bundler.errors import OfflineError
 from bundler.files.links import replace_symlink
+from bundler.files.private_folder import make_private_folder
 from bundler.offline.variables import WritableOverlay
 
 
-def make_overlay(hf_home: Path) -> WritableOverlay:
+def make_overlay(hf_home: Path, datasets: Path | None = None) -> WritableOverlay:
     """Make what `hf_home` needs; nothing for a cache that can be written.
+
+    Args:
+        hf_home: The cache root.
+        datasets: Where the launch reads prepared datasets; default `hf_home/datasets`.
 
     Raises:
         OfflineError: The place for it belongs to another user.
     """
-    modules, datasets = hf_home / "modules", hf_home / "datasets"
+    modules, datasets = hf_home / "modules", datasets or hf_home / "datasets"
     result = WritableOverlay()
     if not _is_writable(modules):
-        place = _folder(hf_home) / "modules"
+        place = make_private_folder(hf_home) / "modules"
         place.mkdir(exist_ok=True)
         if modules.is_dir():
             shutil.copytree(modules, place, dirs_exist_ok=True, copy_function=_copy_writable)
         result = WritableOverlay(modules=place)
     if not _is_writable(datasets):
-        place = _folder(hf_home) / "datasets"
+        place = make_private_folder(datasets.parent) / "datasets"
         _mirror(datasets, place)
         result = WritableOverlay(modules=result.modules, datasets=place)
     return result
@@ -51,20 +51,6 @@ def _is_writable(folder: Path) -> bool:
         if folder.exists():
             return os.access(folder, os.W_OK | os.X_OK)
     return all(os.access(path, os.W_OK | os.X_OK) for path, _, _ in os.walk(folder))
-
-
-def _folder(hf_home: Path) -> Path:
-    name = f"bundle-{os.getuid()}-{zlib.crc32(os.fsencode(hf_home.resolve())):08x}"
-    folder = Path(tempfile.gettempdir(), name)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o022:
-        raise OfflineError(
-            f"{folder} should be a folder that only this user can write, for what {hf_home}, which is read-only, "
-            "cannot take; it is not",
-            hint="set TMPDIR to a folder of your own",
-        )
-    return folder
 
 
 def _copy_writable(source: str, target: str) -> str:

@@ -1,4 +1,4 @@
-"""bundler.home.set_aside: what does not belong into a snapshot is moved, and the bundle verifies again."""
+"""bundler.home.common.set_aside: what does not belong into a snapshot is moved, and the bundle verifies again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
+from bundler.home.generations.prune import prune
 from bundler.home.install import install
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
@@ -75,14 +76,20 @@ def test_what_another_bundle_ships_of_the_commit_stays(bundle: Path, home: Path,
     assert (home / SNAPSHOT / "vocab.txt").read_bytes() == b"v"
 
 
-def test_what_an_upgrade_no_longer_ships_is_deleted_and_not_set_aside(home: Path, tmp_path: Path) -> None:
+def test_what_an_upgrade_no_longer_ships_stays_for_a_rollback_and_is_not_set_aside(
+    home: Path, tmp_path: Path
+) -> None:
     files = {"config.json": b"{}"}
     result = install(
         tiny_bundle(tmp_path / "new", locked_repo("org/m", files, aliases=["m"]), contents=files.values()), home
     )
     assert result.set_aside == ()
     assert not (home / "bundles" / "set-aside").exists()
+    assert (home / SNAPSHOT / "sub").exists()
+    assert not (result.bundle.snapshot_path("m") / "sub").exists()
+    prune(home)
     assert not (home / SNAPSHOT / "sub").exists()
+    assert result.bundle.verify().faults == ()
 
 
 def test_a_folder_in_the_place_of_a_file_makes_way(bundle: Path, home: Path) -> None:

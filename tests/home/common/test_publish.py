@@ -1,4 +1,4 @@
-"""bundler.home.publish: names for blobs that are in place, in an order that is safe to be killed in."""
+"""bundler.home.common.publish: names for blobs that are in place, in an order that is safe to be killed in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bundler.files.links import link_or_copy
-from bundler.home import publish as module
-from bundler.home.publish import merged_tree, place_prepared, publish
+from bundler.home.common import publish as module
+from bundler.home.common.publish import place_prepared, publish
+from bundler.home.common.trees import merge_tree
 from bundler.plan.layout import Layout, layout
 from tests.support.bundles import COMMIT, lock_of, locked_file, locked_repo, put_blobs, tree
 
@@ -91,15 +92,18 @@ def test_a_listing_keeps_what_other_bundles_ship_and_what_a_user_has(tmp_path: P
     snapshot = tmp_path / REPO / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
     (snapshot / "mine.txt").write_text("mine")
+    (snapshot / "theirs.txt").write_text("theirs")
     listing = tmp_path / REPO / "trees" / f"{COMMIT}.json"
     listing.parent.mkdir()
     entries = {name: {"size": 4, "blob_id": "0" * 40} for name in ("mine.txt", "gone.txt")}
     listing.write_text(json.dumps({"files": entries}))
     ours, theirs = locked_file("ours.txt", b"ours"), locked_file("theirs.txt", b"theirs")
-    merged = merged_tree(tmp_path, REPO, COMMIT, [ours], {(REPO, COMMIT): [theirs]})
+    # Of an installation that was killed before it published.
+    not_yet = locked_file("not-yet.txt", b"theirs")
+    merged = merge_tree(tmp_path, REPO, COMMIT, [ours], {(REPO, COMMIT): [theirs, not_yet]})
     assert [file.path for file in merged] == ["mine.txt", "ours.txt", "theirs.txt"]
     listing.write_text("damaged")
-    assert merged_tree(tmp_path, REPO, COMMIT, [ours], {}) == [ours]
+    assert merge_tree(tmp_path, REPO, COMMIT, [ours], {}) == [ours]
 
 
 def prepared(folder: Path) -> tuple[Layout, dict[str, Path]]:

@@ -7,32 +7,46 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
 from bundler.files.links import replace_symlink
 from bundler.files.paths import inside
-from bundler.home.conflicts import pins
-from bundler.home.publish import listed_and_present, publish_trees
+from bundler.home.common.conflicts import pins
+from bundler.home.common.publish import publish_trees
+from bundler.home.common.trees import list_present
 from bundler.plan.layout import Layout, RepoLayout
 
 
-def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout], stays: Iterable[str] = ()) -> int:
+def reclaim(
+    hf_home: Path,
+    gone: Layout,
+    *,
+    keep: Iterable[Layout],
+    current: Iterable[Layout],
+    stays: Iterable[str] = (),
+) -> int:
     """Delete what only `gone` has: refs first, content last, so that nothing visible is ever incomplete.
 
-    The files of `stays` were there before any bundle (`bundler.home.journal`).
+    A ref or other name that says what `gone` needs, and that one of `current` needs otherwise, is given to that one.
 
-    A ref or other name that names what is gone, and that one of `keep` needs otherwise, is given to that one: homes
-    that were written before `bundler.home.conflicts` stood guard may hold such.
+    Args:
+        hf_home: The cache root.
+        gone: What is given up.
+        keep: What all other generations have.
+        current: What the shared view shows of the bundles that are installed.
+        stays: Files that were there before any bundle (`bundler.home.common.journal`).
 
     Returns:
         Bytes freed.
     """
-    keep = list(keep)
-    _hand_over(hf_home, gone, keep)
+    current = list(current)
+    hand_over(hf_home, gone, current)
     kept = [repo for content in keep for repo in content.repos]
-    kept_paths = {path for repo in kept for path in owned_paths(repo)} | set(stays)
+    kept_paths = {path for repo in kept for path in owned_files(repo)} | set(stays)
+    # What refs and links of other names say, is for the current generations to say.
+    kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
     for repo in gone.repos:
         folders = [repo.folder]
@@ -47,29 +61,35 @@ def prune(hf_home: Path, gone: Layout, *, keep: Iterable[Layout], stays: Iterabl
                 for blob in repo.prepared:
                     freed += delete(hf_home, f"{path}/{blob.path.split('/', 2)[2]}", kept_paths)
         for folder in folders:
-            freed += _prune_folder(hf_home, repo, folder, kept_paths)
+            freed += _reclaim_folder(hf_home, repo, folder, kept_paths)
         for blob in repo.prepared:
             freed += delete(hf_home, blob.path, kept_paths)
     publish_trees(hf_home, Layout(repos=tuple(r for r in kept if inside(hf_home, r.folder).exists())), {})
     return freed
 
 
-def _hand_over(hf_home: Path, gone: Layout, keep: Sequence[Layout]) -> None:
-    held = pins(gone)
-    for content in reversed(keep):
-        for path, pin in pins(content).items():
-            old = held.get(path)
-            if old is None or old.value == pin.value:
-                continue
-            place = inside(hf_home, path)
-            if place.is_symlink():
-                if place.readlink() == Path(old.value):
-                    replace_symlink(place, pin.value)
-            elif place.is_file() and place.read_bytes() == old.value.encode():
-                atomic_write(place, pin.value.encode())
+def hand_over(hf_home: Path, gone: Layout, current: Iterable[Layout]) -> None:
+    """Give refs and other names that say what `gone` needs, and nobody of `current`, to one that needs them otherwise.
+
+    Args:
+        hf_home: The cache root.
+        gone: What the shared view showed of a bundle until now.
+        current: What it is to show of all bundles.
+    """
+    wanted = [pins(content) for content in current]
+    for path, old in pins(gone).items():
+        values = [held[path].value for held in wanted if path in held]
+        if not values or old.value in values:
+            continue
+        place = inside(hf_home, path)
+        if place.is_symlink():
+            if place.readlink() == Path(old.value):
+                replace_symlink(place, values[0])
+        elif place.is_file() and place.read_bytes() == old.value.encode():
+            atomic_write(place, values[0].encode())
 
 
-def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) -> int:
+def _reclaim_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) -> int:
     freed = 0
     for text in repo.ref_texts():
         path = repo.path_in(folder, text.path)
@@ -81,7 +101,7 @@ def _prune_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]) 
         delete(hf_home, repo.path_in(folder, marker.path), kept)
     for commit in repo.trees:
         path = f"{folder}/trees/{commit}.json"
-        if not listed_and_present(hf_home, folder, commit):
+        if not list_present(hf_home, folder, commit):
             delete(hf_home, path, kept)
     used = set(link_targets(inside(hf_home, folder) / "snapshots"))
     for blob in repo.blobs:
@@ -100,11 +120,26 @@ def _names_another(ref: Path, content: bytes) -> bool:
 
 def owned_paths(repo: RepoLayout) -> Iterator[str]:
     """Yield every path that `repo` needs, under all of its names."""
+    yield from owned_files(repo)
+    yield from owned_names(repo)
+
+
+def owned_files(repo: RepoLayout) -> Iterator[str]:
+    """Yield what `repo` needs that cannot be two things: content, snapshots, markers, listings."""
     for folder in repo.hub_folders:
-        for item in (*repo.blobs, *repo.snapshots, *repo.markers, *repo.ref_texts(), *repo.tree_texts()):
+        for item in (*repo.blobs, *repo.snapshots, *repo.markers):
             yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
+        for path in repo.tree_paths():
+            yield repo.path_in(folder, path)
     for blob in repo.prepared:
         yield blob.path
+
+
+def owned_names(repo: RepoLayout) -> Iterator[str]:
+    """Yield the refs of `repo` and the links of its other names."""
+    for folder in repo.hub_folders:
+        for text in repo.ref_texts():
+            yield repo.path_in(folder, text.path)
     for path, _ in repo.alias_links():
         yield path
 

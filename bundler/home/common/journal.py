@@ -13,14 +13,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import FormatError
 from bundler.files.atomic import atomic_write
+from bundler.files.leftovers import remove_leftovers
 from bundler.files.paths import inside
-from bundler.home.prune import delete, link_targets, owned_paths
+from bundler.home.common.reclaim import delete, link_targets, owned_paths
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 
 FOUND_SUFFIX = ".json.found"
@@ -73,7 +75,7 @@ def record_found(
         content: What it is about to own.
         previous: What an installation of that name owns now.
         others: What other installed bundles own, as far as they have a folder in common.
-        unfinished: Blobs that an installation which did not end has left.
+        unfinished: Blobs that installations which did not end have left.
     """
     recorded = read_found(hf_home, name)
     found = recorded or Found(looked=_list_folders(previous) if previous else set())
@@ -103,6 +105,14 @@ def record_found(
 def forget_found(hf_home: Path, name: str) -> None:
     """Delete the record: the bundle is gone, or nothing of it was published."""
     found_path(hf_home, name).unlink(missing_ok=True)
+
+
+def forget_unneeded(hf_home: Path, needed: Collection[str]) -> None:
+    """Delete records of bundles of which nothing is installed and nothing unfinished: killed before they wrote."""
+    needed = {*needed, *list_unfinished(hf_home)}
+    for path in (hf_home / BUNDLES_FOLDER).glob(f"*{FOUND_SUFFIX}"):
+        if path.name.removesuffix(FOUND_SUFFIX) not in needed:
+            path.unlink(missing_ok=True)
 
 
 def hand_on_found(hf_home: Path, found: Found, survivors: Mapping[str, Layout]) -> None:
@@ -168,6 +178,7 @@ def clear_unfinished(hf_home: Path, name: str, *, keep: Iterable[Layout]) -> int
         repo = place.parent.parent
         if repo not in linked:
             linked[repo] = set(link_targets(repo / "snapshots"))
+            remove_leftovers(place.parent, now=time.time())
         if place.resolve() not in linked[repo]:
             freed += delete(hf_home, blob, kept)
     path.unlink()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bundler.home import install as install_module
+from bundler.home.common.journal import found_path
 from bundler.home.install import install
-from bundler.home.journal import found_path
 from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
@@ -41,7 +41,7 @@ def test_a_download_of_the_same_commit_stays_whole(tmp_path: Path) -> None:
     before = download(home, bundle)
     install(bundle, home)
     notes: list[str] = []
-    assert remove("tiny", home, on_note=notes.append) == 0
+    assert remove("tiny", home, on_note=notes.append).freed_bytes == 0
     assert content(home) == before
     assert notes == ["left as before tiny was installed: 4 files"]
     assert tree(home / "bundles") == {}
@@ -55,7 +55,7 @@ def test_of_a_download_of_some_files_just_those_stay(tmp_path: Path) -> None:
     weights.unlink()
     before = content(home)
     install(bundle, home)
-    assert remove("tiny", home) == len(FILES["model.safetensors"])
+    assert remove("tiny", home).freed_bytes == len(FILES["model.safetensors"])
     assert content(home) == before
 
 

@@ -1,4 +1,4 @@
-"""bundler.home.prune: what only one bundle has goes; what others name, or a user, stays."""
+"""bundler.home.common.reclaim: what only one bundle has goes; what others name, or a user, stays."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.prune import delete, link_targets, prune
-from bundler.home.publish import publish
+from bundler.home.common.publish import publish
+from bundler.home.common.reclaim import delete, link_targets, reclaim
 from bundler.plan.layout import Layout, layout
 from tests.support.bundles import COMMIT, OTHER_COMMIT, lock_of, locked_repo, put_blobs, tree
 
@@ -27,7 +27,7 @@ def place(hf_home: Path, files: dict[str, bytes], *, symlinks: bool = True, **op
 def test_a_bundle_that_is_alone_leaves_nothing(tmp_path: Path, symlinks: bool) -> None:
     files = {"config.json": SHARED, "sub/w": OURS}
     gone = place(tmp_path, files, symlinks=symlinks, aliases=["m"], absent=["none.json"])
-    freed = prune(tmp_path, gone, keep=[])
+    freed = reclaim(tmp_path, gone, keep=[], current=[])
     assert tree(tmp_path) == {}
     assert [path.name for path in (tmp_path / "hub").iterdir()] == []
     assert freed >= len(SHARED) + len(OURS)
@@ -37,7 +37,7 @@ def test_what_another_bundle_names_stays_as_it_was(tmp_path: Path) -> None:
     kept = place(tmp_path, {"s": SHARED, "t": THEIRS}, revision="v1", commit=OTHER_COMMIT)
     before = tree(tmp_path)
     gone = place(tmp_path, {"s": SHARED, "o": OURS})
-    assert prune(tmp_path, gone, keep=[kept]) == len(OURS)
+    assert reclaim(tmp_path, gone, keep=[kept], current=[kept]) == len(OURS)
     assert tree(tmp_path) == before
 
 
@@ -45,7 +45,7 @@ def test_of_one_commit_that_two_bundles_ship_in_part_the_other_part_stays(tmp_pa
     kept = place(tmp_path, {"s": SHARED, "t": THEIRS})
     before = tree(tmp_path)
     gone = place(tmp_path, {"s": SHARED, "o": OURS})
-    prune(tmp_path, gone, keep=[kept])
+    reclaim(tmp_path, gone, keep=[kept], current=[kept])
     assert tree(tmp_path) == before
 
 
@@ -53,7 +53,7 @@ def test_what_was_there_before_any_bundle_stays(tmp_path: Path) -> None:
     gone = place(tmp_path, {"s": SHARED, "o": OURS})
     blob = next(blob.path for blob in gone.blobs if blob.size_bytes == len(SHARED))
     stays = {blob, f"{REPO}/snapshots/{COMMIT}/s"}
-    prune(tmp_path, gone, keep=[], stays=stays)
+    reclaim(tmp_path, gone, keep=[], current=[], stays=stays)
     assert stays <= set(tree(tmp_path)) <= stays | {f"{REPO}/trees/{COMMIT}.json"}
 
 
@@ -63,7 +63,7 @@ def test_content_that_a_user_s_own_snapshot_links_to_stays(tmp_path: Path) -> No
     mine = tmp_path / REPO / "snapshots" / OTHER_COMMIT / "mine"
     mine.parent.mkdir()
     mine.symlink_to(f"../../blobs/{Path(blob).name}")
-    assert prune(tmp_path, gone, keep=[]) == len(OURS)
+    assert reclaim(tmp_path, gone, keep=[], current=[]) == len(OURS)
     assert set(tree(tmp_path)) == {blob, f"{REPO}/snapshots/{OTHER_COMMIT}/mine"}
     assert mine.read_bytes() == SHARED
 
@@ -72,17 +72,24 @@ def test_a_ref_that_says_something_else_by_now_stays(tmp_path: Path) -> None:
     gone = place(tmp_path, {"s": SHARED})
     ref = tmp_path / REPO / "refs/main"
     ref.write_text("e" * 40)
-    prune(tmp_path, gone, keep=[])
+    reclaim(tmp_path, gone, keep=[], current=[])
     assert tree(tmp_path).keys() == {f"{REPO}/refs/main"}
 
 
 def test_a_ref_that_another_bundle_needs_otherwise_is_given_to_it(tmp_path: Path) -> None:
-    # As homes hold them that were written before conflicts were refused.
     kept = place(tmp_path, {"t": THEIRS}, commit=OTHER_COMMIT)
     gone = place(tmp_path, {"o": OURS})
     assert (tmp_path / REPO / "refs/main").read_text() == COMMIT
-    prune(tmp_path, gone, keep=[kept])
+    reclaim(tmp_path, gone, keep=[kept], current=[kept])
     assert (tmp_path / REPO / "refs/main").read_text() == OTHER_COMMIT
+
+
+def test_a_ref_that_only_an_older_generation_of_another_bundle_has_goes(tmp_path: Path) -> None:
+    kept = place(tmp_path, {"s": SHARED})
+    gone = place(tmp_path, {"s": SHARED, "o": OURS})
+    reclaim(tmp_path, gone, keep=[kept], current=[])
+    assert not (tmp_path / REPO / "refs").exists()
+    assert (tmp_path / REPO / "snapshots" / COMMIT / "s").read_bytes() == SHARED
 
 
 def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> None:
@@ -90,7 +97,7 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> No
     for path in (tmp_path / REPO / "snapshots").rglob("*"):
         if path.is_symlink():
             path.unlink()
-    assert prune(tmp_path, gone, keep=[]) == len(SHARED) + len(OURS)
+    assert reclaim(tmp_path, gone, keep=[], current=[]) == len(SHARED) + len(OURS)
     assert list((tmp_path / "hub").iterdir()) == []
 
 

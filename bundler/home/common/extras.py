@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import TEMPORARY_PREFIX
-from bundler.files.paths import inside
 from bundler.plan.layout import RepoLayout
 
 
@@ -22,23 +21,31 @@ def shipped_paths(repos: Iterable[RepoLayout]) -> set[str]:
 def extra_files(hf_home: Path, repo: RepoLayout, folder: str, shipped: set[str]) -> Iterator[str]:
     """Yield the paths in the snapshots of `repo`, in one of its folders, that are not among `shipped`."""
     for commit in repo.trees:
-        for place in _files_below(inside(hf_home, f"{folder}/snapshots/{commit}")):
-            path = place.relative_to(hf_home).as_posix()
-            if path not in shipped and not place.name.startswith(TEMPORARY_PREFIX):
+        for path in _list_files(hf_home, f"{folder}/snapshots/{commit}"):
+            if path not in shipped and not path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 yield path
 
 
 def hiding_markers(hf_home: Path, repo: RepoLayout, folder: str) -> Iterator[str]:
     """Yield the `.no_exist` markers that say of a file of `repo` that there is none."""
     for commit, files in repo.trees.items():
-        for file in files:
-            marker = f"{folder}/.no_exist/{commit}/{file.path}"
-            if inside(hf_home, marker).exists():
+        markers = set(_list_files(hf_home, f"{folder}/.no_exist/{commit}"))
+        for file in files if markers else ():
+            if (marker := f"{folder}/.no_exist/{commit}/{file.path}") in markers:
                 yield marker
 
 
-def _files_below(root: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(root, onerror=raise_unless_absent):
-        # A link to a folder is one name, not a tree: os.walk lists it among the folders and does not enter.
-        yield from (Path(folder, name) for name in names)
-        yield from (path for name in folders if (path := Path(folder, name)).is_symlink())
+def _list_files(hf_home: Path, folder: str) -> Iterator[str]:
+    """Yield the paths, relative to `hf_home`, of all files and links below a folder; strings, since they are many."""
+    try:
+        entries = list(os.scandir(f"{hf_home}/{folder}"))
+    except OSError as error:
+        raise_unless_absent(error)
+        return
+    for entry in entries:
+        path = f"{folder}/{entry.name}"
+        # A link to a folder is one name, not a tree.
+        if entry.is_dir(follow_symlinks=False):
+            yield from _list_files(hf_home, path)
+        else:
+            yield path

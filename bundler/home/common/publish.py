@@ -12,17 +12,18 @@ temporary name and renamed, and a name that is already right is left alone.
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
+import os
 import posixpath
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bundler.errors import BundleError
-from bundler.files.atomic import atomic_write, temporary_path
+from bundler.files.atomic import atomic_write, fsync_dir, temporary_path
 from bundler.files.links import hard_links_work, link_or_copy, replace_symlink
 from bundler.files.paths import inside
+from bundler.home.common.trees import OtherTrees, merge_tree
 from bundler.plan.layout import (
     BUNDLES_FOLDER,
     Blob,
@@ -33,10 +34,6 @@ from bundler.plan.layout import (
     snapshot_link_target,
     tree_json,
 )
-from bundler.plan.lock import LockedFile
-
-# (folder of the repo below HF_HOME, commit) -> files that other installed bundles ship of that commit.
-OtherTrees = Mapping[tuple[str, str], Iterable[LockedFile]]
 
 
 class ContentPlaces:
@@ -78,6 +75,7 @@ def publish(
     symlinks: bool,
     located: Mapping[str, Path] | None = None,
     other_trees: OtherTrees | None = None,
+    held: Collection[str] = (),
     on_step: Callable[[str], None] = lambda step: None,
 ) -> None:
     """Make everything but blobs, prepared files and the receipt.
@@ -88,8 +86,11 @@ def publish(
         symlinks: Whether `hf_home` takes symlinks (`symlinks_work`).
         located: Where the content of a blob stands if not at its own path (see `ContentPlaces`).
         other_trees: What other bundles ship of the same commits; their files stay listed.
+        held: Refs and links that stay what they are, since another bundle came first.
         on_step: Called with the path of each repo folder before a ref makes it visible.
     """
+    if symlinks:
+        gather_blobs(hf_home, layout, located or {})
     places = None if symlinks else ContentPlaces(hf_home, located)
     trees = other_trees or {}
     for repo in layout.repos:
@@ -97,12 +98,64 @@ def publish(
         _listings(hf_home, repo, repo.folder, trees)
     for repo in layout.repos:
         on_step(repo.folder)
+        _write_refs(hf_home, repo, repo.folder, held)
+        _publish_aliases(hf_home, repo, places, trees, held)
+
+
+def find_moved_refs(hf_home: Path, content: Layout, held: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, what it says, what `content` needs) of each ref that publishing will move."""
+    for repo in content.repos:
         for text in repo.ref_texts():
-            _write_if_changed(hf_home, text)
-        _aliases(hf_home, repo, places, trees)
+            if text.path in held:
+                continue
+            try:
+                old = inside(hf_home, text.path).read_text()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if old != text.content.decode():
+                yield text.path, old, text.content.decode()
 
 
-def place_prepared(hf_home: Path, layout: Layout, sources: Mapping[str, Path]) -> None:
+def publish_refs(hf_home: Path, layout: Layout, *, held: Collection[str] = ()) -> None:
+    """Let refs and links of other names say again what `layout` needs; all that they lead to is there."""
+    for repo in layout.repos:
+        for folder in repo.hub_folders:
+            if folder == repo.folder or not inside(hf_home, folder).is_symlink():
+                _write_refs(hf_home, repo, folder, held)
+        for path, target in repo.alias_links():
+            if path not in held and inside(hf_home, path).is_symlink():
+                replace_symlink(inside(hf_home, path), target)
+
+
+def _write_refs(hf_home: Path, repo: RepoLayout, folder: str, held: Collection[str]) -> None:
+    for text in repo.ref_texts():
+        path = repo.path_in(folder, text.path)
+        if path not in held:
+            _write_if_changed(hf_home, replace(text, path=path))
+
+
+def gather_blobs(hf_home: Path, layout: Layout, located: Mapping[str, Path]) -> None:
+    """Give each blob its file, before a link to it replaces what may be the only copy of its content.
+
+    A home that was copied without its links (`cp -L`, a FAT disk, Windows) has files in snapshots and no blobs.
+    """
+    folders = set()
+    for repo in layout.repos:
+        for blob in repo.blobs:
+            place, found = inside(hf_home, blob.path), located.get(blob.path)
+            if found is not None and found != place:
+                # Whatever stands at its place is not its content.
+                if place.is_dir() and not place.is_symlink():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place))
+                link_or_copy(found, place)
+                folders.add(place.parent)
+    for folder in folders:
+        fsync_dir(folder)
+
+
+def place_prepared(
+    hf_home: Path, layout: Layout, sources: Mapping[str, Path], *, held: Collection[str] = ()
+) -> None:
     """Move prepared dataset files from where they were verified to where `datasets` looks for them.
 
     A folder of them appears in one step, since the library takes a folder that exists for a whole dataset. Into a
@@ -112,11 +165,13 @@ def place_prepared(hf_home: Path, layout: Layout, sources: Mapping[str, Path]) -
         hf_home: The cache root.
         layout: What to place.
         sources: sha256 -> file with that content, on the same file system.
+        held: Files that stay what they are, since another bundle came first.
     """
     folders: dict[str, list[Blob]] = {}
     for repo in layout.repos:
         for blob in repo.prepared:
-            folders.setdefault(posixpath.dirname(blob.path), []).append(blob)
+            if blob.path not in held:
+                folders.setdefault(posixpath.dirname(blob.path), []).append(blob)
     for folder, blobs in folders.items():
         place = inside(hf_home, folder)
         if place.exists():
@@ -166,45 +221,23 @@ def _write_if_changed(hf_home: Path, text: Text) -> None:
 
 def _listings(hf_home: Path, repo: RepoLayout, folder: str, other_trees: OtherTrees) -> None:
     for commit, files in repo.trees.items():
-        content = tree_json(merged_tree(hf_home, folder, commit, files, other_trees))
+        content = tree_json(merge_tree(hf_home, folder, commit, files, other_trees))
         _write_if_changed(hf_home, Text(path=f"{folder}/trees/{commit}.json", content=content))
     for marker in repo.markers:
         _write_if_changed(hf_home, replace(marker, path=repo.path_in(folder, marker.path)))
 
 
-def merged_tree(
-    hf_home: Path, folder: str, commit: str, files: Iterable[LockedFile], other_trees: OtherTrees
-) -> list[LockedFile]:
-    """Return the files that `trees/<commit>.json` must list: ours, other bundles', and the user's own downloads.
-
-    An entry that is on disk but in no lock stays only while its snapshot file exists: the client reads a listed,
-    missing file as a broken snapshot.
-    """
-    merged = {file.path: file for file in listed_and_present(hf_home, folder, commit)}
-    merged |= {file.path: file for file in other_trees.get((folder, commit), ())}
-    merged |= {file.path: file for file in files}
-    return [merged[path] for path in sorted(merged)]
-
-
-def listed_and_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
-    """Return the entries of a tree listing on disk whose snapshot files exist."""
-    try:
-        listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
-        return [
-            LockedFile(
-                path=path, size_bytes=info["size"], blob_id=info["blob_id"], lfs_sha256=info.get("lfs_sha256")
-            )
-            for path, info in listing.items()
-            if inside(hf_home / folder / "snapshots" / commit, path).exists()
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
-        # Missing, damaged or of a version that we do not know: the client would ignore it too.
-        return []
-
-
-def _aliases(hf_home: Path, repo: RepoLayout, places: ContentPlaces | None, other_trees: OtherTrees) -> None:
+def _publish_aliases(
+    hf_home: Path,
+    repo: RepoLayout,
+    places: ContentPlaces | None,
+    other_trees: OtherTrees,
+    held: Collection[str],
+) -> None:
     for path, target in repo.alias_links():
         place = inside(hf_home, path)
+        if path in held:
+            continue
         if places is None and (place.is_symlink() or not place.exists()):
             replace_symlink(place, target)
         elif path.startswith("datasets/"):
@@ -213,11 +246,16 @@ def _aliases(hf_home: Path, repo: RepoLayout, places: ContentPlaces | None, othe
                 link_or_copy(source, place / source.relative_to(hf_home / "datasets" / target))
     for folder in repo.hub_folders[1:]:
         if not inside(hf_home, folder).is_symlink():
-            _expanded_alias(hf_home, repo, folder, places, other_trees)
+            _expand_alias(hf_home, repo, folder, places, other_trees, held)
 
 
-def _expanded_alias(
-    hf_home: Path, repo: RepoLayout, folder: str, places: ContentPlaces | None, other_trees: OtherTrees
+def _expand_alias(
+    hf_home: Path,
+    repo: RepoLayout,
+    folder: str,
+    places: ContentPlaces | None,
+    other_trees: OtherTrees,
+    held: Collection[str],
 ) -> None:
     """Fill a folder that cannot be a link to the canonical one.
 
@@ -226,5 +264,4 @@ def _expanded_alias(
     """
     _snapshots(hf_home, [replace(f, path=repo.path_in(folder, f.path)) for f in repo.snapshots], places)
     _listings(hf_home, repo, folder, other_trees)
-    for text in repo.ref_texts():
-        _write_if_changed(hf_home, replace(text, path=repo.path_in(folder, text.path)))
+    _write_refs(hf_home, repo, folder, held)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bundler.files.paths import inside
-from bundler.home.verify.extras import extra_files, hiding_markers, shipped_paths
+from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 
 SET_ASIDE_FOLDER = f"{BUNDLES_FOLDER}/set-aside"

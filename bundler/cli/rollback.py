@@ -1,0 +1,39 @@
+"""`bundle rollback`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.console.options import hf_home_option, json_option
+from bundler.console.output import print_json, say
+from bundler.plan.layout import default_hf_home
+
+
+@click.command()
+@click.argument("name")
+@click.argument("digest", required=False)
+@hf_home_option
+@json_option
+def rollback(name: str, digest: str | None, hf_home: Path | None, as_json: bool) -> None:
+    """Make an older generation of bundle NAME the current one: that of DIGEST, or the one before the current.
+
+    Nothing is read, copied or deleted. Jobs that run go on reading what they started with; the next `bundle run` reads
+    the generation that is current now. Roll forward in the same way, with the digest of the newer one. `bundle list
+    --json` shows all generations.
+
+    \b
+    Examples:
+      bundle rollback demo
+      bundle rollback demo sha256:4f0c
+    """
+    from bundler.home.generations.rollback import rollback as roll_back
+
+    result = roll_back(name, default_hf_home(hf_home), digest, on_note=lambda text: say(f"note: {text}"))
+    if result.bundle.digest == result.before.digest:
+        say(f"nothing to do: {name} is at {result.bundle.digest}")
+    else:
+        say(f"{name} is now {result.bundle.digest}\nit was {result.before.digest}, which stays")
+    if as_json:
+        print_json({"name": name, "digest": result.bundle.digest, "before": result.before.digest})

@@ -1,0 +1,1 @@
+"""What becomes of generations that are not the current ones: adopted, rolled back to, pruned."""

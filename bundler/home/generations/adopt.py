@@ -1,0 +1,29 @@
+"""Take over what a version without generations installed: give it the receipt and the view of a generation."""
+
+from __future__ import annotations
+
+import contextlib
+
+from bundler.home.generation import generation_path
+from bundler.home.home import Home
+from bundler.home.installed import InstalledBundle
+from bundler.home.receipt import Receipt, write_receipt
+from bundler.home.view.view import build_view
+
+
+def adopt_generation(home: Home, bundle: InstalledBundle, *, symlinks: bool) -> None:
+    """Make sure that `bundle`, the current one until now, stays whole as a generation of its own.
+
+    Args:
+        home: Its home, under its lock.
+        bundle: What a receipt vouches for.
+        symlinks: Whether the file system has symlinks, and so views.
+    """
+    if generation_path(home.path, bundle.name, bundle.digest).exists():
+        return
+    receipt = Receipt(bundle.lock, bundle.digest, bundle.left_out, is_checked=bundle.is_checked)
+    if symlinks:
+        # Of what is damaged there is no view: it is read where it is, as before.
+        with contextlib.suppress(OSError):
+            build_view(home.path, bundle.name, bundle.digest, bundle.layout)
+    write_receipt(home.path, receipt)

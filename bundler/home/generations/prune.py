@@ -1,0 +1,121 @@
+"""Delete generations that are not the current ones, and that nothing runs on."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.home.common.journal import forget_unneeded
+from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generations.retire import finish_retirements, retire_generation
+from bundler.home.home import Home
+from bundler.home.installed import InstalledBundle
+from bundler.home.launches import RunningLaunch, find_launches
+from bundler.home.log import append_to_log, read_log
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A generation that was deleted, or would be.
+
+    Attributes:
+        bundle: What it was.
+        freed_bytes: Content that only it needed.
+    """
+
+    bundle: InstalledBundle
+    freed_bytes: int
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What was deleted, and what was spared for a launch.
+
+    Attributes:
+        pruned: What is gone, or would be, in order.
+        running: Generations that stay since a launch goes on, each with one that does.
+        freed_bytes: All content that is gone, or would be.
+    """
+
+    pruned: tuple[Pruned, ...]
+    running: tuple[tuple[InstalledBundle, RunningLaunch], ...]
+    freed_bytes: int
+
+
+def prune(
+    hf_home: Path,
+    names: Sequence[str] = (),
+    *,
+    keep: int = 0,
+    older_than: datetime.timedelta | None = None,
+    dry_run: bool = False,
+    on_note: Note = no_note,
+) -> PruneResult:
+    """Delete generations that are not current.
+
+    Args:
+        hf_home: The cache root.
+        names: Bundles to look at; default all.
+        keep: How many generations of each bundle stay besides the current one, the newest.
+        older_than: Spare those that were installed later than this long ago.
+        dry_run: Delete nothing.
+        on_note: Told what a person should know of and is no error.
+
+    Raises:
+        NotInstalledError: Something of `names` can be no bundle name.
+        IntegrityError: A receipt was changed: what it needs cannot be told, and nothing is deleted.
+    """
+    with lock_home(hf_home, on_note=on_note):
+        home = Home(hf_home)
+        freed = 0 if dry_run else finish_retirements(home)
+        running = {generation: launch for launch in find_launches(hf_home) for generation in launch.generations}
+        doomed, spared = [], []
+        for name in names or home.all_names():
+            for bundle in _find_doomed(home, name, keep, older_than):
+                if launch := running.get((bundle.name, bundle.digest)):
+                    spared.append((bundle, launch))
+                else:
+                    doomed.append(bundle)
+        pruned = _estimate(home, doomed) if dry_run else [_retire(home, bundle) for bundle in doomed]
+        if not dry_run:
+            forget_unneeded(hf_home, home.all_names())
+        return PruneResult(tuple(pruned), tuple(spared), freed + sum(one.freed_bytes for one in pruned))
+
+
+def _retire(home: Home, bundle: InstalledBundle) -> Pruned:
+    freed = retire_generation(home, bundle)
+    append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=freed)
+    return Pruned(bundle, freed)
+
+
+def _find_doomed(home: Home, name: str, keep: int, older_than: datetime.timedelta | None) -> list[InstalledBundle]:
+    current = home.bundle(name).digest if name in home.names() else None
+    others = [bundle for bundle in home.generations(name) if bundle.digest != current]
+    # Of a bundle that was removed there is nothing to go back to.
+    kept = keep if current else 0
+    doomed = others[kept:]
+    if older_than is None:
+        return doomed
+    latest = datetime.datetime.now(datetime.UTC) - older_than
+    dates = {
+        (entry.name, entry.digest): datetime.datetime.fromisoformat(entry.at)
+        for entry in read_log(home.path)
+        if entry.action == "install"
+    }
+    # What is not in the log was installed before there was one.
+    return [bundle for bundle in doomed if dates.get((name, bundle.digest), latest) <= latest]
+
+
+def _estimate(home: Home, doomed: Sequence[InstalledBundle]) -> list[Pruned]:
+    """Return what deleting each of `doomed`, one after the other, would free."""
+    gone: set[tuple[str, str]] = set()
+    found = []
+    for bundle in doomed:
+        gone.add((bundle.name, bundle.digest))
+        near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
+        kept = {blob.path for key, other in near.kept.items() if key not in gone for blob in other.layout.blobs}
+        freed = sum(blob.size_bytes for blob in bundle.layout.blobs if blob.path not in kept)
+        found.append(Pruned(bundle, freed))
+    return found

@@ -1,0 +1,92 @@
+"""Give up one generation: its receipt first, then its view, then what nothing else in the home needs.
+
+A receipt that is hidden, and not yet deleted, stands for a retirement that was killed; the next one finishes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bundler.files.atomic import fsync_dir
+from bundler.home.common.journal import Found, forget_found, hand_on_found, read_found, restore_refs
+from bundler.home.common.reclaim import hand_over, reclaim
+from bundler.home.generation import GENERATIONS_FOLDER, generation_path
+from bundler.home.home import Home, ignore_damage
+from bundler.home.installed import InstalledBundle
+from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
+from bundler.home.view.view import remove_view
+from bundler.plan.layout import Layout
+
+
+def hand_over_names(home: Home, before: InstalledBundle) -> None:
+    """Give names in the shared view that only `before` needed so, current until now, to those who need them.
+
+    Args:
+        home: Its home, under its lock, the pointer already moved or gone.
+        before: The generation.
+    """
+    hand_over(home.path, before.layout, _list_current(home, before))
+
+
+def _list_current(home: Home, bundle: InstalledBundle) -> list[Layout]:
+    """Return what the shared view is to show beside `bundle`: other bundles, and its own current generation."""
+    near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest), on_damage=ignore_damage)
+    current = [other.layout for other in near.current.values()]
+    if bundle.name in home.names() and (own := home.bundle(bundle.name)).digest != bundle.digest:
+        current.append(own.layout)
+    return current
+
+
+def retire_generation(home: Home, bundle: InstalledBundle) -> int:
+    """Delete a generation that is not the current one, and what only it needs.
+
+    Args:
+        home: Its home, under its lock.
+        bundle: The generation.
+
+    Returns:
+        Bytes freed.
+    """
+    near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
+    current = _list_current(home, bundle)
+    others = home.generations(bundle.name, on_damage=ignore_damage)
+    is_last = all(other.digest == bundle.digest for other in others)
+    path = generation_path(home.path, bundle.name, bundle.digest)
+    hidden = path.with_name(path.name + REMOVING_SUFFIX)
+    if path.exists():
+        path.replace(hidden)
+        fsync_dir(path.parent)
+    remove_view(home.path, bundle.name, bundle.digest)
+    found = read_found(home.path, bundle.name) or Found()
+    if is_last:
+        hand_on_found(home.path, found, {other.name: other.layout for other in near.kept.values()})
+    freed = reclaim(
+        home.path,
+        bundle.layout,
+        keep=near.layouts,
+        current=current,
+        stays=found.paths,
+    )
+    if is_last:
+        restore_refs(home.path, found)
+        forget_found(home.path, bundle.name)
+    hidden.unlink(missing_ok=True)
+    _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
+    return freed
+
+
+def finish_retirements(home: Home) -> int:
+    """Finish what killed retirements left; return the bytes freed."""
+    freed = 0
+    for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
+        receipt = read_receipt(hidden, name=hidden.parent.name)
+        freed += retire_generation(home, home.make_installed(receipt))
+    return freed
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

@@ -1,0 +1,85 @@
+"""Make another generation of a bundle the current one: a pointer, and the names of the shared view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import NotInstalledError
+from bundler.home.common.conflicts import pins
+from bundler.home.common.publish import publish_refs
+from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generations.retire import hand_over_names
+from bundler.home.home import Home, ignore_damage
+from bundler.home.installed import InstalledBundle
+from bundler.home.log import append_to_log
+from bundler.home.receipt import set_current
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """What a rollback did.
+
+    Attributes:
+        bundle: The generation that is current now.
+        before: The one that was, and stays.
+    """
+
+    bundle: InstalledBundle
+    before: InstalledBundle
+
+
+def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: Note = no_note) -> RollbackResult:
+    """Make a generation of bundle `name` the current one; nothing is deleted or written but names.
+
+    Args:
+        name: The bundle's name.
+        hf_home: Where it is installed.
+        digest: Which generation: its digest or the first digits of it; default the one installed before the current.
+        on_note: Told what a person should know of and is no error.
+
+    Raises:
+        NotInstalledError: There is no such bundle, or no such generation; those that are there are named.
+        UsageError: The first digits fit several.
+        IntegrityError: A receipt of the bundle was changed.
+    """
+    with lock_home(hf_home, on_note=on_note):
+        home = Home(hf_home)
+        before = home.bundle(name)
+        chosen = _choose(home, before, digest)
+        if chosen.digest == before.digest:
+            return RollbackResult(before, before)
+        set_current(hf_home, name, chosen.digest)
+        near = home.neighbours([chosen.layout], besides=(name, chosen.digest), on_damage=ignore_damage)
+        wanted = pins(chosen.layout)
+        held = {
+            path
+            for other in near.current.values()
+            for path, pin in pins(other.layout).items()
+            if path in wanted and pin.value != wanted[path].value
+        }
+        publish_refs(hf_home, chosen.layout, held=held)
+        hand_over_names(home, before)
+        append_to_log(hf_home, "rollback", name, chosen.digest, before=before.digest)
+        return RollbackResult(home.bundle(name), before)
+
+
+def _choose(home: Home, current: InstalledBundle, digest: str | None) -> InstalledBundle:
+    generations = home.generations(current.name, on_damage=ignore_damage)
+    if digest is None:
+        place = [bundle.digest for bundle in generations].index(current.digest)
+        found = generations[place + 1 : place + 2]
+    else:
+        start = digest if digest.startswith("sha256:") else f"sha256:{digest}"
+        found = [bundle for bundle in generations if bundle.digest.startswith(start)]
+    if len(found) == 1:
+        return found[0]
+    there = "\n".join(
+        f"  {bundle.digest[:19]}{', the current one' if bundle.digest == current.digest else ''}"
+        for bundle in generations
+    )
+    wanted = "an older generation" if digest is None else f"one generation that begins with {digest!r}"
+    raise NotInstalledError(
+        f"bundle {current.name} in {home.path}: expected {wanted}, found {len(found)}; from new to old:\n{there}",
+        hint=f"bundle rollback {current.name} DIGEST, with enough digits of one of these",
+    )

@@ -1,0 +1,65 @@
+"""Choose where a launch reads its bundles, and make it if it is not there.
+
+One bundle is read through its own view. Several are put together in a folder of the user's own below the temporary
+folder, called by what is in it: the next launch of the same generations finds it, and no other bundle can change it. A
+bundle that has no view, of an earlier version or on a file system without symlinks, is read in the shared view, and so
+are those that go with it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.files.atomic import temporary_path
+from bundler.files.digest import sha256_bytes
+from bundler.files.private_folder import make_private_folder
+from bundler.home.installed import InstalledBundle, View
+from bundler.home.verify.installed import InstalledCheck, verify_installed
+from bundler.home.view.compose import check_composition, compose_view
+
+
+def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
+    """Return where a launch on `bundles` of one home reads them; nothing is verified.
+
+    Raises:
+        ConflictError: They need one name to be two things.
+        OfflineError: The place for a view of several belongs to another user.
+    """
+    check_composition(bundles)
+    shared = View(tuple(bundles), hf_home, hf_home / "datasets")
+    if not bundles or any(bundle.view == hf_home for bundle in bundles):
+        return shared
+    if len(bundles) == 1:
+        [bundle] = bundles
+        has_datasets = any(repo.prepared for repo in bundle.layout.repos)
+        return View((bundle,), bundle.view, (bundle.view if has_datasets else hf_home) / "datasets")
+    described = "\n".join(sorted(f"{bundle.view} {bundle.lock.digest}" for bundle in bundles))
+    root = make_private_folder(hf_home) / f"view-{sha256_bytes(described.encode())[:32]}"
+    if not _is_whole(root, bundles):
+        temporary = temporary_path(root.parent)
+        try:
+            compose_view(bundles, temporary)
+            shutil.rmtree(root, ignore_errors=True)
+            temporary.rename(root)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            # Another launch of this user may have been faster.
+            if not _is_whole(root, bundles):
+                raise
+    return View(tuple(bundles), root, hf_home / "datasets")
+
+
+def _is_whole(root: Path, bundles: Sequence[InstalledBundle]) -> bool:
+    checks = [
+        InstalledCheck(
+            bundle.hf_home,
+            root,
+            bundle.layout,
+            kept=[other.layout for other in bundles if other is not bundle],
+            datasets_root=bundle.hf_home,
+        )
+        for bundle in bundles
+    ]
+    return root.is_dir() and verify_installed(str(root), "", checks, quick=True).ok

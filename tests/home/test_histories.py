@@ -1,0 +1,14 @@
+"""Random histories of a home, with kills and jobs that read meanwhile; `make soak-home` runs a thousand of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.support.process import run
+
+
+def test_nothing_is_lost_half_visible_or_unverified_whatever_happens_in_whatever_order(tmp_path: Path) -> None:
+    done = run([sys.executable, "-m", "tests.support.histories", "0", "25", str(tmp_path)])
+    assert json.loads(done.stdout) == {"histories": 25, "steps": 300}

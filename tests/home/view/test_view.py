@@ -1,0 +1,142 @@
+"""bundler.home.view: a view shows one generation, or several together, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import ConflictError, OfflineError
+from bundler.home.home import Home
+from bundler.home.install import install
+from bundler.home.view.open import open_view
+from bundler.home.view.view import build_view
+from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
+
+PREPARED = "default/0.0.0/h/d.arrow"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Bundles `a` and `b` share a commit of `org/m`, each with a file of its own; `c` has another commit."""
+    made = {
+        "a": [locked_repo("org/m", {"s": b"s", "a": b"a"}, aliases=["m"], absent=["none"])],
+        "b": [
+            locked_repo("org/m", {"s": b"s", "b": b"b"}),
+            locked_repo("org/d", {"d": b"d"}, kind="dataset", prepared={PREPARED: b"arrow"}),
+        ],
+        "c": [locked_repo("org/m", {"c": b"c"}, commit=OTHER_COMMIT)],
+    }
+    for name, repos in made.items():
+        bundle = tiny_bundle(tmp_path / name, *repos, contents=[b"s", b"a", b"b", b"c", b"d", b"arrow"], name=name)
+        install(bundle, tmp_path / "home")
+    return tmp_path / "home"
+
+
+def snapshot(root: Path, commit: str = COMMIT) -> dict[str, bytes]:
+    folder = root / "hub" / "models--org--m" / "snapshots" / commit
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_view_shows_its_bundle_and_no_neighbours_file(home: Path) -> None:
+    view = Home(home).bundle("a").view
+    assert snapshot(view) == {"s": b"s", "a": b"a"}
+    assert {path.name for path in (view / "hub").iterdir()} == {"models--org--m", "models--m"}
+    assert (view / "hub" / "models--m" / "refs" / "main").read_text() == COMMIT
+    assert (view / "hub" / "models--org--m" / ".no_exist" / COMMIT / "none").read_bytes() == b""
+
+
+def test_its_content_is_there_once(home: Path) -> None:
+    view = Home(home).bundle("b").view
+    blobs = view / "hub" / "models--org--m" / "blobs"
+    assert blobs.is_symlink() and blobs.resolve() == (home / "hub" / "models--org--m" / "blobs").resolve()
+    prepared = view / "datasets" / "org___d" / PREPARED
+    assert prepared.samefile(home / "datasets" / "org___d" / PREPARED)
+
+
+def test_a_home_that_was_moved_takes_its_views_along(home: Path, tmp_path: Path) -> None:
+    moved = home.rename(tmp_path / "elsewhere")
+    bundle = Home(moved).bundle("a")
+    assert bundle.verify().faults == ()
+    assert snapshot(bundle.view) == {"s": b"s", "a": b"a"}
+
+
+def test_one_bundle_is_read_through_its_own_view(home: Path) -> None:
+    bundle = Home(home).bundle("b")
+    view = open_view(home, [bundle])
+    assert (view.root, view.datasets) == (bundle.view, bundle.view / "datasets")
+    # Without prepared datasets what `datasets` makes of other files stays where it always was.
+    assert open_view(home, [Home(home).bundle("a")]).datasets == home / "datasets"
+
+
+def test_several_are_put_together_and_verify_there(home: Path) -> None:
+    bundles = [Home(home).bundle("a"), Home(home).bundle("b")]
+    view = open_view(home, bundles)
+    assert snapshot(view.root) == {"s": b"s", "a": b"a", "b": b"b"}
+    for bundle in bundles:
+        assert bundle.verify(view=view).faults == ()
+    before = tree(view.root)
+    assert open_view(home, bundles[::-1]).root == view.root
+    assert tree(view.root) == before
+
+
+def test_a_damaged_composition_is_made_anew(home: Path) -> None:
+    bundles = [Home(home).bundle("a"), Home(home).bundle("b")]
+    root = open_view(home, bundles).root
+    good = tree(root)
+    link = root / "hub" / "models--org--m" / "snapshots" / COMMIT / "s"
+    link.unlink()
+    link.write_bytes(b"evil")
+    assert open_view(home, bundles).root == root
+    assert tree(root) == good
+
+
+def test_two_that_need_one_ref_at_two_commits_do_not_go_together_and_each_goes_alone(home: Path) -> None:
+    a, c = Home(home).bundle("a"), Home(home).bundle("c")
+    with pytest.raises(ConflictError) as caught:
+        open_view(home, [a, c])
+    assert caught.value.exit_code == 17
+    assert f"ref main of org/m: a needs {COMMIT}, c needs {OTHER_COMMIT}" in caught.value.message
+    bundle = str(Path(sys.executable).with_name("bundle"))
+    code = (
+        "import os,pathlib; print(pathlib.Path(os.environ['HF_HUB_CACHE'],'models--org--m/refs/main').read_text())"
+    )
+    for name, commit in {"a": COMMIT, "c": OTHER_COMMIT}.items():
+        argv = [bundle, "run", "--hf-home", home, "--bundle", name, "--isolate", "none", "--", sys.executable]
+        done = subprocess.run([*argv, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == commit
+
+
+def test_the_folder_for_compositions_must_be_the_users_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundles = [Home(home).bundle("a"), Home(home).bundle("b")]
+    folder = open_view(home, bundles).root.parent
+    folder.chmod(0o777)
+    with pytest.raises(OfflineError):
+        open_view(home, bundles)
+
+
+def test_a_file_that_somebody_put_into_a_view_is_set_aside_and_the_view_is_whole_again(home: Path) -> None:
+    bundle = Home(home).bundle("a")
+    good = tree(bundle.view)
+    (bundle.view / "hub" / "models--org--m" / "snapshots" / COMMIT / "chat_template.jinja").write_text(
+        "{{ mine }}"
+    )
+    assert not bundle.verify(view=open_view(home, [bundle])).ok
+    build_view(home, "a", bundle.digest, bundle.layout)
+    assert tree(bundle.view) == good
+    aside = [path for path in (home / "bundles" / "set-aside").rglob("*") if path.name == "chat_template.jinja"]
+    assert [path.read_text() for path in aside] == ["{{ mine }}"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_another_user_reads_through_the_view(home: Path) -> None:
+    view = Home(home).bundle("a").view
+    for folder in (*home.parents, home):
+        if "pytest" in str(folder):
+            folder.chmod(folder.stat().st_mode | 0o055)
+    path = view / "hub" / "models--m" / "snapshots" / COMMIT / "a"
+    done = subprocess.run(["cat", path], user=65534, capture_output=True, check=False)
+    assert done.stdout == b"a"
