@@ -52,7 +52,7 @@ from bundler.home.common.set_aside import set_aside
 from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generations.adopt import adopt_generation
-from bundler.home.generations.retire import hand_over_names
+from bundler.home.generations.retire import finish_retirements, hand_over_names
 from bundler.home.home import Home, ignore_damage
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
@@ -127,6 +127,8 @@ class _Installation:
 
     def run(self, on_total: Callable[[int], None], progress: Progress) -> InstallResult:
         """Take all steps, in the order that makes each of them safe to be killed in."""
+        # What a killed one left is nobody's, and must not be taken for the user's.
+        finish_retirements(self.home)
         self.held = check_conflicts(
             self.name,
             self.content,

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
+from bundler.files.leftovers import remove_leftovers
 from bundler.files.links import replace_symlink
 from bundler.files.paths import inside
 from bundler.home.common.conflicts import pins
@@ -49,6 +51,7 @@ def reclaim(
     kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
     for repo in gone.repos:
+        remove_leftovers(inside(hf_home, repo.folder), now=time.time())
         folders = [repo.folder]
         for path, target in repo.alias_links():
             place = inside(hf_home, path)
