@@ -88,7 +88,7 @@ def _say_result(result: InstallResult, target: Path) -> None:
             f"replaces {result.replaced}, which stays for jobs that use it and for `bundle rollback {installed.name}`; "
             f"`bundle prune {installed.name}` deletes it"
         )
-    if not result.has_view:
+    if not result.symlinks:
         say("note: without symlinks bundles have no views of their own here: an upgrade is seen by jobs that run")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")

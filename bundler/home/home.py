@@ -183,6 +183,7 @@ class Home:
             receipt.digest,
             receipt.left_out,
             is_checked=receipt.is_checked,
+            has_view=receipt.has_view,
             find_neighbours=find_neighbours,
         )
 

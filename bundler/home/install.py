@@ -51,11 +51,13 @@ from bundler.home.common.publish import find_moved_refs, gather_blobs, place_pre
 from bundler.home.common.set_aside import set_aside
 from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generation import generation_path
 from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import finish_retirements, hand_over_names
 from bundler.home.home import Home, ignore_damage
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
+from bundler.home.launches import make_folder
 from bundler.home.log import append_to_log
 from bundler.home.part import join_parts, select_part
 from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
@@ -187,9 +189,12 @@ class _Installation:
     @cached_property
     def receipt(self) -> Receipt:
         """What the receipt will say: this part, and what was there of the same bundle before."""
-        there = self.before.lock.repos if self.before else ()
+        there = list(self.before.lock.repos if self.before else ())
+        with contextlib.suppress(OSError, BundleError):
+            # Of this very generation, if it is there and not the current one.
+            there += self.home.read(generation_path(self.hf_home, self.name, self.bundle.digest)).lock.repos
         lock, left_out = join_parts(self.bundle.lock, self.part, there)
-        return Receipt(lock, self.bundle.digest, left_out)
+        return Receipt(lock, self.bundle.digest, left_out, has_view=self.symlinks)
 
     @cached_property
     def installed(self) -> InstalledBundle:
@@ -260,6 +265,9 @@ class _Installation:
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
         set_current(self.hf_home, self.name, self.bundle.digest)
+        # Before another user's launch wants to leave a note there.
+        with contextlib.suppress(OSError):
+            make_folder(self.hf_home)
         append_to_log(
             self.hf_home,
             "install",

@@ -70,6 +70,8 @@ class InstalledBundle:
         digest: The bundle's digest, ``sha256:<hex>``.
         left_out: Ids of the bundle's repos that are not installed.
         is_checked: See `Receipt.is_checked`.
+        has_view: Whether it has a view of its own; without, it is read in the shared one. It has none if an earlier
+            version installed it, or if the file system has no symlinks.
         find_neighbours: Returns the other generations of this home that have a folder in common with a layout.
     """
 
@@ -79,6 +81,7 @@ class InstalledBundle:
     digest: str
     left_out: tuple[str, ...] = ()
     is_checked: bool = field(default=True, repr=False)
+    has_view: bool = field(default=False, repr=False)
     find_neighbours: Callable[[Layout], Neighbours] = field(default=_no_neighbours, repr=False, compare=False)
 
     @property
@@ -88,12 +91,8 @@ class InstalledBundle:
 
     @property
     def view(self) -> Path:
-        """The root of its own view, a folder like an HF_HOME; `hf_home` itself where it has none.
-
-        It has none if a version before 0.2 installed it, or if the file system has no symlinks.
-        """
-        view = view_path(self.hf_home, self.name, self.digest)
-        return view if view.is_dir() else self.hf_home
+        """The root of its own view, a folder like an HF_HOME; `hf_home` itself where it has none."""
+        return view_path(self.hf_home, self.name, self.digest) if self.has_view else self.hf_home
 
     @cached_property
     def layout(self) -> Layout:

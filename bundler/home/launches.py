@@ -39,12 +39,16 @@ class RunningLaunch:
     Attributes:
         host: Where it runs.
         pid: Its launcher there.
-        generations: (name, digest) of each bundle.
+        generations: (name, digest) of each bundle; None where the note may not be read, so that it may be any.
     """
 
     host: str
     pid: int
-    generations: tuple[tuple[str, str], ...]
+    generations: tuple[tuple[str, str], ...] | None
+
+    def reads(self, bundle: InstalledBundle) -> bool:
+        """Tell whether it reads a generation, or may do so."""
+        return self.generations is None or (bundle.name, bundle.digest) in self.generations
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -78,6 +82,8 @@ def write_note(hf_home: Path, bundles: Sequence[InstalledBundle]) -> Path | None
         make_folder(hf_home)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         with open(descriptor, "w") as stream:  # noqa: PTH123 -- a descriptor
+            # Whatever the umask: who prunes must be able to read it.
+            os.fchmod(descriptor, 0o644)
             json.dump(note, stream)
     except OSError:
         return None
@@ -125,5 +131,8 @@ def _read(path: Path) -> RunningLaunch | None:
         raw = json.loads(path.read_bytes())
         generations = tuple((str(name), str(digest)) for name, digest in raw["generations"])
         return RunningLaunch(str(raw["host"]), int(raw["pid"]), generations)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except PermissionError:
+        owner = Owner.parse(path.name)
+        return RunningLaunch("another user's", owner.pid if owner else 0, None)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None

@@ -60,11 +60,7 @@ def append_to_log(
     source: str | None = None,
     freed_bytes: int | None = None,
 ) -> None:
-    """Add a line for a change that has been made, by this process and now.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Add a line for a change that has been made, by this process and now; where that cannot be, the change stands."""
     entry = LogEntry(
         at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         by=f"{get_user_name(os.geteuid())}@{socket.gethostname()}",
@@ -77,13 +73,18 @@ def append_to_log(
         freed_bytes=freed_bytes,
     )
     line = json.dumps({key: value for key, value in asdict(entry).items() if value is not None}) + "\n"
+    with contextlib.suppress(OSError):
+        _append(hf_home / BUNDLES_FOLDER / LOG_NAME, line.encode())
+
+
+def _append(path: Path, line: bytes) -> None:
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(hf_home / BUNDLES_FOLDER / LOG_NAME, flags, 0o644)
+    descriptor = os.open(path, flags, 0o644)
     try:
         size = os.fstat(descriptor).st_size
         # What a full disk or a kill cut short must not swallow this line.
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (("\n" if torn else "") + line).encode())
+        os.write(descriptor, (b"\n" if torn else b"") + line)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -93,7 +94,7 @@ def read_log(hf_home: Path) -> list[LogEntry]:
     """Return the changes in their order; lines that cannot be read are passed over."""
     try:
         lines = (hf_home / BUNDLES_FOLDER / LOG_NAME).read_bytes().split(b"\n")
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
     found = []
     for line in lines:
@@ -105,6 +106,8 @@ def read_log(hf_home: Path) -> list[LogEntry]:
 def _parse(raw: dict[str, Any]) -> LogEntry:
     known = {field.name for field in fields(LogEntry)}
     entry = LogEntry(**{key: value for key, value in raw.items() if key in known})
-    if not all(isinstance(text, str) for text in (entry.at, entry.by, entry.action, entry.name, entry.digest)):
+    texts = (entry.at, entry.by, entry.action, entry.name, entry.digest, entry.before or "", entry.source or "")
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError("expected texts")
+    datetime.datetime.fromisoformat(entry.at)
     return entry

@@ -52,6 +52,7 @@ class Receipt:
     Attributes:
         digest: The digest of the bundle that it came from, ``sha256:<hex>``.
         left_out: Ids of the repos of that bundle that are not installed, sorted.
+        has_view: Whether the generation has a view of its own.
         is_checked: Whether every digest that the lock claims was computed from the bytes when they were installed.
             The first versions computed BLAKE3 only.
     """
@@ -62,12 +63,14 @@ class Receipt:
         digest: str,
         left_out: Iterable[str] = (),
         *,
+        has_view: bool = False,
         is_checked: bool = True,
         path: Path = Path(),
         name: str = "",
     ) -> None:
         self.digest = digest
         self.left_out = tuple(sorted(set(left_out)))
+        self.has_view = has_view
         self.is_checked = is_checked
         if isinstance(lock, Lock):
             self.lock = lock
@@ -121,6 +124,7 @@ class Receipt:
             lock_text.removesuffix(","),
             digest,
             left_out,
+            has_view=raw.get("has_view") is True,
             is_checked=raw.get("checked_digests") == _CHECKED,
             path=path,
             name=name,
@@ -146,6 +150,8 @@ class Receipt:
             "bundle_digest": self.digest,
             "installed_with": f"bundler {__version__}",
         }
+        if self.has_view:
+            head["has_view"] = True
         if self.is_checked:
             head["checked_digests"] = _CHECKED
         if self.left_out:

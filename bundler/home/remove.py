@@ -76,6 +76,7 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     if not is_known:
         home.bundle(name)  # says what is there instead
     _set_damaged_aside(name, home, on_note)
+    launches = find_launches(hf_home)
     # Before anything changes: what is shared with a bundle whose receipt is damaged cannot be told.
     for other in home.all_names():
         home.generations(other)
@@ -88,10 +89,9 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         hidden.unlink()
     freed = finish_retirements(home)
     found = read_found(hf_home, name)
-    running = {generation: launch for launch in find_launches(hf_home) for generation in launch.generations}
     removed, spared = 0, []
     for bundle in home.generations(name):
-        if launch := running.get((name, bundle.digest)):
+        if launch := next((launch for launch in launches if launch.reads(bundle)), None):
             hand_over_names(home, bundle)
             spared.append((bundle, launch))
         else:

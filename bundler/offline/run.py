@@ -20,7 +20,7 @@ from pathlib import Path
 from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
-from bundler.home.launches import note_launch
+from bundler.home.launches import LAUNCHES_FOLDER, note_launch
 from bundler.home.view.open import open_view
 from bundler.offline.kernel.isolation import Requested, choose
 from bundler.offline.kernel.networks import whole_internets
@@ -34,6 +34,7 @@ from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 from bundler.verify.report import no_progress
 
+_NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
 
@@ -87,7 +88,9 @@ def run_offline(
             f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
         )
     # Before the first byte is verified, so that nobody prunes what is being read.
-    with note_launch(home.path, bundles):
+    with note_launch(home.path, bundles) as is_noted:
+        if not is_noted:
+            on_note(_NOT_NOTED.format(folder=home.path / LAUNCHES_FOLDER))
         view = open_view(home.path, bundles)
         verified = run_forked(
             lambda: tuple(_verify(bundle, view, quick, jobs, show, on_note) for bundle in bundles)

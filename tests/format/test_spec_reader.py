@@ -20,7 +20,7 @@ from bundler.home.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.format import spec_reader
-from tests.support.bundles import COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
+from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
 
 
 def weights(dtype: str, count: int) -> bytes:
@@ -59,13 +59,13 @@ def test_it_extracts_what_we_install(bundle: Path, tmp_path: Path) -> None:
 
 def test_it_extracts_a_delta_over_its_base(bundle: Path, tmp_path: Path) -> None:
     files = FILES | {"text.txt": b"new text", "new.txt": b"new"}
-    lock = lock_of(locked_repo("org/m", files, lfs=["bf16.safetensors"]), name="delta")
+    lock = lock_of(locked_repo("org/m", files, commit=OTHER_COMMIT, lfs=["bf16.safetensors"]), name="delta")
     delta = tmp_path / "delta.tar.zst"
     pack(lock, blob_store(tmp_path / "store", files.values()), delta, base=Base.open(bundle))
     for file in (bundle, delta):
         spec_reader.extract(file, tmp_path / "theirs")
         install(file, tmp_path / "ours")
-    snapshot = f"hub/models--org--m/snapshots/{COMMIT}"
+    snapshot = f"hub/models--org--m/snapshots/{OTHER_COMMIT}"
     assert tree(tmp_path / "theirs" / snapshot) == tree(tmp_path / "ours" / snapshot)
     assert (tmp_path / "theirs" / snapshot / "text.txt").read_bytes() == b"new text"
 

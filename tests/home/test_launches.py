@@ -79,6 +79,7 @@ def test_a_link_among_the_notes_is_not_followed(bundle: InstalledBundle, tmp_pat
 
 
 def test_where_nothing_can_be_written_there_is_no_note_and_no_error(bundle: InstalledBundle) -> None:
-    (bundle.hf_home / LAUNCHES_FOLDER).parent.joinpath("launches").write_text("a file in its place")
+    (bundle.hf_home / LAUNCHES_FOLDER).rmdir()
+    (bundle.hf_home / LAUNCHES_FOLDER).write_text("a file in its place")
     with note_launch(bundle.hf_home, Home(bundle.hf_home).bundles()) as is_noted:
         assert not is_noted

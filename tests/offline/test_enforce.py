@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundler import enforce_offline
+from bundler.home.home import Home
 from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_landlock
 from tests.offline.kernel.test_isolation import RAW_CONNECT
 from tests.support.messages import Told
@@ -125,7 +126,13 @@ if "child" in globals():
     # Which libraries datasets has loaded is for its version to say.
     imported = re.search(r"after the import of (.*?)[:;.] ", words)
     assert imported and "datasets" in imported[1] and "huggingface_hub" in imported[1]
-    told("enforce", f"it cannot start again: {reason}", words, imported=imported[1], home=home)
+    told(
+        "enforce",
+        f"it cannot start again: {reason}",
+        words,
+        imported=imported[1],
+        home=Home(home).bundle("tiny").view,
+    )
 
 
 def test_a_program_read_from_standard_input_is_not_started_again(home: Path) -> None:

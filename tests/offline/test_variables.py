@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.home.home import Home
 from bundler.offline.variables import (
     SITE_FOLDER,
     Launch,
@@ -92,7 +93,8 @@ def test_bundle_env_gives_a_shell_the_same_environment(home: Path) -> None:
     user = {"https_proxy": "http://proxy.invalid", "PYTHONPATH": "/mine"}
     done = run(["sh", "-c", words, script("bundle"), home], env=user)
     shell = dict(item.split("=", 1) for item in done.stdout.rstrip("\0").split("\0"))
-    ours = offline_environment(home).apply({**os.environ, **user})
+    view = Home(home).bundle("tiny").view
+    ours = offline_environment(home, hub=view / "hub").apply({**os.environ, **user})
     assert {n: shell.get(n) for n in ours if n != "_"} == {n: v for n, v in ours.items() if n != "_"}
     assert "https_proxy" not in shell
 

@@ -21,9 +21,11 @@ def adopt_generation(home: Home, bundle: InstalledBundle, *, symlinks: bool) -> 
     """
     if generation_path(home.path, bundle.name, bundle.digest).exists():
         return
-    receipt = Receipt(bundle.lock, bundle.digest, bundle.left_out, is_checked=bundle.is_checked)
+    has_view = False
     if symlinks:
         # Of what is damaged there is no view: it is read where it is, as before.
         with contextlib.suppress(OSError):
             build_view(home.path, bundle.name, bundle.digest, bundle.layout)
+            has_view = True
+    receipt = Receipt(bundle.lock, bundle.digest, bundle.left_out, has_view=has_view, is_checked=bundle.is_checked)
     write_receipt(home.path, receipt)

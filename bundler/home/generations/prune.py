@@ -70,11 +70,11 @@ def prune(
     with lock_home(hf_home, on_note=on_note):
         home = Home(hf_home)
         freed = 0 if dry_run else finish_retirements(home)
-        running = {generation: launch for launch in find_launches(hf_home) for generation in launch.generations}
+        launches = find_launches(hf_home)
         doomed, spared = [], []
         for name in names or home.all_names():
             for bundle in _find_doomed(home, name, keep, older_than):
-                if launch := running.get((bundle.name, bundle.digest)):
+                if launch := next((launch for launch in launches if launch.reads(bundle)), None):
                     spared.append((bundle, launch))
                 else:
                     doomed.append(bundle)

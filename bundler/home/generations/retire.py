@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
+from bundler.files.links import link_or_copy
+from bundler.files.paths import inside
 from bundler.home.common.journal import Found, forget_found, hand_on_found, read_found, restore_refs
 from bundler.home.common.reclaim import hand_over, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
@@ -15,7 +18,6 @@ from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
 from bundler.home.view.view import remove_view
-from bundler.plan.layout import Layout
 
 
 def hand_over_names(home: Home, before: InstalledBundle) -> None:
@@ -25,15 +27,31 @@ def hand_over_names(home: Home, before: InstalledBundle) -> None:
         home: Its home, under its lock, the pointer already moved or gone.
         before: The generation.
     """
-    hand_over(home.path, before.layout, _list_current(home, before))
+    current = _list_current(home, before)
+    hand_over(home.path, before.layout, [other.layout for other in current])
+    wanted = {
+        blob.path: (blob, other)
+        for other in reversed(current)
+        for repo in other.layout.repos
+        for blob in repo.prepared
+        if other.has_view
+    }
+    kept = {blob for other in current for repo in other.layout.repos for blob in repo.prepared}
+    for repo in before.layout.repos:
+        for blob in repo.prepared:
+            if blob in kept or blob.path not in wanted:
+                continue
+            source = inside(wanted[blob.path][1].view, blob.path)
+            if source.is_file():
+                link_or_copy(source, inside(home.path, blob.path))
 
 
-def _list_current(home: Home, bundle: InstalledBundle) -> list[Layout]:
+def _list_current(home: Home, bundle: InstalledBundle) -> list[InstalledBundle]:
     """Return what the shared view is to show beside `bundle`: other bundles, and its own current generation."""
     near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest), on_damage=ignore_damage)
-    current = [other.layout for other in near.current.values()]
+    current = list(near.current.values())
     if bundle.name in home.names() and (own := home.bundle(bundle.name)).digest != bundle.digest:
-        current.append(own.layout)
+        current.append(own)
     return current
 
 
@@ -48,7 +66,8 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         Bytes freed.
     """
     near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
-    current = _list_current(home, bundle)
+    current = [other.layout for other in _list_current(home, bundle)]
+    hand_over_names(home, bundle)
     others = home.generations(bundle.name, on_damage=ignore_damage)
     is_last = all(other.digest == bundle.digest for other in others)
     path = generation_path(home.path, bundle.name, bundle.digest)
@@ -79,7 +98,10 @@ def finish_retirements(home: Home) -> int:
     """Finish what killed retirements left; return the bytes freed."""
     freed = 0
     for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
-        receipt = read_receipt(hidden, name=hidden.parent.name)
+        try:
+            receipt = read_receipt(hidden, name=hidden.parent.name)
+        except (IntegrityError, LockError):
+            continue  # What it owned cannot be told: it stays, and nothing else does so for it.
         freed += retire_generation(home, home.make_installed(receipt))
     return freed
 

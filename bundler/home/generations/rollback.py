@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import NotInstalledError
+from bundler.files.paths import inside
 from bundler.home.common.conflicts import pins
-from bundler.home.common.publish import publish_refs
+from bundler.home.common.publish import place_prepared, publish, publish_refs
+from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import hand_over_names
 from bundler.home.home import Home, ignore_damage
-from bundler.home.installed import InstalledBundle
+from bundler.home.installed import InstalledBundle, View
 from bundler.home.log import append_to_log
 from bundler.home.receipt import set_current
 
@@ -47,21 +50,43 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
         home = Home(hf_home)
         before = home.bundle(name)
         chosen = _choose(home, before, digest)
+        if chosen.has_view:
+            # By names and sizes: another tool may have deleted what only an older generation needs.
+            chosen.verify(
+                quick=True, view=View((chosen,), chosen.view, chosen.view / "datasets")
+            ).raise_if_failed()
+        if chosen.digest != before.digest:
+            adopt_generation(home, before, symlinks=before.has_view)
+            set_current(hf_home, name, chosen.digest)
+        # Again where nothing has moved: a rollback that was killed is finished by the next.
+        _publish(home, chosen)
         if chosen.digest == before.digest:
             return RollbackResult(before, before)
-        set_current(hf_home, name, chosen.digest)
-        near = home.neighbours([chosen.layout], besides=(name, chosen.digest), on_damage=ignore_damage)
-        wanted = pins(chosen.layout)
-        held = {
-            path
-            for other in near.current.values()
-            for path, pin in pins(other.layout).items()
-            if path in wanted and pin.value != wanted[path].value
-        }
-        publish_refs(hf_home, chosen.layout, held=held)
         hand_over_names(home, before)
         append_to_log(hf_home, "rollback", name, chosen.digest, before=before.digest)
         return RollbackResult(home.bundle(name), before)
+
+
+def _publish(home: Home, chosen: InstalledBundle) -> None:
+    near = home.neighbours([chosen.layout], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
+    wanted = pins(chosen.layout)
+    held = {
+        path
+        for other in near.current.values()
+        for path, pin in pins(other.layout).items()
+        if path in wanted and pin.value != wanted[path].value
+    }
+    if chosen.has_view:
+        sources = {
+            blob.sha256: inside(chosen.view, blob.path) for repo in chosen.layout.repos for blob in repo.prepared
+        }
+        place_prepared(home.path, chosen.layout, sources, held=held)
+    if all(inside(home.path, path).exists() for repo in chosen.layout.repos for path in repo.tree_paths()):
+        publish_refs(home.path, chosen.layout, held=held)
+    else:
+        # Its installation was killed before it was published.
+        trees = collect_trees(near.layouts)
+        publish(home.path, chosen.layout, symlinks=chosen.has_view, other_trees=trees, held=held)
 
 
 def _choose(home: Home, current: InstalledBundle, digest: str | None) -> InstalledBundle:

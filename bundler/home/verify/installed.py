@@ -92,6 +92,7 @@ class InstalledCheck:
         kept: Sequence[Layout] = (),
         datasets_root: Path | None = None,
     ) -> None:
+        self.hf_home = hf_home
         self.root = root
         self.datasets_root = datasets_root or root
         self.content = content
@@ -104,6 +105,8 @@ class InstalledCheck:
 
     def _find_place(self, path: str) -> str:
         # Paths of a layout are plain relative ones. Strings, since a Path for each of 100,000 files takes seconds.
+        if "/blobs/" in path:
+            return f"{self.hf_home}/{path}"
         return f"{self.datasets_root if path.startswith('datasets/') else self.root}/{path}"
 
     def _add(self, kind: FaultKind, path: str, detail: str) -> None:
@@ -150,6 +153,9 @@ class InstalledCheck:
     def _check_folder(self, repo: RepoLayout, folder: str) -> None:
         real: set[str] = set()
         linked: set[str] = set()
+        blobs = f"{repo.folder}/blobs"
+        if repo.blobs and os.path.realpath(f"{self.root}/{blobs}") != os.path.realpath(f"{self.hf_home}/{blobs}"):
+            self._add("changed", blobs, f"expected a link to {self.hf_home}/{blobs}")
         for file in repo.snapshots:
             path = repo.path_in(folder, file.path)
             place = self._find_place(path)

@@ -8,6 +8,8 @@ are those that go with it.
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,19 +38,30 @@ def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
         has_datasets = any(repo.prepared for repo in bundle.layout.repos)
         return View((bundle,), bundle.view, (bundle.view if has_datasets else hf_home) / "datasets")
     described = "\n".join(sorted(f"{bundle.view} {bundle.lock.digest}" for bundle in bundles))
-    root = make_private_folder(hf_home) / f"view-{sha256_bytes(described.encode())[:32]}"
-    if not _is_whole(root, bundles):
-        temporary = temporary_path(root.parent)
+    name = f"view-{sha256_bytes(described.encode())[:32]}"
+    return View(tuple(bundles), _compose(make_private_folder(hf_home), name, bundles), hf_home / "datasets")
+
+
+def _compose(folder: Path, name: str, bundles: Sequence[InstalledBundle]) -> Path:
+    """Return a whole view of `bundles` in `folder`; one that somebody changed is left to the launches that read it."""
+    for number in itertools.count():
+        root = folder / f"{name}-{number}"
+        if _is_whole(root, bundles):
+            return root
+        if os.path.lexists(root):
+            continue
+        temporary = temporary_path(folder)
         try:
             compose_view(bundles, temporary)
-            shutil.rmtree(root, ignore_errors=True)
             temporary.rename(root)
+            # Whole as far as it is up to names; if content is missing, verification says so.
+            return root
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
             # Another launch of this user may have been faster.
-            if not _is_whole(root, bundles):
+            if not root.exists():
                 raise
-    return View(tuple(bundles), root, hf_home / "datasets")
+    raise AssertionError("there is no last number")
 
 
 def _is_whole(root: Path, bundles: Sequence[InstalledBundle]) -> bool:

@@ -13,6 +13,7 @@ under a temporary name and renamed whole; one that is there is mended name by na
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import shutil
@@ -49,9 +50,9 @@ def build_view(
         if _is_whole(hf_home, root, content):
             return root
         # A part of a bundle that grows; or damage, which is mended name by name where it can be.
-        for repo in content.repos:
-            _link_content(hf_home, root, repo, root, sources or {})
         with contextlib.suppress(OSError):
+            for repo in content.repos:
+                _link_content(hf_home, root, repo, root, sources or {})
             publish(root, content, symlinks=True)
             if _is_whole(hf_home, root, content):
                 return root
@@ -69,6 +70,8 @@ def build_view(
         if os.path.lexists(root):
             # Something of somebody else's is in it.
             move_aside(hf_home, root.relative_to(hf_home).as_posix())
+        if os.path.lexists(root.parent) and not root.parent.is_dir():
+            move_aside(hf_home, root.parent.relative_to(hf_home).as_posix())
         root.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(root)
         fsync_dir(root.parent)
@@ -87,7 +90,7 @@ def remove_view(hf_home: Path, name: str, digest: str) -> None:
     """Delete a view: first its name, so that nobody sees half of one."""
     root = view_path(hf_home, name, digest)
     gone = temporary_path(hf_home / VIEWS_FOLDER)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         root.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(OSError):
@@ -101,8 +104,11 @@ def _link_content(hf_home: Path, root: Path, repo: RepoLayout, written: Path, so
     if repo.blobs:
         place = written / blobs
         place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.is_symlink():
-            place.symlink_to(os.path.relpath(hf_home / blobs, (root / blobs).parent))
+        target = hf_home / blobs
+        if written == root and os.path.lexists(place) and place.resolve() != target.resolve():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+        if not os.path.lexists(place):
+            place.symlink_to(os.path.relpath(target, (root / blobs).parent))
     for blob in repo.prepared:
         place = inside(written, blob.path)
         if not place.exists():

@@ -83,15 +83,18 @@ def test_several_are_put_together_and_verify_there(home: Path) -> None:
     assert tree(view.root) == before
 
 
-def test_a_damaged_composition_is_made_anew(home: Path) -> None:
+def test_a_damaged_composition_is_left_to_who_reads_it_and_another_is_made(home: Path) -> None:
     bundles = [Home(home).bundle("a"), Home(home).bundle("b")]
     root = open_view(home, bundles).root
     good = tree(root)
     link = root / "hub" / "models--org--m" / "snapshots" / COMMIT / "s"
     link.unlink()
     link.write_bytes(b"evil")
-    assert open_view(home, bundles).root == root
-    assert tree(root) == good
+    damaged = tree(root)
+    other = open_view(home, bundles).root
+    assert other != root and tree(other) == good
+    assert tree(root) == damaged
+    assert open_view(home, bundles).root == other
 
 
 def test_two_that_need_one_ref_at_two_commits_do_not_go_together_and_each_goes_alone(home: Path) -> None:
