@@ -85,6 +85,17 @@ class Held:
     value: str
 
 
+def find_held(content: Layout, current: Mapping[str, Layout]) -> list[Held]:
+    """Return the names that `content` needs, and that the shared view shows otherwise for one of `current`."""
+    wanted = pins(content)
+    return [
+        Held(path, wanted[path].what, wanted[path].value, other, pin.value)
+        for other, layout in current.items()
+        for path, pin in pins(layout).items()
+        if path in wanted and wanted[path].value != pin.value
+    ]
+
+
 def check_conflicts(
     name: str,
     content: Layout,
@@ -108,13 +119,7 @@ def check_conflicts(
     Raises:
         ConflictError: Names every bundle, name and both values.
     """
-    wanted = pins(content)
-    held = [
-        Held(path, wanted[path].what, wanted[path].value, other, pin.value)
-        for other, layout in current.items()
-        for path, pin in pins(layout).items()
-        if path in wanted and wanted[path].value != pin.value
-    ]
+    held = find_held(content, current)
     folders = {repo.folder for repo in content.repos}
     folders |= {repo.folder for layout in current.values() for repo in layout.repos}
     # A folder with content cannot be a link at the same time, whatever views there are.

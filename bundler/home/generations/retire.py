@@ -29,8 +29,13 @@ def hand_over_names(home: Home, before: InstalledBundle) -> None:
     """
     current = _list_current(home, before)
     hand_over(home.path, before.layout, [other.layout for other in current])
+    _hand_over_prepared(home, before, current)
+
+
+def _hand_over_prepared(home: Home, before: InstalledBundle, current: list[InstalledBundle]) -> None:
+    """Put prepared files that only `before` needed so, in the shared view, in the form that another one needs."""
     wanted = {
-        blob.path: (blob, other)
+        blob.path: other
         for other in reversed(current)
         for repo in other.layout.repos
         for blob in repo.prepared
@@ -41,7 +46,7 @@ def hand_over_names(home: Home, before: InstalledBundle) -> None:
         for blob in repo.prepared:
             if blob in kept or blob.path not in wanted:
                 continue
-            source = inside(wanted[blob.path][1].view, blob.path)
+            source = inside(wanted[blob.path].view, blob.path)
             if source.is_file():
                 link_or_copy(source, inside(home.path, blob.path))
 
@@ -66,8 +71,8 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         Bytes freed.
     """
     near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
-    current = [other.layout for other in _list_current(home, bundle)]
-    hand_over_names(home, bundle)
+    current = _list_current(home, bundle)
+    _hand_over_prepared(home, bundle, current)
     others = home.generations(bundle.name, on_damage=ignore_damage)
     is_last = all(other.digest == bundle.digest for other in others)
     path = generation_path(home.path, bundle.name, bundle.digest)
@@ -83,7 +88,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         home.path,
         bundle.layout,
         keep=near.layouts,
-        current=current,
+        current=[other.layout for other in current],
         stays=found.paths,
     )
     if is_last:

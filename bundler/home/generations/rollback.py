@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bundler.errors import NotInstalledError
 from bundler.files.paths import inside
-from bundler.home.common.conflicts import pins
+from bundler.home.common.conflicts import find_held
 from bundler.home.common.publish import place_prepared, publish, publish_refs
 from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
@@ -42,8 +42,7 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
         on_note: Told what a person should know of and is no error.
 
     Raises:
-        NotInstalledError: There is no such bundle, or no such generation; those that are there are named.
-        UsageError: The first digits fit several.
+        NotInstalledError: There is no such bundle, or not just one such generation; those that are there are named.
         IntegrityError: A receipt of the bundle was changed.
     """
     with lock_home(hf_home, on_note=on_note):
@@ -69,13 +68,8 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
 
 def _publish(home: Home, chosen: InstalledBundle) -> None:
     near = home.neighbours([chosen.layout], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
-    wanted = pins(chosen.layout)
-    held = {
-        path
-        for other in near.current.values()
-        for path, pin in pins(other.layout).items()
-        if path in wanted and pin.value != wanted[path].value
-    }
+    current = {name: other.layout for name, other in near.current.items()}
+    held = {one.path for one in find_held(chosen.layout, current)}
     if chosen.has_view:
         sources = {
             blob.sha256: inside(chosen.view, blob.path) for repo in chosen.layout.repos for blob in repo.prepared
