@@ -154,7 +154,7 @@ class RepoLayout:
 
     def path_in(self, folder: str, path: str) -> str:
         """Return where `path`, one of this repo's, stands in the folder of an alias."""
-        return folder + path.removeprefix(self.folder)
+        return path if folder == self.folder else folder + path.removeprefix(self.folder)
 
     def ref_texts(self) -> list[Text]:
         """Return `refs/` files, in name order."""
@@ -214,8 +214,8 @@ def tree_json(files: Iterable[LockedFile]) -> bytes:
 
 def snapshot_link_target(path: str, blob_path: str) -> str:
     """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
-    folder, name = posixpath.split(blob_path)
-    return f"{_relate(posixpath.dirname(path), folder)}/{name}"
+    folder, _, name = blob_path.rpartition("/")
+    return f"{_relate(path.rpartition('/')[0], folder)}/{name}"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -256,12 +256,13 @@ def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -
     for entry in entries:
         tree = trees.setdefault(entry.commit, {})
         for file in entry.files:
-            if tree.setdefault(file.path, file) != file:
+            # `is` first: comparing a file with itself field by field would be most of the work.
+            if (other := tree.setdefault(file.path, file)) is not file and other != file:
                 raise LockError(
                     f"{repo_id}: {file.path} of commit {entry.commit} stands in the lock with two contents"
                 )
             blob = _blob(f"{folder}/blobs/{file.etag}", file.size_bytes, file.sha256, file.blake3, file.etag)
-            if blobs.setdefault(blob.path, blob) != blob:
+            if (known := blobs.setdefault(blob.path, blob)) is not blob and known != blob:
                 raise LockError(f"{repo_id}: etag {file.etag} stands in the lock with two contents")
             path = f"{folder}/snapshots/{entry.commit}/{file.path}"
             snapshots[path] = SnapshotFile(path=path, blob=blob, repo_path=file.path)
@@ -308,7 +309,7 @@ def _collect_contents(repos: Iterable[RepoLayout]) -> dict[str, Content]:
                 git_sha1=None if blob.etag == blob.sha256 else blob.etag,
             )
             first = contents.setdefault(blob.sha256, content)
-            if first == content:
+            if first is content or first == content:
                 continue
             git_ids = {first.git_sha1, content.git_sha1} - {None}
             if (first.size_bytes, first.blake3) != (content.size_bytes, content.blake3) or len(git_ids) > 1:

@@ -178,7 +178,7 @@ class Reader:
 
             def accept_number(node: Any) -> float | None:
                 found = number(node, kind)
-                return None if found is None or limits.problem(found) else found
+                return found if found is not None and limits.accept(found) else None
 
             return accept_number
         return None

@@ -133,7 +133,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path: Path, manifest:
         )
         with process:
             deadline = time.monotonic() + 60
-            # All that the server gives before it hangs: a signal at the first byte would leave as much as chance has it.
+            # Wait for all that comes before the server hangs: what is there at the first byte, nobody knows.
             while time.monotonic() < deadline and _partial_bytes(tmp_path) < 2_500_000:
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)

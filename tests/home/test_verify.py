@@ -156,3 +156,15 @@ def test_verifying_writes_nothing_even_where_much_is_wrong(installed: InstalledB
     before = tree(installed.hf_home)
     installed.verify()
     assert tree(installed.hf_home) == before
+
+
+def test_a_folder_of_a_repo_called_blobs_is_looked_at_in_each_view(tmp_path: Path) -> None:
+    repo = locked_repo("org/m", {"blobs/a.txt": b"a"})
+    bundle = install(tiny_bundle(tmp_path, repo, contents=[b"a"]), tmp_path / "home").bundle
+    (bundle.view / REPO / "snapshots" / COMMIT / "blobs/a.txt").unlink()
+    [fault] = bundle.verify(quick=True).faults
+    assert (fault.kind, fault.path.startswith("bundles/")) == ("missing", True)
+    # Content in place of a link, as a copy without links has it.
+    (bundle.view / REPO / "snapshots" / COMMIT / "blobs/a.txt").write_bytes(b"b")
+    [fault] = bundle.verify().faults
+    assert (fault.kind, fault.path.startswith("bundles/")) == ("changed", True)

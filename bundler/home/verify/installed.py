@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def verify_installed(
     for check in checks:
         for repo in check.content.repos:
             if only(repo):
-                check.check_repo(repo)
+                check.check_repo(repo, known=to_hash)
         to_hash |= check.to_hash
     changed, hashed = (
         (set(), 0)
@@ -59,6 +59,11 @@ def verify_installed(
         faults=tuple(sorted(changed.union(*(check.faults for check in checks)))),
         hint=REINSTALL_HINT,
     )
+
+
+def _is_blob(path: str) -> bool:
+    """Tell whether a path of a layout is `hub/<folder>/blobs/<etag>`; a file of a repo may have such a folder too."""
+    return path.startswith("hub/") and path.startswith("/blobs/", path.find("/", 4))
 
 
 def _read_link(place: str) -> str | None:
@@ -105,7 +110,7 @@ class InstalledCheck:
 
     def _find_place(self, path: str) -> str:
         # Paths of a layout are plain relative ones. Strings, since a Path for each of 100,000 files takes seconds.
-        if "/blobs/" in path:
+        if _is_blob(path):
             return f"{self.hf_home}/{path}"
         return f"{self.datasets_root if path.startswith('datasets/') else self.root}/{path}"
 
@@ -129,9 +134,14 @@ class InstalledCheck:
         """Tell whether `path` was first given to a bundle that needs it to be something else than `value`."""
         return any(path in held and held[path].value != value for held in self._pins)
 
-    def check_repo(self, repo: RepoLayout) -> None:
-        """Check all that one repo contributes, under its own name and its aliases."""
-        self._check_folder(repo, repo.folder)
+    def check_repo(self, repo: RepoLayout, *, known: Container[str] = ()) -> None:
+        """Check all that one repo contributes, under its own name and its aliases.
+
+        Args:
+            repo: One of the repos of the content.
+            known: Where content was found already: views share it.
+        """
+        self._check_folder(repo, repo.folder, known)
         for blob in repo.prepared:
             if not self._is_others(blob.path, f"sha256:{blob.sha256}"):
                 self._check_content(blob.path, blob)
@@ -148,17 +158,18 @@ class InstalledCheck:
                     below = blob.path.split("/", 2)[2]
                     self._check_content(f"{path}/{below}", blob)
             else:
-                self._check_folder(repo, path)
+                self._check_folder(repo, path, known)
 
-    def _check_folder(self, repo: RepoLayout, folder: str) -> None:
+    def _check_folder(self, repo: RepoLayout, folder: str, known: Container[str]) -> None:
         real: set[str] = set()
         linked: set[str] = set()
+        root = f"{self.root}/"
         blobs = f"{repo.folder}/blobs"
         if repo.blobs and os.path.realpath(f"{self.root}/{blobs}") != os.path.realpath(f"{self.hf_home}/{blobs}"):
             self._add("changed", blobs, f"expected a link to {self.hf_home}/{blobs}")
         for file in repo.snapshots:
             path = repo.path_in(folder, file.path)
-            place = self._find_place(path)
+            place = root + path
             found = _read_link(place)
             if found is not None:
                 linked.add(file.blob.path)
@@ -172,6 +183,8 @@ class InstalledCheck:
                 linked.add(file.blob.path)
                 self._add("missing", path, f"{repo.repo_id}: {file.repo_path}")
         for blob in repo.blobs:
+            if f"{self.hf_home}/{blob.path}" in known:
+                continue
             # Without symlinks and hard links the snapshot file is the only copy.
             if blob.path in linked or blob.path not in real or os.path.lexists(self._find_place(blob.path)):
                 self._check_content(blob.path, blob)
@@ -181,7 +194,7 @@ class InstalledCheck:
     def _check_content(self, path: str, blob: Blob) -> None:
         place = self._find_place(path)
         # The content of a view is that of the home, and its damage one fault.
-        shown = path if "/blobs/" in path else f"{self._prefix}{path}"
+        shown = path if _is_blob(path) else f"{self._prefix}{path}"
         try:
             status = os.stat(place)  # noqa: PTH116 -- strings, as above
         except OSError as error:
