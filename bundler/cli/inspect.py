@@ -61,6 +61,8 @@ def _print_summary(summary: BundleSummary, *, show_files: bool) -> None:
             f"{repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}  "
             f"{counted(len(repo.files), 'file')}{prepared}, {size(repo.size_bytes)}{also}"
         )
+        if repo.card is not None and repo.card.licenses:
+            click.echo(f"           its card says: {', '.join(repo.card.licenses)}")
         if show_files:
             for file in repo.files:
                 click.echo(f"           {file.size_bytes:>14,}  {file.path}")
@@ -87,6 +89,7 @@ def _repo_json(repo: LockedRepo, *, show_files: bool) -> dict[str, Any]:
         "revision": repo.revision,
         "commit": repo.commit,
         "aliases": list(repo.aliases),
+        "licenses": None if repo.card is None else list(repo.card.licenses),
         "files": len(repo.files),
         "size_bytes": repo.size_bytes,
         "prepared_files": len(repo.prepared),

@@ -16,23 +16,33 @@ Nothing here reads a file or a network.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from bundler.errors import LockError
 from bundler.files.digest import sha256_bytes
-from bundler.files.paths import relative_path_problem
-from bundler.plan.manifest_rules import ConfigName, data_files_problem
-from bundler.plan.names import RepoKind, RepoType, is_bundle_name, is_repo_id, is_revision
+from bundler.plan.lock_rules import (
+    SORTED,
+    THERE,
+    Blake3,
+    BundleName,
+    DataFiles,
+    FilePath,
+    GitSha1,
+    RepoId,
+    Revision,
+    Sha256,
+    order_problem,
+)
+from bundler.plan.manifest_rules import ConfigName
+from bundler.plan.names import RepoKind, RepoType
 from bundler.text import strict_json
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
-from bundler.text.rules import Key, Rule, key
+from bundler.text.rules import Key, key
 from bundler.text.strict_json import StrictJsonError
 from bundler.text.trees import JsonTree
-from bundler.text.wording import quoted
 
 LOCK_VERSION = 1
 
@@ -41,51 +51,11 @@ MAX_CHARACTERS = 1 << 28
 # What file systems and the headers of a tar stream count sizes in.
 MAX_SIZE_BYTES = 2**63 - 1
 
-_HEX40 = re.compile(r"[0-9a-f]{40}")
-_HEX64 = re.compile(r"[0-9a-f]{64}")
-
-
-def _hex_problem(text: str) -> str | None:
-    return None if _HEX64.fullmatch(text) else f"expected 64 lower-case hex digits, found {quoted(text)}"
-
-
-def _hex40_problem(text: str) -> str | None:
-    return None if _HEX40.fullmatch(text) else f"expected 40 lower-case hex digits, found {quoted(text)}"
-
-
-def _bundle_name_problem(text: str) -> str | None:
-    expected = "expected lower-case letters, digits, '.', '_' and '-'"
-    return None if is_bundle_name(text) else f"{expected}, found {quoted(text)}"
-
-
-def _repo_id_problem(text: str) -> str | None:
-    return None if is_repo_id(text) else f"expected 'name' or 'namespace/name', found {quoted(text)}"
-
-
-def _revision_problem(text: str) -> str | None:
-    return None if is_revision(text) else f"expected a branch, tag or commit, found {quoted(text)}"
-
-
-def _order_problem(texts: tuple[str, ...]) -> str | None:
-    return None if list(texts) == sorted(set(texts)) else "expected sorted and without repeats"
-
 
 def _path_order_problem(files: tuple[LockedFile, ...] | tuple[PreparedFile, ...]) -> str | None:
-    return _order_problem(tuple(file.path for file in files))
+    return order_problem(tuple(file.path for file in files))
 
 
-_BundleName = Annotated[str, Rule(check=_bundle_name_problem)]
-_RepoId = Annotated[str, Rule(check=_repo_id_problem)]
-_Revision = Annotated[str, Rule(check=_revision_problem)]
-_Path = Annotated[str, Rule(check=relative_path_problem)]
-_DataFiles = Annotated[str, Rule(check=data_files_problem)]
-_GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
-_Sha256 = Annotated[str, Rule(check=_hex_problem)]
-_Blake3 = Annotated[str, Rule(check=_hex_problem)]
-
-# A lock says everything, defaults included.
-_THERE = Key(required=True)
-_SORTED = Key(required=True, check=_order_problem)
 _SORTED_BY_PATH = Key(required=True, check=_path_order_problem)
 _SIZE = Key(name="size")
 
@@ -103,12 +73,12 @@ class LockedFile:
         blake3: Our own BLAKE3 of the content, None until fetched.
     """
 
-    path: _Path
+    path: FilePath
     size_bytes: int = key(about=_SIZE, at_least=0, at_most=MAX_SIZE_BYTES)
-    blob_id: _GitSha1
-    lfs_sha256: _Sha256 | None = key(None, Key(shape=_Sha256))
-    sha256: _Sha256 | None = key(None, Key(shape=_Sha256))
-    blake3: _Blake3 | None = key(None, Key(shape=_Blake3))
+    blob_id: GitSha1
+    lfs_sha256: Sha256 | None = key(None, Key(shape=Sha256))
+    sha256: Sha256 | None = key(None, Key(shape=Sha256))
+    blake3: Blake3 | None = key(None, Key(shape=Blake3))
 
     @property
     def etag(self) -> str:
@@ -133,10 +103,25 @@ class PreparedFile:
         blake3: BLAKE3 of the content.
     """
 
-    path: _Path
+    path: FilePath
     size_bytes: int = key(about=_SIZE, at_least=0, at_most=MAX_SIZE_BYTES)
-    sha256: _Sha256
-    blake3: _Blake3
+    sha256: Sha256
+    blake3: Blake3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the card of a repo, its `README.md`, says of where the content comes from: claims, which nothing checks.
+
+    Attributes:
+        licenses: In the card's words, for instance ``apache-2.0``, sorted; ``LicenseRef-NAME`` for one of its own.
+        base_models: Repos that it was made from, sorted.
+        datasets: Repos that it was trained on, sorted.
+    """
+
+    licenses: tuple[str, ...] = key((), SORTED)
+    base_models: tuple[str, ...] = key((), SORTED)
+    datasets: tuple[str, ...] = key((), SORTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,22 +138,24 @@ class LockedRepo:
         allow_pickle: Its pickle weights are shipped.
         configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files`.
         data_files: Choices of a dataset's files to prepare besides, each as JSON, sorted.
+        card: What its card claims; None in a lock of a version that did not read cards.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries probe and the commit does not have, sorted.
         prepared: For a dataset, its prepared form, sorted by path; empty until fetched.
     """
 
     kind: RepoKind
-    repo_id: _RepoId
-    revision: _Revision
-    commit: _GitSha1
-    aliases: tuple[_RepoId, ...] = key((), _SORTED)
-    trust_remote_code: bool = key(False, _THERE)
-    allow_pickle: bool = key(False, _THERE)
-    configs: tuple[ConfigName, ...] = key((), _SORTED)
-    data_files: tuple[_DataFiles, ...] = key((), Key(check=_order_problem))
+    repo_id: RepoId
+    revision: Revision
+    commit: GitSha1
+    aliases: tuple[RepoId, ...] = key((), SORTED)
+    trust_remote_code: bool = key(False, THERE)
+    allow_pickle: bool = key(False, THERE)
+    configs: tuple[ConfigName, ...] = key((), SORTED)
+    data_files: tuple[DataFiles, ...] = key((), Key(check=order_problem))
+    card: Card | None = key(None, Key())
     files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
-    absent: tuple[_Path, ...] = key((), _SORTED)
+    absent: tuple[FilePath, ...] = key((), SORTED)
     prepared: tuple[PreparedFile, ...] = key((), _SORTED_BY_PATH)
 
     @property
@@ -265,8 +252,8 @@ class LockFile:
     """The keys of a lock file: those of a `Lock`, and its version."""
 
     lock_version: Literal[1] = key(about=Key(expected="the number 1"))
-    name: _BundleName
-    manifest_sha256: _Sha256
+    name: BundleName
+    manifest_sha256: Sha256
     repos: tuple[LockedRepo, ...]
 
     def conflicts(self) -> Iterable[tuple[str, str]]:
@@ -281,7 +268,7 @@ def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _inline(pairs: dict[str, object]) -> str:
+def _inline(pairs: Mapping[str, object]) -> str:
     return "{" + ", ".join(f"{_json(k)}: {_json(v)}" for k, v in pairs.items() if v is not None) + "}"
 
 
@@ -306,9 +293,16 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
     yield f'   "configs": {_json(list(repo.configs))},'
-    # Only where it is used: the text of every other lock is what it was before there was this key.
+    # These two only where they are used: the text of every other lock is what it was before there were these keys.
     if repo.data_files:
         yield f'   "data_files": {_json(list(repo.data_files))},'
+    if repo.card is not None:
+        claims = {
+            "licenses": list(repo.card.licenses),
+            "base_models": list(repo.card.base_models),
+            "datasets": list(repo.card.datasets),
+        }
+        yield f'   "card": {_inline(claims)},'
     yield from _list_lines(
         "files",
         [

@@ -170,6 +170,11 @@ _INSPECT_OUTPUT = Output(
         key("chunks", "object", "Codec -> how many chunks have it."),
         key("chunks.*", "integer", "Chunks with that codec.", "chunks"),
         *_repo(aliases=True),
+        key(
+            "repos[].licenses",
+            "array of strings or null",
+            "What its card claims, in the card's words; null in a lock of a version that did not read cards.",
+        ),
         key("repos[].files", "integer", "Files of the entry.", "files"),
         key("repos[].size_bytes", "integer", "Their sizes together."),
         key("repos[].prepared_files", "integer", "Prepared dataset files.", "files"),

@@ -105,6 +105,17 @@ def test_inspect_shows_the_contents(bundle: Path) -> None:
     assert value["chunks"] == {"zstd": 2}
 
 
+def test_inspect_shows_the_licences_that_the_cards_claim(tmp_path: Path) -> None:
+    known = locked_repo("org/known", {"a": b"a"}, licenses=["mit", "apache-2.0"])
+    none = locked_repo("org/none", {"b": b"b"}, licenses=[])
+    unread = locked_repo("org/unread", {"c": b"c"})
+    bundle = tiny_bundle(tmp_path, known, none, unread, contents=[b"a", b"b", b"c"])
+    lines = bundle_command("inspect", bundle).stdout.splitlines()
+    assert [line.strip() for line in lines if "card" in line] == ["its card says: apache-2.0, mit"]
+    repos = json.loads(bundle_command("inspect", bundle, "--json").stdout)["repos"]
+    assert [repo["licenses"] for repo in repos] == [["apache-2.0", "mit"], [], None]
+
+
 def test_inspect_prints_the_lock_inside_as_it_is(bundle: Path) -> None:
     text = bundle_command("inspect", bundle, "--lock").stdout
     assert json.loads(text)["name"] == "tiny"

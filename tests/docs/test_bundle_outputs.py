@@ -41,7 +41,7 @@ def check(call: str, *values: Any) -> None:
 @pytest.fixture
 def packed(tmp_path: Path) -> Path:
     """A bundle of a model, known by another name too, and of a prepared dataset."""
-    model = locked_repo("org/m", FILES, aliases=["m"], lfs=["w.safetensors"])
+    model = locked_repo("org/m", FILES, aliases=["m"], lfs=["w.safetensors"], licenses=["mit"])
     data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=READY)
     return tiny_bundle(tmp_path / "packed", model, data, contents=[*FILES.values(), b"d", *READY.values()])
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.errors import LockError
-from bundler.plan.lock import InvalidLockError, Lock, LockedFile, LockedRepo
+from bundler.plan.lock import Card, InvalidLockError, Lock, LockedFile, LockedRepo
 from bundler.text.fault import Fault
 from tests.support.bundles import lock_of, locked_repo
 
@@ -67,15 +67,24 @@ hexes = st.text("0123456789abcdef", min_size=40, max_size=40)
 characters = st.characters(codec="utf-8", exclude_characters="/\\\x7f", min_codepoint=32)
 names = st.text(characters, min_size=1, max_size=20).filter(lambda text: text not in (".", ".."))
 
+claims = st.sets(names, max_size=3).map(lambda found: tuple(sorted(found)))
+
 
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(names, st.tuples(st.integers(0, 2**50), hexes), max_size=5), st.sets(names, max_size=3))
-def test_any_lock_survives_its_text(files: dict[str, tuple[int, str]], absent: set[str]) -> None:
+@given(
+    st.dictionaries(names, st.tuples(st.integers(0, 2**50), hexes), max_size=5),
+    st.sets(names, max_size=3),
+    st.none() | st.builds(Card, licenses=claims, base_models=claims, datasets=claims),
+)
+def test_any_lock_survives_its_text(
+    files: dict[str, tuple[int, str]], absent: set[str], card: Card | None
+) -> None:
     repo = LockedRepo(
         kind="model",
         repo_id="org/m",
         revision="v1.0",
         commit="a" * 40,
+        card=card,
         files=tuple(LockedFile(path=p, size_bytes=s, blob_id=b) for p, (s, b) in sorted(files.items())),
         absent=tuple(sorted(absent)),
     )
@@ -88,7 +97,13 @@ def _edited(**changes: Any) -> str:
     raw = json.loads(EXAMPLE)
     repo = raw["repos"][0]
     for key, value in changes.items():
-        target = repo["files"][0] if key in ("path", "size", "blob_id", "sha256") else repo if key in repo else raw
+        target = (
+            repo["files"][0]
+            if key in ("path", "size", "blob_id", "sha256")
+            else repo
+            if key in (*repo, "card")
+            else raw
+        )
         target[key] = value
     return json.dumps(raw)
 
@@ -118,6 +133,8 @@ def _edited(**changes: Any) -> str:
         (_edited(blob_id="x"), "repos[0].files[0].blob_id"),
         (_edited(sha256="0"), "repos[0].files[0].sha256: expected 64"),
         (_edited(absent=["../x"]), "repos[0].absent[0]"),
+        (_edited(card=[]), "repos[0].card: expected the keys licenses, base_models, datasets; found a list"),
+        (_edited(card={"licenses": []}), "repos[0].card.base_models: missing"),
         (_edited(files={}), "repos[0].files: expected a list, found an object"),
     ],
 )

@@ -10,7 +10,7 @@ from bundler.files.digest import Hasher
 from bundler.home.log import LOG_NAME
 from bundler.make.pack import pack
 from bundler.plan.layout import Blob, Layout
-from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
+from bundler.plan.lock import Card, Lock, LockedFile, LockedRepo, PreparedFile
 from bundler.plan.names import RepoKind
 
 COMMIT = "c" * 40
@@ -44,6 +44,7 @@ def locked_repo(
     absent: Iterable[str] = (),
     prepared: Mapping[str, bytes] | None = None,
     lfs: Iterable[str] = (),
+    licenses: Iterable[str] | None = None,
 ) -> LockedRepo:
     """A complete `LockedRepo` with these files."""
     ready = {path: locked_file(path, content) for path, content in (prepared or {}).items()}
@@ -53,6 +54,7 @@ def locked_repo(
         revision=revision,
         commit=commit,
         aliases=tuple(sorted(aliases)),
+        card=None if licenses is None else Card(licenses=tuple(sorted(licenses))),
         files=tuple(locked_file(path, files[path], lfs=path in set(lfs)) for path in sorted(files)),
         absent=tuple(sorted(absent)),
         prepared=tuple(

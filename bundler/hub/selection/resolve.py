@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
+from bundler.hub.selection.card import CARD, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
-from bundler.hub.selection.dataset_card import CARD, unknown_configs
 from bundler.hub.selection.files import SelectionError, select
 from bundler.hub.selection.remote_code import (
     CONFIG_FILES,
@@ -119,14 +119,15 @@ class _Resolver:
     def entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
         """Resolve one entry; safe to call from several threads."""
         key = (entry.repo_type, entry.repo_id, entry.revision)
-        found, files = self._ask_once(key, lambda: self._ask(entry))
-        by_path = {file.path: file for file in files}
+        answer = self._ask_once(key, lambda: self._ask(entry))
+        found, by_path = answer.revision, {file.path: file for file in answer.files}
         configs = self._read_configs(entry, found, by_path)
         probed = [f"{folder}/config.json" for folder in module_folders(configs.pop("modules.json", b""))]
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
         selection = select(entry, list(by_path), probed=probed)
-        if problems := self._unknown_configs(entry, found, by_path, selection.paths):
+        # Without the card in its snapshot, the library makes up names of its own.
+        if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
         warnings = [
             *selection.warnings,
@@ -142,19 +143,18 @@ class _Resolver:
             allow_pickle=entry.allow_pickle,
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
+            card=read_card(answer.card),
             files=tuple(self._with_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
         return self._with_prepared(entry, repo), warnings
 
-    def _ask_once(
-        self, key: tuple[str, ...], ask: Callable[[], tuple[RemoteRevision, tuple[LockedFile, ...]]]
-    ) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+    def _ask_once(self, key: tuple[str, ...], ask: Callable[[], _Answer]) -> _Answer:
         with self._mutex:
             once = self._once.setdefault(key, _Once(ask))
         return once.result()
 
-    def _ask(self, entry: Entry) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+    def _ask(self, entry: Entry) -> _Answer:
         from bundler.hub.connection.failures import UnknownRepoError, UnknownRevisionError
 
         pinned = None
@@ -171,7 +171,13 @@ class _Resolver:
                 f"{entry.repo_id}: the Hub no longer has commit {pinned}, which the lock pins for {entry.revision}",
                 hint="take what it has now: bundle lock --upgrade",
             ) from error
-        return found, self._client.files(found.repo_id, entry.repo_type, found.commit)
+        files = self._client.files(found.repo_id, entry.repo_type, found.commit)
+        card = b""
+        if any(file.path == CARD and file.size_bytes <= _MAX_CONFIG_BYTES for file in files):
+            card = self._client.read(
+                found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES
+            )
+        return _Answer(found, tuple(files), card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
         """Say what an unknown name may have meant."""
@@ -194,15 +200,6 @@ class _Resolver:
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
         }
 
-    def _unknown_configs(
-        self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile], chosen: tuple[str, ...]
-    ) -> list[str]:
-        # Without the card in its snapshot, the library makes up names of its own.
-        if not entry.configs or CARD not in chosen or files[CARD].size_bytes > _MAX_CONFIG_BYTES:
-            return []
-        card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES)
-        return unknown_configs(entry, card)
-
     def _with_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
         return replace(file, sha256=sha256, blake3=blake3)
@@ -211,21 +208,31 @@ class _Resolver:
         """Keep a dataset's prepared form while everything that it was prepared from is the same."""
         old = locked_for(entry, self._previous) if self._previous else None
         # The aliases count too: prepared files are listed under each of them.
-        if old and replace(old, prepared=()) == repo:
+        # The card does not: a lock of an older version has none.
+        if old and replace(old, prepared=(), card=repo.card) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the Hub says of a repo at a revision; the card is empty where there is none, or one too long to be one."""
+
+    revision: RemoteRevision
+    files: tuple[LockedFile, ...]
+    card: bytes
 
 
 class _Once:
     """A question that several threads may have and one of them asks; an error is an answer too."""
 
-    def __init__(self, ask: Callable[[], tuple[RemoteRevision, tuple[LockedFile, ...]]]) -> None:
+    def __init__(self, ask: Callable[[], _Answer]) -> None:
         self._ask = ask
         self._mutex = threading.Lock()
-        self._answer: tuple[RemoteRevision, tuple[LockedFile, ...]] | None = None
+        self._answer: _Answer | None = None
         self._error: BundleError | None = None
 
-    def result(self) -> tuple[RemoteRevision, tuple[LockedFile, ...]]:
+    def result(self) -> _Answer:
         with self._mutex:
             if self._error is not None:
                 raise self._error

@@ -10,7 +10,7 @@ import pytest
 from bundler.files.digest import git_blob_sha1, sha256_bytes
 from bundler.hub.connection.client import HubClient
 from bundler.hub.selection.resolve import resolve
-from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
+from bundler.plan.lock import Card, Lock, LockedFile, LockedRepo, PreparedFile
 from bundler.plan.manifest import Manifest
 from tests.hub.selection.conftest import CARD, CONFIG, WEIGHTS, Locker
 from tests.support.hub import RunningHub
@@ -27,6 +27,7 @@ def test_a_model_is_locked_with_commit_sizes_and_published_hashes(lock: Locker, 
         repo_id="org/llama",
         revision="main",
         commit=commit,
+        card=Card(licenses=("mit",)),
         files=(
             LockedFile(path="README.md", size_bytes=len(CARD), blob_id=git_blob_sha1(CARD)),
             LockedFile(path="config.json", size_bytes=len(CONFIG), blob_id=git_blob_sha1(CONFIG)),

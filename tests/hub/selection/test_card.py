@@ -8,8 +8,9 @@ import pytest
 
 from bundler.errors import ManifestError
 from bundler.hub.connection.client import HubClient
-from bundler.hub.selection.dataset_card import declared_configs, unknown_configs
+from bundler.hub.selection.card import declared_configs, read_card, unknown_configs
 from bundler.hub.selection.resolve import resolve
+from bundler.plan.lock import Card
 from bundler.plan.manifest import Entry, Manifest
 from tests.support.hub import RunningHub
 from tests.support.messages import Told
@@ -81,3 +82,31 @@ def test_a_lock_is_refused_for_a_configuration_that_the_card_does_not_list(
         told("resolve", "a configuration that the card does not list", caught.value, endpoint=hub.endpoint)
         # Before anything but the card was downloaded.
         assert [r.path.split("/")[-1] for r in hub.asked("GET") if "/resolve/" in r.path] == ["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "licenses"),
+    [
+        (b"license: Apache-2.0", ("apache-2.0",)),
+        (b"license: [mit, cc-by-4.0, mit]", ("cc-by-4.0", "mit")),
+        (b"license: other\nlicense_name: MIT", ("LicenseRef-MIT",)),
+        (b"license: other\nlicense_name: my own: terms", ()),
+        (b"license: other\nlicense_name: 'my own: terms'", ("LicenseRef-my-own-terms",)),
+        (b"license: other", ("other",)),
+        (b"license: {name: mit}", ()),
+        (b"license: [3, null, '', ' mit ']", ("mit",)),
+        # A lock could not hold these, or a terminal would obey them.
+        (b'license: ["\\ud800", "\\e[2J", "\\u202e"]', ()),
+        (b"license: " + b"x" * 201, ()),
+        (b"tags: [a]", ()),
+        (b"[", ()),
+    ],
+)
+def test_licences_are_the_words_of_the_card(metadata: bytes, licenses: tuple[str, ...]) -> None:
+    assert read_card(b"---\n" + metadata + b"\n---\n# Text\n").licenses == licenses
+
+
+def test_base_models_and_datasets_are_the_words_of_the_card() -> None:
+    card = read_card(b"---\nbase_model: org/base\ndatasets:\n- org/b\n- org/a\n---\n")
+    assert card == Card(base_models=("org/base",), datasets=("org/a", "org/b"))
+    assert read_card(b"") == read_card(b"# No metadata") == Card()

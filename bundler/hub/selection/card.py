@@ -1,0 +1,89 @@
+"""What the card of a repo says: pure functions of its `README.md`.
+
+Licences, base models and datasets are claims of its authors, and go into the lock in their words. Where the card of a
+dataset has a list `configs`, the datasets library knows these and no others. Where it has none, the names follow from
+files, or from what the Hub derives of them; then only the library can tell, and the fetch asks it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from bundler.plan.lock import Card
+from bundler.plan.manifest import Entry
+from bundler.text.wording import close_matches, name_some
+
+CARD = "README.md"
+# As in huggingface_hub: the metadata stands between two lines of dashes at the beginning.
+_FENCE = "---"
+# Of a card whose metadata is longer than any, nothing is told: parsing takes its time.
+_MAX_METADATA_CHARACTERS = 1 << 20
+# More, or longer ones, than any honest card has.
+_MAX_CLAIMS = 100
+_MAX_CLAIM_CHARACTERS = 200
+# SPDX specification 2.3, annex D: what an id of a licence is made of.
+_OTHER_THAN_IN_IDS = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+def read_card(card: bytes) -> Card:
+    """Return what a card claims; nothing where it claims nothing, or cannot be read."""
+    metadata = _read_metadata(card)
+    licenses = {text.lower() for text in _read_texts(metadata, "license")}
+    if "other" in licenses and (names := _read_texts(metadata, "license_name")):
+        # The SPDX form of a licence that its list does not have, so that nobody takes its name for one of the list.
+        licenses -= {"other"}
+        licenses |= {f"LicenseRef-{_OTHER_THAN_IN_IDS.sub('-', name)}" for name in names}
+    return Card(
+        licenses=tuple(sorted(licenses)),
+        base_models=tuple(sorted(set(_read_texts(metadata, "base_model")))),
+        datasets=tuple(sorted(set(_read_texts(metadata, "datasets")))),
+    )
+
+
+def declared_configs(card: bytes) -> tuple[str, ...]:
+    """Return the names of the configurations that a card lists; none where it lists none, or cannot be read."""
+    configs = _read_metadata(card).get("configs")
+    if not isinstance(configs, list):
+        return ()
+    names = [item.get("config_name") for item in configs if isinstance(item, dict)]
+    return tuple(name for name in names if isinstance(name, str))
+
+
+def unknown_configs(entry: Entry, card: bytes) -> list[str]:
+    """Say of each configuration that an entry asks for, and the card does not list, what the card lists."""
+    known = declared_configs(card)
+    problems = []
+    for name in entry.configs:
+        if known and name not in known:
+            close = close_matches(name, known, at_most=2, cutoff=0.5)
+            listed = [*close, *(other for other in known if other not in close)]
+            problems.append(
+                f"{entry.path or entry.repo_id}.configs: {entry.repo_id} has no configuration {name!r}; its card "
+                f"lists {name_some(listed, shown=len(close) or 8)}"
+            )
+    return problems
+
+
+def _read_metadata(card: bytes) -> dict[object, object]:
+    lines = card.decode("utf-8-sig", "replace").splitlines()
+    if not lines or lines[0].strip() != _FENCE:
+        return {}
+    end = next((number for number, line in enumerate(lines[1:], 1) if line.strip() == _FENCE), 0)
+    text = "\n".join(lines[1:end])
+    if len(text) > _MAX_METADATA_CHARACTERS:
+        return {}
+    try:
+        metadata = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _read_texts(metadata: dict[object, object], key: str) -> list[str]:
+    """Return the texts under a key that takes one or a list of them; what a lock could not hold is left out."""
+    value = metadata.get(key)
+    found = value if isinstance(value, list) else [value]
+    texts = [item.strip() for item in found[:_MAX_CLAIMS] if isinstance(item, str)]
+    return [text for text in texts if 0 < len(text) <= _MAX_CLAIM_CHARACTERS and text.isprintable()]

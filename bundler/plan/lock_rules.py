@@ -1,0 +1,55 @@
+"""What the values of a lock may be: each check returns what is wrong with one value, or None; the types carry them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from bundler.files.paths import relative_path_problem
+from bundler.plan.manifest_rules import data_files_problem
+from bundler.plan.names import is_bundle_name, is_repo_id, is_revision
+from bundler.text.rules import Key, Rule
+from bundler.text.wording import quoted
+
+_HEX40 = re.compile(r"[0-9a-f]{40}")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
+
+
+def _hex_problem(text: str) -> str | None:
+    return None if _HEX64.fullmatch(text) else f"expected 64 lower-case hex digits, found {quoted(text)}"
+
+
+def _hex40_problem(text: str) -> str | None:
+    return None if _HEX40.fullmatch(text) else f"expected 40 lower-case hex digits, found {quoted(text)}"
+
+
+def _bundle_name_problem(text: str) -> str | None:
+    expected = "expected lower-case letters, digits, '.', '_' and '-'"
+    return None if is_bundle_name(text) else f"{expected}, found {quoted(text)}"
+
+
+def _repo_id_problem(text: str) -> str | None:
+    return None if is_repo_id(text) else f"expected 'name' or 'namespace/name', found {quoted(text)}"
+
+
+def _revision_problem(text: str) -> str | None:
+    return None if is_revision(text) else f"expected a branch, tag or commit, found {quoted(text)}"
+
+
+def order_problem(texts: tuple[str, ...]) -> str | None:
+    """Check that texts are sorted, and no two are equal: equal locks are equal bytes."""
+    return None if list(texts) == sorted(set(texts)) else "expected sorted and without repeats"
+
+
+BundleName = Annotated[str, Rule(check=_bundle_name_problem)]
+RepoId = Annotated[str, Rule(check=_repo_id_problem)]
+Revision = Annotated[str, Rule(check=_revision_problem)]
+FilePath = Annotated[str, Rule(check=relative_path_problem)]
+DataFiles = Annotated[str, Rule(check=data_files_problem)]
+GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
+Sha256 = Annotated[str, Rule(check=_hex_problem)]
+Blake3 = Annotated[str, Rule(check=_hex_problem)]
+
+# A lock says everything, defaults included.
+THERE = Key(required=True)
+SORTED = Key(required=True, check=order_problem)
