@@ -94,3 +94,14 @@ def raw_data(tmp_path: Path) -> Path:
     (folder / "a.txt").write_text("The cat sat on the mat, and the dog sat on the cat. " * 12)
     (folder / "b.txt").write_text("One two three four five six seven eight nine ten. " * 9)
     return folder
+
+
+def aligned(model: InfiniLlamaForCausalLM) -> InfiniLlamaForCausalLM:
+    """Copy the weights to where torch would have put them.
+
+    Those that are mapped from a file stand where its header ends, and some processors add up in another order there:
+    the logits then differ in their last bits.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
