@@ -1,4 +1,4 @@
-"""What the system does not let us read or write: found out in time, told from what is absent, and explained.
+"""Missing permissions: find them before long work starts, tell them from missing files, and explain them.
 
 Library functions let `OSError` pass; the commands turn it into an `AccessError` in one place, by `explain`.
 """
@@ -19,12 +19,13 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
 
 
 def check_writable(folder: Path) -> None:
-    """Make sure that files can be written in a folder, before hours are spent on what is to be written.
+    """Make sure that a folder can be written to, before hours are spent on what will be written there.
 
-    The access bits do not tell: root passes them on a read-only mount, and nobody can write to /proc.
+    A file is really written, because access bits are not enough: they let root pass on a read-only mount, and nobody
+    can write to /proc.
 
     Raises:
-        UsageError: They cannot, or it is no folder.
+        UsageError: No file can be written there, or it is not a folder.
     """
     probe = temporary_path(folder)
     try:
@@ -37,20 +38,21 @@ def check_writable(folder: Path) -> None:
 
 
 def raise_unless_absent(error: OSError) -> None:
-    """Raise an error that leaves open whether the file is there, as where its folder may not be looked into.
+    """Raise `error` again unless it says that the file does not exist.
 
-    Return where it says that no such file is there: nothing of the name, something else in its place, or a link that
-    leads nowhere. As `onerror` of `os.walk`, this keeps a folder that may not be read from passing for an empty one.
+    "Does not exist" means: no such name, a parent that is not a folder, or a link to nothing. Any other error, such as
+    a folder that may not be read, does not say whether the file is there. Pass this as `onerror` to `os.walk`, which
+    would otherwise treat an unreadable folder as an empty one.
 
     Raises:
-        OSError: The one given.
+        OSError: `error` itself.
     """
     if error.errno not in _ABSENT:
         raise error
 
 
 def explain(error: OSError) -> BundleError | None:
-    """Return what to tell a person of `error`; None if it names no file, and so is not about one."""
+    """Return the error to show to a person for `error`; None if `error` names no file."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
         return None
     path = Path(os.fsdecode(error.filename))
@@ -60,7 +62,7 @@ def explain(error: OSError) -> BundleError | None:
     if error.errno == errno.EROFS:
         return AccessError(
             what,
-            hint="what is there can be used; to write there, mount it writable, or name another folder",
+            hint="its files can be read; to write there, mount it writable, or name another folder",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return _explain_refusal(path, what)
@@ -68,7 +70,7 @@ def explain(error: OSError) -> BundleError | None:
 
 
 def _explain_refusal(path: Path, what: str) -> AccessError:
-    """Name the first folder or file on the way to `path` that refuses, with its mode and owner."""
+    """Return an error that names the first folder or file on the way to `path` that refuses access."""
     for place in (*reversed(path.parents), path):
         try:
             status = place.stat()
@@ -80,9 +82,9 @@ def _explain_refusal(path: Path, what: str) -> AccessError:
                 f"{what}: {_describe(place, status)}",
                 hint=f"its owner can open it to all: chmod -R a+rX {place}",
             )
-    # All that is there can be read: it was to be written.
+    # Everything on the way can be read, so the refusal was about writing.
     place = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
-    # Names are made, changed and removed in their folder, whatever the file's own mode.
+    # Creating, renaming and deleting a file needs write permission on its folder; the file's own mode does not matter.
     if not place.is_dir() and not _permits(place.parent, os.W_OK | os.X_OK):
         place = place.parent
     return AccessError(
@@ -92,7 +94,7 @@ def _explain_refusal(path: Path, what: str) -> AccessError:
 
 
 def _permits(place: Path, wanted: int) -> bool:
-    # By effective ids, as open(2) judges.
+    # open(2) checks the effective ids, so this must too.
     return os.access(place, wanted, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -104,6 +106,7 @@ def _describe(place: Path, status: os.stat_result) -> str:
 
 
 def get_user_name(uid: int) -> str:
+    """Return the login name of a user, or ``user UID`` where the system knows none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""Files that appear under their final name only whole: written beside it, synced, then renamed.
+"""Files that appear under their final name only when complete: written beside it, synced, then renamed.
 
-No other module renames into place on its own. What a killed process leaves has a name of `temporary_path`, by which
-`bundler.files.leftovers` finds it.
+No other module renames into place by itself. A killed process leaves files named by `temporary_path`;
+`bundler.files.leftovers` finds them by these names.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bundler.files.owner import Owner
 from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
 
 # Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
-# carry the mark of their process, so that a later run can tell its own leftovers from a stranger's files.
+# carry the mark of their process, so that a later run does not delete files that another program made.
 TEMPORARY_PREFIX = ".bundle-tmp-"
 
 
 def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Write `content` to `path` whole or not at all (see `atomic_writer`)."""
+    """Write all of `content` to `path`, or change nothing (see `atomic_writer`)."""
     with atomic_writer(path, mode=mode) as stream:
         stream.write(content)
 
@@ -32,12 +32,12 @@ def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
-    The parent folder is made when missing. Readers see the old content or the new, never a mixture.
+    A missing parent folder is created. Readers see the old content or the new, never a mixture.
 
     Args:
         path: The final name.
         mode: Permission bits of a new file, less the umask.
-        sync_dir: Sync the folder too; False for a caller who writes many files and calls `fsync_dir` once.
+        sync_dir: Sync the folder too. Pass False when writing many files, and call `fsync_dir` once afterwards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
@@ -56,13 +56,13 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
 
 
 def temporary_path(directory: Path) -> Path:
-    """Return a fresh name of ours in `directory`; nothing is created."""
+    """Return an unused temporary name in `directory`; no file is created."""
     return directory / f"{TEMPORARY_PREFIX}{Owner.current().mark}-{secrets.token_hex(6)}"
 
 
 def fsync_dir(directory: Path) -> None:
-    """Make the names in `directory` durable, where the file system can."""
-    # Some network file systems refuse to open or sync a folder; their rename is as durable as they offer.
+    """Write the names in `directory` to the disk, where the file system supports it."""
+    # Some network file systems cannot open or sync a folder; nothing more can be done there.
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -1,9 +1,9 @@
-r"""Digests of files: the three that matter here, taken in one pass over the bytes.
+r"""Digests of files: the three that this project uses, computed in one pass over the bytes.
 
 * `sha256`: what the Hub publishes for LFS and Xet files, and what `sha256sum` checks;
 * `git_sha1`: what the Hub publishes for all other files: SHA-1 over ``blob <size>\0`` and the bytes (git's object
-  format, `gitformat-loose`); it identifies a file to the Hub and is never our only proof of one;
-* `blake3`: ours, for speed: several cores can hash one file, and chunks can be checked alone.
+  format, `gitformat-loose`). SHA-1 is weak, so a file is never accepted by it alone;
+* `blake3`: our own, for speed: several cores can hash one file.
 
 No other module calls hashlib or blake3.
 """
@@ -23,17 +23,18 @@ from blake3 import blake3
 
 Algorithm = Literal["sha256", "git_sha1", "blake3"]
 
-# Large enough that the call overhead vanishes, small enough to stay in the L2 cache between two hashes.
+# Large enough to make the cost of a call small, small enough to stay in the L2 cache between two hashes.
 BLOCK_BYTES = 1 << 20
-# What is shorter is hashed before another thread has woken up.
+# A shorter block is hashed faster than another thread can wake up.
 _WORTH_A_THREAD_BYTES = 64 << 10
-# Counts as memory of ours while it is mapped; smaller ones cost time for mapping, and give each of many cores little.
+# Mapped pages count as this process's memory, so not too large. Smaller windows spend more time on mapping, and give
+# each of many cores too little work.
 _WINDOW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Hex digests of one run of bytes; None where an algorithm was not asked for.
+    """Hex digests of a stream or file; None for an algorithm that was not asked for.
 
     Attributes:
         size_bytes: How many bytes were hashed.
@@ -53,8 +54,8 @@ class Hasher:
 
     Args:
         algorithms: Which digests to take.
-        size_bytes: The length that the stream will have; git's digest needs it first.
-        pool: Takes all digests but the first of a large block at once, beside the caller.
+        size_bytes: The length that the stream will have; git's digest begins with it.
+        pool: Computes all digests of a large block but the first, while the caller computes the first.
     """
 
     def __init__(self, algorithms: Iterable[Algorithm], *, size_bytes: int, pool: Executor | None = None) -> None:
@@ -68,7 +69,7 @@ class Hasher:
             elif algorithm == "blake3":
                 self._hashes[algorithm] = blake3()
             else:
-                # Git's own choice of hash; the Hub publishes nothing stronger for small files.
+                # SHA-1 is git's choice; the Hub publishes nothing stronger for small files.
                 self._hashes[algorithm] = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
 
     def update(self, block: bytes | bytearray | memoryview) -> None:
@@ -85,7 +86,7 @@ class Hasher:
             digest.update(block)
 
     def result(self) -> Digests:
-        """Return the digests of everything fed; a `git_sha1` of a stream of another length is left out."""
+        """Return the digests of everything fed; no `git_sha1` if the length was not `size_bytes`."""
         values: dict[str, str] = {name: digest.hexdigest() for name, digest in self._hashes.items()}
         if self._seen != self._announced:
             values.pop("git_sha1", None)
@@ -135,10 +136,10 @@ def blake3_file(path: Path, *, progress: Callable[[int], None] = lambda count: N
 def blake3_mapped_file(
     path: Path, *, threads: int, progress: Callable[[int], None] = lambda count: None
 ) -> Digests:
-    """Hash one file with BLAKE3 on several cores, through a mapping: nothing is copied from the page cache.
+    """Hash one file with BLAKE3 on several cores, by mmap: nothing is copied from the page cache.
 
-    A file that is truncated meanwhile, or lies on a mount that fails, kills the process with SIGBUS instead of
-    raising: see `bundler.files.hash_many`, which calls this where that does no harm.
+    If the file is truncated meanwhile, or its disk or mount fails, the process dies of SIGBUS instead of raising. So
+    `bundler.files.hash_many` calls this in a child process.
 
     Args:
         path: The file.
@@ -146,7 +147,7 @@ def blake3_mapped_file(
         progress: Called with the number of bytes hashed since the last call.
 
     Raises:
-        OSError: The file cannot be read, or not be mapped.
+        OSError: The file cannot be read or mapped.
     """
     flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
     digest = blake3(max_threads=threads)
@@ -154,10 +155,11 @@ def blake3_mapped_file(
         descriptor = stream.fileno()
         size = os.fstat(descriptor).st_size
         for start in range(0, size, _WINDOW_BYTES):
-            # What is not in memory yet, of this window and the next two: the disk works while we hash.
+            # Read this window and the next two ahead, so that the disk works while we hash.
             os.posix_fadvise(descriptor, start, 3 * _WINDOW_BYTES, os.POSIX_FADV_WILLNEED)
             count = min(_WINDOW_BYTES, size - start)
-            # The call waits for the disk: left to the hashing threads, one would wait and the others spin.
+            # MAP_POPULATE waits for the disk here, in one thread. Otherwise a hashing thread would wait, and the others
+            # would spin.
             with mmap.mmap(descriptor, count, flags, mmap.PROT_READ, offset=start) as window:
                 digest.update(window)
             progress(count)

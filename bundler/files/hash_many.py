@@ -1,9 +1,9 @@
 """BLAKE3 of many files, at memory speed.
 
-Large files are hashed one after the other, each by all cores, through mappings, since copying from the page cache
-takes as long as hashing does. A mapped file that is cut short meanwhile, or lies on a mount that fails, kills who
-looks at it with SIGBUS. So it is a forked child that maps; what it leaves undone is read here instead, which raises
-where the child died. All other files are read, side by side on threads.
+Large files are hashed one after the other, each on all cores, by mmap, because copying from the page cache takes as
+long as hashing. If a mapped file is truncated meanwhile, or its mount fails, the process that reads it dies of SIGBUS.
+So a forked child does the mapping. Files that the child did not finish are read here with read(2), which raises an
+error where the child died. Smaller files are read in parallel on threads.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pathlib import Path
 
 from bundler.files.digest import Digests, blake3_file, blake3_mapped_file
 
-# From here on a file is worth all cores.
+# A file of this size or more is hashed on all cores.
 LARGE_BYTES = 16 << 20
 
-# From the child: number of a file, bytes hashed since the last record, whether that was its end, its digest if so.
+# What the child sends: number of a file, bytes hashed since the last record, whether it is done, its digest if so.
 _RECORD = struct.Struct("<IQ?32s")
 
 
 def blake3_files(
     paths: Sequence[Path], *, jobs: int, progress: Callable[[int], None] = lambda count: None
 ) -> Iterator[tuple[int, Digests | OSError]]:
-    """Hash files; yield the number of each, and its digest or why it cannot be read, in the order they are done.
+    """Hash files; yield the index of each in `paths`, and its digest or error, in the order in which they are done.
 
     Args:
         paths: The files.
@@ -40,11 +40,11 @@ def blake3_files(
         progress: Called with the number of bytes hashed since the last call.
     """
     sizes = [_size(path) for path in paths]
-    # Largest first, so that no core is left alone with a large file at the end.
+    # Largest first: otherwise one core may still hash a large file at the end, while the others have nothing to do.
     left = sorted(range(len(paths)), key=lambda number: -sizes[number])
     large = [number for number in left if sizes[number] >= LARGE_BYTES]
     told = dict.fromkeys(large, 0)
-    for position, count, digest in _by_child([paths[number] for number in large], jobs) if large else ():
+    for position, count, digest in _hash_in_child([paths[number] for number in large], jobs) if large else ():
         number = large[position]
         told[number] += count
         progress(count)
@@ -79,34 +79,34 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0  # reading it will tell
+        return 0  # hashing it will raise the same error
 
 
-def _by_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, int, str | None]]:
+def _hash_in_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, int, str | None]]:
     """Hash files in a forked child; yield (position in `paths`, bytes since the last time, digest at its end).
 
-    What it cannot hash, or does not live to, is left out.
+    Files that the child cannot hash, or does not reach before it dies, are left out.
     """
-    # Beside other threads a child may find locks taken that nobody gives back.
+    # fork(2) copies only the calling thread: a lock that another thread holds would stay locked in the child for ever.
     if sys.platform != "linux" or threading.active_count() > 1:
         return
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
         with warnings.catch_warnings():
-            # CPython 3.12 counts threads that compiled libraries keep, too. The child calls none of those.
+            # CPython 3.12 also counts threads of compiled libraries; the child calls none of those libraries.
             warnings.simplefilter("ignore", DeprecationWarning)
             child = os.fork()
-    except OSError:  # no process to be had
+    except OSError:  # the system has no room for another process
         os.close(reader)
         os.close(writer)
         return
     if child == 0:
         try:
-            # Or there would always be a reader, and no broken pipe when our parent is killed.
+            # With this end open, the pipe would never break, and the child would outlive a killed parent.
             os.close(reader)
-            _be_child(paths, threads, writer)
+            _run_child(paths, threads, writer)
         finally:
-            # No clean-up of a forked copy may run: buffers would be written twice.
+            # Skip the interpreter's clean-up: it would write the parent's buffers a second time.
             os._exit(0)
     os.close(writer)
     has_ended = False
@@ -117,15 +117,15 @@ def _by_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, int, s
                 yield position, count, digest.hex() if is_end else None
         has_ended = True
     finally:
-        # Where SIGCHLD is ignored, as a parent of ours may have wanted it, there is nothing to wait for.
+        # ChildProcessError: where SIGCHLD is ignored (our parent may have set that), there is no child to wait for.
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            if not has_ended:  # nobody asks for the rest
+            if not has_ended:  # the caller stopped early
                 os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
 
 
-def _be_child(paths: Sequence[Path], threads: int, writer: int) -> None:
-    # The death that is expected leaves neither a core file nor a traceback behind.
+def _run_child(paths: Sequence[Path], threads: int, writer: int) -> None:
+    # SIGBUS is expected here: let it leave neither a core file nor a traceback.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGBUS, signal.SIG_DFL)
     for position, path in enumerate(paths):
@@ -135,10 +135,10 @@ def _be_child(paths: Sequence[Path], threads: int, writer: int) -> None:
 
         try:
             digests = blake3_mapped_file(path, threads=threads, progress=tell)
-            # A file that grew is read again, to its end.
+            # A file that grew meanwhile gets no digest here; the parent reads it again, to its end.
             if path.stat().st_size == digests.size_bytes:
                 os.write(writer, _RECORD.pack(position, 0, True, bytes.fromhex(digests.blake3 or "")))
         except BrokenPipeError:
-            return  # nobody waits for it any more
+            return  # the parent is gone
         except OSError:
-            pass  # reading it will tell
+            pass  # the parent reads the file too, and raises the same error

@@ -1,4 +1,4 @@
-"""What killed processes of ours left half-written, told by the names that `bundler.files.atomic` gave it."""
+"""Half-written files of killed processes, recognised by the names that `bundler.files.atomic` gives them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from bundler.files.atomic import TEMPORARY_PREFIX
 from bundler.files.owner import Owner
 
-# After how long without a change another system's file, on a shared file system, counts as left over.
+# Seconds without a change after which a file of another machine, on a shared file system, counts as left over.
 FOREIGN_LEFTOVER_SECONDS = 24 * 3600
 
 
 def is_leftover(path: Path, *, now: float) -> bool:
     """Tell whether `path` is a half-written file or folder of ours whose writer is dead.
 
-    On this system the process table says so. A file of another one, which a shared file system may show, counts as
-    left over once it has not changed for a day; so does one with a mark of an earlier version.
+    On this machine the process table tells. A file of another machine, on a shared file system, counts as left over
+    when it has not changed for a day; so does a file with the mark of an earlier version.
     """
     if not path.name.startswith(TEMPORARY_PREFIX):
         return False
@@ -33,12 +33,12 @@ def is_leftover(path: Path, *, now: float) -> bool:
 
 
 def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path]:
-    """Delete what killed runs left half-written in `root` and, unless told otherwise, anywhere below it.
+    """Delete half-written files of killed runs in `root` and, with `below`, in all folders below it.
 
     Links are not followed.
 
     Returns:
-        What was deleted.
+        The paths that were deleted.
     """
     removed = []
     for folder, folders, names in os.walk(root):
@@ -52,7 +52,7 @@ def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path
             path = Path(folder, name)
             if is_leftover(path, now=now):
                 folders.remove(name)
-                # os.walk counts a link to a folder among the folders.
+                # os.walk lists a link to a folder as a folder.
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink() if path.is_symlink() else shutil.rmtree(path)
                 removed.append(path)

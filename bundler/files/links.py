@@ -1,4 +1,4 @@
-"""Symbolic and hard links: whether a file system has them, and putting one in place in one step."""
+"""Symbolic and hard links: whether a file system supports them, and replacing a file by one atomically."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bundler.files.atomic import temporary_path
 
 
 def symlinks_work(directory: Path) -> bool:
-    """Find out, by making one, whether `directory` takes relative symlinks."""
+    """Return whether relative symlinks work in `directory`; one is made to find out."""
     directory.mkdir(parents=True, exist_ok=True)
     probe = temporary_path(directory)
     try:
@@ -22,7 +22,7 @@ def symlinks_work(directory: Path) -> bool:
 
 
 def hard_links_work(directory: Path) -> bool:
-    """Find out, by making one, whether `directory` takes hard links."""
+    """Return whether hard links work in `directory`; one is made to find out."""
     source, link = temporary_path(directory), temporary_path(directory)
     source.touch()
     try:
@@ -36,7 +36,7 @@ def hard_links_work(directory: Path) -> bool:
 
 
 def replace_symlink(path: Path, target: str) -> None:
-    """Make `path` a symlink to `target` in one step, over a file or another link that stands there."""
+    """Make `path` a symlink to `target` atomically; a file or link that is there is replaced."""
     if path.is_symlink() and path.readlink() == Path(target):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def replace_symlink(path: Path, target: str) -> None:
 
 
 def link_or_copy(source: Path, path: Path) -> None:
-    """Make `path` a second name of `source`: a hard link where the file system has them, else a copy."""
+    """Make `path` a second name of `source`: a hard link where the file system supports them, else a copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
     try:
@@ -61,7 +61,7 @@ def link_or_copy(source: Path, path: Path) -> None:
             with temporary.open("rb") as stream:
                 os.fsync(stream.fileno())
         temporary.replace(path)
-        # rename(2) does nothing when both names are links to one file already, and leaves the temporary name.
+        # If both names are hard links to one file, rename(2) does nothing and keeps the temporary name.
         temporary.unlink(missing_ok=True)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -4,9 +4,9 @@ Rule book:
 
 * a mark is ``<system>-<boot>-<pid>-<start>``. A number alone is no mark: Linux gives it to another process later, and
   other machines and containers that share a disk use the same numbers;
-* of a process of this boot of this system the process table tells; those of earlier boots are gone. Another system's
-  counts as alive until its file has not changed for as long as the caller wants to wait;
-* what cannot be known counts as alive: a file that stays too long costs room, one that goes too early costs work.
+* for a process of this boot on this machine, the process table tells whether it runs. Processes of earlier boots are
+  gone. A process of another machine counts as alive until its file has not changed for `patience_seconds`;
+* what cannot be known counts as alive: a file that is kept too long costs space, a file deleted too early costs work.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-# What `read_start_ticks` says where it cannot tell: no process that a user can start began with the kernel.
+# What `read_start_ticks` returns when it does not know. No user process starts at tick 0.
 UNKNOWN_START = 0
 # proc_pid_stat(5): the start is the 22nd field.
 _START_TIME = 22
@@ -28,13 +28,13 @@ _MARK = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-([1-9][0-9]{0,9})-([0-9]{1,20})
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told from all that had its number before or have it elsewhere.
+    """A process, distinguished from all others that had its pid before or have it on another machine.
 
     Attributes:
         system: Eight hex digits for a machine and a process namespace in it.
         boot: Eight hex digits for the boot.
         pid: Its number there.
-        start_ticks: When it started, in clock ticks since the boot; `UNKNOWN_START` where nobody knows.
+        start_ticks: When it started, in clock ticks since the boot; `UNKNOWN_START` if not known.
     """
 
     system: str
@@ -49,7 +49,7 @@ class Owner:
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
-        """Read the mark that `text` begins with; None if it begins with none."""
+        """Parse the mark at the beginning of `text`; None if there is none."""
         match = _MARK.match(text)
         return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
 
@@ -62,8 +62,8 @@ class Owner:
         """Tell whether the process may still be using its file.
 
         Args:
-            idle_seconds: How long ago the file changed last.
-            patience_seconds: After how long another system's process counts as gone.
+            idle_seconds: How long ago the file last changed.
+            patience_seconds: Idle time after which a process of another machine counts as gone.
         """
         here = Owner.current()
         if self.system != here.system:
@@ -81,7 +81,7 @@ class Owner:
 
 
 def read_start_ticks(pid: int) -> int:
-    """Return when a process started, in clock ticks since the boot; `UNKNOWN_START` if there is none to be seen."""
+    """Return when a process started, in clock ticks since the boot; `UNKNOWN_START` if there is no such process."""
     try:
         return int(read_stat_fields(pid)[_START_TIME - 3])
     except (OSError, ValueError, IndexError):
@@ -99,7 +99,7 @@ def read_stat_fields(pid: int) -> list[str]:
     return text.rpartition(")")[2].split()
 
 
-@lru_cache(maxsize=1)  # asked for once a file; a forked child has a number of its own
+@lru_cache(maxsize=1)  # called for each file; keyed by pid, since a forked child has another
 def _identify(pid: int) -> Owner:
     # Host names alone are not enough: many machines are called localhost, and a container may have its host's name.
     system = (socket.gethostname(), _read("/etc/machine-id"), _read_process_namespace())
@@ -108,12 +108,12 @@ def _identify(pid: int) -> Owner:
 
 
 def _checksum(*parts: str) -> str:
-    # Host names have characters and lengths that file names should not.
+    # A host name may be too long for a file name, or have characters that it should not have.
     return f"{zlib.crc32(' '.join(parts).encode()):08x}"
 
 
 def _read(path: str) -> str:
-    """Return the text of a small file; empty where the system has none."""
+    """Return the text of a small file; empty if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

@@ -1,7 +1,7 @@
-"""Results in order, computed ahead on several threads.
+"""Call functions on several threads ahead of time, and give back their results in order.
 
-`jobs` is how many threads compute, this one included: instead of waiting for a result it computes one itself. So one
-job keeps to one core, without a thread, and two leave a machine of two cores no third thread to switch to.
+`jobs` counts all threads that compute, the calling one included: it computes a result itself instead of waiting for
+one. So one job needs no other thread, and two jobs on two cores leave no third thread to switch to.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """Return the cores that this process may run on: what `taskset`, a cgroup's cpuset or Slurm left it."""
+    """Return how many cores this process may use, after limits by `taskset`, a cgroup's cpuset or Slurm."""
     return len(os.sched_getaffinity(0))
 
 
 def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "parallel") -> Generator[Result]:
-    """Yield what each of `calls` returns, in their order; at most `2 * jobs` results are computed ahead.
+    """Yield the result of each of `calls`, in order; at most `2 * jobs` results are computed ahead.
 
-    Close it where it may be left before its end: its threads go then, and what they have not begun is not begun.
+    Close the generator if it may not be read to its end: its threads then finish their current call and stop.
 
     Args:
-        calls: Asked for one by one, by the calling thread; each is then called on any thread.
+        calls: Taken from the iterable one by one on the calling thread; each may be called on any thread.
         jobs: How many threads compute, the calling one included.
         name: What the other threads are called.
 
     Raises:
-        Exception: What a call raised, in its turn; what comes after it may have been called, too.
+        Exception: What a call raised, when its turn comes; later calls may have run already.
     """
     if jobs == 1:
         for call in calls:
@@ -57,7 +57,7 @@ def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "p
 
 
 class _Task(Generic[Result]):
-    """A call that whoever comes first makes."""
+    """A call that the first free thread makes."""
 
     def __init__(self, call: Callable[[], Result]) -> None:
         self.future: Future[Result] = Future()
@@ -65,13 +65,13 @@ class _Task(Generic[Result]):
         self._claim = threading.Lock()
 
     def work(self) -> bool:
-        """Make the call if nobody has begun to; return whether."""
+        """Make the call unless another thread has begun it; return whether this thread made it."""
         if not self._claim.acquire(blocking=False):
             return False
         try:
             self.future.set_result(self._call())
         except BaseException as error:
-            # Whoever waits for it must not wait for ever.
+            # Catch everything: the thread that waits for the result would otherwise wait for ever.
             self.future.set_exception(error)
             if not isinstance(error, Exception):
                 raise

@@ -5,8 +5,7 @@ Rule book:
 * a path that comes from outside (Hub, lock, bundle) is text until `check_relative_path` has accepted it;
 * no other module joins an untrusted path to a root on its own.
 
-Symlinks are not followed by any check here: what a link points to is decided by whoever makes the link, and we
-only make links whose target is computed by `bundler.plan.layout`.
+No check here follows symlinks: only links whose target `bundler.plan.layout` computed are ever made.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from bundler.text.wording import quoted
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
 
-# Most paths look like this; whatever does not is looked at closely.
+# Most paths match this and need no further check.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def relative_path_problem(text: str) -> str | None:
-    """Say what is wrong with a relative POSIX path, if it could leave the folder that it is joined to.
+    """Return what is wrong with a relative POSIX path that could lead out of the folder it is joined to.
 
     Refused: empty, absolute, `.`/`..`/empty segments, backslashes (a separator on Windows), control characters,
     and names longer than file systems take. Nothing is normalised: two spellings of one path must not both pass,
@@ -62,7 +61,7 @@ def relative_path_problem(text: str) -> str | None:
 
 
 def check_relative_path(text: str, *, what: str = "path") -> str:
-    """Accept a path that `relative_path_problem` has nothing against.
+    """Return `text` if `relative_path_problem` finds nothing wrong with it.
 
     Args:
         text: The path as it was found.

@@ -1,4 +1,4 @@
-"""A folder of this user's own below the temporary folder, for what belongs to a HF_HOME and cannot be kept there."""
+"""A private folder below the temporary folder, for what belongs to an HF_HOME and cannot be kept there."""
 
 from __future__ import annotations
 

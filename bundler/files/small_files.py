@@ -1,7 +1,7 @@
-"""Many small files, each durable before it has its name, without waiting for the disk once for each.
+"""Write many small files, each synced before it gets its name, without waiting for the disk once per file.
 
-Whoever syncs file after file waits for a commit of the file system's journal every time. Files that are synced side
-by side share a commit, with the same guarantee for each of them; `make soak` shows what that is worth.
+Syncing one file after another waits for a commit of the file system's journal each time. Files that are synced in
+parallel share a commit, with the same guarantee for each. `make soak` measures the difference.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from types import TracebackType
 
 from bundler.files.atomic import atomic_writer
 
-# What is longer keeps the disk busy alone, and would fill memory while it waits for the others.
+# Longer contents keep the disk busy by themselves, and would fill memory while they wait.
 SMALL_BYTES = 256 << 10
-# Threads that do nothing but wait. More of them gain little, and each holds a file open.
+# These threads mostly wait. More of them gain little, and each keeps a file open.
 _AT_ONCE = 32
 
 
 class SmallFiles:
-    """Writes small files; leaving the block waits for all of them.
+    """Writes small files in parallel; the end of the `with` block waits for all of them.
 
-    Not more than `_AT_ONCE` contents are kept in memory: `write` waits for a free place.
+    At most `_AT_ONCE` contents are in memory: `write` waits until there is room for another.
     """
 
     def __init__(self) -> None:
@@ -34,10 +34,10 @@ class SmallFiles:
         return self
 
     def write(self, path: Path, content: bytes) -> None:
-        """Have `path` written as `atomic_writer` does; its folder is left to whoever calls `fsync_dir`.
+        """Start writing `path` as `atomic_writer` does; the caller syncs its folder with `fsync_dir`.
 
         Raises:
-            OSError: An earlier one could not be written.
+            OSError: An earlier file could not be written.
         """
         self._free.acquire()
         try:

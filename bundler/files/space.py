@@ -1,4 +1,4 @@
-"""Room on a file system: checked before anything is written, and what to say when it runs out for all that."""
+"""Free space: checked before anything is written, and explained if it still runs out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 from bundler.errors import SpaceError
 from bundler.text.wording import size
 
-ROOM_HINT = "free some, or choose other places with --cache-dir and -o"
+ROOM_HINT = "free some space, or choose other places with --cache-dir and -o"
 
 
 def check_room(needs: Mapping[Path, int], *, hint: str = ROOM_HINT) -> None:
-    """Make sure that every file system has room for what is about to be written to it.
+    """Make sure that every file system has enough free space for what will be written to it.
 
-    A file system that gives no size at all, as /proc and some network mounts do, is not judged by it;
-    `bundler.files.access.check_writable` finds those that take nothing.
+    A file system that reports no size, as /proc and some network mounts do, is not checked here;
+    `bundler.files.access.check_writable` finds those that cannot be written to.
 
     Args:
-        needs: folder -> bytes; folders on one file system are added up. Missing folders count as their parents.
-        hint: What a person can do where there is too little.
+        needs: folder -> bytes. Folders on one file system are added up; a missing folder counts as its parent.
+        hint: What a person can do if there is too little space.
 
     Raises:
-        SpaceError: One has not; the message says how much is needed, how much there is, and where.
+        SpaceError: A file system has too little; the message says how much is needed, how much is free, and where.
     """
     by_device: dict[int, tuple[list[Path], int]] = {}
     for folder, size_bytes in needs.items():
@@ -44,7 +44,7 @@ def check_room(needs: Mapping[Path, int], *, hint: str = ROOM_HINT) -> None:
 
 
 def existing_folder(path: Path) -> Path:
-    """Return `path`, or the nearest of the folders around it that is there."""
+    """Return `path`, or its nearest parent that exists."""
     place = path.absolute()
     return next(folder for folder in (place, *place.parents) if folder.is_dir())
 
@@ -56,10 +56,10 @@ def is_disk_full(error: OSError) -> bool:
 
 @contextlib.contextmanager
 def report_full_disk(message: str, *, hint: str) -> Iterator[None]:
-    """Raise a `SpaceError` in place of the system's own error where the disk fills up inside the block.
+    """Raise a `SpaceError` instead of the system's error if the disk fills up inside the block.
 
     Args:
-        message: Where it filled up, and what became of what was written.
+        message: Which disk is full, and what was done with the half-written files.
         hint: What a person can do.
 
     Raises:

@@ -1,10 +1,10 @@
-"""A file that goes to the disk while it is written, so that little is left to wait for at its end.
+"""A file that goes to the disk while it is written, so that the sync at its end is short.
 
-Left to itself, the kernel starts late: the sync that ends a file of gigabytes takes as long as making it, and nothing
-else is done meanwhile. It also keeps all of it in the page cache, for which it must find, and perhaps take from
-somebody, as many free pages; where that costs more than the disk does, as in many virtual machines, it is what
-writing costs. So what is large is written uncached (`RWF_DONTCACHE`, Linux 6.14): the pages are written and used
-again at once. Older kernels, and file systems that refuse it, get a sync now and then in a thread of its own.
+By default the kernel starts writing late: the sync at the end of a file of gigabytes takes as long as producing the
+file, and nothing else is done meanwhile. The kernel also keeps the whole file in the page cache and must find free
+pages for it, which in many virtual machines takes longer than the disk. So large writes are uncached
+(`RWF_DONTCACHE`, Linux 6.14): their pages are written and reused at once. On older kernels, and on file systems that
+refuse the flag, a thread syncs the file now and then.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-# Enough for a disk to be busy with; too little for anybody to wait for.
+# Enough to keep a disk busy, and little enough that waiting for it is short.
 STEP_BYTES = 64 << 20
-# What is written in smaller pieces, such as all of a small file, stays in the page cache: it will be read soon.
+# Smaller writes, such as a whole small file, stay in the page cache: small files are read again soon.
 LARGE_WRITE_BYTES = 1 << 20
-# For a buffered writer above it: what collects there is large when it comes down.
+# For a buffered writer on top of this file, so that its writes are large.
 BUFFER_BYTES = 4 * LARGE_WRITE_BYTES
-# linux/fs.h; `os` does not name it.
+# From linux/fs.h; Python's `os` does not define it.
 _RWF_DONTCACHE = 0x80
-_HERE = -1  # pwritev2(2): at the file's own position, which moves on
+_HERE = -1  # pwritev2(2): write at the file's own position, and move it
 
 
 class UncachedFile(io.FileIO):
@@ -34,16 +34,16 @@ class UncachedFile(io.FileIO):
     _unsynced_bytes = 0
 
     def write(self, data: Any, /) -> int:
-        """Write, and keep the disk busy.
+        """Write `data`, and start sending it to the disk.
 
         Raises:
-            OSError: This, or something written before, could not be.
+            OSError: This, or data written before, could not be written.
         """
         if self._takes_uncached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
             try:
                 return os.pwritev(self.fileno(), [data], _HERE, _RWF_DONTCACHE)
             except (OSError, NotImplementedError):
-                # What else may be wrong, the write below says.
+                # Any other fault is reported by the plain write below.
                 self._takes_uncached = False
         count = super().write(data)
         self._unsynced_bytes += count
@@ -65,14 +65,14 @@ class UncachedFile(io.FileIO):
 
     def close(self) -> None:
         """Close the file."""
-        # A descriptor that is closed under a sync may be another file's by then.
+        # Wait first: a number that is closed during a sync may belong to another file by then.
         if self._pool:
             self._pool.shutdown(wait=True)
             self._pool = None
         super().close()
 
     def _wait(self) -> None:
-        # The kernel tells of a failure once: if to this thread of ours, then not again at the end.
+        # The kernel reports a failed write once. If the thread got the report, the last sync would not see it.
         if self._pending:
             self._pending.result()
         self._pending = None
