@@ -1,1 +1,1 @@
-"""What both commands of this project, `bundle` and `infini-llama`, share in talking to people and to scripts."""
+"""Options, printing and error handling that the commands `bundle` and `infini-llama` share."""

@@ -29,7 +29,7 @@ class ErrorGroup(click.Group):
         try:
             return super().make_context(info_name, args, *rest, **options)
         except OSError as error:
-            # `bundle --help` is written here. What is not about the standard streams is a bug.
+            # `bundle --help` prints here. Any OSError that is not about the standard streams is a bug.
             if code := exit_code_of_failed_output(error):
                 raise click.exceptions.Exit(code) from error
             raise
@@ -40,7 +40,7 @@ class ErrorGroup(click.Group):
         except BundleError as error:
             self._fail(ctx, error)
         except KeyboardInterrupt:
-            self._end(ctx, "interrupted; what was finished is kept, run the same command again to go on", 130)
+            self._end(ctx, "interrupted; finished work is kept: run the same command again to continue", 130)
         except OSError as error:
             if code := exit_code_of_failed_output(error):
                 ctx.exit(code)
@@ -57,7 +57,7 @@ class ErrorGroup(click.Group):
 
     @staticmethod
     def _end(ctx: click.Context, text: str, code: int) -> None:
-        # If nobody reads the message, the exit code still says it.
+        # If the message cannot be printed, the exit code still tells.
         with contextlib.suppress(OSError):
             click.echo(text, err=True)
         ctx.exit(code)

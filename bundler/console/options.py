@@ -10,7 +10,7 @@ import click
 from bundler.console.output import say
 from bundler.console.paths import GivenPath
 
-# Where a context notes, for whoever prints an error, that JSON was asked for.
+# Key in the context's `meta`: JSON was asked for, so errors are printed as JSON too.
 JSON_ASKED_FOR = "bundler.json"
 
 
@@ -29,7 +29,7 @@ json_option = click.option(
 )
 hf_home_option = click.option(
     "--hf-home",
-    type=GivenPath(file_okay=False, readable=False),  # our own errors name mode and owner
+    type=GivenPath(file_okay=False, readable=False),  # our error names mode and owner, click's does not
     metavar="DIR",
     help="Cache root. Default: $HF_HOME, else ~/.cache/huggingface.",
 )
@@ -43,12 +43,12 @@ jobs_option = click.option(
 
 
 def warn_of_other_caches(hf_home: Path) -> None:
-    """Say which variables lead the libraries elsewhere than to `hf_home`; bundles do not go by them."""
+    """Warn of variables that make the libraries use another cache than `hf_home`; `bundle` ignores them."""
     folders = {"HF_HUB_CACHE": "hub", "HUGGINGFACE_HUB_CACHE": "hub", "HF_DATASETS_CACHE": "datasets"}
     for name, folder in folders.items():
         value = os.environ.get(name)
         if value is not None and Path(value).expanduser().absolute().resolve() != (hf_home / folder).resolve():
             say(
-                f"warning: {name} is {value!r} and not used: bundles are in {hf_home / folder}. A program that is "
-                f"started without `bundle run` looks in the former: unset {name}"
+                f"warning: {name} is {value!r} and is ignored here: bundles are in {hf_home / folder}. "
+                f"A program that is started without `bundle run` looks in {value!r}: unset {name}"
             )

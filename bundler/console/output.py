@@ -1,4 +1,4 @@
-"""What the commands print: JSON and data on stdout, words for people and progress on stderr."""
+"""Print: JSON and data to stdout, messages for people and progress to stderr."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def print_json(value: object) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something, on stderr."""
+    """Print a message for people on stderr."""
     click.echo(text, err=True)
 
 
@@ -25,18 +25,18 @@ def say(text: str) -> None:
 def progress_bar(
     title: str, total: int | None = None
 ) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
-    """Show a bar of bytes on stderr while the block runs; nothing where stderr is no terminal.
+    """Show a progress bar of bytes on stderr while the block runs; nothing if stderr is not a terminal.
 
     Yields:
-        (advance by a number of bytes, set the total).
+        Two functions: advance by a number of bytes; set the total in bytes.
     """
     if not sys.stderr.isatty():
         yield (lambda count: None), (lambda total: None)
         return
     from tqdm import tqdm
 
-    # tqdm's thread looks after bars that guess when to look at the clock. This one looks at each update, so that no
-    # other thread runs beside what may want to fork.
+    # tqdm's monitor thread is only needed with miniters > 1. It is switched off, because the code inside the block may
+    # call fork, which is unsafe beside other threads.
     tqdm.monitor_interval = 0
     bar: Any
     with tqdm(

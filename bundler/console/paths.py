@@ -1,7 +1,7 @@
-"""Values that are given, and not empty: ``--output-dir "$OUT"`` with an unset variable is a mistake, not a wish.
+"""Refuse empty values: ``--output-dir "$OUT"`` with an unset variable is a mistake.
 
-`pathlib` takes an empty path for the working directory. Both CLIs of the project refuse it here, in the same words and
-with the exit code of wrong usage.
+`pathlib` reads an empty path as the working directory. Both commands of the project refuse it here, with the same
+message and the exit code for wrong usage.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import click
 def check_given(
     value: str | os.PathLike[str], param: click.Parameter | None = None, ctx: click.Context | None = None
 ) -> None:
-    """Refuse a value that is empty.
+    """Refuse an empty value.
 
     Raises:
-        click.BadParameter: It is.
+        click.BadParameter: `value` is empty.
     """
     if not os.fspath(value):
         raise click.BadParameter("it is empty; is a variable in the command line empty?", ctx, param)
 
 
 class GivenPath(click.Path):
-    """A path, as `click.Path` checks it, that is not empty."""
+    """A `click.Path` that refuses an empty value."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
@@ -34,6 +34,6 @@ class GivenPath(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """See `click.ParamType`."""
+        """Refuse an empty value, then convert it as `click.Path` does."""
         check_given(value, param, ctx)
         return super().convert(value, param, ctx)

@@ -1,8 +1,8 @@
-"""Standard output that cannot be written: the reader of the pipe is gone, or the device behind it is full.
+"""Standard output that cannot be written: the reader of the pipe has gone, or the disk is full.
 
-`bundle list | head -1` is no failure of anybody: the command ends at once and quietly, with the exit code that a shell
-shows for a program that SIGPIPE has ended. SIGPIPE itself stays ignored, as Python sets it: with its default action,
-any connection that a Hub or a client closes would end the process without a word.
+`bundle list | head -1` is not an error: the command ends at once and prints nothing, with the exit code that a shell
+shows for a program that SIGPIPE ended. The signal SIGPIPE itself stays ignored, as Python sets it: otherwise any
+connection that a Hub or a client closes would end the process without a message.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ import click
 
 from bundler.errors import OutputError
 
-# What a shell shows for a program that SIGPIPE has ended.
+# The exit code that a shell shows for a program that SIGPIPE ended.
 READER_GONE = 128 + signal.SIGPIPE
 
 
 def exit_code_of_failed_output(error: OSError | None = None) -> int | None:
-    """Return what to exit with if standard output or error cannot be written, else None.
+    """Return the exit code if standard output or error cannot be written; else None.
 
     Args:
-        error: What a command ended with; None at its end, when only what is still in the buffers is looked at.
+        error: The error that ended the command. None after a command that succeeded: then only flushing the buffers can
+            fail.
     """
     left = _flush()
     failure = error if error is not None and _is_of_echo(error) else left
@@ -39,9 +40,9 @@ def exit_code_of_failed_output(error: OSError | None = None) -> int | None:
 
 
 def _flush() -> OSError | None:
-    """Flush the standard streams, and send to nowhere what cannot be flushed.
+    """Flush the standard streams; redirect a stream that cannot be flushed to the null device.
 
-    The interpreter flushes at its end too, and would change the exit code.
+    Otherwise the interpreter would flush again at exit, fail, and change the exit code.
     """
     failure = None
     for stream in (sys.stdout, sys.stderr):
@@ -57,8 +58,8 @@ def _flush() -> OSError | None:
 
 
 def _is_of_echo(error: OSError) -> bool:
-    """Tell whether an error comes from printing, by the one function that prints, and from no file or connection.
+    """Return whether an error was raised by `click.echo`, and so is about printing and not about a file or connection.
 
-    Where Python was told not to buffer (PYTHONUNBUFFERED), the streams keep no trace of it themselves.
+    The streams themselves do not show it when Python does not buffer them (PYTHONUNBUFFERED).
     """
     return any(frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -76,7 +76,7 @@ def test_a_variable_that_leads_elsewhere_is_named_by_install_and_verify(
         done = bundle_command(*words, "--hf-home", home)
         assert done.exit_code == 0
         assert done.stderr.startswith(
-            f"warning: HF_HUB_CACHE is '{tmp_path}/elsewhere' and not used: bundles are in {home}/hub."
+            f"warning: HF_HUB_CACHE is '{tmp_path}/elsewhere' and is ignored here: bundles are in {home}/hub."
         )
     monkeypatch.setenv("HF_HUB_CACHE", str(home / "hub"))
     assert "warning" not in bundle_command("verify", "tiny", "--hf-home", home).stderr
