@@ -1,8 +1,8 @@
-"""Where people find the documents that help texts and hints name.
+"""Where people find the documents that help texts and hints point to.
 
-A wheel has no README beside its modules, so messages give an address, and that of this version: the newest document
-may describe another program. For machines without internet the wheel puts copies below ``share/doc/infini-llama`` of
-its environment, under the paths that they have in the repository.
+A wheel has no README beside its modules, so messages give a web address. It is the address of this version, because
+the newest document may describe another program. For machines without internet the wheel installs copies below
+``share/doc/infini-llama`` of its environment, under the same paths as in the repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def document_address(path: str) -> str:
     """Return the address of a document of this version.
 
     Args:
-        path: Its path in the repository, with an anchor if need be, such as ``OFFLINE_MODE.md#exit-codes``.
+        path: Its path in the repository, with or without an anchor, such as ``OFFLINE_MODE.md#exit-codes``.
     """
     return f"{REPOSITORY}/blob/v{__version__}/{path}"
 

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a file that a person wrote, and the error that tells all of them."""
+"""A fault in a file that a person wrote, and the error that lists all faults of a file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from bundler.errors import BundleError
 from bundler.text.wording import counted, printable
 
-# The line that values from the command line claim to stand in.
+# Stands for the line number of a value from the command line.
 COMMAND_LINE = 0
-# A file made by a program can have as many faults as it has lines; nobody reads them all.
+# Faults that a message shows: a file made by a program can have one in each line.
 _SHOWN = 100
 _PATH_CHARACTERS = 400
 
@@ -21,7 +21,7 @@ class Fault:
 
     Attributes:
         path: Key path such as ``models[2].revision``; empty for the whole file.
-        line: 1-based line, `COMMAND_LINE`, or None where it is not known.
+        line: 1-based line, `COMMAND_LINE`, or None if not known.
         message: What was expected, what was found, what to write.
     """
 
@@ -33,21 +33,21 @@ class Fault:
         line = "(command line)" if self.line == COMMAND_LINE else f"(line {self.line})" if self.line else ""
         path = self.path if len(self.path) <= _PATH_CHARACTERS else f"{self.path[:_PATH_CHARACTERS]}…"
         place = " ".join(filter(None, [path, line]))
-        # Keys and values come from the file, and a terminal obeys some characters.
+        # Keys and values come from the file, and may have control characters that a terminal would carry out.
         return printable(f"{place}: {self.message}" if place else self.message)
 
 
 def sort_faults(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Return faults in the order of the file; those without a line first, in the order in which they were found."""
+    """Return faults in the order of the file; first those without a line, in the order in which they were found."""
     return tuple(sorted(faults, key=lambda fault: fault.line or 0))
 
 
 class InvalidFileError(BundleError):
-    """A file with its faults; each kind of file has a class of its own, which says how the command ends.
+    """A file has faults. Each kind of file has a subclass, whose exit code the command ends with.
 
     Attributes:
         faults: Every fault that was found, in the order of the file.
-        next_step: The hint, for every file of this kind.
+        next_step: The hint for every file of this kind.
     """
 
     next_step: str | None = None

@@ -1,17 +1,17 @@
-"""The one reader for what people write: a parsed file becomes dataclasses, or a list of everything wrong with it.
+"""Turn a parsed file that people write into dataclasses, or into a list of everything that is wrong with it.
 
 Rule book:
 
-* the shape of a file is that of the dataclasses (`bundler.text.shapes`); ranges, checks and words for a writer
-  who got it wrong stand in the metadata of their fields (`bundler.text.rules`);
-* a fault is noted with its key path and line, and reading goes on, so that one run names them all;
-* an unknown key is a fault, with the key that may have been meant: what is misspelt must not be ignored;
-* a value that is wrong is replaced by a blank one. What was read is only to be used when `Reader.faults` is empty,
-  or to find faults between keys;
-* whatever the text holds, reading it takes time in proportion to its length.
+* the dataclasses give the shape of a file (`bundler.text.shapes`); the metadata of their fields gives ranges, checks
+  and the words for a person who got it wrong (`bundler.text.rules`);
+* a fault is noted with its key path and line, and reading continues, so that one run names them all;
+* an unknown key is a fault, with a suggestion: a misspelt key must not be ignored;
+* a wrong value is replaced by a blank one. So the result may be used only when `Reader.faults` is empty, or to find
+  faults between keys;
+* reading takes time in proportion to the length of the text, whatever it holds.
 
-A dataclass may have a method `conflicts`, which returns ``(key, message)`` for what is wrong between its keys; it is
-asked when each of them is right. YAML and JSON differ in `bundler.text.trees` alone.
+A dataclass may have a method `conflicts`, which returns ``(key, message)`` for each fault between its keys. It is
+called when each single key is right. Only `bundler.text.trees` knows the difference between YAML and JSON.
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from bundler.text.wording import close_names, quoted
 
 T = TypeVar("T")
 
-# Nobody mends more than this in one go, and a hostile file can have millions.
+# More than a person corrects at once. A hostile file can have millions of faults.
 MAX_FAULTS = 1000
-# What a key may have meant is looked up for so many of them only: a look-up takes some 100 microseconds.
+# Only so many unknown keys get a suggestion: finding one takes some 100 microseconds.
 _MAX_SUGGESTIONS = 20
 
 
-# A key's name and attribute, what takes a right value of it, and all that is known of it.
-_Accepting = tuple[str, str, Callable[[Any], Any] | None, Slot]
+# Name of a key, its attribute, a function that returns a right value and None for any other, and the whole slot.
+_Acceptor = tuple[str, str, Callable[[Any], Any] | None, Slot]
 
 
 class _TooManyFaultsError(Exception):
-    """Reading is not worth going on with."""
+    """There are more than `MAX_FAULTS` faults, so reading stops."""
 
 
 def join(path: str, name: str | int) -> str:
-    """Return the key path of an item of a list, or of a key, below `path`."""
+    """Return the path of a key, or of an item of a list, below the key path `path`."""
     if isinstance(name, int):
         return f"{path}[{name}]"
     return f"{path}.{name}" if path else name
 
 
 class Reader:
-    """Reads the nodes of one file.
+    """Reads the nodes of one file, and collects its faults.
 
     Attributes:
-        tree: The language that the file is written in.
+        tree: How to read a node: as YAML or as JSON.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -62,21 +62,21 @@ class Reader:
         self._faults: list[Fault] = []
         self._lines: dict[str, int] = {}
         self._suggestions = 0
-        self._accepted: dict[Form, list[_Accepting]] = {}
+        self._acceptors: dict[Form, list[_Acceptor]] = {}
         self._read: dict[type[Shape], Callable[[Any, Any, str, str | int, Key], Any]] = {
-            Text: self._text,
-            Flag: self._flag,
-            Number: self._number,
-            Choice: self._choice,
-            Many: self._many,
-            Named: self._named,
-            AnyOf: self._any_of,
-            Form: lambda form, node, path, name, key: self._form(form, node, join(path, name)),
+            Text: self._read_text,
+            Flag: self._read_flag,
+            Number: self._read_number,
+            Choice: self._read_choice,
+            Many: self._read_list,
+            Named: self._read_mapping,
+            AnyOf: self._read_any,
+            Form: lambda form, node, path, name, key: self._read_form(form, node, join(path, name)),
         }
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """What was found wrong, in the order of the file."""
+        """All faults found so far, in the order of the file."""
         return sort_faults(self._faults)
 
     def fault(self, path: str, message: str, line: int | None = None) -> None:
@@ -85,43 +85,43 @@ class Reader:
         Args:
             path: Key path; empty for the whole file.
             message: What was expected, what was found, what to write.
-            line: Where it stands, when that is known.
+            line: Its line, if known.
         """
         if len(self._faults) == MAX_FAULTS:
-            self._faults.append(Fault("", None, f"more than {MAX_FAULTS:,} faults; the rest was not looked at"))
+            self._faults.append(Fault("", None, f"more than {MAX_FAULTS:,} faults; the rest was not checked"))
         elif len(self._faults) < MAX_FAULTS:
             self._faults.append(Fault(path, line, message))
 
     def line(self, path: str) -> int | None:
-        """Return the line of a value that was read."""
+        """Return the line of the value at the key path `path`; None if it was not read, or has no line."""
         return self._lines.get(path)
 
     def other_version(self, root: Any, name: str, known: int) -> str | None:
-        """Return the version that a file says it has, where that is a whole number other than `known`.
+        """Return the version that a file states, if it is a whole number other than `known`; else None.
 
-        Such a file may mean anything by its keys, so nothing else in it should be judged.
+        In another version keys may mean something else, so the caller should report nothing else about the file.
         """
         node = (self.tree.items(root) or {}).get(name)
         found = None if node is None or self.tree.text(node) is not None else self.tree.number(node, int)
         return None if found is None or found == known else self.tree.spell(node)
 
     def read(self, cls: type[T], root: Any, *, variant: str = "") -> T | None:
-        """Return what a file holds.
+        """Read a whole file into a dataclass.
 
         Args:
-            cls: The dataclass to make of it.
+            cls: The dataclass.
             root: The root node, None for an empty file.
-            variant: Which variant of the class.
+            variant: Which variant of the class (see `bundler.text.rules.Key`).
 
         Returns:
-            An object with blanks in place of what is wrong; None when there is nothing to make one of.
+            An object with blanks in place of wrong values; None if the file is no mapping, or has too many faults.
         """
         try:
-            return cast("T | None", self._form(form_of(cls, variant), root, ""))
+            return cast("T | None", self._read_form(form_of(cls, variant), root, ""))
         except _TooManyFaultsError:
             return None
 
-    def _form(self, form: Form, node: Any, path: str) -> Any:
+    def _read_form(self, form: Form, node: Any, path: str) -> Any:
         items = self.tree.items(node)
         if items is None:
             found = "an empty file" if node is None and self.tree.has_lines else self.tree.describe(node)
@@ -132,7 +132,7 @@ class Reader:
         if self.tree.has_lines or not items.keys() <= form.names:
             self._check_keys(node, path, form)
         values: dict[str, Any] = {}
-        for name, attribute, accept, slot in self._accepting(form):
+        for name, attribute, accept, slot in self._list_acceptors(form):
             value = items.get(name, MISSING)
             if value is MISSING:
                 if slot.required:
@@ -140,7 +140,7 @@ class Reader:
                     self._note(join(path, name), missing, self.tree.line(node))
                     values[attribute] = slot.shape.blank
             elif accept is None or (good := accept(value)) is None:
-                values[attribute] = self._slot(slot, value, path)
+                values[attribute] = self._read_slot(slot, value, path)
             else:
                 values[attribute] = good
         if form.fills:
@@ -152,17 +152,20 @@ class Reader:
                 self._note(join(path, name), message)
         return made
 
-    def _accepting(self, form: Form) -> list[_Accepting]:
-        found = self._accepted.get(form)
+    def _list_acceptors(self, form: Form) -> list[_Acceptor]:
+        found = self._acceptors.get(form)
         if found is None:
-            found = [(slot.name, slot.attribute, self._accept(slot), slot) for slot in form.slots]
-            self._accepted[form] = found
+            found = [(slot.name, slot.attribute, self._make_acceptor(slot), slot) for slot in form.slots]
+            self._acceptors[form] = found
         return found
 
-    def _accept(self, slot: Slot) -> Callable[[Any], Any] | None:
-        """Return what takes a right value, and returns None for any other, without the cost of a key path."""
+    def _make_acceptor(self, slot: Slot) -> Callable[[Any], Any] | None:
+        """Return a fast function that returns a right value, and None for any other; None if the slot has none.
+
+        It saves the cost of a key path for each value of a large file.
+        """
         shape = slot.shape
-        # The lines of values are noted by the slower way.
+        # Only the slower way notes the lines of values.
         if self.tree.has_lines or slot.key.check is not None or slot.key.store is not None:
             return None
         if isinstance(shape, Text):
@@ -186,16 +189,16 @@ class Reader:
     def _check_keys(self, node: Any, path: str, form: Form) -> None:
         for name, line in self.tree.repeated(node):
             first = self.tree.key_line(node, name)
-            self._note(join(path, name), f"stands twice; the first is in line {first}", line)
+            self._note(join(path, name), f"appears twice; the first is in line {first}", line)
         for name, line in self.tree.odd_keys(node):
             self._note(path, f"expected a key, found {quoted(name)}; known keys: {form.listed}", line)
         for name in self.tree.items(node) or {}:
             if name not in form.names:
                 self._note(
-                    join(path, name), f"unknown key{self._meant(name, form)}", self.tree.key_line(node, name)
+                    join(path, name), f"unknown key{self._suggest_key(name, form)}", self.tree.key_line(node, name)
                 )
 
-    def _meant(self, name: str, form: Form) -> str:
+    def _suggest_key(self, name: str, form: Form) -> str:
         if name in form.reasons:
             return f" here; {form.reasons[name]}"
         if (synonym := form.synonyms.get(name.lower())) is not None:
@@ -205,28 +208,28 @@ class Reader:
             return ""
         return close_names(name.lower(), form.names) or f"; known keys: {form.listed}"
 
-    def _slot(self, slot: Slot, node: Any, path: str) -> Any:
+    def _read_slot(self, slot: Slot, node: Any, path: str) -> Any:
         key = slot.key
         if key.null_is_empty and self.tree.is_null(node):
             return slot.shape.blank
         before = len(self._faults)
-        value = self._item(slot.shape, node, path, slot.name, key)
+        value = self._read_item(slot.shape, node, path, slot.name, key)
         if key.check is not None and len(self._faults) == before and (problem := key.check(value)):
             self._refuse(node, path, slot.name, problem)
         return value if key.store is None else key.store(value)
 
-    def _item(self, shape: Shape, node: Any, path: str, name: str | int, key: Key) -> Any:
+    def _read_item(self, shape: Shape, node: Any, path: str, name: str | int, key: Key) -> Any:
         if (line := self.tree.line(node)) is not None:
             self._lines[join(path, name)] = line
         if shape.nullable and self.tree.is_null(node):
             return None
         return self._read[type(shape)](shape, node, path, name, key)
 
-    def _text(self, shape: Text, node: Any, path: str, name: str | int, key: Key) -> str:
+    def _read_text(self, shape: Text, node: Any, path: str, name: str | int, key: Key) -> str:
         text = self.tree.text(node)
         if text is None:
             found = f", found {self.tree.describe(node)}{self.tree.quote_hint(node)}"
-            self._mismatch(shape, node, path, name, str, found)
+            self._refuse_type(shape, node, path, name, str, found)
             return ""
         check = shape.rule.check or plain_text_problem
         if problem := check(text):
@@ -234,25 +237,25 @@ class Reader:
             return ""
         return text
 
-    def _flag(self, shape: Flag, node: Any, path: str, name: str | int, key: Key) -> bool:
+    def _read_flag(self, shape: Flag, node: Any, path: str, name: str | int, key: Key) -> bool:
         flag = self.tree.flag(node)
         if flag is None:
             found = ", unquoted; found" if self.tree.text(node) in ("true", "false") else ", found"
-            self._mismatch(shape, node, path, name, bool, f"{found} {self.tree.spell(node)}")
+            self._refuse_type(shape, node, path, name, bool, f"{found} {self.tree.spell(node)}")
             return False
         return flag
 
-    def _number(self, shape: Number, node: Any, path: str, name: str | int, key: Key) -> float:
+    def _read_number(self, shape: Number, node: Any, path: str, name: str | int, key: Key) -> float:
         number = self.tree.number(node, shape.kind)
         if number is None:
-            self._mismatch(shape, node, path, name, shape.kind, f", found {self.tree.spell(node)}")
+            self._refuse_type(shape, node, path, name, shape.kind, f", found {self.tree.spell(node)}")
             return 0
         if problem := shape.limits.problem(number):
             self._refuse(node, path, name, f"{problem}, found {self.tree.spell(node)}")
             return 0
         return number
 
-    def _choice(self, shape: Choice, node: Any, path: str, name: str | int, key: Key) -> Any:
+    def _read_choice(self, shape: Choice, node: Any, path: str, name: str | int, key: Key) -> Any:
         found = self.tree.choice(node, shape.options)
         if found is None:
             if key.expected:
@@ -265,28 +268,28 @@ class Reader:
             return shape.blank
         return found
 
-    def _many(self, shape: Many, node: Any, path: str, name: str | int, key: Key) -> tuple[Any, ...]:
+    def _read_list(self, shape: Many, node: Any, path: str, name: str | int, key: Key) -> tuple[Any, ...]:
         elements = self.tree.elements(node)
         place = join(path, name)
         if elements is None:
-            self._refuse(node, path, name, self._no_list(shape, node, key))
+            self._refuse(node, path, name, self._describe_non_list(shape, node, key))
             return ()
         if isinstance(shape.item, Form):
-            return self._entries(shape.item, elements, place, key)
+            return self._read_entries(shape.item, elements, place, key)
         values = []
         seen: set[str] = set()
         for index, element in enumerate(elements):
             before = len(self._faults)
-            values.append(self._item(shape.item, element, place, index, key))
+            values.append(self._read_item(shape.item, element, place, index, key))
             if shape.unique and len(self._faults) == before:
                 text = json.dumps(values[-1])
                 if text in seen:
-                    what = f"{quoted(values[-1])} stands" if isinstance(values[-1], str) else "stands"
+                    what = f"{quoted(values[-1])} is" if isinstance(values[-1], str) else "is"
                     self._refuse(element, place, index, f"{what} in the list twice")
                 seen.add(text)
         return tuple(values)
 
-    def _entries(self, form: Form, elements: Sequence[Any], path: str, key: Key) -> tuple[Any, ...]:
+    def _read_entries(self, form: Form, elements: Sequence[Any], path: str, key: Key) -> tuple[Any, ...]:
         items, made = self.tree.items, []
         for index, element in enumerate(elements):
             if items(element) is None:
@@ -294,10 +297,10 @@ class Reader:
                 words = f"expected {self.tree.entry}, found {self.tree.describe(element)}{hint}"
                 self._refuse(element, path, index, words)
             else:
-                made.append(self._form(form, element, f"{path}[{index}]"))
+                made.append(self._read_form(form, element, f"{path}[{index}]"))
         return tuple(made)
 
-    def _named(self, shape: Named, node: Any, path: str, name: str | int, key: Key) -> Mapping[str, Any]:
+    def _read_mapping(self, shape: Named, node: Any, path: str, name: str | int, key: Key) -> Mapping[str, Any]:
         items = self.tree.items(node)
         if items is None:
             words = f"expected {key.expected or self.tree.words[dict]}, found {self.tree.describe(node)}"
@@ -306,7 +309,7 @@ class Reader:
         place = join(path, name)
         for again, line in self.tree.repeated(node):
             first = self.tree.key_line(node, again)
-            self._note(join(place, again), f"stands twice; the first is in line {first}", line)
+            self._note(join(place, again), f"appears twice; the first is in line {first}", line)
         for odd, line in self.tree.odd_keys(node):
             self._note(place, f"expected a key that is text, found {quoted(odd)}; quote it", line)
         values = {}
@@ -314,15 +317,15 @@ class Reader:
             check = shape.names.rule.check or plain_text_problem
             if problem := check(item):
                 self._note(join(place, item), problem, self.tree.key_line(node, item))
-            values[item] = self._item(shape.item, value, place, item, key)
+            values[item] = self._read_item(shape.item, value, place, item, key)
         return values
 
-    def _any_of(self, shape: AnyOf, node: Any, path: str, name: str | int, key: Key) -> Any:
+    def _read_any(self, shape: AnyOf, node: Any, path: str, name: str | int, key: Key) -> Any:
         wanted = (
             Many if self.tree.elements(node) is not None else Named if self.tree.items(node) is not None else Text
         )
         option = next((option for option in shape.options if isinstance(option, wanted)), shape.options[0])
-        return self._item(option, node, path, name, key)
+        return self._read_item(option, node, path, name, key)
 
     def _note(self, path: str, message: str, line: int | None = None) -> None:
         self.fault(path, message, line)
@@ -332,11 +335,11 @@ class Reader:
     def _refuse(self, node: Any, path: str, name: str | int, message: str) -> None:
         self._note(join(path, name), message, self.tree.line(node))
 
-    def _mismatch(self, shape: Shape, node: Any, path: str, name: str | int, kind: type, found: str) -> None:
+    def _refuse_type(self, shape: Shape, node: Any, path: str, name: str | int, kind: type, found: str) -> None:
         expected = self.tree.words[kind] + (" or null" if shape.nullable else "")
         self._refuse(node, path, name, f"expected {expected}{found}")
 
-    def _no_list(self, shape: Many, node: Any, key: Key) -> str:
+    def _describe_non_list(self, shape: Many, node: Any, key: Key) -> str:
         found = f"expected {key.expected or self.tree.words[list]}, found {self.tree.describe(node)}"
         text = self.tree.text(node)
         if text and not isinstance(shape.item, Form):

@@ -1,12 +1,12 @@
-"""What a dataclass says of the file that it is read from: the metadata of its types and fields.
+"""Rules for the file that a dataclass is read from: the metadata of its types and fields.
 
-The annotation of a field gives the shape. Two more things can be said:
+The annotation of a field gives the shape. Two more things can be given:
 
-* `Rule`, of a type, wherever it stands: ``RepoId = Annotated[str, Rule(check=repo_id_problem)]``;
-* `Key`, of one field, given by `key`: its name in the file, its range, and what to tell who gets it wrong.
+* a `Rule` for a type, wherever it is used: ``RepoId = Annotated[str, Rule(check=repo_id_problem)]``;
+* a `Key` for one field, given by `key`: its name in the file, its range, and the words for a wrong value.
 
-`bundler.text.shapes` puts both together, `bundler.text.reader` reads by them, and `bundler.text.schema` makes the
-schema for editors from them.
+`bundler.text.shapes` combines both, `bundler.text.reader` reads by them, and `bundler.text.schema` makes the schema
+for editors from them.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from typing import Any, Literal
 
 from bundler.text.wording import quoted
 
-# Returns what is wrong with a value, in words for the person who wrote it, or None.
+# Returns what is wrong with a value, in words for the person who wrote it; None if nothing is.
 Check = Callable[[Any], str | None]
 
 _METADATA = "key"
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
-# `eq=False`: two rules are never the same one, and as a part of a type a rule must have a hash.
+# `eq=False`: a rule is part of a type, so it needs a hash, and its fields have none; it is compared by identity.
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rule:
     """What values of a type must be, beyond their shape.
 
     Attributes:
-        check: Says what is wrong with a value of the right shape.
-        name: What the schema calls the type, which stands there once.
-        schema: What of `check` a JSON Schema can say.
+        check: Returns what is wrong with a value of the right shape.
+        name: Name of the type in the schema, where it is defined once.
+        schema: The part of `check` that a JSON Schema can express.
     """
 
     check: Check | None = None
@@ -46,7 +46,7 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The range of a number; None is no limit."""
+    """The range of a number; None means no limit."""
 
     at_least: float | None = None
     above: float | None = None
@@ -64,8 +64,8 @@ class Limits:
         )
 
     def problem(self, number: float) -> str | None:
-        """Say what was expected of a number, if it is not that."""
-        # A whole number can be too large to be asked whether it is finite.
+        """Return what was expected of `number` if it is out of range; else None."""
+        # math.isfinite raises OverflowError for a very large int.
         if isinstance(number, float) and not math.isfinite(number):
             return "expected a finite number"
         for words, holds, limit in (
@@ -81,25 +81,25 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """What is known of a field besides its type and default.
+    """What is known about a field besides its type and default.
 
     Attributes:
-        name: Of the key in the file, where it is not the field's.
-        shape: The type in the file, where it is not the field's.
-        required: The key must be there, whatever default the field has.
-        store: Makes the field's value of one of that `shape`; it must take blank values too.
-        check: Says what is wrong with the value as a whole.
-        unique: A list has nothing twice.
-        variant: Which variant of their class the values of a list are.
-        not_in: Variants of this class that have no such key, each with the reason.
-        filled_with: The field is no key: the reader fills in the key path, or the variant.
-        synonyms: Other words that people write for this key.
-        missing: What to write where the key must be there and is not.
-        expected: What a value of another shape should have been.
-        instead: What to write where the value has another shape; or, of a list, what to write for an item that is
-            this text.
-        null_is_empty: Take null for an empty list: YAML has it so where all items are commented out.
-        schema: What the schema says besides.
+        name: Name of the key in the file, if it differs from the field's.
+        shape: Type in the file, if it differs from the field's.
+        required: The key must be given, whatever default the field has.
+        store: Converts a value of that `shape` to the field's; it must accept blank values too.
+        check: Returns what is wrong with the value as a whole.
+        unique: A list must have no item twice.
+        variant: Which variant of their class the items of a list are.
+        not_in: Variants of this class that do not have this key, each with the reason.
+        filled_with: The field is not a key: the reader fills in the key path, or the variant.
+        synonyms: Other words that people write instead of this key.
+        missing: What to write if the key is missing.
+        expected: What to say was expected if the value has another shape.
+        instead: What to write if the value has another shape. For a list: a function from the text of a wrong item to
+            what to write for it.
+        null_is_empty: Accept null as an empty list: a YAML list whose items are all commented out is null.
+        schema: More keys for the schema.
     """
 
     name: str = ""
@@ -129,15 +129,15 @@ def key(
     at_most: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """Return a dataclass field with what is known of its key.
+    """Return a dataclass field with the rules for its key.
 
     Args:
-        default: Its value where the key is left out; without one the key must be there.
-        about: What is known besides.
-        at_least: The least that a number may be.
-        above: What a number must be more than.
-        at_most: The most that a number may be.
-        below: What a number must be less than.
+        default: Its value if the key is left out; without a default the key must be given.
+        about: All other rules.
+        at_least: Lowest number allowed.
+        above: The number must be greater than this.
+        at_most: Highest number allowed.
+        below: The number must be less than this.
     """
     limits = Limits(at_least=at_least, above=above, at_most=at_most, below=below)
     described = dataclasses.replace(about or Key(), limits=limits)
@@ -145,7 +145,7 @@ def key(
 
 
 def plain_text_problem(text: str) -> str | None:
-    """Say what is wrong with a text that has no check of its own: it is empty, or a terminal would obey it."""
+    """Return what is wrong with a text that has no check of its own: it is empty, or has control characters."""
     if not text:
         return "expected text, found an empty one"
     if _CONTROL_CHARACTERS.search(text):
@@ -154,6 +154,6 @@ def plain_text_problem(text: str) -> str | None:
 
 
 def key_of(field: dataclasses.Field[Any]) -> Key:
-    """Return what is known of a field, its name included."""
+    """Return the rules for a field, with its name filled in."""
     found: Key = field.metadata.get(_METADATA) or Key()
     return found if found.name else dataclasses.replace(found, name=field.name)

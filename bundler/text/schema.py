@@ -1,7 +1,7 @@
-"""The JSON Schema of a file, for editors, made from the dataclasses that it is read into.
+"""Make the JSON Schema of a file, for editors, from the dataclasses that the file is read into.
 
-Descriptions are the docstrings' (Google style, `Attributes:`), constraints those of `bundler.text.rules`. A schema
-cannot say all that a reader checks: names that clash between entries, for instance.
+Descriptions come from the docstrings (Google style, `Attributes:`), constraints from `bundler.text.rules`. A schema
+cannot express all that a reader checks, for instance two entries with one name.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def schema_text(cls: type[Any], *, title: str, description: str, **more: Any) ->
 
     Args:
         cls: The dataclass that a whole file is read into.
-        title: Of the schema.
+        title: Title of the schema.
         description: What such a file is for.
-        **more: What the schema says of the whole file besides.
+        **more: More keys at the top of the schema.
     """
     definitions: dict[str, Any] = {}
-    whole = _schema(form_of(cls), definitions)
+    whole = _describe(form_of(cls), definitions)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "description": description}
     tail = {"$defs": dict(sorted(definitions.items()))} if definitions else {}
     return json.dumps({**head, **whole, **more, **tail}, indent=2, ensure_ascii=False) + "\n"
 
 
 def meanings(cls: type[Any]) -> dict[str, str]:
-    """Return what the docstring of a class says of each attribute."""
+    """Return attribute -> its description, from the docstring of a class."""
     _, _, listed = (inspect.getdoc(cls) or "").partition("Attributes:\n")
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", listed, re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
@@ -44,8 +44,8 @@ def summary(cls: type[Any]) -> str:
     return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
-def _schema(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
-    made = _made(shape, definitions) | dict(shape.rule.schema)
+def _describe(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
+    made = _describe_shape(shape, definitions) | dict(shape.rule.schema)
     if shape.nullable:
         made["type"] = [made["type"], "null"]
     if not shape.rule.name:
@@ -54,7 +54,7 @@ def _schema(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{shape.rule.name}"}
 
 
-def _made(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
+def _describe_shape(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     match shape:
         case Text():
             return {"type": "string"}
@@ -70,22 +70,22 @@ def _made(shape: Shape, definitions: dict[str, Any]) -> dict[str, Any]:
             return kind | ({"const": shape.options[0]} if len(shape.options) == 1 else {"enum": [*shape.options]})
         case Many():
             unique = {"uniqueItems": True} if shape.unique else {}
-            return {"type": "array", **unique, "items": _schema(shape.item, definitions)}
+            return {"type": "array", **unique, "items": _describe(shape.item, definitions)}
         case Named():
-            names = _schema(shape.names, definitions)
+            names = _describe(shape.names, definitions)
             return {
                 "type": "object",
                 **({} if names == {"type": "string"} else {"propertyNames": names}),
-                "additionalProperties": _schema(shape.item, definitions),
+                "additionalProperties": _describe(shape.item, definitions),
             }
         case AnyOf():
-            return {"anyOf": [_schema(option, definitions) for option in shape.options]}
+            return {"anyOf": [_describe(option, definitions) for option in shape.options]}
         case Form():
-            return _form(shape, definitions)
+            return _describe_form(shape, definitions)
     raise TypeError(f"no schema can be made of {shape!r}")
 
 
-def _form(form: Form, definitions: dict[str, Any]) -> dict[str, Any]:
+def _describe_form(form: Form, definitions: dict[str, Any]) -> dict[str, Any]:
     described = meanings(form.cls)
     required = [slot.name for slot in form.slots if slot.required]
     return {
@@ -93,13 +93,13 @@ def _form(form: Form, definitions: dict[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
         **({"required": required} if required else {}),
         "properties": {
-            slot.name: _property(slot, described.get(slot.attribute, ""), definitions) for slot in form.slots
+            slot.name: _describe_key(slot, described.get(slot.attribute, ""), definitions) for slot in form.slots
         },
     }
 
 
-def _property(slot: Slot, description: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    made = _schema(slot.shape, definitions)
+def _describe_key(slot: Slot, description: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    made = _describe(slot.shape, definitions)
     if slot.key.null_is_empty:
         made["type"] = [made["type"], "null"]
     if isinstance(slot.default, str | bool | int | float):

@@ -1,4 +1,4 @@
-"""The shapes that values can have in a file, worked out from the annotations of dataclasses.
+"""The shapes that values can have in a file, found from the annotations of dataclasses.
 
 | annotation | shape |
 | --- | --- |
@@ -8,9 +8,9 @@
 | ``Mapping[str, T]`` | `Named`: whoever writes the file chooses the keys |
 | a dataclass | `Form`: the keys are its fields |
 | ``T | None`` | the shape of ``T``, nullable |
-| ``S | T`` | `AnyOf`: text, list or mapping, told by their looks |
+| ``S | T`` | `AnyOf`: text, list or mapping; the value shows which |
 
-``Annotated[T, Rule(…)]`` gives a shape a rule. Anything else in an annotation is a mistake of ours, and ends in a
+``Annotated[T, Rule(…)]`` adds a rule to a shape. Any other annotation is a mistake in our code, and raises a
 `TypeError` when the class is first used.
 """
 
@@ -29,11 +29,11 @@ from bundler.text.rules import Key, Limits, Rule, key_of
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shape:
-    """What a value looks like. Two are the same only when they are one.
+    """What a value looks like. Shapes are compared by identity.
 
     Attributes:
-        rule: What it must be beyond that.
-        nullable: Whether null is taken, for None.
+        rule: What else the value must be.
+        nullable: Whether null is accepted, and read as None.
     """
 
     rule: Rule = Rule()
@@ -41,7 +41,7 @@ class Shape:
 
     @property
     def blank(self) -> Any:
-        """What stands for a value that is wrong, so that reading can go on."""
+        """The value to use in place of a wrong one, so that reading can continue."""
         return None
 
 
@@ -65,7 +65,7 @@ class Flag(Shape):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Number(Shape):
-    """A whole number (`kind` int) or any (`kind` float)."""
+    """A whole number (`kind` int) or any number (`kind` float)."""
 
     kind: type[int] | type[float]
     limits: Limits = Limits()
@@ -100,7 +100,7 @@ class Many(Shape):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Named(Shape):
-    """A mapping whose keys are text of the writer's choice."""
+    """A mapping; whoever writes the file chooses its keys."""
 
     names: Shape
     item: Shape
@@ -126,11 +126,11 @@ class Slot:
     """A key of a `Form`.
 
     Attributes:
-        name: In the file.
-        attribute: In the dataclass.
-        shape: Of its value.
-        key: What else is known of it.
-        default: Where it is left out; `dataclasses.MISSING` where it must not be.
+        name: Its name in the file.
+        attribute: Its name in the dataclass.
+        shape: Shape of its value.
+        key: The other rules for it.
+        default: Its value if left out; `dataclasses.MISSING` if it must be given.
     """
 
     name: str
@@ -141,7 +141,7 @@ class Slot:
 
     @property
     def required(self) -> bool:
-        """Whether the key must be there."""
+        """Whether the key must be given."""
         return self.default is dataclasses.MISSING
 
 
@@ -151,11 +151,11 @@ class Form(Shape):
 
     Attributes:
         cls: The dataclass.
-        variant: Which of its variants.
+        variant: Which variant of it.
         slots: Its keys, in the order of the class.
-        fills: Fields that the reader fills in, and what with.
-        reasons: Keys that other variants have, and why this one does not.
-        synonyms: Other words for keys of it.
+        fills: Fields that the reader fills in -> ``path`` or ``variant``.
+        reasons: Keys that only other variants have -> why this one does not.
+        synonyms: Other words that people write -> the key.
     """
 
     cls: type[Any]
@@ -172,17 +172,17 @@ class Form(Shape):
 
     @functools.cached_property
     def has_conflicts(self) -> bool:
-        """Whether the class can say what is wrong between its keys."""
+        """Whether the class has a method `conflicts`, which finds faults between its keys."""
         return hasattr(self.cls, "conflicts")
 
     @functools.cached_property
     def listed(self) -> str:
-        """The names of all keys, for people."""
+        """The names of all keys in one text, for people."""
         return ", ".join(slot.name for slot in self.slots)
 
 
 def form_of(cls: type[Any], variant: str = "") -> Form:
-    """Return the shape of a dataclass, the same one each time."""
+    """Return the shape of a dataclass; the same object each time."""
     return _form_of(typing.cast(Any, cls), variant)
 
 
@@ -212,7 +212,7 @@ def _default_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def _specify(shape: Shape, key: Key) -> Shape:
-    """Return a shape with the range, or the want of uniqueness, that its key asks for."""
+    """Return a shape with the range, or the uniqueness, that its key asks for."""
     if isinstance(shape, Number):
         return dataclasses.replace(shape, limits=key.limits)
     if isinstance(shape, Many):

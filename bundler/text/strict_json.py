@@ -1,15 +1,15 @@
-"""JSON from somebody else: plain dicts, lists and values, in time and memory that grow with the text alone.
+"""Parse JSON from an untrusted source into plain values, in time and memory that grow with its length only.
 
 Rule book:
 
-* a key that stands twice in one object is refused, where `json` would silently take the last;
+* a key that appears twice in one object is refused; `json` would silently take the last;
 * `NaN` and `Infinity`, which are no JSON, are refused;
-* text is valid Unicode: half of a surrogate pair (``\\ud800``) can be written nowhere and is refused here, where its
-  place is known, and not by whoever encodes it later;
-* what no text may ask for (nesting that ends the recursion, a number of more digits than Python reads) is refused in
-  words of ours.
+* text must be valid Unicode: half of a surrogate pair (``\\ud800``) is refused here, where the file is known, because
+  it could not be encoded later;
+* nesting too deep for Python's recursion, and numbers of more digits than Python reads, are refused with a clear
+  message.
 
-What the values mean is the caller's business; `bundler.text.reader` turns them into dataclasses.
+`bundler.text.reader` turns the values into dataclasses.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 
 
 class StrictJsonError(Exception):
-    """The text is not JSON, or uses more of JSON than this reader takes. The message is one sentence."""
+    """The text is not JSON, or breaks a rule of this module. The message is one sentence."""
 
 
 def read(text: str) -> object:
     """Read one JSON value.
 
     Raises:
-        StrictJsonError: The text is not JSON, or uses what this reader refuses.
+        StrictJsonError: The text is not JSON, or breaks a rule of this module.
     """
     try:
         tree: object = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant)
@@ -35,9 +35,9 @@ def read(text: str) -> object:
     except RecursionError as error:
         raise StrictJsonError("nested too deeply") from error
     except ValueError as error:
-        # Python's int() takes no more digits than this, since its time grows with their square.
+        # Python's int() refuses more digits than this, because its time grows with the square of their number.
         raise StrictJsonError("a number has more than 4,300 digits") from error
-    # Halves come from escapes: only where there are some must every string be looked at.
+    # Half a surrogate pair can come only from an escape, so texts without one need no search.
     may_have_halves = "\\ud" in text or "\\uD" in text or not _is_unicode(text)
     if may_have_halves and (found := _find_surrogate(tree)) is not None:
         raise StrictJsonError(f"{found[:80]!r} is not valid Unicode: it has half of a surrogate pair")
@@ -50,13 +50,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise StrictJsonError(f"key {key[:80]!r} stands twice in one object")
+                raise StrictJsonError(f"key {key[:80]!r} appears twice in one object")
             seen.add(key)
     return result
 
 
 def _refuse_constant(name: str) -> None:
-    raise StrictJsonError(f"{name} is not a number of JSON")
+    raise StrictJsonError(f"{name} is not a number in JSON")
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,15 +1,15 @@
-"""YAML for files that people write by hand: a tree of nodes that know their lines, and nothing surprising.
+"""Parse YAML that people write by hand into a tree of nodes that know their lines; refuse surprising YAML.
 
 Rule book:
 
 * only mappings, sequences and scalars; tags, anchors, aliases, merge keys and several documents are refused, so a
   small file cannot grow into a big value (the "billion laughs") and no tag can name a Python object;
-* a key that stands twice in one mapping is noted, where PyYAML would silently take the last;
-* text is valid Unicode: half of a surrogate pair, which an escape can make, is refused with its line;
+* a key that appears twice in one mapping is noted; PyYAML would silently take the last;
+* text must be valid Unicode: half of a surrogate pair, which an escape can make, is refused with its line;
 * a scalar keeps the text that was typed. YAML 1.1 reads `no` as false, `1.0` as a number and `2024-01-01` as a
-  date; only with the text at hand can a reader say "quote it" instead of "expected a string".
+  date; with the text a reader can say "quote it" instead of "expected a string".
 
-What the values mean is the caller's business.
+`bundler.text.reader` turns the nodes into dataclasses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLAIN_TYPES = {"int": "a number", "float": "a number", "bool": "true or false",
 
 
 class StrictYamlError(Exception):
-    """The text is not YAML, or uses more of YAML than this reader takes.
+    """The text is not YAML, or breaks a rule of this module.
 
     Attributes:
         problem: What is wrong, in one sentence.
@@ -45,11 +45,11 @@ class StrictYamlError(Exception):
 
 @dataclass(frozen=True)
 class Scalar:
-    """One value.
+    """A single value.
 
     Attributes:
-        text: As typed, without quotes.
-        type_name: What YAML 1.1 takes it for: str, int, float, bool, null, timestamp, …
+        text: The text as typed, without quotes.
+        type_name: Its type in YAML 1.1: str, int, float, bool, null, timestamp, …
         line: 1-based line.
     """
 
@@ -59,7 +59,7 @@ class Scalar:
 
     @property
     def described(self) -> str:
-        """What YAML made of it, for an error message."""
+        """What it is, for an error message."""
         if self.type_name == "str":
             return "text"
         if self.type_name == "null" and not self.text:
@@ -76,7 +76,7 @@ class Sequence:
 
     @property
     def described(self) -> str:
-        """What YAML made of it, for an error message."""
+        """What it is, for an error message."""
         return "a list"
 
 
@@ -85,10 +85,10 @@ class Mapping:
     """Keys and their nodes, in the order of the file.
 
     Attributes:
-        items: The first node of each key.
-        key_lines: The line of each key.
-        repeated: Keys that stand again: (key, line).
-        odd_keys: Keys that are not text: (as typed, line).
+        items: Key -> its first node.
+        key_lines: Key -> its 1-based line.
+        repeated: Keys that appear again, as (key, line).
+        odd_keys: Keys that are not text, as (key as typed, line).
     """
 
     items: dict[str, Node]
@@ -99,7 +99,7 @@ class Mapping:
 
     @property
     def described(self) -> str:
-        """What YAML made of it, for an error message."""
+        """What it is, for an error message."""
         return "a mapping"
 
 
@@ -113,10 +113,10 @@ def read(text: str) -> Node | None:
         The root node, or None when there is nothing but comments.
 
     Raises:
-        StrictYamlError: The text is not YAML, or uses what this reader refuses.
+        StrictYamlError: The text is not YAML, or breaks a rule of this module.
     """
     try:
-        # First the events alone: they come from a loop, not from a recursion, so the depth can be bounded.
+        # Read only the events first: they come from a loop and not from a recursion, so the depth can be checked.
         _refuse_surprises(text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -131,8 +131,8 @@ def read(text: str) -> Node | None:
         line = text.count("\n", 0, error.position) + 1
         raise StrictYamlError(f"the character {error.character!r} is not allowed in YAML", line) from error
     except (ValueError, OverflowError) as error:
-        # PyYAML hands the number of an escape to chr() as it is.
-        raise StrictYamlError("an escape such as \\U00110000 is no character of Unicode") from error
+        # PyYAML passes the number of an escape to chr() unchecked.
+        raise StrictYamlError("an escape such as \\U00110000 is not a Unicode character") from error
     return None if root is None else _node(root)
 
 
@@ -144,9 +144,11 @@ def _refuse_surprises(text: str) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise StrictYamlError("a second document begins; expected one to a file", line, column)
+                raise StrictYamlError("a second document begins; expected one document per file", line, column)
         elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise StrictYamlError("anchors (&) and aliases (*) are not supported; write it out", line, column)
+            raise StrictYamlError(
+                "anchors (&) and aliases (*) are not supported; write the value out", line, column
+            )
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""Reads a file that somebody else wrote: its text, up to a bound, and what of it is YAML."""
+"""Read a file that a person wrote: its text, up to a size limit, and its YAML."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from bundler.text import strict_yaml
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.strict_yaml import Node, StrictYamlError
 
-# A manifest or a configuration is typed by people. A longer file is something else, and must not be parsed first to
-# learn so: PyYAML takes some 20 seconds for as much as this.
+# People type manifests and configurations; a longer file is something else. It is refused before it is parsed,
+# because PyYAML takes some 20 seconds for this length.
 MAX_BYTES = 1 << 20
 
 
 class NotATextFileError(Exception):
-    """The file is no text of a size that anybody would write. The message says what it is, without its name."""
+    """The file is not text, or is too long. The message says which, without the file's name."""
 
 
 def read_text_file(path: Path, what: str, *, max_bytes: int = MAX_BYTES) -> str:
-    """Return the text of a file; a byte order mark is left out.
+    """Return the text of a file, without a byte order mark.
 
     Args:
         path: The file.
-        what: What it should be, for the message: ``manifest``.
-        max_bytes: The most that is read into memory.
+        what: What it should be, for the message, such as ``manifest``.
+        max_bytes: The longest file that is read into memory.
 
     Raises:
-        NotATextFileError: It is longer, or not UTF-8.
+        NotATextFileError: It is longer than `max_bytes`, or not UTF-8.
         OSError: It cannot be read.
     """
     with path.open("rb") as stream:
@@ -41,7 +41,7 @@ def read_text_file(path: Path, what: str, *, max_bytes: int = MAX_BYTES) -> str:
 
 
 def parse_yaml(text: str, source: str, invalid: type[InvalidFileError]) -> Node | None:
-    """Return the root node of a YAML text, or None when there is nothing but comments.
+    """Return the root node of a YAML text, or None if it has only comments.
 
     Args:
         text: The text.
@@ -49,10 +49,11 @@ def parse_yaml(text: str, source: str, invalid: type[InvalidFileError]) -> Node 
         invalid: The error for a file of this kind.
 
     Raises:
-        InvalidFileError: An `invalid`: it is too long, or not the YAML that `bundler.text.strict_yaml` takes.
+        InvalidFileError: The text is too long, or not the YAML that `bundler.text.strict_yaml` accepts. The error is an
+            `invalid`.
     """
     if len(text) > MAX_BYTES:
-        raise invalid(source, [Fault("", None, f"longer than {MAX_BYTES} bytes; nobody wrote this by hand")])
+        raise invalid(source, [Fault("", None, f"longer than {MAX_BYTES} bytes, which is the limit")])
     try:
         return strict_yaml.read(text)
     except StrictYamlError as error:

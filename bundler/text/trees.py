@@ -1,7 +1,7 @@
-"""What a reader asks a node of a parsed file, answered for YAML and for JSON.
+"""The questions that a reader asks about a node of a parsed file, answered for YAML and for JSON.
 
-A YAML node knows its line and the text that was typed. A JSON node is a plain value: a lock of 100,000 files has
-too many of them for anything more.
+A YAML node knows its line and the text that was typed. A JSON node is a plain value, because a lock of 100,000 files
+has too many nodes for anything larger.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from bundler.text import strict_yaml
 from bundler.text.strict_yaml import Scalar
 from bundler.text.wording import quoted, shortened
 
-# YAML 1.1 takes 1e-3 for text, since it insists on a dot and a sign; people who train models write 1e-3.
+# YAML 1.1 reads 1e-3 as text, because it requires a dot and a sign; people who train models write 1e-3.
 _NUMBER = re.compile(r"[-+]?([0-9][0-9_]*)?\.?[0-9]+([eE][-+]?[0-9]+)?|[-+]?[0-9]+\.([eE][-+]?[0-9]+)?")
 _WHOLE = re.compile(r"[-+]?[0-9][0-9_]*")
-# No number that anybody means is longer. Python's int() refuses more than 4,300 digits, and a match of `_NUMBER`
-# takes time with their square.
+# Longer than any useful number. Python's int() refuses more than 4,300 digits, and matching `_NUMBER` takes time that
+# grows with the square of the length.
 _NUMBER_CHARACTERS = 100
 
 
 class Tree(Protocol):
-    """The questions. Those that return something return None when the node is no such thing.
+    """The questions. A method that returns a value returns None if the node is not of that type.
 
     Attributes:
-        words: What values of a type are called in this language.
-        entry: What an item of a list that has keys is called.
+        words: Type -> what its values are called in this language.
+        entry: What a list item with keys is called.
         has_lines: Whether nodes know their lines.
     """
 
@@ -37,50 +37,50 @@ class Tree(Protocol):
     has_lines: bool
 
     def items(self, node: Any) -> Mapping[str, Any] | None:
-        """Return the nodes of a mapping by their keys."""
+        """Return key -> node of a mapping."""
 
     def elements(self, node: Any) -> Sequence[Any] | None:
         """Return the nodes of a list."""
 
     def text(self, node: Any) -> str | None:
-        """Return text."""
+        """Return the text of a string."""
 
     def flag(self, node: Any) -> bool | None:
-        """Return true or false."""
+        """Return a boolean."""
 
     def number(self, node: Any, kind: type[int] | type[float]) -> float | None:
         """Return a number of this kind; it may be infinite."""
 
     def choice(self, node: Any, options: Sequence[Any]) -> Any:
-        """Return the option that it is."""
+        """Return the one of `options` that the node is."""
 
     def is_null(self, node: Any) -> bool:
-        """Tell whether it is null."""
+        """Return whether it is null."""
 
     def describe(self, node: Any) -> str:
-        """Return what it is, for people: ``a list``."""
+        """Return what the node is, for people: ``a list``."""
 
     def spell(self, node: Any) -> str:
-        """Return what was typed, as far as that fits into a message."""
+        """Return the text as typed, cut to fit into a message."""
 
     def quote_hint(self, node: Any) -> str:
-        """Return what to write for a value that was meant to be text."""
+        """Return what to write if the value was meant to be text."""
 
     def line(self, node: Any) -> int | None:
-        """Return its line."""
+        """Return its 1-based line."""
 
     def key_line(self, node: Any, key: str) -> int | None:
         """Return the line of a key of a mapping."""
 
     def repeated(self, node: Any) -> Sequence[tuple[str, int]]:
-        """Return the keys of a mapping that stand there again, with their lines."""
+        """Return the keys that appear again in a mapping, with their lines."""
 
     def odd_keys(self, node: Any) -> Sequence[tuple[str, int]]:
         """Return the keys of a mapping that are not text, with their lines."""
 
 
 class YamlTree:
-    """Nodes of `bundler.text.strict_yaml`: nothing is converted that YAML did not mean."""
+    """Nodes of `bundler.text.strict_yaml`."""
 
     words: Mapping[type, str] = {
         str: "text",
@@ -103,7 +103,7 @@ class YamlTree:
         return node.text if isinstance(node, Scalar) and node.type_name == "str" else None
 
     def flag(self, node: Any) -> bool | None:
-        # `yes` and `on` are true to YAML 1.1 and text to YAML 1.2; a permission must not depend on the reader.
+        # `yes` and `on` are true in YAML 1.1 and text in YAML 1.2; a permission must not depend on the version.
         if isinstance(node, Scalar) and node.type_name == "bool" and node.text in ("true", "false"):
             return node.text == "true"
         return None
@@ -117,7 +117,7 @@ class YamlTree:
     def choice(self, node: Any, options: Sequence[Any]) -> Any:
         if not isinstance(node, Scalar):
             return None
-        # A number in quotes is text; a word may be what YAML takes for something else.
+        # A quoted number is text. An unquoted word may be an option, even if YAML reads it as another type.
         fits = (o for o in options if str(o) == node.text and (isinstance(o, str) or node.type_name == "int"))
         return next(fits, None)
 
@@ -180,7 +180,7 @@ class JsonTree:
         return node if type(node) is bool else None
 
     def number(self, node: Any, kind: type[int] | type[float]) -> float | None:
-        # bool is an int to Python, and would pass for a size.
+        # In Python bool is a subclass of int, so true would be accepted as a size.
         return node if type(node) is kind or (kind is float and type(node) is int) else None
 
     def choice(self, node: Any, options: Sequence[Any]) -> Any:

@@ -1,21 +1,21 @@
-"""Words for people."""
+"""Numbers, lists and names in words for people."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
 
-# Values that a message quotes are cut to this many characters.
+# A value that a message quotes is cut to this many characters.
 QUOTED_CHARACTERS = 80
 
 
 def counted(number: int, noun: str) -> str:
-    """Return ``1 file`` or ``2,000 files``, for a noun whose plural is made with an s."""
+    """Return ``1 file`` or ``2,000 files``, for a noun whose plural ends in s."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people, in units of 1000 as disks and `hf` count: ``91.2 MB``."""
+    """Return a number of bytes for people, in units of 1000 as `hf` and disk makers use them: ``91.2 MB``."""
     if count < 1000:
         return f"{count} B"
     value = float(count)
@@ -27,13 +27,13 @@ def size(count: int) -> str:
 
 
 def and_more(lines: Sequence[str], *, shown: int = 20, total: int | None = None, more: str = "more") -> list[str]:
-    """Return the first `shown` lines, and in a line of its own how many are left out: ``and 7 more``.
+    """Return the first `shown` lines, and one more line with how many are left out: ``and 7 more``.
 
     Args:
-        lines: All of them, or the first ones.
+        lines: All lines, or the first ones.
         shown: How many to show.
-        total: How many there are, where `lines` is not all.
-        more: What follows the number, for instance ``more targets``.
+        total: How many there are, if `lines` is not all of them.
+        more: What follows the number, such as ``more targets``.
     """
     first = list(lines[:shown])
     left_out = (len(lines) if total is None else total) - len(first)
@@ -48,20 +48,20 @@ def name_some(names: Iterable[str], *, shown: int = 3, total: int | None = None,
 
 
 def close_matches(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return the known names that are most like `word`, the closest first.
+    """Return the known names that are most similar to `word`, the closest first.
 
     Args:
-        word: What somebody wrote.
-        known: What could have been meant; the case of letters counts.
+        word: The name that a person wrote.
+        known: The names that exist; the case of letters matters.
         at_most: How many to return.
-        cutoff: Likeness that is asked for, between 0 and 1. Long names of many parts need less of it than keys.
+        cutoff: The least similarity, from 0 to 1. Long names of several parts need a lower one than keys.
     """
-    # difflib takes time in proportion to the length of both, and nobody types a name as long as this.
+    # difflib takes time in proportion to both lengths; a name longer than this was not typed.
     return difflib.get_close_matches(word[:256], list(known), n=at_most, cutoff=cutoff)
 
 
 def did_you_mean(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: float = 0.6) -> str | None:
-    """Return ``did you mean a or b?`` with the known names that are most like `word`, or None if there are none."""
+    """Return ``did you mean a or b?`` with the known names most similar to `word`; None if there are none."""
     close = close_matches(word, known, at_most=at_most, cutoff=cutoff)
     return f"did you mean {' or '.join(close)}?" if close else None
 
@@ -73,19 +73,19 @@ def close_names(word: str, known: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return `text` in quotes, cut to `QUOTED_CHARACTERS`, with everything escaped that a terminal would not show."""
+    """Return `text` in quotes, cut to `QUOTED_CHARACTERS`, with unprintable characters escaped."""
     if len(text) <= QUOTED_CHARACTERS:
         return repr(text)
     return f"{text[:QUOTED_CHARACTERS]!r}… ({len(text):,} characters)"
 
 
 def shortened(text: str) -> str:
-    """Return `text` as it is, or `quoted` where it is long."""
+    """Return `text` as it is, or `quoted` if it is long."""
     return text if len(text) <= QUOTED_CHARACTERS else quoted(text)
 
 
 def printable(text: str) -> str:
-    """Return `text` with everything escaped that a terminal would not show but obey, or that is no valid Unicode."""
+    """Return `text` with control characters, and what is not valid Unicode, escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

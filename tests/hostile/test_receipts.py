@@ -29,7 +29,7 @@ def _sealed(folder: Path, body: str | bytes) -> Path:
         pytest.param("[", "expected a receipt in JSON", id="a list"),
         pytest.param(b"\xff", "expected a receipt in JSON", id="not UTF-8"),
         pytest.param('{"a": ' + "[" * 100_000 + '\n "lock": {},', "nested too deeply", id="nesting"),
-        pytest.param(f'{HEAD} "receipt_version": 1,\n "lock": {{}},', "stands twice", id="a key twice"),
+        pytest.param(f'{HEAD} "receipt_version": 1,\n "lock": {{}},', "appears twice", id="a key twice"),
         pytest.param(HEAD.replace("bundler 0", "\\ud800") + '\n "lock": {},', "surrogate pair", id="surrogate"),
         pytest.param(HEAD.replace(": 1,", f": {'9' * 5000},") + '\n "lock": {},', "4,300 digits", id="digits"),
         pytest.param(

@@ -113,7 +113,7 @@ def _edited(**changes: Any) -> str:
     [
         ("nonsense", "expected a lock in JSON"),
         ("[]", "expected a JSON object, found a list"),
-        ('{"lock_version": 1, "lock_version": 1}', "stands twice"),
+        ('{"lock_version": 1, "lock_version": 1}', "appears twice"),
         (_edited(lock_version=2), "lock_version: expected 1, found 2"),
         (_edited(lock_version=True), "lock_version"),
         (_edited(name="../x"), "name: expected"),

@@ -258,7 +258,7 @@ def test_a_fault_of_the_whole_file_is_explained(text: str, path: str, expected: 
         ),
         pytest.param("repo_id: a/b\nbranch: x", "branch", "did you mean revision?", id="other word"),
         pytest.param("repo_id: a/b\nignore_pattern: [x]", "ignore_pattern", "ignore_patterns?", id="singular"),
-        pytest.param("repo_id: a/b\nrepo_id: c/d", "repo_id", "stands twice; the first is in line 4", id="twice"),
+        pytest.param("repo_id: a/b\nrepo_id: c/d", "repo_id", "appears twice; the first is in line 4", id="twice"),
     ],
 )
 def test_a_fault_of_an_entry_has_its_key_path_and_says_what_to_write(lines: str, key: str, expected: str) -> None:

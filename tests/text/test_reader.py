@@ -102,7 +102,7 @@ parts:
         Fault("mode", 1, "expected one of fast, slow; found fats; did you mean fast?"),
         Fault("flag", 2, "expected true or false, found yes"),
         Fault("ratio", 3, "expected below 1, found 1.5"),
-        Fault("names[1]", 4, "'a' stands in the list twice"),
+        Fault("names[1]", 4, "'a' is in the list twice"),
         Fault("names[2]", 4, "expected text, found an empty one"),
         Fault("names[3]", 4, 'expected text, found a number (3); quote it: "3"'),
         Fault("tags.x", 5, "expected a list, found a mapping"),
@@ -181,7 +181,7 @@ def test_a_control_character_in_a_text_is_refused_and_reaches_no_terminal() -> N
 def test_a_file_of_nothing_but_faults_ends_in_an_error_of_bounded_length() -> None:
     _, faults = read_json({f"word{number}": 0 for number in range(200_000)})
     assert len(faults) == MAX_FAULTS + 1
-    assert faults[-1].message == "more than 1,000 faults; the rest was not looked at"
+    assert faults[-1].message == "more than 1,000 faults; the rest was not checked"
     assert len(str(InvalidFileError("w.json", faults)).splitlines()) == 102
 
 

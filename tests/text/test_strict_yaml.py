@@ -16,8 +16,8 @@ from bundler.text.strict_yaml import StrictYamlError
         pytest.param(
             'a: ["\\ud83d\\ude00"]', 1, "is not valid Unicode", id="two halves, which YAML does not join"
         ),
-        pytest.param('a: "\\U00110000"', None, "is no character of Unicode", id="beyond Unicode"),
-        pytest.param('a: "\\UFFFFFFFF"', None, "is no character of Unicode", id="far beyond Unicode"),
+        pytest.param('a: "\\U00110000"', None, "is not a Unicode character", id="beyond Unicode"),
+        pytest.param('a: "\\UFFFFFFFF"', None, "is not a Unicode character", id="far beyond Unicode"),
         pytest.param('a: "\ud800"', 1, "is not allowed in YAML", id="half of a pair that is no escape"),
     ],
 )

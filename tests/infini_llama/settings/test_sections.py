@@ -60,7 +60,7 @@ def test_all_faults_are_named_at_once_with_key_path_and_line() -> None:
     assert faults(text) == [
         "data.segments_per_row (line 3): expected a whole number, found 2.5",
         "training.weight_decy (line 8): unknown key; did you mean weight_decay?",
-        "training.batch_size (line 9): stands twice; the first is in line 6",
+        "training.batch_size (line 9): appears twice; the first is in line 6",
         "training.warmup_steps (line 10): expected at least 0, found -1",
         "training.schedule (line 11): expected one of constant, cosine, linear; found cosin; did you mean cosine?",
         "training.decay_embeddings (line 12): expected true or false, found yes",
