@@ -22,7 +22,7 @@ from bundler.files.atomic import atomic_write
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo
-from bundler.plan.lockfile import differences, is_current, lock_path, read_lock
+from bundler.plan.lockfile import is_current, list_differences, lock_path, read_lock
 from bundler.plan.manifest import Manifest
 
 # What to do with the lock that is there: keep its commits, give them up, or change nothing at all.
@@ -184,7 +184,7 @@ def _open(manifest_path: Path, path: Path | None) -> tuple[Manifest, Path]:
 
 def _read_fitting(manifest: Manifest, manifest_path: Path, path: Path) -> Lock:
     lock = read_lock(path)
-    found = ["there is no lock yet"] if lock is None else differences(lock, manifest)
+    found = ["there is no lock yet"] if lock is None else list_differences(lock, manifest)
     if lock is None or found:
         raise LockMismatchError(path, manifest_path, found)
     return lock

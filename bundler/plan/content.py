@@ -1,4 +1,4 @@
-"""What a lock claims of one content: all of its digests at once."""
+"""What a lock states about a content: its length and all of its digests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bundler.files.digest import Algorithm, Digests
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """All that a lock claims of one content, wherever it stands: who shares it under one digest knows the others.
+    """All that a lock states about one content, collected from all places where the lock lists it.
 
     Attributes:
         size_bytes: Its length.
-        sha256: Its SHA-256, by which equal contents are one.
+        sha256: Its SHA-256; contents with the same one are the same.
         blake3: Its BLAKE3.
-        git_sha1: Git's blob id of it, where a file that is no LFS file has it.
+        git_sha1: Its git blob id, if a file that is not an LFS file has it; else None.
     """
 
     size_bytes: int
@@ -25,11 +25,14 @@ class Content:
 
     @property
     def algorithms(self) -> tuple[Algorithm, ...]:
-        """The digests that must be taken to know that bytes are this content."""
+        """The digests to compute to know that bytes are this content."""
         return ("blake3", "sha256", "git_sha1") if self.git_sha1 else ("blake3", "sha256")
 
     def compare(self, found: Digests) -> str | None:
-        """Return what is wrong with bytes of these digests, of whichever were taken; None if nothing is."""
+        """Return how bytes with the digests `found` differ from this content; None if they do not.
+
+        A digest that `found` does not have is not compared.
+        """
         if found.size_bytes != self.size_bytes:
             return f"expected {self.size_bytes} bytes, found {found.size_bytes}"
         for name, expected, value in (

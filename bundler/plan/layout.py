@@ -1,20 +1,20 @@
 """The Hugging Face cache layout as a pure function of a lock.
 
-`layout(lock)` lists every name below `HF_HOME` that a bundle owns; packing, installing, verifying and removing all
-work from that list, so they cannot disagree, and no path or link in a bundle is ever taken on trust.
+`layout(lock)` lists every name below `HF_HOME` that a bundle owns. Packing, installing, verifying and removing all
+use that list, so they cannot disagree, and no path or link is ever read from a bundle.
 
     hub/models--ns--name/blobs/<etag>                   content, once per repo
     hub/models--ns--name/snapshots/<commit>/<path>      link to a blob
     hub/models--ns--name/trees/<commit>.json            the client's list of the commit's files (>= 2.0)
-    hub/models--ns--name/.no_exist/<commit>/<path>      empty: the commit has no such file, do not ask for it
+    hub/models--ns--name/.no_exist/<commit>/<path>      empty: the commit has no such file
     hub/models--ns--name/refs/<branch or tag>           the commit, without a newline
     hub/models--alias                                   link to models--ns--name
     datasets/ns___name/<config>/0.0.0/<hash>/...        prepared Arrow files of a dataset
     bundles/NAME.json                                   the receipt (`bundler.home.receipt`)
 
 Facts about the layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. `trees/` holds only the
-files that are shipped: an unfiltered list beside missing files makes `snapshot_download(local_files_only=True)`
-fail and chat templates vanish. A ref with a trailing newline is read as part of the commit.
+files that are shipped: a list that names missing files makes `snapshot_download(local_files_only=True)` fail, and
+chat templates are silently ignored. A ref holds no newline, because it would be read as part of the commit.
 
 Nothing here reads or writes a file; `bundler.home.common.publish` does.
 """
@@ -43,14 +43,14 @@ def default_hf_home(option: Path | None = None) -> Path:
     """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`.
 
     Raises:
-        UsageError: A variable is set to nothing. The library takes the working directory then, which nobody means.
+        UsageError: A variable is set to an empty text. The library would then use the working directory.
     """
     if option is not None:
         return option.expanduser().absolute()
     for name in ("HF_HOME", "XDG_CACHE_HOME"):
         if (value := os.environ.get(name)) == "":
             raise UsageError(
-                f"{name} is set, but empty: huggingface_hub would take the working directory for the cache",
+                f"{name} is set, but empty: huggingface_hub would use the working directory as the cache",
                 hint=f"unset {name}, or set it to a folder",
             )
         if value:
@@ -67,14 +67,15 @@ def repo_folder(repo_id: str, repo_type: RepoType) -> str:
 
 
 def repo_id_of(folder: str) -> str:
-    """Return the id of the repo whose folder below `hub/` is called `folder`."""
+    """Return the id of the repo whose folder below `hub/` is named `folder`."""
     return "/".join(folder.split("--")[1:])
 
 
 def prepared_folder(repo_id: str) -> str:
     """Return the folder of a prepared dataset below `datasets/`, as the `datasets` library names it.
 
-    The last part of the id goes from camel case to snake case there (`datasets.naming.camelcase_to_snakecase`).
+    The library turns the last part of the id from camel case into snake case
+    (`datasets.naming.camelcase_to_snakecase`).
     """
     *namespace, name = repo_id.split("/")
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
@@ -84,14 +85,14 @@ def prepared_folder(repo_id: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
-    """A file with content of its own.
+    """A file that holds content, as opposed to a link.
 
     Attributes:
-        path: Where it stands, relative to HF_HOME.
+        path: Path relative to HF_HOME.
         size_bytes: Length of the content.
         sha256: SHA-256 of the content.
         blake3: BLAKE3 of the content.
-        etag: Name of the content on the Hub: its SHA-256, or git's SHA-1 of it for what is no LFS file; for a
+        etag: Name of the content on the Hub: its SHA-256 for an LFS file, its git blob SHA-1 for any other; for a
             prepared file its SHA-256.
     """
 
@@ -104,7 +105,7 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotFile:
-    """A file of a snapshot: a link to a blob, or a copy of it where there are no symlinks."""
+    """A file of a snapshot: a link to a blob, or a copy of it where symlinks do not work."""
 
     path: str
     blob: Blob
@@ -121,7 +122,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class RepoLayout:
-    """All that one repo contributes, under one folder name.
+    """Everything of one repo.
 
     Attributes:
         repo_type: model or dataset.
@@ -129,8 +130,8 @@ class RepoLayout:
         folder: ``hub/models--...``.
         blobs: Content, sorted by path, each once.
         snapshots: Files of all commits, sorted by path.
-        markers: `.no_exist` files.
-        trees: commit -> files that this lock ships of it.
+        markers: `.no_exist` files, sorted by path.
+        trees: commit -> its files that this lock ships.
         refs: ref name -> commit.
         prepared: Prepared dataset files, sorted by path.
         aliases: Other ids, sorted.
@@ -149,11 +150,11 @@ class RepoLayout:
 
     @property
     def hub_folders(self) -> tuple[str, ...]:
-        """Its folder under its own id, and those under its aliases: links to the former, or folders like it."""
+        """Its own folder, and the folders of its aliases, which are links to it or copies of it."""
         return (self.folder, *(f"hub/{repo_folder(alias, self.repo_type)}" for alias in self.aliases))
 
     def path_in(self, folder: str, path: str) -> str:
-        """Return where `path`, one of this repo's, stands in the folder of an alias."""
+        """Return the path, in the folder of an alias, of a file that has `path` in this repo's own folder."""
         return path if folder == self.folder else folder + path.removeprefix(self.folder)
 
     def ref_texts(self) -> list[Text]:
@@ -164,11 +165,11 @@ class RepoLayout:
         ]
 
     def tree_paths(self) -> list[str]:
-        """Return where the `trees/` files stand."""
+        """Return the paths of the `trees/` files."""
         return [f"{self.folder}/trees/{commit}.json" for commit in sorted(self.trees)]
 
     def tree_texts(self) -> list[Text]:
-        """Return `trees/` files for exactly the files of this lock."""
+        """Return the `trees/` files; they list exactly the files of this lock."""
         return [
             Text(path=f"{self.folder}/trees/{commit}.json", content=tree_json(files))
             for commit, files in sorted(self.trees.items())
@@ -190,7 +191,7 @@ class Layout:
 
     Attributes:
         repos: One per repo, sorted by folder.
-        contents: sha256 -> what the lock claims of that content.
+        contents: sha256 -> what the lock states about that content.
     """
 
     repos: tuple[RepoLayout, ...] = field(default=())
@@ -198,7 +199,7 @@ class Layout:
 
     @property
     def blobs(self) -> list[Blob]:
-        """All files with content of their own, in the order in which a bundle holds them."""
+        """All files that hold content, in the order in which a bundle has them."""
         return [blob for repo in self.repos for blob in (*repo.blobs, *repo.prepared)]
 
 
@@ -215,11 +216,11 @@ def tree_json(files: Iterable[LockedFile]) -> bytes:
 def snapshot_link_target(path: str, blob_path: str) -> str:
     """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
     folder, _, name = blob_path.rpartition("/")
-    return f"{_relate(path.rpartition('/')[0], folder)}/{name}"
+    return f"{_find_relative_path(path.rpartition('/')[0], folder)}/{name}"
 
 
 @functools.lru_cache(maxsize=1024)
-def _relate(start: str, folder: str) -> str:
+def _find_relative_path(start: str, folder: str) -> str:
     return posixpath.relpath(folder, start)
 
 
@@ -239,13 +240,13 @@ def layout(lock: Lock) -> Layout:
     for repo in lock.repos:
         groups.setdefault((repo.repo_type, repo.repo_id), []).append(repo)
     repos = tuple(
-        sorted((_repo_layout(rt, rid, group) for (rt, rid), group in groups.items()), key=lambda r: r.folder)
+        sorted((_lay_out_repo(rt, rid, group) for (rt, rid), group in groups.items()), key=lambda r: r.folder)
     )
     _check_names(repos)
     return Layout(repos=repos, contents=_collect_contents(repos))
 
 
-def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -> RepoLayout:
+def _lay_out_repo(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -> RepoLayout:
     folder = f"hub/{repo_folder(repo_id, repo_type)}"
     blobs: dict[str, Blob] = {}
     snapshots: dict[str, SnapshotFile] = {}
@@ -259,21 +260,21 @@ def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -
             # `is` first: comparing a file with itself field by field would be most of the work.
             if (other := tree.setdefault(file.path, file)) is not file and other != file:
                 raise LockError(
-                    f"{repo_id}: {file.path} of commit {entry.commit} stands in the lock with two contents"
+                    f"{repo_id}: {file.path} of commit {entry.commit} has two different contents in the lock"
                 )
-            blob = _blob(f"{folder}/blobs/{file.etag}", file.size_bytes, file.sha256, file.blake3, file.etag)
+            blob = _make_blob(f"{folder}/blobs/{file.etag}", file.size_bytes, file.sha256, file.blake3, file.etag)
             if (known := blobs.setdefault(blob.path, blob)) is not blob and known != blob:
-                raise LockError(f"{repo_id}: etag {file.etag} stands in the lock with two contents")
+                raise LockError(f"{repo_id}: etag {file.etag} has two different contents in the lock")
             path = f"{folder}/snapshots/{entry.commit}/{file.path}"
             snapshots[path] = SnapshotFile(path=path, blob=blob, repo_path=file.path)
         for name in entry.absent:
             path = f"{folder}/.no_exist/{entry.commit}/{name}"
             markers[path] = Text(path=path, content=b"")
         if not is_commit(entry.revision) and refs.setdefault(entry.revision, entry.commit) != entry.commit:
-            raise LockError(f"{repo_id}: revision {entry.revision!r} stands in the lock with two commits")
+            raise LockError(f"{repo_id}: revision {entry.revision!r} has two different commits in the lock")
         for item in entry.prepared:
             path = f"datasets/{prepared_folder(repo_id)}/{item.path}"
-            prepared[path] = _blob(path, item.size_bytes, item.sha256, item.blake3, item.sha256)
+            prepared[path] = _make_blob(path, item.size_bytes, item.sha256, item.blake3, item.sha256)
     for entry in entries:
         contradiction = sorted(set(entry.absent) & set(trees[entry.commit]))
         if contradiction:
@@ -292,13 +293,13 @@ def _repo_layout(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -
     )
 
 
-def _blob(path: str, size_bytes: int, sha256: str | None, blake3: str | None, etag: str) -> Blob:
+def _make_blob(path: str, size_bytes: int, sha256: str | None, blake3: str | None, etag: str) -> Blob:
     assert sha256 and blake3, "layout() refuses incomplete locks"
     return Blob(path=path, size_bytes=size_bytes, sha256=sha256, blake3=blake3, etag=etag)
 
 
 def _collect_contents(repos: Iterable[RepoLayout]) -> dict[str, Content]:
-    """Return the contents by SHA-256; refuse a layout in which one of them would have to be two."""
+    """Return sha256 -> content; refuse a lock in which one SHA-256 has two lengths or other digests."""
     contents: dict[str, Content] = {}
     for repo in repos:
         for blob in (*repo.blobs, *repo.prepared):
@@ -314,14 +315,14 @@ def _collect_contents(repos: Iterable[RepoLayout]) -> dict[str, Content]:
             git_ids = {first.git_sha1, content.git_sha1} - {None}
             if (first.size_bytes, first.blake3) != (content.size_bytes, content.blake3) or len(git_ids) > 1:
                 raise LockError(
-                    f"sha256 {blob.sha256} stands in the lock with two contents, one of them {blob.path}"
+                    f"sha256 {blob.sha256} has two different contents in the lock, one of them {blob.path}"
                 )
             contents[blob.sha256] = first if first.git_sha1 else content
     return contents
 
 
 def _check_names(repos: Iterable[RepoLayout]) -> None:
-    """Refuse a layout in which one name would have to be two things."""
+    """Refuse a lock in which one name would be two files, or a file and a folder."""
     names: set[str] = set()
     for repo in repos:
         paths = [
@@ -336,7 +337,7 @@ def _check_names(repos: Iterable[RepoLayout]) -> None:
             if path in names:
                 raise LockError(f"{path} would be made by two entries of the lock", hint="check the aliases")
             names.add(path)
-    # Aliases are folders of their own, so nothing may stand below them either: the same check covers both.
+    # This finds paths below an alias folder, too: `names` holds those folders.
     folders: set[str] = set()
     for path in names:
         parent = path.rpartition("/")[0]

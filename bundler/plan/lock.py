@@ -1,4 +1,4 @@
-"""The lock: what a manifest resolved to, as a pure value with one canonical text form.
+"""The lock: what a manifest resolved to, as a value with one canonical text form.
 
 A lock pins every entry to a commit and lists its files with sizes and digests. `bundle lock` writes it with what
 the Hub publishes; `bundle fetch` completes it with our own SHA-256 and BLAKE3 of each file. A complete lock
@@ -6,11 +6,11 @@ decides every byte of the bundle and every name in the installed cache.
 
 Rule book:
 
-* the text form is JSON with one file to a line, keys and lists in a fixed order: equal locks are equal bytes;
-* `Lock.loads` trusts nothing: every path, digest and number is checked, all faults are named in one error;
-* unknown keys and unknown versions are refused, since ignoring what one does not understand is guessing.
+* the text form is JSON with one file per line, keys and lists in a fixed order: equal locks give equal bytes;
+* `Lock.loads` trusts nothing: every path, digest and number is checked, and one error names all faults;
+* unknown keys and unknown versions are refused: to ignore them would be to guess what they mean.
 
-Nothing here reads a file or a network.
+Nothing here reads a file or uses a network.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from bundler.text.trees import JsonTree
 
 LOCK_VERSION = 1
 
-# A line per file: far more than any lock has, and a bound on what is read into memory.
+# The longest lock that is read into memory; real ones, with a line per file, are far shorter.
 MAX_CHARACTERS = 1 << 28
-# What file systems and the headers of a tar stream count sizes in.
+# The largest size that file systems and tar headers can state.
 MAX_SIZE_BYTES = 2**63 - 1
 
 
@@ -82,11 +82,11 @@ class LockedFile:
 
     @property
     def etag(self) -> str:
-        """The name of the file's blob in the Hugging Face cache."""
+        """The name of the file's blob in the cache: its SHA-256 for an LFS file, its git blob SHA-1 for any other."""
         return self.lfs_sha256 or self.blob_id
 
     def conflicts(self) -> Iterable[tuple[str, str]]:
-        """Return what is wrong between keys that are each right."""
+        """Return (key, fault) for each fault between keys that are right by themselves."""
         if self.lfs_sha256 and self.sha256 and self.lfs_sha256 != self.sha256:
             return [("sha256", "differs from lfs_sha256, though both are the SHA-256 of the file")]
         return ()
@@ -94,7 +94,7 @@ class LockedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedFile:
-    """One file of a dataset as the `datasets` library prepared it, so that it loads by name offline.
+    """One file that the `datasets` library made from a dataset, so that the dataset loads by name offline.
 
     Attributes:
         path: POSIX path below the dataset's own folder in `HF_HOME/datasets`.
@@ -129,19 +129,19 @@ class LockedRepo:
     """One manifest entry, pinned.
 
     Attributes:
-        kind: The manifest list it came from, singular.
+        kind: The manifest's list that has the entry, in the singular.
         repo_id: Canonical id on the Hub.
-        revision: What the manifest asked for: branch, tag or commit.
-        commit: What that resolved to.
+        revision: Branch, tag or commit in the manifest.
+        commit: The commit that it resolved to.
         aliases: Other names that code loads it by, sorted.
-        trust_remote_code: Its Python is shipped and may be run.
-        allow_pickle: Its pickle weights are shipped.
+        trust_remote_code: Whether its Python code is shipped and may be run.
+        allow_pickle: Whether its pickle weights are shipped.
         configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files`.
-        data_files: Choices of a dataset's files to prepare besides, each as JSON, sorted.
-        card: What its card claims; None in a lock of a version that did not read cards.
+        data_files: Further choices of a dataset's files to prepare, each as JSON, sorted.
+        card: What its card states; None in a lock of a version that did not read cards.
         files: Selected files, sorted by path.
-        absent: Optional files that the libraries probe and the commit does not have, sorted.
-        prepared: For a dataset, its prepared form, sorted by path; empty until fetched.
+        absent: Optional files that the libraries look for and the commit does not have, sorted.
+        prepared: For a dataset, its prepared files, sorted by path; empty until fetched.
     """
 
     kind: RepoKind
@@ -160,7 +160,7 @@ class LockedRepo:
 
     @property
     def repo_type(self) -> RepoType:
-        """The Hub's word for where the repo lives."""
+        """The Hub's type of the repo: a tokenizer is in a model repo."""
         return "dataset" if self.kind == "dataset" else "model"
 
     @property
@@ -185,7 +185,7 @@ class Lock:
 
     @property
     def is_complete(self) -> bool:
-        """Whether our own digests of every file are known, so that a bundle can be packed from it."""
+        """Whether every file has our own digests, so that a bundle can be packed from the lock."""
         return all(file.sha256 and file.blake3 for repo in self.repos for file in repo.files)
 
     @property
@@ -198,7 +198,7 @@ class Lock:
         return replace(self, repos=repos)
 
     def dumps(self) -> str:
-        """Return the canonical text: JSON, one file to a line, ending in a newline."""
+        """Return the canonical text: JSON, one file per line, ending in a newline."""
         lines = ["{"]
         lines.append(f' "lock_version": {LOCK_VERSION},')
         lines.append(f' "name": {_json(self.name)},')
@@ -214,12 +214,12 @@ class Lock:
         """Parse and validate the text form.
 
         Args:
-            text: What `dumps` wrote, or an edit of it.
+            text: What `dumps` returned, perhaps edited.
             source: The file's name for error messages.
 
         Raises:
-            LockError: Another version.
-            InvalidLockError: Not JSON, or malformed; every fault is named with its key path.
+            LockError: The text has another lock version.
+            InvalidLockError: It is not JSON, or malformed; the error names every fault with its key path.
         """
         if len(text) > MAX_CHARACTERS:
             raise InvalidLockError(
@@ -242,7 +242,7 @@ class Lock:
 
 
 class InvalidLockError(InvalidFileError, LockError):
-    """A lock with its faults."""
+    """A lock is malformed; holds all faults."""
 
     next_step = "write it again with `bundle lock`"
 
@@ -257,7 +257,7 @@ class LockFile:
     repos: tuple[LockedRepo, ...]
 
     def conflicts(self) -> Iterable[tuple[str, str]]:
-        """Return what is wrong between keys that are each right."""
+        """Return (key, fault) for each fault between keys that are right by themselves."""
         total = sum(repo.size_bytes + sum(file.size_bytes for file in repo.prepared) for repo in self.repos)
         if total > MAX_SIZE_BYTES:
             return [("repos", f"the sizes of all files add up to more than {MAX_SIZE_BYTES:,} bytes")]
@@ -293,7 +293,7 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
     yield f'   "configs": {_json(list(repo.configs))},'
-    # These two only where they are used: the text of every other lock is what it was before there were these keys.
+    # Only if they are used, so that all other locks have the same text as before these keys were added.
     if repo.data_files:
         yield f'   "data_files": {_json(list(repo.data_files))},'
     if repo.card is not None:

@@ -50,6 +50,6 @@ GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
 Sha256 = Annotated[str, Rule(check=_hex_problem)]
 Blake3 = Annotated[str, Rule(check=_hex_problem)]
 
-# A lock says everything, defaults included.
+# A lock writes out every key, defaults included.
 THERE = Key(required=True)
 SORTED = Key(required=True, check=order_problem)

@@ -1,6 +1,6 @@
-"""The lock beside its manifest: where it stands, how it is read, and whether the two belong together.
+"""The lock beside its manifest: its path, reading it, and whether it fits the manifest.
 
-Nothing here uses a network; `bundle lock --check` and `bundle fetch --locked` rest on it.
+Nothing here uses a network, so `bundle lock --check` and `bundle fetch --locked` need none to compare the two.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from bundler.text.text_file import NotATextFileError, read_text_file
 
 
 def lock_path(manifest_path: Path) -> Path:
-    """Return where the lock of a manifest stands: `demo.yaml` has `demo.lock` beside it."""
+    """Return the path of a manifest's lock: `demo.lock` beside `demo.yaml`."""
     return manifest_path.with_suffix(".lock")
 
 
 def read_lock(path: Path) -> Lock | None:
-    """Read a lock; None when there is none.
+    """Read a lock; None if there is no such file.
 
     Raises:
-        LockError: It is no file, no text, or malformed.
-        OSError: It may not be read.
+        LockError: It is not a file, not text, or malformed.
+        OSError: It cannot be read.
     """
     try:
         text = read_text_file(path, "lock", max_bytes=MAX_CHARACTERS)
@@ -37,12 +37,12 @@ def read_lock(path: Path) -> Lock | None:
 
 
 def is_current(lock: Lock, manifest: Manifest) -> bool:
-    """Tell whether `lock` was resolved from exactly this manifest."""
+    """Return whether `lock` was resolved from exactly this manifest."""
     return lock.manifest_sha256 == manifest.digest() and lock.name == manifest.name
 
 
-def locked_for(entry: Entry, lock: Lock) -> LockedRepo | None:
-    """Return what `lock` holds for an entry: same list, same revision, the same name or an alias of it."""
+def find_locked(entry: Entry, lock: Lock) -> LockedRepo | None:
+    """Return the lock's entry for `entry`: same list, same revision, and the same name or an alias of it."""
     for repo in lock.repos:
         if repo.kind == entry.kind and repo.revision == entry.revision and _is_called(repo, entry.repo_id):
             return repo
@@ -50,9 +50,9 @@ def locked_for(entry: Entry, lock: Lock) -> LockedRepo | None:
 
 
 def pinned_commit(entry: Entry, lock: Lock) -> str | None:
-    """Return the commit that `lock` has for an entry's repository and revision, in whatever list.
+    """Return the commit that `lock` has for an entry's repository and revision, in any list; None if it has none.
 
-    A tokenizer entry and a model entry of one repository share the file `refs/main`, so they must share its commit.
+    A tokenizer entry and a model entry of one repository share the file `refs/main`, so they must have one commit.
     """
     for repo in lock.repos:
         same = repo.repo_type == entry.repo_type and repo.revision == entry.revision
@@ -61,8 +61,8 @@ def pinned_commit(entry: Entry, lock: Lock) -> str | None:
     return None
 
 
-def differences(lock: Lock, manifest: Manifest) -> list[str]:
-    """Say in what a lock does not fit a manifest; empty when `is_current`."""
+def list_differences(lock: Lock, manifest: Manifest) -> list[str]:
+    """Return how a lock differs from a manifest, a line per difference; empty if `is_current`."""
     if is_current(lock, manifest):
         return []
     found = []
@@ -70,22 +70,22 @@ def differences(lock: Lock, manifest: Manifest) -> list[str]:
         found.append(f"name: the manifest says {manifest.name}, the lock {lock.name}")
     matched: list[LockedRepo] = []
     for entry in manifest.entries:
-        repo = locked_for(entry, lock)
+        repo = find_locked(entry, lock)
         if repo is None:
             found.append(f"{entry.label} at {entry.revision}: not in the lock")
             continue
         matched.append(repo)
-        found.extend(_entry_differences(entry, repo))
+        found.extend(_list_entry_differences(entry, repo))
     found.extend(
         f"{repo.kind} {repo.repo_id} at {repo.revision}: in the lock, no longer in the manifest"
         for repo in lock.repos
         if repo not in matched
     )
-    # The lock keeps what the patterns chose, not the patterns.
+    # A lock holds the chosen files and not the patterns, so nothing more exact can be said.
     return found or ["the choice of files (allow_patterns or ignore_patterns) has changed"]
 
 
-def _entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
+def _list_entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
     found = []
     if missing := sorted({*entry.aliases, entry.repo_id} - {*repo.aliases, repo.repo_id}):
         found.append(f"{entry.label}: aliases {', '.join(missing)} are not in the lock")

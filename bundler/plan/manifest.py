@@ -1,4 +1,4 @@
-"""The manifest: which repositories a bundle is wanted to hold, parsed and validated from YAML.
+"""The manifest: which repositories a bundle should hold; parsed and validated from YAML.
 
 Rule book:
 
@@ -6,11 +6,11 @@ Rule book:
 * unknown keys and versions are refused: a misspelt `ignore_patterns` must not quietly download everything;
 * an entry says *what* (`repo_id`, `revision`), *under which names* (`aliases`) and *how much* (patterns, the two
   permissions); it never says where from: the endpoint belongs to the environment, not to the file;
-* `digest` depends on the meaning alone: comments, the order of keys and entries, and defaults spelled out do not
+* `digest` depends only on the meaning: comments, the order of keys and entries, and writing out a default do not
   change it.
 
-`manifests/README.md` explains the file to its writers, `manifests/schema.json` to their editors. Nothing here uses
-a network: whether a repo exists is found out by `bundler.hub.selection.resolve`.
+`manifests/README.md` explains the file to people, `manifests/schema.json` to their editors. Nothing here uses a
+network: `bundler.hub.selection.resolve` finds out whether a repo exists.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from bundler.text.wording import close_matches
 
 MANIFEST_VERSION = 1
 
-# Why an entry of another list has a key that an entry of this one has not.
+# Kind of entry -> why it does not have the key.
 _NO_PICKLE = {
-    "tokenizer": "it is about model weights; a tokenizer entry carries none",
-    "dataset": "it is about model weights; a dataset's files are carried as they are",
+    "tokenizer": "it is about model weights; a tokenizer entry has no weights",
+    "dataset": "it is about model weights; a dataset's files are taken as they are",
 }
 _NO_REMOTE_CODE = {"dataset": "loading scripts of datasets are no longer run by the datasets library"}
 _NO_CONFIGS = dict.fromkeys(("tokenizer", "model"), "it names configurations of a dataset")
@@ -57,7 +57,7 @@ _NO_DATA_FILES = {
 
 
 class InvalidManifestError(InvalidFileError, ManifestError):
-    """A manifest with its faults."""
+    """A manifest is malformed; holds all faults."""
 
     next_step = f"{document_address('manifests/README.md#keys')} explains every key"
 
@@ -67,17 +67,17 @@ class Entry:
     """One wanted repository. The constructor trusts; `Manifest.parse` checks.
 
     Attributes:
-        kind: Which list it stands in; decides the default choice of files.
+        kind: The list that has it; decides the default choice of files.
         repo_id: Name on the Hub, ``namespace/name`` or, for a few old repos, ``name``.
-        revision: Branch, tag or full commit. Quote what YAML takes for a number, such as "1.0".
+        revision: Branch, tag or full commit. Quote it if YAML would read a number, such as "1.0".
         aliases: Other names that code loads it by, such as gpt2 for openai-community/gpt2.
-        allow_patterns: Take exactly the files that match one of these, instead of the default choice. * crosses
-            folders; a trailing / means all below.
+        allow_patterns: Take exactly the files that match one of these, instead of the default choice. * matches
+            across folders; a trailing / means everything below.
         ignore_patterns: Leave out the files that match one of these.
-        trust_remote_code: Carry the repository's Python, for classes that its config names. Loading it runs it.
-        allow_pickle: Carry pickle weights where there are no safetensors. Loading pickle can run code.
+        trust_remote_code: Include the repository's Python, for classes that its config names. Loading it runs it.
+        allow_pickle: Include pickle weights where there are no safetensors. Loading pickle can run code.
         configs: Dataset configurations to prepare; empty for all, or for none where there are data_files.
-        data_files: Choices of files, as load_dataset(data_files=...) takes them, to prepare besides. Each is kept as
+        data_files: Further choices of files to prepare, as load_dataset(data_files=...) takes them. Each is kept as
             JSON.
         path: Key path in the manifest, for messages; not part of the entry's meaning.
     """
@@ -119,12 +119,12 @@ class Entry:
 
     @property
     def repo_type(self) -> RepoType:
-        """The Hub's word for where the repo lives."""
+        """The Hub's type of the repo: a tokenizer is in a model repo."""
         return "dataset" if self.kind == "dataset" else "model"
 
     @property
     def label(self) -> str:
-        """How to call the entry in a message: its key path and its name."""
+        """The entry's key path and name, for messages."""
         return f"{self.path} ({self.repo_id})" if self.path else self.repo_id
 
     def _canonical(self) -> dict[str, object]:
@@ -139,18 +139,18 @@ class Entry:
             "allow_pickle": self.allow_pickle,
             "configs": sorted(self.configs),
         }
-        # Only where it is used, so that manifests from before there was this key keep their digests.
+        # Only if it is used, so that manifests without this newer key keep their digests.
         return canonical | ({"data_files": sorted(self.data_files)} if self.data_files else {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a bundle is wanted to hold.
+    """Everything that a bundle should hold.
 
     Attributes:
         name: The bundle's name; its file is ``NAME.tar.zst``.
         entries: Tokenizers, models, datasets, each in the order of the file.
-        version: Of the manifest's schema.
+        version: Version of the manifest's schema.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Manifest:
 
         Raises:
             ManifestError: There is no such file, it is too long or not UTF-8, or it has faults.
-            OSError: It may not be read.
+            OSError: It cannot be read.
         """
         try:
             text = read_text_file(path, "manifest")
@@ -176,7 +176,7 @@ class Manifest:
             raise ManifestError(f"{path}: {error}") from error
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ManifestError(
-                f"{path}: cannot read the manifest: {error.strerror}", hint=_nearby(path)
+                f"{path}: cannot read the manifest: {error.strerror}", hint=_suggest_manifests(path)
             ) from error
         return cls.parse(text, source=str(path))
 
@@ -189,7 +189,7 @@ class Manifest:
             source: The file's name for messages.
 
         Raises:
-            InvalidManifestError: It has faults; all of them are named.
+            InvalidManifestError: It has faults; the error names all of them.
         """
         root = parse_yaml(text, source, InvalidManifestError)
         reader = Reader(YamlTree())
@@ -250,8 +250,8 @@ def manifest_schema() -> str:
     )
 
 
-def _nearby(path: Path) -> str | None:
-    """Name the manifests that stand where `path` was looked for."""
+def _suggest_manifests(path: Path) -> str | None:
+    """Return a hint that names manifests in or beside `path`; None if there are none."""
     if path.is_dir():
         names = sorted(str(p) for p in path.glob("*.yaml"))
         return f"name one of its files: {', '.join(names)}" if names else "name a file, not a folder"
@@ -264,10 +264,10 @@ def _nearby(path: Path) -> str | None:
 
 
 def _check_names(entries: tuple[Entry, ...], reader: Reader) -> None:
-    """Check the entries against each other: every name must mean one repository."""
+    """Check that every name means one repository, and note a fault for each that does not."""
     known = [entry for entry in entries if entry.repo_id]
     seen: dict[tuple[RepoKind, str, str], Entry] = {}
-    # The Hub's models and datasets are two name spaces; tokenizers live among the models.
+    # On the Hub a model and a dataset may have the same name; tokenizers are in model repos.
     owners: dict[tuple[RepoType, str], Entry] = {}
     for entry in known:
         owners.setdefault((entry.repo_type, entry.repo_id), entry)
@@ -288,8 +288,8 @@ def _check_names(entries: tuple[Entry, ...], reader: Reader) -> None:
             if alias == entry.repo_id:
                 reader.fault(path, f"{alias} is the entry's own repo_id; leave it out", reader.line(path))
             elif owner is not None:
-                message = f"{alias} is the repo_id of {owner.path}; one name, one repository"
+                message = f"{alias} is the repo_id of {owner.path}; a name can mean only one repository"
                 reader.fault(path, message, reader.line(path))
             elif other.repo_id != entry.repo_id:
-                message = f"{alias} is an alias of {other.label} already; one name, one repository"
+                message = f"{alias} is an alias of {other.label} already; a name can mean only one repository"
                 reader.fault(path, message, reader.line(path))

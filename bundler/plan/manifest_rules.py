@@ -1,8 +1,8 @@
-"""What the values of a manifest may be, and what to write instead.
+"""Checks of single values of a manifest, and what to write instead of a wrong one.
 
-Each check returns what is wrong with one value, in words for the person who typed it, or None. The types below carry
-their checks, and what of them a JSON Schema can say. Where values stand in the file, and how they get
-along with each other, is `bundler.plan.manifest`'s part.
+Each check returns what is wrong with a value, in words for the person who typed it, or None. The types below combine
+a check with the part of it that a JSON Schema can express. `bundler.plan.manifest` knows where in the file each value
+belongs, and which values exclude each other.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def revision_problem(text: str) -> str | None:
         return None
     if is_commit(text.lower()):
         return f"a commit is written in lower case: {text.lower()}"
-    # Hex letters and digits mixed: `git log --oneline` prints these, and a branch is hardly ever called so.
+    # Letters a-f and digits mixed: `git log --oneline` prints such names, and branches almost never have them.
     if re.fullmatch(r"(?=.*[0-9])(?=.*[a-f])[0-9a-f]{7,39}", text):
         return f"{text} looks like a shortened commit, which does not load offline; write all 40 digits"
     if is_revision(text):
@@ -69,7 +69,7 @@ def pattern_problem(text: str) -> str | None:
     if not text.strip():
         return "expected a pattern such as *.json, found an empty one"
     if text.startswith("!"):
-        return f"{quoted(text)}: there is no negation; put {quoted(text[1:])} into ignore_patterns"
+        return f"{quoted(text)}: '!' is not supported; put {quoted(text[1:])} into ignore_patterns"
     if _CONTROL_CHARACTERS.search(text):
         return f"{quoted(text)} has a control character, which no path in a repository has"
     if "\\" in text:
@@ -89,7 +89,7 @@ def config_problem(text: str) -> str | None:
 
 
 def data_files_problem(text: str) -> str | None:
-    """Check a choice of a dataset's files as a lock holds it: in JSON, of the shape of `DataFiles`."""
+    """Check a choice of a dataset's files in its form in a lock: JSON, with the shape of `DataFiles`."""
     try:
         choice = strict_json.read(text)
     except StrictJsonError as error:
@@ -105,7 +105,7 @@ def data_files_problem(text: str) -> str | None:
 
 
 def entry_hint(text: str) -> str:
-    """Say what to write for an entry that is only text, or anything else without keys."""
+    """Return what to write instead of an entry without keys, such as plain text."""
     return f"write - repo_id: {text if is_repo_id(text) else 'namespace/name'}"
 
 
@@ -169,5 +169,5 @@ ConfigName = Annotated[
     ),
 ]
 FileChoice = Annotated[FilePattern | tuple[FilePattern, ...], Rule(name="file_choice")]
-# What code passes to `load_dataset` as `data_files`.
+# What a program passes to `load_dataset` as `data_files`.
 DataFiles = FileChoice | Mapping[str, FileChoice]

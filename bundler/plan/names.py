@@ -1,6 +1,6 @@
-"""What things are called: repo ids, revisions, commits, bundle names, and the kinds of repos.
+"""Rules for names: repo ids, revisions, commits, bundle names, and the kinds of repos.
 
-Manifest, lock and Hub share these rules; each function tells whether a text can be such a name, and nothing more.
+Manifest, lock and Hub client share these rules. A function here checks only the form of a name.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ RepoKind = Literal["tokenizer", "model", "dataset"]
 RepoType = Literal["model", "dataset"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# huggingface_hub's rule for repo ids, less the length: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
+# huggingface_hub's rule for repo ids, without the length: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
 _REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")
-# Bundle names become file names and words on a command line.
+# Bundle names are used in file names and on command lines, so they must be safe in both.
 BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 
 
 def is_repo_id(text: str) -> bool:
-    """Tell whether `text` has the shape `name` or `namespace/name` of a repo on the Hub."""
+    """Return whether `text` has the form `name` or `namespace/name` of a repo on the Hub."""
     return bool(_REPO_ID.fullmatch(text)) and "--" not in text and ".." not in text and len(text) <= 96
 
 
 def is_bundle_name(text: str) -> bool:
-    """Tell whether `text` can name a bundle: lower case, digits, dots, dashes and underscores."""
+    """Return whether `text` can be a bundle's name: lower-case letters, digits, dots, dashes and underscores."""
     return bool(BUNDLE_NAME.fullmatch(text)) and ".." not in text
 
 
 def is_revision(text: str) -> bool:
-    """Tell whether `text` can be a branch, a tag or a commit, and so a file below `refs/`."""
+    """Return whether `text` can be a branch, a tag or a commit, and so a file below `refs/`."""
     return bool(_REVISION.fullmatch(text)) and not any(part in ("", ".", "..") for part in text.split("/"))
 
 
 def is_commit(text: str) -> bool:
-    """Tell whether `text` is a full commit: 40 lower-case hex digits."""
+    """Return whether `text` is a full commit: 40 lower-case hex digits."""
     return bool(_COMMIT.fullmatch(text))

@@ -98,10 +98,10 @@ def _repo(files: tuple[LockedFile, ...], **changes: object) -> LockedRepo:
     ("repos", "said"),
     [
         ((_repo((LockedFile(path="w", size_bytes=1, blob_id="a" * 40),)),), "without sha256"),
-        ((locked_repo("org/m", {"w": b"1"}), locked_repo("org/m", {"w": b"2"})), "two contents"),
+        ((locked_repo("org/m", {"w": b"1"}), locked_repo("org/m", {"w": b"2"})), "two different contents"),
         (
             (locked_repo("org/m", {"w": b"1"}), locked_repo("org/m", {"v": b"1"}, commit=OTHER_COMMIT)),
-            "two commits",
+            "two different commits",
         ),
         ((locked_repo("org/m", {"w": b"1", "w/x": b"2"}),), "both a file and a folder"),
         ((locked_repo("org/m", {"w": b"1"}, absent=["w"]),), "both a file and absent"),

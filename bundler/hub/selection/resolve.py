@@ -32,7 +32,7 @@ from bundler.hub.selection.remote_code import (
     module_folders,
 )
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
-from bundler.plan.lockfile import locked_for, pinned_commit
+from bundler.plan.lockfile import find_locked, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
 from bundler.text.wording import did_you_mean
 
@@ -206,7 +206,7 @@ class _Resolver:
 
     def _with_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
         """Keep a dataset's prepared form while everything that it was prepared from is the same."""
-        old = locked_for(entry, self._previous) if self._previous else None
+        old = find_locked(entry, self._previous) if self._previous else None
         # The aliases count too: prepared files are listed under each of them.
         # The card does not: a lock of an older version has none.
         if old and replace(old, prepared=(), card=repo.card) == repo:
