@@ -1,4 +1,4 @@
-"""A chunk's frames: compared with what the index says of them, and decoded."""
+"""Check the frames of a chunk against the index, and decode them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from bundler.format.index import ChunkRecord
 
 
 def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int) -> None:
-    """Refuse a chunk whose stored bytes are not those that its record names.
+    """Check the stored bytes of a chunk against its record.
 
     Raises:
-        DamagedError: Names the chunk and both digests.
+        DamagedError: They differ; the message names the chunk and both digests.
     """
     found = blake3_bytes(stored)
     if len(stored) != record.stored_bytes or found != record.blake3:
         raise DamagedError(
             f"chunk {number} is damaged: expected blake3 {record.blake3.hex()} of {record.stored_bytes} bytes, "
             f"found {found.hex()} of {len(stored)}",
-            hint="copy the bundle again; the other chunks need not be suspected",
+            hint="copy the bundle again; only this chunk is known to be damaged",
             chunk=number,
         )
 
@@ -30,13 +30,13 @@ def decode_chunk(
     """Decode the checked frames of a chunk.
 
     Args:
-        record: What is known of it.
-        frames: As stored, without header.
-        room: Where the result may lie, as long as the raw bytes at least; by default new memory.
-        number: For error messages.
+        record: The chunk's record.
+        frames: Its frames as stored, without the chunk header.
+        room: A buffer for the result, at least `record.raw_bytes` long; by default new memory.
+        number: Number of the chunk, for error messages.
 
     Raises:
-        FormatError: They are not frames of its codec, or decode to another length.
+        FormatError: The frames are not valid for the chunk's codec, or decode to another length.
     """
     codec = find_codec(record.codec)
     raw = codec.decode(frames, record.raw_bytes, memoryview(bytearray(record.raw_bytes)) if room is None else room)

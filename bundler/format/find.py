@@ -1,4 +1,4 @@
-"""Which bundle is meant: the file or volumes that are named, or the only bundle in a folder."""
+"""Find the bundle that a command means: the named file or volumes, or the only bundle in a folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bundler.format.storage.volumes import volume_base, volume_files, volumes_in
 
 
 def find_bundle(paths: Sequence[Path]) -> Path | list[Path]:
-    """Return what to open: the named file or volumes, or the one bundle in the named or the current folder.
+    """Return the path to open: the named file or volumes, or the only bundle in the named or the current folder.
 
     Raises:
-        FormatError: There is none in the folder, or there are several, or a file and volumes that differ.
+        FormatError: The folder has no bundle, several bundles, or a file and volumes that differ.
     """
     if len(paths) > 1:
         return list(paths)
@@ -23,10 +23,10 @@ def find_bundle(paths: Sequence[Path]) -> Path | list[Path]:
 
 
 def find_only_bundle(folder: Path) -> Path:
-    """Return the one bundle in `folder`, a file or the name that volumes have in common.
+    """Return the only bundle in `folder`: a file, or the common name of volumes.
 
     Raises:
-        FormatError: There is none, or there are several, or a file and volumes of one name that differ.
+        FormatError: There is no bundle, there are several, or a file and volumes of one name differ.
     """
     named = [base for path in folder.iterdir() if (base := volume_base(path)) and base.name.endswith(".zst")]
     found = sorted({*(path for path in folder.glob("*.tar.zst") if path.is_file()), *named})
@@ -43,14 +43,17 @@ def find_only_bundle(folder: Path) -> Path:
 
 
 def read_digest(path: Path) -> str:
-    """Return the digest of a bundle file, of volumes by their common name, or of one volume; no content is read.
+    """Return the digest of a bundle, without reading its content.
+
+    Args:
+        path: A bundle file, the common name of volumes, or one volume.
 
     Raises:
-        FormatError: It is no bundle, or damaged.
+        FormatError: It is not a bundle, or damaged.
     """
     volumes = volumes_in(path) if path.is_file() else []
     if len(volumes) == 1:
-        # Of one volume its header says it, though the others may be elsewhere.
+        # The header of one volume has the digest, even if the other volumes are elsewhere.
         return volumes[0].header.digest
     with BundleReader(path) as reader:
         return reader.digest

@@ -1,6 +1,6 @@
-"""The bytes around the tar stream: preamble, chunk headers, index and trailer (FORMAT.md, "Byte layout").
+"""Pack and parse the bytes around the tar stream (FORMAT.md, "Byte layout").
 
-Pure functions between values and bytes. All integers are little-endian, as in zstd itself (RFC 8878).
+These are preamble, chunk headers, index and trailer. All integers are little-endian, as in zstd itself (RFC 8878).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ TRAILER_BYTES = _TRAILER.size
 INDEX_HEAD_BYTES = _INDEX_HEAD.size
 RECORD_BYTES = _RECORD.size
 
-# Limits of reading. They bound what a hostile or damaged file can make a reader allocate, and stand far above what
-# a writer makes: see "Limits" in FORMAT.md.
+# Limits for reading. They bound the memory that a hostile or damaged file can make a reader allocate, and are far above
+# what a writer uses: see "Limits" in FORMAT.md.
 MAX_CHUNK_RAW_BYTES = 64 << 20
 MAX_INDEX_HEADER_BYTES = 1 << 20
 MAX_LOCK_BYTES = 1 << 30
@@ -44,7 +44,7 @@ MAX_LOCK_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)  # There are 250,000 of them in a terabyte.
 class ChunkRecord:
-    """What is known of one chunk without decoding it.
+    """The index entry of one chunk.
 
     Attributes:
         codec: Number of its codec (`bundler.format.codec.codecs`).
@@ -64,11 +64,11 @@ class ChunkRecord:
 
 @dataclass(frozen=True)
 class BaseRecord:
-    """What a delta bundle says of the bundle that it builds on.
+    """What a delta records about its base.
 
     Attributes:
         name: The base's name.
-        digest: The base's bundle digest; None if the delta was made from a lock alone.
+        digest: The base's bundle digest; None if the delta was made from a lock only.
         omitted_bytes: Length of the list of omitted contents, the second tar member.
         omitted_sha256: Its SHA-256, hex.
     """
@@ -89,7 +89,7 @@ class Index:
         lock_sha256: Its SHA-256, hex.
         tar_bytes: Length of the tar stream.
         chunks: One record per chunk, in order.
-        base: Set in a delta bundle, None in one that is whole.
+        base: The base of a delta; None for a whole bundle.
     """
 
     name: str
@@ -100,11 +100,11 @@ class Index:
     base: BaseRecord | None = None
 
     def raw_starts(self) -> list[int]:
-        """Return where each chunk starts in the tar stream, and the stream's length as last element."""
+        """Return the offset of each chunk in the tar stream, and as last element the stream's length."""
         return list(accumulate((chunk.raw_bytes for chunk in self.chunks), initial=0))
 
     def stored_starts(self) -> list[int]:
-        """Return where the frames of each chunk start in the file, behind its header."""
+        """Return the offset in the bundle of each chunk's frames, which follow its header."""
         steps = accumulate(
             (chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in self.chunks),
             initial=len(PREAMBLE) + CHUNK_HEADER_BYTES,
@@ -112,7 +112,7 @@ class Index:
         return list(steps)[:-1]
 
     def payload(self) -> bytes:
-        """Return the index without its trailer: what the bundle's digest is taken over."""
+        """Return the bytes of the index without its trailer; the bundle's digest is their SHA-256."""
         header = json.dumps(
             {
                 "name": self.name,
@@ -142,7 +142,7 @@ def parse_chunk_header(header: bytes) -> ChunkRecord:
     """Parse what `chunk_header` wrote.
 
     Raises:
-        FormatError: It is something else, or breaks a limit.
+        FormatError: It is not a chunk header, or exceeds a limit.
     """
     if len(header) != CHUNK_HEADER_BYTES or header[: _SKIPPABLE.size + 4] != (
         _SKIPPABLE.pack(SKIPPABLE_MAGIC, len(_CHUNK_MAGIC) + _RECORD.size) + _CHUNK_MAGIC
@@ -164,15 +164,15 @@ def index_frame(index: Index) -> bytes:
 
 
 def is_index_frame(head: bytes) -> bool:
-    """Tell whether a skippable frame that starts with `head` (12 bytes or more) is an index."""
+    """Return whether a skippable frame that starts with `head` (at least 12 bytes) is an index."""
     return head[_SKIPPABLE.size :].startswith(_INDEX_MAGIC)
 
 
 def index_frame_bytes(trailer: bytes) -> int:
-    """Return the length of the index frame that ends in `trailer`, the last `TRAILER_BYTES` of a file.
+    """Return the length in bytes of the index frame that ends in `trailer`, the last `TRAILER_BYTES` of a bundle.
 
     Raises:
-        FormatError: The file does not end as a bundle does, or is of another version.
+        FormatError: The trailer is not that of a bundle, or is of another version.
     """
     if len(trailer) < TRAILER_BYTES or trailer[-8:] != _END_MAGIC:
         raise FormatError(
@@ -194,7 +194,7 @@ def parse_index_frame(frame: bytes) -> Index:
     """Parse what `index_frame` wrote.
 
     Raises:
-        FormatError: Damaged or malformed; nothing of it may be used.
+        FormatError: The index is damaged or malformed.
     """
     payload, trailer = frame[_SKIPPABLE.size : -TRAILER_BYTES], frame[-TRAILER_BYTES:]
     if index_frame_bytes(trailer) != len(frame) or frame[: _SKIPPABLE.size] != _SKIPPABLE.pack(
@@ -249,7 +249,7 @@ def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...]) -> Index:
 def _check_record(record: ChunkRecord) -> None:
     if not 0 < record.raw_bytes <= MAX_CHUNK_RAW_BYTES:
         raise FormatError(f"chunk of {record.raw_bytes} bytes is outside the limit of {MAX_CHUNK_RAW_BYTES}")
-    # zstd's own worst case is raw/256 and a few bytes; a codec may split a chunk into several frames.
+    # In the worst case zstd adds raw/256 and a few bytes; a codec may split a chunk into several frames.
     if record.stored_bytes > record.raw_bytes + record.raw_bytes // 128 + 1024:
         raise FormatError(
             f"chunk stores {record.stored_bytes} bytes for {record.raw_bytes}, more than any writer would"

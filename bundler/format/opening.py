@@ -1,4 +1,4 @@
-"""Open a bundle: tell it from other files by its first bytes, and find and check the index at its end."""
+"""Open a bundle: recognise it by its first bytes, then find and check the index at its end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bundler.format.storage.volumes import VolumeSet
 
 
 def read_index(stored: Stored) -> Index:
-    """Find the index at the end of a bundle, and check all that can be checked without reading more.
+    """Read the index at the end of a bundle, and check everything that needs no further reading.
 
     Args:
         stored: The bundle's bytes.
 
     Raises:
-        FormatError: Not a bundle, cut short, damaged, or of another version.
+        FormatError: `stored` is not a bundle, is cut short or damaged, or is of another version.
     """
     _check_beginning(stored)
     trailer = stored.read_at(max(stored.size_bytes - TRAILER_BYTES, 0), min(TRAILER_BYTES, stored.size_bytes))
@@ -37,7 +37,7 @@ def read_index(stored: Stored) -> Index:
             hint="copy it again and compare sizes",
         )
     if isinstance(stored, VolumeSet) and stored.digest != index.digest:
-        raise FormatError(f"volumes say that they are of {stored.digest}, the index is {index.digest}")
+        raise FormatError(f"the volumes belong to bundle {stored.digest}, the index to {index.digest}")
     return index
 
 
@@ -49,12 +49,12 @@ def _check_beginning(stored: Stored) -> None:
         raise FormatError("expected a bundle, found an empty file", hint="copy it again and compare sizes")
     if PREAMBLE.startswith(found):
         raise FormatError(
-            f"expected a bundle, found the first {len(found)} bytes of one",
+            f"expected a bundle, found only the first {len(found)} bytes of one",
             hint="copy it again and compare sizes",
         )
     if found.startswith(PREAMBLE[:4]):
         raise FormatError(
-            f"expected a bundle, found {stored.size_bytes:,} bytes of another zstd file, as a plain .tar.zst is one",
-            hint="only what `bundle fetch` packs has an index to be read and verified by",
+            f"expected a bundle, found {stored.size_bytes:,} bytes of another zstd file, such as a plain .tar.zst",
+            hint="only a file that `bundle fetch` packed has an index, which reading and verifying need",
         )
     raise FormatError(f"expected a bundle, found {stored.size_bytes:,} bytes that begin with {found[:8].hex(' ')}")

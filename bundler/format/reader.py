@@ -1,10 +1,11 @@
-"""Read a bundle: index first, then any part of the tar stream, each chunk checked before it is decoded.
+"""Read a bundle: its index first, then any part of the tar stream; each chunk is checked before it is decoded.
 
 Rule book:
 
 * nothing is used before its digest is checked: trailer -> index (SHA-256) -> chunks (BLAKE3) -> lock (SHA-256);
-* the lock decides what is in the stream and where: names in tar headers are compared, never followed;
-* opening reads the end of the file only, so that a bundle of any size opens in milliseconds.
+* the lock decides what is in the stream and where: names in tar headers are only compared, and no file is written
+  under them;
+* opening reads only the end of the file, so a bundle of any size opens in milliseconds.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ class BundleReader:
         place: See `bundler.format.storage.volumes.open_stored`.
 
     Attributes:
-        path: What was opened.
+        path: The file or volumes that were opened.
         size_bytes: Length of the bundle.
         index: Its checked table of contents.
 
     Raises:
-        FormatError: Not a bundle, damaged, or of another version; the message starts with the path.
+        FormatError: It is not a bundle, damaged, or of another version; the message starts with the path.
     """
 
     def __init__(self, place: Path | Sequence[Path]) -> None:
@@ -88,17 +89,17 @@ class BundleReader:
 
     @property
     def label(self) -> str:
-        """What to call it in messages."""
+        """The bundle's path, for messages."""
         return str(self.path)
 
     @property
     def base(self) -> BaseRecord | None:
-        """Of a delta, what it says of its base."""
+        """What a delta records about its base; None for a whole bundle."""
         return self.index.base
 
     @property
     def volumes(self) -> list[Path]:
-        """The files that it lies in, if it is in volumes; else nothing."""
+        """Its files, if it is in volumes; else an empty list."""
         return [volume.path for volume in self._stored.volumes] if isinstance(self._stored, VolumeSet) else []
 
     @cached_property
@@ -111,10 +112,10 @@ class BundleReader:
         """The lock inside, checked against the index.
 
         Raises:
-            FormatError: Damaged, or not the lock that the index names.
-            LockError: Malformed.
+            FormatError: It is damaged, or not the lock that the index names.
+            LockError: It is malformed.
         """
-        # The lock is the first member, and its name is too short for a pax header: one block stands before it.
+        # The lock is the first member, and its name is too short for a pax header: only one block is before it.
         text = self.read(BLOCK, self.index.lock_bytes)
         found = sha256_bytes(text)
         if found != self.index.lock_sha256:
@@ -131,10 +132,10 @@ class BundleReader:
 
     @cached_property
     def omitted(self) -> frozenset[str] | None:
-        """The contents (sha256) that a delta leaves to its base; None for a whole bundle.
+        """The contents (sha256) that a delta leaves out because its base has them; None for a whole bundle.
 
         Raises:
-            FormatError: Damaged, or not the list that the index names.
+            FormatError: The list is damaged, or not the one that the index names.
         """
         base = self.index.base
         if base is None:
@@ -148,7 +149,7 @@ class BundleReader:
 
     @cached_property
     def plan(self) -> TarPlan:
-        """What the tar stream must be, by the lock.
+        """What the tar stream must be according to the lock.
 
         Raises:
             FormatError: The stream has another length.
@@ -165,11 +166,11 @@ class BundleReader:
         """Return a chunk as it is stored, header and frames, checked.
 
         Args:
-            number: Which.
-            room: Where to read it to, long enough; by default new memory.
+            number: Number of the chunk, from 0.
+            room: A buffer to read it into, long enough; by default new memory.
 
         Raises:
-            DamagedError: Damaged; names the chunk, and the volume that it is in.
+            DamagedError: The chunk is damaged; the message names it and its volume.
         """
         record = self.index.chunks[number]
         start = self._stored_starts[number] - CHUNK_HEADER_BYTES
@@ -189,11 +190,11 @@ class BundleReader:
         """Return a chunk's run of the tar stream, checked and decoded.
 
         Args:
-            number: Which.
-            room: Memory of `_room_bytes` to work in, where the result may lie; by default new memory.
+            number: Number of the chunk, from 0.
+            room: A buffer of `_room_bytes` to work in; the result may be a view into it. By default new memory.
 
         Raises:
-            DamagedError: Damaged; names the chunk.
+            DamagedError: The chunk is damaged; the message names it.
         """
         frames = self.stored_chunk(number, room)[CHUNK_HEADER_BYTES:]
         behind = None if room is None else memoryview(room)[CHUNK_HEADER_BYTES + len(frames) :]
@@ -203,9 +204,9 @@ class BundleReader:
             raise DamagedError(f"{self.path}: {error.message}", hint=error.hint, chunk=number) from error
 
     def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield (number, bytes) in the order asked for, decoding ahead on `jobs` threads in bounded memory.
+        """Yield (number, bytes) in the order of `numbers`; up to `jobs` threads decode ahead, in bounded memory.
 
-        Bytes are valid until the next are asked for: their memory is then used again.
+        The bytes are valid until the next item is asked for: their memory is then reused.
         """
         buffers = BufferPool(self._room_bytes)
 
@@ -221,24 +222,24 @@ class BundleReader:
 
     @cached_property
     def _room_bytes(self) -> int:
-        """Room for any chunk as it is stored, and behind it for its raw bytes."""
+        """Bytes of a buffer for any chunk: as it is stored, then its raw bytes."""
         return max(
             (CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes for chunk in self.index.chunks), default=0
         )
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield where a run of the tar stream starts, and its bytes, for all chunks that hold some of `wanted`.
+        """Yield (offset in the tar stream, bytes) of each chunk that holds some of `wanted`.
 
-        Bytes are valid until the next are asked for.
+        The bytes are valid until the next item is asked for.
         """
-        for number, raw in self.chunks(self._numbers(wanted), jobs=jobs):
+        for number, raw in self.chunks(self._list_chunks(wanted), jobs=jobs):
             yield self._raw_starts[number], raw
 
-    def _numbers(self, wanted: Sequence[Span]) -> Iterator[int]:
+    def _list_chunks(self, wanted: Sequence[Span]) -> Iterator[int]:
         first = 0
         for start, stop in wanted:
             for number in self.chunk_span(start, stop):
-                # Two spans may meet in one chunk.
+                # One chunk may hold the end of a span and the start of the next.
                 if number >= first:
                     yield number
                     first = number + 1
@@ -250,14 +251,14 @@ class BundleReader:
         return range(bisect_right(self._raw_starts, start) - 1, bisect_right(self._raw_starts, stop - 1))
 
     def chunk_start(self, number: int) -> int:
-        """Return where a chunk starts in the tar stream."""
+        """Return the offset of a chunk in the tar stream."""
         return self._raw_starts[number]
 
     def read(self, start: int, size_bytes: int) -> bytes:
-        """Return a run of the tar stream.
+        """Return `size_bytes` of the tar stream from offset `start`.
 
         Raises:
-            FormatError: It reaches past the end, or a chunk of it is damaged.
+            FormatError: The range reaches past the end, or one of its chunks is damaged.
         """
         if start < 0 or start + size_bytes > self.index.tar_bytes:
             raise FormatError(
@@ -275,12 +276,12 @@ class BundleReader:
         return self.plan.first_of[blob.sha256]
 
     def open_blob(self, blob: Blob) -> io.BufferedReader:
-        """Open a blob's content for reading and seeking; chunks are checked and decoded as they are reached."""
+        """Open a blob's content for reading and seeking; chunks are checked and decoded when they are needed."""
         return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
 
 
 class _BlobStream(io.RawIOBase):
-    """A blob as a raw stream; keeps the last chunk, since readers go forward in small steps."""
+    """A blob as a raw stream; it keeps the last chunk in memory, because readers read small pieces in order."""
 
     def __init__(self, reader: BundleReader, member: Member) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""What an installation reads a bundle from: a file, volumes, or a stream that passes by once."""
+"""What an installation reads a bundle from: a file, volumes, or a stream that can be read once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bundler.format.index import BaseRecord
 from bundler.format.tar import TarPlan
 from bundler.plan.lock import Lock
 
-# From a byte of the tar stream up to another.
+# A range of the tar stream: (first byte, byte after the last).
 Span = tuple[int, int]
 
 
@@ -19,7 +19,7 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in messages."""
+        """Its name for messages."""
 
     @property
     def lock(self) -> Lock:
@@ -27,33 +27,33 @@ class Source(Protocol):
 
     @property
     def omitted(self) -> frozenset[str] | None:
-        """The contents (sha256) that a delta leaves to its base; None for a whole bundle."""
+        """The contents (sha256) that a delta leaves out because its base has them; None for a whole bundle."""
 
     @property
     def plan(self) -> TarPlan:
-        """What the tar stream must be, by the lock."""
+        """What the tar stream must be according to the lock."""
 
     @property
     def base(self) -> BaseRecord | None:
-        """Of a delta, what it says of its base; None where that is not known yet."""
+        """What a delta records about its base; None for a whole bundle, and for a stream before `runs` has ended."""
 
     @property
     def digest(self) -> str:
-        """The bundle's digest; of a stream only once `runs` has ended."""
+        """The bundle's digest; a stream knows it only after `runs` has ended."""
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield where a run of the tar stream starts, and its bytes, in stream order.
+        """Yield (offset in the tar stream, bytes) of runs of the tar stream, in order.
 
-        Law: every byte of `wanted` is in one of the runs. What a run holds was checked against the digest of its
-        chunk; once the iterator has ended, the index that names those digests was checked too.
+        Every byte of `wanted` is in one of the runs. Each run was checked against the digest of its chunk; when the
+        iterator ends, the index that holds those digests was checked too.
 
         Args:
-            wanted: What must be decoded: sorted, without overlap. A source may skip what is not.
+            wanted: Spans to decode: sorted, without overlap. A source may skip everything else.
             jobs: Threads that check and decode ahead, in bounded memory.
 
         Raises:
-            FormatError: Something of it is damaged, or missing.
+            FormatError: A part of the bundle is damaged or missing.
         """
 
     def close(self) -> None:
-        """Let go of what was opened."""
+        """Close what was opened."""

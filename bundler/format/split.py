@@ -1,6 +1,6 @@
-"""Copy a bundle as it is, checking it on the way: from one file to volumes, from volumes to one, or to other volumes.
+"""Copy a bundle unchanged, checking it meanwhile: between one file and volumes, or to volumes of another size.
 
-The copy has the same bytes and the same digest; only where they lie differs. A damaged chunk is named and not copied.
+The copy has the same bytes and the same digest, only in other files. A damaged chunk ends the copy with an error.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def copy_bundle(
 
     Args:
         reader: The bundle.
-        destination: Where to; not where the bundle is.
+        destination: Where to write it; must not be where the bundle is.
         progress: Called with the number of bytes copied since the last call.
 
     Raises:
-        FormatError: A chunk is damaged; nothing appears at the destination.
+        FormatError: A chunk is damaged; nothing is left at the destination.
         UsageError: A volume is too small for one of its chunks.
         SpaceError: The disk filled up; what was written was removed.
     """

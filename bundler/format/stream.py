@@ -2,11 +2,11 @@
 
 Rule book:
 
-* chunk headers come before the chunks and say what they hold; the index comes last and must say the same. Until then
-  all that is read is provisional: its users publish nothing before `runs` has ended;
-* the lock is the first member of the tar stream, so that what follows is known before it comes;
-* a stream may be the volumes of a bundle, one after the other: their headers are checked as they pass;
-* what arrived whole before a stream broke off is handed on before the error is raised.
+* chunk headers come before the chunks and describe them; the index comes last and must agree with them. Until then
+  everything that was read is provisional: users of it publish nothing before `runs` has ended;
+* the lock is the first member of the tar stream, so the reader knows what must follow;
+* a stream may be the volumes of a bundle, one after the other; their headers are checked too;
+* if a stream ends early, all chunks that arrived complete are yielded before the error is raised.
 """
 
 from __future__ import annotations
@@ -47,31 +47,31 @@ from bundler.format.tar import (
 )
 from bundler.plan.lock import Lock
 
-_CUT_SHORT_HINT = "send it again; what was verified is kept, and not written twice"
+_CUT_SHORT_HINT = "send it again; verified content is kept, and not written twice"
 
 
 class Readable(Protocol):
-    """What a stream is read from: a raw file."""
+    """A raw file that a stream is read from."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         """Read some bytes into `buffer`; return 0 at the end."""
 
 
 class BundleStream:
-    """A bundle that passes by (see `bundler.format.source.Source`).
+    """A bundle that is read from a pipe (see `bundler.format.source.Source`).
 
     Args:
-        stream: Where it comes from; stays open.
-        label: What to call it in messages.
+        stream: The pipe; it stays open.
+        label: Its name for messages.
 
     Attributes:
-        label: What to call it in messages.
+        label: Its name for messages.
         lock: The lock inside; provisional until `runs` has ended.
-        omitted: What a delta leaves to its base, or None.
-        plan: What the tar stream must be.
+        omitted: The contents (sha256) that a delta leaves out; None for a whole bundle. Provisional too.
+        plan: What the tar stream must be according to the lock.
 
     Raises:
-        FormatError: The stream does not start like a bundle, or breaks off before its lock is whole.
+        FormatError: The stream does not start as a bundle does, or ends before the end of its lock.
         LockError: The lock is malformed.
     """
 
@@ -79,13 +79,13 @@ class BundleStream:
         self.label = label
         self._input = _Input(stream)
         self._records: list[ChunkRecord] = []
-        # How far the bundle and its tar stream were read.
+        # Bytes read so far, of the bundle and of its tar stream.
         self._stored_bytes = len(PREAMBLE)
         self._raw_bytes = 0
         self._volume: VolumeHeader | None = None
         self._index: Index | None = None
         self._is_open = False
-        # Chunks that were decoded to find the lock; they start the tar stream.
+        # The first chunks, which were decoded to find the lock; `runs` yields them again.
         self._front: list[Buffer] = []
         try:
             self._start()
@@ -98,25 +98,25 @@ class BundleStream:
 
     @property
     def base(self) -> BaseRecord | None:
-        """Of a delta, what it says of its base; known at the end."""
+        """What a delta records about its base; known after `runs` has ended."""
         return self._index.base if self._index else None
 
     @property
     def digest(self) -> str:
-        """The bundle's digest; known once `runs` has ended."""
+        """The bundle's digest; known after `runs` has ended."""
         assert self._index is not None, "the index of a stream is at its end"
         return self._index.digest
 
     def close(self) -> None:
-        """Do nothing: whoever opened the stream closes it."""
+        """Do nothing: the caller opened the stream, and closes it."""
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Read the stream to its end; all chunks are checked, those that hold some of `wanted` decoded and yielded.
+        """Read the stream to its end: check all chunks; decode and yield those that hold some of `wanted`.
 
         May be called once.
 
         Raises:
-            FormatError: Damaged, cut short, or not what its index says.
+            FormatError: The stream is damaged, cut short, or does not agree with its index.
         """
         needed = _Needed(wanted)
         position = 0
@@ -135,7 +135,7 @@ class BundleStream:
             while self._index is None:
                 start = self._raw_bytes
                 try:
-                    stored = self._next()
+                    stored = self._read_next()
                 except BundleError as error:
                     failure = error
                     return
@@ -173,7 +173,7 @@ class BundleStream:
             self._input.put_back(second)
 
     def _enter_volume(self, head: bytes) -> None:
-        """Read the rest of a volume header, and check that this volume goes on where the one before ended."""
+        """Read the rest of a volume header, and check that this volume continues where the one before ended."""
         header = parse_volume_head(head + self._input.read(VOLUME_HEAD_BYTES - len(head), "a volume header"))
         expected = self._volume.number + 1 if self._volume else 1
         if self._volume and header.bundle_sha256 != self._volume.bundle_sha256:
@@ -189,8 +189,8 @@ class BundleStream:
             )
         self._volume = header
 
-    def _next(self) -> tuple[int, memoryview] | None:
-        """Read the next chunk, unchecked; return its number and frames, or None when it was the index."""
+    def _read_next(self) -> tuple[int, memoryview] | None:
+        """Read the next chunk without checking it; return its number and frames, or None at the index."""
         what = f"chunk {len(self._records)}, or the index"
         head = self._input.read(12, what)
         if self._volume and head.startswith(PREAMBLE):
@@ -209,7 +209,7 @@ class BundleStream:
         return len(self._records) - 1, frames
 
     def _finish(self, head: bytes) -> None:
-        """Read the index and compare it with all that passed by."""
+        """Read the index, and compare it with everything that was read before."""
         size = 8 + int.from_bytes(head[4:8], "little")
         limit = 8 + INDEX_HEAD_BYTES + MAX_INDEX_HEADER_BYTES + RECORD_BYTES * len(self._records) + TRAILER_BYTES
         if not len(head) <= size <= limit:
@@ -235,25 +235,27 @@ class BundleStream:
             == (self._stored_bytes, self._stored_bytes, index.digest),
         }
         if wrong := [name for name, is_right in faults.items() if not is_right]:
-            raise FormatError(f"the index at its end is not that of what came before: {', '.join(wrong)} differ")
+            raise FormatError(
+                f"the index at the end does not match the stream before it: {', '.join(wrong)} differ"
+            )
         if self._input.has_more():
-            raise FormatError("something follows behind the index")
+            raise FormatError("more bytes follow the index")
         self._index = index
 
     def _read_front(self) -> tuple[Lock, frozenset[str] | None]:
         """Read up to the lock and, in a delta, the list of omitted contents."""
-        text, end = self._member_at(0)
+        text, end = self._read_member(0)
         try:
             lock = Lock.loads(text.decode(), source=f"{self.label}: lock inside")
         except UnicodeDecodeError as error:
             raise FormatError(f"lock inside is not UTF-8: {error}") from error
         if lock.dumps().encode() != text:
             raise FormatError("lock inside is not in canonical form")
-        # What the header says is compared with what the lock asks for later: here it only tells a delta.
+        # The header is compared with the lock later; here it only shows whether the bundle is a delta.
         name = omitted_path(lock.name).encode()
-        if self._front_bytes(end, BLOCK)[:100].rstrip(b"\0") != name:
+        if self._read_front_bytes(end, BLOCK)[:100].rstrip(b"\0") != name:
             return lock, None
-        text, _ = self._member_at(end)
+        text, _ = self._read_member(end)
         omitted = frozenset(text.decode("ascii", "replace").split())
         if omitted_text(omitted) != text:
             raise FormatError("list of omitted contents is not in canonical form")
@@ -262,15 +264,15 @@ class BundleStream:
     def _check_front(self) -> None:
         for member in self.plan.front:
             header = member.header
-            if self._front_bytes(member.offset - len(header), len(header)) != header:
+            if self._read_front_bytes(member.offset - len(header), len(header)) != header:
                 raise FormatError(
                     f"{member.path}: the tar stream is not the one that the lock inside asks for "
                     f"(expected {lock_path(self.lock.name)} first)"
                 )
 
-    def _member_at(self, start: int) -> tuple[bytes, int]:
-        """Return the content of the tar member at `start`, and where the next one starts."""
-        header = self._front_bytes(start, BLOCK)
+    def _read_member(self, start: int) -> tuple[bytes, int]:
+        """Return the content of the tar member at offset `start`, and the offset of the next member."""
+        header = self._read_front_bytes(start, BLOCK)
         try:
             # POSIX.1-1988, ustar: the size in octal digits at byte 124.
             size = int(header[124:136].rstrip(b"\0 "), 8)
@@ -278,12 +280,12 @@ class BundleStream:
             raise FormatError("the tar stream does not start with the lock") from None
         if not 0 <= size <= MAX_LOCK_BYTES:
             raise FormatError(f"lock of {size} bytes is over the limit of {MAX_LOCK_BYTES}")
-        return self._front_bytes(start + BLOCK, size), start + BLOCK + size + -size % BLOCK
+        return self._read_front_bytes(start + BLOCK, size), start + BLOCK + size + -size % BLOCK
 
-    def _front_bytes(self, start: int, size: int) -> bytes:
-        """Return a run of the tar stream near its start, reading on as far as needed."""
+    def _read_front_bytes(self, start: int, size: int) -> bytes:
+        """Return `size` bytes near the start of the tar stream, reading further chunks if needed."""
         while self._raw_bytes < start + size:
-            stored = self._next()
+            stored = self._read_next()
             raw = self._take(*stored, decode=True) if stored else None
             assert raw is not None, "an index that comes before the lock is refused"
             self._front.append(raw)
@@ -296,7 +298,7 @@ class BundleStream:
 
 
 class _Needed:
-    """Tells of runs, asked for in order, whether they hold some of the spans."""
+    """Answers for runs, in ascending order, whether they hold some of the spans."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
         self._spans = spans
@@ -309,7 +311,7 @@ class _Needed:
 
 
 class _Input:
-    """Exact reads from a stream, with room for a few bytes put back."""
+    """Reads an exact number of bytes from a stream; a few bytes can be put back."""
 
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
@@ -326,7 +328,7 @@ class _Input:
         """Read exactly `size` bytes.
 
         Raises:
-            FormatError: The stream ends before; says that `what` was expected.
+            FormatError: The stream ends too early; the message says that `what` was expected.
         """
         view = memoryview(bytearray(size))
         done = min(len(self._back), size)

@@ -1,4 +1,4 @@
-"""What a bundle holds, from its index and its lock alone, whatever its size."""
+"""Describe what a bundle holds; only its index and its lock are read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class BundleSummary:
         digest: The bundle's digest.
         size_bytes: Its length.
         tar_bytes: Length of the tar stream that it decodes to.
-        volumes: Its files, where it is in volumes.
-        chunks: Codec name -> how many chunks are stored so.
-        base: What a delta is the difference to; None for a whole bundle.
-        omitted_files: How many contents a delta leaves to its base.
+        volumes: Its files, if it is in volumes; else empty.
+        chunks: Codec name -> number of chunks stored with it.
+        base: The base of a delta; None for a whole bundle.
+        omitted_files: How many contents a delta leaves out because its base has them.
     """
 
     lock: Lock

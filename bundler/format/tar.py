@@ -1,8 +1,8 @@
 """The tar stream that a bundle decodes to, as a pure function of a lock (FORMAT.md, "The tar stream").
 
-POSIX.1-1988 ustar headers, with a pax extended header (POSIX.1-2001) only where a name is long or not ASCII, or a
-file has 8 GiB or more. We write the headers ourselves, since a bundle's offsets follow from them: a library whose
-choices change between releases would change the format.
+Headers are POSIX.1-1988 ustar, with a pax extended header (POSIX.1-2001) only if a name is long or not ASCII, or a file
+has 8 GiB or more. We write the headers ourselves, because they decide a bundle's offsets: a library that writes them
+differently in a new release would change the format.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bundler.plan.lock import Lock
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 _USTAR_NAME_BYTES = 100
-# Eleven octal digits.
+# The size field of ustar has eleven octal digits.
 _USTAR_MAX_SIZE = (1 << 33) - 1
 
 _REGULAR, _HARD_LINK, _SYMLINK, _PAX = b"0", b"1", b"2", b"x"
@@ -28,12 +28,12 @@ class Member:
 
     Attributes:
         path: Path below HF_HOME.
-        typeflag: What tar calls its kind.
-        target: What a link points to, else empty.
-        offset: Where its content starts in the stream.
+        typeflag: The type byte in its header.
+        target: Target of a link; else empty.
+        offset: Offset of its content in the stream.
         size_bytes: Length of its content; 0 for links.
         blob: The blob that is its content, or None.
-        content: Its content where it follows from the lock, else empty.
+        content: Its content, if that follows from the lock; else empty.
     """
 
     path: str
@@ -48,8 +48,7 @@ class Member:
     def header(self) -> bytes:
         """Its header blocks, pax blocks included.
 
-        Made when asked for: an installation asks for few, and those of a hundred thousand files are a quarter of a
-        gigabyte.
+        Computed on each use: an installation needs few, and the headers of 100,000 files take a quarter of a gigabyte.
         """
         return _header(self.path, self.typeflag, self.size_bytes, self.target)
 
@@ -69,11 +68,11 @@ class TarPlan:
     """The whole stream.
 
     Attributes:
-        members: In stream order: lock, blobs, snapshot links, listings, refs, aliases, checksums.
+        members: All members in stream order: lock, blobs, snapshot links, listings, refs, aliases, checksums.
         size_bytes: Length of the stream, end-of-archive blocks included.
         first_of: content (sha256) -> the member that holds it; further blobs of that content are hard links.
         layout: The cache layout that the stream unpacks to.
-        omitted: Contents (sha256) that a delta leaves to its base; None for a whole bundle.
+        omitted: Contents (sha256) that a delta leaves out because its base has them; None for a whole bundle.
     """
 
     members: tuple[Member, ...]
@@ -84,27 +83,27 @@ class TarPlan:
 
     @property
     def front(self) -> tuple[Member, ...]:
-        """What a reader needs before all else: the lock and, in a delta, the list of omitted contents."""
+        """What a reader needs first: the lock and, in a delta, the list of omitted contents."""
         return self.members[: 1 if self.omitted is None else 2]
 
 
 def lock_path(name: str) -> str:
-    """Return where the lock of a bundle stands."""
+    """Return the path of the lock in the tar stream."""
     return f"{BUNDLES_FOLDER}/{name}.lock"
 
 
 def omitted_path(name: str) -> str:
-    """Return where the list of omitted contents of a delta stands."""
+    """Return the path of a delta's list of omitted contents in the tar stream."""
     return f"{BUNDLES_FOLDER}/{name}.omitted"
 
 
 def omitted_text(omitted: Iterable[str]) -> bytes:
-    """Return the list of omitted contents: one SHA-256 a line, sorted."""
+    """Return the list of omitted contents: one SHA-256 per line, sorted."""
     return "".join(f"{sha256}\n" for sha256 in sorted(omitted)).encode()
 
 
 def checksums_path(name: str) -> str:
-    """Return where the list for `sha256sum -c` stands."""
+    """Return the path of the list for `sha256sum -c` in the tar stream."""
     return f"{BUNDLES_FOLDER}/{name}.sha256"
 
 
@@ -118,7 +117,7 @@ def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
 
     Args:
         lock: The lock.
-        omitted: In a delta, the contents (sha256) that are left to the base; None for a whole bundle.
+        omitted: For a delta, the contents (sha256) to leave out; None for a whole bundle.
 
     Raises:
         LockError: The lock is incomplete or contradicts itself (`bundler.plan.layout.layout`).
@@ -173,7 +172,7 @@ def _header_bytes(path: str, size: int, target: str) -> int:
 
 
 def _pax_data(path: str, size: int, target: str) -> bytes:
-    """Return the pax records of what does not fit into a ustar header, sorted by key."""
+    """Return the pax records for values that do not fit into a ustar header, sorted by key."""
     data = b""
     if _needs_pax(target):
         data += _pax_record("linkpath", target)
@@ -189,7 +188,7 @@ def _needs_pax(text: str) -> bool:
 
 
 def _pax_record(key: str, value: str) -> bytes:
-    r"""One ``LENGTH KEY=VALUE\n`` record, where LENGTH counts its own digits."""
+    r"""Return one ``LENGTH KEY=VALUE\n`` record, where LENGTH counts its own digits."""
     rest = f" {key}={value}\n".encode()
     length = len(rest)
     while len(str(length)) + len(rest) != length:
@@ -198,7 +197,7 @@ def _pax_record(key: str, value: str) -> bytes:
 
 
 def _ustar(path: str, typeflag: bytes, size: int, target: str) -> bytes:
-    """One 512-byte header: owner root, mode 0644, time 0, so that equal locks give equal bytes."""
+    """Return one 512-byte header with owner root, mode 0644 and time 0, so that equal locks give equal bytes."""
     mode = 0o777 if typeflag == _SYMLINK else 0o644
     fields = [
         _text(path, _USTAR_NAME_BYTES),
@@ -217,7 +216,7 @@ def _ustar(path: str, typeflag: bytes, size: int, target: str) -> bytes:
     ]
     block = b"".join(fields)
     assert len(block) == BLOCK
-    # The checksum is taken with its own field filled with spaces (POSIX.1-1988, ustar interchange format).
+    # The checksum is computed with its own field filled with spaces (POSIX.1-1988, ustar interchange format).
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 

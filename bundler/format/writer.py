@@ -4,7 +4,7 @@ Rule book:
 
 * equal locks give equal bytes, whatever the number of jobs: chunks are cut by position in the tar stream alone,
   compressed independently, and written in order;
-* the content that goes in is hashed on the way and must be what the lock names;
+* all content is hashed while it is packed, and must match the lock;
 * at most a few chunks per job are in memory, however large the files are.
 """
 
@@ -44,18 +44,18 @@ from bundler.format.tar import END_OF_ARCHIVE, TarPlan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 
-# A chunk is the unit of parallel work and of random access. 4 MiB keeps zstd's ratio within a percent of one long
-# frame, and a terabyte at a quarter of a million index records.
+# A chunk is the unit of parallel work and of random access. With 4 MiB zstd compresses within 1 % of one long
+# frame, and a terabyte needs a quarter of a million index records.
 CHUNK_BYTES = 4 << 20
 
-# From here on a blob's chunks hold nothing else, so that reading it decodes no byte of its neighbours. Smaller
-# blobs share chunks: a hundred thousand tiny files would otherwise cost a frame each.
+# The chunks of a blob of this size or more hold nothing else, so that reading it decodes no byte of its neighbours.
+# Smaller blobs share chunks: a hundred thousand tiny files would otherwise need a frame each.
 LARGE_BLOB_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the tar stream with one source: bytes at hand, or a range of a blob."""
+    """A run of the tar stream from one source: bytes in memory, or a range of a blob."""
 
     size_bytes: int
     content: bytes = b""
@@ -65,11 +65,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of the tar stream to be stored together.
+    """A run of the tar stream that is stored together.
 
     Attributes:
-        pieces: What it is made of, in order.
-        codec: How it is stored.
+        pieces: Its parts, in order.
+        codec: The codec to store it with.
     """
 
     pieces: list[Piece]
@@ -82,19 +82,19 @@ class Chunk:
 
 
 def no_word_runs(blob: Blob) -> list[Run]:
-    """Say of any blob that nothing is known about its words: everything is stored with codec `zstd`."""
+    """Return no runs for any blob, so that everything is stored with codec `zstd`."""
     return [Run(0, blob.size_bytes, 1)]
 
 
 def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_word_runs) -> Iterator[Chunk]:
     """Cut the tar stream into chunks (FORMAT.md, "How a writer cuts chunks").
 
-    The lock, a delta's list of omitted contents, and each run of each large blob starts a chunk of its own; all else
+    The lock, a delta's list of omitted contents, and each run of each large blob starts a new chunk; everything else
     fills chunks of `CHUNK_BYTES`.
 
     Args:
         plan: The stream.
-        runs_of: Says of a large blob which of its parts have words of which width.
+        runs_of: Returns which parts of a large blob have words of which width.
     """
     run: list[Piece] = []
     room = CHUNK_BYTES
@@ -131,7 +131,7 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
 
 
 def _split(piece: Piece, room: int) -> Iterator[Piece]:
-    """Cut a piece so that the first part fits in `room`, the others in `CHUNK_BYTES`; empty pieces vanish."""
+    """Cut a piece so that the first part fits in `room`, the others in `CHUNK_BYTES`; drop empty parts."""
     start = 0
     while start < piece.size_bytes:
         size = min(room, piece.size_bytes - start)
@@ -151,7 +151,7 @@ class _Encoded:
 
 def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int, buffers: BufferPool) -> _Encoded:
     buffer = buffers.take()
-    # The raw bytes, and behind them what the codec may want.
+    # One buffer for the raw bytes, and after them the codec's room.
     view, room = memoryview(buffer)[: chunk.size_bytes], memoryview(buffer)[CHUNK_BYTES:]
     position = 0
     for piece in chunk.pieces:
@@ -176,7 +176,7 @@ def _read_into(path: Path, piece: Piece, target: memoryview) -> None:
             if count == 0:
                 raise IntegrityError(
                     f"{path}: expected {piece.blob.size_bytes} bytes, the file ends at {piece.offset + done}",
-                    hint="run the same `bundle fetch` again; it fetches what is damaged",
+                    hint="run the same `bundle fetch` again; it fetches damaged files again",
                 )
             done += count
     finally:
@@ -199,20 +199,20 @@ def write_bundle(
 
     Args:
         lock: A complete lock.
-        plan: `tar_plan(lock)`, for a delta with what it omits.
-        blob_path: Where the content of a blob can be read.
-        out: Needs only `write`.
-        base: Of a delta, what it builds on.
-        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
+        plan: `tar_plan(lock)`; for a delta with the contents that it leaves out.
+        blob_path: Returns the path at which a blob's content can be read.
+        out: Where to write; only its `write` is used.
+        base: For a delta, the record of its base.
+        codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
         level: zstd level.
-        jobs: Chunks compressed at once.
+        jobs: Number of threads that compress.
         progress: Called with the number of tar-stream bytes done since the last call.
 
     Returns:
-        The index, whose `digest` is the bundle's.
+        The index; its `digest` is the bundle's.
 
     Raises:
-        IntegrityError: A blob's content is not what the lock names; what is in `out` is then no bundle.
+        IntegrityError: A blob's content does not match the lock; the bytes in `out` are then not a bundle.
         OSError: Reading or writing failed.
     """
     out.write(PREAMBLE)
@@ -239,7 +239,7 @@ def write_bundle(
 
 
 class _BlobChecker:
-    """Hashes blobs as their pieces go by in stream order, and compares at each blob's end."""
+    """Hashes the pieces of blobs in stream order, and compares the digest at each blob's end."""
 
     def __init__(self) -> None:
         self._hasher: Hasher | None = None
@@ -260,5 +260,5 @@ class _BlobChecker:
         if found.blake3 != blob.blake3:
             raise IntegrityError(
                 f"{blob.path}: expected blake3 {blob.blake3}, found {found.blake3} while packing",
-                hint="run the same `bundle fetch` again; it fetches what is damaged",
+                hint="run the same `bundle fetch` again; it fetches damaged files again",
             )

@@ -20,16 +20,16 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     """Check every byte of a bundle file: chunks against the index, content and tar stream against the lock.
 
     Raises:
-        FormatError: The file is so damaged that it cannot be told what it should hold.
+        FormatError: The file is so damaged that its content cannot be known.
         LockError: The lock inside is malformed.
     """
     plan = reader.plan
     names = repo_names(plan.layout)
     faults: set[Fault] = set()
-    decoded = _decoded(reader, faults, plan.members, names, progress)
-    # One job keeps to one core.
+    decoded = _list_decoding_calls(reader, faults, plan.members, names, progress)
+    # With one job no second thread hashes.
     hashing = nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
-    # Decoding runs ahead, comparing stays in stream order.
+    # Chunks are decoded ahead on threads, and compared here in stream order.
     with hashing as pool, closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
         stream = _StreamComparer(plan, names, faults, pool)
         for raw in chunks:
@@ -43,7 +43,7 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     )
 
 
-def _decoded(
+def _list_decoding_calls(
     reader: BundleReader,
     faults: set[Fault],
     members: tuple[Member, ...],
@@ -58,7 +58,7 @@ def _decoded(
             return reader.chunk(number)
         except FormatError as error:
             start = reader.chunk_start(number)
-            held = _members_in(members, start, start + record.raw_bytes)
+            held = _find_members(members, start, start + record.raw_bytes)
             detail = error.message.removeprefix(f"{reader.path}: ")
             for member in held:
                 what = names[member.blob.path] + ": " if member.blob else ""
@@ -71,12 +71,12 @@ def _decoded(
         yield lambda number=number: decode(number)  # type: ignore[misc]
 
 
-def _members_in(members: tuple[Member, ...], start: int, stop: int) -> list[Member]:
+def _find_members(members: tuple[Member, ...], start: int, stop: int) -> list[Member]:
     return [m for m in members if m.offset - m.header_bytes < stop and m.offset + m.size_bytes + m.padding > start]
 
 
 class _StreamComparer:
-    """Compares a tar stream, fed in order, with what the lock says it must be."""
+    """Compares a tar stream, fed in order, with the plan that follows from the lock."""
 
     def __init__(self, plan: TarPlan, names: dict[str, str], faults: set[Fault], pool: Executor | None) -> None:
         self._pool = pool
@@ -100,7 +100,7 @@ class _StreamComparer:
         yield None, END_OF_ARCHIVE
 
     def feed(self, chunk: int | Buffer) -> None:
-        """Take the next run of the stream, or the length of one that could not be read."""
+        """Compare the next chunk of the stream; an int is the length of a chunk that could not be read."""
         size = chunk if isinstance(chunk, int) else len(chunk)
         position = 0
         while position < size:

@@ -1,4 +1,4 @@
-"""Verify what stands on a disk: a bundle file, all its volumes, or one volume alone."""
+"""Verify a bundle on disk: a file, all volumes, or a single volume."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def verify_files(
     progress: Progress = no_progress,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Report:
-    """Check every byte of a bundle: a file, its volumes, or one of its volumes alone.
+    """Check every byte of a bundle: a file, all its volumes, or a single volume.
 
     Args:
-        paths: The file; volumes; or the name that volumes have in common. A single volume, where there are more, is
-            checked by the digest that it carries.
-        jobs: Threads; default all cores.
-        on_total: Called once with the number of bytes that `progress` will add up to.
+        paths: The file, the volumes, or the common name of volumes. A single volume of several is checked against the
+            digest in its header.
+        jobs: Number of threads; by default one per core.
+        on_total: Called once with the total number of bytes that `progress` will report.
         progress: Called with the number of bytes checked since the last call.
-        on_note: Told if only one of several volumes is checked.
+        on_note: Called with a note if only one of several volumes is checked.
 
     Returns:
-        All that is missing, extra or changed, at once; `Report.raise_if_failed` makes an error of it.
+        A report of everything missing, extra or changed; `Report.raise_if_failed` raises an error for it.
 
     Raises:
-        FormatError: Not a bundle, or one so damaged that it cannot be told what it should hold.
+        FormatError: It is not a bundle, or so damaged that its content cannot be known.
         LockError: The lock inside is malformed.
     """
-    if (volume := _single_volume(paths)) is not None:
-        on_note("one volume is checked alone; to check the whole bundle, name all volumes")
+    if (volume := _find_single_volume(paths)) is not None:
+        on_note("only one volume is checked; to check the whole bundle, name all volumes")
         on_total(volume.header.part_bytes)
         return verify_volume(volume, progress=progress)
     with BundleReader(paths) as reader:
@@ -47,7 +47,7 @@ def verify_files(
         return verify_bundle(reader, jobs=jobs or available_cores(), progress=progress)
 
 
-def _single_volume(paths: Path | Sequence[Path]) -> Volume | None:
+def _find_single_volume(paths: Path | Sequence[Path]) -> Volume | None:
     path, *more = [paths] if isinstance(paths, Path) else paths
     found = volumes_in(path) if not more and path.is_file() else []
     return found[0] if len(found) == 1 and found[0].header.count > 1 else None

@@ -1,4 +1,4 @@
-"""What a verification finds: faults, and the report that holds all of them."""
+"""The result of a verification: faults, and the report that holds them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bundler.text.wording import and_more, counted
 FaultKind = Literal["missing", "extra", "changed"]
 
 REINSTALL_HINT = (
-    "run `bundle install` with the bundle file again: it rewrites what is damaged, and moves what does not belong "
+    "run `bundle install` with the bundle file again: it rewrites damaged files, and moves files that do not belong "
     "into a snapshot to bundles/set-aside"
 )
 
@@ -23,12 +23,12 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing that is not as the lock says.
+    """One difference from the lock.
 
     Attributes:
         kind: missing, extra or changed.
         path: Path below HF_HOME, or in the tar stream of a bundle.
-        detail: What was expected and what was found, with the repo file's name where there is one.
+        detail: What was expected and what was found, with the name of the file in the repo if it has one.
     """
 
     kind: FaultKind
@@ -41,16 +41,16 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The outcome of a verification.
+    """The result of a verification.
 
     Attributes:
-        subject: What was verified, for people.
+        subject: Name of what was verified, for people.
         digest: The bundle's digest.
-        quick: Whether content was not hashed.
-        files: Files with content that were checked.
-        size_bytes: Bytes that were hashed.
-        faults: Everything wrong, sorted.
-        hint: The step that mends it.
+        quick: Whether only names, links and sizes were checked.
+        files: Number of files with content that were checked.
+        size_bytes: Number of bytes that were hashed.
+        faults: All faults, sorted.
+        hint: What to do about them.
     """
 
     subject: str
@@ -63,14 +63,14 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no faults."""
         return not self.faults
 
     def raise_if_failed(self) -> None:
-        """Raise on any fault.
+        """Raise an error if there are faults.
 
         Raises:
-            IntegrityError: Names the first faults and how many there are.
+            IntegrityError: There are faults; the message names the first ones and their number.
         """
         if self.ok:
             return
@@ -82,11 +82,11 @@ class Report:
 
 
 def no_progress(count: int) -> None:
-    """Show nothing."""
+    """Ignore progress."""
 
 
 def repo_names(content: Layout) -> dict[str, str]:
-    """Return blob path -> the repo files with that content, for people: ``openai-community/gpt2: vocab.json``."""
+    """Return blob path -> names of the repo files with that content, such as ``openai-community/gpt2: vocab.json``."""
     names: dict[str, list[str]] = {}
     for repo in content.repos:
         for file in repo.snapshots:

@@ -1,4 +1,4 @@
-"""Verify one volume alone, without the others: its bytes against the digest that it carries."""
+"""Verify a single volume without the others: its bytes against the digest in its header."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BLOCK_BYTES = 4 << 20
 def verify_volume(volume: Volume, *, progress: Progress = no_progress) -> Report:
     """Check every byte of a volume.
 
-    That it is what its bundle's index wants at this place, only the whole set can tell; damage is found without.
+    This finds damage. Whether the bytes are those that the bundle's index names, only the whole set can show.
 
     Args:
-        volume: Its header is checked already.
+        volume: The volume; its header was checked before.
         progress: Called with the number of bytes hashed since the last call.
 
     Raises:
-        FormatError: It cannot be read.
+        FormatError: The file cannot be read.
     """
     header = volume.header
     hasher = Hasher(("blake3",), size_bytes=header.part_bytes)
@@ -36,7 +36,7 @@ def verify_volume(volume: Volume, *, progress: Progress = no_progress) -> Report
         stored.close()
     found = hasher.result().blake3
     if found != header.part_blake3.hex():
-        detail = f"expected blake3 {header.part_blake3.hex()}, found {found}: copy this volume again"
+        detail = f"expected blake3 {header.part_blake3.hex()}, found {found}; copy this volume again"
         faults.append(Fault("changed", str(volume.path), detail))
     return Report(
         subject=f"{volume.path}, volume {header.number} of {header.count}, alone",

@@ -1,16 +1,16 @@
-"""Memory that is used again.
+"""A pool of buffers that are used again.
 
-The kernel clears each page of fresh memory and maps it when it is first touched. For buffers of a chunk's size that
-costs more than the arithmetic done in them, so packing and unpacking hand theirs around instead of making new ones.
+When a page of new memory is first used, the kernel clears and maps it. For buffers of a chunk's size that takes longer
+than the work done in them, so packing and unpacking reuse their buffers.
 """
 
 from __future__ import annotations
 
 
 class BufferPool:
-    """Buffers of one size that go round: take one, use it, give it back. Threads may share a pool.
+    """Buffers of one size: take one, use it, give it back. Threads may share a pool.
 
-    Nothing is cleared: a buffer holds what its last user left.
+    Buffers are not cleared: they hold the bytes of their last user.
 
     Args:
         size_bytes: Length of each buffer.
@@ -21,12 +21,12 @@ class BufferPool:
         self._free: list[bytearray] = []
 
     def take(self) -> bytearray:
-        """Return a buffer that nobody else has; a new one if all are in use."""
+        """Return a buffer that is not in use; a new one if all are."""
         try:
             return self._free.pop()
         except IndexError:
             return bytearray(self._size_bytes)
 
     def give(self, buffer: bytearray) -> None:
-        """Let others take a buffer; the giver must not touch it any more."""
+        """Return a buffer to the pool; the caller must not use it afterwards."""
         self._free.append(buffer)

@@ -1,9 +1,9 @@
-"""Codecs: the raw bytes of one chunk to zstd frames and back (FORMAT.md, "Codecs").
+"""Codecs convert the raw bytes of a chunk to zstd frames and back (FORMAT.md, "Codecs").
 
-A codec is named by a number in the chunk's record. Its frames are zstd frames whatever it is, so that `zstd -t`
-passes on every bundle; only with codec `zstd` do they decode to the tar stream itself.
+The chunk's record gives the number of the codec. Every codec writes zstd frames, so `zstd -t` accepts every bundle;
+only those of the codec `zstd` decode to the tar stream itself.
 
-Compressors are costly to make and not safe to share, so each thread keeps its own.
+A compressor takes long to create and must not be shared between threads, so each thread keeps its own.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ DEFAULT_LEVEL = 3
 
 _MAX_WIDTH = 4
 
-# Compressing that gains less than this is not looked into further.
+# Compression is not tried further if the result is larger than this share of the content.
 _WORTHWHILE = 0.99
 
-# For the plane of exponents, whose bytes are independent: long matches only, and hardly a table to look for them in.
-# What is left is zstd's entropy coder, which reaches the entropy of the bytes; plain level 1 finds short matches
-# instead, which cost more than the literals they replace.
+# For the plane of exponents, whose bytes are independent: a search for long matches only, in a very small table. The
+# entropy coder does the rest, and reaches the entropy of the bytes. Plain level 1 finds short matches, which take more
+# bytes than the literals they replace.
 _EXPONENTS = {"min_match": 7, "hash_log": 6, "target_length": 0}
-# For the other planes, where a few repeats are all there is to find.
+# For the other planes, where only a few repeats can be found.
 _MANTISSA = {"min_match": 5, "hash_log": 14, "target_length": 0}
 
 
@@ -54,7 +54,7 @@ class _PerThread(threading.local):
         self._planes: dict[int, bytearray] = {}
 
     def plane(self, number: int, count: int) -> memoryview:
-        """Return this thread's room for the `number`th plane of a chunk; it holds until asked for again."""
+        """Return this thread's buffer for plane `number` of a chunk; valid until the next call with that number."""
         room = self._planes.get(number, b"")
         if len(room) < count:
             room = self._planes[number] = bytearray(count)
@@ -64,10 +64,10 @@ class _PerThread(threading.local):
 _per_thread = _PerThread()
 
 
-def _at_level(level: int) -> zstandard.ZstdCompressor:
+def _reuse_level(level: int) -> zstandard.ZstdCompressor:
     compressor = _per_thread.compressors.get(level)
     if compressor is None:
-        # The checksum lets stock `zstd -t` find damage without our index.
+        # With the checksum the standard tool `zstd -t` finds damage without our index.
         compressor = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
         _per_thread.compressors[level] = compressor
     return compressor
@@ -88,18 +88,18 @@ def _decode_frame(frame: Buffer, content_bytes: int) -> bytes:
     try:
         parameters = zstandard.get_frame_parameters(frame)
         if parameters.content_size != content_bytes:
-            raise FormatError(f"frame says {parameters.content_size} bytes, expected {content_bytes}")
+            raise FormatError(f"frame header says {parameters.content_size} bytes, expected {content_bytes}")
         return _per_thread.decompressor.decompress(frame, max_output_size=content_bytes, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise FormatError(f"frame does not decode: {error}") from error
 
 
 def _decode_plane(frame: memoryview, plane: memoryview) -> None:
-    """Decode exactly one frame, whose content is to fill `plane` exactly, without memory for it between."""
+    """Decode exactly one frame straight into `plane`, which its content must fill exactly."""
     try:
         parameters = zstandard.get_frame_parameters(frame)
         if parameters.content_size != len(plane):
-            raise FormatError(f"frame says {parameters.content_size} bytes, expected {len(plane)}")
+            raise FormatError(f"frame header says {parameters.content_size} bytes, expected {len(plane)}")
         with _per_thread.decompressor.stream_reader(frame) as reader:
             if reader.readinto(plane) != len(plane) or reader.read(1):
                 raise FormatError(f"frame does not decode to {len(plane)} bytes: it is cut short")
@@ -112,13 +112,13 @@ class Codec:
     """One way to store a chunk.
 
     Attributes:
-        number: What the chunk record says.
-        name: What people say.
+        number: Its number in chunk records.
+        name: Its name for people.
         width: Bytes per word; a chunk's raw size is a multiple of it.
-        encode: (raw bytes, level, room) -> frames, to be written one after the other. They may lie in `room`, which
-            has `room_bytes`; it must be left alone until they are written.
-        decode: (frames, expected raw length, room) -> raw bytes. They may lie in `room`, which has that length at
-            least.
+        encode: (raw bytes, level, room) -> frames, to be written one after the other. `room` is a buffer of
+            `room_bytes`; frames may be views into it, so it must not be changed until they are written.
+        decode: (frames, expected raw length, room) -> raw bytes. `room` is a buffer of at least that length; the
+            result may be a view into it.
     """
 
     number: int
@@ -129,7 +129,7 @@ class Codec:
 
 
 def room_bytes(raw_bytes: int) -> int:
-    """Return how much room `encode` may want for a chunk: all of its planes as stored frames."""
+    """Return how many bytes of room `encode` may need for a chunk: all of its planes as stored frames."""
     return (
         raw_bytes
         + _MAX_WIDTH * (HEADER_BYTES + BLOCK_HEADER_BYTES)
@@ -138,7 +138,7 @@ def room_bytes(raw_bytes: int) -> int:
 
 
 def _encode_zstd(raw: memoryview, level: int, room: memoryview) -> list[Buffer]:
-    return [_at_level(level).compress(raw)]
+    return [_reuse_level(level).compress(raw)]
 
 
 def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) -> list[Buffer]:
@@ -146,8 +146,8 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
     size = stored_frame_bytes(count)
     frames = [room[start : start + size] for start in range(0, width * size, size)]
     places = [lay_out_stored_frame(frame, count) for frame in frames]
-    # The low plane of 16-bit words is noise but for odd files: it is laid out as a stored frame at once. The others
-    # are split to where a compressor can read them in one piece.
+    # The low plane of 16-bit words is noise in almost all files, so it is written as a stored frame at once. The other
+    # planes go to buffers that a compressor can read in one piece.
     whole = [_per_thread.plane(number, count) for number in range(1 if width == 2 else width)]
     planes.split(raw, [*map(_blocks, whole), *places[len(whole) :]])
     encoded: list[Buffer] = []
@@ -156,12 +156,12 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
         if number == 0:
             ways = [_reuse_compressor(_EXPONENTS).compress(whole[0])]
         elif number < len(whole) or _is_worthwhile(_reuse_compressor(_MANTISSA).compress(blocks[0]), blocks[0]):
-            # In fp32 the low planes are noise in one tensor and zeros in the next: all are tried. Of 16-bit words
-            # the first block tells.
+            # In fp32 the low planes are noise in one tensor and zeros in the next, so all are tried. For 16-bit words
+            # the first block shows whether compression gains anything.
             plane = whole[number] if number < len(whole) else b"".join(blocks)
             ways = [_reuse_compressor(_MANTISSA).compress(plane)]
             if _is_worthwhile(ways[0], plane):
-                ways.append(_at_level(level).compress(plane))
+                ways.append(_reuse_level(level).compress(plane))
         ways.append(frame)
         best = min(ways, key=len)
         if best is frame and number < len(whole):
@@ -185,7 +185,7 @@ def _decode_zstd(stored: memoryview, raw_bytes: int, room: memoryview) -> Buffer
 
 def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: int) -> Buffer:
     if raw_bytes % width:
-        raise FormatError(f"{raw_bytes} bytes are no whole number of {width}-byte words")
+        raise FormatError(f"{raw_bytes} bytes are not a whole number of {width}-byte words")
     count = raw_bytes // width
     decoded: list[list[memoryview]] = []
     position = 0
@@ -200,7 +200,7 @@ def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: 
         decoded.append(blocks)
         position = end
     if position != len(stored):
-        raise FormatError(f"{len(stored) - position} bytes stand behind the last plane")
+        raise FormatError(f"{len(stored) - position} bytes follow the last plane")
     raw = room[:raw_bytes]
     planes.merge(decoded, raw)
     return raw
@@ -224,10 +224,10 @@ BY_WIDTH = {codec.width: codec for codec in CODECS.values()}
 
 
 def find_codec(number: int) -> Codec:
-    """Return a codec by its number.
+    """Return the codec with this number.
 
     Raises:
-        FormatError: This version does not know it.
+        FormatError: This version has no codec with this number.
     """
     try:
         return CODECS[number]

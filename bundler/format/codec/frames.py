@@ -1,8 +1,8 @@
-"""zstd frames of our own making: content that does not compress, stored, without a compressor's look at it.
+"""Write zstd frames without a compressor, for content that does not compress.
 
-A zstd frame (RFC 8878, 3.1.1) is a header and blocks of at most 128 KiB, each of which may be raw. Writing such a
-frame costs three bytes a block and no time; reading it needs no copy. The low bytes of weights are noise, and half
-of a bf16 model is low bytes: this is what makes packing and unpacking it cheap.
+A zstd frame (RFC 8878, 3.1.1) is a header and blocks of at most 128 KiB, each of which may be raw. Such a frame costs
+three bytes per block and almost no time to write, and is read without a copy. The low bytes of weights are noise, and
+half of a bf16 model is low bytes, so this makes packing and unpacking fast.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ BLOCK_HEADER_BYTES = 3
 
 
 def stored_frame_bytes(content_bytes: int) -> int:
-    """Return the length of the stored frame of a content that is not empty."""
+    """Return the length in bytes of the stored frame for a non-empty content of `content_bytes`."""
     blocks = -(-content_bytes // BLOCK_BYTES)
     return HEADER_BYTES + blocks * BLOCK_HEADER_BYTES + content_bytes
 
 
 def lay_out_stored_frame(frame: memoryview, content_bytes: int) -> list[memoryview]:
-    """Write a stored frame's headers into `frame`, and return the places of its content, block by block.
+    """Write the headers of a stored frame into `frame`; return views into it for the content, one per block.
 
     Args:
-        frame: Writable, `stored_frame_bytes(content_bytes)` long.
+        frame: Writable memory, `stored_frame_bytes(content_bytes)` long.
         content_bytes: Length of the content; not 0.
     """
     _HEADER.pack_into(frame, 0, _MAGIC, _DESCRIPTOR, content_bytes)
@@ -49,7 +49,7 @@ def lay_out_stored_frame(frame: memoryview, content_bytes: int) -> list[memoryvi
 
 
 def stored_frame(content: bytes | bytearray | memoryview) -> bytes:
-    """Return the stored frame of a content that is not empty."""
+    """Return the stored frame of a non-empty content."""
     frame = bytearray(stored_frame_bytes(len(content)))
     view, start = memoryview(content), 0
     for place in lay_out_stored_frame(memoryview(frame), len(content)):
@@ -77,7 +77,7 @@ def frame_bytes(data: memoryview) -> int:
     """Return the length of the zstd frame that `data` starts with (RFC 8878, 3.1.1).
 
     Raises:
-        FormatError: There is none, or it is cut short.
+        FormatError: `data` does not start with a zstd frame, or the frame is cut short.
     """
     try:
         (magic,) = struct.unpack_from("<I", data)
@@ -94,7 +94,7 @@ def frame_bytes(data: memoryview) -> int:
             if position + 3 > len(data):
                 raise FormatError("zstd frame is cut short")
             last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
-            # A run-length block stores one byte, whatever it decodes to.
+            # A run-length block stores one byte, however many it decodes to.
             position += 3 + (1 if kind == 1 else size)
         position += 4 if descriptor & 4 else 0
     except (struct.error, IndexError) as error:

@@ -1,14 +1,14 @@
-"""Words of weights to byte planes and back: the arithmetic of codecs `planes2` and `planes4` (FORMAT.md, "Codecs").
+"""Split words of weights into byte planes and merge them, for codecs `planes2` and `planes4` (FORMAT.md, "Codecs").
 
-A bf16 or fp32 number is sign, eight bits of exponent, mantissa. Rotated left by one bit, the exponent fills the top
-byte and the sign joins the mantissa's noise at the bottom. The plane of all top bytes then compresses to the entropy
-of the exponents, about a third; the other planes hardly compress, or not at all. fp16, with five bits of exponent,
-gains from the same rotation.
+A bf16 or fp32 number is a sign, eight bits of exponent, and the mantissa. After a rotation to the left by one bit, the
+exponent is the top byte, and the sign is the lowest bit, beside the mantissa's noise. The plane of all top bytes then
+compresses to the entropy of the exponents, about a third; the other planes compress hardly or not at all. fp16, with
+five bits of exponent, gains from the same rotation.
 
-Any bytes survive the round trip: nothing is assumed of the numbers.
+`merge` restores any bytes exactly: nothing is assumed about the numbers.
 
-numpy does the work, block by block through scratch arrays that stay in the L2 cache: fresh arrays of a chunk's size
-would cost more in page faults than the arithmetic. Each thread has scratch of its own. numpy releases the GIL.
+numpy does the work block by block in scratch arrays that stay in the L2 cache; with new arrays of a chunk's size page
+faults would take longer than the arithmetic. Each thread has its own scratch arrays. numpy releases the GIL.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def split(raw: memoryview, planes: list[list[memoryview]]) -> None:
     """Split words into planes.
 
     Args:
-        raw: Little-endian words, as many bytes as `len(planes)` times the words.
-        planes: One per byte of a word, the top byte first; each a list of places of `BLOCK_BYTES`, the last one
-            shorter, that together hold a byte per word.
+        raw: Little-endian words of `len(planes)` bytes each.
+        planes: One plane per byte of a word, the top byte first. A plane is a list of writable views of
+            `BLOCK_BYTES`, the last one perhaps shorter, with together one byte per word.
     """
     width = len(planes)
     words = np.frombuffer(raw, f"<u{width}")
@@ -54,7 +54,7 @@ def split(raw: memoryview, planes: list[list[memoryview]]) -> None:
 
 
 def merge(planes: list[list[memoryview]], out: memoryview) -> None:
-    """Undo `split`; arguments as there, `out` is written."""
+    """Undo `split`: read `planes` (as described there), and write the words to `out`."""
     width = len(planes)
     words = np.frombuffer(out, f"<u{width}")
     merge_block = _merge2 if width == 2 else _merge4
@@ -63,14 +63,14 @@ def merge(planes: list[list[memoryview]], out: memoryview) -> None:
         merge_block(places, words[start : start + _STEP])
 
 
-# Of the ways to write these two, the one with the fewest passes through the cache, each of them an operation that numpy
-# has vectorised: dividing by a constant, multiplying and comparing are, shifting is half as fast.
+# These two use the fewest passes through the cache, and only operations that numpy has vectorised: division by a
+# constant, multiplication and comparison. Shifts are half as fast.
 
 
 def _split2(words: NDArray[np.uint16], places: list[Bytes]) -> None:
     word, sign = _scratch.word2[: len(words)], _scratch.byte[: len(words)]
     high, low = places
-    # A copy to bytes keeps the low eight bits, so the exponent needs no mask.
+    # Copying to a byte array keeps the low eight bits, so the exponent needs no mask.
     np.floor_divide(words, 1 << 7, out=word)
     np.copyto(high, word, casting="unsafe")
     np.less(words.view("<i2"), 0, out=sign.view(np.bool_))
@@ -83,7 +83,7 @@ def _merge2(places: list[Bytes], out: NDArray[np.uint16]) -> None:
     word, mantissa = _scratch.word2[: len(out)], _scratch.byte[: len(out)]
     high, low = places
     np.multiply(high, 1 << 7, out=out, dtype=np.uint16)
-    # Of the low byte only its last bit, the sign, is left in a word.
+    # Only the last bit of the low byte, the sign, has to be moved within the word.
     np.multiply(low, 1 << 15, out=word, dtype=np.uint16)
     np.bitwise_or(out, word, out=out)
     np.floor_divide(low, 2, out=mantissa)

@@ -1,7 +1,7 @@
-"""Where in a safetensors file the words of which width are, so that a writer can choose codecs.
+"""Find which parts of a safetensors file have words of which width, so that a writer can choose codecs.
 
-The header is read as https://huggingface.co/docs/safetensors describes it, and trusted for nothing but this choice:
-whatever a file says, packing it is lossless. A file that is not safetensors, or not well-formed, has no words.
+The header is read as https://huggingface.co/docs/safetensors describes it. It decides only this choice: packing is
+lossless even if the header is wrong. A file that is not well-formed safetensors is one run of width 1.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# The limit of the safetensors library itself.
+# The safetensors library has the same limit.
 MAX_HEADER_BYTES = 100_000_000
 
-# Types whose bytes split into planes with profit, and the width of their words.
+# Types for which byte planes save space, and the width of their words in bytes.
 _WIDTHS = {"BF16": 2, "F16": 2, "F32": 4}
 
 # A tensor from this size on is a run of its own: a chunk that holds one tensor compresses better than one that holds
 # the ends of two, whose exponents differ. Shorter ones join neighbours of the same width.
 _OWN_RUN_BYTES = 1 << 20
 
-# One that is shorter still (a norm in fp32 between bf16 matrices) joins whatever stands beside it.
+# A still shorter one (such as a norm in fp32 between bf16 matrices) joins its neighbour whatever its width.
 _ANY_WIDTH_BYTES = 64 << 10
 
 
@@ -32,8 +32,8 @@ class Run:
 
     Attributes:
         start: Offset of the first byte.
-        stop: Offset behind the last byte; `stop - start` is a multiple of `width`.
-        width: Bytes per word; 1 where nothing is known.
+        stop: Offset after the last byte; `stop - start` is a multiple of `width`.
+        width: Bytes per word; 1 if nothing is known.
     """
 
     start: int
@@ -89,12 +89,12 @@ def _tensor(entry: dict[str, Any], base: int) -> Run:
     if type(start) is not int or type(stop) is not int or not 0 <= start <= stop:
         raise ValueError
     width = _WIDTHS.get(entry["dtype"], 1)
-    # A size that its type does not divide is malformed, and no reason to fail.
+    # A size that is not a multiple of the type's width is malformed, but packing must not fail: use width 1.
     return Run(base + start, base + stop, width if (stop - start) % width == 0 else 1)
 
 
 def _join(runs: list[Run]) -> list[Run]:
-    """Join runs that are too short to stand alone (see the constants above); the header, which is first, never."""
+    """Join runs that are too short to be separate (see the constants above); the header, the first run, stays alone."""
     joined = runs[:1]
     for run in runs[1:]:
         last = joined[-1]

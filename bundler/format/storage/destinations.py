@@ -1,11 +1,11 @@
-"""Where a bundle goes while it is written: a file, volumes, or a pipe.
+"""Where a bundle is written to: a file, volumes, or a pipe.
 
 Rule book:
 
-* a writer only appends; what a destination must know of the whole, it fills in at the end;
-* a file or a volume appears under its name only when the bundle is whole: until then its name is a temporary one;
-* what an earlier run left under the same names, and would be taken for a part of the new bundle, is removed; so is
-  what a killed run left half-written beside it.
+* a writer only appends; a destination fills in at the end what depends on the whole bundle;
+* a file or a volume gets its final name only when the bundle is complete; until then it has a temporary name;
+* files of an earlier run under the same names, which could be taken for parts of the new bundle, are removed; so are
+  half-written files of a killed run beside it.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ class Sink(Protocol):
         """Append all of `data`."""
 
     def tell(self) -> int:
-        """Return how many bytes of the bundle were written."""
+        """Return how many bytes of the bundle have been written."""
 
 
 class Destination(Protocol):
     """Where a bundle goes.
 
     Attributes:
-        path: What to call it.
+        path: Its path or name, for messages.
     """
 
     path: Path
 
     def open(self) -> AbstractContextManager[Sink]:
-        """Open it; the bundle is there once the block ends without an error."""
+        """Open it for writing; the bundle is complete when the block ends without an error."""
 
 
 class FileDestination:
@@ -64,7 +64,7 @@ class FileDestination:
 
     Args:
         path: The file; one that exists is replaced.
-        sole: Remove volumes of that name too: they are of an older run.
+        sole: Whether to remove volumes of the same name, which are from an earlier run.
     """
 
     def __init__(self, path: Path, *, sole: bool = True) -> None:
@@ -73,7 +73,7 @@ class FileDestination:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """Open a temporary file, and rename it at the end (see `Destination`)."""
+        """Open a temporary file, and rename it when the block ends (see `Destination`)."""
         remove_leftovers(self.path.parent, now=time.time(), below=False)
         with atomic_writer(self.path) as stream:
             yield stream
@@ -82,10 +82,10 @@ class FileDestination:
 
 
 class PipeDestination:
-    """A pipe, or whatever else takes bytes in order.
+    """A pipe, or anything else that bytes can be written to in order.
 
     Args:
-        descriptor: Where to write; stays open.
+        descriptor: File descriptor to write to; it stays open.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -95,14 +95,14 @@ class PipeDestination:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[PipeDestination]:
-        """Write straight on: who reads it knows by the index at the end that it is whole (see `Destination`)."""
+        """Write directly to the pipe; the index at the end shows its reader that the bundle is complete."""
         yield self
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """Append all of `data`.
 
         Raises:
-            OutputError: Nobody reads any more.
+            OutputError: The reader has closed the pipe.
         """
         view = memoryview(data).cast("B")
         while view:
@@ -110,9 +110,9 @@ class PipeDestination:
                 count = os.write(self._descriptor, view)
             except BrokenPipeError as error:
                 raise OutputError(
-                    f"standard output was closed by its reader after {self._written:,} bytes; the bundle did not "
-                    "get through",
-                    hint="see what the reading command says; what was fetched is kept",
+                    f"standard output was closed by its reader after {self._written:,} bytes; the bundle there "
+                    "is incomplete",
+                    hint="see what the reading command printed; fetched files are kept",
                 ) from error
             self._written += count
             view = view[count:]
@@ -126,9 +126,9 @@ class VolumeDestination:
     """Volumes of limited size.
 
     Args:
-        path: Their name, without a number.
-        limit_bytes: What no volume may be longer than.
-        sole: Remove a bundle file of that name too: it is of an older run.
+        path: Their common name, without a number.
+        limit_bytes: The longest that a volume may be.
+        sole: Whether to remove a bundle file of the same name, which is from an earlier run.
     """
 
     def __init__(self, path: Path, limit_bytes: int, *, sole: bool = True) -> None:
@@ -139,7 +139,7 @@ class VolumeDestination:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[VolumeSink]:
-        """Open temporary files one after the other, and rename them at the end (see `Destination`)."""
+        """Open temporary files one after the other, and rename them when the block ends (see `Destination`)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.path.parent, now=time.time(), below=False)
         sink = VolumeSink(self.path.parent, self.limit_bytes)
@@ -159,21 +159,21 @@ class VolumeDestination:
 
 
 class VolumeSink:
-    """Cuts a bundle between its chunks, so that each volume is a zstd file of its own.
+    """Cuts a bundle between its chunks, so that each volume is itself a valid zstd file.
 
-    Volume headers name the bundle's digest and the number of volumes. Both are known at the end only: room is kept
-    for them, and `finish` fills it.
+    Volume headers hold the bundle's digest and the number of volumes. Both are known only at the end: space is left for
+    them, and `finish` fills it.
 
     Args:
-        folder: Where temporary files are made.
-        limit_bytes: What no file may be longer than.
+        folder: Folder for the temporary files.
+        limit_bytes: The longest that a file may be.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
         self._limit = limit_bytes
         self._written = 0
-        # Of the chunk or index being written: its first bytes until its length is known, then what is left of it.
+        # For the chunk or index that is being written: its first bytes until its length is known, then the bytes left.
         self._head = b""
         self._left = 0
         self._tail = b""
@@ -234,7 +234,7 @@ class VolumeSink:
         return [file.path for file in self._files]
 
     def discard(self) -> None:
-        """Delete what still has its temporary name."""
+        """Delete the files that still have temporary names."""
         for file in self._files:
             file.discard()
 
@@ -258,7 +258,7 @@ class VolumeSink:
 
 
 class _File:
-    """One volume on its way, under a temporary name."""
+    """A volume that is being written, under a temporary name."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -276,7 +276,7 @@ class _File:
         self.part_bytes += len(data)
 
     def close(self) -> None:
-        """Close it; to close it again does nothing."""
+        """Close it; closing it again does nothing."""
         if not self._stream.closed:
             self._stream.flush()
             self._file.sync()
@@ -284,7 +284,7 @@ class _File:
             self.blake3 = bytes.fromhex(self._hasher.result().blake3 or "")
 
     def discard(self) -> None:
-        # What cannot be written any more is not wanted any more.
+        # The file will be deleted, so an error of the last write does not matter.
         with contextlib.suppress(OSError):
             self._stream.close()
         self.path.unlink(missing_ok=True)
@@ -297,22 +297,22 @@ class _File:
 
 
 def _remove_volumes(base: Path, *, keep: list[Path]) -> None:
-    """Delete the volumes of a name that are left from an older run; other files of such names stay."""
+    """Delete volumes from an earlier run; files that only have such names stay."""
     for path in volume_files(base):
         if path not in keep and _is_volume(path):
             path.unlink()
 
 
 def _is_volume(path: Path) -> bool:
-    # By its first bytes alone: half a volume is to go too.
-    return is_volume_head(_first_bytes(path))
+    # Checks only the first bytes, so that an incomplete volume is removed too.
+    return is_volume_head(_read_first_bytes(path))
 
 
 def _is_bundle_file(path: Path) -> bool:
-    return _first_bytes(path).startswith(PREAMBLE)
+    return _read_first_bytes(path).startswith(PREAMBLE)
 
 
-def _first_bytes(path: Path) -> bytes:
+def _read_first_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             return stream.read(VOLUME_HEAD_BYTES)

@@ -1,6 +1,6 @@
-"""Where the bytes of a bundle lie: one file, or several that together are one (`bundler.format.storage.volumes`).
+"""The stored bytes of a bundle: in one file, or in volumes (`bundler.format.storage.volumes`).
 
-Readers count offsets from the start of the bundle, and need not know which it is.
+Readers use offsets from the start of the bundle, and need not know which of the two it is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from bundler.errors import DamagedError, FormatError, UsageError
 
 
 class Stored(Protocol):
-    """The bytes of one bundle; all methods may be called from several threads.
+    """The bytes of a bundle; all methods may be called from several threads.
 
     Attributes:
-        path: What to call it.
-        size_bytes: Its length.
+        path: Its path, for messages.
+        size_bytes: Length of the bundle.
     """
 
     path: Path
@@ -28,45 +28,45 @@ class Stored(Protocol):
         """Return exactly `size_bytes` bytes from `start`.
 
         Raises:
-            FormatError: There are not so many, or they cannot be read.
+            FormatError: The bundle has fewer bytes, or they cannot be read.
         """
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start`.
 
         Raises:
-            FormatError: There are not so many.
-            DamagedError: They cannot be read.
+            FormatError: The bundle has fewer bytes.
+            DamagedError: The bytes cannot be read.
         """
 
     def file_at(self, start: int) -> Path:
         """Return the file that holds the byte at `start`, for error messages."""
 
     def close(self) -> None:
-        """Let go of all files; further reads fail."""
+        """Close all files; further reads fail."""
 
 
 class OneFile:
-    """A file, open for reading at any place.
+    """One file.
 
     Args:
         path: The file.
 
     Raises:
-        FormatError: There is none, or it is no file.
+        FormatError: There is no such file, or it is a folder.
         UsageError: It is a pipe or a device.
-        OSError: It may not be opened.
+        OSError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            # Before it is opened: that of a named pipe waits for a writer.
+            # Check before opening: opening a named pipe would wait for a writer.
             mode = path.stat().st_mode
             if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
                 raise UsageError(
                     f"{path}: expected a bundle file, which is read from its end, found a pipe or a device",
-                    hint="`bundle install -` takes a bundle from a pipe; for all else write it to a file first",
+                    hint="`bundle install -` reads a bundle from a pipe; otherwise write it to a file first",
                 )
             if not stat.S_ISREG(mode):
                 raise FormatError(f"{path}: expected a bundle, found a folder or a disk")

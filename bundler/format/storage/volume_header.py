@@ -1,4 +1,4 @@
-"""The header of a volume: what it says of itself, packed and parsed (FORMAT.md, "Volumes")."""
+"""Pack and parse the header of a volume (FORMAT.md, "Volumes")."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _FIELDS = struct.Struct("<IIIQQQ32s32s")
 _DIGEST_BYTES = 32
 _FRAME_START = _FRAME.pack(SKIPPABLE_MAGIC, len(_MAGIC) + _FIELDS.size + _DIGEST_BYTES, _MAGIC)
 
-# What a volume has before its part of the bundle: the preamble, and the volume header.
+# Bytes before a volume's part of the bundle: the preamble and the volume header.
 VOLUME_HEAD_BYTES = len(PREAMBLE) + _FRAME.size + _FIELDS.size + _DIGEST_BYTES
 
 
 @dataclass(frozen=True)
 class VolumeHeader:
-    """What a volume says of itself.
+    """Which part of which bundle a volume is.
 
     Attributes:
-        number: Its place in the set, from 1.
-        count: How many volumes the set has.
-        start: Where its part begins in the bundle; that of the first volume begins behind the preamble.
+        number: Its number in the set, from 1.
+        count: Number of volumes in the set.
+        start: Offset of its part in the bundle; the part of the first volume begins after the preamble.
         part_bytes: Length of its part.
         bundle_bytes: Length of the bundle.
         bundle_sha256: The bundle's digest.
@@ -48,7 +48,7 @@ class VolumeHeader:
 
     @property
     def stop(self) -> int:
-        """Where its part ends in the bundle."""
+        """Offset in the bundle at which its part ends."""
         return self.start + self.part_bytes
 
     def pack(self) -> bytes:
@@ -68,7 +68,7 @@ class VolumeHeader:
 
 
 def is_volume_head(head: bytes) -> bool:
-    """Tell whether a file that starts with `head` (21 bytes or more) is a volume."""
+    """Return whether a file that starts with `head` (at least 21 bytes) is a volume."""
     return head.startswith(PREAMBLE + _FRAME_START)
 
 
@@ -76,7 +76,7 @@ def parse_volume_head(head: bytes) -> VolumeHeader:
     """Parse what `VolumeHeader.pack` returned.
 
     Raises:
-        FormatError: It is damaged, of another version, or contradicts itself.
+        FormatError: The header is damaged, of another version, or contradicts itself.
     """
     if len(head) != VOLUME_HEAD_BYTES or not is_volume_head(head):
         raise FormatError("expected a volume header, found other bytes")

@@ -2,9 +2,10 @@
 
 Rule book:
 
-* a volume says itself which part of which bundle it is; its file name is compared with that, and never believed;
-* a set is used only if it is whole and of one cut: all that is missing, stale, swapped or foreign is named at once;
-* volumes of one bundle are found by their exact names, so that no sibling is picked up.
+* the header of a volume says which part of which bundle it is; its file name is only compared with that;
+* a set is used only if it is complete and from one split; one error names all volumes that are missing, stale, swapped
+  or of another bundle;
+* volumes of a bundle are found by their exact names, so that no other file is used.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from bundler.format.storage.stored import OneFile, Stored
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.text.wording import name_some
 
-# Three digits at least, so that a shell's glob gives them in order.
+# At least three digits, so that a shell's glob lists them in order.
 _SUFFIX = re.compile(r"(.+)\.([0-9]{3,})", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Volume:
-    """A volume on disk.
+    """A volume that was found.
 
     Attributes:
         path: The file.
-        header: What it says of itself.
-        offset: Where its part of the bundle begins in the file.
+        header: Its header.
+        offset: Offset in the file at which its part of the bundle begins.
     """
 
     path: Path
@@ -43,18 +44,18 @@ class Volume:
 
 
 def volume_path(base: Path, number: int, count: int) -> Path:
-    """Return the name of a volume: ``demo.tar.zst.001``; all names of a set have the same length."""
+    """Return the path of a volume, such as ``demo.tar.zst.001``; all names of a set have the same length."""
     return base.with_name(f"{base.name}.{number:0{max(3, len(str(count)))}}")
 
 
 def volume_base(path: Path) -> Path | None:
-    """Return the bundle name that `path` is a volume name of; None if it is no volume name."""
+    """Return the common name of the volumes that `path` is one of; None if it is not named as a volume."""
     match = _SUFFIX.fullmatch(path.name)
     return path.with_name(match[1]) if match else None
 
 
 def volume_files(base: Path) -> list[Path]:
-    """Return the files that are named as volumes of `base`, by number; what they hold is not looked at."""
+    """Return the files that are named as volumes of `base`, in order of number; their content is not read."""
     try:
         found = [path for path in base.parent.iterdir() if volume_base(path) == base]
     except OSError:
@@ -68,10 +69,10 @@ def _parse_number(path: Path) -> int:
 
 
 def volumes_in(path: Path) -> list[Volume]:
-    """Return the volumes in a file: one, all of those that `cat` joined, or none if it is another kind of file.
+    """Return the volumes in a file: one, several if `cat` joined them, or none if it is another kind of file.
 
     Raises:
-        FormatError: A volume is cut short or damaged in its header, or the file cannot be read.
+        FormatError: A volume is cut short, its header is damaged, or the file cannot be read.
     """
     stored = OneFile(path)
     try:
@@ -101,11 +102,11 @@ def volumes_in(path: Path) -> list[Volume]:
 class VolumeSet:
     """All volumes of one bundle, read as the bundle that they were cut from (see `Stored`).
 
-    A file is opened for each read, since a set may have more volumes than a process may have files open.
+    A file is opened for each read, because a set may have more volumes than a process may have open files.
 
     Args:
-        path: What to call it: the name that its volumes have in common, where they have one.
-        volumes: All of them, in any order, checked by `_complaints`.
+        path: Name for messages: the common name of the volumes, if they have one.
+        volumes: All volumes, in any order, checked by `_list_faults`.
     """
 
     def __init__(self, path: Path, volumes: Sequence[Volume]) -> None:
@@ -116,7 +117,7 @@ class VolumeSet:
 
     @property
     def digest(self) -> str:
-        """The bundle's digest, as the volumes say; the index must agree."""
+        """The bundle's digest according to the volume headers; the index must agree."""
         return self.volumes[0].header.digest
 
     def read_at(self, start: int, size_bytes: int) -> bytes:
@@ -158,14 +159,14 @@ class VolumeSet:
 
 
 def open_stored(place: Path | Sequence[Path]) -> Stored:
-    """Open a bundle, wherever its bytes are.
+    """Open a bundle: a file or volumes.
 
     Args:
-        place: A bundle file; or one of its volumes, the others being beside it; or the name that they are volumes
-            of; or a file of volumes joined by `cat`; or all of its volumes.
+        place: A bundle file; or one of its volumes, with the others beside it; or the common name of the volumes; or a
+            file of volumes joined by `cat`; or a list of all volumes.
 
     Raises:
-        FormatError: It cannot be read, or its volumes are no whole set; all that is wrong with them is named.
+        FormatError: It cannot be read, or its volumes are not a complete set; the message names all faults.
     """
     paths = [place] if isinstance(place, Path) else list(place)
     if len(paths) > 1:
@@ -192,7 +193,7 @@ def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None
         try:
             inside = volumes_in(each)
             if not inside:
-                complaints.append(f"{each}: is no volume of a bundle")
+                complaints.append(f"{each}: is not a volume of a bundle")
             volumes += inside
         except BundleError as error:
             complaints.append(error.message)
@@ -202,34 +203,34 @@ def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None
 def _check_set(
     path: Path, volumes: list[Volume], complaints: list[str], *, reference: VolumeHeader | None
 ) -> VolumeSet:
-    """Return the set.
+    """Check that volumes are one complete set, and return it.
 
     Raises:
-        FormatError: It is not whole and of one cut.
+        FormatError: They are not complete, or not from one split.
     """
     if volumes:
-        reference = reference or _commonest(volumes)
-        complaints = complaints + _complaints(volumes, reference)
+        reference = reference or _find_commonest(volumes)
+        complaints = complaints + _list_faults(volumes, reference)
     bases = {volume_base(volume.path) for volume in volumes}
     if len(bases) == 1 and (base := bases.pop()):
         path = base
     if complaints or not volumes:
         listing = "".join(f"\n  {complaint}" for complaint in complaints)
         raise FormatError(
-            f"{path}: not one whole set of volumes{listing}",
-            hint="bring all volumes of one bundle together, and nothing else under their names",
+            f"{path}: not one complete set of volumes{listing}",
+            hint="put all volumes of one bundle into one folder, and no other files with such names",
         )
     return VolumeSet(path, volumes)
 
 
-def _commonest(volumes: list[Volume]) -> VolumeHeader:
-    """Return a header of the cut that most of the volumes are of: the others are those to name."""
+def _find_commonest(volumes: list[Volume]) -> VolumeHeader:
+    """Return a header from the split that most volumes belong to, so that the error names the others."""
     cuts = Counter((v.header.bundle_sha256, v.header.count) for v in volumes)
     [(cut, _)] = cuts.most_common(1)
     return next(v.header for v in volumes if (v.header.bundle_sha256, v.header.count) == cut)
 
 
-def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
+def _list_faults(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
     complaints: list[str] = []
     known: dict[int, Volume] = {}
     for volume in volumes:
@@ -238,12 +239,12 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
         named = _parse_number(path)
         if header.bundle_sha256 != reference.bundle_sha256:
             complaints.append(
-                f"{what} of another bundle ({header.digest}), foreign or left from an older run; "
+                f"{what} of another bundle ({header.digest}), perhaps from an earlier run; "
                 f"expected {reference.digest}"
             )
         elif (header.count, header.bundle_bytes) != (reference.count, reference.bundle_bytes):
             complaints.append(
-                f"{what} of this bundle, left from a cut into other sizes; expected one of {reference.count}"
+                f"{what} of this bundle, from a split into other sizes; expected one of {reference.count}"
             )
         elif header.number in known:
             complaints.append(f"{what}, and so is {known[header.number].path}")
@@ -252,7 +253,7 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
             if named and named != header.number and volume.offset == VOLUME_HEAD_BYTES:
                 complaints.append(f"{what}, but is named as number {named}: swapped or renamed")
     if len(known) < reference.count:
-        # Not a list of all that is missing: a damaged or hostile header may count to four billion.
+        # At most 20 numbers: a damaged or hostile header may state four billion volumes.
         missing = islice((str(n) for n in range(1, reference.count + 1) if n not in known), 20)
         shown = name_some(missing, shown=20, total=reference.count - len(known))
         complaints.append(f"missing: volume {shown} of {reference.count}")
@@ -262,6 +263,6 @@ def _complaints(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
         if volume.header.start != start:
             complaints.append(
                 f"{volume.path}: starts at byte {volume.header.start} of the bundle, expected {start}: "
-                "left from a cut into other sizes"
+                "from a split into other sizes"
             )
     return complaints
