@@ -1,17 +1,16 @@
-"""What we ask the Hub about repositories: the commit of a revision, its files, a small file's text.
+"""Ask the Hub about repositories: the commit of a revision, its files, the content of a small file.
 
-This module and `bundler.make.transfer` are the only code that uses the network. The session, its proxies and
-certificates, the endpoint and the token are huggingface_hub's, as its users have set them up; the requests are made
-here and not through `HfApi`, because there they have no time limit, or are repeated for half a minute against a proxy
-that will never let them through.
+Only this module and `bundler.make.transfer` use the network. Session, proxies, certificates, endpoint and token are
+those of huggingface_hub, as its user configured them. The requests are made here and not with `HfApi`, because `HfApi`
+sets no time limit on some, and repeats others for half a minute against a proxy that always refuses.
 
 Rule book:
 
 * every request has a time limit (`HF_HUB_ETAG_TIMEOUT` to connect, `HF_HUB_DOWNLOAD_TIMEOUT` to answer);
-* what cannot get better is not tried again: no route, a refusing proxy, a wrong certificate, an answer of no. A
-  server's own trouble (5xx) is tried again for a few seconds;
-* a rate limit is waited out for as long as the server asks, and the wait is announced;
-* an answer is checked before it is believed: ids, commits, paths and hashes end up in file names.
+* a permanent failure is not retried: no route, a proxy that refuses, a wrong certificate, a refusal by the Hub. A
+  server error (5xx) is retried for a few seconds;
+* under a rate limit the client waits as long as the server asks, and says so;
+* every answer is checked, because ids, commits, paths and hashes become parts of file names.
 """
 
 from __future__ import annotations
@@ -48,18 +47,18 @@ __all__ = ["HubClient", "RemoteRevision", "hub_errors"]
 _SERVER_TROUBLE = (500, 502, 503, 504)
 _TRIES = 4
 _MAX_RATE_LIMIT_WAITS = 10
-# The Hub's windows are five minutes; a longer wait is better spent elsewhere.
+# The Hub counts requests in windows of five minutes. A longer wait is an error, so that the user can decide.
 _MAX_WAIT_SECONDS = 900
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteRevision:
-    """What a revision of a repository is on the Hub right now.
+    """The present state of a revision on the Hub.
 
     Attributes:
-        repo_id: The repository's present name, which differs from the asked one after a renaming.
+        repo_id: The repository's present name; it differs from the name asked for if the repository was renamed.
         commit: 40 hex digits.
-        gated: Its authors want to be asked for access.
+        gated: Whether users must ask its authors for access.
     """
 
     repo_id: str
@@ -72,8 +71,8 @@ class HubClient:
 
     Args:
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
-        on_note: Called with a line about something that takes time, such as a rate limit.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        on_note: Called with a line of text when something takes long, such as a rate limit.
     """
 
     def __init__(
@@ -88,18 +87,18 @@ class HubClient:
         self._on_note = on_note
 
     def revision(self, repo_id: str, repo_type: RepoType, revision: str) -> RemoteRevision:
-        """Resolve a branch, tag or commit, and make sure that the files may be read.
+        """Resolve a branch, tag or commit, and check that its files may be read.
 
         Raises:
-            HubError: No such repository or revision, gated, or refused for another reason.
+            HubError: The repository or revision does not exist, is gated, or is refused for another reason.
             NetworkError: The Hub cannot be reached.
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=revision, endpoint=self.endpoint):
             try:
-                answer = self._get(self._api(repo_id, repo_type, "revision", revision)).json()
+                answer = self._get(self._api_url(repo_id, repo_type, "revision", revision)).json()
             except RevisionNotFoundError as error:
-                names = self._suggest(lambda: self._ref_names(repo_id, repo_type))
-                raise _unknown_revision(repo_id, revision, names) from error
+                names = self._suggest(lambda: self._list_ref_names(repo_id, repo_type))
+                raise _explain_unknown_revision(repo_id, revision, names) from error
             found = RemoteRevision(
                 repo_id=str(answer.get("id")), commit=str(answer.get("sha")), gated=bool(answer.get("gated"))
             )
@@ -117,14 +116,14 @@ class HubClient:
         """List every file of a commit with its size and published hashes, sorted by path.
 
         Raises:
-            HubError: Refused, or the answer has unsafe paths or impossible values.
+            HubError: The Hub refused, or its answer has unsafe paths or impossible values.
             NetworkError: The Hub cannot be reached.
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, endpoint=self.endpoint):
-            url = self._api(repo_id, repo_type, "tree", commit)
-            rows = [row for page in self._pages(url) for row in page if row.get("type") == "file"]
+            url = self._api_url(repo_id, repo_type, "tree", commit)
+            rows = [row for page in self._read_pages(url) for row in page if row.get("type") == "file"]
             try:
-                files = [_locked_file(row) for row in rows]
+                files = [_parse_file(row) for row in rows]
             except (KeyError, TypeError, ValueError, FormatError) as error:
                 raise HubError(
                     f"{repo_id}: {without_password(self.endpoint)} lists a file in an unexpected way: {error!r}"
@@ -132,10 +131,10 @@ class HubClient:
             return tuple(sorted(files, key=lambda file: file.path))
 
     def read(self, repo_id: str, repo_type: RepoType, commit: str, path: str, *, max_bytes: int) -> bytes:
-        """Return a small file's content, cut at `max_bytes`. It is advice, not cargo: nothing checks its hash.
+        """Return the content of a small file, cut to `max_bytes`. Its hash is not checked, so use it for advice only.
 
         Raises:
-            HubError: Refused.
+            HubError: The Hub refused.
             NetworkError: The Hub cannot be reached.
         """
         prefix = "datasets/" if repo_type == "dataset" else ""
@@ -144,10 +143,10 @@ class HubClient:
             return bytes(self._get(url).content[:max_bytes])
 
     def similar(self, repo_id: str, repo_type: RepoType) -> tuple[list[str], RepoType | None]:
-        """Look for what an unknown name may have meant; never fails.
+        """Look for repositories that an unknown name may have meant; raises no error.
 
         Returns:
-            Names of the same type by the same author, and the other type if the name exists there.
+            Names of the same type and author; and the other repo type, if the name exists there, else None.
         """
         other: RepoType = "model" if repo_type == "dataset" else "dataset"
         author, _, name = repo_id.rpartition("/")
@@ -158,35 +157,35 @@ class HubClient:
                 for row in self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}).json()
             ]
         )
-        there = self._suggest(lambda: [self._get(self._api(repo_id, other)).json()["id"]])
+        there = self._suggest(lambda: [self._get(self._api_url(repo_id, other)).json()["id"]])
         return listed, other if there else None
 
-    def _api(self, repo_id: str, repo_type: RepoType, *rest: str) -> str:
+    def _api_url(self, repo_id: str, repo_type: RepoType, *rest: str) -> str:
         return "/".join([f"{self.endpoint}/api/{repo_type}s/{repo_id}", *(quote(part, safe="") for part in rest)])
 
-    def _ref_names(self, repo_id: str, repo_type: RepoType) -> list[str]:
-        refs = self._get(self._api(repo_id, repo_type, "refs")).json()
+    def _list_ref_names(self, repo_id: str, repo_type: RepoType) -> list[str]:
+        refs = self._get(self._api_url(repo_id, repo_type, "refs")).json()
         return [ref["name"] for kind in ("branches", "tags") for ref in refs.get(kind, [])]
 
     def _suggest(self, ask: Callable[[], list[str]]) -> list[str]:
-        # A suggestion must never hide the error that it was meant to explain.
+        # If the suggestion fails, the error that it should explain must still be shown.
         try:
             return ask()
         except (HfHubHTTPError, httpx2.HTTPError, BundleError, ValueError, KeyError, TypeError, AttributeError):
             return []
 
     def _check_access(self, repo_id: str, repo_type: RepoType) -> None:
-        # The Hub shows name, commit and file list of a gated repo to everyone; only the files are withheld. Asking now
-        # saves finding out in the middle of a fetch.
+        # The Hub shows name, commit and file list of a gated repo to everyone, and refuses only the files. Asking now
+        # avoids a refusal in the middle of a fetch.
         try:
-            self._get(self._api(repo_id, repo_type, "auth-check"))
+            self._get(self._api_url(repo_id, repo_type, "auth-check"))
         except (GatedRepoError, RepositoryNotFoundError):
             raise
         except HfHubHTTPError:
-            # A mirror without this page: the fetch will tell.
+            # Some mirrors do not have this address. The fetch will fail if access is missing.
             return
 
-    def _pages(self, url: str) -> Iterator[list[dict[str, Any]]]:
+    def _read_pages(self, url: str) -> Iterator[list[dict[str, Any]]]:
         query = {"recursive": "true", "expand": "false"}
         while True:
             response = self._get(url, query)
@@ -194,8 +193,8 @@ class HubClient:
             following = response.links.get("next", {}).get("url")
             if not following:
                 return
-            # Only the cursor is taken from the link: a mirror passes on the Hub's own address, and the token belongs to
-            # the endpoint that the user chose.
+            # Use only the cursor of the link: a mirror may return the Hub's own address in it, and the token must be
+            # sent only to the endpoint that the user chose.
             query = dict(parse_qsl(urlsplit(following).query))
 
     def _get(self, url: str, query: dict[str, str] | None = None) -> httpx2.Response:
@@ -209,7 +208,7 @@ class HubClient:
             response = get_session().get(url, params=query, headers=headers, timeout=timeout)
             if response.status_code == 429 and waits < _MAX_RATE_LIMIT_WAITS:
                 waits += 1
-                seconds = _wait_seconds(response.headers, default=2.0**waits)
+                seconds = _read_wait_seconds(response.headers, default=2.0**waits)
                 if seconds <= _MAX_WAIT_SECONDS:
                     self._on_note(
                         f"{without_password(self.endpoint)} is limiting the rate of requests; waiting {seconds:.0f} s"
@@ -224,11 +223,11 @@ class HubClient:
             return response
 
 
-def _wait_seconds(headers: httpx2.Headers, *, default: float) -> float:
-    """Read how long a server wants to be left alone (RFC 9110, section 10.2.3, and the RateLimit draft)."""
+def _read_wait_seconds(headers: httpx2.Headers, *, default: float) -> float:
+    """Return how many seconds a server asks to wait (RFC 9110, section 10.2.3, and the RateLimit draft)."""
     limit = parse_ratelimit_headers(headers)
     if limit is not None and limit.remaining == 0:
-        # The window is told in whole seconds.
+        # The header has whole seconds, rounded down.
         return float(limit.reset_in_seconds) + 1
     after = headers.get("Retry-After", "").strip()
     if after.isdigit():
@@ -241,13 +240,13 @@ def _wait_seconds(headers: httpx2.Headers, *, default: float) -> float:
     return default
 
 
-def _locked_file(row: dict[str, Any]) -> LockedFile:
+def _parse_file(row: dict[str, Any]) -> LockedFile:
     lfs = row.get("lfs")
     file = LockedFile(
         path=check_relative_path(row["path"]),
         size_bytes=int(row["size"]),
         blob_id=row["oid"],
-        # Written by some mirrors as git-lfs does, with the algorithm before it.
+        # Some mirrors write the algorithm first, as git-lfs does.
         lfs_sha256=lfs["oid"].removeprefix("sha256:") if lfs else None,
     )
     digits = set("0123456789abcdef")
@@ -258,7 +257,7 @@ def _locked_file(row: dict[str, Any]) -> LockedFile:
     return file
 
 
-def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
+def _explain_unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
     close = close_matches(revision, names, cutoff=0.4)
     known = f"its branches and tags: {name_some(names, shown=8)}" if names else None
     return UnknownRevisionError(

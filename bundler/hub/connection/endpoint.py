@@ -1,7 +1,7 @@
-"""The Hub's address, as the environment names it and before any library has read it.
+"""Read and check the Hub's address in the environment, before any library reads it.
 
-huggingface_hub takes `HF_ENDPOINT` apart when it is imported, and dies there of what is no address. So whoever goes
-online calls `check_endpoint` first. Nothing but the standard library is imported here.
+huggingface_hub parses `HF_ENDPOINT` when it is imported, and fails with a traceback if it is not an address. So code
+that goes online calls `check_endpoint` first. Only the standard library is imported here.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ EXAMPLE_HINT = "HF_ENDPOINT looks like https://huggingface.co: correct or unset 
 
 
 def hub_endpoint() -> str:
-    """Return the Hub's address as huggingface_hub reads it from the environment."""
+    """Return the Hub's address, read from the environment as huggingface_hub reads it."""
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def check_endpoint() -> str:
-    """Return `hub_endpoint`, made sure that it is the address of some web server.
+    """Return `hub_endpoint()` after checking that it is the address of a web server.
 
     Raises:
-        NetworkError: It is none.
+        NetworkError: It is not.
     """
     address = hub_endpoint()
     if fault := address_fault(address):
@@ -34,7 +34,7 @@ def check_endpoint() -> str:
 
 
 def address_fault(address: str) -> str | None:
-    """Return why `address` is none of a web server, to follow it in a sentence; None when it is one."""
+    """Return why `address` is not that of a web server, as the end of a sentence; None if it is."""
     try:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https"):
@@ -43,13 +43,13 @@ def address_fault(address: str) -> str | None:
             return "it names no host"
         if parts.port == 0:
             return "no server has port 0"
-    except ValueError as error:  # of urlsplit, or of its `port`
+    except ValueError as error:  # from urlsplit, or from its `port`
         return str(error)
     return None
 
 
 def host_of(address: str) -> str:
-    """Return host and port of an address, without user and password; the address if it has no host."""
+    """Return host and port of an address, without user and password; `address` itself if it has no host."""
     try:
         return urlsplit(address).netloc.rpartition("@")[2] or without_password(address)
     except ValueError:

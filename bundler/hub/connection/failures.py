@@ -1,10 +1,10 @@
-"""What went wrong between us and the Hub, in words that say what to do about it.
+"""Turn failures of requests to the Hub into errors that say what to do.
 
-`hub_errors` is the edge: inside it, everything that huggingface_hub and its HTTP client raise becomes a `HubError`
-(the Hub answered no) or a `NetworkError` (it could not be asked), with the original as the cause. Errors of the local
-disk and errors of our own pass through untouched.
+Inside `hub_errors`, everything that huggingface_hub and its HTTP client raise becomes a `HubError` (the Hub refused) or
+a `NetworkError` (the Hub could not be asked), with the original error as the cause. Errors of the local disk and our
+own errors are not changed.
 
-A proxy is named by the environment variable that set it, since that is what a person can change.
+A proxy is named by the environment variable that sets it, because a person can change that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bundler.hub.connection.proxies import proxy_error, proxy_for
 
 
 class UnknownRepoError(HubError):
-    """No such repository, or a private one that the token does not open."""
+    """The repository does not exist, or is private and the token gives no access."""
 
 
 class UnknownRevisionError(HubError):
@@ -46,13 +46,13 @@ class UnknownRevisionError(HubError):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the Hub was asked for.
+    """A request to the Hub, for error messages.
 
     Attributes:
         repo_id: Name on the Hub.
         repo_type: model or dataset.
-        revision: Branch, tag or commit, if it matters.
-        path: File in the repo, if it was about one.
+        revision: Branch, tag or commit, if the request names one.
+        path: File in the repo, if the request is about one.
         endpoint: The Hub's address, without a trailing slash.
     """
 
@@ -64,12 +64,12 @@ class Asked:
 
     @property
     def shown(self) -> str:
-        """The Hub's address as it may be shown."""
+        """The Hub's address without a password."""
         return without_password(self.endpoint)
 
     @property
     def page(self) -> str:
-        """Where a person sees the repo in a browser."""
+        """Address of the repo's page in a browser."""
         return f"{self.shown}/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo_id}"
 
 
@@ -85,8 +85,8 @@ def hub_errors(
     """Turn what huggingface_hub and its HTTP client raise into errors a person can act on.
 
     Raises:
-        HubError: The Hub answered, and the answer was no, or made no sense.
-        NetworkError: It could not be asked.
+        HubError: The Hub refused, or its answer cannot be understood.
+        NetworkError: The Hub could not be asked.
     """
     asked = Asked(
         repo_id=repo_id,
@@ -107,11 +107,11 @@ def hub_errors(
 
 
 def translate(error: BaseException, asked: Asked) -> BundleError | None:
-    """Return the `BundleError` for what was raised while asking, or None when it is not about the Hub."""
+    """Return the `BundleError` for an error that was raised while asking; None if it is not about the Hub."""
     if isinstance(error, OfflineModeIsEnabled):
         return offline_error()
     if isinstance(error, LocalEntryNotFoundError):
-        # The client's way to say that it could not reach the Hub and has nothing cached: the cause says why.
+        # The client raises this if it could not reach the Hub and has nothing cached; its cause has the reason.
         cause = error.__cause__ or error.__context__
         known = translate(cause, asked) if cause else None
         return known or NetworkError(f"{asked.repo_id}: cannot reach {asked.shown}")
@@ -127,8 +127,8 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
         return HubError(f"{asked.repo_id}: {error}")
     if isinstance(error, json.JSONDecodeError):
         return HubError(
-            f"{asked.shown} answered with something else than JSON",
-            hint="a log-in page or a proxy may stand in between; check HF_ENDPOINT, and open the address in a browser",
+            f"{asked.shown} did not answer with JSON",
+            hint="a log-in page or a proxy may have answered; check HF_ENDPOINT, and open the address in a browser",
         )
     proxy = proxy_for(asked.endpoint)
     if proxy and isinstance(error, ValueError) and "proxy" in str(error).lower():
@@ -139,7 +139,7 @@ def translate(error: BaseException, asked: Asked) -> BundleError | None:
 
 
 def offline_error() -> NetworkError:
-    """Return the error for being asked to use the Hub while the environment forbids it."""
+    """Return the error for a request to the Hub while the environment forbids it."""
     names = [n for n in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "BUNDLE_OFFLINE") if os.environ.get(n)]
     shown = " and ".join(f"{n}={os.environ[n]}" for n in names) or "huggingface_hub's offline mode"
     return NetworkError(
@@ -156,7 +156,9 @@ def _explain_refusal(error: HfHubHTTPError, asked: Asked) -> BundleError:
         login = "log in with `hf auth login` or set HF_TOKEN"
         if get_token():
             who = "the account of your token is not on its list"
-            hint = f"{step} with that account; a fine-grained token also needs leave to read gated repositories"
+            hint = (
+                f"{step} with that account; a fine-grained token also needs permission to read gated repositories"
+            )
         else:
             who = "no token is set"
             hint = f"{step}, then {login}"
@@ -202,9 +204,11 @@ def _explain_unreachable(error: Exception, asked: Asked) -> NetworkError:
     host = host_of(asked.endpoint)
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)):
         return NetworkError(f"{asked.shown} is not an address: {error}", hint=EXAMPLE_HINT)
-    # Before the proxy: with one that inspects TLS, the certificate is what is in the way.
-    if certificate := _certificate_problem(error):
-        return NetworkError(f"the certificate of {host} is not trusted: {certificate}", hint=_certificate_hint())
+    # Check this before the proxy: with a proxy that inspects TLS, the certificate is the cause.
+    if certificate := _find_certificate_problem(error):
+        return NetworkError(
+            f"the certificate of {host} is not trusted: {certificate}", hint=_suggest_certificate()
+        )
     proxy = proxy_for(asked.endpoint)
     if isinstance(error, httpx2.ProxyError):
         reason = f"refused the connection to {host}: {error}"
@@ -216,13 +220,15 @@ def _explain_unreachable(error: Exception, asked: Asked) -> NetworkError:
         connecting = isinstance(error, httpx2.ConnectTimeout)
         seconds = constants.HF_HUB_ETAG_TIMEOUT if connecting else constants.HF_HUB_DOWNLOAD_TIMEOUT
         what = f"{host} did not answer within {seconds} s"
-        hint = _no_proxy_hint(asked) + "; a slow line: raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
+        hint = (
+            _suggest_proxy(asked) + "; on a slow connection raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
+        )
         return NetworkError(f"{what}{f', through the proxy {proxy}' if proxy else ''}", hint=hint)
     if isinstance(error, httpx2.ConnectError):
-        return NetworkError(f"cannot connect to {host}: {error}", hint=_no_proxy_hint(asked))
+        return NetworkError(f"cannot connect to {host}: {error}", hint=_suggest_proxy(asked))
     return NetworkError(
         f"the connection to {host} broke: {error or type(error).__name__}",
-        hint="the same command goes on where it was",
+        hint="run the same command again: it continues where it stopped",
     )
 
 
@@ -233,7 +239,7 @@ def _explain_proxy_failure(asked: Asked, reason: str) -> NetworkError:
     return proxy_error(proxy, reason, asked.endpoint)
 
 
-def _no_proxy_hint(asked: Asked) -> str:
+def _suggest_proxy(asked: Asked) -> str:
     if proxy_for(asked.endpoint):
         return "check the connection and the proxy"
     scheme = urlsplit(asked.endpoint).scheme.upper()
@@ -241,7 +247,7 @@ def _no_proxy_hint(asked: Asked) -> str:
     return f"run this where there is internet; behind a proxy set {scheme}_PROXY{mirror}"
 
 
-def _certificate_problem(error: BaseException | None) -> str | None:
+def _find_certificate_problem(error: BaseException | None) -> str | None:
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_message or str(error)
@@ -251,7 +257,7 @@ def _certificate_problem(error: BaseException | None) -> str | None:
     return None
 
 
-def _certificate_hint() -> str:
+def _suggest_certificate() -> str:
     hint = "point SSL_CERT_FILE at a PEM file that holds your organisation's certificate authority"
     ignored = [n for n in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(n)]
     if ignored and not os.environ.get("SSL_CERT_FILE"):

@@ -1,14 +1,14 @@
-"""The proxy that a request will meet: which variable sets it, and whether it lets us through.
+"""Find the proxy that a request will use: which variable sets it, and whether it lets requests through.
 
-The Hugging Face libraries retry against a proxy that will never answer for the better part of a minute, and then raise
-an error that names neither the proxy nor the variable. So before anything goes online, `check_proxy` asks the proxy for
-exactly what the libraries will ask it, and has an answer within five seconds, whatever the proxy does.
+If a proxy does not answer, the Hugging Face libraries retry for almost a minute, and then raise an error that names
+neither the proxy nor the variable. So before anything goes online, `check_proxy` sends the proxy the same request as
+the libraries will, and has a result within five seconds, whatever the proxy does.
 
 Rule book:
 
-* the standard library only, and nothing of the environment is changed: this runs before the libraries are imported;
-* a proxy is named by the variable that set it, since that is what a person can change; passwords are not shown;
-* an answer that shows the way through is enough: what stands behind it is found out by the real request.
+* only the standard library is used and the environment is not changed: this runs before the libraries are imported;
+* a proxy is named by the variable that sets it, because a person can change that; passwords are not shown;
+* it is enough that the proxy lets the request through: the real request will show whether the Hub answers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bundler.hub.connection.endpoint import hub_endpoint, without_password
 from bundler.hub.connection.reach import PROBE_SECONDS, ask_within
 from bundler.hub.connection.socks import missing_package, socks5_fault
 
-# Those that the client takes.
+# The proxy schemes that the HTTP client supports.
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _MAX_ANSWER_BYTES = 16_384
 _passed: set[tuple[str, str]] = set()
@@ -35,10 +35,10 @@ _passed: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy that the environment sets.
+    """A proxy from the environment.
 
     Attributes:
-        variable: The environment variable that does, as it is spelled there.
+        variable: Name of the environment variable that sets it, as spelled there.
         url: Its value.
     """
 
@@ -54,21 +54,21 @@ def proxy_for(url: str) -> Proxy | None:
     try:
         parts = urlsplit(url)
     except ValueError:
-        return None  # No address, so nothing can be asked through a proxy; whoever asks says so.
+        return None  # Not an address; the request itself will fail, and say so.
     proxies = getproxies_environment()
     if not parts.hostname or proxy_bypass(parts.hostname):
         return None
     for scheme in (parts.scheme, "all"):
         value = proxies.get(scheme)
         if value:
-            # Lower case wins, as in getproxies_environment.
+            # The lower-case variable has precedence, as in `urllib.request.getproxies_environment`.
             names = [f"{scheme}_proxy", *(n for n in os.environ if n.lower() == f"{scheme}_proxy")]
             return Proxy(next((n for n in names if os.environ.get(n)), names[0]), value)
     return None
 
 
 def check_proxy(endpoint: str | None = None) -> Proxy | None:
-    """Make sure that the proxy towards the Hub, if there is one, lets requests through.
+    """Check that the proxy to the Hub, if there is one, lets requests through.
 
     Args:
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
@@ -77,7 +77,7 @@ def check_proxy(endpoint: str | None = None) -> Proxy | None:
         The proxy, or None when none is set for this address.
 
     Raises:
-        NetworkError: It refuses, or does not answer. The message names the variable and the two ways out.
+        NetworkError: The proxy refuses, or does not answer. The message names the variable and what can be changed.
     """
     address = endpoint or hub_endpoint()
     proxy = proxy_for(address)
@@ -87,7 +87,7 @@ def check_proxy(endpoint: str | None = None) -> Proxy | None:
 
 
 def check_proxy_once(endpoint: str | None = None) -> None:
-    """Do what `check_proxy` does, but ask a proxy that has let us through no second time.
+    """Do what `check_proxy` does, but ask each proxy that lets requests through only once per process.
 
     Raises:
         NetworkError: As `check_proxy`.
@@ -100,7 +100,7 @@ def check_proxy_once(endpoint: str | None = None) -> None:
 
 
 def proxy_error(proxy: Proxy, problem: str, endpoint: str) -> NetworkError:
-    """Return the error for a proxy that stands in the way, with what to do about it."""
+    """Return the error for a proxy that does not let requests through, with what to do."""
     host = urlsplit(endpoint).hostname
     return NetworkError(
         f"the proxy {proxy} {problem}",
@@ -109,15 +109,15 @@ def proxy_error(proxy: Proxy, problem: str, endpoint: str) -> NetworkError:
 
 
 def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS) -> str | None:
-    """Ask a proxy for the way to `endpoint`.
+    """Ask a proxy to connect to `endpoint`.
 
     Args:
         proxy: The proxy.
         endpoint: The Hub's address.
-        timeout_seconds: How long all of it may take, the look-up of the proxy's name included.
+        timeout_seconds: Time limit for everything, including the look-up of the proxy's name.
 
     Returns:
-        What is wrong, to follow the proxy's name in a sentence; None when it lets requests through.
+        What is wrong, as the end of a sentence that begins with the proxy; None if it lets requests through.
     """
     return ask_within(lambda: _ask(proxy, endpoint, timeout_seconds), timeout_seconds)
 
@@ -149,18 +149,18 @@ def _ask(proxy: Proxy, endpoint: str, timeout_seconds: float) -> str | None:
                 return socks5_fault(connection, parts, endpoint)
             if parts.scheme == "https":
                 connection = ssl.create_default_context().wrap_socket(connection, server_hostname=parts.hostname)
-            connection.sendall(_question(parts, endpoint))
-            answer = _first_line(connection)
+            connection.sendall(_write_request(parts, endpoint))
+            answer = _read_first_line(connection)
             return _explain_answer(answer, urlsplit(endpoint).hostname or "", tunnel=endpoint.startswith("https:"))
         except TimeoutError:
-            return f"took the connection and did not answer within {timeout_seconds:g} s"
+            return f"accepted the connection but did not answer within {timeout_seconds:g} s"
         except OSError as error:
-            return f"broke the connection off: {error.strerror or error}"
+            return f"broke the connection: {error.strerror or error}"
         except UnicodeError as error:
             return f"cannot be used: {error}"
 
 
-def _question(proxy: SplitResult, endpoint: str) -> bytes:
+def _write_request(proxy: SplitResult, endpoint: str) -> bytes:
     """Return the request that a client makes of a proxy (RFC 9110, section 9.3.6; RFC 9112, section 3.2.2)."""
     hub = urlsplit(endpoint)
     if hub.scheme == "https":
@@ -174,7 +174,7 @@ def _question(proxy: SplitResult, endpoint: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def _first_line(connection: socket.socket) -> str:
+def _read_first_line(connection: socket.socket) -> str:
     received = b""
     while b"\n" not in received and len(received) < _MAX_ANSWER_BYTES:
         part = connection.recv(4096)
@@ -187,12 +187,12 @@ def _first_line(connection: socket.socket) -> str:
 def _explain_answer(line: str, host: str, *, tunnel: bool) -> str | None:
     match = re.match(r"HTTP/\d(?:\.\d)? (\d{3})(?: (.*))?$", line)
     if match is None:
-        return f"answers like no proxy: {line[:60]!r}" if line else "closed the connection without an answer"
+        return f"is not a proxy: it answers {line[:60]!r}" if line else "closed the connection without an answer"
     status, reason = int(match[1]), (match[2] or "").strip()
     if status == 407:
         return (
             "wants a user name and a password (407): write them into the variable, http://USER:PASSWORD@HOST:PORT"
         )
-    # Without a tunnel the Hub itself may be the one that answers, and any answer of its own is good enough.
+    # Without a tunnel the answer may come from the Hub itself; then any answer shows that the proxy works.
     refused = not 200 <= status < 300 if tunnel else status in (403, 502, 503, 504)
     return f"refused the connection to {host}: {status} {reason}".rstrip() if refused else None

@@ -1,6 +1,6 @@
-"""Whether a server can be reached at all: asked once, with an answer within seconds whatever the network does.
+"""Find out whether a server can be reached, with one try and within seconds, whatever the network does.
 
-The Hugging Face libraries try for most of a minute, and then name neither the network nor what to do about it.
+The Hugging Face libraries retry for almost a minute, and then name neither the network nor what to do.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-# The promise is five seconds, and a process has to start within them, too.
+# Less than the five seconds that we promise: the start of the process counts too.
 PROBE_SECONDS = 3.0
 _GRACE_SECONDS = 0.5
 
 
 def ask_within(ask: Callable[[], str | None], timeout_seconds: float) -> str | None:
-    """Return what `ask` says is wrong, or that there was no answer in time."""
+    """Return the result of `ask`, or a message if it takes longer than `timeout_seconds`."""
     outcome: list[str | None] = []
-    # A look-up of a name has no time limit of its own, and an answer may come a byte at a time.
+    # Run it in a thread: a name look-up has no time limit, and an answer may come one byte at a time.
     thread = threading.Thread(target=lambda: outcome.append(ask()), name="probe", daemon=True)
     thread.start()
     thread.join(timeout_seconds + _GRACE_SECONDS)
@@ -26,10 +26,10 @@ def ask_within(ask: Callable[[], str | None], timeout_seconds: float) -> str | N
 
 
 def find_reach_fault(address: str) -> str | None:
-    """Return why the server at an address takes no connection, to follow its name in a sentence; None if it does.
+    """Return why the server at an address accepts no connection, as the end of a sentence; None if it does.
 
     Args:
-        address: Of a web server (see `bundler.hub.connection.endpoint.address_fault`); no proxy is asked.
+        address: Address of a web server (see `bundler.hub.connection.endpoint.address_fault`). No proxy is used.
     """
     parts = urlsplit(address)
     target = (parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))

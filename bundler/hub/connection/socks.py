@@ -1,4 +1,4 @@
-"""A SOCKS5 proxy's answer to one question: is there a way through it to the Hub (RFC 1928, RFC 1929)."""
+"""Ask a SOCKS5 proxy whether it connects to the Hub (RFC 1928, RFC 1929)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _VERSION = 5
 _NO_LOGIN, _PASSWORD, _NONE = 0x00, 0x02, 0xFF
 _CONNECT, _BY_NAME = 1, 3
 _GRANTED = 0
-# RFC 1928, section 6.
+# Reply codes, RFC 1928, section 6.
 _REASONS = {
     1: "general failure",
     2: "not allowed by its rules",
@@ -18,13 +18,13 @@ _REASONS = {
     4: "host unreachable",
     5: "connection refused",
     6: "time to live expired",
-    7: "it cannot connect for others",
-    8: "it takes no host names",
+    7: "command not supported",
+    8: "address type not supported",
 }
 
 
 def missing_package() -> str | None:
-    """Return what the HTTP client lacks to use a SOCKS proxy, to follow the proxy's name in a sentence."""
+    """Return which package is missing for SOCKS proxies, as the end of a sentence; None if none is."""
     if importlib.util.find_spec("socksio"):
         return None
     return "cannot be used: the package socksio is not installed (pip install socksio)"
@@ -34,12 +34,12 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
     """Ask a SOCKS5 proxy for a connection to the Hub.
 
     Args:
-        connection: To the proxy.
+        connection: An open connection to the proxy.
         proxy: Its address, with user and password if it wants them.
         endpoint: The Hub's address.
 
     Returns:
-        What is wrong, to follow the proxy's name in a sentence; None when it connects.
+        What is wrong, as the end of a sentence that begins with the proxy; None if it connects.
 
     Raises:
         OSError: The connection broke, or timed out.
@@ -49,7 +49,11 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
     connection.sendall(bytes([_VERSION, len(methods)]) + methods)
     answer = _receive(connection, 2)
     if len(answer) < 2 or answer[0] != _VERSION:
-        return f"answers like no SOCKS5 proxy: {answer!r}" if answer else "closed the connection without an answer"
+        return (
+            f"is not a SOCKS5 proxy: it answers {answer!r}"
+            if answer
+            else "closed the connection without an answer"
+        )
     if answer[1] == _NONE:
         return "wants a user name and a password: write them into the variable, socks5://USER:PASSWORD@HOST:PORT"
     if answer[1] == _PASSWORD:
@@ -72,7 +76,7 @@ def socks5_fault(connection: socket.socket, proxy: SplitResult, endpoint: str) -
 
 
 def _receive(connection: socket.socket, count: int) -> bytes:
-    """Return the next bytes, fewer if there are no more."""
+    """Return the next `count` bytes; fewer if the connection ends."""
     received = b""
     while len(received) < count and (part := connection.recv(count - len(received))):
         received += part

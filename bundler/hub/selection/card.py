@@ -1,8 +1,8 @@
-"""What the card of a repo says: pure functions of its `README.md`.
+"""Read the card of a repo, its `README.md`.
 
-Licences, base models and datasets are claims of its authors, and go into the lock in their words. Where the card of a
-dataset has a list `configs`, the datasets library knows these and no others. Where it has none, the names follow from
-files, or from what the Hub derives of them; then only the library can tell, and the fetch asks it.
+Licences, base models and datasets are statements of its authors, and go into the lock unchanged. If the card of a
+dataset has a list `configs`, the datasets library accepts only these. If not, the library finds the names from files
+or asks the Hub; then the fetch uses the library to find out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from bundler.plan.manifest import Entry
 from bundler.text.wording import close_matches, name_some
 
 CARD = "README.md"
-# As in huggingface_hub: the metadata stands between two lines of dashes at the beginning.
+# As in huggingface_hub: the metadata is at the beginning, between two lines of dashes.
 _FENCE = "---"
-# Of a card whose metadata is longer than any, nothing is told: parsing takes its time.
+# Longer metadata is not parsed: no real card has it, and parsing would take long.
 _MAX_METADATA_CHARACTERS = 1 << 20
 # More, or longer ones, than any honest card has.
 _MAX_CLAIMS = 100
@@ -28,7 +28,7 @@ _OTHER_THAN_IN_IDS = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 def read_card(card: bytes) -> Card:
-    """Return what a card claims; nothing where it claims nothing, or cannot be read."""
+    """Return what a card states; an empty `Card` if it states nothing, or cannot be read."""
     metadata = _read_metadata(card)
     licenses = {text.lower() for text in _read_texts(metadata, "license")}
     if "other" in licenses and (names := _read_texts(metadata, "license_name")):
@@ -43,7 +43,7 @@ def read_card(card: bytes) -> Card:
 
 
 def declared_configs(card: bytes) -> tuple[str, ...]:
-    """Return the names of the configurations that a card lists; none where it lists none, or cannot be read."""
+    """Return the names of the configurations in a card; none if it lists none, or cannot be read."""
     configs = _read_metadata(card).get("configs")
     if not isinstance(configs, list):
         return ()
@@ -52,7 +52,7 @@ def declared_configs(card: bytes) -> tuple[str, ...]:
 
 
 def unknown_configs(entry: Entry, card: bytes) -> list[str]:
-    """Say of each configuration that an entry asks for, and the card does not list, what the card lists."""
+    """Return a fault for each configuration of an entry that the card does not list."""
     known = declared_configs(card)
     problems = []
     for name in entry.configs:

@@ -1,11 +1,11 @@
-"""Which other repository an adapter cannot be loaded without: a pure function of its `adapter_config.json`.
+"""Find the base model that an adapter needs, from its `adapter_config.json`.
 
-A PEFT adapter is a few matrices that mean something on top of one base model, which it names. Without a network the
-name must be found in the cache, spelled exactly as the adapter spells it. Code in another repository is the other case
-of this kind; `bundler.hub.selection.remote_code` has it.
+A PEFT adapter is a few matrices that work only with one base model, which it names. Offline this name must be in the
+cache, spelled exactly as in the adapter. `bundler.hub.selection.remote_code` handles the similar case of code in
+another repository.
 
-What is missing is named, with the entry to write, and not added: a base model can be a thousand times the size of its
-adapter, and it may be in another bundle already.
+A missing base model is reported, with the entry to write, and not added: it can be a thousand times larger than its
+adapter, and it may already be in another bundle.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 
 def base_model(adapter_config: bytes) -> str | None:
-    """Return the repository that an adapter names as its base, or None when it names none, or a folder."""
+    """Return the repository that an adapter names as its base; None if it names none, or a folder."""
     try:
         config = json.loads(adapter_config)
     except (ValueError, RecursionError):
@@ -31,12 +31,12 @@ def base_model(adapter_config: bytes) -> str | None:
 
 
 def base_model_warning(entry: Entry, base: str, repos: Iterable[LockedRepo]) -> str | None:
-    """Say what to write where no model entry answers to the name of an adapter's base model.
+    """Return a warning with what to write if no model entry has the name of an adapter's base model; else None.
 
     Args:
         entry: The adapter's entry.
-        base: What its configuration names.
-        repos: All of the lock; an old name of a renamed repository is among the aliases.
+        base: The base model that its configuration names.
+        repos: All entries of the lock; old names of renamed repositories are among their aliases.
     """
     models = [repo for repo in repos if repo.kind == "model" and repo.repo_id != entry.repo_id]
     if any(base in (repo.repo_id, *repo.aliases) for repo in models):

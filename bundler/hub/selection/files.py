@@ -1,19 +1,19 @@
-"""Which files of a repository an entry takes: a pure function of their paths.
+"""Choose the files of a repository for an entry, from their paths only.
 
 Rule book:
 
 * a *tokenizer* entry takes what AutoTokenizer and AutoConfig read; a *model* entry adds weights as safetensors
-  with their index, and every small text file that configures a part of the model, in whatever folder it stands;
+  with their index, and every small text file that configures a part of the model, in any folder;
   a *dataset* entry takes everything that can be data;
 * the same weights in a second form are left out: other frameworks, other runtimes, half-precision variants,
   consolidated originals. A second form is taken only when there is no first one;
-* model card and licence travel along (`README.md`, `LICENSE*`, `NOTICE*`): they are small, a dataset's card says
-  what its configurations are, and many licences ask to be passed on. `ignore_patterns` can drop them;
+* model card and licence are taken too (`README.md`, `LICENSE*`, `NOTICE*`): they are small, a dataset's card names
+  its configurations, and many licences must be passed on. `ignore_patterns` can drop them;
 * `allow_patterns` replaces the default choice, `ignore_patterns` subtracts from it; both match as in
-  huggingface_hub: `fnmatch`, so that ``*`` crosses folders, and a trailing ``/`` means all that is below. A
-  pattern that matches nothing is an error: it is a misspelling, or the repository has changed;
-* Python and pickle are code. They are taken only with `trust_remote_code` and `allow_pickle`, whatever a pattern
-  says.
+  huggingface_hub: with `fnmatch`, whose ``*`` matches across folders; a trailing ``/`` means everything below. A
+  pattern that matches nothing is an error: it is misspelt, or the repository has changed;
+* Python and pickle are code. They are taken only with `trust_remote_code` and `allow_pickle`, even if a pattern
+  matches them.
 
 `Selection.absent` lists the optional files that the libraries ask for and the commit lacks. The names were read
 off a server's log, with transformers 5.23, sentence-transformers 6.2 and datasets 5.2 loading from it, and from
@@ -33,7 +33,7 @@ from bundler.hub.selection.weights import is_pickle, model_files
 from bundler.plan.manifest import Entry
 from bundler.text.wording import close_matches, counted, name_some
 
-# Read by AutoTokenizer, for one tokenizer class or another, from the root of a repo.
+# AutoTokenizer reads these from the root of a repo, each for some tokenizer class.
 _TOKENIZER_FILES = (
     "tokenizer*.json",
     "special_tokens_map.json",
@@ -57,7 +57,7 @@ _TOKENIZER_FILES = (
     "chat_template.json",
     "chat_template*.jinja",
     "additional_chat_templates/*.jinja",
-    # A processor is a tokenizer with something beside it, and is as often wanted without weights.
+    # A processor contains a tokenizer, and is often wanted without weights too.
     "processor_config.json",
     "preprocessor_config.json",
     "video_preprocessor_config.json",
@@ -102,10 +102,10 @@ _PROBED: dict[str, tuple[str, ...]] = {
 
 
 class SelectionError(ManifestError):
-    """The entry's patterns and permissions do not fit what the repository holds.
+    """The patterns and permissions of an entry do not fit the files of the repository.
 
     Attributes:
-        problems: Each problem, beginning with the key path that it concerns.
+        problems: One text per problem; each begins with its key path.
     """
 
     def __init__(self, problems: Iterable[str]) -> None:
@@ -115,12 +115,12 @@ class SelectionError(ManifestError):
 
 @dataclass(frozen=True)
 class Selection:
-    """What an entry takes of one commit.
+    """The files that an entry takes from a commit.
 
     Attributes:
-        paths: Files to carry, sorted.
+        paths: Files to take, sorted.
         absent: Optional files that the libraries ask for and the commit does not have, sorted.
-        warnings: What was left out and might be missed, for a person.
+        warnings: What was left out and may be needed, for people.
     """
 
     paths: tuple[str, ...]
@@ -132,19 +132,19 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     """Choose the files of `entry` among those of a commit.
 
     Args:
-        entry: What is wanted.
-        paths: Every file of the commit.
-        probed: Further optional files that this repo's own configuration makes the libraries ask for.
+        entry: The entry.
+        paths: All files of the commit.
+        probed: Further optional files that the libraries ask for because of this repo's configuration.
 
     Raises:
-        SelectionError: A pattern matches nothing, nothing is left, or a permission is missing without which the
-            entry could not be loaded.
+        SelectionError: A pattern matches no file, no file is left, or the entry cannot be loaded without a permission
+            that is missing.
     """
-    problems = _dead_patterns(entry, paths)
+    problems = _find_unused_patterns(entry, paths)
     warnings: list[str] = []
     if entry.allow_patterns is not None:
         chosen = {path for path in paths if matches(path, entry.allow_patterns)}
-        chosen -= _without_permission(entry, chosen, warnings)
+        chosen -= _find_forbidden(entry, chosen, warnings)
     elif entry.kind == "dataset":
         chosen = {path for path in paths if not _is_dataset_overhead(path, entry)}
     elif entry.kind == "tokenizer":
@@ -153,9 +153,9 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
             problems.append(
                 f"{entry.label}: no tokenizer files among the {counted(len(paths), 'file')} of this commit"
             )
-        chosen |= {path for path in paths if path == "config.json"} | _python(entry, paths)
+        chosen |= {path for path in paths if path == "config.json"} | _find_python(entry, paths)
     else:
-        chosen = model_files(entry, paths, problems, warnings) | _python(entry, paths)
+        chosen = model_files(entry, paths, problems, warnings) | _find_python(entry, paths)
     if not chosen and not problems:
         problems.append(f"{entry.label}: nothing to take; {'; '.join(warnings) or 'the commit has no files'}")
     chosen |= {path for path in paths if _LEGAL_FILES.fullmatch(path)}
@@ -171,11 +171,11 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """Tell whether `path` matches one of `patterns`, by huggingface_hub's rules."""
+    """Return whether `path` matches one of `patterns`, by huggingface_hub's rules."""
     return any(fnmatchcase(path, f"{pattern}*" if pattern.endswith("/") else pattern) for pattern in patterns)
 
 
-def _dead_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
+def _find_unused_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
     problems = []
     for key, patterns in (
         ("allow_patterns", entry.allow_patterns or ()),
@@ -190,8 +190,8 @@ def _dead_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
     return problems
 
 
-def _without_permission(entry: Entry, chosen: set[str], warnings: list[str]) -> set[str]:
-    """Return the files of a pattern choice that are code without leave; a dataset's files are data, not code."""
+def _find_forbidden(entry: Entry, chosen: set[str], warnings: list[str]) -> set[str]:
+    """Return the chosen files that are code and not permitted; the files of a dataset count as data."""
     refused: set[str] = set()
     if entry.kind == "dataset":
         return refused
@@ -201,17 +201,17 @@ def _without_permission(entry: Entry, chosen: set[str], warnings: list[str]) -> 
     }
     for key, group in groups.items():
         if group:
-            warnings.append(f"{entry.label}: left out {name_some(sorted(group))}; taking them needs {key}: true")
+            warnings.append(f"{entry.label}: left out {name_some(sorted(group))}; to take them set {key}: true")
             refused |= group
     return refused
 
 
-def _python(entry: Entry, paths: Sequence[str]) -> set[str]:
+def _find_python(entry: Entry, paths: Sequence[str]) -> set[str]:
     return {path for path in paths if path.endswith(".py")} if entry.trust_remote_code else set()
 
 
 def _is_dataset_overhead(path: str, entry: Entry) -> bool:
-    # Git's own files are for git; a loading script is no longer run, and a dataset beside one fails to load.
+    # Git's own files are of no use. The library no longer runs a loading script, and refuses a dataset that has one.
     name = PurePosixPath(path).name
     return name in (".gitattributes", ".gitignore") or path == _script_name(entry)
 
@@ -230,7 +230,7 @@ def _script_warning(entry: Entry, paths: Sequence[str]) -> list[str]:
 
 
 def _is_tokenizer_file(path: str) -> bool:
-    # fnmatch lets * cross folders; here a pattern without a folder means the root.
+    # In fnmatch * matches across folders; here a pattern without a folder means the root.
     return any(
         fnmatchcase(path, pattern) and path.count("/") == pattern.count("/") for pattern in _TOKENIZER_FILES
     )

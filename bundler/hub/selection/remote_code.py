@@ -1,8 +1,8 @@
-"""What a repository's configuration says about Python of its own: a pure function of its JSON files.
+"""Find the Python code that a repository's JSON files name.
 
 transformers finds custom classes through `auto_map` (and `custom_pipelines`) in `config.json` and its siblings: values
 such as ``modeling_x.XModel``, or ``org/other--modeling_x.XModel`` for code that lives in another repository. That
-second form is the one that surprises offline: the other repository must be in the bundle too.
+second form often fails offline, because the other repository must be in the bundle too.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class CodeReference:
     """One class that a configuration names.
 
     Attributes:
-        source: The JSON file that names it.
-        repo_id: The other repository that holds its code, or None for this one.
-        module: File name of its code.
+        source: Path of the JSON file that names it.
+        repo_id: The other repository that has its code; None for this one.
+        module: Name of the file with its code.
     """
 
     source: str
@@ -36,7 +36,11 @@ class CodeReference:
 
 
 def code_references(configs: Mapping[str, bytes]) -> list[CodeReference]:
-    """Return the classes that the JSON files `configs` (content by path) name; a file that is no JSON names none."""
+    """Return the classes that JSON files name; a file that is not JSON names none.
+
+    Args:
+        configs: Path -> content.
+    """
     found: set[tuple[str, str | None, str]] = set()
     for source, content in configs.items():
         try:
@@ -46,26 +50,26 @@ def code_references(configs: Mapping[str, bytes]) -> list[CodeReference]:
         if not isinstance(config, dict):
             continue
         for value in class_names(config):
-            found.add(_reference(source, value))
+            found.add(_parse_reference(source, value))
         pipelines = config.get("custom_pipelines")
         for pipeline in pipelines.values() if isinstance(pipelines, dict) else ():
             if isinstance(pipeline, dict) and isinstance(pipeline.get("impl"), str):
-                found.add(_reference(source, pipeline["impl"]))
+                found.add(_parse_reference(source, pipeline["impl"]))
     return [CodeReference(*row) for row in sorted(found, key=lambda row: (row[0], row[1] or "", row[2]))]
 
 
 def code_warnings(entry: Entry, references: Iterable[CodeReference], entries: Iterable[Entry]) -> list[str]:
-    """Say what an entry's own Python, carried or not, means for loading it offline.
+    """Return warnings about Python code that an entry may need to load offline.
 
-    Whether the code is needed cannot be told from here: transformers prefers a class of its own where it has one.
-    The proof that follows a fetch finds out.
+    Whether the code is needed is not known here, because transformers prefers its own class if it has one. The proof
+    after a fetch finds out.
     """
     warnings = []
     own = sorted({r.module for r in references if r.repo_id is None})
     if own and not entry.trust_remote_code:
         warnings.append(
-            f"{entry.label}: brings Python of its own ({', '.join(own)}), which is left out; if it does not load "
-            "without, and you trust its authors, set trust_remote_code: true"
+            f"{entry.label}: has Python code of its own ({', '.join(own)}), which is left out; if it does not load "
+            "without it, and you trust its authors, set trust_remote_code: true"
         )
     carried = {e.repo_id for e in entries if e.trust_remote_code}
     carried |= {alias for e in entries if e.trust_remote_code for alias in e.aliases}
@@ -80,8 +84,8 @@ def code_warnings(entry: Entry, references: Iterable[CodeReference], entries: It
 
 
 def class_names(config: Mapping[str, Any]) -> list[str]:
-    """Return the classes of an `auto_map`, as they stand there: ``modeling_x.XModel``, ``org/other--…``."""
-    return sorted(set(_strings(config.get("auto_map"))))
+    """Return the classes in an `auto_map`, as written there: ``modeling_x.XModel``, ``org/other--…``."""
+    return sorted(set(_list_strings(config.get("auto_map"))))
 
 
 def module_folders(modules_json: bytes) -> list[str]:
@@ -96,7 +100,7 @@ def module_folders(modules_json: bytes) -> list[str]:
 
 
 def _is_plain(path: str) -> bool:
-    # The repository's authors wrote it, and it becomes part of a file name in the cache.
+    # The value is untrusted, and becomes part of a file name in the cache.
     try:
         check_relative_path(path)
     except FormatError:
@@ -104,13 +108,13 @@ def _is_plain(path: str) -> bool:
     return True
 
 
-def _reference(source: str, value: str) -> tuple[str, str | None, str]:
+def _parse_reference(source: str, value: str) -> tuple[str, str | None, str]:
     repo_id, separator, name = value.rpartition("--")
     return source, repo_id if separator else None, f"{name.split('.')[0]}.py"
 
 
-def _strings(value: Any) -> Iterator[str]:
-    # Class names by auto class; for tokenizers a list of the slow and the fast one, either of which may be null.
+def _list_strings(value: Any) -> Iterator[str]:
+    # An auto class maps to a class name; for tokenizers to a list of the slow and the fast class, each perhaps null.
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
     for item in values:
         if isinstance(item, str):

@@ -1,16 +1,16 @@
-"""Manifest to lock: every entry becomes a commit, its chosen files, and what the Hub publishes of them.
+"""Resolve a manifest to a lock: for every entry a commit, its chosen files, and their sizes and published digests.
 
 Rule book:
 
-* one repository at one revision is asked for once, and resolves to one commit for all entries that share it: they will
-  share the file `refs/<revision>`;
-* commits that the previous lock pins stay, unless `upgrade`; new entries take what is newest;
-* the lock holds canonical names. When the Hub answers under another name than was asked for, the repository has been
-  renamed, and the asked name becomes an alias: code goes on loading it by that;
-* digests of ours that the previous lock knows stay for unchanged files, so that nothing is fetched to learn them again;
-* all faults of all entries are reported together, except an unreachable Hub, which is one fault for all.
+* the Hub is asked once for each repository and revision, and all entries that share it get one commit, because they
+  will share the file `refs/<revision>`;
+* commits that the previous lock pins are kept, unless `upgrade` is set; new entries take the newest commit;
+* the lock holds canonical names. If the Hub answers with another name than was asked for, the repository has been
+  renamed; the name asked for becomes an alias, because programs still use it;
+* our own digests in the previous lock are kept for unchanged files, so that these need not be fetched again;
+* the faults of all entries are reported together; an unreachable Hub is reported once.
 
-The network is behind `client`; what an entry takes is decided by `bundler.hub.selection.files`.
+Only `client` uses the network. `bundler.hub.selection.files` decides which files an entry takes.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from bundler.text.wording import did_you_mean
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient, RemoteRevision
 
-# Enough to hide the latency of a few requests each, few enough for a shared login node and for rate limits.
+# Threads: enough to hide the latency of requests, few enough for a shared login node and for rate limits.
 _WORKERS = 4
-# Configuration files are read for what they say about code; one this long is not one.
+# Configuration files are searched for the code that they name. A longer file is not a configuration.
 _MAX_CONFIG_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """A lock, and what a person should know about it.
+    """The result of resolving a manifest.
 
     Attributes:
         lock: What the manifest resolved to.
-        warnings: What was left out and might be missed.
+        warnings: What was left out and may be needed, for people.
     """
 
     lock: Lock
@@ -64,9 +64,9 @@ def resolve(
     """Resolve every entry of a manifest.
 
     Args:
-        manifest: What is wanted.
-        client: The Hub to ask.
-        previous: The lock so far, whose commits and digests are kept where they still apply.
+        manifest: The manifest.
+        client: The client of the Hub to ask.
+        previous: The lock so far; its commits and digests are kept where they still apply.
         upgrade: Take the newest commits instead of the pinned ones.
 
     Raises:
@@ -79,7 +79,7 @@ def resolve(
     errors: dict[int, BundleError] = {}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="resolve") as pool:
         futures: dict[Future[tuple[LockedRepo, list[str]]], int] = {
-            pool.submit(resolver.entry, entry): index for index, entry in enumerate(manifest.entries)
+            pool.submit(resolver.resolve_entry, entry): index for index, entry in enumerate(manifest.entries)
         }
         for future in as_completed(futures):
             try:
@@ -90,7 +90,7 @@ def resolve(
             except BundleError as error:
                 errors[futures[future]] = error
     if errors:
-        raise _together([(manifest.entries[index], errors[index]) for index in sorted(errors)])
+        raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
     repos = tuple(results[index][0] for index in range(len(manifest.entries)))
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
@@ -105,18 +105,18 @@ class _Resolver:
         self._client = client
         self._previous = previous
         self._upgrade = upgrade
-        self._known = _known_digests(previous)
+        self._known = _collect_known_digests(previous)
         self._mutex = threading.Lock()
         self._once: dict[tuple[str, ...], _Once] = {}
         self._bases: dict[str, tuple[Entry, str]] = {}
 
     def missing_base_models(self, repos: Iterable[LockedRepo]) -> list[str]:
-        """Say which adapters need a model that is not among `repos`, all of the lock."""
+        """Return a warning for each adapter whose base model is not in `repos`, which are all entries of the lock."""
         repos = tuple(repos)
         found = (base_model_warning(entry, base, repos) for _, (entry, base) in sorted(self._bases.items()))
         return [warning for warning in found if warning]
 
-    def entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
+    def resolve_entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
         """Resolve one entry; safe to call from several threads."""
         key = (entry.repo_type, entry.repo_id, entry.revision)
         answer = self._ask_once(key, lambda: self._ask(entry))
@@ -126,7 +126,7 @@ class _Resolver:
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
         selection = select(entry, list(by_path), probed=probed)
-        # Without the card in its snapshot, the library makes up names of its own.
+        # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
         warnings = [
@@ -144,10 +144,10 @@ class _Resolver:
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
             card=read_card(answer.card),
-            files=tuple(self._with_known_digests(by_path[path]) for path in selection.paths),
+            files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
-        return self._with_prepared(entry, repo), warnings
+        return self._keep_prepared(entry, repo), warnings
 
     def _ask_once(self, key: tuple[str, ...], ask: Callable[[], _Answer]) -> _Answer:
         with self._mutex:
@@ -180,7 +180,7 @@ class _Resolver:
         return _Answer(found, tuple(files), card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
-        """Say what an unknown name may have meant."""
+        """Return a hint with the names that an unknown name may have meant; None if there are none."""
         names, other_type = self._client.similar(entry.repo_id, entry.repo_type)
         if other_type is not None:
             section = "datasets" if other_type == "dataset" else "models or tokenizers"
@@ -200,15 +200,15 @@ class _Resolver:
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
         }
 
-    def _with_known_digests(self, file: LockedFile) -> LockedFile:
+    def _add_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
         return replace(file, sha256=sha256, blake3=blake3)
 
-    def _with_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
-        """Keep a dataset's prepared form while everything that it was prepared from is the same."""
+    def _keep_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
+        """Return `repo` with the prepared files of the previous lock, if everything they depend on is unchanged."""
         old = find_locked(entry, self._previous) if self._previous else None
-        # The aliases count too: prepared files are listed under each of them.
-        # The card does not: a lock of an older version has none.
+        # They depend on the aliases, too: prepared files are listed under each alias.
+        # The card does not matter: a lock of an older version has none.
         if old and replace(old, prepared=(), card=repo.card) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
@@ -216,7 +216,7 @@ class _Resolver:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the Hub says of a repo at a revision; the card is empty where there is none, or one too long to be one."""
+    """What the Hub has for a repo at a revision; `card` is empty if there is no card, or it is too long."""
 
     revision: RemoteRevision
     files: tuple[LockedFile, ...]
@@ -224,7 +224,7 @@ class _Answer:
 
 
 class _Once:
-    """A question that several threads may have and one of them asks; an error is an answer too."""
+    """A request that several threads need and only one of them makes; all get its result or its error."""
 
     def __init__(self, ask: Callable[[], _Answer]) -> None:
         self._ask = ask
@@ -245,7 +245,7 @@ class _Once:
             return self._answer
 
 
-def _known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str | None, str | None]]:
+def _collect_known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str | None, str | None]]:
     return {
         (file.etag, file.size_bytes): (file.sha256, file.blake3)
         for repo in (lock.repos if lock else ())
@@ -255,7 +255,7 @@ def _known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str | None,
 
 
 def _check_names(repos: Iterable[LockedRepo]) -> None:
-    """Check again what the manifest's reader checked, now that renamed repositories have their present names."""
+    """Check names again, as the manifest's reader did, now with the present names of renamed repositories."""
     commits: dict[tuple[str, str, str], str] = {}
     owners: dict[tuple[str, str], str] = {}
     for repo in repos:
@@ -275,8 +275,8 @@ def _check_names(repos: Iterable[LockedRepo]) -> None:
                 )
 
 
-def _together(errors: list[tuple[Entry, BundleError]]) -> BundleError:
-    """Return one error for the faults of several entries."""
+def _join_errors(errors: list[tuple[Entry, BundleError]]) -> BundleError:
+    """Return one error for the errors of several entries."""
     if len(errors) == 1:
         entry, error = errors[0]
         if isinstance(error, SelectionError):

@@ -1,8 +1,8 @@
-"""Which files of a model repository hold its weights and their configuration, each weight once.
+"""Choose the files of a model repository that hold its weights, each once, and their configuration.
 
-A repository often holds the same weights several times: for other frameworks and runtimes, in half precision, as
-the authors' original. The first form is safetensors under the plain name; the rules here recognise the others by
-folder and file name, folder by folder, since a repository can have parts that come in different forms.
+A repository often has the same weights several times: for other frameworks and runtimes, in half precision, as the
+authors' original. The preferred form is safetensors under the plain name. The rules here recognise other forms by
+folder and file name, separately for each folder, because parts of a model may come in different forms.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CONFIG_SUFFIXES = {
     ".tokenizer",
     ".yaml",
 }
-# Folders that hold the same weights for another runtime, the authors' original of them, or traces of training.
+# Folders with the same weights for another runtime, with the authors' original, or with files from training.
 _SECOND_FORM_FOLDERS = re.compile(
     r"onnx|openvino|coreml|tflite|gguf|ggml|mlx|metal|original|flax|tf|tensorrt|torchscript|runs|logs|wandb"
     r"|checkpoint-\d+|global_step\d+",
@@ -58,18 +58,18 @@ _OTHER_WEIGHTS = {
 
 
 def is_pickle(path: str) -> bool:
-    """Tell whether loading this file may run code: pickle, or a suffix that usually means pickle."""
+    """Return whether loading this file may run code: it is pickle, or has a suffix that usually means pickle."""
     name = PurePosixPath(path)
-    # OpenVINO's weights share the suffix and are plain numbers.
+    # OpenVINO's weights have the same suffix, and are plain numbers.
     return name.suffix.lower() in _PICKLE_SUFFIXES and not name.name.startswith("openvino")
 
 
 def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warnings: list[str]) -> set[str]:
-    """Return the weights and configuration of a model.
+    """Return the paths of a model's weights and configuration.
 
-    What keeps it from loading is added to `problems`, what takes care in loading to `warnings`.
+    Faults that prevent loading are added to `problems`, advice for loading to `warnings`.
     """
-    # A diffusers pipeline keeps each part in a folder; weights beside its index are the same in a single file.
+    # A diffusers pipeline has each part in a folder; weights beside its index are all of them again in one file.
     in_folders = "model_index.json" in paths
     primary = [path for path in paths if not any(_SECOND_FORM_FOLDERS.fullmatch(f) for f in path.split("/")[:-1])]
     configs = {
@@ -79,15 +79,15 @@ def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warning
         and not _OTHER_INDEX.fullmatch(PurePosixPath(path).name)
         and not _VARIANT_INDEX.fullmatch(PurePosixPath(path).name)
     }
-    safetensors = _first_forms(
+    safetensors = _choose_first_forms(
         [path for path in primary if path.endswith(".safetensors") and ("/" in path or not in_folders)]
     )
-    if variants := _only_variants(safetensors):
+    if variants := _find_only_variants(safetensors):
         warnings.append(
             f"{entry.label}: has weights only as variant {', '.join(variants)}; they load with variant={variants[0]!r}"
         )
     variant_indexes = {path for path in primary if _is_index_of(path, safetensors)}
-    pickles = _pickles_without_safetensors(primary, safetensors)
+    pickles = _choose_pickles(primary, safetensors)
     if pickles and not entry.allow_pickle:
         place = f"{entry.path}.allow_pickle" if entry.path else "allow_pickle"
         problems.append(
@@ -104,7 +104,7 @@ def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warning
 
 
 def _is_index_of(path: str, safetensors: list[str]) -> bool:
-    """Tell whether `path` is the index of a variant that was kept for want of another form."""
+    """Return whether `path` is the index of a variant that was kept because there is no other form."""
     folder, _, name = path.rpartition("/")
     match = _VARIANT_INDEX.fullmatch(name)
     prefix = f"{folder}/" if folder else ""
@@ -113,16 +113,16 @@ def _is_index_of(path: str, safetensors: list[str]) -> bool:
     )
 
 
-def _only_variants(safetensors: list[str]) -> list[str]:
-    """Return the variants that stand in for the plain weights of the root folder."""
+def _find_only_variants(safetensors: list[str]) -> list[str]:
+    """Return the variants in the root folder, if it has no plain weights."""
     matched = [(path, _VARIANT.fullmatch(path)) for path in safetensors if "/" not in path]
     if not matched or any(match is None for _, match in matched):
         return []
     return sorted({match["variant"] for _, match in matched if match})
 
 
-def _first_forms(safetensors: list[str]) -> list[str]:
-    """Leave out variants and consolidated copies that stand beside another form of the same weights."""
+def _choose_first_forms(safetensors: list[str]) -> list[str]:
+    """Return the files without variants and consolidated copies of weights that are there in another form."""
     bases: dict[str, set[str]] = {}
     for path in safetensors:
         folder, _, name = path.rpartition("/")
@@ -141,8 +141,8 @@ def _first_forms(safetensors: list[str]) -> list[str]:
     return kept
 
 
-def _pickles_without_safetensors(primary: list[str], safetensors: list[str]) -> set[str]:
-    """Return the pickle weights, with their index, of the folders that have no safetensors."""
+def _choose_pickles(primary: list[str], safetensors: list[str]) -> set[str]:
+    """Return the pickle weights, with their index, in folders that have no safetensors."""
     covered = {path.rpartition("/")[0] for path in safetensors}
     return {
         path

@@ -26,7 +26,7 @@ HUB = "https://hub.invalid"
     [
         ("refuses", HUB, "refused the connection to hub.invalid: 403 Forbidden"),
         ("refuses", "http://hub.invalid", "refused the connection to hub.invalid: 403 Forbidden"),
-        ("hangs", HUB, "took the connection and did not answer within 1 s"),
+        ("hangs", HUB, "accepted the connection but did not answer within 1 s"),
         ("hangs up", HUB, "closed the connection without an answer"),
         ("wants a password", HUB, "wants a user name and a password (407)"),
     ],
@@ -48,7 +48,7 @@ def test_a_proxy_that_lets_requests_through_is_no_problem() -> None:
     ("behaviour", "login", "problem"),
     [
         ("refuses", "", "refused the connection to hub.invalid: not allowed by its rules"),
-        ("hangs", "", "took the connection and did not answer within 1 s"),
+        ("hangs", "", "accepted the connection but did not answer within 1 s"),
         ("hangs up", "", "closed the connection without an answer"),
         ("wants a password", "", "wants a user name and a password"),
         ("wants a password", "me:wrong@", "does not accept the user name and password in the variable"),
@@ -73,7 +73,7 @@ def test_what_is_no_socks_proxy_is_said_to_be_none() -> None:
         lambda connection: connection.recv(3) and connection.sendall(b"HTTP/1.1 400 Bad Request")
     ) as port:
         found = probe(Setting("ALL_PROXY", f"socks5://127.0.0.1:{port}"), HUB)
-    assert found == "answers like no SOCKS5 proxy: b'HT'"
+    assert found == "is not a SOCKS5 proxy: it answers b'HT'"
 
 
 def test_a_socks_proxy_that_the_client_cannot_use_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,7 @@ def test_a_pattern_does_not_lift_a_permission() -> None:
     selection = select(entry(allow_patterns=("*.bin", "*.json")), GPT2)
     assert "pytorch_model.bin" not in selection.paths
     assert selection.warnings == (
-        "models[0] (org/name): left out pytorch_model.bin; taking them needs allow_pickle: true",
+        "models[0] (org/name): left out pytorch_model.bin; to take them set allow_pickle: true",
     )
     assert "pytorch_model.bin" in chosen(GPT2, allow_patterns=("*.bin",), allow_pickle=True)
 
