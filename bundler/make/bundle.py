@@ -1,13 +1,13 @@
-"""A manifest becomes a bundle: lock, fetch, prove, pack. All of `bundle fetch` but its words.
+"""Make a bundle from a manifest: lock, fetch, prove, pack. `bundle fetch` parses options, calls this and prints.
 
 Rule book:
 
-* what can be told before the first download is told there: a lock that does not fit, a missing package, a folder that
-  takes no file, a disk that is too small;
-* the lock is written before the first download, so that an interrupted run goes on with its commits, and again with
-  our own digests once all files are proven to load; under ``insist`` it is never written;
-* nothing is packed that was not proven to load without a network;
-* each stage keeps what it finished in the store, and takes it from there in the next run.
+* everything that can be checked before the first download is checked then: a lock that does not fit, a missing package,
+  a folder that cannot be written to, too little free space;
+* the lock is written before the first download, so that an interrupted run can continue with its commits, and again,
+  with our own digests, when all files are proven to load; with ``insist`` it is never written;
+* only files that were proven to load without a network are packed;
+* each stage keeps its finished work in the store, and the next run uses it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from bundler.plan.lock import Lock
 
 @dataclass(frozen=True, kw_only=True)
 class BundlePlan:
-    """What making a bundle would do.
+    """What `make_bundle` would do.
 
     Attributes:
-        locked: What the manifest was resolved to.
-        repos: What would be downloaded, entry by entry.
-        base: What would be left out, or None.
-        store: Where downloads are staged.
+        locked: What the manifest resolves to.
+        repos: What would be downloaded, one plan per entry.
+        base: The base whose contents would be left out; None for a whole bundle.
+        store: The store for downloads.
     """
 
     locked: Locked
@@ -55,20 +55,20 @@ class BundlePlan:
 
     @property
     def download_bytes(self) -> int:
-        """What would be downloaded, in all."""
+        """How many bytes would be downloaded in total."""
         return sum(repo.missing_bytes for repo in self.repos)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A bundle, and how it came about.
+    """A bundle that was made, and the result of each stage.
 
     Attributes:
-        locked: The lock inside, with the digest of every file, and where it stands beside the manifest.
+        locked: The lock inside, with the digest of every file, and its path beside the manifest.
         fetched: What was downloaded.
-        proof: What was shown to load without a network.
-        packed: The bundle.
-        volumes: Its files, where it is in volumes.
+        proof: What was proven to load without a network.
+        packed: The bundle that was packed.
+        volumes: Its files, if it is in volumes; else empty.
     """
 
     locked: Locked
@@ -84,7 +84,7 @@ class Made:
 
     @property
     def path(self) -> Path:
-        """The bundle file; the name that volumes have in common; ``-`` for a pipe."""
+        """The bundle file; the common name of volumes; ``-`` for a pipe."""
         return self.packed.result.path
 
     @property
@@ -103,10 +103,10 @@ def plan_bundle(
     token: str | bool | None = None,
     observer: Observer | None = None,
 ) -> BundlePlan:
-    """Find out what `make_bundle` with the same arguments would do; nothing is downloaded, and no lock written.
+    """Find out what `make_bundle` with the same arguments would do; nothing is downloaded and no lock is written.
 
     Raises:
-        BundleError: As `lock_manifest` and `Base.open` do.
+        BundleError: `lock_manifest` or `Base.open` failed.
     """
     check_endpoint()
     old = Base.open(base) if base is not None else None
@@ -135,34 +135,34 @@ def make_bundle(
     Args:
         manifest_path: The manifest; its lock is written beside it.
         out: The bundle; by default ``NAME.tar.zst`` in the current folder.
-        mode: What to do with the lock that is there: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``
-            that it fits, and leave it alone.
-        base: Pack only what this lacks: the bundle carried over before, its lock, or its receipt.
-        volume_bytes: Write volumes, none longer than this, with ``out`` as their common name.
-        codec: ``auto`` stores weights as byte planes; ``zstd`` lets `tar --zstd` alone unpack the bundle.
+        mode: What to do with an existing lock: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``, which
+            is an error if the lock does not fit, and does not change it.
+        base: Pack only contents that this base lacks: an earlier bundle, its lock, or its receipt.
+        volume_bytes: Write volumes of at most this length, with ``out`` as their common name.
+        codec: ``auto`` stores weights as byte planes; with ``zstd`` the command `tar --zstd` can unpack the bundle.
         level: zstd level, 1 to 22.
-        store: Where downloads are staged; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
+        store: Folder for downloads; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
         jobs: How many files to download at once.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
-        observer: Told how it goes.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        observer: Gets progress and notes.
 
     Raises:
         ManifestError: The manifest is malformed, or does not fit what the Hub has.
         LockError: The lock is damaged, or does not fit (``insist``).
         HubError: The Hub refused.
-        NetworkError: It cannot be reached.
-        IntegrityError: It sends other bytes than it published, or than the lock names.
+        NetworkError: The Hub cannot be reached.
+        IntegrityError: The Hub sends other bytes than it published, or than the lock names.
         ProofError: Something does not load without a network: no bundle was written.
         DependencyError: A package that the proof needs is not installed: nothing was downloaded.
-        SpaceError: There is not enough room.
-        UsageError: A folder takes no file, a volume is too small for what must be in one, or a pipe cannot be cut.
+        SpaceError: There is not enough free space.
+        UsageError: A folder cannot be written to, `volume_bytes` is too small, or volumes should go to a pipe.
     """
     watcher = observer or Observer()
     planned = plan_bundle(
         manifest_path, mode=mode, base=base, store=store, endpoint=endpoint, token=token, observer=watcher
     )
-    destination = _destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
+    destination = _choose_destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
     fetched = _fetch(planned, destination, jobs, endpoint, token, watcher)
     locked, proof = _prove(planned, fetched.lock, mode, watcher)
     watcher.begin("pack", f"packing {destination.path}", sum(repo.size_bytes for repo in locked.lock.repos))
@@ -187,20 +187,20 @@ def _fetch(
     token: str | bool | None,
     watcher: Observer,
 ) -> FetchResult:
-    """Find what would stop the work later, write the lock, and bring every file into the store."""
+    """Check what would fail later, write the lock, and bring every file into the store."""
     lock, store = planned.locked.lock, planned.store
     check_packages(lock)
     folder = None if isinstance(destination, PipeDestination) else destination.path.absolute().parent
     if folder is not None:
         check_writable(folder)
-    # Under `insist` this is the lock that stands there.
+    # With `insist` this is the existing lock, and `write` does nothing.
     planned.locked.write()
     store.sweep()
     return fetch(lock, store, jobs=jobs, bundle_folder=folder, endpoint=endpoint, token=token, observer=watcher)
 
 
 def _prove(planned: BundlePlan, lock: Lock, mode: LockMode, watcher: Observer) -> tuple[Locked, Proof]:
-    """Complete `lock`, whose files are in the store, with its prepared datasets, and show that all of it loads."""
+    """Add prepared datasets to `lock`, whose files are in the store, and prove that all of it loads."""
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
     complete = prepare(lock, planned.store, insist=mode == "insist")
     proof = prove_once(complete, planned.store)
@@ -210,9 +210,9 @@ def _prove(planned: BundlePlan, lock: Lock, mode: LockMode, watcher: Observer) -
     return locked, proof
 
 
-def _destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
+def _choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
     if isinstance(out, Path):
         return FileDestination(out) if volume_bytes is None else VolumeDestination(out, volume_bytes)
     if volume_bytes is not None:
-        raise UsageError("a pipe takes a bundle in one piece", hint="write volumes to files")
+        raise UsageError("volumes cannot be written to a pipe", hint="write volumes to files")
     return out

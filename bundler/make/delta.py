@@ -1,8 +1,8 @@
-"""The base of a delta: what is known to be on the other side already.
+"""The base of a delta: contents that are already on the offline machine.
 
-A delta bundle holds the whole lock and all names, and only the content that its base lacks. The base is named by any
-of three files: the bundle that was carried over before, its lock, or the receipt `HF_HOME/bundles/NAME.json` brought
-back from the offline side. All three hold a complete lock, and only its content matters: no file is looked into.
+A delta holds the whole lock and all names, but only the content that its base lacks. Any of three files can name the
+base: the bundle that was carried over before, its lock, or the receipt `HF_HOME/bundles/NAME.json` from the offline
+machine. All three hold a complete lock, and only this lock is used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from bundler.plan.lock import Lock
 
 @dataclass(frozen=True)
 class Base:
-    """Contents that need not be carried again.
+    """Contents that a delta can leave out.
 
     Attributes:
         name: The bundle's name.
-        digest: The bundle's digest; None where only its lock is known.
+        digest: The bundle's digest; None if only its lock is known.
         contents: SHA-256 of all its blobs and prepared files.
     """
 
@@ -41,10 +41,10 @@ class Base:
         """Read a base from a bundle, a lock or a receipt.
 
         Raises:
-            UsageError: No regular file, as a pipe is: a bundle is read from its end.
-            FormatError: A bundle, but damaged; or there is no such file.
-            IntegrityError: A receipt, but changed.
-            LockError: A lock, but malformed, or not completed by a fetch; or the file is none of the three.
+            UsageError: `path` is not a regular file; a bundle in a pipe cannot be read from its end.
+            FormatError: It is a damaged bundle, or does not exist.
+            IntegrityError: It is a receipt that was changed.
+            LockError: It is a lock that is malformed or not completed by a fetch, or none of the three.
         """
         _check_file(path)
         if path.suffix == ".json":
@@ -67,7 +67,7 @@ class Base:
         return self.contents & {blob.sha256 for blob in layout(lock).blobs}
 
     def record(self, omitted: frozenset[str]) -> BaseRecord:
-        """Return what a delta says of this base."""
+        """Return the record of this base for a delta."""
         text = omitted_text(omitted)
         return BaseRecord(self.name, self.digest, len(text), sha256_bytes(text))
 

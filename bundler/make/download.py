@@ -1,19 +1,19 @@
-"""One file of a commit, from the Hub into the store: resumed, hashed while written, compared.
+"""Download one file of a commit into the store: resumed, hashed while it is written, and compared with the lock.
 
-The client's own download checks no hashes, and forgets a half-written file when its process ends. So the address,
-the headers with the token, the session with its proxies and certificates, and the waiting on a rate limit are
-huggingface_hub's; the writing and the checking are ours.
+The download of huggingface_hub checks no hashes, and loses a half-written file when its process ends. So address,
+headers, token, session, proxies, certificates and the waiting under a rate limit come from huggingface_hub; writing and
+checking are ours.
 
 Rule book:
 
-* bytes go to a partial file of the store and are kept when this process dies; the next one asks for the rest;
-* no more bytes are taken than the lock announces, whatever a server sends;
-* content is compared with the hash that the Hub published when the lock was made, and with our own digests where
-  the lock has them already. Content that does not match is fetched once more from its first byte, then refused;
-* a file that lives in Xet storage comes through hf_xet when that is there, into a folder of its own (it writes out
-  of order, so a half-written one is no use), and is hashed afterwards like any other.
+* bytes go to a partial file in the store, which stays when this process dies; the next process asks for the rest;
+* no more bytes are read than the lock states, whatever a server sends;
+* content is compared with the hash that the Hub published when the lock was made, and with our own digests if the lock
+  has them. Content that does not match is fetched once more from its first byte, and then refused;
+* a file in Xet storage is fetched with hf_xet if that is installed, into a separate folder (hf_xet writes out of order,
+  so a half-written file cannot be continued), and is hashed afterwards like any other.
 
-Which files to fetch, and how many at once, is `bundler.make.fetch`'s business.
+`bundler.make.fetch` decides which files to fetch, and how many at once.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from bundler.plan.lock import LockedFile, LockedRepo
 
 @dataclass(frozen=True, kw_only=True)
 class Downloader:
-    """What all downloads of one fetch share.
+    """Downloads files; holds what all downloads of a fetch share.
 
     Attributes:
         store: Where the content goes.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
-        stop: Once set, downloads end with `StoppedError`.
-        on_progress: Called with how many more bytes of the file are there, from the network or from an earlier
-            run, or a negative number when some are thrown away; from several threads.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        stop: When it is set, downloads end with `StoppedError`.
+        on_progress: Called with the number of bytes that are now in the store, from the network or an earlier run;
+            negative when bytes are thrown away. Called from several threads.
         on_received: Called with the number of bytes that came over the network; from several threads.
-        on_note: Called with a line about something unusual that was dealt with.
+        on_note: Called with a line of text about something unusual that was handled.
     """
 
     store: Store
@@ -64,20 +64,20 @@ class Downloader:
         """Bring one file into the store.
 
         Returns:
-            What was stored; None when another process was faster. What that one stored is to be looked at like
-            anything that is found in the store.
+            The stored blob; None if another process stored it first. The caller must then verify it like any other blob
+            in the store.
 
         Raises:
-            IntegrityError: What the Hub sends is, twice, not what it published.
-            HubError: It refused.
-            NetworkError: It cannot be reached, or the connection broke too often.
+            IntegrityError: The Hub sent, twice, other bytes than it published.
+            HubError: The Hub refused.
+            NetworkError: The Hub cannot be reached, or the connection broke too often.
             StoppedError: `stop` was set.
             OSError: The store cannot be written.
         """
         with self.store.partial(file.etag) as partial:
-            return self._into(partial, repo, file) if partial is not None else None
+            return self._download_into(partial, repo, file) if partial is not None else None
 
-    def _into(self, partial: Partial, repo: LockedRepo, file: LockedFile) -> StoredBlob:
+    def _download_into(self, partial: Partial, repo: LockedRepo, file: LockedFile) -> StoredBlob:
         with hub_errors(
             repo_id=repo.repo_id,
             repo_type=repo.repo_type,
@@ -90,7 +90,7 @@ class Downloader:
                 repo.repo_id, file.path, repo_type=repo.repo_type, revision=repo.commit, endpoint=self.endpoint
             )
             headers = build_hf_headers(token=self.token, library_name="bundle", library_version=__version__)
-            if blob := self._through_xet(url, headers, partial, repo, file):
+            if blob := self._download_by_xet(url, headers, partial, repo, file):
                 return blob
             transfer = self._transfer(url, headers, partial, file)
             digests = transfer.run()
@@ -119,11 +119,11 @@ class Downloader:
         self.on_progress(-partial.size_bytes)
         partial.clear()
 
-    def _through_xet(
+    def _download_by_xet(
         self, url: str, headers: dict[str, str], partial: Partial, repo: LockedRepo, file: LockedFile
     ) -> StoredBlob | None:
-        """Fetch a file by hf_xet; None when that is not the way for it."""
-        # Xet only ever holds what was an LFS file; a half of it that came over HTTP is continued over HTTP.
+        """Fetch a file with hf_xet; return None if it must come over HTTP."""
+        # Only LFS files are in Xet storage. A file that was begun over HTTP is continued over HTTP.
         if file.lfs_sha256 is None or partial.size_bytes or not _xet_is_wanted():
             return None
         metadata = get_hf_file_metadata(url, headers=headers, token=self.token, endpoint=self.endpoint)
@@ -140,7 +140,7 @@ class Downloader:
                     headers=headers,
                     expected_size=file.size_bytes,
                     displayed_filename=file.path,
-                    # This project draws its own bar, over all files.
+                    # This project shows its own bar, for all files together.
                     tqdm_class=silent_tqdm,
                 )
                 if self.stop.is_set():
@@ -161,7 +161,7 @@ class Downloader:
 def _mismatch_error(repo: LockedRepo, file: LockedFile, fault: str) -> IntegrityError:
     return IntegrityError(
         f"{repo.repo_id}: {file.path} of commit {repo.commit}: {fault}, twice in a row",
-        hint="a proxy or mirror in between may be changing or caching it: try again, or without it. If the lock was "
+        hint="a proxy or mirror may be changing or caching it: try again, or without the proxy. If the lock was "
         "edited or damaged, write it again with `bundle lock --upgrade`",
     )
 

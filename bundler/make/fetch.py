@@ -1,13 +1,13 @@
-"""Lock to verified blobs in the store: what is missing is downloaded, what is there is hashed again.
+"""Bring the files of a lock into the store: download what is missing, hash again what is there.
 
 Rule book:
 
-* content is fetched once, however many files of however many repos have it;
-* a file that is in the store, and whose bytes still match their digest, is not asked for again;
+* each content is fetched once, even if several files or repos have it;
+* a file that is in the store and still matches its digest is not downloaded again;
 * the first failure ends the fetch; everything that has arrived is kept for the next run;
-* nothing is started that the disk has no room for.
+* no download begins unless the disk has room for all.
 
-`bundler.make.proof` shows afterwards that what was fetched loads offline; `bundler.make.pack` makes the bundle.
+Afterwards `bundler.make.proof` proves that the files load offline, and `bundler.make.pack` makes the bundle.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.text.wording import size
 
 DEFAULT_JOBS = 4
-# How long Ctrl-C waits for downloads to notice. They may be in the middle of a time-out; what they have written is
-# safe without them.
+# Seconds that Ctrl-C waits for downloads to stop. They may be waiting for a time-out; the bytes that they have written
+# are safe even if they do not stop in time.
 _STOP_SECONDS = 1.0
 
 
@@ -38,10 +38,10 @@ class RepoPlan:
 
     Attributes:
         repo: The entry.
-        files: How many files it has.
-        size_bytes: Their sizes together.
-        staged_bytes: How much of that is in the store; not hashed for this.
-        partial_bytes: How much of the rest an interrupted run left there.
+        files: Number of its files.
+        size_bytes: Sum of their sizes.
+        staged_bytes: How many of these bytes are in the store; they are not hashed for this plan.
+        partial_bytes: How many of the other bytes an interrupted run left there.
     """
 
     repo: LockedRepo
@@ -52,7 +52,7 @@ class RepoPlan:
 
     @property
     def missing_bytes(self) -> int:
-        """What would be downloaded."""
+        """How many bytes would be downloaded."""
         return self.size_bytes - self.staged_bytes - self.partial_bytes
 
 
@@ -62,10 +62,10 @@ class FetchResult:
 
     Attributes:
         lock: The lock with our own digests of every file.
-        files: Distinct files.
-        size_bytes: Their sizes together.
-        downloaded_files: How many were not in the store.
-        received_bytes: How many bytes came over the network.
+        files: Number of distinct files.
+        size_bytes: Sum of their sizes.
+        downloaded_files: Number of files that were not in the store.
+        received_bytes: Number of bytes that came over the network.
     """
 
     lock: Lock
@@ -76,7 +76,7 @@ class FetchResult:
 
 
 def plan(lock: Lock, store: Store) -> list[RepoPlan]:
-    """Find out what a fetch of `lock` would do, entry by entry; content of two entries counts for the first."""
+    """Return what a fetch of `lock` would do, one plan per entry; shared content counts for the first entry."""
     seen: set[str] = set()
     plans = []
     for repo in lock.repos:
@@ -98,11 +98,13 @@ def plan(lock: Lock, store: Store) -> list[RepoPlan]:
     return plans
 
 
-def _room_needed(lock: Lock, plans: list[RepoPlan], store: Store, bundle_folder: Path | None) -> dict[Path, int]:
-    """Return how many bytes a fetch of `lock`, and the bundle of it, may write, and where.
+def _find_room_needed(
+    lock: Lock, plans: list[RepoPlan], store: Store, bundle_folder: Path | None
+) -> dict[Path, int]:
+    """Return folder -> how many bytes a fetch of `lock` and its bundle may write there.
 
-    A bundle is counted at the full size of its files: how well they compress is known afterwards. A dataset that
-    has to be prepared is counted twice more: once as Arrow files, once for the cache that they are made in.
+    The bundle counts with the full size of its files, because the compressed size is not known yet. A dataset that
+    must be prepared counts two more times: as Arrow files, and for the cache in which they are made.
     """
     unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
     needs = {store.root: sum(p.missing_bytes for p in plans) + 2 * unprepared}
@@ -126,23 +128,23 @@ def fetch(
     """Bring every file of `lock` into `store`, verified.
 
     Args:
-        lock: What to fetch; digests that it has already are insisted on.
-        store: Where to.
+        lock: The lock; files must match digests that it already has.
+        store: The store to bring them into.
         jobs: How many files to download at once.
-        bundle_folder: Where a bundle will be written, so that its room is checked now.
+        bundle_folder: Folder in which the bundle will be written, to check its free space now.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub; None for the environment's or the logged-in one.
-        observer: Told how it goes.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        observer: Gets progress and notes.
 
     Raises:
-        SpaceError: There is not enough room.
-        IntegrityError: The Hub sends content that is not what it published, or what the lock names.
+        SpaceError: There is not enough free space.
+        IntegrityError: The Hub sends other content than it published, or than the lock names.
         HubError: The Hub refused.
-        NetworkError: It cannot be reached.
-        LockError: The lock gives one etag two sizes or digests.
+        NetworkError: The Hub cannot be reached.
+        LockError: The lock has two sizes or digests for one etag.
     """
     plans = plan(lock, store)
-    check_room(_room_needed(lock, plans, store, bundle_folder))
+    check_room(_find_room_needed(lock, plans, store, bundle_folder))
     wanted = _list_contents(lock)
     total = sum(file.size_bytes for _, file in wanted)
     missing = sum(item.missing_bytes for item in plans)
@@ -153,7 +155,7 @@ def fetch(
         total,
     )
     run = _Run(store, watcher, endpoint, token)
-    run.over(wanted, jobs)
+    run.fetch_all(wanted, jobs)
     return FetchResult(
         lock=_complete(lock, run.done),
         files=len(wanted),
@@ -164,17 +166,17 @@ def fetch(
 
 
 def blob_path(store: Store) -> Callable[[Blob], Path]:
-    """Return the function by which `bundler.make.pack` and `bundler.make.proof` find a blob's content in `store`."""
+    """Return a function from a blob to the path of its content in `store`, for `bundler.make.pack` and the proof."""
     return lambda blob: store.path(blob.etag)
 
 
 def _list_contents(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
-    """Return each content once, the largest first, so that the last one to finish is a small one."""
+    """Return each content once, the largest first, so that no large one is left for the end."""
     by_etag: dict[str, tuple[LockedRepo, LockedFile]] = {}
     for repo in lock.repos:
         for file in repo.files:
             _, known = by_etag.setdefault(file.etag, (repo, file))
-            # A completed entry and a new one for the same content agree if the known parts do.
+            # A complete entry and a new one for the same content agree if all digests that both have are equal.
             if known.size_bytes != file.size_bytes or _differ(known.sha256, file.sha256):
                 raise LockError(
                     f"{repo.repo_id}: {file.path} and {known.path} have one etag, {file.etag}, and two contents",
@@ -200,10 +202,10 @@ def _complete(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
 
 
 class _Run:
-    """The workers of one fetch and what they have done."""
+    """The worker threads of a fetch, and their results."""
 
     def __init__(self, store: Store, observer: Observer, endpoint: str | None, token: str | bool | None) -> None:
-        # Imported here, since the client takes a while to import and `plan` does not need it.
+        # Imported here because the client takes long to import, and `plan` does not need it.
         from bundler.make.download import Downloader
 
         self._store = store
@@ -223,16 +225,20 @@ class _Run:
             on_note=observer.note,
         )
 
-    def over(self, wanted: list[tuple[LockedRepo, LockedFile]], jobs: int) -> None:
-        """Work through `wanted`; the first failure is raised once the other workers were told to stop."""
+    def fetch_all(self, wanted: list[tuple[LockedRepo, LockedFile]], jobs: int) -> None:
+        """Fetch all of `wanted` on `jobs` threads.
+
+        Raises:
+            BaseException: The first failure of a thread; the others were told to stop.
+        """
         tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]] = queue.SimpleQueue()
         for item in wanted:
             tasks.put(item)
         outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        # Daemon threads rather than an executor, which waits for its threads at exit: after Ctrl-C nobody wants to
-        # sit out a read time-out.
+        # Daemon threads and not an executor, which waits for its threads at exit: after Ctrl-C the user would have to
+        # wait for a read time-out.
         threads = [
-            threading.Thread(target=self._worker, args=(tasks, outcomes), name=f"fetch-{n}", daemon=True)
+            threading.Thread(target=self._work, args=(tasks, outcomes), name=f"fetch-{n}", daemon=True)
             for n in range(max(1, min(jobs, len(wanted))))
         ]
         for thread in threads:
@@ -246,7 +252,7 @@ class _Run:
             for thread in threads:
                 thread.join(_STOP_SECONDS / len(threads))
 
-    def _worker(
+    def _work(
         self,
         tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]],
         outcomes: queue.SimpleQueue[BaseException | None],
@@ -257,13 +263,13 @@ class _Run:
                     repo, file = tasks.get_nowait()
                 except queue.Empty:
                     break
-                self._one(repo, file)
+                self._fetch_one(repo, file)
         except BaseException as error:
             outcomes.put(error)
         else:
             outcomes.put(None)
 
-    def _one(self, repo: LockedRepo, file: LockedFile) -> None:
+    def _fetch_one(self, repo: LockedRepo, file: LockedFile) -> None:
         downloaded = False
         while (blob := self._find_staged(file)) is None:
             with report_full_disk(
@@ -282,11 +288,11 @@ class _Run:
         self._observer.file_done(repo, file, downloaded=downloaded)
 
     def _find_staged(self, file: LockedFile) -> StoredBlob | None:
-        """Return a blob of the store that was hashed just now and is what the lock wants."""
+        """Return the blob for `file` if it is in the store and its bytes, hashed now, match the lock; else None."""
         from bundler.make.transfer import mismatch
 
-        blob = self._store.verified(file.etag)
-        # Whole, and named by its content, yet not what the lock wants: only a wrong lock can say which it is.
+        blob = self._store.find_verified(file.etag)
+        # A blob that matches its name but not the lock means that the lock is wrong; the download will report that.
         return None if blob is None or mismatch(file, blob) is not None else blob
 
     def _count(self, received: int) -> None:

@@ -1,13 +1,13 @@
-"""A manifest becomes the lock beside it: all of `bundle lock`, and the first step of `bundle fetch`.
+"""Resolve a manifest to the lock beside it: the work of `bundle lock`, and the first step of `bundle fetch`.
 
 Rule book:
 
-* a lock that was made from exactly this manifest is taken as it is, and nobody is asked;
-* otherwise the commits that it pins stay, and only what is new is resolved; `upgrade` gives them up;
-* `insist` asks nobody and changes nothing: the lock fits, or that is the error;
-* a damaged lock is not written over unless its commits are given up (`upgrade`).
+* a lock that was made from exactly this manifest is used as it is, and the Hub is not asked;
+* otherwise the commits that it pins are kept, and only new entries are resolved; `upgrade` takes new commits for all;
+* `insist` does not ask the Hub and changes nothing; it is an error if the lock does not fit;
+* a damaged lock is replaced only with `upgrade`, because the commits that it pins are lost.
 
-What entries resolve to is decided by `bundler.hub.selection.resolve`; whether a lock fits, by `bundler.plan.lockfile`.
+`bundler.hub.selection.resolve` decides what entries resolve to, `bundler.plan.lockfile` whether a lock fits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import is_current, list_differences, lock_path, read_lock
 from bundler.plan.manifest import Manifest
 
-# What to do with the lock that is there: keep its commits, give them up, or change nothing at all.
+# What to do with an existing lock: keep its commits, take the newest ones, or require that it fits.
 LockMode = Literal["reuse", "upgrade", "insist"]
 
 
@@ -33,7 +33,7 @@ class LockMismatchError(LockError):
     """A lock does not fit its manifest.
 
     Attributes:
-        differences: In what, a sentence each.
+        differences: One text per difference.
     """
 
     def __init__(self, path: Path, manifest_path: Path, found: list[str]) -> None:
@@ -46,17 +46,17 @@ class LockMismatchError(LockError):
 
 @dataclass(frozen=True, kw_only=True)
 class RepoChange:
-    """What became of one entry of a lock.
+    """How one entry of a lock changed.
 
     Attributes:
         kind: tokenizer, model or dataset.
         repo_id: Canonical id.
         revision: What the manifest asks for.
-        status: How the entry differs from the lock before.
-        commit: The commit now; None for an entry that was removed.
-        previous_commit: The commit before; None for one that was added.
-        files: How many files it has now.
-        size_bytes: Their sizes together.
+        status: How the entry differs from the previous lock.
+        commit: Its commit now; None for a removed entry.
+        previous_commit: Its commit before; None for an added entry.
+        files: Number of files it has now.
+        size_bytes: Sum of their sizes.
     """
 
     kind: str
@@ -71,13 +71,13 @@ class RepoChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Locked:
-    """What a manifest was resolved to.
+    """What a manifest resolved to.
 
     Attributes:
-        path: Where the lock stands, or will.
+        path: Path of the lock, which may not exist yet.
         lock: The lock that fits the manifest.
-        previous: The one that stands at `path`; None if there is none, or a damaged one.
-        warnings: What was left out and might be missed.
+        previous: The lock that is at `path` now; None if there is none, or it is damaged.
+        warnings: What was left out and may be needed, for people.
     """
 
     path: Path
@@ -87,7 +87,7 @@ class Locked:
 
     @property
     def is_new(self) -> bool:
-        """Whether `lock` is another one than stands at `path`."""
+        """Whether `lock` differs from the lock at `path`."""
         return self.lock != self.previous
 
     def write(self) -> None:
@@ -96,10 +96,10 @@ class Locked:
             atomic_write(self.path, self.lock.dumps().encode())
 
     def changes(self) -> tuple[RepoChange, ...]:
-        """Compare both locks, entry by entry: those of `lock` in its order, then those that are gone."""
+        """Compare both locks: the entries of `lock` in its order, then the removed ones."""
         old = {_key(repo): repo for repo in (self.previous.repos if self.previous else ())}
-        now = [_change(repo, old.pop(_key(repo), None)) for repo in self.lock.repos]
-        return (*now, *(_removal(repo) for repo in old.values()))
+        now = [_compare_entry(repo, old.pop(_key(repo), None)) for repo in self.lock.repos]
+        return (*now, *(_describe_removal(repo) for repo in old.values()))
 
 
 def lock_manifest(
@@ -111,24 +111,24 @@ def lock_manifest(
     token: str | bool | None = None,
     observer: Observer | None = None,
 ) -> Locked:
-    """Resolve every entry of a manifest to a commit and its files; nothing is written (see `Locked.write`).
+    """Resolve every entry of a manifest to a commit and its files; nothing is written before `Locked.write`.
 
     Args:
         manifest_path: The manifest.
         path: The lock; by default beside the manifest, with the suffix ``.lock``.
-        mode: What to do with the lock that is there: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``
-            that it fits.
+        mode: What to do with an existing lock: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``, which
+            is an error if the lock does not fit.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
-        observer: Told of warnings, and of what takes time.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        observer: Gets warnings, and notes about waiting.
 
     Raises:
         ManifestError: The manifest is malformed, or does not fit what the Hub has.
-        LockError: The lock that is there is damaged.
-        LockMismatchError: `insist`, and the lock does not fit or is not there.
+        LockError: The existing lock is damaged.
+        LockMismatchError: With `insist`: the lock does not fit or does not exist.
         HubError: A repo or revision does not exist, or is refused.
         NetworkError: The Hub cannot be reached.
-        UsageError: The lock would be written over the manifest.
+        UsageError: `path` is the manifest.
     """
     manifest, path = _open(manifest_path, path)
     if mode == "insist":
@@ -138,7 +138,7 @@ def lock_manifest(
     if mode == "reuse" and previous is not None and is_current(previous, manifest):
         return Locked(path=path, lock=previous, previous=previous)
     check_endpoint()
-    # Imported here: the Hub's client reads HF_ENDPOINT at once, and is of no use to those who ask nobody.
+    # Imported here because the client reads HF_ENDPOINT when it is imported, and is not needed if the lock fits.
     from bundler.hub.connection.client import HubClient
     from bundler.hub.selection.resolve import resolve
 
@@ -158,13 +158,13 @@ def check_lock(manifest_path: Path, *, path: Path | None = None) -> Path:
         path: The lock; by default beside the manifest.
 
     Returns:
-        Where the lock stands.
+        Path of the lock.
 
     Raises:
         ManifestError: The manifest is malformed.
         LockError: The lock is damaged.
-        LockMismatchError: It does not fit, or is not there.
-        UsageError: Both are one file.
+        LockMismatchError: The lock does not fit, or does not exist.
+        UsageError: `path` is the manifest.
     """
     manifest, path = _open(manifest_path, path)
     _read_fitting(manifest, manifest_path, path)
@@ -174,7 +174,7 @@ def check_lock(manifest_path: Path, *, path: Path | None = None) -> Path:
 def _open(manifest_path: Path, path: Path | None) -> tuple[Manifest, Path]:
     manifest = Manifest.load(manifest_path)
     path = path or lock_path(manifest_path)
-    # Not Path.resolve, which ends in a RuntimeError where a link leads to itself.
+    # Not Path.resolve: it raises RuntimeError for a link that leads to itself.
     if os.path.realpath(path) == os.path.realpath(manifest_path):
         raise UsageError(
             f"the lock would be written over the manifest {manifest_path}", hint="give it another name with -o"
@@ -196,16 +196,14 @@ def _read_previous(path: Path, mode: LockMode) -> Lock | None:
     except LockError as error:
         if mode == "upgrade":
             return None
-        raise LockError(
-            error.message, hint="bundle lock --upgrade writes it anew, giving up the commits that it pins"
-        ) from error
+        raise LockError(error.message, hint="bundle lock --upgrade writes it again, with new commits") from error
 
 
 def _key(repo: LockedRepo) -> tuple[str, str, str]:
     return repo.kind, repo.repo_id, repo.revision
 
 
-def _change(repo: LockedRepo, before: LockedRepo | None) -> RepoChange:
+def _compare_entry(repo: LockedRepo, before: LockedRepo | None) -> RepoChange:
     return RepoChange(
         kind=repo.kind,
         repo_id=repo.repo_id,
@@ -218,7 +216,7 @@ def _change(repo: LockedRepo, before: LockedRepo | None) -> RepoChange:
     )
 
 
-def _removal(repo: LockedRepo) -> RepoChange:
+def _describe_removal(repo: LockedRepo) -> RepoChange:
     return RepoChange(
         kind=repo.kind,
         repo_id=repo.repo_id,

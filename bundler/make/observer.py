@@ -1,4 +1,4 @@
-"""What the stages of making a bundle report while they run."""
+"""The interface by which the stages of making a bundle report progress and notes."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ Stage = Literal["fetch", "prove", "pack"]
 
 
 class Observer:
-    """Told how the work goes; inherit and override what is wanted, the methods do nothing.
+    """Receives progress and notes. The methods do nothing: inherit from this class and override those you need.
 
-    `progress`, `file_done` and `note` are called from several threads, also at the same time.
+    `progress`, `file_done` and `note` are called from several threads, perhaps at the same time.
     """
 
     def begin(self, stage: Stage, text: str, size_bytes: int = 0) -> None:
-        """Take note that a stage begins, and with it the count of `progress`.
+        """A stage begins; `progress` counts from 0 again.
 
         Args:
-            stage: Which.
-            text: What it is about to do, for a person.
-            size_bytes: What its progress will add up to; 0 where it reports none.
+            stage: Name of the stage.
+            text: What it will do, for people.
+            size_bytes: Sum of all `progress` in this stage; 0 if it reports none.
         """
 
     def progress(self, count: int) -> None:
-        """Count `count` more bytes as done; it is negative when some had to be thrown away."""
+        """`count` more bytes are done; negative if bytes were thrown away."""
 
     def file_done(self, repo: LockedRepo, file: LockedFile, *, downloaded: bool) -> None:
-        """Take note that a file is in the store and verified."""
+        """A file is in the store and verified."""
 
     def note(self, text: str) -> None:
-        """Hear of something unusual that was dealt with."""
+        """Something unusual happened and was handled."""
 
     def warn(self, text: str) -> None:
-        """Hear of something that the bundle will lack and that might be missed."""
+        """The bundle will lack something that may be needed."""

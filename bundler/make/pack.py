@@ -19,11 +19,11 @@ from bundler.plan.lock import Lock
 
 @dataclass(frozen=True)
 class PackResult:
-    """What was written.
+    """The bundle that was written.
 
     Attributes:
         path: The bundle file; the common name of volumes; ``-`` for a pipe.
-        size_bytes: Its length.
+        size_bytes: Length of the bundle.
         raw_bytes: Length of the tar stream that it decodes to.
         digest: The bundle's digest, ``sha256:<hex>``.
     """
@@ -35,7 +35,7 @@ class PackResult:
 
     @property
     def ratio(self) -> float:
-        """How many times smaller the bundle is than what it decodes to."""
+        """Length of the tar stream divided by that of the bundle."""
         return self.raw_bytes / self.size_bytes
 
 
@@ -50,22 +50,23 @@ def pack(
     jobs: int | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> PackResult:
-    """Write the bundle of a complete lock to `out`, whole or not at all.
+    """Write the bundle of a complete lock to `out`; after an error no incomplete file is left.
 
     Args:
         lock: A complete lock.
-        blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
-        out: The file to write; one that exists is replaced once the new one is whole. Or volumes, or a pipe.
-        base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed.
-        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
-        level: zstd level.
-        jobs: Threads; default `available_cores()`.
+        blob_path: Returns the path of a blob's content, which is checked against the lock while it is packed.
+        out: A file, volumes or a pipe. An existing file is replaced when the new one is complete.
+        base: Leave out the contents of this base: the bundle becomes a delta, which installs where the base is
+            installed.
+        codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
+        level: zstd level, 1 to 22.
+        jobs: Number of threads; by default `available_cores()`.
         progress: Called with the number of tar-stream bytes done since the last call.
 
     Raises:
-        IntegrityError: A blob is not what the lock names.
+        IntegrityError: A blob does not match the lock.
         LockError: The lock is incomplete.
-        SpaceError: The disk filled up.
+        SpaceError: The disk is full; the incomplete bundle was removed.
     """
     omitted = base.omitted_from(lock) if base else None
     plan = tar_plan(lock, omitted)

@@ -1,15 +1,15 @@
-"""Pack, unless the bundle is there already: then it is hashed and left as it is.
+"""Pack a bundle, unless it is already at its destination: then only hash it.
 
-Packing is deterministic, so a bundle once packed need not be packed again. The store remembers the digest of each
-bundle that it was the source of, by everything that decides its bytes (`_key`). If the file at the destination has
-that digest and each of its chunks still has the hash that its index names, it is what packing would write.
+Packing is deterministic, so a bundle need not be packed twice. The store records the digest of each bundle that was
+packed from it, under a key of everything that decides its bytes (`_make_key`). If the file at the destination has that
+digest, and each of its chunks still has the hash in its index, it is the file that packing would write.
 
 Rule book:
 
-* anything amiss, a file that is gone, short, damaged or of another kind, means packing anew, never an error: the
-  destination is to hold the bundle in the end;
-* a bundle is never taken on the word of the store alone: its index is compared with the lock, its bytes are hashed;
-* a pipe takes the bundle each time.
+* a file that is missing, short, damaged or of another kind is packed again; it is never an error, because the purpose
+  is to have the bundle at the destination;
+* the record in the store is not trusted alone: the index is compared with the lock, and all bytes are hashed;
+* a bundle for a pipe is packed each time.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Packed:
     """A bundle at its destination.
 
     Attributes:
-        result: What packing gave, or would give.
-        was_there: Whether it was there already, and only hashed.
+        result: What packing returned, or would return.
+        was_there: Whether it was already there, and only hashed.
     """
 
     result: PackResult
@@ -68,21 +68,21 @@ def pack_once(
 
     Args:
         lock: A complete lock.
-        store: Where its blobs are, and where it is remembered what was packed.
-        destination: Where the bundle goes.
+        store: The store with its blobs, and with records of packed bundles.
+        destination: Where to write the bundle.
         base: See `bundler.make.pack.pack`, as for the other arguments.
-        codec: How weights are stored.
-        level: zstd level.
-        jobs: Threads.
-        progress: Called with the number of tar-stream bytes done since the last call; with a negative one when
-            a bundle that is there turns out to be damaged.
+        codec: How to store weights.
+        level: zstd level, 1 to 22.
+        jobs: Number of threads; by default `available_cores()`.
+        progress: Called with the number of tar-stream bytes done since the last call; with a negative number if
+            the existing bundle is damaged.
 
     Raises:
-        IntegrityError: A blob is not what the lock names.
+        IntegrityError: A blob does not match the lock.
         LockError: The lock is incomplete.
-        SpaceError: The disk filled up.
+        SpaceError: The disk is full; the incomplete bundle was removed.
     """
-    key = _key(lock, destination, base, codec, level)
+    key = _make_key(lock, destination, base, codec, level)
     done = _Count(progress)
     if found := _find_whole_bundle(
         store.record("packed", key), lock, destination, jobs or available_cores(), done.add
@@ -92,14 +92,14 @@ def pack_once(
     result = pack(
         lock, blob_path(store), destination, base=base, codec=codec, level=level, jobs=jobs, progress=progress
     )
-    parts = _parts(destination.volumes) if isinstance(destination, VolumeDestination) else []
+    parts = _list_part_bytes(destination.volumes) if isinstance(destination, VolumeDestination) else []
     if isinstance(destination, FileDestination | VolumeDestination):
         store.keep_record("packed", key, {"digest": result.digest, "parts": parts})
     return Packed(result, was_there=False)
 
 
-def _key(lock: Lock, destination: Destination, base: Base | None, codec: CodecChoice, level: int) -> str:
-    """Return text that is equal only when packing gives equal files: another encoder may give other bytes."""
+def _make_key(lock: Lock, destination: Destination, base: Base | None, codec: CodecChoice, level: int) -> str:
+    """Return a text that is equal only if packing writes the same bytes; it includes the encoder's version."""
     omitted = base.omitted_from(lock) if base else None
     return json.dumps(
         {
@@ -118,13 +118,13 @@ def _key(lock: Lock, destination: Destination, base: Base | None, codec: CodecCh
 def _find_whole_bundle(
     record: object, lock: Lock, destination: Destination, jobs: int, progress: Callable[[int], None]
 ) -> PackResult | None:
-    """Return the bundle at `destination` if it is the one of `record`, and whole."""
+    """Return the bundle at `destination` if it is the one in `record`, and complete; else None."""
     if not isinstance(record, dict) or not isinstance(destination, FileDestination | VolumeDestination):
         return None
     place: Path | list[Path] = destination.path
     if isinstance(destination, VolumeDestination):
         place = volume_files(destination.path)
-    # Of a file and volumes of one name, packing leaves only what was asked for.
+    # If a file and volumes of one name are there, packing must remove those that were not asked for.
     if not place or destination.path.exists() == isinstance(place, list):
         return None
     try:
@@ -133,7 +133,7 @@ def _find_whole_bundle(
             same = (
                 reader.digest == record.get("digest")
                 and index.lock_sha256 == sha256_bytes(lock.dumps().encode())
-                and _parts(reader.volumes) == record.get("parts")
+                and _list_part_bytes(reader.volumes) == record.get("parts")
             )
             if not same or not _is_whole(reader, jobs, progress):
                 return None
@@ -144,13 +144,13 @@ def _find_whole_bundle(
         return None
 
 
-def _parts(volumes: list[Path]) -> list[int]:
-    """Return how much of the bundle each volume holds."""
+def _list_part_bytes(volumes: list[Path]) -> list[int]:
+    """Return how many bytes of the bundle each volume holds."""
     return [path.stat().st_size - VOLUME_HEAD_BYTES for path in volumes]
 
 
 def _is_whole(reader: BundleReader, jobs: int, progress: Callable[[int], None]) -> bool:
-    """Compare each chunk's stored bytes with the hash in the index; nothing is decoded."""
+    """Return whether each chunk's stored bytes have the hash in the index; nothing is decoded."""
     chunks = reader.index.chunks
     damaged = threading.Event()
 
@@ -171,7 +171,7 @@ def _is_whole(reader: BundleReader, jobs: int, progress: Callable[[int], None]) 
 
 
 class _Count:
-    """Adds up progress from several threads, so that it can be taken back."""
+    """Adds up progress from several threads, so that it can be subtracted again."""
 
     def __init__(self, progress: Callable[[int], None]) -> None:
         self.total = 0

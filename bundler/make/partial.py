@@ -1,13 +1,13 @@
-"""Partial downloads: files that outlive a killed process, each owned by the one process that writes it.
+"""Partial downloads: files that stay when a process is killed; each is owned by the process that writes it.
 
     <etag>.<owner>           a download that is not finished, or not checked
 
 Rule book:
 
-* a partial download belongs to the process that renamed it to its own name. rename(2) lets one process win
-  everywhere; flock(2), which some cluster file systems ignore, only speeds up noticing that an owner is gone;
-* a dead owner's one is continued; a living one's is waited for, while it grows;
-* of another machine's owner nothing is known but when the file last grew.
+* a partial download belongs to the process that renamed it to a name with its own mark. On every file system only one
+  rename(2) succeeds. flock(2), which some cluster file systems ignore, only shows faster that an owner is dead;
+* the partial download of a dead owner is continued; that of a living owner is waited for while it grows;
+* for an owner on another machine only the time of the last change is known.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from pathlib import Path
 
 from bundler.files.owner import Owner
 
-# A partial download of another machine is taken over when it has not grown for this long: longer than any retry of
-# the client, shorter than a person's patience.
+# Seconds without growth after which a partial download of another machine is taken over: longer than any retry of the
+# client takes.
 ORPHAN_SECONDS = 600.0
-# A partial download that nobody continued for this long belongs to a commit that nobody wants any more.
+# Seconds after which a partial download that no process continued is deleted: its commit is not wanted any more.
 FORGOTTEN_SECONDS = 30 * 24 * 3600.0
 
 
 class Partial:
-    """A download in progress: a file that this process owns until it is finished or let go.
+    """A download in progress: a file that this process owns until the download is finished or given up.
 
     Attributes:
         path: Where the bytes are.
-        file: The open file, unbuffered: what was written is kept when the process is killed.
+        file: The open file, unbuffered, so that written bytes are kept when the process is killed.
     """
 
     def __init__(self, path: Path, file: FileIO) -> None:
@@ -44,17 +44,17 @@ class Partial:
 
     @property
     def size_bytes(self) -> int:
-        """How much is there already."""
+        """How many bytes the file has."""
         return os.fstat(self.file.fileno()).st_size
 
     def write(self, block: bytes) -> None:
-        """Append `block`, all of it: a raw file may take less at a time."""
+        """Append all of `block`; a single write to a raw file may write only a part."""
         rest = memoryview(block)
         while rest:
             rest = rest[self.file.write(rest) :]
 
     def clear(self) -> None:
-        """Throw away what is there and begin again."""
+        """Delete the content, to begin again."""
         self.file.seek(0)
         self.file.truncate()
 
@@ -63,7 +63,7 @@ class PartialFolder:
     """The folder of partial downloads (see the module's text).
 
     Args:
-        root: The folder; it exists.
+        root: The folder; it must exist.
     """
 
     def __init__(self, root: Path) -> None:
@@ -73,19 +73,19 @@ class PartialFolder:
     def own(
         self, etag: str, *, is_stored: Callable[[], bool], patience_seconds: float = 60.0
     ) -> Iterator[Partial | None]:
-        """Own the partial download of `etag`: a dead process's one is continued, else a new one begins.
+        """Own the partial download of `etag`: continue that of a dead process, or begin a new one.
 
-        While a living process on this machine downloads the same content, this waits for it; when that one does
-        not get on for `patience_seconds`, both download.
+        While another living process on this machine downloads the same content, this waits for it. If that process
+        makes no progress for `patience_seconds`, both download.
 
         Args:
             etag: The content.
-            is_stored: Tells whether the process that was waited for has finished it.
-            patience_seconds: How long another process's file may stand still.
+            is_stored: Returns whether another process has finished the download.
+            patience_seconds: How long another process's file may stay unchanged.
 
         Yields:
-            The file, or None once `is_stored`. What is not moved away by the end of the block stays, for the next
-            run.
+            The file, or None when `is_stored()`. A file that was not moved away by the end of the block stays for the
+            next run.
         """
         partial = self._claim(etag, is_stored, patience_seconds)
         if partial is None:
@@ -100,11 +100,11 @@ class PartialFolder:
                     partial.path.unlink()
 
     def size_bytes(self, etag: str) -> int:
-        """Return how much of `etag` an earlier run left behind."""
+        """Return how many bytes of `etag` an earlier run left."""
         return max((size for _, size, _ in self._list(etag)), default=0)
 
     def sweep(self, now: float) -> None:
-        """Remove what nobody continued for `FORGOTTEN_SECONDS` before `now`, in seconds since the epoch."""
+        """Delete files that were not continued for `FORGOTTEN_SECONDS` before `now` (seconds since the epoch)."""
         for path in self._root.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 mtime = path.stat().st_mtime
@@ -143,7 +143,7 @@ class PartialFolder:
         return self._root / f"{etag}.{owner_mark()}"
 
     def _take_over(self, path: Path, etag: str, mtime: float) -> Partial | None:
-        """Rename a dead owner's partial download to ours and open it; None if the owner may be alive."""
+        """Rename the partial download of a dead owner to our name and open it; None if the owner may be alive."""
         if may_be_alive(path, mtime, ORPHAN_SECONDS):
             return None
         file = _open_locked(path)
@@ -160,12 +160,18 @@ class PartialFolder:
 
 
 def owner_mark() -> str:
-    """Return an ending for the name of a file or folder that belongs to this process; another one each time."""
+    """Return a suffix for the name of a file or folder of this process; a different one each time."""
     return f"{Owner.current().mark}-{secrets.token_hex(4)}"
 
 
 def may_be_alive(path: Path, mtime: float, orphan_seconds: float) -> bool:
-    """Tell whether the process whose mark is at the end of `path`'s name may still be using it."""
+    """Return whether the process whose mark ends the name of `path` may still use it.
+
+    Args:
+        path: The file or folder.
+        mtime: Its last change, in seconds since the epoch.
+        orphan_seconds: Time without a change after which an owner on another machine counts as dead.
+    """
     owner = Owner.parse(path.name.rpartition(".")[2])
     idle_seconds = time.time() - mtime
     if owner is None:
@@ -174,7 +180,7 @@ def may_be_alive(path: Path, mtime: float, orphan_seconds: float) -> bool:
 
 
 def _open_locked(path: Path, flags: int = 0) -> FileIO | None:
-    """Open a file for reading and writing with an exclusive lock; None if it is gone or somebody has the lock."""
+    """Open a file to read and write, with an exclusive flock; None if it is gone or another process has the lock."""
     try:
         file = FileIO(path, "r+", opener=lambda name, _: os.open(name, os.O_RDWR | os.O_CLOEXEC | flags, 0o644))
     except FileNotFoundError:
@@ -185,6 +191,6 @@ def _open_locked(path: Path, flags: int = 0) -> FileIO | None:
         file.close()
         return None
     except OSError:
-        # No locks on this file system: the names alone decide.
+        # This file system has no locks: only the names decide.
         pass
     return file

@@ -1,4 +1,4 @@
-"""A bundle that is made is cut into volumes, and volumes are made one file again: the same bytes, the same digest."""
+"""Split a bundle into volumes, and join volumes into one file; bytes and digest stay the same."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bundler.format.storage.volumes import volume_base
 
 @dataclass(frozen=True, kw_only=True)
 class Copied:
-    """A bundle at its new place; the old one stays.
+    """A copied bundle; the original stays.
 
     Attributes:
-        source: What was copied: the file, or the first volume.
-        path: The new file, or the name that the new volumes have in common.
-        volumes: The new volumes, in order; none where one file was made.
+        source: The original: its file, or its first volume.
+        path: The new file, or the common name of the new volumes.
+        volumes: The new volumes, in order; empty if one file was made.
         digest: The bundle's digest.
         size_bytes: The bundle's length.
     """
@@ -41,19 +41,19 @@ def split_bundle(
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Copied:
-    """Cut a bundle into volumes.
+    """Split a bundle into volumes.
 
     Args:
-        place: The bundle, a file or volumes of another size.
-        volume_bytes: What no volume may be longer than.
+        place: The bundle: a file, or volumes of another size.
+        volume_bytes: The longest that a volume may be.
         out: The name of the new volumes, without a number; by default that of the bundle.
-        on_total: Called once with the number of bytes that `progress` will add up to.
+        on_total: Called once with the total number of bytes that `progress` will report.
         progress: Called with the number of bytes copied since the last call.
 
     Raises:
-        FormatError: Not a bundle, or damaged: no volume appears.
-        UsageError: The new volumes would take the names of the old, or are too small for what must be in one.
-        SpaceError: There is not enough room.
+        FormatError: It is not a bundle, or damaged; no volume is left.
+        UsageError: The new volumes would have the names of the old ones, or `volume_bytes` is too small.
+        SpaceError: There is not enough free space.
     """
     with BundleReader(place) as reader:
         old = {volume_base(path.resolve()) for path in reader.volumes}
@@ -74,18 +74,18 @@ def join_bundle(
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Copied:
-    """Make one file of volumes.
+    """Join volumes into one file.
 
     Args:
-        place: The volumes; the first, or the name without a number, stands for all.
-        out: The file; by default the name that the volumes have in common.
-        on_total: Called once with the number of bytes that `progress` will add up to.
+        place: All volumes; or only the first one, or their common name.
+        out: The file; by default the common name of the volumes.
+        on_total: Called once with the total number of bytes that `progress` will report.
         progress: Called with the number of bytes copied since the last call.
 
     Raises:
-        FormatError: Not a bundle, or damaged: no file appears.
-        UsageError: The result would be written over what it is made of.
-        SpaceError: There is not enough room.
+        FormatError: It is not a bundle, or damaged; no file is left.
+        UsageError: `place` is not in volumes, or `out` is one of them.
+        SpaceError: There is not enough free space.
     """
     with BundleReader(place) as reader:
         path = out or (volume_base(reader.volumes[0]) if reader.volumes else None)

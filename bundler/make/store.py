@@ -1,20 +1,20 @@
-"""The staging store: verified blobs by etag, and partial downloads that outlive a killed process.
+"""The store: verified blobs by etag, and partial downloads that stay when a process is killed.
 
-    blobs/<first two>/<etag>         content, under the name that the Hub gives it
-    blobs/<first two>/<etag>.json    its size and digests, as they were when the content was checked
+    blobs/<first two>/<etag>         content, under its etag on the Hub
+    blobs/<first two>/<etag>.json    its size and digests when it was checked
     partial/<etag>.<owner>           a download that is not finished, or not checked (`bundler.make.partial`)
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
-    proven/<key>.json                a proof that was made here (`bundler.make.proof.proven`)
+    proven/<key>.json                a successful proof (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
-    work/                            caches for a proof, removed when it ends
+    work/                            temporary caches for a proof
 
 Rule book:
 
-* a blob appears under its final name only after its digests were compared with its etag; its record is written
-  first, so a blob without one is damaged or unknown, and not used;
-* a blob that was stored by an earlier run is used only after its BLAKE3 was taken again (`verified`).
+* a blob gets its final name only after its digests were compared with its etag. Its record is written first, so a blob
+  without a record is damaged or unknown, and is not used;
+* a blob from an earlier run is used only after its BLAKE3 was computed again (`find_verified`).
 
-The store never asks a network, and knows nothing of repos or locks.
+The store uses no network, and knows nothing about repos or locks.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredBlob:
-    """What is known of a blob in the store.
+    """The record of a blob in the store.
 
     Attributes:
         etag: SHA-256 of an LFS file or a prepared file, git blob SHA-1 of any other.
         size_bytes: Length of the content.
         sha256: SHA-256 of the content.
         blake3: BLAKE3 of the content.
-        git_sha1: Git blob SHA-1 of the content, or None where the etag is a SHA-256.
+        git_sha1: Git blob SHA-1 of the content; None if the etag is a SHA-256.
     """
 
     etag: str
@@ -61,7 +61,7 @@ class StoredBlob:
 
     @classmethod
     def of(cls, etag: str, digests: Digests) -> StoredBlob:
-        """Make the record of content with these digests."""
+        """Return the record for content with these digests."""
         assert digests.sha256 and digests.blake3, "a stored blob has both digests"
         return cls(
             etag=etag,
@@ -73,7 +73,7 @@ class StoredBlob:
 
     @property
     def is_named_by_content(self) -> bool:
-        """Whether the etag is the digest that it claims to be."""
+        """Whether the etag is really the digest of the content."""
         return self.etag == (self.sha256 if len(self.etag) == 64 else self.git_sha1)
 
 
@@ -81,7 +81,7 @@ class Store:
     """A folder of verified blobs (see the module's text).
 
     Args:
-        root: The folder; made when missing.
+        root: The folder; created if missing.
     """
 
     def __init__(self, root: Path) -> None:
@@ -92,7 +92,7 @@ class Store:
 
     @classmethod
     def default_root(cls, option: Path | None = None) -> Path:
-        """Return the folder to use: `option`, BUNDLE_CACHE, XDG_CACHE_HOME/bundle, `~/.cache/bundle`."""
+        """Return the first that is set of `option`, BUNDLE_CACHE, XDG_CACHE_HOME/bundle and `~/.cache/bundle`."""
         if option is not None:
             return option.expanduser().absolute()
         if chosen := os.environ.get("BUNDLE_CACHE"):
@@ -102,7 +102,7 @@ class Store:
     # Blobs
 
     def path(self, etag: str) -> Path:
-        """Return where the blob `etag` is, or would be.
+        """Return the path of the blob `etag`, whether it exists or not.
 
         Raises:
             ValueError: `etag` is not 40 or 64 lower-case hex digits.
@@ -120,7 +120,7 @@ class Store:
         return self.path(etag).open("rb")
 
     def find(self, etag: str) -> StoredBlob | None:
-        """Return what is recorded of a blob, without reading its content; None if it is not whole."""
+        """Return the record of a blob, without reading its content; None if blob or record is missing or damaged."""
         path = self.path(etag)
         try:
             record = StoredBlob(**json.loads(_record_path(path).read_bytes()))
@@ -131,11 +131,11 @@ class Store:
             return None
         return record
 
-    def verified(self, etag: str) -> StoredBlob | None:
-        """Return a blob after hashing it, or None.
+    def find_verified(self, etag: str) -> StoredBlob | None:
+        """Hash a blob and return its record; None if it is missing or damaged.
 
-        The record of a damaged one is withdrawn, so that nobody uses it, and its content is replaced by the next
-        download. It is not deleted here: another process may have replaced it a moment ago, and count on it.
+        The record of a damaged blob is deleted, so that no process uses the blob; the next download replaces its
+        content. The content is not deleted here, because another process may just have replaced it.
         """
         record = self.find(etag)
         if record is not None:
@@ -143,7 +143,7 @@ class Store:
                 if hash_file(self.path(etag), "blake3").blake3 == record.blake3:
                     return record
             except OSError:
-                # A read error is damage as well: the content is fetched again to other sectors.
+                # A read error counts as damage: the content will be fetched again.
                 pass
             _record_path(self.path(etag)).unlink(missing_ok=True)
         return None
@@ -152,17 +152,17 @@ class Store:
         """Move a checked file on this file system to its final name.
 
         Args:
-            path: The file; gone afterwards.
-            blob: Its digests, taken from exactly these bytes.
+            path: The file; it is moved.
+            blob: Its record, with the digests of exactly these bytes.
 
         Raises:
-            ValueError: The etag is not the digest of the content: storing it would poison later runs.
+            ValueError: The etag is not the digest of the content; later runs would use the wrong bytes.
         """
         if not blob.is_named_by_content:
             raise ValueError(f"blob {blob.etag} does not have the content that its name promises")
         final = self.path(blob.etag)
         atomic_write(_record_path(final), json.dumps(asdict(blob)).encode())
-        # Not synced to the disk: what a power failure leaves of it is found by its digest, like any other damage.
+        # Not synced: if a power failure damages it, `find_verified` will find that.
         path.replace(final)
         return blob
 
@@ -172,8 +172,8 @@ class Store:
         """Own the partial download of `etag` (see `PartialFolder.own`).
 
         Yields:
-            The file, or None when another process has stored the blob meanwhile. What is not adopted by the end
-            of the block stays, for the next run.
+            The file, or None if another process has stored the blob meanwhile. A file not adopted when the block
+            ends stays for the next run.
         """
         self.path(etag)
         return self._partials.own(
@@ -181,20 +181,20 @@ class Store:
         )
 
     def partial_bytes(self, etag: str) -> int:
-        """Return how much of `etag` an earlier run left behind."""
+        """Return how many bytes of `etag` an earlier run left."""
         return self._partials.size_bytes(etag)
 
     # Records, work folders, room
 
     def record(self, kind: RecordKind, key: str) -> Any:
-        """Return what `keep_record` kept under `key`, or None."""
+        """Return the value that `keep_record` stored under `key`; None if there is none."""
         try:
             return json.loads(self._kept_path(kind, key).read_bytes())
         except (OSError, ValueError):
             return None
 
     def keep_record(self, kind: RecordKind, key: str, value: Any) -> None:
-        """Keep a JSON value under `key`, any text."""
+        """Store a JSON value under `key`, which may be any text."""
         atomic_write(self._kept_path(kind, key), json.dumps(value, indent=1).encode())
 
     def _kept_path(self, kind: RecordKind, key: str) -> Path:
@@ -202,7 +202,7 @@ class Store:
 
     @contextlib.contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """Make an empty folder on the store's file system (so that hard links work) and remove it at the end."""
+        """Make an empty folder on the store's file system, so that hard links work; remove it when the block ends."""
         work = self.root / "work"
         for stale in work.iterdir():
             with contextlib.suppress(FileNotFoundError):
@@ -216,7 +216,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed runs left behind and no run will ask for again; called before this process writes."""
+        """Delete files of killed runs that no run will use again; call this before this process writes."""
         now = time.time()
         for name in ("blobs", "prepared", "proven", "packed"):
             remove_leftovers(self.root / name, now=now)

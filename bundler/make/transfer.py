@@ -1,15 +1,15 @@
-"""One file over HTTP into a partial file: continued where it broke, hashed while written, and always at an end.
+"""Transfer one file over HTTP into a partial file: continue after a broken connection, hash meanwhile, and always end.
 
 Rule book:
 
-* no more bytes are taken than the lock announces, whatever a server sends;
-* a connection that breaks is continued; one that brings nothing new, `RETRIES_WITHOUT_PROGRESS` times in a row, is an
-  error. New is what lies beyond all that was ever there, so that a server that lets its clients start over and over
-  again is found out too;
-* a connection that drips is one that breaks and brings nothing new: the client's own timeout is content with a byte now
-  and then;
-* a server that says that the file ends before the announced length is believed: that is no broken connection but
-  other content, which `mismatch` names.
+* no more bytes are read than the lock states, whatever a server sends;
+* after a broken connection the transfer continues. If `RETRIES_WITHOUT_PROGRESS` connections in a row bring no new
+  bytes, it is an error. Only bytes beyond the longest length so far are new, so this also ends with a server that makes
+  the client start over again and again;
+* a very slow connection counts as one that breaks and brings nothing new, because the client's own timeout accepts one
+  byte now and then;
+* if a server says that the file is shorter than the lock states, that is not a broken connection but other content,
+  which `mismatch` reports.
 
 `bundler.make.download` decides what to do with content that does not match.
 """
@@ -30,9 +30,9 @@ from bundler.make.partial import Partial
 from bundler.make.store import StoredBlob
 from bundler.plan.lock import LockedFile
 
-# How often in a row a connection may break without bringing one new byte.
+# How many connections in a row may break without bringing a new byte.
 RETRIES_WITHOUT_PROGRESS = 4
-# What a connection must bring, looked at when it was waited for that long.
+# The lowest speed of a connection, checked after each `_WATCHED_SECONDS` of waiting for it.
 LEAST_BYTES_PER_SECOND = 1000
 _WATCHED_SECONDS = 20.0
 _RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
@@ -41,7 +41,7 @@ _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<lengt
 
 
 class StoppedError(Exception):
-    """The download was told to stop (Ctrl-C, or another file failed); what came so far is kept."""
+    """The download was told to stop (Ctrl-C, or another file failed); the bytes so far are kept."""
 
 
 class _DrippingError(httpx2.RemoteProtocolError):
@@ -49,15 +49,15 @@ class _DrippingError(httpx2.RemoteProtocolError):
 
 
 class Transfer:
-    """Everything of one file that is missing after what the partial file holds.
+    """The transfer of the bytes of a file that its partial file lacks.
 
     Args:
         url: The file's address.
-        headers: What to send, with the token.
-        partial: Where the bytes go.
-        file: What the lock says of it.
-        stop: Once set, `run` ends with `StoppedError`.
-        on_progress: Called with how many more bytes are there, or a negative number when some are thrown away.
+        headers: Request headers, with the token.
+        partial: The partial file to write to.
+        file: The file's entry in the lock.
+        stop: When it is set, `run` ends with `StoppedError`.
+        on_progress: Called with the number of new bytes in the file; negative when bytes are thrown away.
         on_received: Called with the number of bytes that came over the network.
     """
 
@@ -73,14 +73,14 @@ class Transfer:
         on_received: Callable[[int], None],
     ) -> None:
         self._url = url
-        # A compressed answer has another length, and its ranges are ranges of the compressed bytes.
+        # Ask for no compression: a compressed answer has another length, and its ranges count compressed bytes.
         self._headers = {**headers, "Accept-Encoding": "identity"}
         self._partial = partial
         self._file = file
         self._stop = stop
         self._on_progress = on_progress
         self._on_received = on_received
-        self._hasher = self._fresh_hasher()
+        self._hasher = self._make_hasher()
         self._have = 0
         self._is_longer = False
 
@@ -89,16 +89,16 @@ class Transfer:
 
         Raises:
             StoppedError: `stop` was set.
-            httpx2.TransportError: The connection broke too often without bringing anything new.
+            httpx2.TransportError: The connection broke too often without bringing new bytes.
             httpx2.HTTPStatusError: The Hub refused.
             OSError: The partial file cannot be written.
         """
-        self._read_what_is_there()
+        self._hash_partial()
         failures, reached = 0, self._have
         while self._have < self._file.size_bytes:
             try:
                 if self._request():
-                    # The git hash is one of the announced length, so the hasher has none of what there is.
+                    # The git hash begins with the length, and the file has another one: hash it again.
                     return hash_file(self._partial.path, *algorithms(self._file))
                 if self._have < self._file.size_bytes:
                     raise httpx2.RemoteProtocolError(
@@ -115,19 +115,19 @@ class Transfer:
         return self._hasher.result()
 
     def fault(self, digests: Digests) -> str | None:
-        """Say how what `run` returned differs from the lock, or None."""
+        """Return how the digests that `run` returned differ from the lock; None if they do not."""
         fault = mismatch(self._file, digests)
         if fault and self._is_longer:
             return f"expected {self._file.size_bytes:,} bytes (in the lock), found more; of these: {fault}"
         return fault
 
-    def _fresh_hasher(self) -> Hasher:
+    def _make_hasher(self) -> Hasher:
         return Hasher(algorithms(self._file), size_bytes=self._file.size_bytes)
 
-    def _read_what_is_there(self) -> None:
+    def _hash_partial(self) -> None:
         there = self._partial.size_bytes
         if there > self._file.size_bytes:
-            # Longer than the file can be: not a part of it, whatever it is.
+            # Longer than the file: it cannot be a part of it.
             self._partial.clear()
             return
         self._partial.file.seek(0)
@@ -144,11 +144,11 @@ class Transfer:
     def _start_over(self) -> None:
         self._on_progress(-self._have)
         self._partial.clear()
-        self._hasher = self._fresh_hasher()
+        self._hasher = self._make_hasher()
         self._have = 0
 
     def _request(self) -> bool:
-        """Ask for what is missing and take it; return whether the server says that the file ends too early."""
+        """Request the missing bytes; return whether the server says that the file is shorter than in the lock."""
         headers = dict(self._headers)
         if self._have:
             headers["Range"] = f"bytes={self._have}-"
@@ -162,39 +162,39 @@ class Transfer:
             retry_on_status_codes=_RETRIED_STATUS_CODES,
         ) as response:
             if response.status_code == 416:
-                # There is nothing behind what we have.
+                # The server has no bytes after ours.
                 return True
             hf_raise_for_status(response)
             content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
             if response.status_code != 206:
                 content_range = None
             if self._have and not (content_range and int(content_range["first"]) == self._have):
-                # A server may ignore Range and send the whole file.
+                # A server may ignore Range, and send the whole file.
                 self._start_over()
-            # As they come, not put together: a download that is told to stop, does.
-            for block in _in_time(response.iter_bytes()):
+            # Take blocks as they arrive, so that `stop` is noticed soon.
+            for block in _refuse_slow(response.iter_bytes()):
                 room = self._file.size_bytes - self._have
                 kept = block[:room]
                 self._partial.write(kept)
                 self._on_received(len(kept))
                 self._take(kept)
                 if len(block) > room:
-                    # Longer than announced: the rest cannot make it right, and might never end.
+                    # Longer than the lock states: it is wrong in any case, and might never end.
                     self._is_longer = True
                     return False
             if self._have == self._file.size_bytes:
                 return False
             if content_range:
                 return content_range["length"] == str(self._have)
-            # The client has made sure that these bytes are as many as were promised, where anything was.
+            # The client has checked that it received as many bytes as the Content-Length said.
             return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
 
 
-def _in_time(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Pass on what a connection brings.
+def _refuse_slow(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the blocks of a connection.
 
     Raises:
-        _DrippingError: It is next to nothing.
+        _DrippingError: It is slower than `LEAST_BYTES_PER_SECOND`.
     """
     waited, received, before = 0.0, 0, time.monotonic()
     for block in blocks:
@@ -207,20 +207,20 @@ def _in_time(blocks: Iterator[bytes]) -> Iterator[bytes]:
                 )
             waited, received = 0.0, 0
         yield block
-        # What others do with a block is no waiting for the network.
+        # The time that the caller works on a block is not waiting for the network.
         before = time.monotonic()
 
 
 def algorithms(file: LockedFile) -> tuple[Algorithm, ...]:
-    """Return the digests to take of a file; the git hash of an LFS file is published for its pointer only."""
+    """Return the digests to compute of a file; for an LFS file the published git hash is that of its pointer."""
     return ("sha256", "blake3") if file.lfs_sha256 else ("sha256", "blake3", "git_sha1")
 
 
 def mismatch(file: LockedFile, found: Digests | StoredBlob) -> str | None:
-    """Compare content with everything that the lock knows of it.
+    """Compare the digests of a content with all that the lock has for the file.
 
     Returns:
-        What was expected and what was found, or None if all agrees.
+        What was expected and what was found; None if everything agrees.
     """
     pairs = [
         ("sha256", "published by the Hub", file.lfs_sha256, found.sha256),
@@ -241,5 +241,5 @@ def mismatch(file: LockedFile, found: Digests | StoredBlob) -> str | None:
         return digest
     length = f"expected {file.size_bytes:,} bytes (in the lock), found {found.size_bytes:,}"
     if digest is None:
-        return f"{length}, and yet the hash that was expected: the size in the lock is wrong"
+        return f"{length}, but the expected hash: the size in the lock is wrong"
     return f"{length}; {digest}"

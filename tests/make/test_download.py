@@ -73,7 +73,7 @@ def test_a_file_arrives_with_all_its_digests(
     file = file_of(repo, path)
     blob = downloader.download(repo, file)
     assert downloader.store.path(file.etag).read_bytes() == content
-    assert blob is not None and blob == downloader.store.verified(file.etag)
+    assert blob is not None and blob == downloader.store.find_verified(file.etag)
     assert blob.sha256 == sha256_bytes(content)
     assert (file.lfs_sha256 is not None) == (path == "sub dir/model.safetensors")
 
@@ -196,7 +196,7 @@ def test_a_lock_with_too_large_a_size_is_found_with_two_fetches(
     with pytest.raises(IntegrityError) as caught:
         downloader.download(repo, wrong)
     sizes = f"expected {wrong.size_bytes:,} bytes (in the lock), found {file.size_bytes:,}"
-    assert f"{sizes}, and yet the hash that was expected: the size in the lock is wrong" in caught.value.message
+    assert f"{sizes}, but the expected hash: the size in the lock is wrong" in caught.value.message
     assert "bundle lock --upgrade" in (caught.value.hint or "")
     assert [r.status for r in hub.asked("GET", path)] == [200, 200]
     assert leftovers(downloader.store) == []
@@ -339,5 +339,5 @@ def test_a_file_in_xet_storage_comes_through_hf_xet_and_is_hashed_all_the_same(
         file_download, "xet_get", lambda incomplete_path, **options: incomplete_path.write_bytes(contents.pop(0))
     )
     downloader.download(repo, file)
-    assert contents == [] and downloader.store.verified(file.etag) is not None
+    assert contents == [] and downloader.store.find_verified(file.etag) is not None
     assert hub.asked("GET", "model.safetensors") == []

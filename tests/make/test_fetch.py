@@ -231,7 +231,7 @@ def test_a_fetch_that_is_killed_again_and_again_goes_on_where_it_was(
     with start(lock, store, hub, tmp_path) as process:
         assert process.communicate()[0] == "ready\nTrue\n"
 
-    assert store.verified(big.etag) is not None and store.path(big.etag).read_bytes() == BIG
+    assert store.find_verified(big.etag) is not None and store.path(big.etag).read_bytes() == BIG
     requests = hub.asked("GET", "model.safetensors")
     ranges = [request.headers["range"] for request in requests if "range" in request.headers]
     starts = [int(text.removeprefix("bytes=").removesuffix("-")) for text in ranges]
@@ -267,7 +267,7 @@ def test_two_processes_that_fetch_the_same_lock_both_end_well(
         assert one.communicate()[0] == two.communicate()[0] == "ready\nTrue\n"
     for repo in lock.repos:
         for file in repo.files:
-            assert store.verified(file.etag) is not None
+            assert store.find_verified(file.etag) is not None
     assert sorted(set(downloads(hub))) == sorted({file.path for repo in lock.repos for file in repo.files})
     assert list((store.root / "partial").iterdir()) == []
 

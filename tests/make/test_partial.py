@@ -73,7 +73,7 @@ def test_what_a_living_process_downloads_is_waited_for(store: Store) -> None:
         other.stdin.flush()
         with store.partial(ETAG) as nothing:
             assert nothing is None
-    assert store.verified(ETAG) is not None
+    assert store.find_verified(ETAG) is not None
 
 
 def test_another_machines_partial_download_is_taken_once_it_stands_still(store: Store) -> None:

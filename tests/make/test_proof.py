@@ -229,16 +229,16 @@ def test_what_does_not_load_is_named_with_its_file_and_the_key_to_change(cargo: 
         "models[2] (org/truncated) does not load offline: model.safetensors: not a whole safetensors file",
         "models[3] (org/hole) does not load offline: model.safetensors: not a whole safetensors file",
         "models[4] (org/shardless) does not load offline: model.safetensors.index.json names "
-        "model-00002-of-00002.safetensors, which is not there",
+        "model-00002-of-00002.safetensors, which is missing",
         "models[5] (org/misplaced) does not load offline: model.safetensors.index.json puts "
         "model.embed_tokens.weight into model-00002-of-00002.safetensors, which does not have it",
-        "models[6] (org/weightless) does not load offline: no weights are among its files",
-        "models[7] (org/pooled) does not load offline: modules.json names 1_Pooling (x.Pooling), and "
-        "1_Pooling/config.json is not there",
-        "another models[1].revision may be whole",
+        "models[6] (org/weightless) does not load offline: it has no weights",
+        "models[7] (org/pooled) does not load offline: modules.json names 1_Pooling (x.Pooling), but "
+        "1_Pooling/config.json is missing",
+        "another models[1].revision may work",
     ):
         assert expected in text
-    (missing,) = [line for line in text.splitlines() if "looked for" in line][:1]
+    (missing,) = [line for line in text.splitlines() if "not found in the bundle" in line][:1]
     assert "tokenizer.json" in missing and "tokenizer_config.json" not in missing
     assert "org/whole" not in text
     assert list((cargo.store.root / "work").iterdir()) == []
@@ -350,7 +350,7 @@ def test_prepared_files_other_than_the_lock_s_are_refused_when_it_is_insisted_on
     (repo,) = prepared.repos
     changed = replace(repo.prepared[-1], sha256="0" * 64)
     foreign = prepared.with_repos((replace(repo, prepared=(*repo.prepared[:-1], changed)),))
-    with pytest.raises(IntegrityError, match="lists prepared files that cannot be made here"):
+    with pytest.raises(IntegrityError, match="the prepared files differ from those in the lock"):
         prepare(foreign, cargo.store, insist=True)
     assert prepare(foreign, cargo.store) == prepared
 

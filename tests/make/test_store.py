@@ -37,7 +37,7 @@ def files_below(root: Path) -> list[str]:
 
 def test_an_adopted_blob_is_found_and_opened_by_its_etag(store: Store) -> None:
     blob = put(store)
-    assert store.find(ETAG) == store.verified(ETAG) == blob
+    assert store.find(ETAG) == store.find_verified(ETAG) == blob
     assert blob.sha256 == sha256_bytes(CONTENT) and blob.git_sha1 == ETAG and blob.size_bytes == len(CONTENT)
     with store.open(ETAG) as stream:
         assert stream.read() == CONTENT
@@ -45,7 +45,7 @@ def test_an_adopted_blob_is_found_and_opened_by_its_etag(store: Store) -> None:
 
 
 def test_an_lfs_blob_is_named_by_its_sha256(store: Store) -> None:
-    assert put(store, etag=sha256_bytes(CONTENT)) == store.verified(sha256_bytes(CONTENT))
+    assert put(store, etag=sha256_bytes(CONTENT)) == store.find_verified(sha256_bytes(CONTENT))
 
 
 def test_content_that_is_not_what_its_name_says_is_not_adopted(store: Store) -> None:
@@ -66,8 +66,8 @@ def test_a_flipped_bit_is_found_and_the_blob_no_longer_used(store: Store) -> Non
         stream.seek(77)
         stream.write(b"X")
     assert store.find(ETAG) is not None, "find() reads no content"
-    assert store.verified(ETAG) is None and store.find(ETAG) is None
-    assert put(store) == store.verified(ETAG), "the next download replaces it"
+    assert store.find_verified(ETAG) is None and store.find(ETAG) is None
+    assert put(store) == store.find_verified(ETAG), "the next download replaces it"
 
 
 @pytest.mark.parametrize("damage", ["truncated blob", "missing record", "foreign record"])
@@ -81,7 +81,7 @@ def test_a_blob_without_a_fitting_record_is_not_used(store: Store, damage: str) 
     else:
         other = put(store, b"other")
         shutil.copy(store.path(other.etag).with_name(f"{other.etag}.json"), record)
-    assert store.find(ETAG) is None and store.verified(ETAG) is None
+    assert store.find(ETAG) is None and store.find_verified(ETAG) is None
 
 
 def test_sweeping_removes_what_nobody_will_use(store: Store) -> None:

@@ -80,7 +80,7 @@ def test_fetching_proves_what_is_odd_about_entries(matrix_bundle: Path) -> None:
         "processor loads as org/sound",
         "its base model org/tiny is in the bundle",
         "its own Python is imported (2 of 2 classes)",
-        "holds Python for other entries (2 files)",
+        "has only Python code for other entries (2 files)",
         "extra.jsonl/train: 4 rows",
     ):
         assert f"proven: {line}" in log or line in log

@@ -1,17 +1,17 @@
-"""The proof before packing: what was fetched loads with no network, on a cache that holds nothing else.
+"""The proof before packing: the fetched files load without a network, from a cache that holds nothing else.
 
-    home.py      builds that cache from the store, with the steps that an installation uses
+    home.py      builds that cache from the store, with the steps of an installation
     run.py       the proof of a whole lock
-    proven.py    the same, unless the same files were proven before by the same packages
-    prepared.py  the prepared form of datasets: made once, kept in the store, listed in the lock
+    proven.py    the same, unless the same files were proven before with the same packages
+    prepared.py  prepared datasets: made once, kept in the store, listed in the lock
     children.py  starts a child process, isolated, on such a cache
-    findings.py  what a child found, and the errors that this means
-    child.py     a child process: loads every entry, by its own name and by each alias, and writes what it saw
-    entries.py   what these checks share
+    findings.py  what a child found, and the errors for it
+    child.py     a child process: loads every entry by its own name and by each alias, and writes the results
+    entries.py   what the checks share
     loading.py   what "loads" means for tokenizers, configs and models
     weights.py   tensor names and shapes against the architecture
-    headers.py   safetensors files by their headers alone
-    dataset.py   datasets: prepared once from the fetched files, loaded by name afterwards
+    headers.py   safetensors files, by their headers only
+    dataset.py   datasets: prepared once from the fetched files, then loaded by name
 
-Only the children import torch, transformers and datasets, and only what the entries need.
+Only the child processes import torch, transformers and datasets, and only those that the entries need.
 """

@@ -1,11 +1,10 @@
 """The child process of the proof: ``python -m bundler.make.proof.child JOB``, started by `bundler.make.proof.run`.
 
 JOB is a JSON file: `mode` ("prove" or "prepare"), `lock` and `home` (paths), and `result` (where to write). The result
-is a JSON list of `bundler.make.proof.findings.Finding`, one for each entry that was looked at. What libraries
-print goes wherever the parent sent it, and is of use only when there is no result.
+is a JSON list of `bundler.make.proof.findings.Finding`, one for each entry that was checked. What libraries print goes
+to the parent's log, which is used only if there is no result.
 
-The environment is set by the parent, before this process's first import; here, nothing but the address of the
-loopback Hub is added to it.
+The parent sets the environment before this process's first import. Only the address of the loopback Hub is added here.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from bundler.plan.lock import Lock, LockedRepo
 
 
 def main(job_path: str) -> int:
-    """Do the job; the exit code is 0 whenever a result was written."""
+    """Do the job; return 0, the exit code, when the result is written."""
     job = json.loads(Path(job_path).read_bytes())
     home = Path(job["home"])
     lock = Lock.loads(Path(job["lock"]).read_text(), source=job["lock"])
@@ -45,10 +44,10 @@ def _prove(lock: Lock, home: Path) -> list[Finding]:
         asked.begin(repo)
         outcome = Outcome()
         if repo.kind == "dataset":
-            finding = _finding(index, dataset.prove, entry, outcome)
+            finding = _check_entry(index, dataset.prove, entry, outcome)
         else:
             asked.watch_transformers()
-            finding = _finding(index, loading.prove, entry, outcome)
+            finding = _check_entry(index, loading.prove, entry, outcome)
         finding.proven, finding.notes = outcome.proven, outcome.notes
         finding.missing = asked.missing()
         findings.append(finding)
@@ -56,24 +55,24 @@ def _prove(lock: Lock, home: Path) -> list[Finding]:
 
 
 def _prepare(lock: Lock, home: Path) -> list[Finding]:
-    with dataset.loopback_hub(home) as endpoint:
-        # Before the first import of huggingface_hub, which reads it then.
+    with dataset.serve_on_loopback(home) as endpoint:
+        # Set before the first import of huggingface_hub, which reads it then.
         os.environ["HF_ENDPOINT"] = endpoint
         findings = []
         for index, repo in enumerate(lock.repos):
             if repo.kind == "dataset":
                 prepared: list[str] = []
-                finding = _finding(index, _prepare_into, prepared, repo, home)
+                finding = _check_entry(index, _prepare_and_list, prepared, repo, home)
                 finding.prepared = prepared
                 findings.append(finding)
         return findings
 
 
-def _prepare_into(paths: list[str], repo: LockedRepo, home: Path) -> None:
+def _prepare_and_list(paths: list[str], repo: LockedRepo, home: Path) -> None:
     paths.extend(dataset.prepare(repo, home))
 
 
-def _finding(index: int, action: Callable[..., None], *arguments: Any) -> Finding:
+def _check_entry(index: int, action: Callable[..., None], *arguments: Any) -> Finding:
     finding = Finding(index)
     try:
         action(*arguments)
@@ -86,7 +85,7 @@ def _finding(index: int, action: Callable[..., None], *arguments: Any) -> Findin
 
 
 class _AskedFiles:
-    """Remembers which files transformers looked for and did not find, so that an error can name them."""
+    """Records which files transformers looked for and did not find, so that an error can name them."""
 
     def __init__(self) -> None:
         self._repo: LockedRepo | None = None
@@ -98,7 +97,7 @@ class _AskedFiles:
         self._absent = []
 
     def missing(self) -> list[str]:
-        """Return the names, less those that the commit is known not to have."""
+        """Return the names, without those that the commit is known to lack."""
         assert self._repo is not None
         return sorted(set(self._absent) - set(self._repo.absent) - {file.path for file in self._repo.files})
 

@@ -1,4 +1,4 @@
-"""Starts a child process of the proof: isolated, on a cache of its own, in an environment of ours."""
+"""Start a child process of the proof: isolated, with its own cache and a fixed environment."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bundler.offline.variables import offline_environment
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 
-# Enough of a log to see what a process died of.
+# Characters from the end of the log: enough to see why a process died.
 _LOG_TAIL_BYTES = 2000
 
-# Settings of the person who fetches must not help, or hinder, what has to work on another machine.
+# Settings of this user are removed: the result must hold on another machine.
 _FOREIGN = re.compile(
     r"(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|DATASETS|BUNDLE)_.*|.*_PROXY|DISABLE_TELEMETRY|DO_NOT_TRACK",
     re.IGNORECASE,
@@ -32,11 +32,11 @@ _FOREIGN = re.compile(
 
 @dataclass(frozen=True)
 class ChildResult:
-    """What a child found, and under which isolation.
+    """The result of a child process.
 
     Attributes:
-        findings: One for each entry that it looked at.
-        completed: How it ran.
+        findings: One for each entry that it checked.
+        completed: How the process ran, with its isolation.
     """
 
     findings: list[Finding]
@@ -46,19 +46,19 @@ class ChildResult:
 def run_child(
     mode: str, lock: Lock, store: Store, work: Path, home: Path, *, isolate: Requested = "auto"
 ) -> ChildResult:
-    """Let a child process look at every entry of `lock`.
+    """Let a child process check every entry of `lock`.
 
     Args:
         mode: "prove" or "prepare"; see `bundler.make.proof.child`.
         lock: A complete lock.
-        store: Where its files are.
+        store: The store with its files.
         work: An empty folder on the store's file system.
-        home: The child's HF_HOME, to be made below `work`.
-        isolate: As `bundle run` takes it.
+        home: The child's HF_HOME, which will be made below `work`.
+        isolate: The isolation, as for `bundle run`.
 
     Raises:
-        ProofError: The child died before it had a result.
-        OfflineError: `isolate` cannot be had.
+        ProofError: The child ended without a result.
+        OfflineError: This machine does not support `isolate`.
     """
     assemble(home, layout(lock), blob_path(store))
     lock_file, result, log = work / "lock.json", work / f"{mode}-result.json", work / f"{mode}.log"
@@ -75,9 +75,9 @@ def run_child(
     except (OSError, ValueError, TypeError) as error:
         tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
         raise ProofError(
-            f"the process that should {mode} ended with exit code {completed.exit_code} before it had a result"
-            + (f"; the end of what it wrote:\n{tail}" if tail else ""),
-            hint="137 means that it was killed, most often for want of memory"
+            f"the process for the step {mode!r} ended with exit code {completed.exit_code} and without a result"
+            + (f"; the end of its output:\n{tail}" if tail else ""),
+            hint="137 means that it was killed, usually because memory ran out"
             if completed.exit_code == 137
             else None,
         ) from error
@@ -86,11 +86,11 @@ def run_child(
 
 def _environment(mode: str, home: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
-    # Reproducible, quiet on machines with many cores, and nobody's GPU.
+    # For equal results everywhere: few threads, no warnings about forks, and no GPU.
     own |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""}
     if mode == "prove":
         return offline_environment(home).apply(own)
-    # Online, as far as the library knows: the only Hub in reach is ours, on loopback.
+    # The library must think that it is online. Only our Hub on loopback can be reached.
     return own | {
         "HF_HOME": str(home),
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -1,12 +1,12 @@
-"""Datasets in the proof's child processes: prepared once from the fetched files, then loaded by name.
+"""Datasets in the proof's child processes: prepare them once from the fetched files, then load them by name.
 
-`load_dataset("org/name")` does not read the hub cache without a network; it needs what the library made of the files
-on an earlier run, below `HF_HOME/datasets`. So that earlier run happens here: against our own server on loopback,
-which serves the fetched files and nothing else. The data itself comes straight out of the cache.
+Without a network `load_dataset("org/name")` does not read the hub cache; it needs the files that the library made in an
+earlier run, below `HF_HOME/datasets`. This earlier run happens here, with our own server on loopback, which serves only
+the fetched files. The data itself is read from the cache.
 
-The prepared files depend on the files, the commit and the versions of datasets and pyarrow; not on where the cache
-is or what the server's address was. `dataset_files` makes sure of that where it could fail: media datasets that
-name their files by absolute path.
+The prepared files depend on the files, the commit and the versions of datasets and pyarrow, and not on the place of the
+cache or the address of the server. `dataset_files` refuses datasets that break this rule: media datasets that name
+their files by absolute path.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bundler.make.proof.entries import LoadedEntry, LoadingFault, Outcome, tried
+from bundler.make.proof.entries import LoadedEntry, LoadingFault, Outcome, try_call
 from bundler.plan.layout import prepared_folder
 from bundler.plan.lock import LockedRepo
 from bundler.text.wording import counted
 
 
 @contextlib.contextmanager
-def loopback_hub(home: Path) -> Iterator[str]:
-    """Serve the cache at `home` to this process; yields the address."""
+def serve_on_loopback(home: Path) -> Iterator[str]:
+    """Serve the cache at `home` to this process while the block runs; yield the address."""
     import uvicorn
 
     from bundler.serve.listen import endpoint_of, open_listener
@@ -36,14 +36,14 @@ def loopback_hub(home: Path) -> Iterator[str]:
     from bundler.serve.sources import open_source
 
     listener = open_listener()
-    # Not "uvicorn.run": its signal handlers belong into a main thread.
+    # Not `uvicorn.run`: it installs signal handlers, which works only in the main thread.
     server = uvicorn.Server(
         uvicorn.Config(create_app(open_source(home)), log_config=None, access_log=False, lifespan="off")
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
-        # The socket listens already: a request that comes before the server is up waits in its queue.
+        # The socket is listening already: requests wait in its queue until the server runs.
         yield endpoint_of(listener)
     finally:
         server.should_exit = True
@@ -52,7 +52,7 @@ def loopback_hub(home: Path) -> Iterator[str]:
 
 
 def prepare(repo: LockedRepo, home: Path) -> list[str]:
-    """Let the library prepare a dataset, and return the files that make up the result.
+    """Let the library prepare a dataset, and return the prepared files.
 
     Args:
         repo: The dataset's entry.
@@ -62,14 +62,14 @@ def prepare(repo: LockedRepo, home: Path) -> list[str]:
         POSIX paths below the dataset's folder in `home/datasets`, sorted.
 
     Raises:
-        LoadingFault: The library cannot load the dataset, or what it makes cannot be moved.
+        LoadingFault: The library cannot load the dataset, or the prepared files work only in this cache.
     """
     import datasets
 
     configs = list(repo.configs)
-    # Who names the files says that the repo's own configurations are not what is wanted; some cannot be loaded.
+    # An entry with `data_files` does not want the repo's own configurations, of which some may not load.
     if not configs and not repo.data_files:
-        configs = tried(
+        configs = try_call(
             f"get_dataset_config_names({repo.repo_id!r})",
             datasets.get_dataset_config_names,
             repo.repo_id,
@@ -77,8 +77,8 @@ def prepare(repo: LockedRepo, home: Path) -> list[str]:
         )
     for options in [{"name": config} for config in configs] + _data_files(repo):
         call = _call(repo.repo_id, options)
-        builder = tried(call, datasets.load_dataset_builder, repo.repo_id, revision=repo.commit, **options)
-        tried(call, builder.download_and_prepare)
+        builder = try_call(call, datasets.load_dataset_builder, repo.repo_id, revision=repo.commit, **options)
+        try_call(call, builder.download_and_prepare)
         if "data_files" in options:
             _rename_for_offline(Path(builder.cache_dir), options)
     return dataset_files(home / "datasets" / prepared_folder(repo.repo_id), home)
@@ -89,10 +89,10 @@ def _data_files(repo: LockedRepo) -> list[dict[str, Any]]:
 
 
 def _rename_for_offline(prepared: Path, options: dict[str, Any]) -> None:
-    """Give what was prepared from chosen files the name under which the library looks for it without a network.
+    """Rename what was prepared from chosen files to the name that the library uses offline.
 
-    Online it names the folder after the card's default configuration and the resolved files; offline it knows
-    neither, and asks for ``default-`` and what the program passed.
+    Online the library names the folder after the card's default configuration and the resolved files. Offline it knows
+    neither, and looks for ``default-`` and the argument of the program.
     """
     import datasets
 
@@ -107,10 +107,10 @@ def _call(name: str, options: dict[str, Any]) -> str:
 
 
 def dataset_files(folder: Path, home: Path) -> list[str]:
-    """List the prepared files below `folder`, without locks and other traces of the work.
+    """List the prepared files below `folder`, without locks and temporary files.
 
     Raises:
-        LoadingFault: There are none, or one holds a path of this cache, and would not work in another.
+        LoadingFault: There are none, or one holds a path of this cache and would not work in another.
     """
     found = []
     for path in sorted(folder.rglob("*")):
@@ -146,7 +146,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     import datasets
 
     configs = _prepared_configs(entry)
-    # A single configuration is found without being named; with several, the library asks for one.
+    # A single configuration need not be named; with several the library requires a name.
     wanted: dict[str, dict[str, Any]] = {f"{config}/": {"name": config} for config in configs}
     if len(configs) == 1:
         wanted = {"": {}}
@@ -154,18 +154,18 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     rows: dict[str, Any] = {}
     for name in entry.names:
         for label, options in wanted.items():
-            loaded = tried(_call(name, options), datasets.load_dataset, name, **options)
+            loaded = try_call(_call(name, options), datasets.load_dataset, name, **options)
             for split, data in loaded.items():
                 if data.num_rows:
-                    # The schema is in the file's first bytes; the last row needs all of it.
-                    tried(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)
+                    # The schema is in the first bytes of the file; the last row shows that the file is complete.
+                    try_call(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)
                 rows[f"{label}{split}"] = data.num_rows
     listing = ", ".join(f"{split}: {counted(count, 'row')}" for split, count in rows.items())
     outcome.proven.append(f"dataset loads as {' and '.join(entry.names)} ({listing})")
 
 
 def _prepared_configs(entry: LoadedEntry) -> list[str]:
-    """Return the configurations that were prepared; choices of files have folders of their own beside them."""
+    """Return the names of the prepared configurations; folders of file choices, beside them, are left out."""
     folder = entry.snapshot.parents[3] / "datasets" / prepared_folder(entry.repo.repo_id)
     names = set()
     for file in entry.repo.prepared:

@@ -1,4 +1,4 @@
-"""What the checks of the proof share: the entry they look at, what they report, and how a failure is caught."""
+"""What the checks of the proof share: the entry to check, its results, and the handling of failures."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 from bundler.plan.lock import LockedRepo
 
-# More names than these do not help anybody to find the fault.
+# How many names a message shows; more would not help to find the fault.
 SHOWN = 5
 
 
 class LoadingFault(Exception):  # noqa: N818 - it is reported, not raised to a user
-    """An entry does not load; the text says what was tried and what came of it."""
+    """An entry does not load; the text says what was tried, and what happened."""
 
 
 class ContradictionFault(LoadingFault):
-    """All files are there, and they do not fit together, or one is damaged in the repo itself."""
+    """All files are there, but they do not fit together, or one is damaged in the repo itself."""
 
 
 @dataclass
 class Outcome:
-    """What the proof of one entry showed.
+    """The results for one entry.
 
     Attributes:
-        proven: What was seen to work.
-        notes: What was not checked, and why; what is odd but harmless.
+        proven: What worked.
+        notes: What was not checked, and why; what is unusual but harmless.
     """
 
     proven: list[str] = field(default_factory=list)
@@ -49,21 +49,25 @@ class LoadedEntry:
 
     @property
     def names(self) -> list[str]:
-        """Every name that it must load by."""
+        """All names that it must load by."""
         return [self.repo.repo_id, *(alias for alias in self.repo.aliases if alias != self.repo.repo_id)]
 
     @property
     def paths(self) -> frozenset[str]:
-        """Its files."""
+        """The paths of its files in the repo."""
         return frozenset(file.path for file in self.repo.files)
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a user would pass beside the name."""
+        """The arguments that a user would pass with the name."""
         return {"revision": self.repo.revision, "trust_remote_code": self.repo.trust_remote_code}
 
     def json(self, path: str) -> dict[str, Any]:
-        """Read a JSON object of the snapshot; empty when there is no such file."""
+        """Read a JSON object of the snapshot; empty if there is no such file.
+
+        Raises:
+            ContradictionFault: The file is not JSON.
+        """
         if path not in self.paths:
             return {}
         try:
@@ -73,10 +77,12 @@ class LoadedEntry:
         return content if isinstance(content, dict) else {}
 
 
-def tried(what: str, action: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
-    """Do what a user's program would do; a failure becomes a `LoadingFault` that names it.
+def try_call(what: str, action: Callable[..., Any], /, *arguments: Any, **options: Any) -> Any:
+    """Call a function as a user's program would, and return its result.
 
-    An ImportError passes: a missing package says nothing about the files.
+    Raises:
+        LoadingFault: It failed; the message begins with `what`.
+        ImportError: A package is missing, which says nothing about the files.
     """
     try:
         return action(*arguments, **options)
@@ -87,6 +93,6 @@ def tried(what: str, action: Callable[..., Any], /, *arguments: Any, **options: 
 
 
 def _first_lines(error: BaseException) -> str:
-    """Return the start of a library's message, which may go on for pages."""
+    """Return the first lines of a library's message, which may be very long."""
     text = " ".join(str(error).split())
     return text if len(text) <= 400 else f"{text[:400]}…"

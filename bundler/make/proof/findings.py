@@ -9,23 +9,23 @@ from pathlib import PurePosixPath
 from bundler.errors import DependencyError, ProofError, SpaceError
 from bundler.plan.lock import Lock, LockedRepo
 
-# The extra `train` of setup.cfg, held equal by tests/packaging. Not by our own name: that is not ours on PyPI.
+# The extra `train` of setup.cfg; tests/packaging compares them. Not our package's name, which is not ours on PyPI.
 INSTALL_HINT = "pip install 'torch>=2.6' 'transformers>=5.20,<6' 'accelerate>=1.1' 'datasets>=5.0'"
 
 
 @dataclass
 class Finding:
-    """What came of one entry.
+    """The results for one entry.
 
     Attributes:
-        index: Its position in the lock that the child was given.
-        proven: What was seen to work.
-        notes: What was not checked, and what is odd but harmless.
-        failure: What does not work, or None.
-        damaged: Whether the reason is in the content of files, rather than in their absence.
-        missing: Files that a library looked for and the entry does not have, unless the commit is known to lack them.
-        package: What an import failed for, or None.
-        prepared: The files of a dataset that was prepared.
+        index: Its position in the lock that the child received.
+        proven: What worked.
+        notes: What was not checked, and what is unusual but harmless.
+        failure: What does not work; None if everything does.
+        damaged: Whether the reason is the content of files, and not a missing file.
+        missing: Files that a library looked for and the entry does not have, without those that the commit lacks.
+        package: The package whose import failed; None if none did.
+        prepared: The prepared files of a dataset.
     """
 
     index: int
@@ -45,18 +45,18 @@ def entry_path(lock: Lock, index: int) -> str:
 
 
 def refuse_failures(lock: Lock, findings: Iterable[Finding]) -> None:
-    """Raise what failed findings mean to the user, all of them together; return if none failed.
+    """Raise one error for all failed findings; return if none failed.
 
     Raises:
         ProofError: Entries do not load.
-        DependencyError: All that failed did so for want of a package.
+        DependencyError: All failed entries failed because a package is missing.
         SpaceError: The disk was too small for a prepared dataset.
     """
     failed = [finding for finding in findings if finding.failure is not None]
     if not failed:
         return
     for finding in failed:
-        # The datasets library, and the kernel.
+        # Messages of the datasets library and of the kernel.
         if any(words in str(finding.failure) for words in ("Not enough disk space", "No space left on device")):
             raise SpaceError(
                 f"{entry_path(lock, finding.index)}: {finding.failure}",
@@ -70,16 +70,16 @@ def refuse_failures(lock: Lock, findings: Iterable[Finding]) -> None:
             continue
         blocks.append(f"{entry} ({repo.repo_id}) does not load offline: {finding.failure}")
         if finding.damaged:
-            blocks.append(f"  the files are as the repo has them; another {entry}.revision may be whole")
+            blocks.append(f"  the files are the same in the repo; another {entry}.revision may work")
             continue
         if finding.missing:
-            blocks.append(f"  looked for, and not in the bundle: {', '.join(finding.missing)}")
+            blocks.append(f"  not found in the bundle: {', '.join(finding.missing)}")
         blocks.append(f"  what to change: {_remedy(repo, entry, finding.missing)}")
     if blocks:
         raise ProofError("\n".join(blocks))
     raise DependencyError(
-        "cannot be proven without packages that are not installed here:\n  " + "\n  ".join(packages),
-        hint=f"install them beside `bundle`, or, if it is one of these: {INSTALL_HINT}",
+        "the proof needs packages that are not installed here:\n  " + "\n  ".join(packages),
+        hint=f"install them beside `bundle`; if it is one of these: {INSTALL_HINT}",
     )
 
 
@@ -88,4 +88,4 @@ def _remedy(repo: LockedRepo, entry: str, missing: Iterable[str]) -> str:
         return f"{entry}.configs or the patterns of {entry} in the manifest, if files were left out; or the files"
     if any(PurePosixPath(name).suffix == ".py" for name in missing) and not repo.trust_remote_code:
         return f"{entry}.trust_remote_code: true, if it needs its own Python and you trust it"
-    return f"{entry}.allow_patterns or {entry}.ignore_patterns, if they leave out what the repo has"
+    return f"{entry}.allow_patterns or {entry}.ignore_patterns, if they leave out a file that the repo has"

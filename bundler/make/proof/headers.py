@@ -1,8 +1,8 @@
-"""Safetensors files by their headers alone: names, shapes, and whether the file is whole.
+"""Check safetensors files by their headers only: names, shapes, and whether the file is complete.
 
 The reader is the safetensors library, which checks on opening that the tensors cover the file without holes or
-overlaps (https://github.com/huggingface/safetensors#format). Weights are never read: a header of a few kilobytes
-stands for gigabytes.
+overlaps (https://github.com/huggingface/safetensors#format). Weights are never read: a header has a few kilobytes, the
+weights gigabytes.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-# How a fault ends that names a file, and not its content.
-MISSING_SHARD = "which is not there"
+# The end of a fault about a missing file.
+MISSING_SHARD = "which is missing"
 
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What a header says of one tensor.
+    """The entry of a tensor in a header.
 
     Attributes:
         shape: Its dimensions.
-        dtype: The format's word for its type, such as ``BF16``.
+        dtype: The name of its type in the format, such as ``BF16``.
     """
 
     shape: tuple[int, ...]
@@ -33,10 +33,10 @@ class TensorHeader:
 
 
 def read_header(path: Path) -> dict[str, TensorHeader]:
-    """Return the tensors of one file by name.
+    """Return name -> header of the tensors in a file.
 
     Raises:
-        ValueError: The file is truncated, misaligned, or no safetensors file.
+        ValueError: The file is truncated, misaligned, or not a safetensors file.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -54,10 +54,10 @@ def index_faults(index: Path, headers: Mapping[str, Mapping[str, TensorHeader]])
 
     Args:
         index: A ``*.safetensors.index.json``.
-        headers: Headers by file name, of the files in the same folder.
+        headers: File name -> tensors, for the files in the same folder.
 
     Returns:
-        One line for each shard that is missing and each tensor that is not where the index says.
+        One line for each missing shard, and for each tensor that is not in the shard that the index names.
     """
     try:
         listed: dict[str, Any] = json.loads(index.read_bytes())["weight_map"]

@@ -12,9 +12,9 @@ from bundler.plan.layout import Blob, Layout
 
 
 def assemble(home: Path, layout: Layout, blob_path: Callable[[Blob], Path]) -> None:
-    """Give every blob of `layout` its name below `home` and publish it as an installation would.
+    """Put every blob of `layout` below `home`, and publish it as an installation would.
 
-    Blobs are hard links, so this costs neither time nor room. The libraries only ever read them.
+    Blobs are hard links, so this takes almost no time and space. The libraries only read them.
     """
     for blob in layout.blobs:
         link_or_copy(blob_path(blob), inside(home, blob.path))

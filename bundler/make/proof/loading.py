@@ -1,8 +1,8 @@
-"""What "it loads" means for a tokenizer, a processor, a config and a model; runs in the proof's child process only.
+"""Prove that tokenizers, processors, configs and models load; runs only in the proof's child process.
 
-Everything goes through the calls that a user's program makes, `Auto….from_pretrained(name)`, by the canonical name
-and by each alias. A check that cannot be made is a note, never a pass: a quantised model, remote code, an
-architecture that this transformers does not know.
+The checks make the same calls as a user's program, `Auto….from_pretrained(name)`, with the canonical name and with each
+alias. If a check cannot be made, a note says so: for a quantised model, remote code, or an architecture that this
+transformers does not have.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from bundler.make.proof.entries import (
     LoadedEntry,
     LoadingFault,
     Outcome,
-    tried,
+    try_call,
 )
 from bundler.make.proof.weights import prove_weights
 from bundler.text.wording import counted
 
-# Words, figures, an accent, a script without spaces, and a symbol beyond the basic plane.
+# Words, digits, an accent, a script without spaces, and a character beyond U+FFFF.
 SAMPLE = "The 3 quick brown foxes' café: 東京 🦊\n"
 
 _TOKENIZER_FILES = frozenset(
@@ -46,7 +46,7 @@ _PROCESSOR_FILES = frozenset({"preprocessor_config.json", "processor_config.json
 
 
 def prove(entry: LoadedEntry, outcome: Outcome) -> None:
-    """Load a tokenizer or model entry in every way that its files promise.
+    """Load everything that the files of a tokenizer or model entry are for.
 
     Raises:
         LoadingFault: Something that should load does not.
@@ -54,7 +54,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     """
     if _is_code_alone(entry):
         outcome.proven.append(
-            f"holds Python for other entries ({counted(len(entry.paths), 'file')}); these load it"
+            f"has only Python code for other entries ({counted(len(entry.paths), 'file')}), which load it"
         )
         return
     config = entry.json("config.json")
@@ -65,7 +65,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
         outcome.notes.append("config.json names no model_type, so it is not a transformers config; not loaded")
     _prove_code(entry, outcome)
     _prove_processor(entry, outcome)
-    # A feature extractor without a tokenizer is a whole entry, as for sound and pictures alone.
+    # An entry for sound or images may have a feature extractor and no tokenizer.
     if entry.paths & _TOKENIZER_FILES or not (is_model or entry.paths & _PROCESSOR_FILES):
         _prove_tokenizer(entry, outcome)
     if is_model:
@@ -75,13 +75,13 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
 
 
 def _is_code_alone(entry: LoadedEntry) -> bool:
-    """Tell whether an entry is there for its Python, which configurations in other repositories name."""
+    """Return whether an entry has only Python code, which other repositories use."""
     suffixes = {PurePosixPath(path).suffix for path in entry.paths}
     return entry.repo.trust_remote_code and ".py" in suffixes and suffixes <= {".py", ".md", "", ".txt"}
 
 
 def _prove_code(entry: LoadedEntry, outcome: Outcome) -> None:
-    """Import every class that the entry's configurations name, from this repository or another."""
+    """Import every class that the entry's configurations name, in this repository or another."""
     if not entry.repo.trust_remote_code:
         return
     from transformers.dynamic_module_utils import get_class_from_dynamic_module
@@ -90,7 +90,7 @@ def _prove_code(entry: LoadedEntry, outcome: Outcome) -> None:
     loaded = 0
     for reference in classes:
         try:
-            tried(
+            try_call(
                 f"importing {reference}",
                 get_class_from_dynamic_module,
                 reference,
@@ -98,7 +98,7 @@ def _prove_code(entry: LoadedEntry, outcome: Outcome) -> None:
                 revision=entry.repo.revision,
             )
         except ImportError as error:
-            # Such as a package for GPUs that this machine has no use for.
+            # For example a package for GPUs, which this machine may not have.
             outcome.notes.append(f"{reference} not imported: {' '.join(str(error).split())[:200]}")
         else:
             loaded += 1
@@ -113,9 +113,11 @@ def _prove_processor(entry: LoadedEntry, outcome: Outcome) -> None:
 
     for name in entry.names:
         try:
-            tried(f"AutoProcessor.from_pretrained({name!r})", AutoProcessor.from_pretrained, name, **entry.options)
+            try_call(
+                f"AutoProcessor.from_pretrained({name!r})", AutoProcessor.from_pretrained, name, **entry.options
+            )
         except ImportError as error:
-            # Pillow, torchvision, librosa: what the training machine has is not what this one has.
+            # Pillow, torchvision, librosa: this machine need not have all packages of the training machine.
             outcome.notes.append(f"processor not loaded: {' '.join(str(error).split())[:200]}")
             return
     outcome.proven.append(f"processor loads as {' and '.join(entry.names)}")
@@ -131,7 +133,7 @@ def _prove_adapter(entry: LoadedEntry, outcome: Outcome) -> None:
     from transformers import AutoConfig
 
     try:
-        tried(f"AutoConfig.from_pretrained({base!r})", AutoConfig.from_pretrained, base)
+        try_call(f"AutoConfig.from_pretrained({base!r})", AutoConfig.from_pretrained, base)
     except LoadingFault:
         outcome.notes.append(f"its base model {base} is not in this bundle; the adapter needs it to load")
     else:
@@ -142,10 +144,10 @@ def _prove_config(entry: LoadedEntry, outcome: Outcome) -> None:
     from transformers import AutoConfig, GenerationConfig
 
     for name in entry.names:
-        tried(f"AutoConfig.from_pretrained({name!r})", AutoConfig.from_pretrained, name, **entry.options)
+        try_call(f"AutoConfig.from_pretrained({name!r})", AutoConfig.from_pretrained, name, **entry.options)
         if "generation_config.json" in entry.paths:
             call = f"GenerationConfig.from_pretrained({name!r})"
-            tried(call, GenerationConfig.from_pretrained, name, revision=entry.repo.revision)
+            try_call(call, GenerationConfig.from_pretrained, name, revision=entry.repo.revision)
     outcome.proven.append(f"config loads as {' and '.join(entry.names)}")
 
 
@@ -155,19 +157,19 @@ def _prove_tokenizer(entry: LoadedEntry, outcome: Outcome) -> None:
     encoded: dict[str, list[int]] = {}
     for name in entry.names:
         call = f"AutoTokenizer.from_pretrained({name!r})"
-        tokenizer = tried(call, AutoTokenizer.from_pretrained, name, **entry.options)
-        encoded[name] = tried(f"{call}, then encoding and decoding", _round_trip, tokenizer)
+        tokenizer = try_call(call, AutoTokenizer.from_pretrained, name, **entry.options)
+        encoded[name] = try_call(f"{call}, then encoding and decoding", _encode_and_decode, tokenizer)
     first, *others = encoded.values()
     if any(ids != first for ids in others):
         raise ContradictionFault(
-            f"the names {' and '.join(encoded)} load tokenizers that disagree about {SAMPLE!r}"
+            f"the names {' and '.join(encoded)} load tokenizers that encode {SAMPLE!r} differently"
         )
     outcome.proven.append(f"tokenizer encodes and decodes ({len(first)} tokens) as {' and '.join(entry.names)}")
 
 
-def _round_trip(tokenizer: Any) -> list[int]:
-    """Encode and decode; return the ids of the sample."""
-    # A tokenizer whose vocabulary file is missing may load all the same, with its special tokens alone.
+def _encode_and_decode(tokenizer: Any) -> list[int]:
+    """Encode and decode a text; return its token ids."""
+    # A tokenizer may load without its vocabulary file, with special tokens only.
     ordinary = len(tokenizer) - len(set(tokenizer.all_special_ids))
     if ordinary <= 0:
         raise LoadingFault(
@@ -180,10 +182,12 @@ def _round_trip(tokenizer: Any) -> list[int]:
     ):
         ids = list(tokenizer(text)["input_ids"])
         content = [token for token in ids if token not in tokenizer.all_special_ids]
-        # A vocabulary of amino acids knows no foxes; it does know itself.
+        # A special vocabulary, such as amino acids, has no token for SAMPLE, but has tokens for its own entries.
         if content and any(token != unknown for token in content) and tokenizer.decode(content).strip():
             return ids
-    raise LoadingFault(f"{type(tokenizer).__name__} finds no token of its {len(tokenizer)} in a text")
+    raise LoadingFault(
+        f"{type(tokenizer).__name__} has {len(tokenizer)} tokens, and encodes a text with none of them"
+    )
 
 
 def _prove_modules(entry: LoadedEntry, outcome: Outcome) -> None:
@@ -198,7 +202,7 @@ def _prove_modules(entry: LoadedEntry, outcome: Outcome) -> None:
             f"modules.json is not a list of sentence-transformers modules: {error!r}"
         ) from error
     for folder, kind in folders:
-        # Normalize has no settings and, often, no folder; the module at the root is the transformers model.
+        # Normalize has no settings, and often no folder. The module in the root folder is the transformers model.
         if folder and not kind.endswith(".Normalize") and f"{folder}/config.json" not in entry.paths:
-            raise LoadingFault(f"modules.json names {folder} ({kind}), and {folder}/config.json is not there")
-    outcome.proven.append(f"sentence-transformers modules are there ({len(folders)})")
+            raise LoadingFault(f"modules.json names {folder} ({kind}), but {folder}/config.json is missing")
+    outcome.proven.append(f"all sentence-transformers modules are there ({len(folders)})")

@@ -1,8 +1,7 @@
-"""Prepared datasets: made once from the fetched files, kept in the store, listed in the lock.
+"""Prepare datasets once from the fetched files; keep the result in the store, and list it in the lock.
 
-The work is done by `bundler.make.proof.dataset` in a child process. Here: which datasets need it, what an earlier
-run made of the same files with the same versions of the libraries, and under which names the results must be
-shipped.
+`bundler.make.proof.dataset` does the work in a child process. This module finds which datasets need it, which have a
+result from an earlier run (same files, same versions of the libraries), and under which names results must be shipped.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from bundler.plan.lock import Lock, LockedRepo, PreparedFile
 
 
 def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requested = "auto") -> Lock:
-    """Return the lock with the prepared files of its datasets, all of them in the store.
+    """Return the lock with the prepared files of its datasets; all of these are then in the store.
 
-    What an earlier run prepared from the same files with the same library versions is used again.
+    Files that an earlier run prepared from the same files with the same library versions are used again.
 
     Args:
         lock: A complete lock whose files are in `store`.
-        store: Takes the prepared files.
-        insist: Refuse to make other prepared files than the lock lists already.
-        isolate: As `bundle run` takes it.
+        store: The store with its files, and for the prepared files.
+        insist: Refuse prepared files that differ from those in the lock.
+        isolate: The isolation, as for `bundle run`.
 
     Raises:
         ProofError: A dataset cannot be prepared.
-        IntegrityError: Other prepared files came out than the lock lists, and `insist` is set.
-        DependencyError: The datasets library is missing, or a package that a dataset needs.
+        IntegrityError: `insist` is set, and the prepared files differ from those in the lock.
+        DependencyError: The datasets library, or a package that a dataset needs, is missing.
     """
     repos = list(lock.repos)
     waiting = []
@@ -48,7 +47,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
         if known is None:
             waiting.append(index)
         else:
-            repos[index] = _with_prepared(repo, known, insist=insist)
+            repos[index] = _add_prepared(repo, known, insist=insist)
     if waiting:
         bare = lock.with_repos(tuple(replace(repos[index], prepared=()) for index in waiting))
         with store.work_folder() as work:
@@ -60,15 +59,15 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
             for finding in findings:
                 index = finding.index
                 files = _collect_files(store, repos[index], home, finding.prepared)
-                store.keep_record("prepared", _key(repos[index]), [vars(file) for file in files])
-                repos[index] = _with_prepared(repos[index], files, insist=insist)
+                store.keep_record("prepared", _make_key(repos[index]), [vars(file) for file in files])
+                repos[index] = _add_prepared(repos[index], files, insist=insist)
     return lock.with_repos(tuple(repos))
 
 
-def _with_prepared(repo: LockedRepo, files: tuple[PreparedFile, ...], *, insist: bool) -> LockedRepo:
+def _add_prepared(repo: LockedRepo, files: tuple[PreparedFile, ...], *, insist: bool) -> LockedRepo:
     if insist and repo.prepared and repo.prepared != files:
         raise IntegrityError(
-            f"{repo.repo_id}: the lock lists prepared files that cannot be made here: expected "
+            f"{repo.repo_id}: the prepared files differ from those in the lock: expected "
             f"{_summary(repo.prepared)}, found {_summary(files)} (datasets {_version('datasets')}, pyarrow "
             f"{_version('pyarrow')})",
             hint="use the versions that the lock was completed with, or renew it with `bundle fetch --upgrade`",
@@ -81,16 +80,22 @@ def _summary(files: Iterable[PreparedFile]) -> str:
 
 
 def _are_stored(store: Store, files: tuple[PreparedFile, ...]) -> bool:
-    # All are looked at, so that each damaged one is thrown away now.
-    damaged = [file for file in files if store.verified(file.sha256) is None]
+    # Check all of them: `find_verified` drops the record of each damaged one.
+    damaged = [file for file in files if store.find_verified(file.sha256) is None]
     return bool(files) and not damaged
 
 
-def _key(repo: LockedRepo) -> str:
-    """Return text that is equal exactly when preparation gives equal files."""
+def _make_key(repo: LockedRepo) -> str:
+    """Return a text that is equal exactly when preparing gives equal files."""
     return json.dumps(
         [
-            [repo.repo_id, repo.commit, list(repo.configs), list(repo.data_files), sorted(_alias_stems(repo))],
+            [
+                repo.repo_id,
+                repo.commit,
+                list(repo.configs),
+                list(repo.data_files),
+                sorted(_list_alias_stems(repo)),
+            ],
             [[file.path, file.etag] for file in repo.files],
             [_version("datasets"), _version("pyarrow")],
         ]
@@ -106,7 +111,7 @@ def _version(package: str) -> str:
 
 def _recall(store: Store, repo: LockedRepo) -> tuple[PreparedFile, ...] | None:
     try:
-        files = tuple(PreparedFile(**item) for item in store.record("prepared", _key(repo)) or [])
+        files = tuple(PreparedFile(**item) for item in store.record("prepared", _make_key(repo)) or [])
     except TypeError:
         return None
     return files if _are_stored(store, files) else None
@@ -121,7 +126,7 @@ def _collect_files(store: Store, repo: LockedRepo, home: Path, paths: Iterable[s
         digests = hash_file(path, "sha256", "blake3")
         assert digests.sha256 and digests.blake3
         store.adopt(path, StoredBlob.of(digests.sha256, digests))
-        for name in _names(repo, relative):
+        for name in _list_names(repo, relative):
             files.append(
                 PreparedFile(
                     path=name, size_bytes=digests.size_bytes, sha256=digests.sha256, blake3=digests.blake3
@@ -130,15 +135,15 @@ def _collect_files(store: Store, repo: LockedRepo, home: Path, paths: Iterable[s
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def _alias_stems(repo: LockedRepo) -> set[str]:
-    """Return the last part of each name, as the datasets library writes it into file names."""
+def _list_alias_stems(repo: LockedRepo) -> set[str]:
+    """Return the last part of each name, in the form that the datasets library uses in file names."""
     return {prepared_folder(name).rpartition("___")[2] for name in (repo.repo_id, *repo.aliases)}
 
 
-def _names(repo: LockedRepo, relative: str) -> list[str]:
-    """Return the names of one prepared file: Arrow files begin with the dataset's name, aliases included."""
+def _list_names(repo: LockedRepo, relative: str) -> list[str]:
+    """Return the names of a prepared file, one per alias: the name of an Arrow file begins with that of the dataset."""
     folder, _, name = relative.rpartition("/")
     own = prepared_folder(repo.repo_id).rpartition("___")[2]
     if not name.startswith(f"{own}-"):
         return [relative]
-    return sorted(f"{folder}/{stem}-{name.removeprefix(f'{own}-')}" for stem in _alias_stems(repo))
+    return sorted(f"{folder}/{stem}-{name.removeprefix(f'{own}-')}" for stem in _list_alias_stems(repo))

@@ -1,13 +1,13 @@
-"""Prove a lock, unless its files were proven before with the packages that are installed now.
+"""Prove a lock, unless its files were proven before with the same packages.
 
-What a proof finds depends on the files, which a fetch has just hashed, and on the packages that load them. The store
-remembers each proof that succeeded by both, so that a further fetch does not wait for transformers and torch again.
+A proof depends on the files, which a fetch has just hashed, and on the packages that load them. The store records each
+successful proof under both, so that the next fetch need not import transformers and torch again.
 
 Rule book:
 
-* a failure is not remembered: it is looked at again;
-* another version of Python or of any installed package, or another text of this folder, means proving anew;
-* what is remembered says so, and when it was shown.
+* failures are not recorded;
+* another version of Python or of any installed package, or a changed source file in this folder, needs a new proof;
+* a recorded proof says that it is recorded, and when it was made.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from bundler.plan.lock import Lock
 
 
 def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
-    """Show that everything in `lock` loads with no network, by every name; now, or by an earlier run.
+    """Prove that everything in `lock` loads without a network, by every name; or return an earlier proof of it.
 
     Args:
         lock: A complete lock whose files in `store` were hashed by this run.
-        store: Where they are, and where it is remembered what was proven.
-        isolate: As `bundle run` takes it.
+        store: The store with its files and with recorded proofs.
+        isolate: The isolation, as for `bundle run`.
 
     Raises:
         ProofError: An entry does not load.
         DependencyError: A package that an entry needs is not installed.
     """
     started = time.monotonic()
-    key = _key(lock, isolate)
+    key = _make_key(lock, isolate)
     if (remembered := _read(store.record("proven", key))) is not None:
         return replace(remembered, seconds=time.monotonic() - started, is_remembered=True)
     proof = prove(lock, store, isolate=isolate)
@@ -48,8 +48,8 @@ def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proo
     return proof
 
 
-def _key(lock: Lock, isolate: Requested) -> str:
-    """Return text that is equal only where a proof would load the same files with the same code."""
+def _make_key(lock: Lock, isolate: Requested) -> str:
+    """Return a text that is equal only if a proof would load the same files with the same code."""
     packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}
     return json.dumps(
         {
@@ -57,14 +57,14 @@ def _key(lock: Lock, isolate: Requested) -> str:
             "isolate": isolate,
             "python": sys.version,
             "packages": sorted(packages),
-            # The version of a checkout says nothing about its sources.
+            # In a checkout the sources change without a new version.
             "sources": [sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))],
         }
     )
 
 
 def _read(record: Any) -> Proof | None:
-    """Return a kept proof; None for none, and for one that another version kept in another form."""
+    """Return the proof in a record; None if there is none, or another version wrote it in another form."""
     try:
         entries = tuple(_entry(entry) for entry in record["entries"])
         return Proof(**{**record, "entries": entries, "refused": tuple(record["refused"])})

@@ -1,4 +1,4 @@
-"""The proof of a lock: every entry loads, by every name, in a process without network."""
+"""Prove a lock: load every entry, by every name, in a process without a network."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bundler.plan.lock import Lock
 
 @dataclass(frozen=True, kw_only=True)
 class EntryProof:
-    """What was shown for one entry.
+    """The proof of one entry.
 
     Attributes:
         entry: Its key path in the manifest, such as ``models[0]``.
         kind: tokenizer, model or dataset.
         repo_id: Canonical id.
         names: Every name that it was loaded by.
-        proven: What was seen to work.
-        notes: What was not checked, and what is odd but harmless.
+        proven: What worked.
+        notes: What was not checked, and what is unusual but harmless.
     """
 
     entry: str
@@ -42,12 +42,12 @@ class Proof:
 
     Attributes:
         entries: One per entry, in the lock's order.
-        isolation: What kept the child off the network: ``netns``, or ``guard`` where the kernel has no means.
-        isolation_detail: The same in one phrase for people.
-        network_attempts: How often something in the child tried to use it all the same, and was stopped.
-        refused: Where those attempts came from, as far as Python code made them.
-        seconds: How long it took.
-        proven_at: When, in UTC, as ISO 8601 has it.
+        isolation: What kept the child off the network: ``netns``, or ``guard`` if the kernel supports none.
+        isolation_detail: The same in a phrase for people.
+        network_attempts: How many times code in the child tried to use the network, and was refused.
+        refused: Where these attempts came from, if Python code made them.
+        seconds: How long the proof took.
+        proven_at: When it was made, in UTC, in ISO 8601.
         is_remembered: Whether it was made by an earlier run (see `bundler.make.proof.proven`).
     """
 
@@ -68,7 +68,7 @@ def required_packages(lock: Lock) -> list[str]:
     if kinds & {"tokenizer", "model"}:
         needed.add("transformers")
     if "model" in kinds:
-        # accelerate is what lets transformers place a model on the meta device.
+        # transformers needs accelerate to put a model on the meta device.
         needed |= {"torch", "accelerate"}
     if "dataset" in kinds:
         needed.add("datasets")
@@ -76,10 +76,10 @@ def required_packages(lock: Lock) -> list[str]:
 
 
 def check_packages(lock: Lock) -> None:
-    """Make sure that what the proof imports is installed, before anything is downloaded.
+    """Check that the packages that a proof imports are installed, before anything is downloaded.
 
     Raises:
-        DependencyError: Something is not.
+        DependencyError: A package is missing.
     """
     missing = [name for name in required_packages(lock) if importlib.util.find_spec(name) is None]
     if missing:
@@ -90,12 +90,12 @@ def check_packages(lock: Lock) -> None:
 
 
 def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
-    """Show that everything in `lock` loads with no network, by every name.
+    """Prove that everything in `lock` loads without a network, by every name.
 
     Args:
         lock: A complete lock, with prepared datasets, whose files are in `store`.
-        store: Where they are.
-        isolate: As `bundle run` takes it.
+        store: The store with its files.
+        isolate: The isolation, as for `bundle run`.
 
     Raises:
         ProofError: An entry does not load; the error names it, the missing files, and what to change.
@@ -104,7 +104,7 @@ def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
     check_packages(lock)
     started = time.monotonic()
     with store.work_folder() as work:
-        # Another folder than the one of `prepare`: what was prepared there is shown to load here.
+        # Not the folder of `prepare`: this shows that prepared files also load in another place.
         result = run_child("prove", lock, store, work, work / "elsewhere" / "home", isolate=isolate)
     refuse_failures(lock, result.findings)
     return Proof(

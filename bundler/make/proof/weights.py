@@ -1,8 +1,8 @@
-"""Weights against their architecture, in the proof's child process: names and shapes, without reading a weight.
+"""Check names and shapes of weights against their architecture, without reading weights; in the child process.
 
-The model is built on the meta device by transformers' own `from_pretrained`, which therefore decides, with its
-renamings, tied weights and ignored keys, what fits. What it would only warn about, and fill with random numbers,
-fails here. It is handed headers in place of files: see `_header_only_weights`.
+transformers' own `from_pretrained` builds the model on the meta device, so its rules for renamed, tied and ignored
+weights decide what fits. Missing weights, for which it would only warn and use random numbers, are an error here. It
+reads headers instead of files: see `_read_headers_only`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bundler.make.proof.entries import (
     LoadedEntry,
     LoadingFault,
     Outcome,
-    tried,
+    try_call,
 )
 from bundler.make.proof.headers import MISSING_SHARD, TensorHeader, index_faults, read_header
 from bundler.text.wording import counted, name_some
@@ -34,7 +34,7 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
     Args:
         entry: The entry.
         config: Its config.json.
-        outcome: Takes what was seen, and what could not be checked.
+        outcome: Receives the results, and what could not be checked.
 
     Raises:
         LoadingFault: Files are missing, damaged, or do not fit the architecture.
@@ -43,14 +43,14 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
     weights = sorted(path for path in entry.paths if PurePosixPath(path).suffix in _WEIGHT_SUFFIXES)
     if not weights:
         raise LoadingFault(
-            "no weights are among its files; an entry without weights belongs under `tokenizers`"
+            "it has no weights; an entry without weights belongs under `tokenizers`"
             if config
-            else "neither weights nor a config.json are among its files"
+            else "it has neither weights nor a config.json"
         )
-    tensors = _checked_headers(entry)
+    tensors = _check_headers(entry)
     safetensors = [path for path in weights if path.endswith(".safetensors")]
     checked = f"headers of {counted(len(safetensors), 'safetensors file')} checked ({tensors} tensors)"
-    if reason := _why_not_built(config):
+    if reason := _find_obstacle(config):
         outcome.proven.append(checked) if safetensors else None
         outcome.notes.append(f"architecture not built: {reason}")
         return
@@ -62,7 +62,7 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
     outcome.proven.append(_build(entry, config, outcome, tensors if safetensors else None))
 
 
-def _checked_headers(entry: LoadedEntry) -> int:
+def _check_headers(entry: LoadedEntry) -> int:
     """Read every safetensors header and compare indexes with shards; return the number of tensors."""
     folders: dict[str, dict[str, dict[str, TensorHeader]]] = {}
     faults = []
@@ -82,8 +82,8 @@ def _checked_headers(entry: LoadedEntry) -> int:
     return sum(len(header) for files in folders.values() for header in files.values())
 
 
-def _why_not_built(config: dict[str, Any]) -> str | None:
-    """Return why a model cannot be built from its config in a way that would prove something."""
+def _find_obstacle(config: dict[str, Any]) -> str | None:
+    """Return why building the model from its config would prove nothing, or is impossible; None if it can be built."""
     import transformers
 
     architectures = config.get("architectures") or []
@@ -108,15 +108,15 @@ def _build(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome, tensors
     model_class = getattr(transformers, architecture)
     for name in entry.names:
         call = f"{architecture}.from_pretrained({name!r})"
-        with _header_only_weights():
-            _, info = tried(
+        with _read_headers_only():
+            _, info = try_call(
                 call,
                 model_class.from_pretrained,
                 name,
                 revision=entry.repo.revision,
                 device_map="meta",
                 output_loading_info=True,
-                # Collects the mismatches, where raising would name only the first.
+                # Collect all mismatches; without this the error would name only the first.
                 ignore_mismatched_sizes=True,
                 use_safetensors=tensors is not None,
             )
@@ -131,7 +131,7 @@ def _build(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome, tensors
 
 
 def _refuse_difference(call: str, info: dict[str, Any]) -> None:
-    """Refuse what transformers would only warn about: it fills such weights with random numbers."""
+    """Refuse missing or mismatched weights: transformers would only warn, and use random numbers for them."""
     faults = []
     if info["missing_keys"]:
         faults.append(f"the weights have no {name_some(sorted(info['missing_keys']), shown=SHOWN)}")
@@ -144,11 +144,11 @@ def _refuse_difference(call: str, info: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _header_only_weights() -> Iterator[None]:
-    """Let transformers' loader open safetensors files that hand out meta tensors of the right shape.
+def _read_headers_only() -> Iterator[None]:
+    """Let transformers' loader get meta tensors of the right shape from safetensors files, while the block runs.
 
-    It is the loader's own reference to `safe_open` that is exchanged. Should a later version not have it there, the
-    loader reads the real weights and drops them: slower, and just as true.
+    This replaces the loader's own reference to `safe_open`. If a later version has none, the loader reads the real
+    weights and drops them, which is slower and gives the same result.
     """
     from transformers import modeling_utils
 
@@ -165,7 +165,7 @@ def _header_only_weights() -> Iterator[None]:
 
 
 class _HeaderFile:
-    """Stands in for `safetensors.safe_open`."""
+    """Replaces `safetensors.safe_open`."""
 
     def __init__(self, path: str, *args: Any, **options: Any) -> None:
         self._file: Any = safe_open(path, framework="pt")
