@@ -1,16 +1,15 @@
-"""`bundle doctor`: the environment as the Hugging Face libraries will see it, and what to do about it.
+"""`bundle doctor`: check the environment that the Hugging Face libraries will see, and say what to change.
 
-    findings.py   one thing that was looked at, and what came of it
+    diagnosis.py  the result of one check
     network.py    switches, endpoint, proxies, certificates, token
-    cache.py      the cache at HF_HOME: bundles, traces of interrupted work, what makes the libraries stumble
+    cache.py      the cache at HF_HOME: bundles, files of interrupted work, known causes of failures
     machine.py    file system, free space, isolation, versions
-    examine.py    all of it, in order
+    examine.py    all checks, in order
 
 Rule book:
 
-* it changes nothing; a probe that must write (links, locks) takes away what it wrote;
-* it asks a proxy and the Hub's address for a connection, within a few seconds, and only where offline mode is not set;
-* a token's value is never read into a finding: only where it comes from, and who else may read it;
-* *problem* is for what will fail, *warning* for what surprises people, *note* for what is good to know. Only problems
-  make the command fail.
+* nothing is changed; a check that must write (links, locks) deletes what it wrote;
+* a proxy and the Hub are asked for a connection, for a few seconds at most, and only if offline mode is not set;
+* a result never has the value of a token, only where it comes from, and who else may read it;
+* a *problem* will fail, a *warning* surprises people, a *note* is good to know. Only problems make the command fail.
 """

@@ -1,7 +1,7 @@
-"""The cache at HF_HOME: bundles that are not whole, traces of interrupted work, what makes the libraries stumble.
+"""Check the cache at HF_HOME: damaged bundles, files of interrupted work, known causes of failures in the libraries.
 
-Names and sizes only; `bundle verify` reads the bytes. What belongs to no bundle is looked at as well, since people's
-own downloads stand in the same cache.
+Only names and sizes are read; `bundle verify` reads the bytes. Repos that belong to no bundle are checked too, because
+people's own downloads are in the same cache.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from bundler.text.wording import counted, name_some
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
 
 
-def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
-    """Look at where the cache is, and whether variables move parts of it away."""
+def check_place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
+    """Check where the cache is, and whether variables move parts of it elsewhere."""
     source = "HF_HOME" if environment.get("HF_HOME") else "the default"
     if not hf_home.exists():
         yield note("cache", f"{hf_home} ({source}) does not exist yet", "`bundle install` makes it")
     elif not hf_home.is_dir():
         yield problem("cache", f"{hf_home} ({source}) is not a folder", "set HF_HOME to a folder")
     elif not os.access(hf_home, os.W_OK | os.X_OK):
-        yield note("cache", f"{hf_home} ({source}) is read-only for you; `bundle run` makes up for that")
+        yield note("cache", f"{hf_home} ({source}) is read-only for you; `bundle run` works with that")
     else:
         yield ok("cache", f"{hf_home} ({source})")
     for name in _MOVED:
@@ -40,12 +40,12 @@ def place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
             yield warning(
                 "cache",
                 f"{name}={value} moves a part of the cache out of HF_HOME, where bundles are installed",
-                f"unset {name}; `bundle run` does so for what it starts",
+                f"unset {name}; `bundle run` unsets it for the program that it starts",
             )
 
 
-def bundles(hf_home: Path) -> Iterator[Diagnosis]:
-    """Compare every installed bundle with its lock, by names and sizes."""
+def check_bundles(hf_home: Path) -> Iterator[Diagnosis]:
+    """Compare the names and sizes of every installed bundle with its lock."""
     damaged: list[BundleError] = []
     found = Home(hf_home).bundles(on_damage=damaged.append)
     for error in damaged:
@@ -61,11 +61,11 @@ def bundles(hf_home: Path) -> Iterator[Diagnosis]:
         yield note("bundles", "none is installed here", "bundle install FILE")
 
 
-def traces(hf_home: Path) -> Iterator[Diagnosis]:
-    """Look for what interrupted work left behind."""
+def check_traces(hf_home: Path) -> Iterator[Diagnosis]:
+    """Look for files of interrupted work."""
     now = time.time()
     ours, partial = [], []
-    for path in _below(hf_home / "hub", hf_home / "bundles", hf_home / "datasets"):
+    for path in _walk(hf_home / "hub", hf_home / "bundles", hf_home / "datasets"):
         if is_leftover(path, now=now):
             ours.append(path)
         elif path.name.endswith(".incomplete"):
@@ -76,52 +76,54 @@ def traces(hf_home: Path) -> Iterator[Diagnosis]:
         yield warning("traces", f"the removal of {name} was interrupted", f"bundle remove {name}")
     if ours:
         yield warning(
-            "traces", f"an install was interrupted: {_some(ours, hf_home)}", "install again, which removes it"
+            "traces", f"an install was interrupted: {_name_some(ours, hf_home)}", "install again, which removes it"
         )
     if partial:
-        advice = "they are of no use any more: remove them, unless a download is under way"
+        advice = "remove them, unless a download is running: they are of no more use"
         yield note(
-            "traces", f"downloads of the Hugging Face client were interrupted: {_some(partial, hf_home)}", advice
+            "traces",
+            f"downloads of the Hugging Face client were interrupted: {_name_some(partial, hf_home)}",
+            advice,
         )
     unfinished = list_unfinished(hf_home)
     if unfinished:
         yield warning(
             "traces",
-            f"an installation of {', '.join(unfinished)} did not end, or is under way",
-            "install again, which goes on from what is there; `bundle remove` gives the room back",
+            f"an installation of {', '.join(unfinished)} did not finish, or is running",
+            "install again to continue it, or free the space with `bundle remove`",
         )
-    aside = [path for path in _below(hf_home / SET_ASIDE_FOLDER) if not path.is_dir() or path.is_symlink()]
+    aside = [path for path in _walk(hf_home / SET_ASIDE_FOLDER) if not path.is_dir() or path.is_symlink()]
     if aside:
         yield note(
             "traces",
-            f"files that no bundle ships were moved out of its snapshots: {_some(aside, hf_home)}",
-            f"keep elsewhere what is yours, and remove {SET_ASIDE_FOLDER}",
+            f"files that no bundle ships were moved out of its snapshots: {_name_some(aside, hf_home)}",
+            f"copy the files that you need to another place, and delete {SET_ASIDE_FOLDER}",
         )
     if not (ours or partial or removing or unfinished or aside):
         yield ok("traces", "none of interrupted work")
 
 
-def repos(hf_home: Path) -> Iterator[Diagnosis]:
-    """Look for what makes the libraries stumble, in all repos of the cache."""
+def check_repos(hf_home: Path) -> Iterator[Diagnosis]:
+    """Look for known causes of failures in the libraries, in all repos of the cache."""
     folders = [path for path in sorted((hf_home / "hub").glob("*--*")) if path.is_dir() and not path.is_symlink()]
     refs = [ref for folder in folders for ref in _files(folder / "refs") if _is_padded(ref)]
     if refs:
         yield problem(
             "refs",
-            f"white space stands around the commit: {_some(refs, hf_home)}. transformers reads it, snapshot_download "
-            "takes it for a part of the commit",
+            f"white space around the commit: {_name_some(refs, hf_home)}. transformers ignores it, snapshot_download "
+            "reads it as part of the commit",
             f"write it without: printf %s COMMIT > {refs[0]}",
         )
     dangling = [link for folder in folders for link in _links(folder / "snapshots") if not link.exists()]
     if dangling:
         advice = "fetch these repos again, or `bundle install` the bundle that has them"
-        yield problem("snapshots", f"files without content: {_some(dangling, hf_home)}", advice)
+        yield problem("snapshots", f"files without content: {_name_some(dangling, hf_home)}", advice)
     unfiltered = [tree for folder in folders for tree in _files(folder / "trees") if _lists_more(tree, folder)]
     if unfiltered:
         yield warning(
             "trees",
-            f"the list of a commit names files that are not here: {_some(unfiltered, hf_home)}. Offline, chat "
-            "templates vanish without a word, and snapshot_download refuses",
+            f"the list of a commit names files that are not here: {_name_some(unfiltered, hf_home)}. Offline, chat "
+            "templates are silently ignored, and snapshot_download fails",
             "fetch the rest of these repos, or remove the list",
         )
     if not (refs or dangling or unfiltered):
@@ -140,25 +142,25 @@ def _lists_more(tree: Path, folder: Path) -> bool:
     try:
         listed = json.loads(tree.read_bytes())["files"]
         snapshot = folder / "snapshots" / tree.stem
-        # Without a snapshot nothing is loaded from this commit.
+        # Without a snapshot nothing can be loaded from this commit.
         return snapshot.is_dir() and any(not os.path.lexists(snapshot / path) for path in listed)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
 def _files(folder: Path) -> list[Path]:
-    return [path for path in _below(folder) if path.is_file()]
+    return [path for path in _walk(folder) if path.is_file()]
 
 
 def _links(folder: Path) -> list[Path]:
-    return [path for path in _below(folder) if path.is_symlink()]
+    return [path for path in _walk(folder) if path.is_symlink()]
 
 
-def _below(*folders: Path) -> Iterator[Path]:
+def _walk(*folders: Path) -> Iterator[Path]:
     for folder in folders:
         for parent, below, names in os.walk(folder):
             yield from (Path(parent, name) for name in sorted([*below, *names]))
 
 
-def _some(paths: Iterable[Path], root: Path) -> str:
+def _name_some(paths: Iterable[Path], root: Path) -> str:
     return name_some(str(path.relative_to(root)) for path in paths)

@@ -1,4 +1,4 @@
-"""What came of looking at one thing."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ State = Literal["ok", "note", "warning", "problem"]
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        check: What was looked at, one word or two: stable, for scripts.
-        state: What it means.
+        check: What was checked, in one or two words; these never change, for scripts.
+        state: How serious the result is.
         message: What was found.
-        advice: What to do; empty where nothing needs doing.
+        advice: What to do; empty if nothing need be done.
     """
 
     check: str
@@ -26,20 +26,20 @@ class Diagnosis:
 
 
 def ok(check: str, message: str) -> Diagnosis:
-    """Return a finding that needs no action."""
+    """Return a result that needs no action."""
     return Diagnosis(check=check, state="ok", message=message)
 
 
 def note(check: str, message: str, advice: str = "") -> Diagnosis:
-    """Return a finding that is good to know."""
+    """Return a result that is good to know."""
     return Diagnosis(check=check, state="note", message=message, advice=advice)
 
 
 def warning(check: str, message: str, advice: str) -> Diagnosis:
-    """Return a finding about something that surprises people."""
+    """Return a result about something that surprises people."""
     return Diagnosis(check=check, state="warning", message=message, advice=advice)
 
 
 def problem(check: str, message: str, advice: str) -> Diagnosis:
-    """Return a finding about something that will fail."""
+    """Return a result about something that will fail."""
     return Diagnosis(check=check, state="problem", message=message, advice=advice)

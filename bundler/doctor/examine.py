@@ -1,4 +1,4 @@
-"""Everything that `bundle doctor` looks at, in the order in which it says it."""
+"""Run all checks of `bundle doctor`, in the order in which it prints them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from bundler.doctor.diagnosis import Diagnosis
 
 
 def examine(environment: Mapping[str, str], hf_home: Path) -> list[Diagnosis]:
-    """Look at everything.
+    """Run all checks, and return their results.
 
     Args:
-        environment: The variables of this process: proxies are looked up there by the standard library as well.
+        environment: The variables of this process; the standard library looks for proxies in `os.environ` itself.
         hf_home: The cache root.
     """
     findings = [
-        *network.switches(environment),
-        *network.endpoint(environment),
-        *network.proxies(environment),
-        *network.connection(environment),
-        *network.certificates(environment),
-        *network.token(environment, hf_home),
-        *cache.place(environment, hf_home),
+        *network.check_switches(environment),
+        *network.check_endpoint(environment),
+        *network.check_proxies(environment),
+        *network.check_connection(environment),
+        *network.check_certificates(environment),
+        *network.check_token(environment, hf_home),
+        *cache.check_place(environment, hf_home),
     ]
     if hf_home.is_dir():
-        findings += [*cache.bundles(hf_home), *cache.traces(hf_home), *cache.repos(hf_home)]
-    return [*findings, *machine.file_system(hf_home), *machine.isolation(), *machine.versions()]
+        findings += [*cache.check_bundles(hf_home), *cache.check_traces(hf_home), *cache.check_repos(hf_home)]
+    return [*findings, *machine.check_file_system(hf_home), *machine.check_isolation(), *machine.check_versions()]

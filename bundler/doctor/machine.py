@@ -1,4 +1,4 @@
-"""What the machine offers: room, links and locks on the cache's file system, isolation, versions."""
+"""Check the machine: free space, links and locks on the cache's file system, isolation, versions."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _SCARCE_FILES = 10_000
 _PACKAGES = ("huggingface_hub", "transformers", "datasets", "torch")
 
 
-def file_system(hf_home: Path) -> Iterator[Diagnosis]:
-    """Look at room, symlinks and locks where the cache is, or will be."""
+def check_file_system(hf_home: Path) -> Iterator[Diagnosis]:
+    """Check free space, symlinks and locks where the cache is, or will be."""
     folder = existing_folder(hf_home)
-    yield from _room(folder)
+    yield from _check_room(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return
     if symlinks_work(folder):
         yield ok("symlinks", f"work in {folder}")
     else:
-        yield note("symlinks", f"do not work in {folder}", "bundles are installed as copies: twice the room")
+        yield note("symlinks", f"do not work in {folder}", "bundles are installed as copies: twice the space")
     if _locks_work(folder):
         yield ok("locks", f"work in {folder}")
     else:
@@ -44,15 +44,15 @@ def file_system(hf_home: Path) -> Iterator[Diagnosis]:
         )
 
 
-def _room(folder: Path) -> Iterator[Diagnosis]:
+def _check_room(folder: Path) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(folder).free
     status = os.statvfs(folder)
     shown = f"{size(free)} free in {folder}"
     if free < _SCARCE_BYTES:
-        yield warning("space", shown, "make room, or set HF_HOME to a larger file system")
+        yield warning("space", shown, "free some space, or set HF_HOME to a larger file system")
     else:
         yield ok("space", shown)
-    # File systems without a limit of this kind say 0 of 0.
+    # A file system without a limit on the number of files reports 0 of 0.
     if status.f_files and status.f_favail < _SCARCE_FILES:
         yield warning(
             "space", f"only {status.f_favail:,} more files fit into {folder}", "remove files, or ask for quota"
@@ -60,7 +60,7 @@ def _room(folder: Path) -> Iterator[Diagnosis]:
 
 
 def _locks_work(folder: Path) -> bool:
-    """Find out by trying whether a second lock on a file is refused."""
+    """Return whether a second flock on a file is refused; two are tried."""
     path = temporary_path(folder)
     try:
         with path.open("wb") as first, path.open("wb") as second:
@@ -76,8 +76,8 @@ def _locks_work(folder: Path) -> bool:
         path.unlink(missing_ok=True)
 
 
-def isolation() -> Iterator[Diagnosis]:
-    """Find out what the kernel will do for `bundle run`."""
+def check_isolation() -> Iterator[Diagnosis]:
+    """Check which isolation the kernel offers to `bundle run`."""
     try:
         found = choose("auto")
     except OfflineError as error:
@@ -91,8 +91,8 @@ def isolation() -> Iterator[Diagnosis]:
         yield ok("isolation", f"{found.kind}: {found.detail}")
 
 
-def versions() -> Iterator[Diagnosis]:
-    """Name the versions of what matters."""
+def check_versions() -> Iterator[Diagnosis]:
+    """List the versions of Python and of the libraries."""
     found = []
     for package in _PACKAGES:
         try:

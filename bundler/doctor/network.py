@@ -1,6 +1,6 @@
-"""The way to the Hub as the environment describes it: switches, endpoint, proxies, certificates, token.
+"""Check the environment for the connection to the Hub: switches, endpoint, proxies, certificates, token.
 
-huggingface_hub is not imported: it would read the environment of this process, and here it is looked at from outside.
+huggingface_hub is not imported, because it would read the environment of this process when it is imported.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from bundler.hub.connection.endpoint import (
 from bundler.hub.connection.proxies import probe, proxy_error, proxy_for
 from bundler.hub.connection.reach import PROBE_SECONDS, ask_within
 
-# As the libraries read their switches.
+# Values that the libraries read as true.
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 _SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
 def is_offline(environment: Mapping[str, str]) -> bool:
-    """Tell whether huggingface_hub will be in offline mode: the first of two variables that is not empty decides."""
+    """Return whether huggingface_hub will be offline: the first of two variables that is not empty decides."""
     for name in _SWITCHES[:2]:
         if value := environment.get(name, "").strip():
             return value.upper() in _TRUE
     return False
 
 
-def switches(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Look at the variables that turn offline mode on and off."""
+def check_switches(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Check the variables that switch offline mode on and off."""
     found = {name: environment[name] for name in _SWITCHES if environment.get(name, "").strip()}
     shown = " ".join(f"{name}={value}" for name, value in found.items())
     meant = {value.strip().upper() in _TRUE for value in found.values()}
@@ -55,15 +55,13 @@ def switches(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     elif is_offline(environment):
         yield ok("offline mode", f"on: {shown}")
     elif found:
-        yield note(
-            "offline mode", f"off, and said so: {shown}", "unset them, or set HF_HUB_OFFLINE=1 to be offline"
-        )
+        yield note("offline mode", f"explicitly off: {shown}", "unset them, or set HF_HUB_OFFLINE=1 to be offline")
     else:
-        yield ok("offline mode", "off; `bundle run` turns it on for what it starts")
+        yield ok("offline mode", "off; `bundle run` turns it on for the program that it starts")
 
 
-def endpoint(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Look at the address of the Hub."""
+def check_endpoint(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Check the address of the Hub."""
     address = hub_endpoint()
     shown = without_password(address)
     if fault := address_fault(address):
@@ -74,18 +72,18 @@ def endpoint(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
         yield ok("endpoint", shown)
 
 
-def proxies(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Look at the variables that name proxies, and ask the one that the Hub is reached by."""
+def check_proxies(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Check the variables that name proxies, and ask the proxy to the Hub."""
     for scheme in ("http", "https", "all", "no"):
         lower, upper = environment.get(f"{scheme}_proxy", ""), environment.get(f"{scheme}_proxy".upper(), "")
         if lower and upper and lower != upper:
             variable = f"{scheme}_proxy"
             advice = f"set both to the same, or unset {variable.upper()}"
             yield warning("proxy", f"{variable} and {variable.upper()} differ; {variable} wins", advice)
-    yield from _exceptions(environment)
+    yield from _check_exceptions(environment)
     proxy = proxy_for(hub_endpoint())
     if proxy is None:
-        yield ok("proxy", f"none towards {without_password(hub_endpoint())}")
+        yield ok("proxy", f"none for {without_password(hub_endpoint())}")
     elif is_offline(environment):
         yield note("proxy", f"{proxy}; not asked, since offline mode is on")
     elif fault := probe(proxy, hub_endpoint()):
@@ -95,27 +93,27 @@ def proxies(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
         yield ok("proxy", f"{proxy} lets requests through")
 
 
-def _exceptions(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+def _check_exceptions(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     listed = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     entries = [entry.strip() for entry in listed.split(",") if entry.strip()]
     odd = [entry for entry in entries if "://" in entry or " " in entry or ("*" in entry and entry != "*")]
     if odd:
-        advice = "write host names, or .example.org for all below, separated by commas"
+        advice = "write host names, or .example.org for all hosts in a domain, separated by commas"
         yield warning("no_proxy", f"entries that no library understands: {', '.join(odd)}", advice)
     proxied = [name for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if environment.get(name)]
     if proxied and "*" not in entries and not set(_LOOPBACK) <= set(entries):
         yield warning(
             "no_proxy",
-            f"{proxied[0]} is set and NO_PROXY does not except this machine itself: `bundle serve` and torchrun's "
-            "rendezvous would be asked for at the proxy",
+            f"{proxied[0]} is set, and NO_PROXY does not name this machine: requests to `bundle serve` and torchrun's "
+            "rendezvous would go to the proxy",
             f"add {','.join(_LOOPBACK)} to NO_PROXY",
         )
 
 
-def connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Ask the Hub for its front page, where no proxy stands before it."""
+def check_connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Ask the Hub for its front page, if there is no proxy."""
     address = hub_endpoint()
-    # An address that is none was named by `endpoint`.
+    # `check_endpoint` has reported an invalid address.
     if is_offline(environment) or address_fault(address) or proxy_for(address) is not None:
         return
     statuses: list[int] = []
@@ -123,7 +121,7 @@ def connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
 
     def ask() -> str | None:
         try:
-            statuses.append(_front_page(address))
+            statuses.append(_ask_front_page(address))
         except ssl.SSLCertVerificationError as error:
             certificates.append(error.verify_message)
         except (OSError, http.client.HTTPException) as error:
@@ -138,8 +136,8 @@ def connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
         yield note(
             "connection",
             f"{host} cannot be reached from here: {fault}",
-            "nothing is wrong with that where bundles are used; start programs with `bundle run`, since without it "
-            "they try for most of a minute. To fetch, set HTTPS_PROXY or go where there is internet",
+            "this is normal where bundles are used: start programs with `bundle run`, because without it they "
+            "retry for almost a minute. To fetch, set HTTPS_PROXY or use a machine with internet",
         )
     elif statuses[0] >= 500:
         yield warning("connection", f"{host} answers, with HTTP {statuses[0]}", "try again later")
@@ -147,8 +145,8 @@ def connection(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
         yield ok("connection", f"{host} answers (HTTP {statuses[0]})")
 
 
-def _front_page(address: str) -> int:
-    """Return the status that a server answers with when asked for its address and nothing more."""
+def _ask_front_page(address: str) -> int:
+    """Return the HTTP status with which a server answers a request for its address."""
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     with contextlib.closing(kind(parts.hostname or "", parts.port, timeout=PROBE_SECONDS)) as asked:
@@ -156,8 +154,8 @@ def _front_page(address: str) -> int:
         return asked.getresponse().status
 
 
-def certificates(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
-    """Look at the certificates that HTTPS will be checked with."""
+def check_certificates(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Check the variables for the certificates that HTTPS will use."""
     found = False
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         place = environment.get(name)
@@ -183,20 +181,20 @@ def certificates(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
         yield ok("certificates", "those that Python comes with")
 
 
-def token(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
-    """Say where a token would come from; its value goes nowhere."""
+def check_token(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagnosis]:
+    """Report where a token would come from, without its value."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         value = environment.get(name)
         if value:
             if re.search(r"\s", value.strip()) or value != value.strip():
-                yield warning("token", f"{name} has white space in it", f"set {name} again, without it")
+                yield warning("token", f"{name} has white space in it", f"set {name} again without it")
             yield ok("token", f"one is set by {name}; `bundle run` drops it")
             return
     path = Path(environment.get("HF_TOKEN_PATH") or hf_home / "token").expanduser()
     try:
         mode = path.stat().st_mode
     except OSError:
-        yield ok("token", "none; gated and private repos cannot be fetched, all else can")
+        yield ok("token", "none; gated and private repos cannot be fetched, all others can")
         return
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         yield warning("token", f"one is in {path}, which others may read", f"chmod 600 {path}")

@@ -71,7 +71,7 @@ def test_a_sound_environment_has_no_problem_and_nothing_is_changed(
     ],
 )
 def test_switches_that_contradict_each_other_are_a_problem(environment: Mapping[str, str], state: str) -> None:
-    assert [finding.state for finding in network.switches(environment)] == [state]
+    assert [finding.state for finding in network.check_switches(environment)] == [state]
 
 
 @pytest.mark.parametrize("address", ["huggingface.co", "ftp://x", "https://:80", "http://[x"])
@@ -79,18 +79,22 @@ def test_an_endpoint_that_is_no_address_is_a_problem(
     address: str, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", address)
-    finding = only(network.endpoint({"HF_ENDPOINT": address}), "endpoint", "problem")
+    finding = only(network.check_endpoint({"HF_ENDPOINT": address}), "endpoint", "problem")
     told("doctor", f"the endpoint {address}", words(finding))
     # The others look past it.
-    assert [f.check for f in network.proxies({"HF_ENDPOINT": address}) if f.state == "problem"] == []
-    assert list(network.connection({"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "1"})) == []
+    assert [f.check for f in network.check_proxies({"HF_ENDPOINT": address}) if f.state == "problem"] == []
+    assert list(network.check_connection({"HF_ENDPOINT": address, "HF_HUB_OFFLINE": "1"})) == []
 
 
 def test_the_password_in_an_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for address in ("http://me:secret@127.0.0.1:9", "http://me:secret@[::1", "ftp://me:secret@x"):
         environment = {"HF_ENDPOINT": address}
         monkeypatch.setenv("HF_ENDPOINT", address)
-        found = [*network.endpoint(environment), *network.proxies(environment), *network.connection(environment)]
+        found = [
+            *network.check_endpoint(environment),
+            *network.check_proxies(environment),
+            *network.check_connection(environment),
+        ]
         assert "secret" not in str(found) and "***" in str(found)
 
 
@@ -98,7 +102,7 @@ def test_a_hub_that_answers_is_told_with_its_status(
     demo_hub: RunningHub, monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", demo_hub.endpoint)
-    finding = only(network.connection({}), "connection", "ok")
+    finding = only(network.check_connection({}), "connection", "ok")
     told("doctor", "a hub that answers", words(finding), host=demo_hub.endpoint.removeprefix("http://"))
 
 
@@ -107,7 +111,7 @@ def test_a_hub_that_takes_connections_and_never_answers_is_not_reached(
 ) -> None:
     with Proxy("hangs") as silent:
         monkeypatch.setenv("HF_ENDPOINT", silent.url)
-        finding = only(network.connection({}), "connection", "note")
+        finding = only(network.check_connection({}), "connection", "note")
         told("doctor", "a hub that never answers", words(finding), host=silent.url.removeprefix("http://"))
         assert silent.asked == ["HEAD / HTTP/1.1"]
 
@@ -118,7 +122,7 @@ def test_a_hub_whose_certificate_is_not_trusted_is_a_problem(
 ) -> None:
     with tls_listener(tmp_path, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as port:
         monkeypatch.setenv("HF_ENDPOINT", f"https://localhost:{port}")
-        finding = only(network.connection({}), "connection", "problem")
+        finding = only(network.check_connection({}), "connection", "problem")
     told("doctor", "a certificate that is not trusted", words(finding), host=f"localhost:{port}")
 
 
@@ -128,7 +132,7 @@ def test_a_proxy_that_refuses_is_a_problem_with_both_ways_out_and_no_password(
     with Proxy("refuses") as proxy:
         url = proxy.url.replace("http://", "http://me:secret@")
         monkeypatch.setenv("HTTPS_PROXY", url)
-        finding = only(network.proxies({"HTTPS_PROXY": url}), "proxy", "problem")
+        finding = only(network.check_proxies({"HTTPS_PROXY": url}), "proxy", "problem")
         told("doctor", "a proxy that refuses", words(finding), host=proxy.url.removeprefix("http://"))
     assert "secret" not in str(finding)
 
@@ -136,7 +140,7 @@ def test_a_proxy_that_refuses_is_a_problem_with_both_ways_out_and_no_password(
 def test_a_proxy_is_not_asked_in_offline_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     with Proxy("refuses") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        (finding,) = network.proxies({"HTTPS_PROXY": proxy.url, "HF_HUB_OFFLINE": "1"})
+        (finding,) = network.check_proxies({"HTTPS_PROXY": proxy.url, "HF_HUB_OFFLINE": "1"})
     assert finding.state == "note" and proxy.asked == []
 
 
@@ -146,11 +150,11 @@ def test_no_proxy_without_loopback_and_with_odd_entries_is_a_warning(
     environment = {"http_proxy": "http://127.0.0.1:9", "NO_PROXY": "https://a.example, *.b.example,c.example"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    odd, loopback = [finding for finding in network.proxies(environment) if finding.check == "no_proxy"]
+    odd, loopback = [finding for finding in network.check_proxies(environment) if finding.check == "no_proxy"]
     assert (odd.state, loopback.state) == ("warning", "warning")
     told("doctor", "no_proxy with odd entries", words(odd))
     told("doctor", "no_proxy without loopback", words(loopback))
-    differing = network.proxies({**environment, "HTTP_PROXY": "http://127.0.0.1:10"})
+    differing = network.check_proxies({**environment, "HTTP_PROXY": "http://127.0.0.1:10"})
     told("doctor", "two proxies that differ", words(only(differing, "proxy", "warning")))
 
 
@@ -158,30 +162,30 @@ def test_certificates_that_cannot_be_read_or_are_not_read_are_told(tmp_path: Pat
     empty = tmp_path / "empty.pem"
     empty.touch()
     for path in (tmp_path / "none.pem", empty):
-        finding = only(network.certificates({"SSL_CERT_FILE": str(path)}), "certificates", "problem")
+        finding = only(network.check_certificates({"SSL_CERT_FILE": str(path)}), "certificates", "problem")
         told("doctor", f"certificates in {path.name}", words(finding), folder=tmp_path)
-    ignored = only(network.certificates({"REQUESTS_CA_BUNDLE": "x"}), "certificates", "warning")
+    ignored = only(network.check_certificates({"REQUESTS_CA_BUNDLE": "x"}), "certificates", "warning")
     told("doctor", "certificates that are not read", words(ignored))
 
 
 def test_a_token_is_told_to_be_there_and_never_shown(tmp_path: Path, told: Told) -> None:
     secret = "hf_veryverysecret"
-    by_variable = list(network.token({"HF_TOKEN": secret}, tmp_path))
+    by_variable = list(network.check_token({"HF_TOKEN": secret}, tmp_path))
     (tmp_path / "token").write_text(secret)
     (tmp_path / "token").chmod(0o644)
-    by_file = only(network.token({}, tmp_path), "token", "warning")
+    by_file = only(network.check_token({}, tmp_path), "token", "warning")
     told("doctor", "a token in a file that others may read", words(by_file), folder=tmp_path)
     told("doctor", "a token in a variable", words(by_variable[0]))
     assert secret not in str([*by_variable, by_file])
     (tmp_path / "token").unlink()
-    told("doctor", "no token", words(only(network.token({}, tmp_path), "token", "ok")))
+    told("doctor", "no token", words(only(network.check_token({}, tmp_path), "token", "ok")))
 
 
 def test_an_installation_that_did_not_end_and_files_that_were_moved_aside_are_told(home: Path, told: Told) -> None:
-    told("doctor", "no traces", words(only(cache.traces(home), "traces", "ok")))
+    told("doctor", "no traces", words(only(cache.check_traces(home), "traces", "ok")))
     note_unfinished(home, "other", [])
     move_aside(home, f"hub/models--org--tiny/snapshots/{COMMIT}/tokenizer.json")
-    found = list(cache.traces(home))
+    found = list(cache.check_traces(home))
     told("doctor", "an installation that did not end", words(only(found, "traces", "warning")), home=home)
     told("doctor", "a file that was moved aside", words(only(found, "traces", "note")), home=home, commit=COMMIT)
 
@@ -189,39 +193,51 @@ def test_an_installation_that_did_not_end_and_files_that_were_moved_aside_are_to
 def test_a_damaged_receipt_and_a_missing_file_are_problems(home: Path, told: Told) -> None:
     snapshot = home / "hub/models--org--tiny/snapshots" / COMMIT
     (snapshot / "tokenizer.json").unlink()
-    finding = only(cache.bundles(home), "bundles", "problem")
+    finding = only(cache.check_bundles(home), "bundles", "problem")
     told("doctor", "a bundle that lacks a file", words(finding), home=home, commit=COMMIT)
     receipt = home / "bundles/tiny.json"
     receipt.write_bytes(receipt.read_bytes().replace(b"org/tiny", b"org/tinx"))
-    told("doctor", "a receipt that was changed", words(only(cache.bundles(home), "bundles", "problem")), home=home)
+    told(
+        "doctor",
+        "a receipt that was changed",
+        words(only(cache.check_bundles(home), "bundles", "problem")),
+        home=home,
+    )
 
 
 def test_refs_with_a_newline_dangling_links_and_unfiltered_trees_are_named(home: Path, told: Told) -> None:
-    assert [f.state for f in cache.repos(home)] == ["ok"]
+    assert [f.state for f in cache.check_repos(home)] == ["ok"]
     folder = home / "hub/models--org--tiny"
     (folder / "refs/main").write_text(f"{COMMIT}\n")
-    told("doctor", "a ref with a newline", words(only(cache.repos(home), "refs", "problem")), home=home)
+    told("doctor", "a ref with a newline", words(only(cache.check_repos(home), "refs", "problem")), home=home)
     (folder / "snapshots" / COMMIT / "lost.bin").symlink_to("../../blobs/none")
-    dangling = only(cache.repos(home), "snapshots", "problem")
+    dangling = only(cache.check_repos(home), "snapshots", "problem")
     told("doctor", "a dangling link", words(dangling), home=home, commit=COMMIT)
     listing = folder / "trees" / f"{COMMIT}.json"
     content = json.loads(listing.read_text())
     content["files"]["chat_template.jinja"] = {"size": 1, "blob_id": "0" * 40}
     listing.write_text(json.dumps(content))
-    told("doctor", "a tree that is not filtered", words(only(cache.repos(home), "trees", "warning")), home=home)
+    told(
+        "doctor",
+        "a tree that is not filtered",
+        words(only(cache.check_repos(home), "trees", "warning")),
+        home=home,
+    )
 
 
 def test_traces_of_interrupted_work_are_named(home: Path, told: Told) -> None:
-    assert [f.state for f in cache.traces(home)] == ["ok"]
+    assert [f.state for f in cache.check_traces(home)] == ["ok"]
     (home / "hub/models--org--tiny/blobs/abc.123.incomplete").touch()
-    told("doctor", "a download that did not end", words(only(cache.traces(home), "traces", "note")), home=home)
+    told(
+        "doctor", "a download that did not end", words(only(cache.check_traces(home), "traces", "note")), home=home
+    )
 
 
 def test_a_variable_that_moves_the_cache_away_is_a_warning(home: Path, tmp_path: Path, told: Told) -> None:
     inside = {"HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub")}
-    assert [f.state for f in cache.place(inside, home)] == ["ok"]
+    assert [f.state for f in cache.check_place(inside, home)] == ["ok"]
     moved = {"HF_HOME": str(home), "HF_HUB_CACHE": str(tmp_path / "other/hub")}
-    finding = only(cache.place(moved, home), "cache", "warning")
+    finding = only(cache.check_place(moved, home), "cache", "warning")
     told("doctor", "a variable that moves the cache away", words(finding), home=home, other=tmp_path / "other")
 
 
