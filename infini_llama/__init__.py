@@ -1,8 +1,8 @@
 """Infini-Llama: a Llama with Infini-attention, trained offline from a verified bundle.
 
-Importing this package imports neither torch nor transformers, which must not happen before the network is
-shut (`bundler.enforce_offline`). The model classes are loaded on first use; `import infini_llama.model.modeling`
-registers them with transformers' Auto classes.
+Importing this package imports neither torch nor transformers: that must not happen before the network is shut
+(`bundler.enforce_offline`). The model classes are imported on first use; `import infini_llama.model.modeling` registers
+them with transformers' Auto classes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["InfiniCache", "InfiniLlamaConfig", "InfiniLlamaForCausalLM", "Infini
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # From `modeling`, whichever it is: who asks for one of them wants AutoModelForCausalLM to know the others.
+    # Always import `modeling`, which registers all classes, so that AutoModelForCausalLM knows them.
     from infini_llama.model import modeling
 
     return getattr(modeling, name)

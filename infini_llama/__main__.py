@@ -1,4 +1,4 @@
-"""`python -m infini_llama` is the command `infini-llama`; torchrun starts it so."""
+"""Make `python -m infini_llama` run the command `infini-llama`; torchrun starts it this way."""
 
 from infini_llama.cli import main
 

@@ -1,4 +1,4 @@
-"""What only a training can fail with, in the project's one tree of exceptions (`bundler.errors`)."""
+"""Errors that only a training raises; they are part of the project's tree of exceptions (`bundler.errors`)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ class TrainingDataError(BundleError):
 
 
 class DivergenceError(BundleError):
-    """A training has lost its numbers: the loss or the weights are not finite."""
+    """A training has diverged: the loss or the weights are not finite."""
 
     exit_code = 19

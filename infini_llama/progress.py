@@ -1,6 +1,6 @@
-"""What the trainer tells a person: lines on stderr, from one rank, so that stdout stays free for data.
+"""Messages of the trainer for people: lines on stderr, from one rank only; stdout is for data.
 
-On a terminal a bar stands below the lines while a run trains; elsewhere there are lines only.
+On a terminal a progress bar is shown below the lines while a run trains.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaini
 
 
 class ProgressBar:
-    """Steps of a run on a terminal; nothing where stderr is none, and in all ranks but one.
+    """A progress bar of a run's steps, in one rank; nothing is shown if stderr is not a terminal.
 
     Args:
-        total: Steps of the whole run.
-        done: Steps that an earlier process took.
+        total: Number of steps of the whole run.
+        done: Number of steps that an earlier process did.
     """
 
     def __init__(self, *, total: int, done: int) -> None:
@@ -35,14 +35,14 @@ class ProgressBar:
             self._bar.update(step - self._bar.n)
 
     def show(self, *, loss: float, tokens_per_second: float, rss_bytes: int) -> None:
-        """Show what was measured last."""
+        """Show the latest measurements."""
         if self._bar is not None:
             self._bar.set_postfix_str(
                 f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s, {rss_bytes / 2**30:.2f} GiB"
             )
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Stop updating the bar, and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -60,11 +60,11 @@ def whole_row(model: Any, tokens: Tensor) -> None:
 
 def in_parts(model: Any, tokens: Tensor) -> None:
     """Forward and backward as the trainer does it with `backprop_segments`."""
-    from infini_llama.train.truncation import parts
+    from infini_llama.train.truncation import split_into_parts
 
     length = SHAPE["segment"] * SHAPE["backprop_segments"]
     count = torch.tensor(tokens.shape[1] - 1)
-    for part in parts({"input_ids": tokens, "labels": tokens}, length, SHAPE["layers"]):
+    for part in split_into_parts({"input_ids": tokens, "labels": tokens}, length, SHAPE["layers"]):
         model(**part, num_items_in_batch=count).loss.backward()
 
 

@@ -2,9 +2,9 @@
 
 Rule book:
 
-* nothing here or in a command's module imports torch or a Hugging Face library before the network is shut and what is
-  to be read is verified: those libraries read their switches when they are imported;
-* cheap checks come first: a misspelt key should not wait for a bundle of 100 GB to be hashed;
+* nothing here or in a command's module imports torch or a Hugging Face library before the network is shut and the
+  bundle is verified, because those libraries read their switches when they are imported;
+* fast checks come first: a misspelt key should be reported before a bundle of 100 GB is hashed;
 * results go to stdout, everything else to stderr; errors end in the exit codes of `bundler.errors`.
 """
 
@@ -18,24 +18,24 @@ from bundler import __version__
 from bundler.console.group import ErrorGroup
 from bundler.text.documents import describe_exit_codes
 
-# The help stands here so that `infini-llama --help` imports no command.
+# The help texts are here so that `infini-llama --help` need not import the commands.
 COMMANDS = {
     "keys": "Every key of the configuration, with meaning, type, range and default.",
-    "prepare": "Tokenize raw text beforehand, and say what there is in it.",
+    "prepare": "Tokenize raw text before a training, and report what it holds.",
     "train": "Train on raw text, from a verified bundle.",
-    "report": "The page of a run, made again from what it measured.",
-    "convert": "Make an Infini-Llama of a Llama checkpoint of a verified bundle.",
-    "generate": "Go on with a text, in memory that does not grow.",
+    "report": "Write the page of a run again, from its metrics.",
+    "convert": "Convert a Llama checkpoint of a verified bundle to an Infini-Llama.",
+    "generate": "Continue a text, in memory that does not grow.",
     "eval": "Perplexity with and without the memory, by segment.",
     "recall": "Train small models on a task that only the memory can solve.",
 }
 
 
 class CommandGroup(ErrorGroup):
-    """A group whose commands are what the modules of their names call `command`."""
+    """A group whose commands are the functions `command` in modules with the commands' names."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order of a run's life."""
+        """Return the names in the order in which a user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -59,4 +59,4 @@ class CommandGroup(ErrorGroup):
 )
 @click.version_option(__version__, prog_name="infini-llama")
 def main() -> None:
-    """Train an Infini-Llama from a verified bundle, with the network shut, and try what it learnt."""
+    """Train an Infini-Llama from a verified bundle, with the network shut, and test what it has learnt."""

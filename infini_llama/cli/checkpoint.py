@@ -1,4 +1,4 @@
-"""Loading a trained or converted model for the commands that use one: from a folder, with the network shut."""
+"""Load a trained or converted model from a folder, with the network shut."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
     """Shut the network, and return the model and the tokenizer in a folder.
 
     Raises:
-        NotInstalledError: The folder holds no Infini-Llama, or no tokenizer.
+        NotInstalledError: The folder has no Infini-Llama, or no tokenizer.
     """
     enforce_offline(quick=True)
     from transformers import AutoTokenizer

@@ -1,4 +1,4 @@
-"""`infini-llama convert`: a Llama of a verified bundle becomes an Infini-Llama."""
+"""`infini-llama convert`: convert a Llama of a verified bundle to an Infini-Llama."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bundler.offline.enforce import enforce_offline
 @click.option("--segment-length", required=True, type=click.IntRange(1), help="Tokens that local attention sees.")
 @click.option("--memory-update", type=click.Choice(["linear", "delta"]), default="linear", show_default=True)
 @click.option(
-    "--gate-init", type=click.FloatRange(-20, 20), default=0.0, show_default=True, help="0 is half open."
+    "--gate-init", type=click.FloatRange(-20, 20), default=0.0, show_default=True, help="Logit; 0 is half open."
 )
 @click.option(
     "--output-dir",
@@ -42,9 +42,9 @@ def command(
     hf_home: Path | None,
     as_json: bool,
 ) -> None:
-    """Make an Infini-Llama of a Llama checkpoint: the same weights, and gates beside them.
+    """Convert a Llama checkpoint to an Infini-Llama: the same weights, and new gates.
 
-    Within one segment both answer alike, which is checked before anything is written.
+    Within one segment both give the same logits, which is checked before anything is written.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`infini-llama eval`: perplexity on text that the model was not trained on."""
+"""`infini-llama eval`: measure perplexity on text that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from infini_llama.settings.sections import DataSettings
 def command(checkpoint: Path, raw_data: str, text_key: str, as_json: bool) -> None:
     """Print perplexities with and without the memory, by segment of the document.
 
-    "Without" is the same model with its gates shut: local attention alone.
+    "Without" is the same model with its gates shut: only local attention.
 
     \b
     Example:

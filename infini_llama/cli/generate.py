@@ -1,4 +1,4 @@
-"""`infini-llama generate`: go on with a text, word by word, on stdout."""
+"""`infini-llama generate`: continue a text, word by word, on stdout."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from infini_llama.cli import checkpoint as folder
 
 @click.command("generate")
 @folder.checkpoint_argument
-@click.option("--prompt", help="Text to go on with [default: what stands on stdin].")
+@click.option("--prompt", help="Text to continue [default: the text on stdin].")
 @click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
 @click.option(
     "--temperature",
     type=click.FloatRange(0),
     default=0.0,
     show_default=True,
-    help="0 takes the likeliest token; above, tokens are drawn.",
+    help="0 takes the likeliest token; above 0, tokens are sampled.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed for sampling.")
 def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
-    """Go on with a text until the model ends it or --max-new-tokens are out.
+    """Continue a text until the model ends it, or for --max-new-tokens.
 
     Prompt and answer may be of any length: the state of the model does not grow.
 
@@ -35,11 +35,11 @@ def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperatu
     model, tokenizer = folder.load(checkpoint)
     import torch
 
-    from infini_llama.tasks.generate import stream, words
+    from infini_llama.tasks.generate import decode_stream, stream
 
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if not ids:
-        raise click.UsageError("the prompt is empty; the model needs a token to go on with")
+        raise click.UsageError("the prompt is empty; the model needs at least one token")
     tokens = stream(
         model,
         torch.tensor(ids),
@@ -48,7 +48,7 @@ def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperatu
         stop=tokenizer.eos_token_id,
         generator=torch.Generator().manual_seed(seed),
     )
-    for piece in words(tokens, tokenizer):
+    for piece in decode_stream(tokens, tokenizer):
         click.echo(piece, nl=False)
         sys.stdout.flush()
     click.echo()

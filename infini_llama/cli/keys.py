@@ -1,4 +1,4 @@
-"""`infini-llama keys`: what may stand in a configuration."""
+"""`infini-llama keys`: print all keys of a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`infini-llama prepare`: the tokens of a run beforehand, so that `infini-llama train` begins at once."""
+"""`infini-llama prepare`: tokenize the text of a run, so that `infini-llama train` can begin at once."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from infini_llama.settings.sections import TOKENS_FOLDER, load
     "config_path",
     required=True,
     type=GivenPath(exists=True, dir_okay=False),
-    help="The configuration that the training will have.",
+    help="The configuration for the training.",
 )
 @raw_data_option
 @click.option(
     "--output-dir",
     type=GivenPath(file_okay=False),
-    help="The folder that the training will have; not needed with data.cache_dir.",
+    help="The --output-dir for the training; not needed with data.cache_dir.",
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: data.text_key=body.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -48,7 +48,7 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Tokenize raw data into the place where `infini-llama train` looks for it, and say what there is in it.
+    """Tokenize raw data to the place where `infini-llama train` looks for it, and report what it holds.
 
     \b
     Example:
@@ -77,4 +77,4 @@ def command(
     click.echo(f"bad records  {data.bad_records:,}{' left out' if data.bad_records else ''}")
     if data.left_out:
         click.echo(f"not read     {counted(len(data.left_out), 'file')}, named above")
-    click.echo(f"kept in      {data.place}{', where they were already' if data.from_cache else ''}")
+    click.echo(f"kept in      {data.place}{', from an earlier run' if data.from_cache else ''}")

@@ -1,4 +1,4 @@
-"""`infini-llama recall`: the task of `infini_llama.tasks.recall` for small models, the passkey for a checkpoint."""
+"""`infini-llama recall`: test the memory, by the recall task for small models or by passkeys for a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from infini_llama.progress import say
 
 _STEPS_SHOWN = 200
 _TRAINED_ON = 3
-# Name -> the memory's update, gates shut, gradient cut between segments
+# Name -> (memory update, whether gates are shut, whether the gradient is cut between segments)
 _VARIANTS = {
     "linear": ("linear", False, False),
     "delta": ("delta", False, False),
@@ -39,7 +39,7 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
     multiple=True,
     default=(2, 4, 8, 16, 32),
     show_default=True,
-    help="Segments to ask over; repeat for several.",
+    help="Length of the text in segments; repeat for several.",
 )
 @click.option(
     "--variant",
@@ -48,15 +48,17 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
     multiple=True,
     default=tuple(_VARIANTS),
     show_default=True,
-    help="Small models to train: two rules of the memory, and two without one that learns.",
+    help="Small models to train: two with a memory, and two whose memory is shut or does not learn.",
 )
 @click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0, 1, 2), show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=800, show_default=True, help="Of 64 rows each.")
 @click.option(
-    "--prompts", type=click.IntRange(1), default=10, show_default=True, help="For CHECKPOINT, per figure."
+    "--steps", type=click.IntRange(1), default=800, show_default=True, help="Training steps of 64 rows each."
 )
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="So small a model gains by one."
+    "--prompts", type=click.IntRange(1), default=10, show_default=True, help="Prompts per result, with CHECKPOINT."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="More do not help such a small model."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line of the table.")
 def command(
@@ -69,14 +71,14 @@ def command(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Ask for what stood many segments back, and print how many answers are right.
+    """Ask for something that was read many segments before, and print how many answers are right.
 
     Without CHECKPOINT, small models are trained on rows of three segments: the first hides four bindings of a key to
-    one of 16 values, the last asks for them; a guess is right once in 16. A model takes a minute or two on one core;
-    no data and no bundle are needed. Variants without a memory that learns run with the first seed only.
+    one of 16 values, the last asks for them; a guess is right in 1 of 16 cases. Training takes a minute or two per
+    model on one core, and needs no data and no bundle. Variants whose memory cannot learn run with the first seed only.
 
     With CHECKPOINT, that model is asked for a passkey of five digits, hidden at the start, in the middle or at the end
-    of a text of so many segments.
+    of a text of that length.
 
     \b
     Example:
@@ -136,7 +138,7 @@ def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]
 def _ask_for_passkeys(
     checkpoint: Path, lengths: tuple[int, ...], prompts: int, threads: int, as_json: bool
 ) -> None:
-    """Print a line for each length, with a figure for each place of the passkey."""
+    """Print a line for each length, with the share of right answers for each place of the passkey."""
     model, tokenizer = folder.load(checkpoint)
     import torch
 

@@ -1,4 +1,4 @@
-"""`infini-llama report`: the page of a run, made again from what it measured."""
+"""`infini-llama report`: write the page of a run again, from its metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tokenizer of a run comes from, and what that asks of the network."""
+"""Options for where the tokenizer of a run comes from, and the use of the network that this needs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 _OPTIONS = (
     click.option("--bundle", metavar="NAME", help="Installed bundle that holds the tokenizer; verified first."),
     click.option(
-        "--offline-mode", is_flag=True, help="Without a bundle: the network shut, and what the cache holds."
+        "--offline-mode", is_flag=True, help="Without a bundle: shut the network, and use the local cache."
     ),
-    click.option("--online", is_flag=True, help="Without a bundle: the Hub may be asked for the tokenizer."),
+    click.option("--online", is_flag=True, help="Without a bundle: allow to ask the Hub for the tokenizer."),
     click.option(
         "--hf-home",
         type=GivenPath(file_okay=False),
@@ -43,10 +43,10 @@ def tokenizer_source_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_tokenizer_source(bundle: str | None, *, offline_mode: bool, online: bool) -> None:
-    """Make sure that there is one.
+    """Check that the options name exactly one source.
 
     Raises:
-        click.UsageError: There is none, or two that exclude each other.
+        click.UsageError: They name no source, or sources that exclude each other.
     """
     if (bundle is not None or offline_mode) == online:
         raise click.UsageError("say where the tokenizer comes from: --bundle NAME, --offline-mode or --online")
@@ -55,10 +55,10 @@ def check_tokenizer_source(bundle: str | None, *, offline_mode: bool, online: bo
 def prepare_network(
     bundle: str | None, hf_home: Path | None, *, online: bool, quick: bool = False
 ) -> InstalledBundle | None:
-    """Shut the network and verify, or find out whether the way to the Hub is open; return the bundle, if there is one.
+    """Shut the network and verify the bundle, or check that the Hub can be reached; return the bundle, if there is one.
 
     Raises:
-        BundleError: The bundle is damaged or missing; or, online, the Hub has no address or cannot be reached.
+        BundleError: The bundle is damaged or missing; or, online, the Hub's address is invalid or cannot be reached.
     """
     if online:
         if hf_home is not None:
@@ -67,7 +67,7 @@ def prepare_network(
             endpoint = check_endpoint()
             proxy = check_proxy(endpoint)
             if proxy is None and (fault := find_reach_fault(endpoint)):
-                advice = "set HTTPS_PROXY if there is a proxy, or run it where there is internet"
+                advice = "set HTTPS_PROXY if there is a proxy, or use a machine with internet"
                 raise NetworkError(f"{host_of(endpoint)} {fault}", hint=advice)
         except NetworkError as error:
             error.hint = f"{error.hint}; or train without a network: --offline-mode, or --bundle NAME"
@@ -78,7 +78,7 @@ def prepare_network(
     if bundle is not None:
         installed: InstalledBundle = enforce_offline_once_per_node(bundle, hf_home=hf_home, quick=quick)
         return installed
-    # No bundle was named and none is relied on: those that are installed get a look, not a reading.
+    # No bundle is used, so installed bundles are checked by names and sizes only.
     enforce_offline(hf_home=hf_home, quick=True)
-    say("offline without a bundle: nothing that the local cache holds is verified")
+    say("offline without a bundle: the content of the local cache is not verified")
     return None

@@ -1,4 +1,4 @@
-"""`infini-llama train`: configuration, network and starting point in order, then the run, then its summary."""
+"""`infini-llama train`: read the configuration, shut the network, find the starting point, train, print a summary."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--tokenizer-fallback",
     type=click.Choice(["none", "byte"]),
-    help="Without a bundle, when the tokenizer cannot be had: stop, or train on built-in bytes.",
+    help="Without a bundle, if the tokenizer is not available: stop, or train on built-in bytes.",
 )
 @click.option(
     "--config",
@@ -57,13 +57,15 @@ if TYPE_CHECKING:
 @click.option(
     "--start-from",
     type=GivenPath(exists=True, file_okay=False),
-    help="Start with the model in this folder, from `infini-llama convert` or a training, instead of a fresh one.",
+    help="Start with the model in this folder, from `infini-llama convert` or a training, instead of a new one.",
 )
-@click.option("--quick", is_flag=True, help="Of the bundle, compare names, links and sizes, and hash nothing.")
 @click.option(
-    "--resume", is_flag=True, help="Go on from the last complete checkpoint in --output-dir, if there is one."
+    "--quick", is_flag=True, help="Check only names, links and sizes of the bundle's files; hash nothing."
 )
-@click.option("--accept-other-bundle", is_flag=True, help="Go on from a checkpoint that another bundle made.")
+@click.option(
+    "--resume", is_flag=True, help="Continue from the last complete checkpoint in --output-dir, if there is one."
+)
+@click.option("--accept-other-bundle", is_flag=True, help="Continue from a checkpoint of another bundle.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key: training.steps=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -94,15 +96,15 @@ def command(
         raise click.UsageError("--quick is about verifying the bundle: add --bundle NAME")
     is_first_rank = os.environ.get("RANK", "0") == "0"
     if resume and is_first_rank:
-        # Before anything can fail: a job script that finds it would otherwise start what cannot start again and again.
+        # Do this before anything can fail: a job script that finds the note would start a failing run again and again.
         remove_stop_note(output_dir)
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
     resolved = load(config_path, [*overrides, *chosen])
-    resume_from = starting_point(output_dir, resume=resume)
+    resume_from = find_starting_point(output_dir, resume=resume)
     installed = prepare_network(bundle, hf_home, online=online, quick=quick)
     say(f"isolation below Python: {isolation_in_force()}")
 
-    # Libraries print to stdout as they please (transformers does, offline); a script wants the summary alone there.
+    # Some libraries print to stdout (transformers does, offline); a script must find only the summary there.
     locked = run_lock(output_dir) if is_first_rank else contextlib.nullcontext()
     with contextlib.redirect_stdout(sys.stderr), locked:
         from infini_llama.train import distribution
@@ -118,18 +120,18 @@ def command(
             accept_other_bundle=accept_other_bundle,
             start_from=start_from,
         )
-        distribution.leave()
+        distribution.destroy_process_group()
     if is_first_rank:
         show(summary, network_attempts(), as_json=as_json)
     if summary.stopped_by is not None:
         sys.exit(STOPPED_BY_SIGNAL)
 
 
-def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
-    """Return the checkpoint to go on from, or None to start afresh.
+def find_starting_point(output_dir: Path, *, resume: bool) -> Path | None:
+    """Return the checkpoint to continue from; None to start a new run.
 
     Raises:
-        click.UsageError: The folder is in use and nobody said to resume; or there are checkpoints, and none is whole.
+        click.UsageError: The folder is not empty and `resume` is false; or it has checkpoints, but none is complete.
     """
     if resume:
         latest = checkpoints.find_latest(output_dir)
@@ -137,30 +139,30 @@ def starting_point(output_dir: Path, *, resume: bool) -> Path | None:
         names = ", ".join(path.name for path in newer)
         if newer and latest is None:
             raise click.UsageError(
-                f"--resume: of the checkpoints in {output_dir} none is whole ({names}); to start afresh name another "
+                f"--resume: no checkpoint in {output_dir} is complete ({names}); to start a new run name another "
                 "--output-dir, or move them away"
             )
         if newer:
-            say(f"note: {names} lost bytes since written, and is passed over")
+            say(f"note: {names} is not complete any more, and is skipped")
         return latest
-    # A run that was killed before its first checkpoint leaves an incoming folder, which is worth nothing, and tokens,
-    # which any run may use.
+    # A run that was killed before its first checkpoint leaves an incoming folder, which is of no use, and tokens, which
+    # any run may use.
     spare = {checkpoints.INCOMING, TOKENS_FOLDER, LOCK_NAME}
     if output_dir.is_dir() and any(path.name not in spare for path in output_dir.iterdir()):
         raise click.UsageError(
-            f"--output-dir {output_dir} is not empty; add --resume to go on with the run in it, or name another folder"
+            f"--output-dir {output_dir} is not empty; add --resume to continue the run in it, or name another folder"
         )
     return None
 
 
 def network_attempts() -> int | None:
-    """Return how many network attempts the guards of this launch have noted and refused; None if none is in force."""
+    """Return how many network attempts the guards of this launch have refused; None if there is no guard."""
     folder = attempts_folder()
     return None if folder is None else len(read_attempts(folder))
 
 
 def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
-    """Print what the run came to."""
+    """Print the summary of the run."""
     values = {**dataclasses.asdict(summary), "isolation": isolation_in_force(), "network_attempts": attempts}
     if as_json:
         click.echo(json.dumps(values))
@@ -179,7 +181,7 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
     click.echo(f"documents    {', '.join([f'{summary.documents:,}', *left_out])}")
     click.echo(f"parameters   {summary.parameters:,}")
     if summary.stopped_by:
-        click.echo(f"stopped by   {summary.stopped_by}; go on with --resume")
+        click.echo(f"stopped by   {summary.stopped_by}; continue with --resume")
     click.echo(f"checkpoint   {summary.checkpoint}")
     click.echo(f"tokenizer    {summary.tokenizer_origin}")
     click.echo(f"bundle       {f'{summary.bundle} {summary.bundle_digest}' if summary.bundle else 'none'}")

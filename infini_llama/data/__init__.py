@@ -1,8 +1,8 @@
-"""From raw files, or a dataset of a bundle, to rows of segments that the trainer reads from a memory map.
+"""Turn raw files, or a dataset of a bundle, into rows of segments that the trainer reads from a memory map.
 
-`files` what is read · `compression` how it is opened · `records` what a record is, and which are bad · `tokenizing`
-text to tokens, in parallel · `token_cache` done once for each content · `documents` the tokens, memory-mapped ·
-`rows` documents as rows of segments · `preparation` the order of these steps.
+`files` finds what to read · `compression` opens it · `records` reads records, and finds bad ones · `tokenizing` turns
+text into tokens, in parallel · `token_cache` keeps tokens by content · `documents` maps the tokens into memory · `rows`
+makes rows of segments · `preparation` runs these steps in order.
 """
 
 from infini_llama.data.documents import Documents

@@ -1,6 +1,6 @@
-"""Files as streams of plain bytes, read block by block, whatever they are compressed with.
+"""Open a file, compressed or not, as a stream of plain bytes that is read block by block.
 
-A compressed file that ends too early is an error, also where a library would take it for the end.
+A compressed file that ends too early is an error, even where a library would accept it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import zstandard
 from infini_llama.errors import TrainingDataError
 
 SUFFIXES = (".gz", ".zst", ".xz", ".bz2")
-# Compressed bytes; what they unpack to is held at once.
+# Compressed bytes to read at once; all that they unpack to is in memory.
 _BLOCK_BYTES = 1 << 14
-# What `zstd --long=31` makes.
+# The largest window, that of `zstd --long=31`.
 _LARGEST_WINDOW_BYTES = 1 << 31
 
 
@@ -35,7 +35,7 @@ def open_plain(path: Path, compression: str) -> Iterator[BinaryIO]:
         compression: One of `SUFFIXES`, or empty.
 
     Raises:
-        TrainingDataError: It cannot be read, is no such file, or ends too early; also inside the block.
+        TrainingDataError: It cannot be read, has another format, or ends too early; also raised inside the block.
     """
     try:
         with _open(path, compression) as stream:
@@ -45,7 +45,7 @@ def open_plain(path: Path, compression: str) -> Iterator[BinaryIO]:
             f"{path}: expected a whole {compression} file: {error}", hint="copy or make it again"
         ) from error
     except OSError as error:
-        # bz2 has no error of its own for what is not bz2.
+        # bz2 raises a plain OSError for a file that is not bz2.
         raise TrainingDataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
@@ -62,7 +62,7 @@ def _open(path: Path, compression: str) -> BinaryIO:
 
 
 class _ZstdStream(io.RawIOBase):
-    """A zstd file of one frame or several; the library's own stream takes a cut one for a short one."""
+    """A zstd file of one or more frames; the library's own stream accepts one that is cut short."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")

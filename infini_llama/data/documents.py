@@ -1,4 +1,4 @@
-"""Documents as runs of tokens in one array, which may be a memory map far larger than memory."""
+"""Documents as runs of tokens in one array, which may be a memory map larger than memory."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ class Documents:
 
     @classmethod
     def of(cls, documents: Sequence[Sequence[int]]) -> Documents:
-        """Return documents that are held in memory."""
+        """Return documents made from lists of tokens in memory."""
         ends = np.cumsum([len(tokens) for tokens in documents], dtype=np.int64)
         tokens = np.array([token for document in documents for token in document], dtype=np.int64)
         return cls(tokens, np.concatenate([[0], ends[:-1]]).astype(np.int64), ends)
 
     @property
     def token_type(self) -> str:
-        """Name of the type that a token is kept in."""
+        """Name of the integer type of a token."""
         return str(self._tokens.dtype.name)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each document, `(documents,)`."""
+        """Number of tokens of each document, `(documents,)`."""
         lengths: np.ndarray = self._ends - self._starts
         return lengths
 
     @property
     def tokens(self) -> int:
-        """Tokens of all documents."""
+        """Number of tokens of all documents."""
         return int(self.lengths.sum())
 
     def __len__(self) -> int:
@@ -59,16 +59,16 @@ class Documents:
         return (self[index] for index in range(len(self)))
 
     def part(self, index: int, start: int, length: int) -> Tensor:
-        """Return a document's tokens from `start`, at most `length` of them."""
+        """Return at most `length` tokens of a document, from token `start`."""
         begin = int(self._starts[index]) + start
         end = min(begin + length, int(self._ends[index]))
         return torch.from_numpy(self._tokens[begin:end].astype(np.int64))
 
     def split(self, fraction: float) -> tuple[Documents, Documents]:
-        """Return the documents without a share of them, and that share, taken at even distances."""
+        """Split the documents in two: the second part has the share `fraction` of them, taken at even distances."""
         places = np.floor(np.arange(len(self) + 1) * fraction)
         chosen = places[1:] > places[:-1]
-        return self._where(~chosen), self._where(chosen)
+        return self._select(~chosen), self._select(chosen)
 
-    def _where(self, chosen: np.ndarray) -> Documents:
+    def _select(self, chosen: np.ndarray) -> Documents:
         return Documents(self._tokens, self._starts[chosen], self._ends[chosen])

@@ -1,11 +1,12 @@
-"""What `--raw-data` names: a file, a folder, or a dataset of the installed bundle.
+"""Find what `--raw-data` names: a file, a folder, or a dataset of the installed bundle.
 
 Rule book:
 
-* a folder is searched recursively, in the order of the paths; what a file holds is told by its suffix (`KINDS`), after
-  that of its compression (`compression.SUFFIXES`) is taken off;
-* a file in a folder with any other suffix is not read, and named; one that is named itself is read as text;
-* `dataset:org/name[:config[:split]]` is loaded offline, by the datasets library; the split is `train` unless named.
+* a folder is searched recursively, in the order of paths. The suffix (`KINDS`) tells what a file holds, after the
+  suffix of its compression (`compression.SUFFIXES`) is removed;
+* in a folder, files with other suffixes are not read, and the log names them; a file that is given itself is read as
+  text whatever its suffix;
+* the datasets library loads `dataset:org/name[:config[:split]]` offline; the default split is `train`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class RawFile:
 
     Attributes:
         path: Where it is.
-        kind: What its records are.
+        kind: Format of its records.
         compression: Suffix of its compression; empty for none.
     """
 
@@ -48,7 +49,7 @@ class RawFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetName:
-    """A dataset to load: `org/name`, with a configuration unless it has one only."""
+    """A dataset to load; the configuration may be empty if the dataset has only one."""
 
     repo_id: str
     config: str | None
@@ -59,10 +60,10 @@ class DatasetName:
 
 
 def parse_dataset_name(raw_data: str) -> DatasetName | None:
-    """Return the dataset that `dataset:org/name[:config[:split]]` names, or None if it is a path.
+    """Parse `dataset:org/name[:config[:split]]`; return None if `raw_data` is a path.
 
     Raises:
-        TrainingDataError: It begins like a dataset, and is none.
+        TrainingDataError: It begins with `dataset:`, but has another form.
     """
     if not raw_data.startswith(DATASET):
         return None
@@ -74,7 +75,7 @@ def parse_dataset_name(raw_data: str) -> DatasetName | None:
 
 
 def find_files(path: Path) -> tuple[list[RawFile], list[Path]]:
-    """Return the files to read at `path`, in order, and those in a folder that have no suffix of ours.
+    """Return the files to read at `path`, in order, and the files in a folder whose suffix is not known.
 
     Raises:
         TrainingDataError: There is nothing to read.
@@ -102,12 +103,12 @@ def find_files(path: Path) -> tuple[list[RawFile], list[Path]]:
 
 
 def raw_file(path: Path) -> RawFile | None:
-    """Return how to read a file by its name, or None if the name does not tell."""
+    """Return how to read a file, from its name; None if its suffix is not known."""
     compression = compression_of(path)
     kind = KINDS.get(
         Path(path.name.removesuffix(path.suffix)).suffix.lower() if compression else path.suffix.lower()
     )
-    # Parquet is compressed inside, and read by leaping about.
+    # Parquet is compressed inside, and needs random access.
     if kind is None or (kind == "parquet" and compression):
         return None
     return RawFile(path=path, kind=kind, compression=compression)

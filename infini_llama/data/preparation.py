@@ -1,4 +1,4 @@
-"""Raw data to tokenized documents: what is read, how it is called by its content, and whether the cache has it."""
+"""Turn raw data into tokenized documents: find it, compute its fingerprint, and tokenize it unless the cache has it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from infini_llama.errors import TrainingDataError
 from infini_llama.progress import say
 from infini_llama.settings.sections import DataSettings
 
-# Part of every fingerprint; to be raised when the same input gives other tokens or other files.
+# Part of every fingerprint. Increase it when the same input gives other tokens or other files.
 _FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Documents, and what the checkpoint's provenance says about them.
+    """Documents, and what a checkpoint's provenance says about them.
 
     Attributes:
         documents: The tokens.
-        source: What was named: a path, or a dataset.
-        files: Files that were read.
-        left_out: Files in the folder whose suffix says nothing to us.
-        size_bytes: Of the files that were read.
-        sha256: Over the files' own SHA-256, in their order.
-        bad_records: Records that hold no usable text.
+        source: The path or dataset that was given.
+        files: Number of files that were read.
+        left_out: Files in the folder whose suffix is not known.
+        size_bytes: Size of all files that were read.
+        sha256: SHA-256 over the SHA-256 of each file, in order.
+        bad_records: Number of records without usable text.
         bad_examples: The first of them.
         place: Folder of the tokens in the cache.
-        from_cache: Whether they were there already.
+        from_cache: Whether an earlier run made them.
     """
 
     documents: Documents
@@ -60,7 +60,7 @@ class Prepared:
     from_cache: bool
 
     def record(self) -> dict[str, Any]:
-        """Return what there is to say about the data."""
+        """Return the description of the data for the provenance."""
         return {
             "path": self.source,
             "files": self.files,
@@ -76,7 +76,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class _RawText:
-    """Raw data that was found and hashed, and not read yet."""
+    """Raw data that was found and hashed, but not read yet."""
 
     name: str
     files: list[RawFile]
@@ -98,17 +98,17 @@ class _RawText:
 def prepare_documents(
     raw_data: str | Path, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, cache_dir: Path
 ) -> Prepared:
-    """Return the documents at `raw_data` as tokens, tokenized now unless the cache holds them.
+    """Return the documents at `raw_data` as tokens; tokenize them unless the cache has them.
 
     Args:
         raw_data: File, folder, or `dataset:org/name[:config[:split]]`.
-        tokenizer: The run's.
-        settings: Which text is meant, and what to do about bad records.
-        cache_dir: Where tokens are kept, if the settings name no place.
+        tokenizer: The run's tokenizer.
+        settings: The key of the text, what to do about bad records, and more.
+        cache_dir: Folder for the tokens, if the settings name none.
 
     Raises:
-        TrainingDataError: Nothing there can be used; or a record is bad, and the settings do not say to skip those.
-        NotInstalledError: There is no such dataset.
+        TrainingDataError: There is no usable text; or a record is bad, and the settings do not say to skip bad records.
+        NotInstalledError: The dataset is not installed.
         AccessError: Nothing can be written to the cache.
     """
     if settings.end_of_document and tokenizer.eos_token_id is None:
@@ -125,7 +125,7 @@ def prepare_documents(
     from_cache = entry is not None
     if entry is None:
         with cache.make_entry() as folder:
-            # Another process may have made it while this one waited.
+            # Another process may have made the entry while this one waited.
             entry = cache.find(fingerprint)
             from_cache = entry is not None
             if entry is None:
@@ -170,7 +170,7 @@ def _find_source(raw_data: str, cache: TokenCache) -> _RawText:
         files=[],
         left_out=[],
         dataset=(name, dataset),
-        # A split may be a part of its files.
+        # The split is part of the digest: it may use only some of the files.
         kinds=[f"dataset {name.split}"],
         digests=cache.digests(paths),
     )
@@ -180,7 +180,7 @@ def _tokenize_source(
     source: _RawText, tokenizer: PreTrainedTokenizerBase, settings: DataSettings, fingerprint: str, folder: Path
 ) -> CacheEntry:
     processes = settings.num_proc or available_cores()
-    # From whichever rank does it: that is the one which takes long.
+    # Not `say`, which prints only in rank 0: any rank may be the one that tokenizes.
     sys.stderr.write(f"rank {os.environ.get('RANK', '0')} tokenizes {source.name}\n")
     blocks = write_blocks(source.records(settings.text_key), folder / "text.arrow")
     good = blocks.records - blocks.bad.count
@@ -188,7 +188,7 @@ def _tokenize_source(
         _refuse(source.name, blocks.bad, good)
     if not good:
         problem = (
-            f"of {counted(blocks.bad.count, 'record')} none can be used" if blocks.bad.count else "holds no record"
+            f"none of {counted(blocks.bad.count, 'record')} can be used" if blocks.bad.count else "holds no record"
         )
         raise TrainingDataError(f"{source.name}: {problem}, and nothing is left to train on")
     documents = tokenize(
@@ -211,13 +211,13 @@ def _refuse(name: str, bad: BadRecords, good: int) -> None:
         lines = "".join(f"\n  {line}" for line in and_more(bad.first, total=bad.count))
         raise TrainingDataError(
             f"{name}: {bad.count:,} of {counted(bad.count + good, 'record')} cannot be used{lines}",
-            hint="mend them, or go on without them: data.on_bad_record: skip",
+            hint="correct them, or leave them out: data.on_bad_record: skip",
         )
 
 
 def _list_left_out(left_out: list[Path]) -> Iterable[str]:
     if left_out:
-        yield f"not read: {counted(len(left_out), 'file')} whose name does not tell what it holds"
+        yield f"not read: {counted(len(left_out), 'file')} whose suffix is not known"
         yield from (f"  {line}" for line in and_more([str(path) for path in left_out], shown=10))
 
 
@@ -234,11 +234,11 @@ def _fingerprint(source: _RawText, tokenizer: PreTrainedTokenizerBase, settings:
 
 
 def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a digest of all that a tokenizer does with text: vocabulary, merges, normalisation, special tokens."""
+    """Return a digest of all that decides a tokenizer's output: vocabulary, merges, normalisation, special tokens."""
     core = getattr(tokenizer, "backend_tokenizer", None)
     if core is not None:
         return sha256_bytes(json.dumps([core.to_str(), tokenizer.split_special_tokens]).encode())
-    # One that is written in Python is what it saves.
+    # A tokenizer written in Python has no `to_str`: use the files that it saves.
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         files = sorted(path for path in Path(folder).rglob("*") if path.is_file())

@@ -1,16 +1,16 @@
-"""Records of raw data: texts, piece by piece, and what is wrong with those that hold none.
+"""Read the records of raw data: their texts in pieces, and the faults of records without usable text.
 
 Rule book:
 
 * a text file is one record; a line of a JSON Lines file is one, blank lines between them are none; a row of a Parquet
   file or a dataset is one. The text is under `text_key`;
-* a record is bad when it is malformed, has no such key, holds something else than text under it, is not UTF-8, or holds
-  nothing but white space. It is named, and reading goes on;
-* a file that is damaged as a whole is an error at once: nobody knows how many records it had;
-* nothing larger than one record is held in memory, and of a text file one piece.
+* a record is bad if it is malformed, lacks the key, has no text under it, is not UTF-8, or holds only white space. It
+  is reported, and reading continues;
+* a damaged file is an error at once, because the number of its records is not known;
+* at most one record is in memory, and of a text file one piece.
 
-Texts come in pieces of at most `PIECE` characters, cut where a tokenizer would cut as well, so that one large document
-is tokenized by all cores. Tokenizers that mark the beginning of a text mark that of each piece, too.
+Texts come in pieces of at most `PIECE` characters, cut where a tokenizer would cut too, so that all cores can tokenize
+one large document. A tokenizer that marks the beginning of a text also marks the beginning of each piece.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from infini_llama.errors import TrainingDataError
 PIECE = 1 << 20
 _BLOCK_BYTES = 1 << 18
 _ROWS_AT_ONCE = 256
-# After a line's end that stands alone, else before a blank that does.
+# Cut after a single line end; if there is none, before a single blank.
 _LINE_END = re.compile(r"(?<=\S)\n(?=\S)")
 _BLANK = re.compile(r"(?<=\S)(?= \S)")
 _JSON_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
@@ -38,7 +38,7 @@ _JSON_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Part of a record's text; the last one has `closes` set."""
+    """Part of a record's text; the last part has `closes` set."""
 
     text: str
     closes: bool = True
@@ -46,7 +46,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record without a usable text; pieces that came since the last whole record are its, and void."""
+    """A record without usable text. Pieces since the last complete record belong to it, and must be dropped."""
 
     place: str
     problem: str
@@ -59,11 +59,11 @@ Records = Iterator[Piece | BadRecord]
 
 
 class _UnusableError(Exception):
-    """What makes a record bad."""
+    """A record is bad; the message says why."""
 
 
 def read_file(file: RawFile, text_key: str) -> Records:
-    """Read one file's records in order.
+    """Yield the records of a file in order.
 
     Raises:
         TrainingDataError: The file as a whole cannot be used.
@@ -74,7 +74,7 @@ def read_file(file: RawFile, text_key: str) -> Records:
 
 
 def pieces(text: str) -> Iterator[Piece]:
-    """Cut a text."""
+    """Cut a text into pieces."""
     while len(text) > PIECE:
         end = _find_cut(text)
         yield Piece(text[:end], closes=False)
@@ -83,8 +83,8 @@ def pieces(text: str) -> Iterator[Piece]:
 
 
 def _find_cut(text: str) -> int:
-    """Return where to cut a text that is longer than a piece, by the first `PIECE` characters and the next alone."""
-    # The last place that fits is wanted: look near the end first.
+    """Return where to cut a text longer than a piece; depends only on its first `PIECE` + 1 characters."""
+    # The last possible place is wanted, so search near the end first.
     for start in (PIECE - 4096, 0):
         window = text[max(start, 0) : PIECE + 1]
         for pattern in (_LINE_END, _BLANK):
@@ -95,7 +95,7 @@ def _find_cut(text: str) -> int:
 
 
 def _text_file(file: RawFile) -> Records:
-    # Plain utf-8, since the decoder that drops a byte order mark counts bytes from behind it.
+    # Not utf-8-sig: its decoder counts bytes from after the byte order mark, so errors would name a wrong byte.
     decoder = codecs.getincrementaldecoder("utf-8")()
     rest, read, is_first, is_blank = "", 0, True, True
     with open_plain(file.path, file.compression) as stream:
@@ -120,7 +120,7 @@ def _text_file(file: RawFile) -> Records:
                 rest = rest[end:]
             if not block:
                 break
-    yield BadRecord(str(file.path), "nothing but white space") if is_blank else Piece(rest)
+    yield BadRecord(str(file.path), "only white space") if is_blank else Piece(rest)
 
 
 def _json_lines(file: RawFile, text_key: str) -> Records:
@@ -159,12 +159,12 @@ def _check(value: Any, text_key: str) -> str:
     if not isinstance(value, str):
         raise _UnusableError(f"expected text under {text_key!r}, found {_name_type(value)}")
     if not value.strip():
-        raise _UnusableError("nothing but white space")
+        raise _UnusableError("only white space")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         raise _UnusableError(
-            f"half of a surrogate pair at character {error.start + 1}, which no UTF-8 is"
+            f"half of a surrogate pair at character {error.start + 1}, which is not valid UTF-8"
         ) from error
     return value
 
@@ -191,16 +191,16 @@ def _parquet(file: RawFile, text_key: str) -> Records:
 
 
 def load_dataset(name: DatasetName) -> Any:
-    """Load a dataset from what is prepared in the local cache.
+    """Load a prepared dataset from the local cache.
 
     Raises:
-        NotInstalledError: It is not there, or has no such configuration or split.
+        NotInstalledError: It is not in the cache, or has no such configuration or split.
     """
     import datasets
 
     try:
         return datasets.load_dataset(name.repo_id, name.config, split=name.split)
-    except Exception as error:  # The library has a zoo of them; the remedy is the same.
+    except Exception as error:  # The library raises many kinds of errors; what to do is the same for all.
         raise NotInstalledError(
             f"{name}: the datasets library finds no such dataset in the local cache: {str(error).splitlines()[0]}",
             hint="list it under `datasets:` in the bundle's manifest; with several configurations name one: "
@@ -209,10 +209,10 @@ def load_dataset(name: DatasetName) -> Any:
 
 
 def read_dataset(name: DatasetName, dataset: Any, text_key: str) -> Records:
-    """Read a loaded dataset's rows in order.
+    """Yield the rows of a loaded dataset in order.
 
     Raises:
-        TrainingDataError: It has no such column of text.
+        TrainingDataError: It has no text column of this name.
     """
     _check_column(str(name), dataset.features.arrow_schema, text_key)
     column = dataset.select_columns([text_key]).with_format("arrow")
@@ -249,7 +249,7 @@ def _rows(place: str, columns: Iterator[Any]) -> Records:
     number = 0
     for column in columns:
         plain = column.dictionary_decode() if pyarrow.types.is_dictionary(column.type) else column
-        # As bytes: Arrow does not look whether its strings are UTF-8.
+        # Read as bytes: Arrow does not check that its strings are valid UTF-8.
         for content in plain.cast(pyarrow.large_binary()).to_pylist():
             number += 1
             try:

@@ -5,12 +5,12 @@ Rule book:
 * documents are kept apart: each starts on a fresh segment with an empty memory, and no document's first token is
   predicted from another's last;
 * a row is a fixed number of segments, filled with documents in their order. A document that is longer than a segment
-  goes on in the next, with its memory; one that is longer than what is left of the row goes on in the next row, where
-  its memory starts empty: rows are independent, as shuffling them needs;
-* the end of a document's last segment is padding, which is neither attended to, remembered nor predicted. Documents
+  continues in the next, with its memory; one that is longer than the rest of the row continues in the next row, where
+  its memory starts empty: rows are independent, so that they can be shuffled;
+* the rest of a document's last segment is padding, which is not attended to, remembered or predicted. Documents
   much shorter than a segment waste most of it: choose `segment_length` for the data.
 
-A row is put together when it is asked for; what is held is 8 bytes a document.
+A row is made when it is asked for; only 8 bytes per document are kept in memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from infini_llama.data.documents import Documents
 
-# transformers' cross entropy leaves labels of this value out.
+# transformers' cross entropy ignores labels with this value.
 IGNORED = -100
 
 
@@ -29,13 +29,13 @@ class Rows(torch.utils.data.Dataset[dict[str, Tensor]]):
     """Documents as rows of segments.
 
     Args:
-        documents: What to train on.
-        segment_length: Tokens of a segment.
-        segments_per_row: Segments of a row.
+        documents: The documents to train on.
+        segment_length: Tokens per segment.
+        segments_per_row: Segments per row.
         padding_id: Any token; it is masked.
 
     Attributes:
-        tokens: How many tokens the rows hold, padding not counted.
+        tokens: Number of tokens in all rows, without padding.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Tensor]]):
     ) -> None:
         self._documents, self._padding_id = documents, padding_id
         self._segment_length, self._segments_per_row = segment_length, segments_per_row
-        # Where each document's segments end, counted over all documents.
+        # For each document the number of segments up to its end, over all documents.
         self._segment_ends = np.cumsum(-(-documents.lengths // segment_length))
         self.tokens = documents.tokens
 
@@ -53,7 +53,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Tensor]]):
         return -(-segments // self._segments_per_row)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return one row as the model takes it, each `(segments_per_row * segment_length,)`."""
+        """Return the model's inputs for one row, each `(segments_per_row * segment_length,)`."""
         length = self._segment_length
         tokens = torch.full((self._segments_per_row * length,), self._padding_id, dtype=torch.int64)
         # 0 for padding, else the document's number, counted from 1.

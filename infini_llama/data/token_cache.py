@@ -1,12 +1,12 @@
-"""Tokenized documents, kept by content: the same files, tokenizer and settings are tokenized once.
+"""Keep tokenized documents by content: the same files, tokenizer and settings are tokenized only once.
 
 Rule book:
 
-* an entry is the folder `CACHE/<fingerprint>`; it is made aside and renamed, so that what has that name is complete,
-  and its `prepared.json` has the size of each file;
-* one process at a time makes entries, others on the machine wait for it, and then find what it made: with several
-  ranks on a node one tokenizes. An entry that is there is used without a lock, from a cache that is read-only, too;
-* the digests of raw files are remembered with inode, size and times of the file, so that of many ranks one reads them.
+* an entry is the folder `CACHE/<fingerprint>`. It is made under another name and then renamed, so it is complete; its
+  `prepared.json` has the size of each file;
+* only one process makes entries; others on the machine wait for it, and then use its result. So one of several ranks on
+  a node tokenizes. An existing entry is used without a lock, also from a read-only cache;
+* the digests of raw files are kept with the file's inode, size and times, so that only one of many ranks reads them.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ RECORD = "prepared.json"
 DIGESTS = "digests.json"
 LOCK = ".lock"
 _INCOMING = ".incoming-"
-# A file that was written to a moment ago may be written to again without its times telling.
+# A file that was changed just now may be changed again without a change of its times, so its digest is not kept.
 _SETTLED_NANOSECONDS = 2_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheEntry:
-    """What stands in `prepared.json`.
+    """The content of `prepared.json`.
 
     Attributes:
         fingerprint: Digest of everything that the tokens depend on.
-        documents: Good records.
-        tokens: Of all documents.
-        bad_records: Records that were left out.
+        documents: Number of good records.
+        tokens: Number of tokens of all documents.
+        bad_records: Number of records that were left out.
         bad_examples: The first of them.
-        token_type: numpy's name of the tokens' type.
-        files: Size of each file of the entry.
+        token_type: numpy's name of the integer type of the tokens.
+        files: Name -> size in bytes of each file of the entry.
     """
 
     fingerprint: str
@@ -63,18 +63,18 @@ class TokenCache:
     """A folder of tokenized documents.
 
     Args:
-        folder: Made when first written to.
+        folder: The folder; created at the first write.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def place(self, fingerprint: str) -> Path:
-        """Return where an entry stands, whether it is there or not."""
+        """Return the folder of an entry, whether it exists or not."""
         return self._folder / fingerprint[:32]
 
     def find(self, fingerprint: str) -> CacheEntry | None:
-        """Return an entry, or None if it is not there or not whole."""
+        """Return an entry; None if it does not exist or is not complete."""
         folder = self.place(fingerprint)
         try:
             entry = CacheEntry(**json.loads((folder / RECORD).read_bytes()))
@@ -85,7 +85,7 @@ class TokenCache:
 
     @contextlib.contextmanager
     def make_entry(self) -> Iterator[Path]:
-        """Hold the right to make entries, and yield an empty folder to make one in; it is removed again.
+        """Lock the cache for making entries, and yield an empty folder for a new one; both end with the block.
 
         Raises:
             AccessError: The cache cannot be written to.
@@ -96,8 +96,8 @@ class TokenCache:
             lock.acquire()
         except OSError as error:
             raise AccessError(
-                f"{self._folder}: tokens cannot be kept here: {error.strerror}",
-                hint="name a folder that can be written to: data.cache_dir; or tokenize beforehand with "
+                f"{self._folder}: tokens cannot be written here: {error.strerror}",
+                hint="name a folder that can be written to with data.cache_dir, or tokenize earlier with "
                 "`infini-llama prepare`",
             ) from error
         try:
@@ -113,19 +113,19 @@ class TokenCache:
             lock.release()
 
     def publish(self, folder: Path, entry: CacheEntry) -> None:
-        """Make a finished folder the entry of its fingerprint."""
+        """Rename a finished folder to the name of its entry."""
         atomic_write(folder / RECORD, (json.dumps(asdict(entry), indent=1) + "\n").encode())
         final = self.place(entry.fingerprint)
-        # What is there lost some of its bytes.
+        # The old entry is not complete any more.
         shutil.rmtree(final, ignore_errors=True)
         folder.rename(final)
         fsync_dir(self._folder)
 
     def digests(self, paths: list[Path]) -> list[tuple[str, int]]:
-        """Return SHA-256 and size of each file, from memory where the file is the one that was hashed.
+        """Return (SHA-256, size in bytes) of each file; files that did not change are not hashed again.
 
         Raises:
-            TrainingDataError: One cannot be read.
+            TrainingDataError: A file cannot be read.
         """
         known = self._known_digests()
         found: list[tuple[str, int]] = []
@@ -146,7 +146,7 @@ class TokenCache:
                 raise TrainingDataError(f"{path}: cannot be read: {error.strerror}") from error
             found.append((sha256, status.st_size))
         if learnt:
-            # A convenience: where it cannot be written the next process hashes again.
+            # If this cannot be written, the next process only has to hash the files again.
             with contextlib.suppress(OSError):
                 self._folder.mkdir(parents=True, exist_ok=True)
                 atomic_write(self._folder / DIGESTS, json.dumps(known | learnt).encode())

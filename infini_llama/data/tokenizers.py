@@ -1,15 +1,15 @@
-"""Which tokenizer a run uses, and where it came from: said in the log, the checkpoint and the summary.
+"""Choose the tokenizer of a run, and record where it came from, for the log, the checkpoint and the summary.
 
 Rule book:
 
-* with a bundle, the tokenizer is the bundle's, or an error: nothing is ever put in its place;
-* a name that begins with `./`, `../`, `~` or `/` is a folder that `save_pretrained` wrote, in the project's own tree;
-* without a bundle, it is the one in the local cache; only a run that is `online` asks the Hub, for its present commit,
-  and ends when the Hub does not answer;
-* built-in bytes take the place of a tokenizer that cannot be had only where `tokenizer_fallback: byte` says so;
-* a run that goes on from a checkpoint has the tokenizer that the checkpoint was made with.
+* with a bundle, the tokenizer comes from the bundle; if that fails, it is an error, and no other is used;
+* a name that begins with `./`, `../`, `~` or `/` is a folder that `save_pretrained` wrote;
+* without a bundle, it comes from the local cache. Only an `online` run asks the Hub, for the present commit, and fails
+  if the Hub does not answer;
+* built-in bytes replace a missing tokenizer only if `tokenizer_fallback: byte` is set;
+* a run that continues from a checkpoint must have the tokenizer of the checkpoint.
 
-The network is shut, or found open, before this module is imported, since importing it imports transformers.
+Importing this module imports transformers, so the network must be shut, or checked, before.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class TokenizerOrigin:
     """Where a run's tokenizer came from.
 
     Attributes:
-        source: Which of the places it is.
-        name: What the configuration names, even where that could not be had.
+        source: Where it came from.
+        name: The name in the configuration, even if another tokenizer was used instead.
         place: The folder that it was read from; empty for the built-in one.
-        commit: Of its repository, where that is known.
-        sha256: Over the files that make it up, as it would be saved.
+        commit: Commit of its repository, if known.
+        sha256: SHA-256 over the files that `save_pretrained` would write.
     """
 
     source: Literal["bundle", "cache", "hub", "folder", "built-in"]
@@ -77,29 +77,29 @@ def choose_tokenizer(
     fallback: Literal["none", "byte"] = "none",
     online: bool = False,
 ) -> ChosenTokenizer:
-    """Load the tokenizer of a run, and say in the log which it is.
+    """Load the tokenizer of a run, and log which one it is.
 
     Args:
         name: Repo id or alias, or a folder.
         bundle: The verified bundle to take it from, if the run has one.
-        fallback: What to do without a bundle when it cannot be had.
-        online: Whether the Hub may be asked.
+        fallback: What to use, without a bundle, if the tokenizer is not available.
+        online: Whether to ask the Hub.
 
     Raises:
         NotInstalledError: It is neither in the bundle nor in the local cache.
-        HubError: The Hub was asked, and refused it.
-        NetworkError: The Hub was to be asked, and could not be.
-        IntegrityError: It is there, and does not load.
+        HubError: The Hub refused it.
+        NetworkError: The Hub cannot be reached.
+        IntegrityError: It is there, but does not load.
     """
     if is_folder(name):
-        chosen = _from_folder(name)
+        chosen = _load_from_folder(name)
     elif bundle is not None:
         if fallback != "none":
             say(f"note: tokenizer_fallback: {fallback} is not used: a bundle has its tokenizer, or the run ends")
-        chosen = _from_bundle(name, bundle)
+        chosen = _load_from_bundle(name, bundle)
     else:
         try:
-            chosen = _from_hub(name) if online else _from_cache(name)
+            chosen = _load_from_hub(name) if online else _load_from_cache(name)
         except (NotInstalledError, HubError, NetworkError) as error:
             if fallback != "byte":
                 raise
@@ -110,14 +110,14 @@ def choose_tokenizer(
 
 
 def is_folder(name: str) -> bool:
-    """Tell whether a configuration names a folder; a repo of that name is never meant, though `a/b` may exist here."""
+    """Return whether a name in a configuration means a folder; `a/b` means a repo, even if such a folder exists."""
     return name.startswith(("./", "../", "/", "~"))
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """Return a tokenizer of the 256 bytes and an end-of-text token, which needs no file and loses nothing.
+    """Return a tokenizer of the 256 bytes and an end-of-text token; it needs no file and encodes any text exactly.
 
-    Text that spells the end-of-text token is bytes like any other.
+    The end-of-text token is never found in text: its spelling is encoded as bytes.
     """
     alphabet = sorted(ByteLevel.alphabet())
     core = Tokenizer(BPE(vocab={character: number for number, character in enumerate(alphabet)}, merges=[]))
@@ -135,10 +135,10 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def check_resumed(checkpoint: Path, origin: TokenizerOrigin) -> None:
-    """Make sure that a run goes on with the tokenizer that its checkpoint was made with.
+    """Check that a resumed run has the tokenizer of its checkpoint.
 
     Raises:
-        ConfigError: It would be another one: every token would mean something else.
+        ConfigError: It has another one, so every token would mean something else.
     """
     recorded = json.loads((checkpoint / PROVENANCE).read_bytes()).get("tokenizer_origin") or {}
     if recorded.get("sha256") not in (None, "", origin.sha256):
@@ -146,12 +146,12 @@ def check_resumed(checkpoint: Path, origin: TokenizerOrigin) -> None:
         raise ConfigError(
             f"{checkpoint} was trained with the tokenizer {before}, and now there is {origin}: its weights would "
             "mean other tokens",
-            hint="go on where that tokenizer is to be had, or start a new run in another --output-dir",
+            hint="continue where that tokenizer is available, or start a new run in another --output-dir",
         )
 
 
 def origin_record(origin: TokenizerOrigin) -> dict[str, Any]:
-    """Return an origin for a checkpoint's provenance."""
+    """Return an origin as plain values for a checkpoint's provenance."""
     return asdict(origin)
 
 
@@ -169,22 +169,22 @@ def _describe_choice(
 
 
 def _fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a digest of what a tokenizer's ids mean; where its files stand does not matter."""
+    """Return a digest of what a tokenizer's ids mean; the place of its files does not matter."""
     return sha256_bytes(json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False).encode())
 
 
-def _from_bundle(name: str, bundle: InstalledBundle) -> ChosenTokenizer:
+def _load_from_bundle(name: str, bundle: InstalledBundle) -> ChosenTokenizer:
     snapshot = bundle.snapshot_path(name)
     loaded = _load(
         str(snapshot),
-        f"{snapshot}: the files of {name!r} passed for those of the lock, and still load no tokenizer",
+        f"{snapshot}: the files of {name!r} match the lock, but no tokenizer loads from them",
         f"`bundle verify {bundle.name}` hashes them, which --quick does not; if they are right, fetch the bundle "
         "again with a `tokenizers` entry for it: `bundle fetch` proves that it loads",
     )
     return _describe_choice(loaded, "bundle", name, snapshot, snapshot.name)
 
 
-def _from_folder(name: str) -> ChosenTokenizer:
+def _load_from_folder(name: str) -> ChosenTokenizer:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         raise NotInstalledError(
@@ -196,8 +196,8 @@ def _from_folder(name: str) -> ChosenTokenizer:
     return _describe_choice(loaded, "folder", name, folder.resolve())
 
 
-def _from_hub(name: str) -> ChosenTokenizer:
-    # Resolved first, and loaded by its commit: the library would use the cache without a word when the Hub is away.
+def _load_from_hub(name: str) -> ChosenTokenizer:
+    # Resolve the commit first: given a branch, the library would silently use the cache if the Hub does not answer.
     try:
         commit = HubClient(on_note=say).revision(name, "model", "main").commit
     except (HubError, NetworkError) as error:
@@ -210,24 +210,24 @@ def _from_hub(name: str) -> ChosenTokenizer:
         raise HubError(
             f"{name} at commit {commit} has no tokenizer that loads: {first_line}", hint=_REMEDY
         ) from error
-    return _describe_choice(_refuse_empty(loaded, name), "hub", name, _snapshot(name, commit), commit)
+    return _describe_choice(_refuse_empty(loaded, name), "hub", name, _find_snapshot(name, commit), commit)
 
 
-def _from_cache(name: str) -> ChosenTokenizer:
+def _load_from_cache(name: str) -> ChosenTokenizer:
     try:
         loaded: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
     except Exception as error:
         raise NotInstalledError(
             f"no tokenizer {name!r} in the local cache {constants.HF_HUB_CACHE}", hint=_REMEDY
         ) from error
-    snapshot = _snapshot(name)
+    snapshot = _find_snapshot(name)
     return _describe_choice(
         _refuse_empty(loaded, name), "cache", name, snapshot, snapshot.name if snapshot else ""
     )
 
 
-def _snapshot(name: str, revision: str | None = None) -> Path | None:
-    """Return the cache's folder that a tokenizer's files are in."""
+def _find_snapshot(name: str, revision: str | None = None) -> Path | None:
+    """Return the snapshot folder in the cache that has a tokenizer's files; None if there is none."""
     for file in ("tokenizer_config.json", "tokenizer.json", "config.json"):
         found = try_to_load_from_cache(name, file, revision=revision)
         if isinstance(found, str):
@@ -247,7 +247,7 @@ def _load(place: str, problem: str, hint: str) -> PreTrainedTokenizerBase:
         return _refuse_empty(AutoTokenizer.from_pretrained(place, local_files_only=True), place)
     except BundleError:
         raise
-    except Exception as error:  # Whatever transformers raises, the remedy is the same.
+    except Exception as error:  # transformers raises many kinds of errors; what to do is the same for all.
         raise IntegrityError(f"{problem}: {error}", hint=hint) from error
 
 

@@ -1,8 +1,8 @@
-"""Texts to tokens: read once, tokenized by all cores through the datasets library, written as one flat array.
+"""Turn texts into tokens: read once, tokenize on all cores with the datasets library, write one flat array.
 
-Three passes, each of which holds little in memory whatever the size of the data: records become blocks of about
-`_BLOCK` characters in an Arrow file; `Dataset.map` turns blocks into tokens; the tokens of all blocks become
-`tokens.bin`, with the documents' ends in `ends.bin`. The files of the first two passes are removed.
+There are three passes, which need little memory for any amount of data. The first writes records as blocks of about
+`_BLOCK` characters to an Arrow file; in the second `Dataset.map` turns blocks into tokens; the third writes all tokens
+to `tokens.bin`, and the ends of documents to `ends.bin`. The files of the first two passes are deleted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from infini_llama.data.documents import Documents
 from infini_llama.data.records import BadRecord, Piece
 
 _BLOCK = 1 << 20
-# Starting a process costs about as much as tokenizing this many blocks.
+# Starting a process takes about as long as tokenizing this many blocks.
 _BLOCKS_PER_PROCESS = 4
 SHOWN = 10
 TOKENS, ENDS = "tokens.bin", "ends.bin"
@@ -31,7 +31,7 @@ TOKENS, ENDS = "tokens.bin", "ends.bin"
 
 @dataclass(kw_only=True)
 class BadRecords:
-    """The bad records among those that were read.
+    """The bad records that were found.
 
     Attributes:
         count: How many there are.
@@ -42,7 +42,7 @@ class BadRecords:
     first: list[str] = field(default_factory=list)
 
     def add(self, record: BadRecord) -> None:
-        """Take note of one."""
+        """Add a bad record."""
         self.count += 1
         if len(self.first) < SHOWN:
             self.first.append(str(record))
@@ -50,14 +50,14 @@ class BadRecords:
 
 @dataclass(kw_only=True)
 class Blocks:
-    """Texts in an Arrow file.
+    """Texts as blocks in an Arrow file.
 
     Attributes:
         path: The file.
-        count: Blocks in it.
-        records: Records that were read, bad ones included.
-        bad: The bad ones.
-        void: Numbers of the bad ones that left pieces in the file.
+        count: Number of blocks.
+        records: Number of records that were read, with bad ones.
+        bad: The bad records.
+        void: Numbers of the bad records whose pieces are in the file.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Blocks:
 
 
 def write_blocks(records: Iterable[Piece | BadRecord], path: Path) -> Blocks:
-    """Read all records, and write the texts of the good ones as blocks."""
+    """Read all records, and write the texts of good records as blocks."""
     import pyarrow
 
     numbers = pyarrow.list_(pyarrow.int64())
@@ -81,7 +81,7 @@ def write_blocks(records: Iterable[Piece | BadRecord], path: Path) -> Blocks:
     )
     blocks = Blocks(path=path)
     with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
-        for block in _in_blocks(records, blocks):
+        for block in _group_into_blocks(records, blocks):
             columns = [
                 [[number for number, _ in block]],
                 [[piece.closes for _, piece in block]],
@@ -93,7 +93,7 @@ def write_blocks(records: Iterable[Piece | BadRecord], path: Path) -> Blocks:
     return blocks
 
 
-def _in_blocks(records: Iterable[Piece | BadRecord], blocks: Blocks) -> Iterator[list[tuple[int, Piece]]]:
+def _group_into_blocks(records: Iterable[Piece | BadRecord], blocks: Blocks) -> Iterator[list[tuple[int, Piece]]]:
     block: list[tuple[int, Piece]] = []
     size, is_open = 0, False
     for record in records:
@@ -117,14 +117,14 @@ def _in_blocks(records: Iterable[Piece | BadRecord], blocks: Blocks) -> Iterator
 def tokenize(
     blocks: Blocks, tokenizer: PreTrainedTokenizerBase, *, end_of_document: bool, processes: int, folder: Path
 ) -> Documents:
-    """Tokenize blocks, and return the documents as they are in `folder` now.
+    """Tokenize blocks, write the result to `folder`, and return it as documents.
 
     Args:
-        blocks: What `write_blocks` wrote.
-        tokenizer: Adds no token of its own.
-        end_of_document: Whether to close each document with the end-of-text token.
-        processes: At most so many; fewer for little text.
-        folder: Takes `tokens.bin` and `ends.bin`.
+        blocks: The result of `write_blocks`.
+        tokenizer: The tokenizer; special tokens that it would add are left out.
+        end_of_document: Whether to end each document with the end-of-text token.
+        processes: The most processes to use; fewer are used for little text.
+        folder: Folder for `tokens.bin` and `ends.bin`.
     """
     import datasets
 
@@ -133,7 +133,7 @@ def tokenize(
     ending = [tokenizer.eos_token_id] if end_of_document else []
 
     def encode(block: dict[str, Any]) -> dict[str, Any]:
-        # `verbose` off: a document may well be longer than the context that the tokenizer's own model had.
+        # No `verbose` warning: a document may be longer than the context of the tokenizer's original model.
         encoded = tokenizer(block["texts"], add_special_tokens=False, return_attention_mask=False, verbose=False)[
             "input_ids"
         ]
@@ -143,7 +143,7 @@ def tokenize(
 
     processes = max(1, min(processes, blocks.count // _BLOCKS_PER_PROCESS))
     whole_numbers = datasets.List(datasets.Value("int64"))
-    with _library_as_wanted(processes):
+    with _configure_library(processes):
         encoded = datasets.Dataset.from_file(str(blocks.path)).map(
             encode,
             remove_columns=["closes", "texts"],
@@ -154,11 +154,11 @@ def tokenize(
                     "tokens": datasets.List(datasets.Value("int32")),
                 }
             ),
-            # One process gives the library's own threads a block at a time; several processes switch those off.
+            # With one process, the tokenizer's own threads work on a batch; with several processes, threads are off.
             num_proc=processes if processes > 1 else None,
             writer_batch_size=4,
             cache_file_name=str(work / "encoded.arrow"),
-            # The cache is ours, and by content; the library would hash the tokenizer's state for its own.
+            # Our own cache is by content. For its cache the library would hash the tokenizer's state.
             new_fingerprint="encoded",
             desc="tokenizing",
         )
@@ -176,12 +176,12 @@ def load(folder: Path, token_type: np.dtype) -> Documents:
 
 
 def _map(path: Path, kind: np.dtype) -> np.ndarray:
-    # mmap refuses empty files.
+    # mmap rejects empty files.
     return np.memmap(path, kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
 
 
 def _write_flat(encoded: Any, void: set[int], token_type: Any, folder: Path) -> None:
-    """Write all tokens of whole records, and where each record's end."""
+    """Write the tokens of all complete records, and where each record ends."""
     written, last = 0, None
     with (folder / TOKENS).open("wb") as tokens, (folder / ENDS).open("wb") as ends:
         for block in encoded:
@@ -195,7 +195,7 @@ def _write_flat(encoded: Any, void: set[int], token_type: Any, folder: Path) -> 
             if last is not None and numbers[0] != last:
                 np.array([written], "<i8").tofile(ends)
             part_ends = written + np.cumsum(lengths)
-            # All ends but the last one's, which the next block may move.
+            # Write all ends but the last, because the next block may continue the last document.
             part_ends[:-1][numbers[1:] != numbers[:-1]].astype("<i8").tofile(ends)
             written, last = int(part_ends[-1]), int(numbers[-1])
         if last is not None:
@@ -206,8 +206,8 @@ def _write_flat(encoded: Any, void: set[int], token_type: Any, folder: Path) -> 
 
 
 @contextlib.contextmanager
-def _library_as_wanted(processes: int) -> Iterator[None]:
-    """Let the datasets library show its bar on terminals only, and tokenizers use threads or processes, not both."""
+def _configure_library(processes: int) -> Iterator[None]:
+    """Show the library's bar only on a terminal, and switch off the tokenizer's threads with several processes."""
     import datasets
 
     had_bars, before = datasets.are_progress_bars_disabled(), os.environ.get("TOKENIZERS_PARALLELISM")

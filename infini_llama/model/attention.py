@@ -1,10 +1,10 @@
-"""Infini-attention: Llama's attention inside a segment, and a compressive memory of the segments before.
+"""Infini-attention: Llama's attention inside a segment, and a compressive memory of the earlier segments.
 
     A_dot = softmax(Q K^T / sqrt(d)) V   inside the segment, causal, with RoPE
     A_mem = sigma(Q) M / (sigma(Q) z)    from all earlier segments of the document, without RoPE
     A     = g A_mem + (1 - g) A_dot      with g = sigmoid(gate), one per head; g = 0 while the memory is empty
 
-What M and z are, and how they are written, is in `infini_llama.model.memory`.
+`infini_llama.model.memory` defines M and z, and how they are updated.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from infini_llama.model.segments import SegmentLayout
 
 
 class InfiniLlamaAttention(LlamaAttention):
-    """Llama's attention inside a segment, mixed per head with a memory of the segments before."""
+    """Llama's attention inside a segment, mixed per head with a memory of the earlier segments."""
 
     def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
@@ -57,17 +57,17 @@ class InfiniLlamaAttention(LlamaAttention):
 
         Args:
             hidden_states: `(B, T, hidden_size)`.
-            layout: Where the tokens go.
+            layout: Which segment and slot each token is in.
             rotation: RoPE by position in the segment.
-            local_mask: For the local attention, as its implementation wants it; None for plainly causal.
-            state: What the layer carries from earlier calls, or None at the start.
-            keep_state: Whether to return what it carries on.
-            want_weights: Whether to return the local attention's weights, by row: tokens times tokens.
-            **kwargs: For the local attention's implementation.
+            local_mask: Mask in the form that the local attention's implementation takes; None for causal.
+            state: The layer's state from earlier calls; None at the start.
+            keep_state: Whether to return the new state.
+            want_weights: Whether to return the local attention's weights, by row.
+            **kwargs: Passed to the local attention's implementation.
 
         Returns:
-            The output `(B, T, hidden_size)`; the local attention's weights `(B, heads, T, R + T)`, if they are wanted
-            and its implementation gives them; the new state, or None if it is not wanted.
+            The output `(B, T, hidden_size)`; the local attention's weights `(B, heads, T, R + T)`, or None if they are
+            not wanted or its implementation has none; the new state, or None if it is not wanted.
         """
         tokens = hidden_states.shape[:2]
         queries = layout.fold_tokens(self.q_proj(hidden_states).view(*tokens, -1, self.head_dim))
@@ -90,7 +90,7 @@ class InfiniLlamaAttention(LlamaAttention):
     def _attend_locally(
         self, queries: Tensor, keys: Tensor, values: Tensor, rotation: Rotation, mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Return A_dot, `(B, N, queries, heads, width)`, with each segment as a row of its own."""
+        """Return A_dot, `(B, N, queries, heads, width)`; each segment is computed as a separate row."""
         folded = queries.shape[:2]
         attention: Callable[..., tuple[Tensor, Tensor | None]] = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -110,22 +110,21 @@ class InfiniLlamaAttention(LlamaAttention):
     def _remember(
         self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
     ) -> tuple[Tensor | None, Memory]:
-        """Return A_mem, `(B, N, queries, heads, width)`, or None with nothing to recall; and the memory after."""
+        """Return A_mem, `(B, N, queries, heads, width)`, or None if all memories are empty; and the new memory."""
         dtype = memory_dtype(keys.dtype)
         with maybe_autocast(keys.device.type, enabled=False):
             if carried is None:
                 rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
                 carried = empty_memory(rows, heads, width, dtype=dtype, device=keys.device)
             before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
-            # With gradients the empty memory is read too: every gate then takes part in every step, which
-            # data-parallel training insists on.
+            # With gradients an empty memory is read too, so that every gate is used in every step, as DDP requires.
             if not layout.any_present and not torch.is_grad_enabled():
                 return None, after
             grouped = sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
             return read_memory(grouped, before, layout.present).flatten(-3, -2), after
 
     def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
-        """Return the memory before each segment, with N after B, and after the last one."""
+        """Return the memory before each segment, with dimension N after B; and the memory after the last segment."""
         if not layout.any_complete and layout.runs is None:
             return Memory(
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
@@ -137,7 +136,7 @@ class InfiniLlamaAttention(LlamaAttention):
 
 
 def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Give the gate of a state dict of 0.1.0 its name of today, for who loads one without `from_pretrained`."""
+    """Rename the gate in a state dict of version 0.1.0, for a program that loads one without `from_pretrained`."""
     if f"{prefix}gate" in state_dict:
         state_dict[f"{prefix}gate.bias"] = state_dict.pop(f"{prefix}gate")
 
@@ -146,15 +145,15 @@ def weights_by_row(weights: Tensor, layout: SegmentLayout) -> Tensor:
     """Return attention weights by row, with 0 between tokens of different segments.
 
     Args:
-        weights: `(B * N, heads, queries, slots)`, queries as `fold_tokens` places them, slots as `fold_all` does.
-        layout: Which places them.
+        weights: `(B * N, heads, queries, slots)`; queries in the order of `fold_tokens`, slots in that of `fold_all`.
+        layout: The layout that placed them.
 
     Returns:
-        `(B, heads, T, R + T)`: what each token given sees of the carried ones and of the given ones.
+        `(B, heads, T, R + T)`: the weight of each carried and each given token for each given token.
     """
     rows, tokens = layout.slot.shape
     if layout.num_segments > 1:
-        # A row's segments as blocks on a diagonal, of which each token's line is picked.
+        # Put a row's segments on the diagonal of a matrix, then pick the line of each token.
         segments = torch.arange(layout.num_segments, device=weights.device)
         blocks = weights.unflatten(0, (rows, layout.num_segments))
         diagonal = blocks.new_zeros(*blocks.shape[:4], layout.num_segments, layout.num_slots)
@@ -164,17 +163,23 @@ def weights_by_row(weights: Tensor, layout: SegmentLayout) -> Tensor:
         weights = lines[row, layout.slot].transpose(1, 2)
     if layout.source is None:
         return weights[..., : layout.carried + tokens]
-    # An empty slot points at any token, and adds the 0 that it weighs.
+    # An empty slot may point to any token, because it adds a weight of 0.
     source = layout.source.view(rows, 1, 1, -1).expand_as(weights)
     return weights.new_zeros(*weights.shape[:3], layout.carried + tokens).scatter_add(3, source, weights)
 
 
 def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: torch.dtype) -> Tensor | None:
-    """Return the causal mask of the local attention as its implementation takes it, None where it needs none."""
+    """Return the causal mask in the form that the local attention's implementation takes; None if it needs none.
+
+    Raises:
+        ValueError: Flash attention would need a mask.
+    """
     square = layout.num_segments > 1 or (layout.aligned and tokens == layout.num_slots)
     if implementation.startswith("flash"):
         if not (square or layout.aligned):
-            raise ValueError("flash attention takes no mask: rows must be equally far in their segment; use sdpa")
+            raise ValueError(
+                "flash attention takes no mask: rows must be at one position in their segments; use sdpa"
+            )
         return None
     if layout.aligned and tokens == 1 and layout.num_segments == 1:
         return None

@@ -1,14 +1,14 @@
-"""The streaming state of an Infini-Llama: what `generate` and truncated back-propagation carry from call to call.
+"""The streaming state of an Infini-Llama, which `generate` and truncated back-propagation pass from call to call.
 
-Per layer that is the memory and the keys and values of the running segment, unrotated, since a segment that
-completes is written to the memory without positions. Its size does not grow with the length of the stream.
+For each layer it holds the memory, and the keys and values of the running segment. These are unrotated, because a
+complete segment is written to the memory without positions. The size does not grow with the length of the stream.
 
 Rule book:
 
-* layers never write here: a layer is a function from state to state, and the model stores the results. Gradient
-  checkpointing may then run a layer twice without remembering twice;
-* a segment is written to the memory when its last token has come, so a stream may be cut anywhere;
-* what was written cannot be taken out again: the cache is not croppable, and assisted decoding is refused with it.
+* layers never change the cache: a layer is a function from state to state, and the model stores the results. So
+  gradient checkpointing can run a layer twice without writing to the memory twice;
+* a segment is written to the memory when its last token arrives, so a stream may be cut anywhere;
+* what was written cannot be removed, so the cache cannot be cropped, and assisted decoding is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infini_llama.model.segments import StreamPosition
 
 
 class LayerState(NamedTuple):
-    """What one layer carries.
+    """The state of one layer.
 
     Attributes:
         memory: M and z, `(B, H, K, V)` and `(B, H, K)`, float32 or wider.
@@ -37,7 +37,7 @@ class LayerState(NamedTuple):
     values: Tensor
 
     def detach(self) -> LayerState:
-        """Return the state without its history: where truncated back-propagation cuts."""
+        """Return the state without its gradient history, for truncated back-propagation."""
         return LayerState(
             Memory(*(part.detach() for part in self.memory)), self.keys.detach(), self.values.detach()
         )
@@ -48,7 +48,7 @@ class LayerState(NamedTuple):
 
 
 class InfiniCacheLayer(CacheLayerMixin):
-    """One layer's place in an `InfiniCache`, in the shape that transformers expects of a cache's layers."""
+    """The state of one layer in an `InfiniCache`, with the interface that transformers expects of a cache layer."""
 
     is_compileable = False
     is_croppable = False
@@ -66,25 +66,29 @@ class InfiniCacheLayer(CacheLayerMixin):
 
     @is_initialized.setter
     def is_initialized(self, value: bool) -> None:
-        """Ignore the base class, which sets what follows from `state`."""
+        """Ignore the value that the base class sets: the property is computed from `state`."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Do nothing: the first forward pass makes the state."""
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Refuse: a layer of an Infini-Llama returns its new state instead."""
+        """Refuse: a layer of an Infini-Llama returns its new state instead.
+
+        Raises:
+            TypeError: Always.
+        """
         raise TypeError("an InfiniCache belongs to an Infini-Llama, which never calls `update`; another model did")
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return the mask that other models would need; an Infini-Llama makes its own, per segment."""
+        """Return (length, offset) of the mask for other models; an Infini-Llama makes its own mask per segment."""
         return query_length, 0
 
     def get_seq_length(self) -> int:
-        """Return the tokens of the running segment that are held."""
+        """Return the number of tokens held of the running segment."""
         return 0 if self.state is None else int(self.state.keys.shape[1])
 
     def get_max_length(self) -> int:
-        """Return -1: there is no longest stream."""
+        """Return -1: the length of a stream has no limit."""
         return -1
 
     def reset(self) -> None:
@@ -98,12 +102,12 @@ class InfiniCacheLayer(CacheLayerMixin):
 
 
 class InfiniCache(Cache):
-    """The state of all layers, and how far the rows have come.
+    """The state of all layers, and the position of each row.
 
     Attributes:
         layers: One `InfiniCacheLayer` per layer.
-        position: Shared by the layers; None before the first token.
-        seen_tokens: Columns that were given so far, padding included, as `generate` counts.
+        position: Position of the rows, shared by the layers; None before the first token.
+        seen_tokens: Number of columns given so far, with padding, as `generate` counts.
     """
 
     layers: list[InfiniCacheLayer]  # type: ignore[assignment]
@@ -114,10 +118,10 @@ class InfiniCache(Cache):
         self.seen_tokens = 0
 
     def start(self, rows: int, device: torch.device) -> StreamPosition:
-        """Return the position so far, or that of `rows` fresh streams.
+        """Return the present position, or that of `rows` new streams.
 
         Raises:
-            ValueError: The cache belongs to another number of rows.
+            ValueError: The cache has another number of rows.
         """
         if self.position is None:
             return StreamPosition.start(rows, device)
@@ -126,29 +130,29 @@ class InfiniCache(Cache):
         return self.position
 
     def advance(self, states: list[LayerState], position: StreamPosition, tokens: int) -> None:
-        """Store what a forward pass over `tokens` columns left behind."""
+        """Store the states and the position after a forward pass over `tokens` columns."""
         for layer, state in zip(self.layers, states, strict=True):
             layer.state = state
         self.position = position
         self.seen_tokens += tokens
 
     def detach(self) -> None:
-        """Cut the gradient here; the numbers stay."""
+        """Cut the gradient here; the values stay."""
         for layer in self.layers:
             if layer.state is not None:
                 layer.state = layer.state.detach()
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return the columns given so far: what `generate` need not give again."""
+        """Return the number of columns given so far, which `generate` does not give again."""
         return self.seen_tokens
 
     def reset(self) -> None:
-        """Forget everything, as if new."""
+        """Forget everything."""
         super().reset()  # type: ignore[no-untyped-call]
         self.position, self.seen_tokens = None, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Follow the beams."""
+        """Reorder the rows for beam search."""
         self.batch_select_indices(beam_idx)
 
     def batch_select_indices(self, indices: Tensor) -> None:
@@ -162,7 +166,7 @@ class InfiniCache(Cache):
             fill=position.fill[rows],
             present=position.present[rows],
             document=position.document[rows],
-            # Not reduced to the rows that are left: the layers still hold this many slots.
+            # Do not recompute the width from the rows that are left: the layers still hold this many slots.
             width=position.width,
             alike=position.alike,
         )
@@ -177,7 +181,7 @@ class InfiniCache(Cache):
         """Refuse to forget tokens.
 
         Raises:
-            ValueError: Always, but for 0 tokens.
+            ValueError: `tokens_to_remove` is not 0.
         """
         if tokens_to_remove:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""`InfiniLlamaConfig`: what a Llama configuration says, and what Infini-attention adds.
+"""`InfiniLlamaConfig`: a Llama configuration with the keys of Infini-attention.
 
-Everything else (heads, RoPE, norms, tying) keeps the meaning that `LlamaConfig` gives it, so that a Llama
-checkpoint's configuration becomes one of ours by adding `segment_length`.
+All other keys (heads, RoPE, norms, tying) mean the same as in `LlamaConfig`, so adding `segment_length` makes an
+Infini-Llama configuration of that of a Llama checkpoint.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ class InfiniLlamaConfig(LlamaConfig):
     """Configuration of an Infini-Llama (arXiv 2404.07143 on top of Llama).
 
     Attributes:
-        segment_length: Tokens that local attention sees at once, and after which the memory is updated.
-        memory_update: `"linear"` adds each segment's associations as they are, `"delta"` first
-            takes away what the memory already answers.
-        gate_init: Initial logit of every gate. 0 is half open. Far from 0 the sigmoid is flat, and the gates stay
-            where they started.
-        embedding_dropout: Share of the embeddings that is zeroed in training; Llama has none. A model that has
-            learnt its task on short rows has no reason left to keep filler out of the memory, of which long rows
-            hold more: noise in the keys is one.
+        segment_length: Tokens that local attention sees at once; the memory is updated after each segment.
+        memory_update: `"linear"` adds each segment's associations as they are; `"delta"` first subtracts what the
+            memory already answers.
+        gate_init: Initial logit of every gate; 0 is half open. Far from 0 the sigmoid is flat, and the gates do not
+            move.
+        embedding_dropout: Share of the embeddings that is set to 0 in training; Llama has none. It adds noise to the
+            keys. Without noise a model that has learnt its task on short rows does not learn to keep filler out of
+            the memory, and long rows have more filler.
     """
 
     model_type = "infini_llama"
-    # The gates are per head and would have to be split with them; no plan is better than a wrong one.
+    # No plans: the base class's plans do not split the gates, which belong to heads.
     base_model_tp_plan = None  # type: ignore[assignment]
     base_model_pp_plan = None  # type: ignore[assignment]
 
@@ -43,7 +43,11 @@ class InfiniLlamaConfig(LlamaConfig):
     embedding_dropout: float = 0.0
 
     def validate_architecture(self) -> None:
-        """Check what types cannot say; called by the base class after every change."""
+        """Check what types cannot express; the base class calls this after every change.
+
+        Raises:
+            ValueError: A value is out of range.
+        """
         super().validate_architecture()  # type: ignore[no-untyped-call]
         if self.segment_length < 1:
             raise ValueError(f"segment_length must be at least 1, found {self.segment_length}")
@@ -58,7 +62,7 @@ class InfiniLlamaConfig(LlamaConfig):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], push_to_hub: bool = False, **kwargs: Any
     ) -> None:
-        """Write config.json, and beside it the file of the model that it names for programs without this package."""
+        """Write config.json, and the file of the model, which config.json names, for programs without this package."""
         self.auto_map = dict(AUTO_MAP)
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
         write_modeling_file(Path(save_directory))

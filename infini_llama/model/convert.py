@@ -1,15 +1,14 @@
-"""From a Llama checkpoint to an Infini-Llama: the start of continual pretraining.
+"""Convert a Llama checkpoint to an Infini-Llama, to continue its pretraining.
 
 Rule book:
 
-* the weights are the Llama's, all of them and unchanged; what is new is the gates, and nothing else. Anything missing,
-  left over or of another shape is an error;
-* the converted model answers as the Llama did within one segment, whatever the gates. That is not taken for granted:
-  both are run, and their logits compared, before anything is written;
-* a folder appears whole or not at all, with a `provenance.json` that says where it came from.
+* all weights are those of the Llama, unchanged; only the gates are new. A weight that is missing, left over or of
+  another shape is an error;
+* within one segment the converted model gives the same logits as the Llama, whatever the gates. To check this, both are
+  run and compared before anything is written;
+* the folder appears only when it is complete, with a `provenance.json` that says where the model came from.
 
-The Llama may be computed with any attention and RoPE that transformers has for it; it is read from a folder, never by
-name.
+The Llama may use any attention and RoPE of transformers. It is read from a folder, never by name.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.run_folder.checkpoints import PROVENANCE
 
 _COMPARED_TOKENS = 64
-# Both run the same operations on the same numbers; what is left is the order of sums in different kernels.
+# Both do the same operations on the same numbers; only the order of sums differs between kernels.
 _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What a conversion came to.
+    """The result of a conversion.
 
     Attributes:
-        output_dir: The new model.
-        parameters: Taken over.
-        gates: New parameters.
-        largest_difference: Between logits of the two in one segment.
+        output_dir: Folder of the new model.
+        parameters: Number of the Llama's parameters.
+        gates: Number of new parameters.
+        largest_difference: Largest absolute difference between logits of the two models in one segment.
     """
 
     output_dir: Path
@@ -78,7 +77,7 @@ def convert(
         origin: Where the snapshot came from, for `provenance.json`.
 
     Raises:
-        ConfigError: `output_dir` exists, or the checkpoint is no Llama.
+        ConfigError: `output_dir` exists, or the checkpoint is not a Llama.
         IntegrityError: Weights are missing or left over, or the logits differ.
     """
     if output_dir.exists():
@@ -94,7 +93,7 @@ def convert(
     )
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(config.vocab_size, (1, min(segment_length, _COMPARED_TOKENS)), generator=generator)
-    # One after the other: two large models need not fit at once.
+    # One after the other, so that only one large model must fit into memory.
     expected = _logits(LlamaForCausalLM.from_pretrained(snapshot, local_files_only=True), tokens)
     model = load_exactly(snapshot, infini_config, new=NEW_GATE)
     difference = float((_logits(model, tokens) - expected).abs().max())

@@ -1,9 +1,9 @@
-"""The learned share that the memory has in each head's output: the paper's beta.
+"""The gate: the learned share of the memory in each head's output, beta in the paper.
 
-A module of its own, which is called and not looked into, so that what trains or replaces modules can: peft with
-`modules_to_save=["gate"]` keeps a trained copy beside the frozen one. Its parameter is named `bias`, and is one, of a
-gate without inputs. Under that name other trainers leave it out of weight decay, too, which would pull the logit to 0,
-that is the gate to half open.
+It is a module that is only called, so that other libraries can train or replace it: peft with
+`modules_to_save=["gate"]` keeps a trained copy beside the frozen one. Its parameter is named `bias` (it is the bias of
+a gate without inputs) because trainers leave biases out of weight decay. Weight decay would pull the logit to 0, which
+is a half-open gate.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# In version 0.1.0 gates were no modules, and the parameter stood in the attention itself. A pattern and its
-# replacement, as transformers takes them for `key_mapping`. It reads them backwards to save a model under the names
-# that it was loaded by, and knows to leave out a lookahead, not a `$`.
+# In version 0.1.0 gates were not modules: the parameter was in the attention itself. These are a pattern and its
+# replacement for transformers' `key_mapping`. To save a model under its old names transformers reverses them, and can
+# remove a lookahead from the pattern, but not a `$`.
 OLD_GATE, NEW_GATE = r"self_attn\.gate(?!\.)", "self_attn.gate.bias"
 
 
 class MemoryGate(nn.Module):
-    """Mixes what local attention and the memory answer.
+    """Mixes the output of local attention and of the memory.
 
     Attributes:
         bias: `(num_heads,)`, the logit of the memory's share.

@@ -1,8 +1,8 @@
-"""The training loss of the language-model head, in groups of tokens: a row's logits never exist all at once.
+"""Compute the training loss of the language-model head in groups of tokens, without all logits of a row in memory.
 
-The logits of one row and their gradient are the largest arrays of a training step by far, tokens x vocabulary each.
-torch's `linear_cross_entropy` goes through them by groups, and computes the gradients as it passes; in float32, that
-is. Where the head computes in bfloat16, `_GroupedLoss` does the same.
+The logits of a row and their gradient, tokens x vocabulary each, are by far the largest arrays of a training step.
+torch's `linear_cross_entropy` computes them, and their gradients, group by group, but only in float32. For a head that
+computes in bfloat16, `_GroupedLoss` does the same.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from torch.nn import functional
 from transformers.loss.loss_utils import ForCausalLMLoss
 from transformers.utils.generic import maybe_autocast
 
-# On a CPU, 128 to 512 tokens at a time are the fastest, within 4 % of each other, for vocabularies of 4,000 to 50,000:
-# fewer make thin matrix products, and more do not fit its caches.
+# Measured on a CPU with vocabularies of 4,000 to 50,000: groups of 128 to 512 tokens are the fastest, within 4 % of
+# each other. Smaller groups make matrix products too narrow, larger ones do not fit the CPU's caches.
 _TOKENS = 256
 
 
 def can_skip_logits(head: nn.Module, loss_function: Any, hidden_states: Tensor) -> bool:
-    """Return whether `causal_lm_loss` computes what the model's own loss would, and faster.
+    """Return whether `causal_lm_loss` gives the same result as the model's own loss, and faster.
 
-    Otherwise the model makes its logits: in float32 with torch before 2.13; under `torch.compile`, which has fusions of
-    its own; in float64, which transformers' loss rounds, and float16, whose gradients need the scale of the loss; and
-    when the head or the loss is not the one that the model was built with (adapters, quantization, tensor parallelism,
-    hooks).
+    It does not: in float32 with torch before 2.13; under `torch.compile`, which fuses operations itself; in float64,
+    which transformers' loss rounds; in float16, whose gradients need a scaled loss; and if the head or the loss was
+    replaced (adapters, quantization, tensor parallelism, hooks).
     """
     dtype = _computing_dtype(hidden_states)
     return (
@@ -38,7 +37,7 @@ def can_skip_logits(head: nn.Module, loss_function: Any, hidden_states: Tensor) 
 
 
 def _computing_dtype(hidden_states: Tensor) -> torch.dtype:
-    """Return what the head would compute in."""
+    """Return the dtype in which the head would compute."""
     kind = hidden_states.device.type
     if hidden_states.dtype == torch.float32 and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
@@ -46,7 +45,7 @@ def _computing_dtype(hidden_states: Tensor) -> torch.dtype:
 
 
 def _is_plain(head: nn.Module) -> bool:
-    """Return whether calling the head is nothing but a product with its weight."""
+    """Return whether calling the head only multiplies with its weight, and adds its bias."""
     return (
         type(head) is nn.Linear
         and type(head.weight) is nn.Parameter
@@ -65,15 +64,15 @@ def causal_lm_loss(
     ignore_index: int = -100,
     **_: Any,
 ) -> Tensor:
-    """Return transformers' `ForCausalLMLoss` of the head's logits; other arguments mean nothing to either.
+    """Return the same loss as transformers' `ForCausalLMLoss`; both ignore other arguments.
 
     Args:
         hidden_states: `(B, T, hidden_size)`.
-        head: From `hidden_size` to `vocab_size`.
-        labels: `(B, T)`, the tokens themselves; `ignore_index` where none is to be predicted.
-        shift_labels: `(B, T)`, the next tokens; in place of `labels`.
-        num_items_in_batch: What to divide the sum by; None for the number of labels.
-        ignore_index: The label that counts nothing.
+        head: The head, from `hidden_size` to `vocab_size`.
+        labels: `(B, T)`, the tokens themselves; `ignore_index` where no token is to be predicted.
+        shift_labels: `(B, T)`, the next tokens; used instead of `labels`.
+        num_items_in_batch: Divisor of the sum of losses; None for the number of labels.
+        ignore_index: The label that is not counted.
     """
     if shift_labels is None:
         shift_labels = functional.pad(labels, (0, 1), value=ignore_index)[..., 1:]
@@ -98,10 +97,10 @@ def causal_lm_loss(
 
 
 class _GroupedLoss(torch.autograd.Function):
-    """The sum of the cross entropies of a bfloat16 head, with its gradients, in groups of tokens.
+    """The sum of the cross entropies of a bfloat16 head, and its gradients, computed in groups of tokens.
 
-    Each token's loss is to the bit that of bfloat16 logits in float32, as the model's own. What the groups add up, the
-    loss and the gradient of the weight, is added in float32.
+    Each token's loss is bit for bit the one that the model's own loss computes in float32 from bfloat16 logits. Sums
+    over groups, of the loss and of the weight's gradient, are in float32.
     """
 
     @staticmethod
@@ -124,7 +123,7 @@ class _GroupedLoss(torch.autograd.Function):
                 if not any(wanted):
                     continue
                 counted = (expected != ignore_index).unsqueeze(1)
-                # The gradient of a token's loss: what was expected, taken from the probabilities.
+                # The gradient of a token's loss: the probabilities, minus 1 at the expected token.
                 slope = torch.softmax(logits, dim=1)
                 slope.scatter_add_(1, expected.unsqueeze(1) * counted, -counted.float()).mul_(counted)
                 if by_bias is not None:

@@ -1,6 +1,6 @@
-"""What callers give the model, checked and in the form that it wants; what cannot be had is refused with the reason.
+"""Check the model's inputs and bring them into one form; refuse what the model does not support, with the reason.
 
-Callers are loops and collators for any transformers model, hence the many forms of the same thing.
+Callers are training loops and collators for any transformers model, so the same information comes in several forms.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from torch import Tensor
 
 from infini_llama.model.cache import InfiniCache
 
-# Lengths of documents for flash attention, from padding-free collators, which give `position_ids` as well. To the
-# local attention they mean nothing: its rows are segments.
+# Padding-free collators give these lengths of documents for flash attention, and `position_ids` too. The local
+# attention must not get them: its rows are segments.
 _ROW_LENGTHS = ("cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 
 
 def check_cache(cache: Any) -> InfiniCache | None:
-    """Return the cache.
+    """Check that a cache is an `InfiniCache`, and return it.
 
     Raises:
-        TypeError: It is another model's.
+        TypeError: It is the cache of another model.
     """
     if cache is None or isinstance(cache, InfiniCache):
         return cache
     raise TypeError(
-        f"expected an InfiniCache, which holds a memory, found {type(cache).__name__}; give none, and the model makes "
-        "one, whose size is fixed as that of a static cache is"
+        f"expected an InfiniCache, which holds a memory, found {type(cache).__name__}; without it the model makes "
+        "one, whose size is fixed like that of a static cache"
     )
 
 
@@ -38,18 +38,19 @@ def take_documents(
     cache: InfiniCache | None,
     lengths: dict[str, Any],
 ) -> Tensor | None:
-    """Return the document of each token, `(B or 1, T)`, or None where each row goes on with a single one.
+    """Return the document of each token, `(B or 1, T)`; None if each row continues a single document.
 
     Args:
-        document_ids: As the caller gave them; they win.
-        position_ids: `(B or 1, T)`; a document starts where they do not go on by one, as in transformers' own models,
-            and as there with neither a mask nor a stream so far. `generate` gives them in other cases, too.
-        attention_mask: As the caller gave it.
-        cache: The stream so far.
-        lengths: Arguments for the local attention, from which lengths of documents are taken away.
+        document_ids: The caller's documents; if given, they are used.
+        position_ids: `(B or 1, T)`; a document starts where they do not increase by one. As in transformers' own
+            models, this is used only without a mask and without an earlier stream, because `generate` gives them in
+            other cases, too.
+        attention_mask: The caller's mask.
+        cache: The state of the stream so far.
+        lengths: Arguments for the local attention; lengths of documents are removed from it.
 
     Raises:
-        ValueError: Lengths are all that tells of documents.
+        ValueError: Lengths of documents were given, and neither `position_ids` nor `document_ids`.
     """
     given = [name for name in _ROW_LENGTHS if lengths.pop(name, None) is not None]
     if document_ids is not None:
@@ -65,7 +66,7 @@ def take_documents(
 
 
 def take_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor | None:
-    """Return `(rows, tokens)`, the columns of the tokens given, from a tensor that may cover earlier ones too.
+    """Return the last `tokens` columns of a tensor that may also have columns for earlier tokens, as `(rows, tokens)`.
 
     Raises:
         ValueError: It has another shape.
@@ -83,15 +84,15 @@ def take_columns(x: Tensor | None, name: str, rows: int, tokens: int) -> Tensor 
 
 
 def check_export(**given: Tensor | None) -> None:
-    """Refuse what a graph of fixed shapes cannot hold.
+    """Refuse inputs that torch.export cannot support.
 
     Args:
-        **given: Inputs beside the tokens.
+        **given: The inputs other than tokens.
 
     Raises:
-        ValueError: torch.export runs, and the number of segments would depend on values.
+        ValueError: torch.export runs, and the number of segments would depend on the values of an input.
     """
-    # torch 2.7 has the function; earlier ones end with their own message.
+    # torch has this function since 2.7; earlier versions fail with their own message.
     is_exporting = getattr(torch.compiler, "is_exporting", None)
     names = [name for name, value in given.items() if value is not None]
     if names and is_exporting is not None and is_exporting():
@@ -102,13 +103,13 @@ def check_export(**given: Tensor | None) -> None:
 
 
 def check_generation(cache_implementation: str | None) -> None:
-    """Refuse what `generate` would make for other models.
+    """Refuse the caches that `generate` makes for other models.
 
     Raises:
-        ValueError: A kind of cache was asked for.
+        ValueError: `cache_implementation` is given.
     """
     if cache_implementation is not None:
         raise ValueError(
-            f"expected no cache_implementation, found {cache_implementation!r}: an Infini-Llama carries its memory and "
-            "one segment, of a size that is fixed already, and keys and values of all tokens nowhere; leave it out"
+            f"expected no cache_implementation, found {cache_implementation!r}: an Infini-Llama keeps its memory and "
+            "one segment, of a fixed size, and never keys and values of all tokens; leave it out"
         )

@@ -1,11 +1,11 @@
-"""The model that a run starts with: freshly initialised, or the one of a folder.
+"""Make the model that a run starts with: newly initialised, or loaded from a folder.
 
 Rule book:
 
-* a folder's model has the shape and the update rule that the configuration says, or is refused with every difference:
-  the configuration describes the run, also to those who read it beside the checkpoint;
-* its weights are there, all of them and no others, and are trained in float32 whatever they were stored in;
-* what concerns training alone, dropout, is the configuration's.
+* a model from a folder must have the shape and the update rule of the configuration, or is refused with all
+  differences, because people will read the configuration as a description of the run;
+* the folder must have exactly the weights of the model; they are trained in float32, whatever their stored dtype;
+* dropout, which only training uses, comes from the configuration.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.run_folder.checkpoints import PROVENANCE
 from infini_llama.settings.sections import Settings
 
-# Of the model section: what does not describe the weights.
+# Keys of the model section that do not describe the weights.
 _FREE = {"embedding_dropout", "initializer_range"}
 _MOST_LISTED = 20
 
 
 def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
-    """Return a freshly initialised model with the tokenizer's vocabulary."""
+    """Return a newly initialised model with the tokenizer's vocabulary."""
     model = settings.model
     config = InfiniLlamaConfig(
         vocab_size=len(tokenizer),
@@ -56,10 +56,10 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infin
 
 
 def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
-    """Return the model that `infini-llama convert` or a training left in `folder`, in float32.
+    """Return the model that `infini-llama convert` or a training wrote to `folder`, in float32.
 
     Raises:
-        ConfigError: It is no Infini-Llama, not the one that the settings describe, or too small for the tokenizer.
+        ConfigError: It is not an Infini-Llama, differs from the settings, or has too few embeddings for the tokenizer.
         IntegrityError: Weights are missing, left over, or of another shape.
     """
     config = _configuration(folder)
@@ -75,7 +75,7 @@ def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerB
     if differences:
         raise ConfigError(
             f"{folder} holds another model than the configuration describes{''.join(differences)}",
-            hint="write what was found into the configuration, or convert the model again",
+            hint="change the configuration to the values found, or convert the model again",
         )
     if len(tokenizer) > config.vocab_size:
         raise ConfigError(
@@ -90,16 +90,16 @@ def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerB
 def load_exactly(
     folder: Path, config: InfiniLlamaConfig, *, new: str | None = None, dtype: torch.dtype | None = None
 ) -> InfiniLlamaForCausalLM:
-    """Load weights that fit, with none missing and none left over.
+    """Load a model; its weights must fit, with none missing and none left over.
 
     Args:
-        folder: Weights, in safetensors.
-        config: Of the model to load them into.
-        new: End of the names of parameters that must not be there yet, and stay as they are initialised.
-        dtype: To load into; None for the one that they are stored in.
+        folder: Folder with the weights, in safetensors.
+        config: Configuration of the model to load them into.
+        new: Suffix of the names of parameters that the folder must not have, and that keep their initial values.
+        dtype: The dtype to load into; None for the stored one.
 
     Raises:
-        IntegrityError: Something else is missing, or anything is left over or of another shape.
+        IntegrityError: Another weight is missing, or a weight is left over or of another shape.
     """
     loaded: Any = InfiniLlamaForCausalLM.from_pretrained(
         folder, config=config, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
@@ -118,7 +118,7 @@ def load_exactly(
 
 
 def starting_record(folder: Path | None) -> dict[str, Any]:
-    """Return what a checkpoint's provenance says of the folder that its run started from; nothing for no folder."""
+    """Return the record of the folder that a run started from, for its provenance; empty if `folder` is None."""
     if folder is None:
         return {}
     try:
@@ -134,11 +134,11 @@ def _configuration(folder: Path) -> InfiniLlamaConfig:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{folder}: expected a model folder with config.json: {error}",
-            hint="make one of a Llama with `infini-llama convert`, or name a checkpoint",
+            hint="convert a Llama with `infini-llama convert`, or name a checkpoint",
         ) from error
     if not isinstance(config, InfiniLlamaConfig):
         raise ConfigError(
             f"{folder}: expected a model of type 'infini_llama', found {config.model_type!r}",
-            hint="make one of it with `infini-llama convert`",
+            hint="convert it with `infini-llama convert`",
         )
     return config

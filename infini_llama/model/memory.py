@@ -1,12 +1,11 @@
 """The compressive memory of Infini-attention: pure functions on the pair (M, z).
 
-After "Compressive Memory" in arXiv 2404.07143, whose names for the steps are kept. Rule book:
+The source is the section "Compressive Memory" of arXiv 2404.07143, and the steps have its names. Rule book:
 
-* no learned parameter, no state, no position embedding: what comes in is unrotated;
-* arithmetic stays in the dtype of the arguments, and the caller passes at least float32 (`memory_dtype`): in
+* no learned parameter, no state, no position embedding: keys and queries are unrotated;
+* arithmetic is in the dtype of the arguments, and the caller passes at least float32 (`memory_dtype`): in
   bfloat16 the normaliser stops growing after a few hundred segments;
-* a memory that nothing was written to reads as exactly 0, never as 0/0. What to answer instead is the caller's
-  affair;
+* an empty memory reads as exactly 0, never as 0/0. The caller decides what to use instead;
 * gradients flow through everything; nothing is detached here.
 
 Dimension letters: B rows, N segments, S slots of a segment, H key/value heads, G query heads that share one of
@@ -33,12 +32,12 @@ class Memory(NamedTuple):
     normaliser: Tensor
 
     def where(self, keep: Tensor) -> Memory:
-        """Return the memory with everything zero where `keep` (shape of the leading dimensions) is false."""
+        """Return the memory, with zeros where `keep` (bool, shape of the leading dimensions) is false."""
         keep = keep.view(*keep.shape, *(1,) * (self.normaliser.dim() - keep.dim()))
         return Memory(self.matrix * keep.unsqueeze(-1), self.normaliser * keep)
 
     def plus(self, other: Memory) -> Memory:
-        """Return the sum of two memories (`+` would concatenate two tuples)."""
+        """Return the sum of two memories; `+` would concatenate the tuples."""
         return Memory(self.matrix + other.matrix, self.normaliser + other.normaliser)
 
 
@@ -54,14 +53,14 @@ def empty_memory(rows: int, heads: int, width: int, *, dtype: torch.dtype, devic
 
 
 class _EluPlusOne(torch.autograd.Function):
-    """ELU(x) + 1 with a backward pass that needs nothing but the output y: the derivative is 1 or y, the smaller one.
+    """ELU(x) + 1. Its backward pass needs only the output y: the derivative is min(1, y).
 
-    Derived op by op, the same costs four more passes over memory, a twentieth of a training step on a CPU.
+    Automatic differentiation would make four more passes over memory, 5 % of a training step on a CPU.
     """
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
-        # Not `elu(x) + 1`, which cancels to exactly 0 below about -17 in float32.
+        # Not `elu(x) + 1`: in float32 it is exactly 0 below about -17, by cancellation.
         return x.clamp(max=0).exp_().add_(x.clamp(min=0))
 
     @staticmethod
@@ -82,7 +81,7 @@ def sigma(x: Tensor) -> Tensor:
 
 
 def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
-    """Return what one segment adds to a memory: sigma(K)^T V and the sum of sigma(K): the linear memory update.
+    """Return what a segment adds to a memory by the linear update: sigma(K)^T V, and the sum of sigma(K).
 
     Args:
         sigma_keys: `(..., S, H, K)`, already through `sigma`.
@@ -92,36 +91,36 @@ def associate(sigma_keys: Tensor, values: Tensor) -> Memory:
 
 
 def read_memory(sigma_queries: Tensor, memory: Memory, present: Tensor) -> Tensor:
-    """Return A_mem = sigma(Q) M / (sigma(Q) z), the memory retrieval, and 0 where nothing is present.
+    """Return A_mem = sigma(Q) M / (sigma(Q) z), the memory retrieval; 0 where the memory is empty.
 
     Query head `h * G + g` reads the memory of key/value head `h`, as `repeat_kv` pairs them.
 
     Args:
         sigma_queries: `(..., S, H, G, K)`, already through `sigma`.
         memory: `(..., H, K, V)` and `(..., H, K)`.
-        present: Boolean, the leading dimensions: whether anything was ever written to this memory.
+        present: Bool, shape of the leading dimensions: whether anything was written to the memory.
 
     Returns:
         `(..., S, H, G, V)`.
     """
     numerator = torch.einsum("...shgk,...hkv->...shgv", sigma_queries, memory.matrix)
     denominator = torch.einsum("...shgk,...hk->...shg", sigma_queries, memory.normaliser)
-    # An empty memory has the denominator 0. Replacing it before the division, rather than the quotient after it,
-    # keeps the gradient free of 0 * inf.
+    # An empty memory has the denominator 0. It is replaced before the division: replacing the quotient afterwards would
+    # leave 0 * inf in the gradient.
     denominator = torch.where(present.view(*present.shape, 1, 1, 1), denominator, 1.0)
     return numerator / denominator.unsqueeze(-1)
 
 
 def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor) -> Tensor:
-    """Return what the delta rule writes in place of V: V - sigma(K) M / (sigma(K) z).
+    """Return the values that the delta rule writes instead of V: V - sigma(K) M / (sigma(K) z).
 
-    An empty memory answers 0, so that a first segment is written as by the linear rule.
+    An empty memory answers 0, so the first segment is written as by the linear rule.
 
     Args:
         memory: `(..., H, K, V)` and `(..., H, K)`.
         sigma_keys: `(..., S, H, K)`.
         values: `(..., S, H, V)`.
-        present: The leading dimensions, whether anything was ever written.
+        present: Bool, shape of the leading dimensions: whether anything was written to the memory.
     """
     return values - read_memory(sigma_keys.unsqueeze(-2), memory, present).squeeze(-2)
 
@@ -129,18 +128,18 @@ def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor)
 def scan_linear(
     sigma_keys: Tensor, values: Tensor, carried: Memory, complete: Tensor, runs: Tensor | None
 ) -> tuple[Memory, Memory]:
-    """Return the memory before each of N segments, and after the last, by the linear rule and without a loop.
+    """Return the memory before each of N segments, and after the last, by the linear rule; computed without a loop.
 
     Args:
         sigma_keys: `(B, N, S, H, K)`.
         values: `(B, N, S, H, V)`.
         carried: The memory before the first segment, `(B, H, K, V)` and `(B, H, K)`.
-        complete: `(B, N)`; segments that are false are not written (they are not full yet).
-        runs: `(B, N)`, the number of document starts up to and with each segment; what was written in an
-            earlier run is forgotten. None when no document starts here: then the scan is a plain cumulative sum.
+        complete: `(B, N)` bool; segments that are not full yet are false, and are not written.
+        runs: `(B, N)`, the number of document starts up to and including each segment. What was written in an earlier
+            run is forgotten. None if no document starts here: then the scan is a cumulative sum.
 
     Returns:
-        Before, with N after B; and after.
+        The memory before each segment, with dimension N after B; and the memory after the last segment.
     """
     written = associate(sigma_keys, values).where(complete)
     matrices = torch.cat((carried.matrix.unsqueeze(1), written.matrix), dim=1)
@@ -148,8 +147,8 @@ def scan_linear(
     if runs is None:
         matrices, normalisers = matrices.cumsum(dim=1), normalisers.cumsum(dim=1)
     else:
-        # A cumulative sum cannot forget without subtracting, which would leave the rounding of what it forgets
-        # behind. A 0/1 matrix sums what is visible and nothing else, for N^2 instead of N additions.
+        # A cumulative sum could forget only by subtracting, which would leave rounding errors. A 0/1 matrix sums
+        # exactly the visible segments, with N^2 instead of N additions.
         sources = torch.cat((torch.zeros_like(runs[:, :1]), runs), dim=1)
         targets = torch.cat((runs, runs[:, -1:]), dim=1)
         visible = (sources.unsqueeze(1) == targets.unsqueeze(2)).tril().to(matrices.dtype)
@@ -166,7 +165,7 @@ def scan_delta(
     runs: Tensor | None,
     present: Tensor,
 ) -> tuple[Memory, Memory]:
-    """Return what `scan_linear` returns, by the delta rule; each segment needs the memory before it, so in a loop.
+    """Return what `scan_linear` returns, by the delta rule, in a loop: each segment needs the memory before it.
 
     Args:
         sigma_keys: `(B, N, S, H, K)`.
@@ -174,7 +173,7 @@ def scan_delta(
         carried: The memory before the first segment.
         complete: `(B, N)`, as for `scan_linear`.
         runs: `(B, N)` or None, as for `scan_linear`.
-        present: `(B, N)`, whether the memory before each segment holds anything.
+        present: `(B, N)` bool, whether the memory before each segment holds anything.
     """
     memory, before = carried, []
     for n in range(sigma_keys.shape[1]):

@@ -1,17 +1,18 @@
-"""Infini-Llama: a Llama whose attention carries a compressive memory from segment to segment (arXiv 2404.07143).
+"""Infini-Llama: a Llama whose attention keeps a compressive memory from segment to segment (arXiv 2404.07143).
 
-What differs from Llama is in `infini_llama.model.attention`; the rest hands a `SegmentLayout` down and layer states
-around.
+The difference from Llama is in `infini_llama.model.attention`; the code here passes a `SegmentLayout` and layer states
+to it.
 
 Rule book:
 
-* an empty memory answers with local attention alone, so that one segment is a stock Llama whatever the gates;
-* M and z live in float32 (float64 for a float64 model) under any autocast;
-* RoPE positions count from the start of the segment. Only differences of positions matter, and so no stream is
-  too long;
-* `position_ids` are not positions here: as in transformers' packed rows, they tell where documents start.
+* with an empty memory the output is local attention alone, so one segment gives the same as a stock Llama, whatever the
+  gates;
+* M and z are in float32 (float64 for a float64 model) under any autocast;
+* RoPE positions count from the start of the segment, so a stream may have any length; only differences of positions
+  matter;
+* `position_ids` are not used as positions: as in transformers' packed rows, they show where documents start.
 
-Not here: tensor and pipeline parallel plans; flex attention; a mask that is not `(rows, tokens)`.
+Not supported: tensor and pipeline parallel plans; flex attention; a mask that is not `(rows, tokens)`.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ from infini_llama.model.segments import SegmentLayout, StreamPosition
 
 
 class InfiniLlamaDecoderLayer(LlamaDecoderLayer):
-    """A Llama block around `InfiniLlamaAttention`; a function from state to state."""
+    """A Llama block with `InfiniLlamaAttention`; a function from state to state."""
 
     def __init__(self, config: InfiniLlamaConfig, layer_idx: int) -> None:
-        # Not LlamaDecoderLayer's own, which would build an attention only to throw it away.
+        # Skip LlamaDecoderLayer.__init__, which would build an attention that is not used.
         super(LlamaDecoderLayer, self).__init__()
         self.hidden_size = config.hidden_size
         self.self_attn = InfiniLlamaAttention(config, layer_idx)
@@ -58,21 +59,21 @@ class InfiniLlamaDecoderLayer(LlamaDecoderLayer):
         self.post_attention_layernorm = LlamaRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
 
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> tuple[Tensor, LayerState | None]:  # type: ignore[override]
-        """Return the block's output `(B, T, hidden_size)` and new state; arguments as for the attention."""
+        """Return the block's output `(B, T, hidden_size)` and new state; takes the arguments of the attention."""
         attended, _, state = self.self_attn(self.input_layernorm(hidden_states), **kwargs)
         hidden_states = hidden_states + attended
         return hidden_states + self.mlp(self.post_attention_layernorm(hidden_states)), state
 
 
 class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
-    """What transformers must know of every Infini-Llama model."""
+    """The properties of all Infini-Llama models that transformers asks for."""
 
     config_class = InfiniLlamaConfig
     config: InfiniLlamaConfig
     _no_split_modules = ["InfiniLlamaDecoderLayer"]  # noqa: RUF012  (the base class declares them so)
     _supports_flex_attn = False
     _can_compile_fullgraph = False
-    # What was written to the memory cannot be taken out again: transformers refuses assisted decoding by this.
+    # Makes transformers refuse assisted decoding: what was written to the memory cannot be removed.
     _is_stateful = True
     _can_record_outputs = {  # noqa: RUF012
         "hidden_states": InfiniLlamaDecoderLayer,
@@ -80,8 +81,8 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
     }
 
     def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
-        # Of custom code the base class leaves out modules without a parameter of their own, as the attention is. That
-        # is for code that would overwrite loaded parameters; what `_init_weights` calls here leaves them alone.
+        # For custom code the base class skips modules without parameters of their own, such as the attention, because
+        # custom code may overwrite loaded parameters. `_init_weights` here does not overwrite them.
         super()._initialize_weights(module)
 
     @torch.no_grad()
@@ -90,16 +91,16 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
         if isinstance(module, MemoryGate):
             init.constant_(module.bias, self.config.gate_init)
         if isinstance(module, InfiniLlamaAttention):
-            # Queries and keys of variance 1, which Llama's own range gives only to wide models. Near 0, sigma is 1 for
-            # all of them: every key then reads and writes the same, and what the delta rule writes is exactly what
-            # takes all earlier segments away again. There is no gradient to get away from there.
+            # Start queries and keys at variance 1; Llama's own range gives that only for wide models. Near 0, sigma is
+            # 1 for all of them: all keys read and write the same, the delta rule exactly removes all earlier segments,
+            # and there is no gradient that would change this.
             std = max(self.config.initializer_range, self.config.hidden_size**-0.5)
             init.normal_(module.q_proj.weight, std=std)
             init.normal_(module.k_proj.weight, std=std)
 
     @classmethod
     def from_pretrained(cls, *args: Any, key_mapping: dict[str, str] | None = None, **kwargs: Any) -> Any:
-        """Load a model as any transformers model; gates of 0.1.0 too, which had another name."""
+        """Load a model as any transformers model; also one of version 0.1.0, whose gates had another name."""
         return super().from_pretrained(*args, key_mapping={OLD_GATE: NEW_GATE} | (key_mapping or {}), **kwargs)
 
     def activation_checkpointing_enable(
@@ -111,7 +112,7 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
         """Recompute layers in the backward pass; arguments as for any transformers model.
 
         Raises:
-            ValueError: The reentrant kind, which sees no gradient of what a layer carries from call to call.
+            ValueError: Reentrant checkpointing is asked for, which has no gradient for the state between calls.
         """
         options = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
         if options["use_reentrant"]:
@@ -122,7 +123,7 @@ class InfiniLlamaPreTrainedModel(LlamaPreTrainedModel):
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
-        """Tell `generate` not to bring a cache of its own: it would hold no memory."""
+        """Return False, so that `generate` does not make a cache of its own, which has no memory."""
         return False
 
 
@@ -130,7 +131,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
     """The decoder without its head."""
 
     def __init__(self, config: InfiniLlamaConfig) -> None:
-        # Not LlamaModel's own, which would build all layers only to throw them away.
+        # Skip LlamaModel.__init__, which would build layers that are not used.
         super(LlamaModel, self).__init__(config)
         self.padding_idx = config.pad_token_id
         self.vocab_size = config.vocab_size
@@ -158,22 +159,23 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         """Run the decoder over `(B, T)` more tokens.
 
         Args:
-            input_ids: Tokens; or give `inputs_embeds`.
-            attention_mask: `(B, T)`, or with the columns before in front: 0 for padding, on any side.
+            input_ids: `(B, T)` tokens; give either these or `inputs_embeds`.
+            attention_mask: `(B, T)`, or with further columns in front for earlier tokens; 0 for padding, on any side.
             position_ids: `(B or 1, T)`, as `generate` and padding-free collators give them; see
                 `infini_llama.model.inputs`.
-            past_key_values: The state of the stream so far, which is advanced. It is honoured under gradient
-                checkpointing, and gradients flow into it unless it was detached.
-            inputs_embeds: `(B, T, hidden_size)` in place of `input_ids`.
-            use_cache: Whether to return a state when none was given.
-            document_ids: `(B, T)`, non-negative; the memory is emptied and a segment started wherever it changes.
-            output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; the
-                eager implementation has them.
-            **kwargs: For the local attention's implementation.
+            past_key_values: The state of the stream so far; it is advanced. It is used under gradient checkpointing
+                too, and gradients flow into it unless it was detached.
+            inputs_embeds: `(B, T, hidden_size)` instead of `input_ids`.
+            use_cache: Whether to return a state if none was given.
+            document_ids: `(B, T)`, non-negative. Where they change, the memory is emptied and a new segment starts.
+            output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
+                the eager implementation has them.
+            **kwargs: Passed to the local attention's implementation.
 
         Raises:
-            ValueError: Not exactly one of `input_ids` and `inputs_embeds`; a mask or documents of another shape.
-            TypeError: `past_key_values` is another model's cache.
+            ValueError: Both or neither of `input_ids` and `inputs_embeds` are given; or mask or documents have another
+                shape.
+            TypeError: `past_key_values` is the cache of another model.
         """
         hidden_states = self._embed(input_ids, inputs_embeds)
         check_export(attention_mask=attention_mask, position_ids=position_ids, document_ids=document_ids)
@@ -202,7 +204,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden_states), past_key_values=cache)
 
     def _embed(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
-        """Return what the first layer reads, `(B, T, hidden_size)`."""
+        """Return the input of the first layer, `(B, T, hidden_size)`."""
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("expected exactly one of input_ids and inputs_embeds")
         embedded = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
@@ -211,7 +213,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
     def _lay_out(
         self, hidden_states: Tensor, cache: InfiniCache | None, mask: Tensor | None, documents: Tensor | None
     ) -> SegmentLayout:
-        """Return where the tokens go; mask and documents as the caller gave them."""
+        """Return the layout of the tokens; mask and documents are the caller's."""
         rows, tokens = hidden_states.shape[:2]
         return SegmentLayout.build(
             self.config.segment_length,
@@ -226,7 +228,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
     """Infini-Llama with a language-model head: trains, generates, saves and loads as any transformers model."""
 
     def __init__(self, config: InfiniLlamaConfig) -> None:
-        # Not LlamaForCausalLM's own, which would build a whole Llama only to throw it away.
+        # Skip LlamaForCausalLM.__init__, which would build a Llama that is not used.
         super(LlamaForCausalLM, self).__init__(config)
         self.model = InfiniLlamaModel(config)
         self.vocab_size = config.vocab_size
@@ -238,14 +240,14 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         super()._validate_generation_mode(generation_mode, generation_config, options)  # type: ignore[misc]
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse what would page the keys and values of all tokens, which are kept nowhere here.
+        """Refuse continuous batching: it needs the keys and values of all tokens, which are not kept here.
 
         Raises:
             NotImplementedError: Always.
         """
         raise NotImplementedError(
-            "continuous batching pages keys and values of all tokens, and an Infini-Llama carries a memory and one "
-            "segment instead; use `generate`, whose rows may differ in length (left padding)"
+            "continuous batching pages keys and values of all tokens, and an Infini-Llama keeps only a memory and one "
+            "segment; use `generate`, whose rows may differ in length (left padding)"
         )
 
     @can_return_tuple  # type: ignore[untyped-decorator]
@@ -264,25 +266,26 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
         output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """Run the model over `(B, T)` more tokens; what is not told here is as for `InfiniLlamaModel`.
+        """Run the model over `(B, T)` more tokens; see `InfiniLlamaModel.forward` for shapes and errors.
 
         Args:
             input_ids: Tokens.
-            attention_mask: Padding.
-            position_ids: Where documents start.
-            past_key_values: The stream so far.
-            inputs_embeds: In place of tokens.
-            labels: `(B, T)`, the tokens themselves, -100 where none is to be predicted: for a loss.
+            attention_mask: 0 for padding.
+            position_ids: They show where documents start.
+            past_key_values: The state of the stream so far.
+            inputs_embeds: Embeddings instead of tokens.
+            labels: `(B, T)`, the tokens themselves, -100 where no token is to be predicted; if given, the loss is
+                computed.
             use_cache: Whether to return a state.
-            logits_to_keep: How many of the last tokens, or which, get logits; 0 for all.
-            document_ids: The documents.
-            skip_logits: With a loss, leave `logits` None where it can be had without them, in less time and memory
-                (see `infini_llama.model.head_loss`). Our trainer does; loops of others look at them.
+            logits_to_keep: For how many of the last tokens, or for which, to compute logits; 0 for all.
+            document_ids: The document of each token.
+            skip_logits: With `labels`: leave `logits` None if the loss can be computed without them, in less time and
+                memory (see `infini_llama.model.head_loss`). Our trainer sets it; other training loops read the logits.
             output_attentions: Whether to return the local attention's weights.
             **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
         """
         if output_attentions is not None:
-            # Only then: None would hide the configuration's.
+            # Passed on only if given: None would override the configuration's value.
             kwargs["output_attentions"] = output_attentions
         outputs = self.model(
             input_ids=input_ids,
@@ -309,7 +312,7 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
     def _compute_loss(
         self, hidden_states: Tensor, labels: Tensor | None, skip_logits: bool, **kwargs: Any
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the loss, with labels, and the logits, unless they can be skipped."""
+        """Return the loss, or None without labels; and the logits, or None if they can be skipped."""
         if labels is not None and skip_logits and can_skip_logits(self.lm_head, self.loss_function, hidden_states):
             return causal_lm_loss(hidden_states, self.lm_head, labels, **kwargs), None
         logits = self.lm_head(hidden_states)

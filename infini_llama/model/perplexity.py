@@ -1,13 +1,14 @@
-"""Perplexity by position in the document, with the memory and without it.
+"""Measure perplexity by position in the document, with the memory and without it.
 
 Rule book:
 
-* each document is read from its start, a few segments at a time, with the state carried: any length, constant memory;
-* "without" is the same weights with the gates shut, that is local attention alone. It says what this model draws from
-  its memory, not what a model trained without one would reach;
-* a document's first token is predicted from nothing, and so not counted. Every other token is, once.
+* each document is read from its start, a few segments at a time, with the state kept: it may have any length, and RAM
+  use is constant;
+* "without" is the same model with the gates shut, so only local attention. The difference shows what this model gains
+  from its memory, not how good a model trained without memory would be;
+* a document's first token has no context and is not counted; every other token is counted once.
 
-Segments are gathered by distance from the document's start, 1, 2, 3-4, 5-8 and so on, since few documents are long.
+Segments are grouped by distance from the document's start, 1, 2, 3-4, 5-8 and so on, because few documents are long.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ _SEGMENTS_AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
-    """Perplexities over some segments of all documents.
+    """Perplexities over a range of segments of all documents.
 
     Attributes:
-        first: First segment, from 1.
-        last: Last segment.
-        tokens: Predicted in them.
+        first: First segment of the range; segments count from 1.
+        last: Last segment of the range.
+        tokens: Number of tokens predicted in it.
         with_memory: Perplexity as trained.
         without_memory: Perplexity with the gates shut.
     """
@@ -48,11 +49,11 @@ class Stretch:
 
 
 def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> list[Stretch]:
-    """Return the perplexity by stretch of segments, and of all of them last.
+    """Return the perplexity of each stretch of segments; the last item is that of all segments.
 
     Args:
-        model: Is put into evaluation mode.
-        documents: `(length,)` tokens each.
+        model: The model; it is put into evaluation mode.
+        documents: Tokens of each document, `(length,)`.
     """
     model.eval()  # type: ignore[no-untyped-call]
     counts: dict[int, int] = defaultdict(int)
@@ -62,8 +63,8 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
         for shut, totals in zip((False, True), sums, strict=True):
             with shut_gates_for_now(model) if shut else contextlib.nullcontext():
                 losses = _losses(model, document.long())
-            # The loss at place i is that of token i + 1, which stands in that token's segment.
-            for segment, part in _by_segment(losses, length):
+            # The loss at index i is that of token i + 1, and counts for the segment of that token.
+            for segment, part in _split_by_segment(losses, length):
                 place = (segment - 1).bit_length()
                 totals[place] += float(part.sum(dtype=torch.float64))
                 counts[place] += 0 if shut else len(part)
@@ -80,7 +81,7 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
 
 @contextlib.contextmanager
 def shut_gates_for_now(model: nn.Module) -> Iterator[None]:
-    """Shut all gates inside the block; what they were comes back after it."""
+    """Shut all gates inside the block, and restore them afterwards."""
     gates = [module.bias for module in model.modules() if isinstance(module, MemoryGate)]
     before = [gate.detach().clone() for gate in gates]
     try:
@@ -104,7 +105,7 @@ def _losses(model: InfiniLlamaForCausalLM, document: Tensor) -> Tensor:
     return torch.cat(losses) if losses else torch.empty(0)
 
 
-def _by_segment(losses: Tensor, length: int) -> Iterator[tuple[int, Tensor]]:
+def _split_by_segment(losses: Tensor, length: int) -> Iterator[tuple[int, Tensor]]:
     """Yield each segment's number, from 1, with the losses of its tokens; the first has one fewer."""
     start, end, segment = 0, length - 1, 1
     while start < len(losses):

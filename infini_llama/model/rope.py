@@ -1,4 +1,4 @@
-"""RoPE of queries and keys by position inside a segment (RoFormer, Su et al., 2021, eq. 34), in Llama's layout."""
+"""RoPE of queries and keys by position in a segment (RoFormer, Su et al., 2021, eq. 34), in Llama's layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from infini_llama.model.segments import SegmentLayout
 
 
 class Rotation:
-    """RoPE of one forward pass: cosines and sines by position in the segment, for queries and for keys."""
+    """RoPE of one forward pass: cosines and sines by position in the segment, for queries and keys."""
 
     def __init__(self, rotary: LlamaRotaryEmbedding, layout: SegmentLayout, like: Tensor) -> None:
         self._keys = rotary(like, position_ids=layout.key_positions())
@@ -36,10 +36,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class _Rotate(torch.autograd.Function):
-    """x cos + R x sin, R x being the halves of x swapped and the first negated, without writing R x out.
+    """x cos + R x sin, without storing R x, which is x with its halves swapped and the first one negated.
 
-    To the bit what transformers' expression gives in every dtype: products are rounded before they are added, as
-    there, which rules out `addcmul_`. Backward R^T = -R; cos and sin get no gradient.
+    In every dtype the result is bit for bit that of transformers' expression: products are rounded before they are
+    added, so `addcmul_` cannot be used. In the backward pass R^T = -R; cos and sin get no gradient.
     """
 
     @staticmethod

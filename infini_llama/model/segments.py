@@ -1,17 +1,17 @@
-"""Where each token of a row goes: segments of S slots, by document and without padding.
+"""Map each token of a row to a segment and one of its S slots, by document and without padding.
 
 The model's input is `(B, T)` with padding on any side, rows at different places of their running segment, and
-documents packed one after another. The attention wants something plainer: N segments of S slots, each filled
-from the left by consecutive tokens of one document. `SegmentLayout` is the map between the two, built once per
-forward pass and used by every layer. What it buys:
+documents packed one after another. The attention takes a simpler form: N segments of S slots, each filled from the left
+with consecutive tokens of one document. `SegmentLayout` maps between the two; it is built once per forward pass and
+used by every layer. The advantages:
 
-* padding takes no slot, so it can neither be attended to nor remembered, and a padded row gives the numbers
-  that it would give alone;
-* a document starts on a fresh segment, so inside a segment plain causal attention is right, always;
-* a segment is written to the memory when it is complete, and a complete segment holds no padding to mask.
+* padding has no slot, so it is neither attended to nor remembered, and a padded row gives the same numbers as it would
+  without padding;
+* a document starts on a new segment, so inside a segment plain causal attention is always right;
+* a segment is written to the memory when it is complete, and a complete segment has no padding to mask.
 
-The price is two small read-backs from the device per forward pass, for the sizes. Rows that are equally far, without
-padding and without another document, have sizes that the host knows, and need none.
+The cost is two small transfers from the device per forward pass, for the sizes. If all rows are at one position,
+without padding and without a new document, the host knows the sizes, and there is no transfer.
 
 Dimension letters: B rows, T tokens given, R slots carried over from the running segment, N segments, S slots of a
 segment, W = N * S (or fewer, when there is a single segment).
@@ -27,14 +27,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class StreamPosition:
-    """How far each row of a stream has come; shared by all layers.
+    """The position of each row of a stream; shared by all layers.
 
     Attributes:
         fill: `(B,)`, tokens in the running segment, 0 to S - 1.
         present: `(B,)` bool, whether the memory holds anything.
-        document: `(B,)`, identity of the document that the running segment belongs to.
+        document: `(B,)`, id of the document that the running segment belongs to.
         width: R, the largest `fill`, known to the host.
-        alike: `fill` and `present` of all rows, where the host knows them to be the same.
+        alike: `fill` and `present` of all rows, if the host knows that they are the same; else None.
     """
 
     fill: Tensor
@@ -47,7 +47,7 @@ class StreamPosition:
     def start(cls, rows: int, device: torch.device) -> StreamPosition:
         """Return the position of `rows` streams before their first token."""
         zeros = torch.zeros(rows, dtype=torch.long, device=device)
-        # No document has this identity, and no memory is there to be forgotten.
+        # No document has this id, so the first one starts a document; there is no memory to forget.
         return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0, alike=(0, False))
 
 
@@ -57,20 +57,20 @@ class SegmentLayout:
 
     Attributes:
         num_segments: N.
-        num_slots: Slots per segment that are really computed: S, or fewer for a single incomplete segment.
-        source: `(B, W)`, for each slot the index of its token in `[carried R ; given T]`, or None when slot w
-            simply is token w and none was carried, or there is a single segment. An empty slot points at any token:
-            it lies right of all that is real in its segment.
+        num_slots: Slots per segment that are computed: S, or fewer for a single incomplete segment.
+        source: `(B, W)`, for each slot the index of its token in `[carried R ; given T]`. None if slot w is token w
+            and no token was carried, or if there is a single segment. An empty slot may point to any token, because
+            it is to the right of all real tokens of its segment.
         slot: `(B, T)`, the slot of each token; 0 for padding.
-        carried: R, the tokens before the given ones that `source` counts.
-        aligned: Whether the last token given is in the last slot in every row, with no padding between.
-        complete: `(B, N)`, segments that are full and belong in the memory.
+        carried: R, the number of tokens before the given ones in `source`.
+        aligned: Whether in every row the last given token is in the last slot, with no padding between.
+        complete: `(B, N)`, segments that are full, and so are written to the memory.
         present: `(B, N)`, whether the memory before the segment holds anything.
-        runs: `(B, N)`, document starts up to and with each segment, or None when there is none.
-        last: `(B,)`, the segment that runs on after this pass.
+        runs: `(B, N)`, number of document starts up to and including each segment; None if there is none.
+        last: `(B,)`, the segment that continues after this pass.
         any_complete: Whether any segment is complete, known to the host.
         any_present: Whether any segment has a memory to read, known to the host.
-        after: The position when this pass is done.
+        after: The position after this pass.
     """
 
     num_segments: int
@@ -101,11 +101,11 @@ class SegmentLayout:
 
         Args:
             segment_length: S.
-            before: How far the rows have come.
+            before: The position of the rows before this pass.
             tokens: T.
             mask: `(B, T)`, false or 0 for padding; None for no padding.
-            documents: `(B, T)`, any non-negative number per document; a change between consecutive tokens starts a
-                new document. None when all tokens go on with the document of `before`.
+            documents: `(B, T)`, a non-negative number per document; a change between consecutive tokens starts a new
+                document. None if all tokens continue the document of `before`.
         """
         if mask is None and documents is None and before.alike is not None:
             return cls._build_alike(segment_length, before, tokens, *before.alike)
@@ -117,10 +117,10 @@ class SegmentLayout:
     def _build_by_values(
         cls, length: int, before: StreamPosition, real: Tensor, documents: Tensor | None
     ) -> SegmentLayout:
-        """Lay out tokens of which `real` tells those that are none."""
+        """Lay out tokens by the values of `real`, which is false for padding, and of `documents`."""
         starts_document, document = _document_starts(real, documents, before)
 
-        # A running segment is carried on unless the row's next token belongs to another document.
+        # A running segment continues unless the row's next token belongs to another document.
         first = torch.where(real.any(1), real.int().argmax(1), 0).unsqueeze(1)
         fill = before.fill * ~starts_document.gather(1, first).squeeze(1)
 
@@ -164,7 +164,7 @@ class SegmentLayout:
     def _build_alike(
         cls, segment_length: int, before: StreamPosition, tokens: int, fill: int, present: bool
     ) -> SegmentLayout:
-        """Lay out tokens of rows that are equally far: a token's slot is its place in the stream."""
+        """Lay out tokens of rows that are at one position: a token's slot is its index in the stream."""
         device, rows = before.fill.device, before.fill.shape[0]
         seen = fill + tokens
         num_segments = max(-(-seen // segment_length), 1)
@@ -198,10 +198,10 @@ class SegmentLayout:
         )
 
     def fold_tokens(self, x: Tensor) -> Tensor:
-        """Return the tokens given, by segment: `(B, T, ...)` to `(B, N, slots, ...)`.
+        """Return the given tokens by segment: `(B, T, ...)` to `(B, N, slots, ...)`.
 
-        For a single segment that is `(B, 1, T, ...)`: queries then stay where they are, one per token, so that a
-        decoding step costs one query and not a segment of them.
+        For a single segment the result is `(B, 1, T, ...)`, one query per token, so that a decoding step computes one
+        query and not a whole segment.
         """
         if self.num_segments == 1:
             return x.unsqueeze(1)
@@ -212,7 +212,7 @@ class SegmentLayout:
         return self._place(x if carried is None else torch.cat((carried, x), dim=1), self.source)
 
     def unfold_tokens(self, x: Tensor) -> Tensor:
-        """Undo `fold_tokens`: `(B, N, slots, ...)` to `(B, T, ...)`; padding gets any slot's numbers."""
+        """Undo `fold_tokens`: `(B, N, slots, ...)` to `(B, T, ...)`; padding gets the numbers of any slot."""
         if self.num_segments == 1:
             return x.squeeze(1)
         x = x.flatten(1, 2)
@@ -232,11 +232,11 @@ class SegmentLayout:
         return torch.arange(self.num_slots, device=self.slot.device).unsqueeze(0)
 
     def causal_mask(self) -> Tensor:
-        """Return who may see whom inside a segment, true for yes: `(B or 1, 1, queries, slots)`."""
+        """Return which slots each query may see in its segment, true for yes: `(B or 1, 1, queries, slots)`."""
         return (self.key_positions().unsqueeze(1) <= self.query_positions().unsqueeze(2)).unsqueeze(1)
 
     def _place(self, x: Tensor, source: Tensor | None) -> Tensor:
-        """Put tokens into slots; without `source` they are in order, but the last segment's end is missing."""
+        """Put tokens into slots; without `source` they are already in order, and the last segment is filled up."""
         if source is not None:
             x = _pick(x, source)
         elif missing := self.num_segments * self.num_slots - x.shape[1]:
@@ -245,7 +245,7 @@ class SegmentLayout:
 
 
 def _document_starts(real: Tensor, documents: Tensor | None, before: StreamPosition) -> tuple[Tensor, Tensor]:
-    """Return `(B, T)` where a new document starts, and `(B,)` the document that each row ends in."""
+    """Return `(B, T)` where a new document starts, and `(B,)` the last document of each row."""
     if documents is None:
         return torch.zeros_like(real), before.document
     index = torch.arange(real.shape[1], device=real.device)
@@ -267,7 +267,7 @@ def _place_tokens(
     Args:
         real: `(B, T)`, false for padding.
         starts_document: `(B, T)`, where a new document starts.
-        fill: `(B,)`, tokens in the running segment that is carried on.
+        fill: `(B,)`, tokens in the running segment that continues.
         length: S.
     """
     run = starts_document.cumsum(1)
@@ -280,11 +280,11 @@ def _place_tokens(
 
 
 def _to_host(slot: Tensor, real: Tensor, fill: Tensor, used: Tensor, starts_document: Tensor) -> list[int]:
-    """Return what the host must know of a layout, in one transfer.
+    """Return the values of a layout that the host needs, in one transfer.
 
     Returns:
-        The most segments that a row uses; the most slots; then as 0 or 1, whether a document starts anywhere,
-        whether each token is in the slot of its own number, and whether the tokens fill the last slots of all rows.
+        The largest number of segments of a row; the largest number of slots; then as 0 or 1: whether a document starts
+        anywhere, whether token i is in slot i everywhere, and whether the tokens fill the last slots of all rows.
     """
     tokens = slot.shape[1]
     index = torch.arange(tokens, device=slot.device)
@@ -303,29 +303,29 @@ def _to_host(slot: Tensor, real: Tensor, fill: Tensor, used: Tensor, starts_docu
 def _follow_memory(
     count: Tensor, complete: Tensor, resets: Tensor, present: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Follow from segment to segment whether the memory holds anything.
+    """Find for each segment whether the memory before it holds anything.
 
     Args:
         count: `(B, N)`, tokens in each segment.
         complete: `(B, N)`, segments that are full.
         resets: `(B, N)`, documents that start in each segment.
-        present: `(B,)`, whether it holds anything before the first.
+        present: `(B,)`, whether the memory holds anything before the first segment.
 
     Returns:
-        `(B, N)` document starts up to and with each segment; `(B, N)` whether the memory before it holds anything;
-        `(B,)` whether it does after the last.
+        `(B, N)` document starts up to and including each segment; `(B, N)` whether the memory before it holds anything;
+        `(B,)` whether the memory after the last segment does.
     """
     runs = resets.cumsum(1)
     opening = resets > 0
     opening[:, 0] = True
-    # A segment that goes on with a document has a complete one before it; one beyond the row has nothing.
+    # A segment that continues a document has a complete one before it; segments beyond the row's end are empty.
     before = (~opening & (count > 0)) | ((runs == 0) & present.unsqueeze(1))
     same_run = complete & (runs == runs[:, -1:])
     return runs, before, same_run.any(1) | ((runs[:, -1] == 0) & present)
 
 
 def _count_by_segment(marks: Tensor, segment: Tensor, num_segments: int) -> Tensor:
-    """Return how many of the marked tokens each segment has, `(B, N)`."""
+    """Return the number of marked tokens in each segment, `(B, N)`."""
     counts = torch.zeros(marks.shape[0], num_segments, dtype=torch.long, device=marks.device)
     return counts.scatter_add(1, segment, marks.long())
 
@@ -334,7 +334,7 @@ def _sources(slot: Tensor, real: Tensor, fill: Tensor, carried: int, width: int)
     """Return for each of `width` slots the index of its token in `[carried ; given]`, `(B, W)`."""
     rows, tokens = slot.shape
     index = torch.arange(tokens, device=slot.device) + carried
-    # Padding is sent to one column too many, which is then cut off.
+    # Padding is written to an additional column, which is then cut off.
     source = torch.zeros(rows, width + 1, dtype=torch.long, device=slot.device)
     source = source.scatter(1, torch.where(real, slot, width), index.expand(rows, tokens))[:, :width]
     position = torch.arange(width, device=slot.device)

@@ -1,15 +1,15 @@
-"""The model in one file, for checkpoints: what `from_pretrained(folder, trust_remote_code=True)` runs elsewhere.
+"""Write the model as one file into checkpoints, which `from_pretrained(folder, trust_remote_code=True)` runs elsewhere.
 
 Rule book:
 
-* the file is made from the modules of this folder whenever a configuration is saved; there is no second copy to keep
-  up to date, and nothing here imports one;
-* it begins with `infini_llama.model.modeling` and takes in what that imports from this folder, in the order of the
-  imports, each line as it stands;
-* left out are what only makes sense with this package: calls at the top of a module, which register classes, and
-  functions marked `package_only`;
-* modules that are joined share one namespace. They import names from each other, never modules and never under another
-  name, and no two define the same name. Everything else they import comes from outside of this project.
+* the file is made from the modules of this folder whenever a configuration is saved, so there is no second copy to
+  maintain;
+* it holds `infini_llama.model.modeling` and the modules of this folder that it imports, in the order of imports, with
+  unchanged lines;
+* two things that need this package are left out: calls at the top of a module, which register classes, and functions
+  marked `package_only`;
+* joined modules share one namespace. So they import only names from each other, never modules, and never under another
+  name, and no two define the same name. All their other imports are from outside this project.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TypeVar
 from bundler import __version__
 
 MODELING_FILE = "modeling_infini_llama.py"
-# What config.json names for each Auto class.
+# Auto class -> the class that config.json names for it.
 AUTO_MAP = {
     "AutoConfig": "modeling_infini_llama.InfiniLlamaConfig",
     "AutoModel": "modeling_infini_llama.InfiniLlamaModel",
@@ -44,7 +44,7 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 
 def package_only(function: _Function) -> _Function:
-    """Mark a function or method that the file of a checkpoint does without."""
+    """Mark a function or method that is left out of the file in a checkpoint."""
     return function
 
 
@@ -77,7 +77,7 @@ def _source(name: str) -> str:
 
 
 def _import_order(first: str) -> list[str]:
-    """Return the modules of this folder that `first` needs, each after those that it imports."""
+    """Return the modules of this folder that `first` needs; each comes after those that it imports."""
     order: list[str] = []
 
     def visit(name: str) -> None:
@@ -92,7 +92,7 @@ def _import_order(first: str) -> list[str]:
 
 
 def _is_own(node: ast.ImportFrom) -> bool:
-    """Tell whether an import is from this project."""
+    """Return whether an import is from this project."""
     return str(node.module).split(".")[0] in _OWN
 
 
@@ -110,7 +110,11 @@ def _imported_module(importer: str, node: ast.ImportFrom) -> str:
 
 
 def _check_names(modules: dict[str, ast.Module]) -> None:
-    """Check that no two modules define the same name at their top."""
+    """Check that no two modules define the same name at the top level.
+
+    Raises:
+        ValueError: Two do.
+    """
     homes: dict[str, str] = {}
     for module, tree in modules.items():
         for name in _defined_names(tree):
@@ -128,7 +132,7 @@ def _defined_names(tree: ast.Module) -> Iterator[str]:
 
 
 def _imports(trees: Iterable[ast.Module], used: set[str]) -> list[str]:
-    """Return the import statements of names that are used, from other projects, one for each module."""
+    """Return the imports from other projects of names that are used, one statement per module."""
     plain: set[str] = set()
     names: dict[str, set[str]] = {}
     for node in (node for tree in trees for node in tree.body):
@@ -142,7 +146,7 @@ def _imports(trees: Iterable[ast.Module], used: set[str]) -> list[str]:
 
 
 def _body(name: str, tree: ast.Module) -> str:
-    """Return a module's text without docstring, imports and what only the package needs."""
+    """Return a module's text without docstring, imports and parts that only the package needs."""
     lines = _source(name).splitlines(keepends=True)
     for node in _left_out(tree):
         decorators = getattr(node, "decorator_list", [])

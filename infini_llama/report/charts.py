@@ -1,4 +1,4 @@
-"""Charts as SVG text, for a page that loads nothing: lines over a number, with axes, a legend and tooltips."""
+"""Draw line charts as SVG text, with axes, a legend and tooltips, for a page that loads no other files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 36
 _LEGEND_HEIGHT = 20
-# Okabe and Ito's colours, which people with any colour vision tell apart; then dashes.
+# Okabe and Ito's colours, which people with any colour vision can distinguish; then dashes.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
 _MOST_POINTS = 1000
@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Line:
-    """A named run of points; a gap stands where a value is missing."""
+    """A named line through points; a missing value makes a gap."""
 
     name: str
     points: Sequence[tuple[float, float | None]]
@@ -31,9 +31,9 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
     """Return a chart as an `<svg>` element.
 
     Args:
-        lines: What to draw; with more than 16 there is no legend, and tooltips name them.
-        x_label: What the numbers below mean.
-        y_range: Ends of the vertical axis; as the values have it if left out.
+        lines: The lines; more than 16 get no legend, only tooltips.
+        x_label: Label of the horizontal axis.
+        y_range: Ends of the vertical axis; by default the range of the values.
     """
     known = [(x, y) for line in lines for x, y in line.points if y is not None and math.isfinite(y)]
     if not known:
@@ -78,13 +78,13 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
 
 
 def thin(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
-    """Return the points, or every n-th of them and the last, so that a page of a long run stays small."""
+    """Return every n-th point and the last one, so that the page of a long run stays small."""
     step = math.ceil(len(points) / _MOST_POINTS)
     return [*points[:-1:step], *points[-1:]]
 
 
 def ticks(low: float, high: float, about: int) -> list[float]:
-    """Return about so many round numbers between two."""
+    """Return about `about` round numbers between `low` and `high`."""
     rough = (high - low) / about
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough * 0.999)
@@ -93,7 +93,7 @@ def ticks(low: float, high: float, about: int) -> list[float]:
 
 
 def label(value: float) -> str:
-    """Return a number for an axis."""
+    """Return the text for a number on an axis."""
     if value == 0:
         return "0"
     if abs(value) >= 1e6 or abs(value) < 1e-3:

@@ -1,7 +1,7 @@
-"""`report.html`: what a run did, on one page that loads nothing from anywhere.
+"""Write `report.html`: the results of a run, on a page that loads no other files.
 
-It is made of `metrics.jsonl` and of the newest checkpoint's `provenance.json`, so that `infini-llama report` can make
-it again at any time; the trainer makes it at each checkpoint and at the end.
+It is made from `metrics.jsonl` and from the newest checkpoint's `provenance.json`, so `infini-llama report` can write
+it again at any time; the trainer writes it at each checkpoint and at the end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_report(output_dir: Path) -> Path:
     """Write the page of a run, and return its path.
 
     Raises:
-        UsageError: The folder holds no metrics.
+        UsageError: The folder has no metrics.
     """
     lines = read_metrics(output_dir)
     if not lines:
@@ -55,12 +55,12 @@ def write_report(output_dir: Path) -> Path:
 
 
 def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> str:
-    """Return the page.
+    """Return the HTML text of the page.
 
     Args:
-        name: Of the run.
-        lines: Of its metrics.
-        provenance: Of a checkpoint; may be empty.
+        name: Name of the run.
+        lines: Lines of its metrics.
+        provenance: Provenance of a checkpoint; may be empty.
     """
     steps = [line for line in lines if line.get("kind") == "step"]
     evaluations = [line for line in lines if line.get("kind") == "evaluation"]
@@ -76,7 +76,7 @@ def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any])
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        # The browser is told to load nothing, whatever stands below.
+        # Tell the browser to load nothing, whatever the page holds.
         """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">"""
         '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(sections)}</body></html>\n"
@@ -97,7 +97,7 @@ def _overview(steps: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> st
     rows = {
         "steps": f"{last['step']:,}" + (f" of {planned:,}" if planned else ""),
         "tokens": f"{last['tokens']:,}",
-        "loss": f"{_number(first['loss'])} in step {first['step']}, {_number(last['loss'])} in the end",
+        "loss": f"{_number(first['loss'])} in step {first['step']}, {_number(last['loss'])} at the end",
         "bad records": f"{last.get('bad_records', 0):,} left out",
     }
     lost = sum(line.get("loss") is None for line in steps)
@@ -148,8 +148,8 @@ def _perplexities(evaluations: Sequence[dict[str, Any]]) -> str:
     rows = "".join(_perplexity_row(s, is_whole=s is whole) for s in last["stretches"])
     head = "".join(f"<th class='number'>{name}</th>" for name in ("tokens", "with memory", "gates shut"))
     return (
-        f"{heading}<p class='note'>Held-out text after step {last['step']:,}; a stretch of segments stands at its "
-        "middle. Gates shut: the same weights without their memory.</p>"
+        f"{heading}<p class='note'>Held-out text after step {last['step']:,}; a point is the middle of a range of "
+        "segments. Gates shut: the same weights without their memory.</p>"
         f"<figure>{line_chart(by_place, x_label='segment of the document')}</figure>"
         f"<table><tr><th>segments</th>{head}</tr>{rows}</table>"
         f"<h3>Over the run</h3>{_over_time(over_time, evaluations)}"
@@ -172,7 +172,7 @@ def _speed(steps: Sequence[dict[str, Any]]) -> str:
 def _origin(provenance: dict[str, Any]) -> str:
     heading = "<h2>Where it comes from</h2>"
     if not provenance:
-        return f"{heading}<p class='note'>There is no complete checkpoint, which would say.</p>"
+        return f"{heading}<p class='note'>Not known: there is no complete checkpoint.</p>"
     plain = {key: value for key, value in provenance.items() if key not in ("settings", "files")}
     settings = html.escape(yaml.safe_dump(provenance.get("settings", {}), sort_keys=False))
     return (

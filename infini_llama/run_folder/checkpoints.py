@@ -1,12 +1,13 @@
-"""Checkpoints that are whole or absent, and that say where they come from.
+"""Publish and find checkpoints; a checkpoint is complete, and records what it was made from.
 
 Rule book:
 
-* a checkpoint is written to `OUTPUT/.incoming/checkpoint-N`, synced, given its `provenance.json` last, and renamed to
-  `OUTPUT/checkpoint-N`. What has that name is complete; a run that was killed leaves only the incoming folder behind;
-* `provenance.json` lists every file of the checkpoint with its size: one that was cut short afterwards, by a full disk
-  or an interrupted copy, is passed over by `latest`;
-* the optimizer's and the model's files are transformers', so that any transformers program can load them.
+* a checkpoint is written to `OUTPUT/.incoming/checkpoint-N` and synced, then `provenance.json` is written, and the
+  folder is renamed to `OUTPUT/checkpoint-N`. So a folder with that name was complete; a killed run leaves only the
+  incoming folder;
+* `provenance.json` lists every file of the checkpoint with its size. A checkpoint that lost bytes afterwards, by a full
+  disk or an interrupted copy, is skipped by `find_latest`;
+* the files of optimizer and model have transformers' format, so that any transformers program can load them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bundler.files.atomic import atomic_write, fsync_dir
 PROVENANCE = "provenance.json"
 CONFIG = "train.yaml"
 INCOMING = ".incoming"
-# A file system with less is full, whatever it rounds to.
+# A file system with less free space than this counts as full.
 _NO_ROOM_BYTES = 1 << 20
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
@@ -39,18 +40,18 @@ class Provenance:
     """What a checkpoint was made from.
 
     Attributes:
-        bundle: Name of the installed bundle; empty without one.
-        bundle_digest: Its digest, `sha256:<hex>`.
+        bundle: Name of the installed bundle; empty without a bundle.
+        bundle_digest: Digest of the bundle, `sha256:<hex>`.
         lock_sha256: SHA-256 of its lock.
-        tokenizer: Repo id or folder as configured.
+        tokenizer: Repo id or folder in the configuration.
         tokenizer_commit: Commit of its snapshot, if it came from a repo.
-        tokenizer_origin: Which tokenizer was really used, and where it came from: `infini_llama.data.tokenizers`.
-        data: Path, files, bytes and SHA-256 of the text, and the tokens it gave.
+        tokenizer_origin: Which tokenizer was used, and where it came from (see `infini_llama.data.tokenizers`).
+        data: Path, files, bytes and SHA-256 of the text, and its number of tokens.
         settings: The resolved configuration.
-        seed: As in the settings.
-        versions: Of this package, torch, transformers and Python.
-        world_size: Processes that trained.
-        started_from: Folder of the model that the run started with, and its provenance; empty for a fresh one.
+        seed: The seed in the settings.
+        versions: Versions of this package, torch, transformers and Python.
+        world_size: Number of processes that trained.
+        started_from: Folder of the model that the run started with, and its provenance; empty for a new model.
     """
 
     bundle: str
@@ -68,27 +69,27 @@ class Provenance:
 
 
 def incoming_folder(output_dir: Path) -> Path:
-    """Return where unfinished checkpoints of a run stand."""
+    """Return the folder for unfinished checkpoints of a run."""
     return output_dir / INCOMING
 
 
 def clear_incoming(output_dir: Path) -> None:
-    """Remove what a killed run left unfinished, lest its files get mixed with those of the next try."""
+    """Delete unfinished checkpoints of a killed run, so that their files are not mixed with new ones."""
     shutil.rmtree(incoming_folder(output_dir), ignore_errors=True)
 
 
 @contextlib.contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """Turn what safetensors and torch raise when a file cannot be written into the `OSError` that it is.
+    """Raise an `OSError` instead of the errors of safetensors and torch for a file that cannot be written.
 
     Raises:
-        OSError: `folder` could not be written to; the file system's room tells whether for want of it.
+        OSError: `folder` cannot be written to; the error is ENOSPC if the file system is full.
     """
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
         text = str(error)
-        # Of safetensors, with the system's number in it; of torch's file writer, without.
+        # The message of safetensors has the system's error number; that of torch's file writer has none.
         number = re.search(r"\(os error ([0-9]+)\)", text)
         if number is None and not re.search("PytorchStreamWriter|inline_container", text):
             raise
@@ -103,9 +104,9 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
     Args:
         folder: The finished folder below `incoming_folder(output_dir)`.
         output_dir: The run's folder.
-        provenance: To be written beside the weights.
-        step: Optimizer steps taken.
-        keep: How many checkpoints to leave.
+        provenance: The provenance to write beside the weights.
+        step: Number of optimizer steps so far.
+        keep: How many checkpoints to keep.
 
     Returns:
         The checkpoint's final path.
@@ -119,7 +120,8 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
     atomic_write(folder / PROVENANCE, (json.dumps(record, indent=1) + "\n").encode())
     final = output_dir / folder.name
     if final.exists():
-        # Left by an earlier run that went on past the checkpoint that was resumed from, or damaged since.
+        # An old checkpoint of this step: the killed run had continued past the one that was resumed, or this is
+        # damaged.
         _remove(final, output_dir)
     folder.rename(final)
     fsync_dir(output_dir)
@@ -129,20 +131,20 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """Return the checkpoint folders of a run by step, whole or not."""
+    """Return the checkpoint folders of a run in order of steps, complete or not."""
     found = ((_CHECKPOINT.fullmatch(p.name), p) for p in output_dir.iterdir() if p.is_dir())
     return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
 
 def find_latest(output_dir: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run, or None."""
+    """Return the newest complete checkpoint of a run; None if there is none."""
     if not output_dir.is_dir():
         return None
     return next((path for path in reversed(list_checkpoints(output_dir)) if is_complete(path)), None)
 
 
 def find_damaged(output_dir: Path, *, since: Path | None) -> list[Path]:
-    """Return the checkpoints after `since`, or all, that are not complete."""
+    """Return the checkpoints that are not complete: those after `since`, or all of them if it is None."""
     if not output_dir.is_dir():
         return []
     found = list_checkpoints(output_dir)
@@ -151,7 +153,7 @@ def find_damaged(output_dir: Path, *, since: Path | None) -> list[Path]:
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint has its provenance, and every file in it with the size it had."""
+    """Return whether a checkpoint has its provenance, and every file that it lists with the same size."""
     try:
         files = json.loads((checkpoint / PROVENANCE).read_bytes())["files"]
         return all((checkpoint / name).stat().st_size == size for name, size in files.items())
@@ -160,7 +162,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def _remove(checkpoint: Path, output_dir: Path) -> None:
-    # Renamed out of sight first: a removal that is interrupted must not leave half a checkpoint.
+    # Rename it first: an interrupted deletion must not leave an incomplete checkpoint.
     doomed = incoming_folder(output_dir) / f"removed-{checkpoint.name}"
     shutil.rmtree(doomed, ignore_errors=True)
     doomed.parent.mkdir(exist_ok=True)

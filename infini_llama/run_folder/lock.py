@@ -1,10 +1,11 @@
-"""One run at a time in an output folder: two would write their checkpoints over each other.
+"""Lock an output folder for one run: two runs would overwrite each other's checkpoints.
 
-It happens when a job is requeued while its last one still ends, or is submitted twice. The lock is the kernel's, on
-the file `OUTPUT/.lock`, and gone with the process however that ends; the file stays, and means nothing.
+Two runs can meet when a job is requeued before the last one has ended, or is submitted twice. The lock is a flock on
+the file `OUTPUT/.lock`; the kernel releases it when the process ends, however it ends. The file stays, and has no
+meaning.
 
-Not by `filelock`: its older versions, which the Hub's client accepts, leave the lock to forked workers, and it says
-nothing where a file system has no locks.
+`filelock` is not used: older versions, which the Hub's client accepts, pass the lock to forked workers, and it does not
+report that a file system has no locks.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ LOCK_NAME = ".lock"
 
 @contextlib.contextmanager
 def run_lock(output_dir: Path) -> Iterator[None]:
-    """Hold the right to train in `output_dir` while the block runs; the folder is made when missing.
+    """Lock `output_dir` for this run while the block runs; a missing folder is created.
 
     Raises:
-        UsageError: Another process has it.
+        UsageError: Another run has the lock.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(output_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -36,17 +37,19 @@ def run_lock(output_dir: Path) -> Iterator[None]:
         os.close(descriptor)
         raise UsageError(
             f"--output-dir {output_dir}: another run trains in it, on this machine or another",
-            hint="wait until it has ended, or end it; with another --output-dir both can run",
+            hint="wait until it ends, or stop it; with another --output-dir both can run",
         ) from None
     except OSError as error:
-        say(f"note: {output_dir}: its file system has no locks ({error.strerror}): start one run at a time in it")
+        say(
+            f"note: {output_dir}: its file system has no locks ({error.strerror}): start only one run at a time in it"
+        )
     held = [descriptor]
 
     def close() -> None:
         while held:
             os.close(held.pop())
 
-    # A worker that outlives a killed run by a moment must not hold the lock against the next one.
+    # Close it in forked workers: one that ends after its killed run must not keep the lock from the next run.
     os.register_at_fork(after_in_child=close)
     try:
         yield

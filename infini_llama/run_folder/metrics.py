@@ -1,13 +1,13 @@
-"""What a run measures as it goes: `metrics.jsonl` in its folder, one object a line.
+"""Read and write `metrics.jsonl`, the measurements of a run, one JSON object per line.
 
 Rule book:
 
-* each step that is logged gives one line of the kind `step`; each checkpoint of a run with held-out text gives one of
-  the kind `evaluation`;
-* a run that goes on from step N first drops the lines after step N, which the killed run wrote, and a last line that
-  was cut: no step stands twice. Lines are appended whole;
-* what is not finite is null, which every reader of JSON takes;
-* reading and writing need neither torch nor transformers; what is measured is in `infini_llama.train.metrics_log`.
+* each logged step gives a line of the kind `step`; each checkpoint of a run with held-out text gives one of the kind
+  `evaluation`;
+* a run that continues from step N first drops the lines of the killed run after step N, and an incomplete last line, so
+  that no step is in the file twice. A line is appended with one write;
+* numbers that are not finite are written as null, which every JSON reader accepts;
+* this module imports neither torch nor transformers; `infini_llama.train.metrics_log` does the measuring.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ FILE = "metrics.jsonl"
 
 
 def read_metrics(output_dir: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a run's metrics, in their order; none if there is no file."""
+    """Return the complete lines of a run's metrics, in order; none if there is no file."""
     try:
         lines = (output_dir / FILE).read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    # What follows the last line's end was cut short by a kill.
+    # Text after the last line end was cut short by a kill.
     found = (_parse(line) for line in lines[:-1])
     return [line for line in found if line is not None]
 
 
 def append(output_dir: Path, line: dict[str, Any]) -> None:
-    """Add a line; all of it in one write, so that a kill leaves it out or cuts it, and never mixes two."""
+    """Append a line with one write, so that a kill can cut it short but never mix two lines."""
     content = (json.dumps(_replace_infinite(line)) + "\n").encode()
     descriptor = os.open(output_dir / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -45,7 +45,7 @@ def append(output_dir: Path, line: dict[str, Any]) -> None:
 
 
 def drop_after(output_dir: Path, step: int) -> None:
-    """Drop the lines after a step, and whatever is no whole line."""
+    """Delete the lines after a step, and lines that are not complete."""
     if (output_dir / FILE).exists():
         kept = [line for line in read_metrics(output_dir) if line["step"] <= step]
         atomic_write(output_dir / FILE, "".join(json.dumps(line) + "\n" for line in kept).encode())

@@ -1,12 +1,11 @@
-"""Whether a run may go on from a checkpoint: with what it was made from, or with what is named in the log.
+"""Decide whether a run may continue from a checkpoint, and list what has changed since.
 
 Rule book:
 
-* another bundle, or another model than the checkpoint's, is refused. transformers would leave weights that do not fit
-  as they were initialised, with no more than a warning. (Another tokenizer is refused too:
-  `infini_llama.data.tokenizers`.)
-* whatever else differs may be wanted, such as more steps, and is named: the run is then not the one that would have
-  been without the stop.
+* another bundle or another model is refused: transformers would only warn, and leave weights that do not fit at their
+  initial values. (`infini_llama.data.tokenizers` refuses another tokenizer.)
+* all other differences, such as more steps, may be intended. They are listed, because the result will differ from that
+  of a run without a stop.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from infini_llama.run_folder.checkpoints import PROVENANCE, Provenance
 
 
 def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: bool = False) -> list[str]:
-    """Return a line for each thing that differs from what the checkpoint was made from.
+    """Return a line for each difference between a run and the checkpoint that it continues from.
 
     Args:
-        checkpoint: A complete one.
-        now: What the run that goes on is made from.
-        accept_other_bundle: Whether another bundle may be in the list rather than an error.
+        checkpoint: A complete checkpoint.
+        now: Provenance of the run that continues.
+        accept_other_bundle: Whether another bundle is a difference to list, and not an error.
 
     Raises:
-        ConfigError: The bundle or the model is another.
+        ConfigError: The bundle or the model differs.
     """
     before = json.loads((checkpoint / PROVENANCE).read_bytes())
     if before["bundle_digest"] != now.bundle_digest and not accept_other_bundle:
         raise ConfigError(
             f"{checkpoint} was trained from {_bundle(before['bundle'], before['bundle_digest'])}, and now there is "
             f"{_bundle(now.bundle, now.bundle_digest)}",
-            hint="install the bundle of the run, or say --accept-other-bundle",
+            hint="install the bundle of the run, or add --accept-other-bundle",
         )
     changed = dict(_differences(before["settings"], now.settings))
     model = {path: values for path, values in changed.items() if path.startswith("model.")}
@@ -64,7 +63,7 @@ def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: 
 
 
 def read_started_from(checkpoint: Path) -> dict[str, Any]:
-    """Return what the checkpoint's run had started with; empty for a fresh model."""
+    """Return the record of the model that the checkpoint's run started with; empty for a new model."""
     record: dict[str, Any] = json.loads((checkpoint / PROVENANCE).read_bytes()).get("started_from", {})
     return record
 
@@ -72,7 +71,7 @@ def read_started_from(checkpoint: Path) -> dict[str, Any]:
 def _differences(
     before: dict[str, Any], now: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
-    """Yield the path of each key whose value is another or that one side lacks, and both values."""
+    """Yield (key path, both values) of each key that differs or that one side lacks."""
     for key in sorted(before.keys() | now.keys()):
         one, other = before.get(key), now.get(key)
         if isinstance(one, dict) and isinstance(other, dict):

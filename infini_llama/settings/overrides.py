@@ -1,4 +1,4 @@
-"""Values from the command line, put into the tree of a configuration file before it is read."""
+"""Put values from the command line into the tree of a configuration file, before it is read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bundler.text.wording import quoted
 
 
 def override(root: Node | None, overrides: Iterable[str], reader: Reader) -> Node | None:
-    """Return the tree with each `key.path=value` put in place of what stood there.
+    """Return the tree with the value of each `key.path=value` replaced or added.
 
     Args:
         root: The root node of the file.
-        overrides: As they were typed; a value is YAML.
-        reader: Takes the faults.
+        overrides: The overrides as typed; a value is YAML.
+        reader: The reader to note faults in.
     """
     for text in overrides:
         path, equals, value_text = text.partition("=")
@@ -36,7 +36,7 @@ def override(root: Node | None, overrides: Iterable[str], reader: Reader) -> Nod
 
 
 def _replace(node: Node | None, path: list[str], value: Node) -> Node:
-    """Return the tree with `value` at `path`; mappings that are missing on the way are made."""
+    """Return the tree with `value` at `path`; missing mappings on the way are created."""
     if not path:
         return value
     if not isinstance(node, Mapping):

@@ -1,4 +1,4 @@
-"""Every key of the configuration as commented YAML, made from the dataclasses that read it."""
+"""Make commented YAML with every key of the configuration, from the dataclasses that it is read into."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 
 
 def reference() -> str:
-    """Return all keys with what they mean, their types and ranges; those with a default have it as their value."""
+    """Return YAML with all keys; comments give meaning, type and range, and the values are the defaults."""
     return "\n".join(_section(Settings, indent="")) + "\n"
 
 

@@ -2,12 +2,12 @@
 
 Rule book:
 
-* every key has one type, one range and one meaning, all of which stand in the dataclasses below;
-* an unknown key is an error with a suggestion, never ignored: a misspelt `weight_decy` would otherwise train for days;
-* all faults are named in one error, each with its key path and line;
-* `null` is taken only where it has a meaning, and that meaning is written to the log (`Settings.notes`).
+* every key has one type, one range and one meaning, all given in the dataclasses below;
+* an unknown key is an error with a suggestion: a misspelt `weight_decy` must not be ignored in a training of days;
+* one error names all faults, each with its key path and line;
+* `null` is accepted only where it has a meaning, which is written to the log (`Settings.notes`).
 
-Parsing is pure and imports neither torch nor transformers, so that a fault shows before anything slow begins.
+Parsing imports neither torch nor transformers, so that faults are reported before anything slow begins.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from bundler.text.trees import YamlTree
 from infini_llama.errors import ConfigError
 from infini_llama.settings.overrides import override
 
-# Where a run keeps its tokens below its output folder, unless `data.cache_dir` names another place.
+# Folder for a run's tokens below its output folder, unless `data.cache_dir` names another.
 TOKENS_FOLDER = "tokens"
 
 
 class InvalidSettingsError(InvalidFileError, ConfigError):
-    """A configuration with its faults."""
+    """A configuration is malformed; holds all faults."""
 
-    next_step = "`infini-llama keys` says what every key means"
+    next_step = "`infini-llama keys` explains every key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class ModelSettings:
     Attributes:
         hidden_size: Width of the residual stream.
         intermediate_size: Width inside the MLP.
-        num_hidden_layers: Blocks.
-        num_attention_heads: Query heads.
-        num_key_value_heads: Heads that keys, values and memories have; null for as many as query heads.
+        num_hidden_layers: Number of blocks.
+        num_attention_heads: Number of query heads.
+        num_key_value_heads: Number of heads of keys, values and memories; null for as many as query heads.
         segment_length: Tokens that local attention sees at once.
-        memory_update: The paper's linear rule or its delta rule.
+        memory_update: The linear rule or the delta rule of the paper.
         gate_init: Initial logit of every gate; 0 is half open.
-        embedding_dropout: Share of the embeddings that is zeroed in training.
+        embedding_dropout: Share of the embeddings that is set to 0 in training.
         tie_word_embeddings: Use one matrix for input embeddings and output.
         rope_theta: Base of RoPE's wavelengths.
         initializer_range: Standard deviation of initial weights.
@@ -77,13 +77,13 @@ class DataSettings:
     """How documents become rows.
 
     Attributes:
-        segments_per_row: Segments that one row holds, and so how far the memory reaches in training.
-        end_of_document: Close each document with the tokenizer's end-of-text token.
+        segments_per_row: Segments in a row, which is how far the memory reaches in training.
+        end_of_document: End each document with the tokenizer's end-of-text token.
         text_key: Key of a JSON line, or column of a Parquet file or dataset, that holds the text.
-        on_bad_record: What to do about records without a usable text: end with an error that names them, or skip them
-            and say how many there were.
-        num_proc: Processes that tokenize; null for one per core, and fewer for little text.
-        cache_dir: Where tokens are kept, by content; null for `tokens` in the output folder.
+        on_bad_record: What to do about records without usable text: end with an error that names them, or skip them and
+            report their number.
+        num_proc: Processes that tokenize; null for one per core, or fewer for little text.
+        cache_dir: Folder for tokens, which are kept by content; null for `tokens` in the output folder.
     """
 
     segments_per_row: int = key(at_least=1)
@@ -99,28 +99,28 @@ class TrainingSettings:
     """Optimisation and bookkeeping.
 
     Attributes:
-        steps: Optimizer steps.
+        steps: Number of optimizer steps.
         batch_size: Rows per process and forward pass.
         gradient_accumulation_steps: Forward passes per optimizer step.
-        learning_rate: Peak, for everything but the gates.
-        gate_learning_rate: Peak, for the gates. At the usual rate they hardly move in a whole training.
+        learning_rate: Peak learning rate, for all parameters but the gates.
+        gate_learning_rate: Peak learning rate of the gates. At the usual rate they hardly change during a training.
         weight_decay: For matrices; null means 0.0. Norms, biases and gates are never decayed.
         decay_embeddings: Whether embeddings are decayed like matrices.
-        schedule: Shape of the learning rate after the warm-up.
-        warmup_steps: Steps from 0 to the peak.
-        max_grad_norm: Gradients are scaled down to this norm; 0 for never.
+        schedule: How the learning rate changes after the warm-up.
+        warmup_steps: Steps in which the learning rate rises from 0 to the peak.
+        max_grad_norm: Larger gradients are scaled down to this norm; 0 for no limit.
         adam_beta1: Decay of the first moment.
         adam_beta2: Decay of the second moment.
-        precision: What the forward pass computes in; weights and memory stay float32.
-        backprop_segments: Segments that a gradient reaches over; the memory goes on. Null for the whole row, which
-            takes memory in proportion to its length.
-        distributed: With several processes: `ddp`, each holds everything; or `fsdp2`, each holds its share of weights,
-            gradients and optimizer state.
-        activation_checkpointing: Recompute activations in the backward pass: slower, and much less memory.
-        log_every_steps: Steps between two lines of log.
+        precision: Number format of the forward pass; weights and memory stay float32.
+        backprop_segments: Segments after which the gradient is cut; the memory continues. Null for the whole row, which
+            needs RAM in proportion to its length.
+        distributed: With several processes: `ddp`, where each holds everything; or `fsdp2`, where each holds a share of
+            weights, gradients and optimizer state.
+        activation_checkpointing: Recompute activations in the backward pass, which is slower and needs much less RAM.
+        log_every_steps: Steps between two lines in the log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
-        keep_checkpoints: How many to keep, the oldest going first.
-        report_to: `tensorboard` writes its files beside `metrics.jsonl`, where that package is installed.
+        keep_checkpoints: How many checkpoints to keep; the oldest are deleted.
+        report_to: `tensorboard` writes its files beside `metrics.jsonl`; that package must be installed.
     """
 
     steps: int = key(at_least=1)
@@ -147,12 +147,12 @@ class TrainingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """Held-out text, which is evaluated with each checkpoint; none unless one of the first two keys is set.
+    """Held-out text, evaluated at each checkpoint; there is none unless one of the first two keys is set.
 
     Attributes:
-        raw_data: What is held out, named as `--raw-data` is.
+        raw_data: The held-out text, in the form of `--raw-data`.
         fraction: Share of the documents to hold out of the training, taken at even distances.
-        max_tokens: How much of it is read each time, from its start.
+        max_tokens: Tokens to read at each evaluation, from the start of the text.
     """
 
     raw_data: str | None = key(None)
@@ -169,8 +169,9 @@ class Settings:
 
     Attributes:
         tokenizer: Repo id or alias of a tokenizer in the bundle, or a folder: `./name`, as `save_pretrained` wrote it.
-        tokenizer_fallback: What to train on without a bundle, when that cannot be had: nothing, or built-in bytes.
-        seed: Of weights, order of rows and dropout.
+        tokenizer_fallback: What to use, without a bundle, if the tokenizer is not available: nothing (an error), or
+            built-in bytes.
+        seed: Seed for weights, order of rows and dropout.
         model: Shape of the model.
         data: How documents become rows.
         training: Optimisation and bookkeeping.
@@ -187,38 +188,38 @@ class Settings:
 
     @property
     def weight_decay(self) -> float:
-        """The weight decay as a number."""
+        """The weight decay as a number: 0.0 for null."""
         return 0.0 if self.training.weight_decay is None else self.training.weight_decay
 
     @property
     def row_length(self) -> int:
-        """Tokens in a row."""
+        """Number of tokens in a row."""
         return self.model.segment_length * self.data.segments_per_row
 
     @property
     def backprop_length(self) -> int:
-        """Tokens that a gradient reaches over."""
+        """Number of tokens after which the gradient is cut."""
         return self.model.segment_length * (self.training.backprop_segments or self.data.segments_per_row)
 
     @property
     def notes(self) -> list[str]:
-        """What the log should say about values that mean something else than they look."""
+        """Lines for the log about values whose meaning is not obvious."""
         notes = []
         if self.training.weight_decay is None:
             notes.append("training.weight_decay is null: taken as 0.0, nothing is decayed")
         return notes
 
     def conflicts(self) -> Iterator[tuple[str, str]]:
-        """Yield the key path and the message for what is wrong between keys that are each right."""
+        """Yield (key path, message) for each fault between keys that are right by themselves."""
         model, training = self.model, self.training
         heads, shared = model.num_attention_heads, model.num_key_value_heads or model.num_attention_heads
         if model.hidden_size % heads:
-            yield "model.hidden_size", f"{model.hidden_size} is no multiple of num_attention_heads ({heads})"
+            yield "model.hidden_size", f"{model.hidden_size} is not a multiple of num_attention_heads ({heads})"
         elif model.hidden_size // heads % 2:
             message = f"RoPE needs an even width of each head, found {model.hidden_size // heads}"
             yield "model.hidden_size", message
         if heads % shared:
-            yield "model.num_attention_heads", f"{heads} is no multiple of num_key_value_heads ({shared})"
+            yield "model.num_attention_heads", f"{heads} is not a multiple of num_key_value_heads ({shared})"
         if training.warmup_steps > training.steps:
             message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
             yield "training.warmup_steps", message
@@ -242,10 +243,10 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Settings:
 
     Args:
         path: The file.
-        overrides: `key.path=value` each, as from the command line; they win over the file.
+        overrides: Texts `key.path=value` from the command line; they replace values of the file.
 
     Raises:
-        ConfigError: The file cannot be read, or has faults; all of them are named.
+        ConfigError: The file cannot be read, or has faults; the error names all of them.
     """
     try:
         text = read_text_file(path, "configuration")
@@ -265,7 +266,7 @@ def parse(text: str, *, source: str = "configuration", overrides: Iterable[str] 
         overrides: As for `load`.
 
     Raises:
-        InvalidSettingsError: It has faults; all of them are named.
+        InvalidSettingsError: It has faults; the error names all of them.
     """
     reader = Reader(YamlTree())
     root = override(parse_yaml(text, source, InvalidSettingsError), overrides, reader)

@@ -1,7 +1,7 @@
-"""Generation as a stream: any length of prompt and of answer, in memory that does not grow.
+"""Generate text as a stream: prompt and answer may have any length, and RAM use does not grow.
 
-transformers' `generate` works too, and knows beams, penalties and batches; it keeps every token, and reads the prompt
-in one pass. Here the prompt is read a few segments at a time, and what was said is given away.
+transformers' `generate` works too, and has beams, penalties and batches; but it keeps every token, and reads the prompt
+in one pass. Here the prompt is read a few segments at a time, and generated tokens are not kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from infini_llama.model.cache import InfiniCache
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 
 _SEGMENTS_AT_ONCE = 4
-# In tokens: UTF-8 has at most four bytes, and a token at least one.
+# Tokens that a character can take: it has at most four bytes in UTF-8, and a token has at least one.
 _LONGEST_CHARACTER = 4
 
 
@@ -30,15 +30,15 @@ def stream(
     stop: int | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[int]:
-    """Yield one token after another.
+    """Yield the generated tokens one by one.
 
     Args:
-        model: In evaluation mode.
+        model: The model, in evaluation mode.
         prompt: `(T,)`, at least one token.
-        max_new_tokens: The most to yield.
-        temperature: Divides the logits before sampling; 0 for the likeliest token, always.
+        max_new_tokens: The largest number of tokens to yield.
+        temperature: Divides the logits before sampling; 0 always takes the likeliest token.
         stop: Token that ends the stream; it is not yielded.
-        generator: Source of chance.
+        generator: Source of random numbers; None for torch's default.
 
     Raises:
         ValueError: The prompt is empty.
@@ -57,15 +57,15 @@ def stream(
             logits = model(prompt.new_tensor([[token]]), past_key_values=cache).logits
 
 
-def words(tokens: Iterable[int], tokenizer: Any) -> Iterator[str]:
-    """Yield a stream's text as it comes, in pieces of whole characters; put together it is the text of all tokens."""
-    # Decoded behind the tokens before: some tokenizers give a word its space only when it is not the first.
+def decode_stream(tokens: Iterable[int], tokenizer: Any) -> Iterator[str]:
+    """Yield the text of a stream of tokens, in pieces of whole characters; joined they are the text of all tokens."""
+    # Decode together with the tokens before: some tokenizers leave out the space of the first word.
     context: list[int] = []
     pending: list[int] = []
     for token in tokens:
         pending.append(token)
         piece = _text_after(context, pending, tokenizer)
-        # A character spread over several tokens decodes to the replacement character until it is whole.
+        # A character of several tokens decodes to the replacement character until it is complete.
         if not piece.endswith("\N{REPLACEMENT CHARACTER}") or len(pending) > _LONGEST_CHARACTER:
             yield piece
             context, pending = pending, []

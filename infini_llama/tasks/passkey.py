@@ -1,16 +1,16 @@
-"""Passkey retrieval: does a language model find a number that it read a long way back?
+"""Passkey retrieval: test whether a language model finds a number that it read long before.
 
-As in arXiv 2404.07143 and arXiv 2305.16300: a text that says the same few sentences again and again hides a passkey
-somewhere, and asks for it at the end. The model goes on with the text; an answer counts when all digits are right.
+The task is that of arXiv 2404.07143 and arXiv 2305.16300: a text repeats a few sentences, hides a passkey somewhere,
+and asks for it at the end. The model continues the text; its answer is right if all digits are right.
 
 Rule book:
 
-* a prompt has a length in segments, so that what local attention can and cannot reach is known. It is filled up with
-  whole sentences to at most that many tokens; the passkey lies as far into the filler as `depth` says;
-* prompts are read as a stream, in memory that does not grow with their length;
-* prompts depend on a seed and the tokenizer alone.
+* the length of a prompt is given in segments, so that it is known what local attention can see. Whole sentences of
+  filler are added up to that length; `depth` gives the place of the passkey in the filler;
+* prompts are read as a stream, so RAM use does not grow with their length;
+* prompts depend only on a seed and the tokenizer.
 
-A model that has seen no such text in training, or a small one, finds nothing: 0 is no fault of the command.
+A small model, or one that has not seen such text in training, finds nothing: a result of 0 is not an error.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _QUESTION = "What is the pass key? The pass key is"
 
 @dataclass(frozen=True, kw_only=True)
 class PasskeyTask:
-    """Prompts for one tokenizer.
+    """Makes prompts for a tokenizer.
 
     Attributes:
-        tokenizer: The model's own.
-        digits: Of a passkey.
+        tokenizer: The model's tokenizer.
+        digits: Number of digits of a passkey.
     """
 
     tokenizer: Any
@@ -50,13 +50,13 @@ class PasskeyTask:
         """Yield prompts of at most `length` tokens, and their passkeys.
 
         Args:
-            count: How many.
-            length: In tokens.
-            depth: Where in the filler the passkey lies: 0 before all of it, 1 after.
-            seed: Of the passkeys.
+            count: Number of prompts.
+            length: Their greatest length in tokens.
+            depth: Place of the passkey in the filler, from 0 (before it) to 1 (after it).
+            seed: Seed of the passkeys.
 
         Raises:
-            ValueError: Not even a prompt without filler is so short.
+            ValueError: Even a prompt without filler is longer.
         """
         chance = torch.Generator().manual_seed(seed)
         for _ in range(count):
@@ -64,12 +64,12 @@ class PasskeyTask:
             yield torch.tensor(self._fit_prompt(key, length, depth)), key
 
     def _fit_prompt(self, key: str, length: int, depth: float) -> list[int]:
-        """Return the tokens of the longest prompt that has at most `length`."""
+        """Return the tokens of the longest prompt of at most `length` tokens."""
         shortest = self._ids(self._text(key, 0, depth))
         if len(shortest) > length:
             raise ValueError(f"task, passkey and question take {len(shortest)} tokens, found room for {length}")
         per_sentence = len(self._ids(_FILLER * 2)) - len(self._ids(_FILLER))
-        # An estimate: a tokenizer may join letters across sentences.
+        # Only an estimate: a tokenizer may join letters across sentences.
         times = (length - len(shortest)) // per_sentence
         while times and len(self._ids(self._text(key, times, depth))) > length:
             times -= 1
@@ -96,15 +96,15 @@ def passkey_accuracy(
     prompts: int = 10,
     seed: int = 0,
 ) -> float:
-    """Return the share of passkeys that the model names, at `segments` segments.
+    """Return the share of passkeys that the model answers right, in prompts of `segments` segments.
 
     Args:
-        model: Is put into evaluation mode.
-        task: For the model's tokenizer.
-        segments: Length of the prompts.
-        depth: Where the passkey lies, 0 to 1.
-        prompts: How many to try.
-        seed: Of the passkeys.
+        model: The model; it is put into evaluation mode.
+        task: The task, with the model's tokenizer.
+        segments: Length of the prompts in segments.
+        depth: Place of the passkey, from 0 to 1.
+        prompts: Number of prompts to try.
+        seed: Seed of the passkeys.
 
     Raises:
         ValueError: A prompt does not fit into so few segments.
@@ -112,7 +112,7 @@ def passkey_accuracy(
     model.eval()  # type: ignore[no-untyped-call]
     length, found = segments * model.config.segment_length, 0
     for prompt, key in task.prompts(prompts, length, depth, seed):
-        # At least one token per digit is enough, with one for the space before.
+        # One token per digit is enough, and one for the space before.
         said = stream(model, prompt, max_new_tokens=task.digits + 1)
         found += str(task.tokenizer.decode(list(said))).strip().startswith(key)
     return found / prompts

@@ -1,19 +1,18 @@
-"""The recall task: does the memory carry what local attention cannot see?
+"""The recall task: test whether the memory keeps what local attention cannot see.
 
-The first segment of a row hides a few bindings of a key to a value, one token per binding, among noise. Segments of
-noise follow. The last segment names the keys, and after each the model must say the value. Local attention sees one
-segment, so without a working memory the answer is a guess: one in `values`.
+The first segment of a row has a few bindings of a key to a value, one token per binding, among noise. Segments of noise
+follow. The last segment names the keys, and the model must give the value after each. Local attention sees only one
+segment, so without a working memory an answer is a guess, right in 1 of `values` cases.
 
-This is a test of the mechanism on a synthetic task, not of language modelling. Positions in the loss are those of the
-answers alone.
+This tests the mechanism on a synthetic task, not language modelling. The loss counts only the answers.
 
-The recipe, the same for every seed, and what each part of it is for:
+The recipe is the same for every seed. Its parts and their reasons:
 
-* queries and keys start at variance 1 (`InfiniLlamaPreTrainedModel._init_weights`). Near 0 all keys are alike to sigma,
-  and the delta rule's second segment takes away exactly what its first wrote: there is no gradient to start from;
-* a tenth of the embeddings is dropped, a fifth for the delta rule. On three segments the loss soon is 0 with keys of
-  noise that still overlap a little with the questions; over 32 segments, that is sixteen times the noise, they drown
-  the answer. Dropout keeps the loss from vanishing, and the overlap shrinks with it;
+* queries and keys start at variance 1 (`InfiniLlamaPreTrainedModel._init_weights`). Near 0 sigma maps all keys to
+  almost the same, the delta rule's second segment removes exactly what the first wrote, and there is no gradient;
+* a tenth of the embeddings is dropped, a fifth for the delta rule. On three segments the loss is soon 0, although keys
+  of noise still overlap a little with the questions; in 32 segments, with sixteen times the noise, the overlap hides
+  the answer. With dropout the loss does not become 0, and training reduces the overlap further;
 * the learning rate stays high until the last three tenths, and is higher for the gates.
 """
 
@@ -30,10 +29,10 @@ from infini_llama.data import IGNORED
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.train.optimizer import parameter_groups
-from infini_llama.train.truncation import parts
+from infini_llama.train.truncation import split_into_parts
 
-# By the memory's update. The delta rule writes noise that it knows already as nothing, and so has less of it in rows of
-# three segments than the linear rule, against which it could learn.
+# Memory update -> share of dropped embeddings. The delta rule does not write noise that the memory already holds, so in
+# rows of three segments it sees less noise to learn from than the linear rule.
 _DROPOUT = {"linear": 0.1, "delta": 0.2}
 
 
@@ -42,11 +41,11 @@ class RecallTask:
     """Bindings hidden in the first segment, asked for in the last.
 
     Attributes:
-        bindings: Bindings in a row, and questions.
-        keys: Keys to choose from, without repetition.
-        values: Values to choose from; 1 / `values` is chance.
-        noise: Kinds of noise token.
-        segment_length: Tokens of a segment; questions and answers take `2 * bindings` of the last.
+        bindings: Number of bindings in a row, and of questions.
+        keys: Number of keys to choose from; a row has no key twice.
+        values: Number of values to choose from; a guess is right in 1 of `values` cases.
+        noise: Number of different noise tokens.
+        segment_length: Tokens per segment; questions and answers take `2 * bindings` tokens of the last one.
     """
 
     bindings: int = 4
@@ -57,7 +56,7 @@ class RecallTask:
 
     @property
     def vocab_size(self) -> int:
-        """Token kinds: bindings, then keys, values and noise."""
+        """Number of different tokens: bindings, then keys, values and noise."""
         return self.keys * self.values + self.keys + self.values + self.noise
 
     def rows(self, count: int, segments: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -79,7 +78,7 @@ class RecallTask:
 
 
 def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int = 0) -> InfiniLlamaForCausalLM:
-    """Return the small model that the task is tried with: two layers of two heads, gates half open."""
+    """Return the small model for the task: two layers of two heads, with gates half open."""
     torch.manual_seed(seed)
     config = InfiniLlamaConfig(
         vocab_size=task.vocab_size,
@@ -97,7 +96,7 @@ def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int =
 
 
 def shut_gates(model: InfiniLlamaForCausalLM) -> None:
-    """Leave local attention alone, for good: the gates neither open nor learn."""
+    """Shut the gates for ever, so that only local attention works: they neither open nor learn."""
     for layer in model.model.layers:
         torch.nn.init.constant_(layer.self_attn.gate.bias, -math.inf).requires_grad_(False)
 
@@ -115,19 +114,19 @@ def train_recall(
     detached: bool = False,
     on_step: Callable[[int, float], None] | None = None,
 ) -> None:
-    """Train on fresh rows, with the recipe that the module describes.
+    """Train on new rows, with the recipe in the module's docstring.
 
     Args:
-        model: Is left in training mode.
-        task: What to train on.
-        steps: Of the optimizer.
-        segments: Of a row.
-        batch_size: Rows of a step.
-        learning_rate: The highest, of all but the gates.
-        gate_learning_rate: Of the gates.
-        seed: Of the rows.
-        detached: Cut the gradient between segments: the memory is read but cannot learn what to keep.
-        on_step: Is told each step's number, from 1, and loss.
+        model: The model; it is left in training mode.
+        task: The task.
+        steps: Number of optimizer steps.
+        segments: Segments per row.
+        batch_size: Rows per step.
+        learning_rate: Highest learning rate of all parameters but the gates.
+        gate_learning_rate: Highest learning rate of the gates.
+        seed: Seed of the rows.
+        detached: Cut the gradient between segments, so that the memory is read but cannot learn what to keep.
+        on_step: Called with each step's number, from 1, and its loss.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = parameter_groups(
@@ -144,7 +143,9 @@ def train_recall(
     for step in range(1, steps + 1):
         tokens, labels = task.rows(batch_size, segments, generator)
         loss = 0.0
-        for part in parts({"input_ids": tokens, "labels": labels}, reach, model.config.num_hidden_layers):
+        for part in split_into_parts(
+            {"input_ids": tokens, "labels": labels}, reach, model.config.num_hidden_layers
+        ):
             result = model(**part, num_items_in_batch=batch_size * task.bindings).loss
             result.backward()
             loss += float(result.detach())
@@ -157,7 +158,7 @@ def train_recall(
 
 
 def _share_of_rate(step: int, steps: int) -> float:
-    """Return the share of the highest learning rate: up in a twentieth, constant, to 0 in the last three tenths."""
+    """Return the share of the highest learning rate: it rises for 5 % of the steps, and falls to 0 in the last 30 %."""
     return min((step + 1) / max(1, steps // 20), 1, (steps - step) / (0.3 * steps))
 
 
@@ -165,7 +166,7 @@ def _share_of_rate(step: int, steps: int) -> float:
 def recall_accuracy(
     model: InfiniLlamaForCausalLM, task: RecallTask, *, segments: int, rows: int = 256, seed: int = 1_000_000
 ) -> float:
-    """Return the share of questions answered right in rows of `segments` segments."""
+    """Return the share of right answers in rows of `segments` segments."""
     model.eval()  # type: ignore[no-untyped-call]
     tokens, labels = task.rows(rows, segments, torch.Generator().manual_seed(seed))
     answers = model(tokens, use_cache=False).logits[:, :-1].argmax(-1)

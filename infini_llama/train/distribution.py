@@ -1,12 +1,12 @@
-"""Several processes: DDP or FSDP2, each on accelerators and on CPUs, and the one that was asked for or none.
+"""Train on several processes with DDP or FSDP2, on accelerators or CPUs.
 
 Rule book:
 
-* what wraps the model is looked at before the first step, and another than was asked for is refused: accelerate leaves
-  FSDP out on CPUs without a word;
-* weights, gradients and what ranks send each other are float32. FSDP2's own mixed precision would cast what goes into
-  a layer, the carried memory too; autocast, as under DDP, casts what is computed on;
-* checkpoints are the same whatever trained: see `infini_llama.train.sharding`.
+* before the first step the model's wrapper is checked, and refused if it is not the configured one: on CPUs accelerate
+  silently leaves FSDP out;
+* weights, gradients and messages between ranks are float32. FSDP2's own mixed precision would cast the inputs of a
+  layer, the memory included; autocast, as with DDP, casts only the operands of operations;
+* checkpoints are the same for DDP, FSDP2 and one process: see `infini_llama.train.sharding`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from infini_llama.train import sharding
 
 
 def sharding_arguments(distributed: str) -> dict[str, Any]:
-    """Return the library's arguments for FSDP2, if it is asked for and there is anything to share out."""
+    """Return the library's arguments for FSDP2, if it is configured and there are several processes; else none."""
     if distributed != "fsdp2" or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return {}
     layers = {"version": 2, "transformer_layer_cls_to_wrap": InfiniLlamaDecoderLayer.__name__}
     return {"fsdp": True, "fsdp_config": layers}
 
 
-def leave() -> None:
-    """Take leave of the other processes, if there are any, once nothing is to be done with them any more.
+def destroy_process_group() -> None:
+    """Destroy the process group, if there is one, when all work is done.
 
-    Left to the end of the interpreter, the threads of gloo sometimes abort it, and a launcher takes a run that is done
-    for one that failed. They end with the last who holds the group, and a trainer that is garbage still does.
+    Otherwise threads of gloo sometimes abort the interpreter at its end, and a launcher reports a finished run as
+    failed. Garbage is collected first, because an unused trainer still holds the group.
     """
     if torch_distributed.is_available() and torch_distributed.is_initialized():
         gc.collect()
@@ -52,7 +52,7 @@ def leave() -> None:
 
 
 class DistributedTrainer(Trainer):
-    """transformers' Trainer, sure of its wrapper.
+    """transformers' Trainer, with a check that the model has the configured wrapper.
 
     Args:
         distributed: `ddp` or `fsdp2`; a single process uses neither.
@@ -65,25 +65,25 @@ class DistributedTrainer(Trainer):
 
     @property
     def wrapper(self) -> str:
-        """The class that really wraps the model, such as DistributedDataParallel; the model's own when none does."""
+        """Name of the class that wraps the model, such as DistributedDataParallel; without one the model itself."""
         return type(self.model_wrapped).__name__
 
     def create_accelerator_and_postprocess(self) -> None:
-        """Make the accelerator; have FSDP2 where it was asked for, on CPUs too, and in float32 between processes."""
+        """Make the accelerator, with FSDP2 if configured, also on CPUs, and with float32 between processes."""
         super().create_accelerator_and_postprocess()
         if self.args.fsdp_plugin_args is None:
             return
         state = self.accelerator.state
         if state.distributed_type == DistributedType.MULTI_CPU:
-            # accelerate has FSDP on accelerators only; on CPUs it uses DDP without a word. torch has it on both.
+            # accelerate supports FSDP only on accelerators, and on CPUs silently uses DDP. torch supports it on both.
             state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
             state.distributed_type = DistributedType.FSDP
             self.is_fsdp_enabled = True
-        # The policy would cast whatever goes into a layer, and so the memory that is carried. Autocast does not.
+        # The policy would cast all inputs of a layer, and so the memory. Autocast does not.
         state.fsdp_plugin.mixed_precision_policy = None
 
     def compute_loss_context_manager(self) -> contextlib.AbstractContextManager[Any]:  # type: ignore[override]
-        """Return autocast under FSDP2; elsewhere accelerate has put it into the model's forward."""
+        """Return autocast for FSDP2; otherwise accelerate has already put autocast into the model's forward."""
         return self.accelerator.autocast() if self.is_fsdp_enabled else super().compute_loss_context_manager()
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
@@ -92,14 +92,14 @@ class DistributedTrainer(Trainer):
         if self.args.world_size > 1 and not isinstance(self.model_wrapped, kinds[self._distributed]):
             raise ConfigError(
                 f"training.distributed: expected {self._distributed}, found the model wrapped as {self.wrapper}",
-                hint="the versions of transformers and accelerate do not fit; see setup.cfg",
+                hint="the versions of transformers and accelerate do not fit together; see setup.cfg",
             )
         if self.args.world_size > 1:
             say(f"{self.args.world_size} processes, {self._distributed}: the model is wrapped as {self.wrapper}")
         return prepared
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, whole, so that `from_pretrained` can load it."""
+        """Save the whole model, so that `from_pretrained` can load it."""
         if not self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
             return

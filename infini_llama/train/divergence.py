@@ -1,7 +1,7 @@
-"""A run whose numbers are lost ends, before it writes them over what it had.
+"""End a run that has diverged, before it overwrites good checkpoints.
 
-A loss or a gradient that is not finite makes every weight so, in one step and for ever. What would follow is a night of
-steps that learn nothing, and checkpoints of them in the place of the last good ones.
+After a loss or a gradient that is not finite, one step makes all weights not finite, for ever. The run would continue
+for hours without learning, and its checkpoints would replace the last good ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from infini_llama.run_folder import checkpoints
 
 
 class StopAtDivergence(TrainerCallback):
-    """Ends a run at the first logged loss that is not finite; the same on all ranks, which log the same mean.
+    """Ends a run at the first logged loss that is not finite. All ranks log the same mean, so all end at the same step.
 
     Args:
         output_dir: The run's folder.
@@ -36,7 +36,7 @@ class StopAtDivergence(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: object,
     ) -> None:
-        """Look at the loss.
+        """Check the loss.
 
         Raises:
             DivergenceError: It is not finite.
@@ -47,10 +47,10 @@ class StopAtDivergence(TrainerCallback):
 
 
 def check_weights(model: nn.Module, accelerator: Accelerator, output_dir: Path, step: int) -> None:
-    """Make sure that all weights are finite; a collective: all ranks go on, or none does.
+    """Check that all weights are finite, in a collective operation: all ranks raise, or none.
 
     Raises:
-        DivergenceError: Some of them are not, on some rank.
+        DivergenceError: Some weights are not finite, on some rank.
     """
     names = [name for name, parameter in model.named_parameters() if not _is_finite(parameter.detach())]
     count = torch.tensor(len(names), device=accelerator.device)
@@ -61,17 +61,17 @@ def check_weights(model: nn.Module, accelerator: Accelerator, output_dir: Path, 
 
 
 def explain_divergence(what: str, output_dir: Path, step: int) -> DivergenceError:
-    """Return the error for numbers that are lost."""
+    """Return the error for a run that has diverged."""
     latest = checkpoints.find_latest(output_dir)
-    back = f"go on from {latest} with --resume and" if latest else "start again with"
+    back = f"continue from {latest} with --resume and" if latest else "start again with"
     return DivergenceError(
-        f"step {step}: expected finite numbers, found {what}: the training has diverged, and is not saved",
+        f"step {step}: expected finite numbers, found {what}: the training has diverged, and this step is not saved",
         hint=f"{back} a lower training.learning_rate or training.max_grad_norm, or a longer training.warmup_steps; "
         "look in metrics.jsonl for where the loss or grad_norm began to rise",
     )
 
 
 def _is_finite(x: torch.Tensor) -> bool:
-    # Of a sharded tensor, this rank's share.
+    # Of a sharded tensor check this rank's share.
     local = x.to_local() if hasattr(x, "to_local") else x
     return bool(torch.isfinite(local).all())

@@ -1,7 +1,7 @@
-"""Held-out text, looked at whenever a checkpoint is written, and the report of the run with it.
+"""Evaluate held-out text and write the report, at each checkpoint.
 
-Every rank evaluates the same text: under FSDP2 they must compute together, and elsewhere it is simpler than waiting.
-Nothing of the training changes: no random number is drawn, and the gates are put back bit for bit.
+Every rank evaluates the same text: with FSDP2 ranks must compute together, and otherwise this is simpler than waiting.
+The training is not affected: no random number is drawn, and the gates are restored bit for bit.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from infini_llama.settings.sections import TOKENS_FOLDER, Settings
 def hold_out(
     documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings, output_dir: Path
 ) -> tuple[Documents, Documents | None]:
-    """Return the documents to train on, and those to evaluate on, if the settings ask for any.
+    """Return the documents to train on, and those to evaluate on, or None if the settings ask for none.
 
     Raises:
-        TrainingDataError: A fraction was asked for, and there are too few documents for it.
+        TrainingDataError: There are too few documents for the configured fraction.
     """
     evaluation = settings.evaluation
     if evaluation.raw_data is not None:
@@ -48,9 +48,9 @@ def hold_out(
 
 
 def take_beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
-    """Yield documents, as long as there are tokens left; the last one may be cut."""
+    """Yield documents with at most `most_tokens` tokens together; the last one may be cut."""
     for tokens in documents:
-        # One token predicts nothing.
+        # A document of one token has nothing to predict.
         if most_tokens < 2:
             return
         yield tokens[:most_tokens]
@@ -58,13 +58,13 @@ def take_beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
 
 
 class ReportAtCheckpoint(TrainerCallback):
-    """Evaluates and writes `report.html` with each checkpoint; the page at the end of the run, too.
+    """Evaluates and writes `report.html` at each checkpoint; writes the page again at the end of the run.
 
     Args:
         output_dir: The run's folder.
-        model: To evaluate.
-        held_out: What on; None for nothing.
-        most_tokens: Of it, from its start.
+        model: The model to evaluate.
+        held_out: The documents to evaluate on; None for none.
+        most_tokens: How many of their tokens to use, from the start.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ReportAtCheckpoint(TrainerCallback):
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Evaluate in all ranks, and write in one; not for a scheduler that waits for the end (`stopping`)."""
+        """Evaluate in all ranks, unless a signal asked the run to stop, and write the report in one rank."""
         is_stopped = control.should_training_stop and state.global_step < state.max_steps
         if self._held_out is not None and not is_stopped:
             stretches = perplexities(self._model, take_beginning(self._held_out, self._most_tokens))
@@ -94,7 +94,7 @@ class ReportAtCheckpoint(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Write the page for good."""
+        """Write the final page."""
         self._write(state)
 
     def _write(self, state: TrainerState) -> None:

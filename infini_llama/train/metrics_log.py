@@ -1,6 +1,6 @@
-"""Measures a run as it goes: lines on stderr and in `metrics.jsonl`, TensorBoard's files, a bar on a terminal.
+"""Measure a run: lines on stderr and in `metrics.jsonl`, TensorBoard's files, a progress bar on a terminal.
 
-Nothing here asks a network: TensorBoard, when asked for, is a folder of files.
+Nothing here uses a network: TensorBoard only writes a folder of files.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ TENSORBOARD = "tensorboard"
 
 
 class MetricsLog(TrainerCallback):
-    """Says and writes a line per logged step, and on a terminal shows a bar.
+    """Prints and writes a line per logged step, and shows a progress bar on a terminal.
 
     Args:
         output_dir: The run's folder.
-        model: Whose gates are looked at.
-        bad_records: Records that were left out of the data; in each line, so that no reader misses it.
-        tensorboard: Whether to write TensorBoard's files, too.
+        model: The model, whose gates are logged.
+        bad_records: Number of records that were left out of the data; written in each line, so that it is not missed.
+        tensorboard: Whether to write TensorBoard's files too.
 
     Raises:
-        DependencyError: TensorBoard is asked for, and not installed.
+        DependencyError: `tensorboard` is set, and TensorBoard is not installed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class MetricsLog(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock, and take back what an earlier process wrote beyond the checkpoint."""
+        """Start the clock, and delete the lines that an earlier process wrote after the checkpoint."""
         self._last = (time.monotonic(), int(state.num_input_tokens_seen))
         self._bar = ProgressBar(total=state.max_steps, done=state.global_step)
         if state.is_world_process_zero:
@@ -61,7 +61,7 @@ class MetricsLog(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Move the bar, and have the last step logged, whatever the number of steps between two lines."""
+        """Advance the bar, and log the last step whatever the number of steps between two lines."""
         if self._bar is not None:
             self._bar.advance(state.global_step)
         control.should_log = control.should_log or state.global_step >= state.max_steps
@@ -75,10 +75,10 @@ class MetricsLog(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write the line."""
+        """Write the line of a step."""
         if not logs or "loss" not in logs:
             return
-        # In every rank: under FSDP2 each holds a share of the gates.
+        # Call this in every rank: with FSDP2 each holds a share of the gates.
         gates = gate_shares(self._model)
         if not state.is_world_process_zero:
             return
@@ -130,13 +130,13 @@ class MetricsLog(TrainerCallback):
 
 
 def gate_shares(model: torch.nn.Module) -> list[list[float]]:
-    """Return the share that the memory has in each head's output, by layer; a collective under FSDP2."""
+    """Return the share of the memory in each head's output, by layer; with FSDP2 all ranks must call this."""
     gates = [sharding.gather_whole(m.bias.detach()) for m in model.modules() if isinstance(m, MemoryGate)]
     return [[round(share, 6) for share in torch.sigmoid(gate.float()).tolist()] for gate in gates]
 
 
 def learning_rates(optimizer: Any, logs: dict[str, float]) -> dict[str, float]:
-    """Return the rate of each parameter group by its name, as the scheduler has set it for the next step."""
+    """Return parameter group -> learning rate, as the scheduler has set it for the next step."""
     if optimizer is None:
         return {"all": logs["learning_rate"]}
     return {
@@ -145,7 +145,7 @@ def learning_rates(optimizer: Any, logs: dict[str, float]) -> dict[str, float]:
 
 
 def peak_rss_bytes() -> int:
-    """Return the most memory that this process has had in RAM."""
+    """Return the largest resident size that this process has had, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
 

@@ -1,12 +1,12 @@
-"""Which parameter is optimised how: decay, no decay, gates; every parameter in exactly one group.
+"""Put every parameter into exactly one group for the optimizer: decay, no decay, or gates.
 
 * decay: matrices;
 * no decay: norms, biases and, unless told otherwise, embeddings;
-* gates: a learning rate of their own and never decayed. Decay pulls a logit to 0, that is the gate to half open, and
-  at the rate of the matrices gates hardly move in a whole training.
+* gates: a separate learning rate, and no decay. Decay would pull a logit to 0, which is a half-open gate, and at the
+  learning rate of the matrices gates hardly change during a training.
 
-A weight decay of None is refused here, where torch would accept it and fail in the first step; `Settings.weight_decay`
-is the place that gives null its meaning.
+A weight decay of None is refused here: torch would accept it and fail in the first step. `Settings.weight_decay` turns
+null into a number.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def parameter_groups(
     weight_decay: float,
     decay_embeddings: bool,
 ) -> list[dict[str, Any]]:
-    """Return torch parameter groups named `decay`, `no_decay` and `gates`, leaving out those that are empty.
+    """Return torch parameter groups named `decay`, `no_decay` and `gates`; empty groups are left out.
 
     Args:
-        model: Parameters that do not require a gradient are in no group.
-        learning_rate: Of the first two groups.
-        gate_learning_rate: Of the gates.
-        weight_decay: Of the first group.
-        decay_embeddings: Whether embeddings belong to it.
+        model: The model; parameters that do not require a gradient are in no group.
+        learning_rate: Learning rate of `decay` and `no_decay`.
+        gate_learning_rate: Learning rate of `gates`.
+        weight_decay: Weight decay of `decay`.
+        decay_embeddings: Whether embeddings are in `decay`.
 
     Raises:
         TypeError: `weight_decay` is None.
@@ -42,7 +42,7 @@ def parameter_groups(
     if weight_decay is None:
         raise TypeError("expected weight_decay as a number, found None; write 0.0 for no decay")
     kinds: dict[int, str] = {}
-    # Embeddings first: a matrix that is tied to the output layer counts as an embedding.
+    # Embeddings first: a matrix that is shared with the output layer counts as an embedding.
     for module in sorted(model.modules(), key=lambda m: not isinstance(m, nn.Embedding)):
         for name, p in module.named_parameters(recurse=False):
             kinds.setdefault(id(p), _kind(module, name, decay_embeddings))
@@ -51,7 +51,7 @@ def parameter_groups(
         "no_decay": {"lr": learning_rate, "weight_decay": 0.0},
         "gates": {"lr": gate_learning_rate, "weight_decay": 0.0},
     }
-    # `named_parameters` gives a tied matrix once, under the name of the module that comes first.
+    # `named_parameters` yields a shared matrix once, under the name of its first module.
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for group_name, group in groups.items():
         names = [name for name, p in trained.items() if kinds[id(p)] == group_name]

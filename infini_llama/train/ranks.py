@@ -1,18 +1,18 @@
-"""Verification once per node, before any process group exists.
+"""Verify the bundle once per node, before any process group exists.
 
-Under torchrun every rank starts this program, and hashing a large bundle once per rank would multiply minutes of disk
-reading by the number of accelerators. So on each node
+With torchrun every rank starts this program. Hashing a large bundle takes minutes of disk reading, so not every rank
+should do it. On each node:
 
-* when a parent has verified already (`bundle run` says so in BUNDLE_VERIFIED), no rank verifies again;
-* else local rank 0 verifies, in full unless told otherwise and with a bar on a terminal, and the other local ranks wait
-  for its verdict and share it, good or bad.
+* if a parent process has verified the bundle (`bundle run` sets BUNDLE_VERIFIED), no rank verifies it again;
+* otherwise local rank 0 verifies it, fully by default and with a progress bar on a terminal; the other local ranks wait
+  for its verdict, and succeed or fail with it.
 
-torch may not be imported yet, so the verdict travels through a file, in a folder that only this user may enter and
-whose name is made of what torchrun or Slurm tell every rank of one launch on one node: run id, master address and port,
-restart count, the folder of error files, job and step. Those may repeat between launches (a static rendezvous is
-called "none" on port 29500), so a verdict counts only while the process that wrote it lives, and a failure also for as
-long as it is fresh. Local rank 0 says that it has begun before it begins, so a waiting rank can tell a long
-verification from a dead one.
+torch must not be imported yet, so the verdict is passed in a file, in a folder that only this user may enter. The name
+is made from values that torchrun or Slurm give to all ranks of a launch on a node: run id, master address and port,
+restart count, folder of error files, job and step. Another launch may have the same values (a static rendezvous is
+named "none" on port 29500), so a verdict is valid only while the process that wrote it lives, and a failure also for a
+short time afterwards. Local rank 0 first writes that it has begun, so that a waiting rank can distinguish a long
+verification from a dead process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from bundler.plan.layout import default_hf_home
 from bundler.text.wording import size
 from infini_llama.progress import say
 
-# What all ranks of one launch on one node have in common, and others mostly do not.
+# Variables with the same values for all ranks of a launch on a node, and mostly other values for other launches.
 _LAUNCH = (
     "TORCHELASTIC_RUN_ID",
     "TORCHELASTIC_RESTART_COUNT",
@@ -54,22 +54,22 @@ _LAUNCH = (
 )
 POLL_SECONDS = 0.05
 BEGIN_TIMEOUT_SECONDS = 120.0
-# A failed rank 0 is gone when its verdict is read. This is how much earlier than us it may have failed.
+# A failed rank 0 has ended when its verdict is read. This is how many seconds ago it may have failed.
 FRESH_SECONDS = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What local rank 0 has to say.
+    """The message of local rank 0.
 
     Attributes:
         state: `verifying`, `verified` or `failed`.
-        digest: The bundle's digest, once verified.
-        hf_home: Where it is installed.
+        digest: The bundle's digest, when verified.
+        hf_home: The cache root that it is installed in.
         error: Class name of the failure.
-        message: Its message.
-        hint: Its hint.
-        owner: Local rank 0.
+        message: Message of the failure.
+        hint: Hint of the failure.
+        owner: The process of local rank 0.
     """
 
     state: str
@@ -82,7 +82,7 @@ class Verdict:
 
     @property
     def lives(self) -> bool:
-        """Whether local rank 0 still runs on this node."""
+        """Whether local rank 0 is still running on this node."""
         return self.owner.may_be_alive(idle_seconds=0, patience_seconds=0)
 
 
@@ -92,12 +92,13 @@ def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None, qui
     Must be called before any Hugging Face library is imported.
 
     Args:
-        name: Of the bundle.
-        hf_home: Cache root; by default as the Hugging Face libraries choose it.
+        name: Name of the bundle.
+        hf_home: Cache root; by default the one that the Hugging Face libraries choose.
         quick: Compare names, links and sizes only, and hash nothing.
 
     Raises:
-        BundleError: What `bundler.enforce_offline` raises, in every local rank; or local rank 0 died without a word.
+        BundleError: The error of `bundler.enforce_offline`, in every local rank; or local rank 0 died without a
+            verdict.
     """
     local_rank, local_size = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if local_size == 1:
@@ -115,7 +116,7 @@ def enforce_offline_once_per_node(name: str, *, hf_home: Path | None = None, qui
 
 
 def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> bool:
-    """Tell whether a parent on this node has verified the bundle in this `hf_home`, by BUNDLE_VERIFIED."""
+    """Return whether a parent process on this node has verified the bundle in `hf_home`, by BUNDLE_VERIFIED."""
     home = environment.get(VERIFIED_HOME)
     return name in parse_verified(environment.get(VERIFIED, "")) and home is not None and Path(home) == hf_home
 
@@ -134,7 +135,7 @@ def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
 
 
 def _has_begun(path: Path) -> bool:
-    """Tell whether this process said that it verifies, and has started again since: the others still wait for it."""
+    """Return whether this process wrote that it verifies, and has restarted; the other ranks still wait for it."""
     verdict = _read(path)
     return verdict is not None and verdict.state == "verifying" and verdict.owner == Owner.current()
 
@@ -153,10 +154,10 @@ def _verify_for_the_others(name: str, hf_home: Path | None, path: Path, *, quick
 
 
 def wait_for_verdict(path: Path) -> Verdict:
-    """Wait until local rank 0 has verified, and return what it says.
+    """Wait until local rank 0 has verified the bundle, and return its verdict.
 
     Raises:
-        BundleError: It failed (the same error is raised), died, or never began.
+        BundleError: Local rank 0 failed (the same error is raised), died, or did not begin in time.
     """
     begun = time.monotonic()
     while True:
@@ -178,10 +179,10 @@ def wait_for_verdict(path: Path) -> Verdict:
 
 
 def verdict_path(name: str, environment: Mapping[str, str]) -> Path:
-    """Return where the ranks of this launch on this node find the verdict on a bundle.
+    """Return the path of the verdict on a bundle, for the ranks of this launch on this node.
 
     Raises:
-        OfflineError: The folder belongs to someone else, or others may write to it.
+        OfflineError: The folder belongs to another user, or others may write to it.
     """
     folder = Path(tempfile.gettempdir()) / f"infini-llama-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -199,7 +200,7 @@ def _write(path: Path, verdict: Verdict) -> None:
 
 
 def _read(path: Path) -> Verdict | None:
-    """Return the verdict of this launch, or None while there is none but one that an earlier launch left."""
+    """Return the verdict of this launch; None if there is none yet, or only one of an earlier launch."""
     try:
         age_seconds = time.time() - path.stat().st_mtime
         record = json.loads(path.read_bytes())
@@ -209,5 +210,5 @@ def _read(path: Path) -> Verdict | None:
         verdict = Verdict(owner=owner, **record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    # "verified" by a dead process is never taken: that process would be training beside us.
+    # A "verified" of a dead process is from an earlier launch: a process of ours would still be training.
     return verdict if verdict.lives or (verdict.state != "verified" and age_seconds < FRESH_SECONDS) else None

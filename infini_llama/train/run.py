@@ -1,7 +1,6 @@
-"""One training run, from a verified bundle and raw text to a checkpoint: the order of the steps, and nothing else.
+"""Run a training, from a verified bundle and raw text to a checkpoint; this module has only the order of the steps.
 
-The caller has shut the network and verified the bundle before this module is imported, since importing it imports
-transformers.
+Importing this module imports transformers, so the caller must shut the network and verify the bundle before.
 """
 
 from __future__ import annotations
@@ -49,27 +48,27 @@ from infini_llama.train.trainer import InfiniTrainer, count_parameters, training
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         first_loss: Mean loss of the first step, in nats per token.
-        last_loss: Mean loss of the last line of the log: at most `log_every_steps` steps.
-        steps: Optimizer steps taken, those before a resume included.
-        tokens: Tokens trained on, padding not counted, repetitions counted.
-        seconds: Wall-clock time of this process's training.
+        last_loss: Mean loss in the last line of the log, over at most `log_every_steps` steps.
+        steps: Number of optimizer steps, with those before a resume.
+        tokens: Number of tokens trained on, without padding; repeated tokens count each time.
+        seconds: Wall-clock time of the training in this process.
         checkpoint: The last checkpoint.
-        resumed_from: The checkpoint that training went on from, or None.
-        bundle: Name of the bundle; empty without one.
-        bundle_digest: Its digest.
-        parameters: Of the model, tied ones counted once.
-        tokenizer: Repo id or folder, as configured.
-        tokenizer_origin: Which tokenizer was really used, and where it came from.
-        documents: Trained on.
-        bad_records: Records without a usable text, which were left out.
-        files_left_out: Files that were not read, since their names do not tell what they hold.
-        world_size: Processes that trained.
-        wrapper: Class that wrapped the model.
-        stopped_by: The signal that ended it before its last step, or None.
+        resumed_from: The checkpoint that the run continued from; None for a new run.
+        bundle: Name of the bundle; empty without a bundle.
+        bundle_digest: Digest of the bundle.
+        parameters: Number of the model's parameters; tied ones count once.
+        tokenizer: Repo id or folder in the configuration.
+        tokenizer_origin: Which tokenizer was used, and where it came from.
+        documents: Number of documents trained on.
+        bad_records: Number of records without usable text, which were left out.
+        files_left_out: Number of files that were not read because their suffix is not known.
+        world_size: Number of processes that trained.
+        wrapper: Name of the class that wrapped the model.
+        stopped_by: The signal that ended the run before its last step; None if there was none.
     """
 
     first_loss: float
@@ -94,7 +93,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """What a run is made from, ready to be trained."""
+    """Everything that a run needs before it trains."""
 
     chosen: ChosenTokenizer
     data: Prepared
@@ -107,7 +106,7 @@ class _Run:
 
 
 class _Outcome(NamedTuple):
-    """How the steps ended."""
+    """The result of the training steps."""
 
     seconds: float
     checkpoint: Path
@@ -129,20 +128,21 @@ def train(
 
     Args:
         settings: The configuration.
-        bundle: The verified bundle that holds the tokenizer, if there is one.
+        bundle: The verified bundle with the tokenizer, if there is one.
         raw_data: File, folder, or `dataset:org/name`: see `infini_llama.data`.
         output_dir: Where checkpoints go.
-        resume_from: A complete checkpoint of the same run to go on from.
-        online: Whether the Hub may be asked for the tokenizer; only without a bundle.
-        accept_other_bundle: Whether to go on from a checkpoint that another bundle made.
-        start_from: Folder of a model to start with instead of a fresh one: see `infini_llama.model.load`.
+        resume_from: A complete checkpoint of the same run to continue from.
+        online: Whether to ask the Hub for the tokenizer; only without a bundle.
+        accept_other_bundle: Whether to continue from a checkpoint of another bundle.
+        start_from: Folder of a model to start with instead of a new one: see `infini_llama.model.load`.
 
     Raises:
-        TrainingDataError: No usable text.
+        TrainingDataError: There is no usable text.
         NotInstalledError: The bundle, or the local cache, has no such tokenizer.
-        ConfigError: The checkpoint to go on from was made with another tokenizer, bundle or model; or the model to
-            start with is not the one that is configured.
-        IntegrityError: The tokenizer's files are right, and yet no tokenizer; or the weights to start with do not fit.
+        ConfigError: The checkpoint to continue from has another tokenizer, bundle or model; or the model to start with
+            differs from the configuration.
+        IntegrityError: The tokenizer's files match the lock, but no tokenizer loads; or the weights to start with do
+            not fit.
         DivergenceError: The loss or the weights are no longer finite.
     """
     _begin(settings)
@@ -161,7 +161,7 @@ def train(
 
 
 def _begin(settings: Settings) -> None:
-    """Say what the settings leave to be said, and begin all random numbers anew."""
+    """Log the notes of the settings, and seed all random numbers."""
     for note in settings.notes:
         say(f"note: {note}")
     if not sys.stderr.isatty():
@@ -184,7 +184,7 @@ def _make_ready(
     documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
     rows = make_rows(documents, tokenizer, settings)
     started = starting_record(start_from) or (read_started_from(resume_from) if resume_from else {})
-    # A model that was loaded once may differ in size from a fresh one, by unused rows of its embeddings.
+    # A loaded model may have more parameters than a new one: unused rows of its embeddings.
     folder = resume_from if resume_from and started else start_from
     model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
     say(
@@ -211,7 +211,7 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
         model=run.model,
         args=run.arguments,
         train_dataset=run.rows,
-        # The rows are of one length; the default would ask the tokenizer to pad them.
+        # All rows have one length; the default collator would pad them with the tokenizer.
         data_collator=default_data_collator,
         processing_class=run.chosen.tokenizer,
     )
@@ -224,7 +224,7 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
 
 
 def _take_steps(trainer: InfiniTrainer, output_dir: Path, resume_from: Path | None) -> _Outcome:
-    """Take all steps, or those before a signal."""
+    """Train all steps, or until a signal asks to stop."""
     if trainer.args.should_save:
         checkpoints.clear_incoming(output_dir)
         remove_stop_note(output_dir)
@@ -274,7 +274,7 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
     """Cut documents into rows.
 
     Raises:
-        TrainingDataError: None has two tokens.
+        TrainingDataError: No document has two tokens.
     """
     if len(documents) == 0 or documents.lengths.max() < 2:
         raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")

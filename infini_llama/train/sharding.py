@@ -1,10 +1,10 @@
-"""Tensors that FSDP2 has dealt out to the ranks: as wholes into a checkpoint, and back.
+"""Save tensors that FSDP2 has sharded over the ranks as whole tensors in a checkpoint, and load them again.
 
-A checkpoint of a sharded run is that of any other, file by file: one process, DDP and FSDP2, on any number of ranks,
-go on from each other's. The price is that one rank holds all weights in memory as it writes them, then all optimizer
-state.
+A checkpoint of a sharded run has the same files as any other, so a run with one process, DDP or FSDP2, on any number of
+ranks, can continue from a checkpoint of any other. The cost is that one rank has all weights in RAM while it writes
+them, and then all optimizer state.
 
-`gather` is a collective: every rank must call it, on the same things in the same order.
+`gather` is a collective operation: all ranks must call it with the same values in the same order.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from infini_llama.model.gate import NEW_GATE, OLD_GATE
 
 
 def gather(value: Any, *, keep: bool) -> Any:
-    """Return nested dicts and lists with the tensors in them whole and on the CPU.
+    """Return nested dicts and lists with all tensors whole and on the CPU.
 
     Args:
-        value: What to gather: a tensor, a dict, a list, or anything else, which stays as it is.
-        keep: Whether this rank wants the result; others take part, and get dicts and lists of None.
+        value: A tensor, a dict or a list; any other value is returned as it is.
+        keep: Whether this rank needs the result. Other ranks must call this too, and get dicts and lists of None.
     """
     if isinstance(value, DTensor):
         gathered = gather_whole(value)
@@ -43,7 +43,7 @@ def gather(value: Any, *, keep: bool) -> Any:
 
 
 def gather_whole(x: Tensor) -> Tensor:
-    """Return a tensor, gathered if it is sharded; a collective then."""
+    """Return a tensor as a whole; if it is sharded, all ranks must call this."""
     if not isinstance(x, DTensor):
         return x
     gathered: Tensor = x.full_tensor()
@@ -51,20 +51,20 @@ def gather_whole(x: Tensor) -> Tensor:
 
 
 def load_weights(model: nn.Module, folder: Path) -> None:
-    """Copy the weights of a checkpoint into a model, each rank its share; one tensor at a time is whole in memory.
+    """Copy the weights of a checkpoint into a model, each rank its share; only one tensor at a time is whole in RAM.
 
     Args:
-        model: Sharded or not.
-        folder: With `model.safetensors`, or the several files that transformers makes of more than 50 GB and their
-            index. Gates may have their old name.
+        model: The model, sharded or not.
+        folder: The checkpoint, with `model.safetensors`, or with an index and the several files that transformers
+            writes for more than 50 GB. Gates may have their old name.
 
     Raises:
-        ConfigError: They are another model's.
+        ConfigError: The weights are those of another model.
     """
     parameters = dict(model.named_parameters())
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(safe_open(path, framework="pt")) for path in _weight_files(folder)]
-        # Our name -> the file, and the name in it. Such a file has no iterator.
+        # Our name -> (file, name in the file). safe_open has no iterator, so `keys` is needed.
         stored = {re.sub(OLD_GATE, NEW_GATE, name): (file, name) for file in files for name in file.keys()}  # noqa: SIM118
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         found = {ours: tuple(file.get_slice(name).get_shape()) for ours, (file, name) in stored.items()}
@@ -77,7 +77,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         with torch.no_grad():
             for ours, p in parameters.items():
                 file, name = stored[ours]
-                p.copy_(_like(file.get_tensor(name), p))
+                p.copy_(_shard_like(file.get_tensor(name), p))
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -88,16 +88,16 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def shard_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return whole optimizer state with each tensor dealt out as its parameter is.
+    """Return whole optimizer state with each tensor sharded like its parameter.
 
     Args:
-        state: As `state_dict` of an optimizer without shards gives it.
+        state: The `state_dict` of an optimizer without shards.
         optimizer: The one that will load the result.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     dealt = {
         index: {
-            name: _like(x, parameters[index]) if isinstance(x, Tensor) and x.dim() else x
+            name: _shard_like(x, parameters[index]) if isinstance(x, Tensor) and x.dim() else x
             for name, x in values.items()
         }
         for index, values in state["state"].items()
@@ -105,9 +105,9 @@ def shard_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimize
     return {**state, "state": dealt}
 
 
-def _like(x: Tensor, parameter: Tensor) -> Tensor:
+def _shard_like(x: Tensor, parameter: Tensor) -> Tensor:
     if not isinstance(parameter, DTensor):
         return x
-    # No source: every rank has read the same file, and nothing need be sent.
+    # Without a source rank: every rank has read the same file, so nothing need be sent.
     placed = x.to(parameter.device)
     return distribute_tensor(placed, parameter.device_mesh, parameter.placements, src_data_rank=None)

@@ -1,15 +1,14 @@
-"""Signals that end a run in order: a checkpoint at the next step boundary, and an exit code that says "resume me".
+"""End a run on a signal: write a checkpoint after the present step, and exit with a code that asks to resume.
 
 Rule book:
 
-* SIGTERM, SIGUSR1 (what schedulers send before they kill) and SIGINT (Ctrl-C) ask for the stop; whichever rank gets
-  one, all ranks stop after the same step: they compare notes at the end of each;
-* the same request often comes more than once: a launcher passes on what its whole process group got already, as
-  `timeout` and `scancel --full` do. What follows within `REPEAT_SECONDS` is one request;
-* a signal after that ends the process at once, wherever it is. Nothing is lost by it but steps: a checkpoint is
-  published by one rename;
-* a stopped run leaves a note in its folder (`infini_llama.run_folder.stopped`), since launchers such as torchrun
-  end with codes of their own.
+* SIGTERM, SIGUSR1 (which schedulers send before they kill) and SIGINT (Ctrl-C) ask to stop. Ranks exchange this at the
+  end of each step, so all stop after the same step, whichever rank gets the signal;
+* one request often arrives more than once: a launcher, such as `timeout` or `scancel --full`, passes on a signal that
+  the whole process group got already. Signals within `REPEAT_SECONDS` count as one request;
+* a later signal ends the process at once. Only steps are lost: a checkpoint is published by one rename;
+* a stopped run writes a note in its folder (`infini_llama.run_folder.stopped`), because launchers such as torchrun end
+  with exit codes of their own.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ REPEAT_SECONDS = 1.0
 
 
 class StopRequest:
-    """What signals have asked of this process.
+    """The request to stop that signals have made to this process.
 
     Attributes:
-        signal: The first that came, or None.
+        signal: The first signal; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -44,7 +43,7 @@ class StopRequest:
         self._since = 0.0
 
     def note(self, received: signal.Signals) -> None:
-        """Take a signal; the second request does not return."""
+        """Record a signal; at the second request, end the process and do not return."""
         if self.signal is None:
             self.signal, self._since = received, time.monotonic()
             os.write(2, f"{received.name}: stopping after this step, with a checkpoint\n".encode())
@@ -55,10 +54,10 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Take `SIGNALS` as requests to stop; outside the main thread, where Python allows no handlers, do nothing.
+    """Treat `SIGNALS` as requests to stop while the block runs; do nothing outside the main thread.
 
-    A thread of its own reads them: a Python handler would wait for the main thread, which may wait for ever for a
-    rank that is dead.
+    Python allows signal handlers only in the main thread. A separate thread reads the signals: a handler would run in
+    the main thread, which may wait for ever for a dead rank.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -73,7 +72,7 @@ def stop_signals() -> Iterator[StopRequest]:
                 if number in SIGNALS:
                     request.note(signal.Signals(number))
 
-    # The pipe gets the number of every signal that has a Python handler; the handlers themselves do nothing.
+    # Python writes the number of every signal that has a handler to the pipe; the handlers themselves do nothing.
     before = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
     other_pipe = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     listener = threading.Thread(target=listen, name="stop-signals", daemon=True)
@@ -90,10 +89,10 @@ def stop_signals() -> Iterator[StopRequest]:
 
 
 class StopAtSignal(TrainerCallback):
-    """Stops all ranks after the same step, with a checkpoint, once any of them was asked to.
+    """Stops all ranks after the same step, with a checkpoint, when any of them was asked to stop.
 
     Attributes:
-        stopped_by: The signal that ended training before its last step, or None.
+        stopped_by: The signal that ended the training before its last step; None if there was none.
     """
 
     def __init__(self, request: StopRequest) -> None:
@@ -104,7 +103,7 @@ class StopAtSignal(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make ready for ranks to compare notes: on the CPU, so that no accelerator is waited for in each step."""
+        """Make a process group on the CPU for exchanging requests, so that a step need not wait for an accelerator."""
         if args.world_size > 1:
             on_cpu = "gloo" in str(distributed.get_backend())
             self._group = distributed.group.WORLD if on_cpu else distributed.new_group(backend="gloo")
@@ -112,7 +111,7 @@ class StopAtSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> TrainerControl:
-        """Ask for a checkpoint and the end."""
+        """If a rank was asked to stop, ask the trainer for a checkpoint and the end."""
         number = torch.tensor(int(self._request.signal or 0))
         if self._group is not None:
             distributed.all_reduce(number, op=distributed.ReduceOp.MAX, group=self._group)

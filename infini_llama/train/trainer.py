@@ -1,12 +1,14 @@
-"""transformers' Trainer with what Infini-Llama needs different, and nothing else.
+"""transformers' Trainer, changed only where Infini-Llama needs it.
 
-* `training_step`: rows longer than `backprop_segments` go in parts (see `infini_llama.train.truncation`);
+* `training_step`: rows longer than `backprop_segments` are split (see `infini_llama.train.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.train.optimizer`);
-* `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals of the configuration, not the checkpoint;
-* `_save_checkpoint`: written aside, synced, renamed, with its provenance (see `infini_llama.run_folder.checkpoints`);
-* without the library's own log, which goes to stdout (see `infini_llama.train.metrics_log`).
+* `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals come from the configuration, not from the
+  checkpoint;
+* `_save_checkpoint`: written to another folder, synced, renamed, with its provenance
+  (see `infini_llama.run_folder.checkpoints`);
+* the library's own log is off, because it goes to stdout (see `infini_llama.train.metrics_log`).
 
-Distribution, accumulation, clipping, precision, schedules, resuming: as the library does them.
+Distribution, accumulation, clipping, precision, schedules and resuming are the library's.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from infini_llama.settings.sections import Settings
 from infini_llama.train.distribution import DistributedTrainer, sharding_arguments
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.optimizer import parameter_groups
-from infini_llama.train.truncation import parts
+from infini_llama.train.truncation import split_into_parts
 
 
 def training_arguments(settings: Settings, output_dir: Path) -> TrainingArguments:
@@ -50,7 +52,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         logging_strategy="steps",
         logging_steps=training.log_every_steps,
         logging_first_step=True,
-        # A loss that is not finite is to be seen, not replaced by the mean of the others.
+        # Log a loss that is not finite; the default would replace it by the mean of the others.
         logging_nan_inf_filter=False,
         include_num_input_tokens_seen="non_padding",
         save_strategy="steps",
@@ -61,7 +63,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         **sharding_arguments(settings.training.distributed),
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
-        # `document_ids` is no named parameter of the model's forward, and would be taken for a stray column.
+        # So that the library never drops `document_ids` as an unused column.
         remove_unused_columns=False,
         disable_tqdm=True,
         report_to="none",
@@ -73,7 +75,7 @@ class InfiniTrainer(DistributedTrainer):
 
     Args:
         settings: The resolved configuration.
-        provenance: Written beside every checkpoint.
+        provenance: The provenance to write beside every checkpoint.
         **kwargs: As for `transformers.Trainer`.
     """
 
@@ -86,10 +88,13 @@ class InfiniTrainer(DistributedTrainer):
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        """Return the loss of a batch and add up its gradients, part by part where a row is longer than they reach.
+        """Return the loss of a batch, and add up its gradients; rows longer than `backprop_segments` go part by part.
 
-        The library scales each part's loss by the labels of the whole step (`num_items_in_batch`), and so the parts'
-        losses and gradients add up to the row's.
+        The library divides the loss of each part by the labels of the whole step (`num_items_in_batch`), so losses and
+        gradients of the parts add up to those of the row.
+
+        Raises:
+            ValueError: `num_items_in_batch` is None, and the row has several parts.
         """
         tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
         if tokens <= reach:
@@ -97,12 +102,14 @@ class InfiniTrainer(DistributedTrainer):
         assert isinstance(self.model, InfiniLlamaForCausalLM)
         if num_items_in_batch is None:
             raise ValueError(
-                "expected the number of labels in the step: parts of a row cannot be averaged without"
+                "expected the number of labels in the step: parts of a row cannot be averaged without it"
             )
         total, starts = torch.zeros((), device=self.args.device), range(0, tokens, reach)
         batch = self._prepare_inputs(inputs)
-        for start, part in zip(starts, parts(batch, reach, self.model.config.num_hidden_layers), strict=True):
-            # One exchange of gradients per row: the last part's.
+        for start, part in zip(
+            starts, split_into_parts(batch, reach, self.model.config.num_hidden_layers), strict=True
+        ):
+            # Exchange gradients once per row, at its last part.
             waits = contextlib.nullcontext() if start == starts[-1] else self.accelerator.no_sync(model)
             with waits:
                 total += super().training_step(model, part, num_items_in_batch)
@@ -126,10 +133,9 @@ class InfiniTrainer(DistributedTrainer):
         return self.optimizer
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Load them as the library does, and then go by the configuration, not by the one of the checkpoint.
+        """Load both as the library does, then set rates and decays of the present configuration.
 
-        Both come with the rates and decays that they were saved with, and would go on by those, whatever the log says
-        of a changed configuration.
+        Otherwise the saved rates and decays would be used, although the log reports a changed configuration.
         """
         if checkpoint is None or self.optimizer is None:
             super()._load_optimizer_and_scheduler(checkpoint)
@@ -151,9 +157,9 @@ class InfiniTrainer(DistributedTrainer):
             group.update(options, lr=rate)
 
     def _load_callback_state(self) -> None:
-        """Load it as the library does, and then log and save in the intervals that are configured now.
+        """Load it as the library does, then set the intervals for log and checkpoints of the present configuration.
 
-        The library has just put the checkpoint's state, with its intervals, in the place of the one that it made.
+        The library has just replaced its own state by that of the checkpoint, with the old intervals.
         """
         super()._load_callback_state()
         self.state.compute_steps(self.args, self.args.max_steps)
@@ -162,17 +168,17 @@ class InfiniTrainer(DistributedTrainer):
         return str(self._incoming or self.args.output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint aside and publish it when every rank has written its part.
+        """Write a checkpoint to the incoming folder, and publish it when every rank has written its part.
 
         Raises:
-            DivergenceError: There is nothing worth keeping.
-            OSError: It cannot be written.
+            DivergenceError: The weights are not finite.
+            OSError: The checkpoint cannot be written.
         """
         output_dir = Path(str(self.args.output_dir))
         check_weights(model, self.accelerator, output_dir, self.state.global_step)
         self._incoming = checkpoints.incoming_folder(output_dir)
         config = self.accelerator.unwrap_model(model).config
-        # Trainer turns the cache off for training; whoever loads the checkpoint wants it on.
+        # Trainer switches the cache off for training; a program that loads the checkpoint needs it on.
         config.use_cache = True
         try:
             with checkpoints.disk_errors(self._incoming):
@@ -191,5 +197,5 @@ class InfiniTrainer(DistributedTrainer):
 
 
 def count_parameters(model: InfiniLlamaForCausalLM) -> int:
-    """Return the number of parameters, tied ones counted once."""
+    """Return the number of parameters; tied ones count once."""
     return sum(p.numel() for p in model.parameters())

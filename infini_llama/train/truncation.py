@@ -1,13 +1,13 @@
-"""Truncated back-propagation: rows in parts, with the memory carried and its history cut between them.
+"""Truncated back-propagation: split rows into parts; the memory continues from part to part, its gradient does not.
 
 Rule book:
 
-* the forward pass is that of the whole row: every part starts from the state that the one before left behind;
-* labels are shifted once, over the whole row: the first token of a part is predicted by the last of the one before;
-* the gradient ends where a part begins, and so does what must be kept for it: memory is that of one part, whatever
-  the length of the row.
+* the forward pass is that of the whole row: every part starts from the final state of the part before;
+* labels are shifted once for the whole row: the last token of a part predicts the first token of the next;
+* the gradient ends where a part begins, so only the activations of one part are kept: RAM use does not depend on the
+  length of the row.
 
-How losses are scaled and gradients reduced is the trainer's affair.
+The trainer scales losses and exchanges gradients.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ from infini_llama.data import IGNORED
 from infini_llama.model.cache import InfiniCache
 
 
-def parts(inputs: dict[str, Tensor], length: int, num_layers: int) -> Iterator[dict[str, Any]]:
-    """Yield the model's arguments for consecutive parts of a batch; the caller runs the model on each before the next.
+def split_into_parts(inputs: dict[str, Tensor], length: int, num_layers: int) -> Iterator[dict[str, Any]]:
+    """Yield the model's arguments for each part of a batch, in order.
+
+    The caller must run the model on a part before it asks for the next one.
 
     Args:
-        inputs: `(B, T)` tensors as the model takes them, `labels` among them, which are not shifted yet.
-        length: Tokens of a part; the last may have fewer.
-        num_layers: Of the model, for the cache that carries the state.
+        inputs: The model's inputs, `(B, T)` tensors; `labels` among them, not shifted.
+        length: Tokens per part; the last part may have fewer.
+        num_layers: Number of the model's layers, for the cache that holds the state.
     """
-    # Both, since the model makes a loss only of `labels`, and with `shift_labels` leaves them as they are.
+    # Give both: the model computes a loss only if `labels` is given, and with `shift_labels` does not shift again.
     shifted = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
     cache = InfiniCache(num_layers)
     for start in range(0, shifted.shape[1], length):

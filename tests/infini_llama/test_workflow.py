@@ -180,7 +180,7 @@ def test_online_without_a_hub_nothing_is_put_in_its_place(
     assert done.returncode == 4
     assert done.stderr == (
         f"error: 127.0.0.1:{port} cannot be reached: Connection refused\n"
-        "hint: set HTTPS_PROXY if there is a proxy, or run it where there is internet; or train without a network: "
+        "hint: set HTTPS_PROXY if there is a proxy, or use a machine with internet; or train without a network: "
         "--offline-mode, or --bundle NAME\n"
     )
     assert not (tmp_path / "runs").exists()

@@ -80,10 +80,10 @@ def test_bad_records_end_it_and_are_named_and_counted(lines: Path, cache: Path) 
         prepared(lines, cache)
     assert caught.value.message == (
         f"{lines}: 2 of 5 records cannot be used\n"
-        f"  {lines}:2: nothing but white space\n"
+        f"  {lines}:2: only white space\n"
         f"  {lines}:4: expected the key 'text', found txt"
     )
-    assert caught.value.hint == "mend them, or go on without them: data.on_bad_record: skip"
+    assert caught.value.hint == "correct them, or leave them out: data.on_bad_record: skip"
     assert [path.name for path in cache.iterdir() if path.is_dir()] == []
 
 
@@ -103,10 +103,10 @@ def test_bad_records_are_skipped_on_request_and_still_named_and_counted(
     data = prepared(lines, cache, on_bad_record="skip", end_of_document=False)
     assert (texts(data), data.bad_records) == (["one", "two", "three"], 2)
     assert data.record()["bad_examples"] == [
-        f"{lines}:2: nothing but white space",
+        f"{lines}:2: only white space",
         f"{lines}:4: expected the key 'text', found txt",
     ]
-    assert f"{lines}: 2 bad records are left out\n  {lines}:2: nothing" in capsys.readouterr().err
+    assert f"{lines}: 2 bad records are left out\n  {lines}:2: only" in capsys.readouterr().err
 
 
 def test_what_was_tokenized_without_bad_records_is_no_way_round_the_error(lines: Path, cache: Path) -> None:
@@ -117,7 +117,7 @@ def test_what_was_tokenized_without_bad_records_is_no_way_round_the_error(lines:
 
 def test_nothing_but_bad_records_is_an_error_in_any_case(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "a.txt").write_text(" \n")
-    with pytest.raises(TrainingDataError, match="of 1 record none can be used, and nothing is left"):
+    with pytest.raises(TrainingDataError, match="none of 1 record can be used, and nothing is left"):
         prepared(tmp_path / "a.txt", cache, on_bad_record="skip")
 
 
@@ -206,7 +206,7 @@ def test_what_a_killed_run_left_half_made_is_removed(raw_data: Path, cache: Path
 
 def test_a_place_for_tokens_that_cannot_be_written_to_is_named(raw_data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(AccessError, match="tokens cannot be kept here") as caught:
+    with pytest.raises(AccessError, match="tokens cannot be written here") as caught:
         prepared(raw_data, tmp_path / "file" / "cache")
     assert "data.cache_dir" in str(caught.value.hint)
 
@@ -227,9 +227,7 @@ def test_files_whose_names_say_nothing_are_named_and_counted(
     (raw_data / "readme.md").write_text("x")
     data = prepared(raw_data, cache)
     assert data.record()["files_left_out"] == [str(raw_data / "readme.md")]
-    assert f"not read: 1 file whose name does not tell what it holds\n  {raw_data}/readme.md" in (
-        capsys.readouterr().err
-    )
+    assert f"not read: 1 file whose suffix is not known\n  {raw_data}/readme.md" in (capsys.readouterr().err)
 
 
 def test_a_dataset_that_the_cache_does_not_hold_is_named_with_the_remedy(

@@ -158,9 +158,9 @@ def test_each_bad_line_is_named_with_what_is_wrong_and_the_others_are_read(tmp_p
         f"{path}:4: expected the key 'text', found body, id",
         f"{path}:5: expected text under 'text', found a number",
         f"{path}:6: expected text under 'text', found null",
-        f"{path}:7: nothing but white space",
+        f"{path}:7: only white space",
         f"{path}:8: expected an object with the key 'text', found a list",
-        f"{path}:9: half of a surrogate pair at character 6, which no UTF-8 is",
+        f"{path}:9: half of a surrogate pair at character 6, which is not valid UTF-8",
         "two",
         f"{path}:11: byte 13 is not UTF-8 (found 0xe9: invalid continuation byte)",
         "three",
@@ -191,7 +191,7 @@ def test_a_text_that_ends_inside_a_character_is_bad(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", " \n\n"])
 def test_a_blank_file_is_a_bad_record(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.txt").write_text(content)
-    assert [str(r) for r in records(tmp_path / "a.txt")] == [f"{tmp_path}/a.txt: nothing but white space"]
+    assert [str(r) for r in records(tmp_path / "a.txt")] == [f"{tmp_path}/a.txt: only white space"]
 
 
 @pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()])
@@ -203,7 +203,7 @@ def test_rows_of_a_parquet_file_are_records(tmp_path: Path, kind: pyarrow.DataTy
     assert [str(record) for record in records(tmp_path / "a.parquet")] == [
         "one",
         f"{tmp_path}/a.parquet:2: expected text under 'text', found null",
-        f"{tmp_path}/a.parquet:3: nothing but white space",
+        f"{tmp_path}/a.parquet:3: only white space",
         "two",
     ]
 

@@ -129,7 +129,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_has_a_page_too(tmp_path: Path) -> None:
     append(tmp_path, {**STEP, "step": 1})
-    assert "There is no complete checkpoint" in write_report(tmp_path).read_text()
+    assert "there is no complete checkpoint" in write_report(tmp_path).read_text()
 
 
 def test_points_stand_where_their_values_say() -> None:

@@ -69,4 +69,4 @@ def test_types_ranges_choices_and_defaults_are_told() -> None:
     assert "# Decay of the second moment. [a number, at least 0, below 1]\n  adam_beta2: 0.95\n" in text
     assert "[linear or delta]\n  memory_update: linear\n" in text
     assert "[a whole number, at least 1, or null]\n  backprop_segments: null\n" in text
-    assert "# Optimizer steps. [a whole number, at least 1; must be given]\n  steps:\n" in text
+    assert "# Number of optimizer steps. [a whole number, at least 1; must be given]\n  steps:\n" in text

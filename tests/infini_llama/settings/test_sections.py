@@ -99,11 +99,11 @@ def test_bad_values_are_refused(override: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("overrides", "fault"),
     [
-        (["model.hidden_size=66"], "model.hidden_size: 66 is no multiple of num_attention_heads (4)"),
+        (["model.hidden_size=66"], "model.hidden_size: 66 is not a multiple of num_attention_heads (4)"),
         (["model.hidden_size=36"], "model.hidden_size: RoPE needs an even width of each head, found 9"),
         (
             ["model.num_key_value_heads=3"],
-            "model.num_attention_heads: 4 is no multiple of num_key_value_heads (3)",
+            "model.num_attention_heads: 4 is not a multiple of num_key_value_heads (3)",
         ),
         (["training.warmup_steps=11"], "training.warmup_steps: 11 is more than training.steps (10)"),
         (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infini_llama.data.tokenizers import byte_tokenizer
-from infini_llama.tasks.generate import stream, words
+from infini_llama.tasks.generate import decode_stream, stream
 from tests.infini_llama.conftest import MakeModel
 
 
@@ -51,10 +51,10 @@ def test_a_character_of_several_tokens_comes_whole() -> None:
     tokenizer, text = byte_tokenizer(), "aé€😀 b"
     tokens = tokenizer(text)["input_ids"]
     assert len(tokens) == len(text.encode())
-    assert list(words(tokens, tokenizer)) == list(text)
+    assert list(decode_stream(tokens, tokenizer)) == list(text)
 
 
 def test_a_character_that_never_ends_is_shown_at_last() -> None:
     tokenizer = byte_tokenizer()
     tokens = tokenizer("a😀")["input_ids"][:-1]
-    assert "".join(words(tokens, tokenizer)) == tokenizer.decode(tokens)
+    assert "".join(decode_stream(tokens, tokenizer)) == tokenizer.decode(tokens)

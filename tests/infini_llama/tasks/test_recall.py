@@ -13,7 +13,7 @@ from infini_llama.tasks.recall import (
     shut_gates,
     train_recall,
 )
-from infini_llama.train.truncation import parts
+from infini_llama.train.truncation import split_into_parts
 
 SMALL = RecallTask(bindings=2, keys=4, values=8, noise=4, segment_length=8)
 CHANCE = 1 / 8
@@ -60,7 +60,7 @@ def test_a_gradient_that_may_pass_all_segments_is_that_of_the_whole_row() -> Non
     model(tokens, labels=labels, use_cache=False).loss.backward()
     expected = {name: p.grad for name, p in model.named_parameters()}
     model.zero_grad()
-    (part,) = parts({"input_ids": tokens, "labels": labels}, 24, 2)
+    (part,) = split_into_parts({"input_ids": tokens, "labels": labels}, 24, 2)
     model(**part, num_items_in_batch=8 * SMALL.bindings).loss.backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(p.grad, expected[name])

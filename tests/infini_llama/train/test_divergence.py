@@ -43,7 +43,7 @@ def test_weights_that_are_not_finite_are_not_saved_over_those_that_are(
     )
     with pytest.raises(DivergenceError, match=r"step 2: .* weights of model\..* that are not finite") as caught:
         train(settings, gpt2_bundle, raw_data=raw_data, output_dir=output_dir)
-    assert f"go on from {output_dir / 'checkpoint-1'} with --resume" in str(caught.value)
+    assert f"continue from {output_dir / 'checkpoint-1'} with --resume" in str(caught.value)
     assert [path.name for path in list_checkpoints(output_dir)] == ["checkpoint-1"]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data import IGNORED
-from infini_llama.train.truncation import parts
+from infini_llama.train.truncation import split_into_parts
 from tests.infini_llama.conftest import MakeModel
 
 EXACT = {"rtol": 0, "atol": 1e-9}
@@ -25,7 +25,7 @@ def losses(model: InfiniLlamaForCausalLM, tokens: torch.Tensor, length: int) -> 
     count = (inputs["labels"][:, 1:] != IGNORED).sum()
     return [
         model(**part, num_items_in_batch=count).loss.double()
-        for part in parts(inputs, length, model.config.num_hidden_layers)
+        for part in split_into_parts(inputs, length, model.config.num_hidden_layers)
     ]
 
 
@@ -39,7 +39,7 @@ def test_losses_of_the_parts_add_up_to_the_rows(make_model: MakeModel, tokens: t
 
 def test_every_label_is_predicted_once(tokens: torch.Tensor) -> None:
     inputs = batch(tokens)
-    shifted = torch.cat([part["shift_labels"] for part in parts(inputs, 8, 1)], dim=1)
+    shifted = torch.cat([part["shift_labels"] for part in split_into_parts(inputs, 8, 1)], dim=1)
     assert shifted[:, :-1].tolist() == inputs["labels"][:, 1:].tolist()
     assert (shifted[:, -1] == IGNORED).all()
 
@@ -49,7 +49,7 @@ def test_the_gradient_ends_where_its_part_begins(make_model: MakeModel, tokens: 
     embeddings = model.model.embed_tokens(tokens).detach().requires_grad_()
     inputs = {"inputs_embeds": embeddings, "labels": tokens}
     reached = []
-    for part in parts(inputs, 8, model.config.num_hidden_layers):
+    for part in split_into_parts(inputs, 8, model.config.num_hidden_layers):
         (gradient,) = torch.autograd.grad(model(**part).loss, embeddings)
         reached.append([bool(piece.any()) for piece in gradient.split(8, dim=1)])
     assert reached == [[i == j for j in range(4)] for i in range(4)]
@@ -62,7 +62,7 @@ def test_gradient_checkpointing_changes_no_gradient_of_any_part(
         model.train()
         weight = model.model.layers[0].self_attn.k_proj.weight
         inputs = batch(tokens)
-        return [torch.autograd.grad(model(**part).loss, weight)[0] for part in parts(inputs, 16, 2)]
+        return [torch.autograd.grad(model(**part).loss, weight)[0] for part in split_into_parts(inputs, 16, 2)]
 
     plain = gradients(make_model())
     model = make_model()
