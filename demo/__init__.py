@@ -1,1 +1,1 @@
-"""The demonstration of the whole chain, run by `make demo`."""
+"""A demonstration of all steps from the Hub to a trained model; `make demo` runs it."""

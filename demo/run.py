@@ -1,10 +1,9 @@
-"""The product's whole job on real input, start to end: what `make demo` runs.
+"""Run all steps on real input, from the Hub to a trained model; `make demo` runs this.
 
-A Hub is served on loopback from files that PyPI packages carry; from there on nothing is special to the demo: these
-are the commands that a user types, each run as a process of its own and shown before it runs. Against the real Hub
-only the endpoint differs.
+A Hub is served on loopback, from files of PyPI packages. All other commands are those that a user types; each runs as a
+separate process, and is shown before it runs. With the real Hub only the endpoint is different.
 
-`python -m demo.run [--work DIR] [--again]` leaves everything in DIR, `demo/work` by default.
+`python -m demo.run [--work DIR]` keeps everything in DIR, `demo/work` by default.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from demo import hub
 
 HERE = Path(__file__).parent
 MANIFEST = HERE.parent / "manifests" / "demo.yaml"
-# The commands that were installed beside this interpreter, not others of the same name on PATH.
+# The commands that are installed beside this interpreter, not others of the same name on PATH.
 BIN = Path(sys.executable).parent
 
 
 class StepFailedError(click.ClickException):
-    """A command of the demo failed; its own output stands above."""
+    """A command of the demo failed; its own output is above."""
 
 
 @click.command()
@@ -43,7 +42,7 @@ class StepFailedError(click.ClickException):
     type=click.Path(file_okay=False, path_type=Path),
     default=HERE / "work",
     show_default="demo/work",
-    help="Where everything is left.",
+    help="Folder for all results.",
 )
 def main(work: Path) -> None:
     """Fetch, pack, verify, install and train, with the network shut."""
@@ -56,22 +55,22 @@ def main(work: Path) -> None:
     hub.raw_text(raw_data)
     shutil.copyfile(MANIFEST, work / "demo.yaml")
     bundle, home, report = work / "demo.tar.zst", work / "hf-home", work / "run-report.json"
-    # A fresh HF_HOME and a fresh run each time: what is shown is an installation into an empty one.
+    # Begin with an empty HF_HOME and a new run each time, to show an installation into an empty home.
     shutil.rmtree(home, ignore_errors=True)
     shutil.rmtree(work / "run", ignore_errors=True)
 
     say("\n# Online: fetch, check every hash, prove that it loads offline, pack")
-    with serving(repos) as endpoint:
+    with serve(repos) as endpoint:
         online = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "online-hf-home")}
-        fetched = step(
+        fetched = run_step(
             ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
             online,
         )
     say("\n# Offline: the Hub is gone. Verify, install, train")
     offline = {"HF_HOME": str(home)}
-    checked = step(["bundle", "verify", bundle, "--json"], offline)
-    installed = step(["bundle", "install", bundle, "--json"], offline)
-    trained = step(
+    checked = run_step(["bundle", "verify", bundle, "--json"], offline)
+    installed = run_step(["bundle", "install", bundle, "--json"], offline)
+    trained = run_step(
         [
             *("bundle", "run", "--bundle", "demo", "--strict", "--report", report, "--"),
             *("infini-llama", "train", "--bundle", "demo", "--config", HERE / "train.yaml"),
@@ -100,11 +99,11 @@ def main(work: Path) -> None:
         click.echo(f"{name:15} {value}")
 
 
-def step(argv: list[str | Path], environment: dict[str, str]) -> Any:
-    """Show and run one command; return the JSON that it prints.
+def run_step(argv: list[str | Path], environment: dict[str, str]) -> Any:
+    """Show and run a command, and return the JSON that it prints.
 
     Raises:
-        StepFailedError: It failed.
+        StepFailedError: The command failed.
     """
     words = [os.path.relpath(word) if isinstance(word, Path) else word for word in argv]
     say(f"$ {shlex.join(words)}")
@@ -121,7 +120,7 @@ def step(argv: list[str | Path], environment: dict[str, str]) -> Any:
 
 
 @contextmanager
-def serving(repos: Path) -> Iterator[str]:
+def serve(repos: Path) -> Iterator[str]:
     """Run `bundle serve` on a free port and yield its endpoint."""
     say(f"$ bundle serve {os.path.relpath(repos)} --port 0 &")
     server = subprocess.Popen(

@@ -39,7 +39,7 @@ import yaml
 
 from benchmarks.lib.marks import Marks
 from demo import hub
-from demo.run import BIN, MANIFEST, serving, step
+from demo.run import BIN, MANIFEST, run_step, serve
 
 _ROOT = Path(__file__).parents[2]
 _DOCUMENT = _ROOT / "infini_llama" / "README.md"
@@ -111,13 +111,13 @@ def install(work: Path) -> Path:
     hub.assemble(work / "repos")
     shutil.copyfile(MANIFEST, work / "demo.yaml")
     bundle = work / "demo.tar.zst"
-    with serving(work / "repos") as endpoint:
+    with serve(work / "repos") as endpoint:
         online = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "online-hf-home")}
-        step(
+        run_step(
             ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
             online,
         )
-    step(["bundle", "install", bundle, "--json"], {"HF_HOME": str(home)})
+    run_step(["bundle", "install", bundle, "--json"], {"HF_HOME": str(home)})
     return home
 
 
@@ -236,7 +236,7 @@ def evaluate(work: Path, home: Path, summary: dict[str, Any]) -> list[dict[str, 
         *("bundle", "run", "--quick", "--", "infini-llama", "eval", Path(summary["checkpoint"])),
         *("--raw-data", work / "text" / "held-out", "--json"),
     ]
-    stretches: list[dict[str, Any]] = step(words, {"HF_HOME": str(home)})["stretches"]
+    stretches: list[dict[str, Any]] = run_step(words, {"HF_HOME": str(home)})["stretches"]
     return stretches
 
 
