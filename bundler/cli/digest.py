@@ -13,8 +13,11 @@ from bundler.plan.layout import default_hf_home
 
 @click.command()
 @click.argument("bundle")
+@click.option(
+    "--installed", is_flag=True, help="Of a delta, the digest that an installation has: that of the whole bundle."
+)
 @hf_home_option
-def digest(bundle: str, hf_home: Path | None) -> None:
+def digest(bundle: str, installed: bool, hf_home: Path | None) -> None:
     """Print the digest of BUNDLE: a bundle file, one of its volumes, or the name of an installed bundle.
 
     Equal digests mean equal bundles, byte by byte. The content is not read: a digest says what a bundle must be, and
@@ -24,12 +27,13 @@ def digest(bundle: str, hf_home: Path | None) -> None:
     Examples:
       bundle digest demo.tar.zst
       bundle digest demo --hf-home /scratch/hf
+      bundle digest demo.delta.tar.zst --installed
     """
     if not is_file_name(bundle):
         from bundler.home.home import Home
 
         click.echo(Home(default_hf_home(hf_home)).bundle(bundle).digest)
         return
-    from bundler.format.find import read_digest
+    from bundler.format.find import read_digest, read_whole_digest
 
-    click.echo(read_digest(Path(bundle)))
+    click.echo(read_whole_digest(Path(bundle)) if installed else read_digest(Path(bundle)))

@@ -32,7 +32,7 @@ from bundler.make.lock import LockMode
     "--output",
     metavar="BUNDLE",
     type=OutputFile(),
-    help="The bundle to write, - for a pipe.  [default: NAME.tar.zst in the current folder]",
+    help="The bundle to write, - for a pipe.  [default: NAME.tar.zst, with --base NAME.delta.tar.zst, here]",
 )
 @click.option(
     "--volume-size",
@@ -113,7 +113,15 @@ def fetch(
     mode: LockMode = "insist" if locked else "upgrade" if upgrade else "reuse"
     with ConsoleObserver() as observer:
         if dry_run:
-            planned = plan_bundle(manifest_path, mode=mode, base=base, store=cache_dir, observer=observer)
+            planned = plan_bundle(
+                manifest_path,
+                None if is_pipe else output,
+                mode=mode,
+                base=base,
+                volume_bytes=volume_size,
+                store=cache_dir,
+                observer=observer,
+            )
         else:
             made = make_bundle(
                 manifest_path,

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from bundler.console.output import print_json, say
+from bundler.format.replaced import Replaced
 from bundler.make.bundle import BundlePlan, Made
 from bundler.make.fetch import RepoPlan
 from bundler.make.proof.run import Proof
-from bundler.text.wording import counted, size
+from bundler.text.wording import counted, name_some, size
 
 
 def report_plan(planned: BundlePlan, *, as_json: bool) -> None:
@@ -42,6 +43,11 @@ def report_made(made: Made, *, as_json: bool) -> None:
     )
     did = "already packed, hashed again:" if made.packed.was_there else "packed"
     say(f"{did} {made.path}: {size(packed.size_bytes)}, {packed.ratio:.2f} times smaller, {made.digest}")
+    if made.base is not None:
+        known = made.base.digest or "known by its lock"
+        say(f"a delta: over {made.base.name} ({known}) it installs {made.whole_digest}")
+    if made.replaced is not None:
+        say(describe_replaced(made.replaced))
     if made.volumes:
         first, last = made.volumes[0].name, made.volumes[-1].name
         say(f"in {counted(len(made.volumes), 'volume')}, {first} to {last}")
@@ -60,6 +66,18 @@ def _plan_json(item: RepoPlan) -> dict[str, Any]:
         "staged_bytes": item.staged_bytes + item.partial_bytes,
         "download_bytes": item.missing_bytes,
     }
+
+
+def describe_replaced(replaced: Replaced) -> str:
+    """Say what a new bundle takes the place of."""
+    paths, what = name_some(map(str, replaced.paths)), replaced.digest or "which is no bundle, or a damaged one"
+    return f"replaces {paths}: {size(replaced.size_bytes)}, {what}"
+
+
+def replaced_json(replaced: Replaced) -> dict[str, Any]:
+    """Return the same for `--json`."""
+    paths = [str(path) for path in replaced.paths]
+    return {"paths": paths, "digest": replaced.digest, "size_bytes": replaced.size_bytes}
 
 
 def _say_proof(proof: Proof) -> None:
@@ -85,6 +103,9 @@ def _made_json(made: Made) -> dict[str, Any]:
         "volumes": [str(path) for path in made.volumes],
         "already_packed": made.packed.was_there,
         "digest": made.digest,
+        "whole_digest": made.whole_digest,
+        "base": made.base and {"name": made.base.name, "digest": made.base.digest},
+        "replaced": made.replaced and replaced_json(made.replaced),
         "bundle_bytes": packed.size_bytes,
         "tar_bytes": packed.raw_bytes,
         "ratio": round(packed.ratio, 4),

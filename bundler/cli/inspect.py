@@ -54,6 +54,7 @@ def _print_summary(summary: BundleSummary, *, show_files: bool) -> None:
     if (base := summary.base) is not None:
         omitted = f"{summary.omitted_files} contents omitted"
         click.echo(f"delta of {base.name} {base.digest or '(by its lock)'}: {omitted}")
+        click.echo(f"installs {summary.whole_digest}")
     for repo in summary.lock.repos:
         also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
         prepared = f", {len(repo.prepared)} prepared" if repo.prepared else ""
@@ -73,6 +74,7 @@ def _summary_json(summary: BundleSummary, *, show_files: bool) -> dict[str, Any]
     return {
         "name": summary.lock.name,
         "digest": summary.digest,
+        "whole_digest": summary.whole_digest,
         "bundle_bytes": summary.size_bytes,
         "tar_bytes": summary.tar_bytes,
         "volumes": [str(path) for path in summary.volumes],

@@ -59,6 +59,16 @@ def read_digest(path: Path) -> str:
         return reader.digest
 
 
+def read_whole_digest(path: Path) -> str:
+    """Return the digest that an installation of a bundle has (`bundler.format.index.Index`); no content is read.
+
+    Raises:
+        FormatError: It is no bundle, or damaged, or a volume whose others are not beside it.
+    """
+    with BundleReader(path) as reader:
+        return reader.whole_digest
+
+
 def _check_same(bundle: Path, volumes: list[Path]) -> None:
     with BundleReader(bundle) as one, BundleReader(volumes) as other:
         if one.digest != other.digest:

@@ -14,7 +14,9 @@ from typing import Any
 from bundler.errors import FormatError
 from bundler.files.digest import sha256_bytes
 
-FORMAT_VERSION = 1
+# The newest version. Only a delta needs it; a whole bundle is written in the first, which every reader knows.
+FORMAT_VERSION = 2
+FIRST_VERSION = 1
 
 # An empty zstd frame (RFC 8878, 3.1.1): it decodes to nothing, and makes `file`, `tar` and `zstd` know the file by
 # its first four bytes, which a skippable frame at the start would not.
@@ -32,14 +34,14 @@ _TRAILER = struct.Struct("<32sII8s")
 
 CHUNK_HEADER_BYTES = _SKIPPABLE.size + len(_CHUNK_MAGIC) + _RECORD.size
 TRAILER_BYTES = _TRAILER.size
-INDEX_HEAD_BYTES = _INDEX_HEAD.size
-RECORD_BYTES = _RECORD.size
 
 # Limits for reading. They bound the memory that a hostile or damaged file can make a reader allocate, and are far above
 # what a writer uses: see "Limits" in FORMAT.md.
 MAX_CHUNK_RAW_BYTES = 64 << 20
 MAX_INDEX_HEADER_BYTES = 1 << 20
 MAX_LOCK_BYTES = 1 << 30
+# Of a bundle of 25 terabytes.
+MAX_WHOLE_INDEX_BYTES = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)  # There are 250,000 of them in a terabyte.
@@ -71,12 +73,19 @@ class BaseRecord:
         digest: The base's bundle digest; None if the delta was made from a lock only.
         omitted_bytes: Length of the list of omitted contents, the second tar member.
         omitted_sha256: Its SHA-256, hex.
+        whole: Digest of the bundle that is whole: what an installation of this delta is. None in version 1, where
+            an installation has the digest of the delta.
     """
 
     name: str
     digest: str | None
     omitted_bytes: int
     omitted_sha256: str
+    whole: str | None = None
+
+    def header(self) -> dict[str, object]:
+        """Return what stands in the header of an index."""
+        return {key: value for key, value in asdict(self).items() if key != "whole" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,9 @@ class Index:
         lock_sha256: Its SHA-256, hex.
         tar_bytes: Length of the tar stream.
         chunks: One record per chunk, in order.
-        base: The base of a delta; None for a whole bundle.
+        base: Set in a delta bundle, None in one that is whole.
+        whole: Of a delta, the index of the bundle that is whole, as it stands in that. It proves `BaseRecord.whole`:
+            it has that digest, and names the lock of the delta.
     """
 
     name: str
@@ -98,6 +109,12 @@ class Index:
     tar_bytes: int
     chunks: tuple[ChunkRecord, ...]
     base: BaseRecord | None = None
+    whole: bytes = b""
+
+    @property
+    def version(self) -> int:
+        """The lowest version of the format that has all that is in it."""
+        return FORMAT_VERSION if self.whole else FIRST_VERSION
 
     def raw_starts(self) -> list[int]:
         """Return the offset of each chunk in the tar stream, and as last element the stream's length."""
@@ -119,17 +136,22 @@ class Index:
                 "lock_bytes": self.lock_bytes,
                 "lock_sha256": self.lock_sha256,
                 "tar_bytes": self.tar_bytes,
-                **({"base": asdict(self.base)} if self.base else {}),
+                **({"base": self.base.header()} if self.base else {}),
             },
             sort_keys=True,
         ).encode()
-        head = _INDEX_HEAD.pack(_INDEX_MAGIC, FORMAT_VERSION, len(header), len(self.chunks))
-        return head + header + b"".join(chunk.pack() for chunk in self.chunks)
+        head = _INDEX_HEAD.pack(_INDEX_MAGIC, self.version, len(header), len(self.chunks))
+        return head + header + b"".join(chunk.pack() for chunk in self.chunks) + self.whole
 
     @property
     def digest(self) -> str:
         """The bundle's digest: ``sha256:`` and the SHA-256 of the index."""
         return f"sha256:{sha256_bytes(self.payload())}"
+
+    @property
+    def whole_digest(self) -> str:
+        """The digest that an installation has: of a delta that of the whole bundle, if it says it; else its own."""
+        return self.base.whole if self.base and self.base.whole else self.digest
 
 
 def chunk_header(record: ChunkRecord) -> bytes:
@@ -159,13 +181,19 @@ def index_frame(index: Index) -> bytes:
     """Return the skippable frame that ends a bundle."""
     payload = index.payload()
     size = len(payload) + TRAILER_BYTES
-    trailer = _TRAILER.pack(bytes.fromhex(sha256_bytes(payload)), size, FORMAT_VERSION, _END_MAGIC)
+    trailer = _TRAILER.pack(bytes.fromhex(sha256_bytes(payload)), size, index.version, _END_MAGIC)
     return _SKIPPABLE.pack(SKIPPABLE_MAGIC, size) + payload + trailer
 
 
 def is_index_frame(head: bytes) -> bool:
     """Return whether a skippable frame that starts with `head` (at least 12 bytes) is an index."""
     return head[_SKIPPABLE.size :].startswith(_INDEX_MAGIC)
+
+
+def largest_index_frame(chunks: int, *, is_delta: bool) -> int:
+    """Return how long the index frame of a bundle with so many chunks can be."""
+    fixed = _SKIPPABLE.size + _INDEX_HEAD.size + MAX_INDEX_HEADER_BYTES + TRAILER_BYTES
+    return fixed + _RECORD.size * chunks + (MAX_WHOLE_INDEX_BYTES if is_delta else 0)
 
 
 def index_frame_bytes(trailer: bytes) -> int:
@@ -180,9 +208,9 @@ def index_frame_bytes(trailer: bytes) -> int:
             hint="copy it again and compare sizes",
         )
     _, size, version, _ = _TRAILER.unpack(trailer)
-    if version != FORMAT_VERSION:
+    if not FIRST_VERSION <= version <= FORMAT_VERSION:
         raise FormatError(
-            f"bundle has format version {version}, expected {FORMAT_VERSION}",
+            f"bundle has format version {version}, expected {FIRST_VERSION} to {FORMAT_VERSION}",
             hint="a newer `bundle` wrote it: install that version here",
         )
     if size < _INDEX_HEAD.size + TRAILER_BYTES:
@@ -206,15 +234,31 @@ def parse_index_frame(frame: bytes) -> Index:
         raise FormatError(
             f"index is damaged: expected sha256 {expected}, found {found}", hint="copy the bundle again"
         )
+    index = _parse_payload(payload)
+    if index.version != _TRAILER.unpack(trailer)[2]:
+        raise FormatError("index is malformed: its two versions disagree")
+    if index.base is not None and index.base.whole is not None:
+        _check_whole(index, index.base.whole)
+    return index
+
+
+def _parse_payload(payload: bytes) -> Index:
     magic, version, header_bytes, count = _INDEX_HEAD.unpack_from(payload)
-    records = payload[_INDEX_HEAD.size + header_bytes :]
-    if magic != _INDEX_MAGIC or version != FORMAT_VERSION or len(records) != count * _RECORD.size:
+    end = _INDEX_HEAD.size + header_bytes + count * _RECORD.size
+    if magic != _INDEX_MAGIC or end > len(payload) or (version == FIRST_VERSION and end < len(payload)):
         raise FormatError("index is malformed: its parts do not add up")
     if header_bytes > MAX_INDEX_HEADER_BYTES:
         raise FormatError(f"index header of {header_bytes} bytes is over the limit of {MAX_INDEX_HEADER_BYTES}")
+    if len(payload) - end > MAX_WHOLE_INDEX_BYTES:
+        raise FormatError(
+            f"index of the whole bundle, {len(payload) - end} bytes, is over the limit of {MAX_WHOLE_INDEX_BYTES}"
+        )
+    records = payload[_INDEX_HEAD.size + header_bytes : end]
     chunks = tuple(ChunkRecord(*fields) for fields in _RECORD.iter_unpack(records))
-    index = _parse_header(payload[_INDEX_HEAD.size : _INDEX_HEAD.size + header_bytes], chunks)
-    if index.payload() != payload:
+    header = payload[_INDEX_HEAD.size : _INDEX_HEAD.size + header_bytes]
+    index = _parse_header(header, chunks, payload[end:])
+    # Its version too: that of a whole bundle is the first.
+    if index.payload() != payload or bool(index.whole) != bool(index.base and index.base.whole is not None):
         raise FormatError("index is malformed: it is not in canonical form")
     for record in chunks:
         _check_record(record)
@@ -223,18 +267,33 @@ def parse_index_frame(frame: bytes) -> Index:
     return index
 
 
-def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...]) -> Index:
+def _check_whole(index: Index, digest: str) -> None:
+    """Make sure that the digest of the whole bundle, which a delta claims, is that of a bundle with this very lock."""
+    if (found := f"sha256:{sha256_bytes(index.whole)}") != digest:
+        raise FormatError(f"index of the whole bundle is {found}, the delta says {digest}")
+    if len(index.whole) < _INDEX_HEAD.size:
+        raise FormatError("index of the whole bundle is too short to be one")
+    whole = _parse_payload(index.whole)
+    same = (whole.name, whole.lock_bytes, whole.lock_sha256) == (index.name, index.lock_bytes, index.lock_sha256)
+    if whole.base is not None or not same:
+        raise FormatError(
+            f"delta claims to lead to {digest}, which is another bundle: {whole.name} with lock {whole.lock_sha256}",
+            hint="it was tampered with, or made by a faulty program: do not use it",
+        )
+
+
+def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...], whole: bytes) -> Index:
     try:
         raw: Any = json.loads(text)
         base = BaseRecord(**raw.pop("base")) if "base" in raw else None
-        index = Index(**raw, chunks=chunks, base=base)
+        index = Index(**raw, chunks=chunks, base=base, whole=whole)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"index header is malformed: {error}") from error
     integers = [index.lock_bytes, index.tar_bytes]
     strings = [index.name, index.lock_sha256]
     if base is not None:
         integers.append(base.omitted_bytes)
-        strings += [base.name, base.omitted_sha256, base.digest or ""]
+        strings += [base.name, base.omitted_sha256, base.digest or "", base.whole or ""]
     if not all(type(i) is int and i >= 0 for i in integers) or not all(isinstance(s, str) for s in strings):
         raise FormatError("index header is malformed: a value has the wrong type")
     for name, size in (

@@ -107,6 +107,11 @@ class BundleReader:
         """The bundle's digest, ``sha256:<hex>``."""
         return self.index.digest
 
+    @property
+    def whole_digest(self) -> str:
+        """The digest that an installation has: of a delta that of the whole bundle, if it says it; else its own."""
+        return self.index.whole_digest
+
     @cached_property
     def lock(self) -> Lock:
         """The lock inside, checked against the index.

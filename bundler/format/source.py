@@ -41,6 +41,10 @@ class Source(Protocol):
     def digest(self) -> str:
         """The bundle's digest; a stream knows it only after `runs` has ended."""
 
+    @property
+    def whole_digest(self) -> str:
+        """The digest that an installation has (`bundler.format.index.Index`); of a stream as `digest`."""
+
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (offset in the tar stream, bytes) of runs of the tar stream, in order.
 

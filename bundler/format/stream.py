@@ -22,16 +22,13 @@ from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.codecs import Buffer
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
-    INDEX_HEAD_BYTES,
-    MAX_INDEX_HEADER_BYTES,
     MAX_LOCK_BYTES,
     PREAMBLE,
-    RECORD_BYTES,
-    TRAILER_BYTES,
     BaseRecord,
     ChunkRecord,
     Index,
     is_index_frame,
+    largest_index_frame,
     parse_chunk_header,
     parse_index_frame,
 )
@@ -106,6 +103,12 @@ class BundleStream:
         """The bundle's digest; known after `runs` has ended."""
         assert self._index is not None, "the index of a stream is at its end"
         return self._index.digest
+
+    @property
+    def whole_digest(self) -> str:
+        """The digest that an installation has; known once `runs` has ended."""
+        assert self._index is not None, "the index of a stream is at its end"
+        return self._index.whole_digest
 
     def close(self) -> None:
         """Do nothing: the caller opened the stream, and closes it."""
@@ -211,7 +214,7 @@ class BundleStream:
     def _finish(self, head: bytes) -> None:
         """Read the index, and compare it with everything that was read before."""
         size = 8 + int.from_bytes(head[4:8], "little")
-        limit = 8 + INDEX_HEAD_BYTES + MAX_INDEX_HEADER_BYTES + RECORD_BYTES * len(self._records) + TRAILER_BYTES
+        limit = largest_index_frame(len(self._records), is_delta=self.omitted is not None)
         if not len(head) <= size <= limit:
             raise FormatError(f"index of {size} bytes, expected at most {limit} after {len(self._records)} chunks")
         index = parse_index_frame(head + self._input.read(size - len(head), "its index"))

@@ -20,6 +20,7 @@ class BundleSummary:
     Attributes:
         lock: The lock inside.
         digest: The bundle's digest.
+        whole_digest: The digest that an installation has; of a delta that of the whole bundle.
         size_bytes: Its length.
         tar_bytes: Length of the tar stream that it decodes to.
         volumes: Its files, if it is in volumes; else empty.
@@ -30,6 +31,7 @@ class BundleSummary:
 
     lock: Lock
     digest: str
+    whole_digest: str
     size_bytes: int
     tar_bytes: int
     volumes: tuple[Path, ...]
@@ -58,6 +60,7 @@ def summarize(reader: BundleReader) -> BundleSummary:
     return BundleSummary(
         lock=reader.lock,
         digest=reader.digest,
+        whole_digest=reader.whole_digest,
         size_bytes=reader.size_bytes,
         tar_bytes=index.tar_bytes,
         volumes=tuple(reader.volumes),

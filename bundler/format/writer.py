@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -190,6 +190,7 @@ def write_bundle(
     out: Sink,
     *,
     base: BaseRecord | None = None,
+    whole: Index | None = None,
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int = 1,
@@ -199,11 +200,12 @@ def write_bundle(
 
     Args:
         lock: A complete lock.
-        plan: `tar_plan(lock)`; for a delta with the contents that it leaves out.
-        blob_path: Returns the path at which a blob's content can be read.
-        out: Where to write; only its `write` is used.
-        base: For a delta, the record of its base.
-        codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
+        plan: `tar_plan(lock)`, for a delta with what it omits.
+        blob_path: Where the content of a blob can be read.
+        out: Needs only `write`.
+        base: Of a delta, what it builds on.
+        whole: Of a delta, the index of the bundle that is whole.
+        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Number of threads that compress.
         progress: Called with the number of tar-stream bytes done since the last call.
@@ -233,7 +235,15 @@ def write_bundle(
             records.append(done.record)
             progress(done.record.raw_bytes)
     text = lock.dumps().encode()
-    index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
+    index = Index(
+        lock.name,
+        len(text),
+        sha256_bytes(text),
+        plan.size_bytes,
+        tuple(records),
+        replace(base, whole=whole.digest) if base and whole else base,
+        whole.payload() if base and whole else b"",
+    )
     out.write(index_frame(index))
     return index
 

@@ -192,9 +192,9 @@ class _Installation:
         there = list(self.before.lock.repos if self.before else ())
         with contextlib.suppress(OSError, BundleError):
             # Of this very generation, if it is there and not the current one.
-            there += self.home.read(generation_path(self.hf_home, self.name, self.bundle.digest)).lock.repos
+            there += self.home.read(generation_path(self.hf_home, self.name, self.bundle.whole_digest)).lock.repos
         lock, left_out = join_parts(self.bundle.lock, self.part, there)
-        return Receipt(lock, self.bundle.digest, left_out, has_view=self.symlinks)
+        return Receipt(lock, self.bundle.whole_digest, left_out, has_view=self.symlinks)
 
     @cached_property
     def installed(self) -> InstalledBundle:
@@ -248,7 +248,7 @@ class _Installation:
     def _publish(self, located: dict[str, Path], places: dict[str, Path]) -> None:
         """Make what is verified visible: in a view of its own, in the shared one, and in the list of bundles."""
         before = [self.before] if self.before else []
-        if before and before[0].digest != self.bundle.digest:
+        if before and before[0].digest != self.bundle.whole_digest:
             adopt_generation(self.home, before[0], symlinks=self.symlinks)
         held = {one.path for one in self.held}
         keep = [*self.near.layouts, *(bundle.layout for bundle in before)]
@@ -258,13 +258,13 @@ class _Installation:
         if self.symlinks:
             # Before prepared files are moved: a view has its own name of each.
             gather_blobs(self.hf_home, self.content, located)
-            build_view(self.hf_home, self.name, self.bundle.digest, self.installed.layout, sources=places)
+            build_view(self.hf_home, self.name, self.bundle.whole_digest, self.installed.layout, sources=places)
         # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
         write_receipt(self.hf_home, self.receipt)
         place_prepared(self.hf_home, self.content, places, held=held)
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
-        set_current(self.hf_home, self.name, self.bundle.digest)
+        set_current(self.hf_home, self.name, self.bundle.whole_digest)
         # Before another user's launch wants to leave a note there.
         with contextlib.suppress(OSError):
             make_folder(self.hf_home)
@@ -272,7 +272,7 @@ class _Installation:
             self.hf_home,
             "install",
             self.name,
-            self.bundle.digest,
+            self.bundle.whole_digest,
             before=self.before.digest if self.before else None,
             source=self.bundle.label,
         )
@@ -281,7 +281,7 @@ class _Installation:
         now = self._find_neighbours(ignore_damage)
         if (after := collect_trees([*now.layouts, *(bundle.layout for bundle in before)])) != trees:
             publish_trees(self.hf_home, self.content, after)
-        if before and before[0].digest != self.bundle.digest:
+        if before and before[0].digest != self.bundle.whole_digest:
             hand_over_names(self.home, before[0])
 
     def _is_complete(self) -> bool:
@@ -313,7 +313,7 @@ class _Installation:
             written_files=len(wanted),
             written_bytes=sum(blob.size_bytes for blob in wanted),
             symlinks=self.symlinks,
-            replaced=before if before != self.bundle.digest else None,
+            replaced=before if before != self.bundle.whole_digest else None,
             has_view=self.installed.view != self.hf_home,
             held=tuple(self.held),
             moved_refs=self.moved_refs,

@@ -18,6 +18,7 @@ from pathlib import Path
 from bundler.errors import UsageError
 from bundler.files.access import check_writable
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
+from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.storage.destinations import (
     Destination,
     FileDestination,
@@ -25,7 +26,7 @@ from bundler.format.storage.destinations import (
     VolumeDestination,
 )
 from bundler.hub.connection.endpoint import check_endpoint
-from bundler.make.delta import Base
+from bundler.make.delta import Base, check_base_stays
 from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
 from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
@@ -34,7 +35,10 @@ from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
 from bundler.make.store import Store
+from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
+from bundler.plan.lockfile import lock_path
+from bundler.plan.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +46,18 @@ class BundlePlan:
     """What `make_bundle` would do.
 
     Attributes:
-        locked: What the manifest resolves to.
-        repos: What would be downloaded, one plan per entry.
-        base: The base whose contents would be left out; None for a whole bundle.
-        store: The store for downloads.
+        locked: What the manifest was resolved to.
+        repos: What would be downloaded, entry by entry.
+        base: What would be left out, or None.
+        store: Where downloads are staged.
+        destination: Where the bundle goes.
     """
 
     locked: Locked
     repos: tuple[RepoPlan, ...]
     base: Base | None
     store: Store
+    destination: Destination
 
     @property
     def download_bytes(self) -> int:
@@ -66,9 +72,11 @@ class Made:
     Attributes:
         locked: The lock inside, with the digest of every file, and its path beside the manifest.
         fetched: What was downloaded.
-        proof: What was proven to load without a network.
-        packed: The bundle that was packed.
-        volumes: Its files, if it is in volumes; else empty.
+        proof: What was shown to load without a network.
+        packed: The bundle.
+        volumes: Its files, where it is in volumes.
+        replaced: What stood in its place; None where nothing did, or the bundle itself.
+        base: Of a delta, what it leaves content out against.
     """
 
     locked: Locked
@@ -76,6 +84,8 @@ class Made:
     proof: Proof
     packed: Packed
     volumes: tuple[Path, ...]
+    replaced: Replaced | None
+    base: Base | None
 
     @property
     def lock(self) -> Lock:
@@ -92,12 +102,19 @@ class Made:
         """The bundle's digest, ``sha256:<hex>``."""
         return self.packed.result.digest
 
+    @property
+    def whole_digest(self) -> str:
+        """The digest that an installation has: of a delta that of the whole bundle."""
+        return self.packed.result.whole_digest
+
 
 def plan_bundle(
     manifest_path: Path,
+    out: Path | PipeDestination | None = None,
     *,
     mode: LockMode = "reuse",
     base: Path | None = None,
+    volume_bytes: int | None = None,
     store: Path | None = None,
     endpoint: str | None = None,
     token: str | bool | None = None,
@@ -106,13 +123,25 @@ def plan_bundle(
     """Find out what `make_bundle` with the same arguments would do; nothing is downloaded and no lock is written.
 
     Raises:
-        BundleError: `lock_manifest` or `Base.open` failed.
+        BundleError: As `lock_manifest`, `Base.open` and `check_base_stays` do.
     """
     check_endpoint()
+    if out is None:
+        kind = "" if base is None else ".delta"
+        out = Path(f"{Manifest.load(manifest_path).name}{kind}.tar.zst")
+    destination = _destination(out, volume_bytes)
+    if base is not None:
+        check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
     staging = Store(Store.default_root(store))
     locked = lock_manifest(manifest_path, mode=mode, endpoint=endpoint, token=token, observer=observer)
-    return BundlePlan(locked=locked, repos=tuple(plan(locked.lock, staging)), base=old, store=staging)
+    return BundlePlan(
+        locked=locked,
+        repos=tuple(plan(locked.lock, staging)),
+        base=old,
+        store=staging,
+        destination=destination,
+    )
 
 
 def make_bundle(
@@ -134,12 +163,12 @@ def make_bundle(
 
     Args:
         manifest_path: The manifest; its lock is written beside it.
-        out: The bundle; by default ``NAME.tar.zst`` in the current folder.
-        mode: What to do with an existing lock: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``, which
-            is an error if the lock does not fit, and does not change it.
-        base: Pack only contents that this base lacks: an earlier bundle, its lock, or its receipt.
-        volume_bytes: Write volumes of at most this length, with ``out`` as their common name.
-        codec: ``auto`` stores weights as byte planes; with ``zstd`` the command `tar --zstd` can unpack the bundle.
+        out: The bundle; by default ``NAME.tar.zst``, of a delta ``NAME.delta.tar.zst``, in the current folder.
+        mode: What to do with the lock that is there: ``reuse`` its commits, ``upgrade`` to the newest, or ``insist``
+            that it fits, and leave it alone.
+        base: Pack only what this lacks: the bundle carried over before, its lock, or its receipt.
+        volume_bytes: Write volumes, none longer than this, with ``out`` as their common name.
+        codec: ``auto`` stores weights as byte planes; ``zstd`` lets `tar --zstd` alone unpack the bundle.
         level: zstd level, 1 to 22.
         store: Folder for downloads; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
         jobs: How many files to download at once.
@@ -155,40 +184,36 @@ def make_bundle(
         IntegrityError: The Hub sends other bytes than it published, or than the lock names.
         ProofError: Something does not load without a network: no bundle was written.
         DependencyError: A package that the proof needs is not installed: nothing was downloaded.
-        SpaceError: There is not enough free space.
-        UsageError: A folder cannot be written to, `volume_bytes` is too small, or volumes should go to a pipe.
+        SpaceError: There is not enough room.
+        UsageError: A folder takes no file, a volume is too small for what must be in one, a pipe cannot be cut, or
+            the delta would be written over its base.
     """
     watcher = observer or Observer()
     planned = plan_bundle(
-        manifest_path, mode=mode, base=base, store=store, endpoint=endpoint, token=token, observer=watcher
+        manifest_path,
+        out,
+        mode=mode,
+        base=base,
+        volume_bytes=volume_bytes,
+        store=store,
+        endpoint=endpoint,
+        token=token,
+        observer=watcher,
     )
-    destination = _choose_destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
-    fetched = _fetch(planned, destination, jobs, endpoint, token, watcher)
+    fetched = _fetch(planned, jobs, endpoint, token, watcher)
     locked, proof = _prove(planned, fetched.lock, mode, watcher)
-    watcher.begin("pack", f"packing {destination.path}", sum(repo.size_bytes for repo in locked.lock.repos))
-    packed = pack_once(
-        locked.lock,
-        planned.store,
-        destination,
-        base=planned.base,
-        codec=codec,
-        level=level,
-        progress=watcher.progress,
-    )
-    volumes = tuple(destination.volumes) if isinstance(destination, VolumeDestination) else ()
-    return Made(locked=locked, fetched=fetched, proof=proof, packed=packed, volumes=volumes)
+    return _pack(planned, locked, fetched, proof, codec, level, watcher)
 
 
 def _fetch(
     planned: BundlePlan,
-    destination: Destination,
     jobs: int,
     endpoint: str | None,
     token: str | bool | None,
     watcher: Observer,
 ) -> FetchResult:
-    """Check what would fail later, write the lock, and bring every file into the store."""
-    lock, store = planned.locked.lock, planned.store
+    """Find what would stop the work later, write the lock, and bring every file into the store."""
+    lock, store, destination = planned.locked.lock, planned.store, planned.destination
     check_packages(lock)
     folder = None if isinstance(destination, PipeDestination) else destination.path.absolute().parent
     if folder is not None:
@@ -210,7 +235,38 @@ def _prove(planned: BundlePlan, lock: Lock, mode: LockMode, watcher: Observer) -
     return locked, proof
 
 
-def _choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
+def _pack(
+    planned: BundlePlan,
+    locked: Locked,
+    fetched: FetchResult,
+    proof: Proof,
+    codec: CodecChoice,
+    level: int,
+    watcher: Observer,
+) -> Made:
+    """Pack what was proven, unless it is there."""
+    lock, destination, base = locked.lock, planned.destination, planned.base
+    total = sum(repo.size_bytes for repo in lock.repos)
+    if base is not None:
+        # Of a delta the whole bundle is packed too, for its digest alone.
+        total += sum(blob.size_bytes for blob in layout(lock).blobs if blob.sha256 not in base.contents)
+    watcher.begin("pack", f"packing {destination.path}", total)
+    replaced = find_replaced(destination)
+    packed = pack_once(
+        lock, planned.store, destination, base=base, codec=codec, level=level, progress=watcher.progress
+    )
+    return Made(
+        locked=locked,
+        fetched=fetched,
+        proof=proof,
+        packed=packed,
+        volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
+        replaced=None if packed.was_there else replaced,
+        base=base,
+    )
+
+
+def _destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
     if isinstance(out, Path):
         return FileDestination(out) if volume_bytes is None else VolumeDestination(out, volume_bytes)
     if volume_bytes is not None:

@@ -1,12 +1,15 @@
 """The base of a delta: contents that are already on the offline machine.
 
-A delta holds the whole lock and all names, but only the content that its base lacks. Any of three files can name the
-base: the bundle that was carried over before, its lock, or the receipt `HF_HOME/bundles/NAME.json` from the offline
-machine. All three hold a complete lock, and only this lock is used.
+A delta bundle holds the whole lock and all names, and only the content that its base lacks. The base is named by any
+of three files: the bundle that was carried over before, its lock, or the receipt `HF_HOME/bundles/NAME.json` brought
+back from the offline side. All three hold a complete lock, and only its content matters: no file is looked into.
+
+A base is read, and never written over: a delta in its place would be of no use to anybody.
 """
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,8 @@ from bundler.errors import FormatError, LockError, UsageError
 from bundler.files.digest import sha256_bytes
 from bundler.format.index import BaseRecord
 from bundler.format.reader import BundleReader
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.destinations import Destination
+from bundler.format.storage.volumes import volume_base, volume_files
 from bundler.format.tar import omitted_text
 from bundler.home.receipt import read_receipt
 from bundler.plan.layout import layout
@@ -28,7 +32,7 @@ class Base:
 
     Attributes:
         name: The bundle's name.
-        digest: The bundle's digest; None if only its lock is known.
+        digest: The digest that an installation of it has; None where only its lock is known.
         contents: SHA-256 of all its blobs and prepared files.
     """
 
@@ -56,7 +60,7 @@ class Base:
             except UnicodeDecodeError as error:
                 raise LockError(f"base {path}: expected a lock in UTF-8: {error}") from error
         with BundleReader(path) as reader:
-            return cls._of(reader.lock, reader.digest)
+            return cls._of(reader.lock, reader.whole_digest)
 
     @classmethod
     def _of(cls, lock: Lock, digest: str | None) -> Base:
@@ -70,6 +74,40 @@ class Base:
         """Return the record of this base for a delta."""
         text = omitted_text(omitted)
         return BaseRecord(self.name, self.digest, len(text), sha256_bytes(text))
+
+
+def check_base_stays(base: Path, destination: Destination, lock: Path) -> None:
+    """Make sure that a fetch writes over nothing of its base, by whatever name or link.
+
+    Args:
+        base: The base, as for `Base.open`.
+        destination: Where the delta goes.
+        lock: The lock that the fetch writes.
+
+    Raises:
+        UsageError: It would.
+    """
+    volumes_of = volume_base(base) or base
+    files = [base, volumes_of, *volume_files(volumes_of)]
+    written = [destination.path, *destination.replaces()]
+    if over := next((path for path in written if any(_is_same(path, file) for file in files)), None):
+        raise UsageError(
+            f"the delta would be written over its base: {over} is {base}, or volumes of it",
+            hint="name another file with --output",
+        )
+    if _is_same(lock, base):
+        raise UsageError(
+            f"base {base} is the lock that this fetch goes by and writes: the delta would leave out everything",
+            hint="name the bundle carried over before, its receipt, or a copy of its lock from that time",
+        )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        # Not Path.resolve, which ends in a RuntimeError where a link leads to itself.
+        return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _check_file(path: Path) -> None:

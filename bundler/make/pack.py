@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bundler.files.parallel import available_cores
@@ -26,12 +27,14 @@ class PackResult:
         size_bytes: Length of the bundle.
         raw_bytes: Length of the tar stream that it decodes to.
         digest: The bundle's digest, ``sha256:<hex>``.
+        whole_digest: The digest that an installation has: of a delta that of the whole bundle.
     """
 
     path: Path
     size_bytes: int
     raw_bytes: int
     digest: str
+    whole_digest: str
 
     @property
     def ratio(self) -> float:
@@ -54,14 +57,15 @@ def pack(
 
     Args:
         lock: A complete lock.
-        blob_path: Returns the path of a blob's content, which is checked against the lock while it is packed.
-        out: A file, volumes or a pipe. An existing file is replaced when the new one is complete.
-        base: Leave out the contents of this base: the bundle becomes a delta, which installs where the base is
-            installed.
-        codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
-        level: zstd level, 1 to 22.
-        jobs: Number of threads; by default `available_cores()`.
-        progress: Called with the number of tar-stream bytes done since the last call.
+        blob_path: Where the content of a blob can be read; it is checked against the lock while it is packed.
+        out: The file to write; one that exists is replaced once the new one is whole. Or volumes, or a pipe.
+        base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed. The
+            whole bundle is packed too then, without being written, so that the delta can say what it leads to.
+        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
+        level: zstd level.
+        jobs: Threads; default `available_cores()`.
+        progress: Called with the number of tar-stream bytes done since the last call; of a delta, with those of the
+            whole bundle before.
 
     Raises:
         IntegrityError: A blob does not match the lock.
@@ -75,17 +79,33 @@ def pack(
         f"{destination.path}: the file system is full; the half-written bundle was removed",
         hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
     )
+    write = partial(
+        write_bundle,
+        lock,
+        blob_path=blob_path,
+        codec=codec,
+        level=level,
+        jobs=jobs or available_cores(),
+        progress=progress,
+    )
+    whole = write(plan=tar_plan(lock), out=_Nowhere()) if base else None
     with full, destination.open() as stream:
-        index = write_bundle(
-            lock,
-            plan,
-            blob_path,
-            stream,
-            base=base.record(omitted) if base and omitted is not None else None,
-            codec=codec,
-            level=level,
-            jobs=jobs or available_cores(),
-            progress=progress,
-        )
+        record = base.record(omitted) if base and omitted is not None else None
+        index = write(plan=plan, out=stream, base=record, whole=whole)
         size_bytes = stream.tell()
-    return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest)
+    return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest, index.whole_digest)
+
+
+class _Nowhere:
+    """Takes a bundle of which only the index is wanted."""
+
+    def __init__(self) -> None:
+        self._written = 0
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Count all of `data`."""
+        self._written += len(data)
+
+    def tell(self) -> int:
+        """Return how many bytes were counted."""
+        return self._written

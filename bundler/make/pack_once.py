@@ -139,7 +139,9 @@ def _find_whole_bundle(
                 return None
             if isinstance(destination, VolumeDestination):
                 destination.volumes = reader.volumes
-            return PackResult(destination.path, reader.size_bytes, index.tar_bytes, reader.digest)
+            return PackResult(
+                destination.path, reader.size_bytes, index.tar_bytes, reader.digest, reader.whole_digest
+            )
     except (BundleError, OSError):
         return None
 

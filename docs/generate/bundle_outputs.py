@@ -11,8 +11,11 @@ from docs.generate.outputs import Key, Output, described, fields, key
 _REPO = "bundler/plan/lock.py:LockedRepo"
 _INDEX = "bundler/format/index.py:BaseRecord"
 _PLAN = "bundler/make/fetch.py:RepoPlan"
+_SUMMARY = "bundler/format/summary.py:BundleSummary"
 _FETCH = "bundler/make/fetch.py:FetchResult"
 _PACK = "bundler/make/pack.py:PackResult"
+_MADE = "bundler/make/bundle.py:Made"
+_REPLACED = "bundler/format/replaced.py:Replaced"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
@@ -90,6 +93,14 @@ _FETCH_OUTPUT = Output(
         key("volumes", "array of strings", "Paths of the volumes, in order; empty for one file."),
         described("already_packed", "boolean", _PACKED, "was_there"),
         described("digest", "string", _PACK),
+        described("whole_digest", "string", _PACK),
+        key("base", "object or null", "Of a delta, the bundle that it was made against; else null."),
+        described("base.name", "string", _INDEX),
+        described("base.digest", "string or null", _INDEX),
+        described("replaced", "object or null", _MADE),
+        key("replaced.paths", "array of strings", "The files; volumes that are deleted among them."),
+        described("replaced.digest", "string or null", _REPLACED),
+        described("replaced.size_bytes", "integer", _REPLACED),
         key("bundle_bytes", "integer", "Length of the bundle file, or of all volumes together.", "bytes"),
         described("tar_bytes", "integer", _PACK, "raw_bytes", "bytes"),
         key("ratio", "number", "`tar_bytes` divided by `bundle_bytes`, to four places."),
@@ -160,6 +171,7 @@ _INSPECT_OUTPUT = Output(
     keys=(
         _NAME,
         _DIGEST,
+        described("whole_digest", "string", _SUMMARY),
         key("bundle_bytes", "integer", "Length of the bundle file, or of all volumes together.", "bytes"),
         key("tar_bytes", "integer", "Length of the tar stream that it decodes to."),
         key("volumes", "array of strings", "Paths of the volumes, in order; empty for one file."),

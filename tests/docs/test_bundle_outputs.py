@@ -60,7 +60,12 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     first = bundle("lock", manifest, "--json", env=env)
     fits = bundle("lock", manifest, "--check", "--json")
     out = tmp_path / "small.tar.zst"
-    check("bundle fetch --json", bundle("fetch", manifest, "-o", out, "--json", env=env))
+    whole = bundle("fetch", manifest, "-o", out, "--json", env=env)
+    base = ("--base", out, "-o", tmp_path / "delta.tar.zst")
+    delta = bundle("fetch", manifest, *base, "--json", env=env)
+    replacing = bundle("fetch", manifest, *base, "--codec", "zstd", "--json", env=env)
+    assert replacing["replaced"]
+    check("bundle fetch --json", whole, delta, replacing)
 
     manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
     differs = bundle("lock", manifest, "--check", "--json")

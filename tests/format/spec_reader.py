@@ -21,7 +21,7 @@ SKIPPABLE = bytes.fromhex("5B2A4D18")
 
 
 class Refused(Exception):
-    """The file is not a bundle of version 1, or is damaged."""
+    """The file is not a bundle of version 1 or 2, or is damaged."""
 
 
 def demand(condition, what):
@@ -29,24 +29,18 @@ def demand(condition, what):
         raise Refused(what)
 
 
-def u32(data, offset):
-    return struct.unpack_from("<I", data, offset)[0]
-
-
 def read_file(bundle):
     """Return the bytes of a bundle: of its file, or of its volumes, each checked, put together."""
     bundle = Path(bundle)
     if bundle.exists():
         return bundle.read_bytes()
-    names = [
-        path for path in bundle.parent.iterdir() if re.fullmatch(re.escape(bundle.name) + r"\.\d{3,}", path.name)
-    ]
-    data, sets = PREAMBLE, set()
+    name = re.compile(re.escape(bundle.name) + r"\.\d{3,}")
+    names = [path for path in bundle.parent.iterdir() if name.fullmatch(path.name)]
+    data, sets, head = PREAMBLE, set(), PREAMBLE + SKIPPABLE + struct.pack("<I4sI", 136, b"HFBV", 1)
     for expected, path in enumerate(sorted(names, key=lambda path: int(path.suffix[1:])), 1):
         volume = path.read_bytes()
-        demand(volume[:25] == PREAMBLE + SKIPPABLE + struct.pack("<I4sI", 136, b"HFBV", 1), "volume header")
         number, count, start, length, total, digest = struct.unpack_from("<IIQQQ32s", volume, 25)
-        demand(blake3(volume[:121]).digest() == volume[121:153], "digest of a volume header")
+        demand(volume[:25] == head and blake3(volume[:121]).digest() == volume[121:153], "volume header")
         demand(number == expected == int(path.suffix[1:]) and start == len(data), "order of volumes")
         demand(blake3(volume[153:]).digest() == volume[89:121] and len(volume) == 153 + length, "part of a volume")
         data += volume[153:]
@@ -57,23 +51,34 @@ def read_file(bundle):
 
 def read_index(data):
     """Return (header, chunk records) from the index at the end, after checking it."""
-    demand(data[:9] == PREAMBLE, "preamble")
     trailer = data[-48:]
-    demand(len(data) > 57 and trailer[40:] == b"HFBUNDLE", "the end is not that of a bundle")
-    demand(u32(trailer, 36) == 1, "format version")
-    length = u32(trailer, 32)
+    demand(data[:9] == PREAMBLE and len(data) > 57 and trailer[40:] == b"HFBUNDLE", "first or last bytes")
+    length, version = struct.unpack_from("<II", trailer, 32)
+    demand(version in (1, 2), "format version")
     frame = data[-(length + 8) :]
-    demand(len(frame) == length + 8, "index longer than the file")
-    demand(frame[:4] == SKIPPABLE and u32(frame, 4) == length, "index frame")
+    demand(len(frame) == length + 8 and frame[:8] == SKIPPABLE + trailer[32:36], "index frame")
     payload = frame[8:-48]
     demand(hashlib.sha256(payload).digest() == trailer[:32], "index digest")
-    demand(payload[:4] == b"HFBI" and u32(payload, 4) == 1, "index magic and version")
-    header_bytes, count = u32(payload, 8), u32(payload, 12)
-    demand(header_bytes <= 1 << 20 and len(payload) == 16 + header_bytes + 44 * count, "index parts")
+    header, records, whole = parse_index(payload, version)
+    named = header.get("base", {}).get("whole")
+    demand((named is not None) == bool(whole) == (version == 2), "the index of the whole bundle")
+    if whole:
+        demand(named == "sha256:" + hashlib.sha256(whole).hexdigest(), "digest of the whole bundle")
+        same, _, rest = parse_index(whole, 1)
+        names = ("name", "lock_bytes", "lock_sha256")
+        demand(not rest and "base" not in same and all(same[n] == header[n] for n in names), "whole bundle")
+    return header, records, len(frame)
+
+
+def parse_index(payload, version):
+    """Return header, records and what follows them."""
+    magic, found, header_bytes, count = struct.unpack_from("<4sIII", payload)
+    demand((magic, found) == (b"HFBI", version), "index magic and version")
+    end = 16 + header_bytes + 44 * count
+    demand(header_bytes <= 1 << 20 and len(payload) >= end and len(payload) - end <= 1 << 28, "index parts")
     header = json.loads(payload[16 : 16 + header_bytes])
     demand(set(header) - {"base"} == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys")
-    records = [payload[16 + header_bytes + 44 * n :][:44] for n in range(count)]
-    return header, records, len(frame)
+    return header, [payload[16 + header_bytes + 44 * n :][:44] for n in range(count)], payload[end:]
 
 
 def frame_length(data):
@@ -90,16 +95,14 @@ def frame_length(data):
 
 def decode_chunk(codec, raw_bytes, stored):
     """Return the run of the tar stream that a chunk stands for."""
-    demand(codec in (0, 1, 2), f"unknown codec {codec}")
-    width = (1, 2, 4)[codec]
-    demand(raw_bytes % width == 0, "raw size and word width")
+    width = {0: 1, 1: 2, 2: 4}.get(codec)
+    demand(width and raw_bytes % width == 0, f"codec {codec} of {raw_bytes} bytes")
     planes = []
     for _ in range(width):
         length = frame_length(stored)
         plane = zstandard.ZstdDecompressor().decompress(stored[:length], max_output_size=raw_bytes // width)
         demand(len(plane) == raw_bytes // width, "plane size")
-        planes.append(plane)
-        stored = stored[length:]
+        planes, stored = [*planes, plane], stored[length:]
     demand(not stored, "something behind the last frame")
     if codec == 0:
         return planes[0]
@@ -114,14 +117,12 @@ def read_tar_stream(data):
     header, records, index_bytes = read_index(data)
     position, parts = 9, []
     for record in records:
-        demand(data[position : position + 12] == SKIPPABLE + struct.pack("<I", 48) + b"HFBC", "chunk header")
-        demand(data[position + 12 : position + 56] == record, "chunk header differs from the index")
-        codec, zeros, raw_bytes, stored_bytes, digest = struct.unpack("<B3sII32s", record)
-        demand(zeros == bytes(3) and 0 < raw_bytes <= 1 << 26, "chunk record")
-        demand(stored_bytes <= raw_bytes + raw_bytes // 128 + 1024, "stored size")
+        demand(data[position : position + 56] == SKIPPABLE + struct.pack("<I4s44s", 48, b"HFBC", record), "header")
+        codec, zeros, raw, stored_bytes, digest = struct.unpack("<B3sII32s", record)
+        demand(zeros == bytes(3) and 0 < raw <= 1 << 26 and stored_bytes <= raw + raw // 128 + 1024, "record")
         stored = data[position + 56 : position + 56 + stored_bytes]
         demand(blake3(stored).digest() == digest, "chunk digest")
-        parts.append(decode_chunk(codec, raw_bytes, stored))
+        parts.append(decode_chunk(codec, raw, stored))
         position += 56 + stored_bytes
     demand(position + index_bytes == len(data), "something between the last chunk and the index")
     stream = b"".join(parts)
@@ -140,8 +141,7 @@ def extract(bundle, directory):
     header, stream = read_tar_stream(read_file(bundle))
     with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
         archive.extractall(directory, filter="data")
-    listing = Path(directory, "bundles", f"{header['name']}.sha256").read_text()
-    for line in listing.splitlines():
+    for line in Path(directory, "bundles", f"{header['name']}.sha256").read_text().splitlines():
         digest, path = line.split("  ", 1)
         demand(hashlib.sha256(Path(directory, path).read_bytes()).hexdigest() == digest, path)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 import zstandard
 from hypothesis import given
@@ -11,6 +14,7 @@ from bundler.errors import FormatError
 from bundler.format.index import (
     PREAMBLE,
     TRAILER_BYTES,
+    BaseRecord,
     ChunkRecord,
     Index,
     chunk_header,
@@ -22,6 +26,11 @@ from bundler.format.index import (
 from tests.support.messages import Told
 
 INDEX = Index("demo", 100, "a" * 64, 30, (ChunkRecord(0, 10, 12, b"1" * 32), ChunkRecord(0, 20, 5, b"2" * 32)))
+
+
+def sha256_of(content: bytes) -> str:
+    """A digest as bundles write it."""
+    return f"sha256:{sha256(content).hexdigest()}"
 
 
 def test_the_index_survives_its_frame() -> None:
@@ -71,10 +80,52 @@ def test_a_chunk_that_would_make_a_reader_allocate_too_much_is_refused(record: C
         parse_index_frame(index_frame(Index("x", 1, "a" * 64, record.raw_bytes, (record,))))
 
 
+def delta_index(of: Index, **changes: object) -> Index:
+    """The index of a delta that leads to the bundle of `of`."""
+    base = BaseRecord("old", None, 65, "b" * 64, of.digest)
+    return replace(INDEX, **{"base": base, "whole": of.payload(), **changes})  # type: ignore[arg-type]
+
+
+def test_the_index_of_a_delta_carries_that_of_the_whole_bundle_and_so_its_digest() -> None:
+    found = parse_index_frame(index_frame(delta_index(INDEX)))
+    assert (found, found.version) == (delta_index(INDEX), 2)
+    assert (found.whole_digest, found.digest == INDEX.digest) == (INDEX.digest, False)
+    assert (INDEX.version, INDEX.whole_digest) == (1, INDEX.digest)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        delta_index(replace(INDEX, lock_sha256="c" * 64)),
+        delta_index(replace(INDEX, name="other")),
+        delta_index(delta_index(INDEX)),
+        delta_index(INDEX, base=BaseRecord("old", None, 65, "b" * 64, f"sha256:{'d' * 64}")),
+        delta_index(INDEX, base=BaseRecord("old", None, 65, "b" * 64)),
+        delta_index(INDEX, base=None),
+        delta_index(INDEX, whole=b""),
+        delta_index(INDEX, whole=b"short", base=BaseRecord("old", None, 65, "b" * 64, sha256_of(b"short"))),
+    ],
+    ids=["lock", "name", "delta", "digest", "unnamed", "no delta", "no index", "no index at all"],
+)
+def test_a_delta_cannot_claim_the_digest_of_another_bundle(forged: Index) -> None:
+    with pytest.raises(FormatError):
+        parse_index_frame(index_frame(forged))
+
+
+def test_every_flipped_bit_of_the_index_of_a_delta_is_found() -> None:
+    frame = index_frame(delta_index(INDEX))
+    for position in range(len(frame)):
+        damaged = bytearray(frame)
+        damaged[position] ^= 1
+        with pytest.raises(FormatError):
+            index_frame_bytes(bytes(damaged[-TRAILER_BYTES:]))
+            parse_index_frame(bytes(damaged))
+
+
 def test_another_version_stops_the_reader(told: Told) -> None:
     trailer = bytearray(index_frame(INDEX)[-TRAILER_BYTES:])
     assert index_frame_bytes(bytes(trailer)) == len(index_frame(INDEX))
-    trailer[36] = 2
+    trailer[36] = 3
     with pytest.raises(FormatError) as caught:
         index_frame_bytes(bytes(trailer))
     assert (type(caught.value), caught.value.exit_code) == (FormatError, 7)

@@ -60,6 +60,7 @@ def test_a_delta_says_its_base_and_what_it_omits(bundle: Path, tmp_path: Path) -
             "digest": base.digest,
             "omitted_bytes": len(text),
             "omitted_sha256": sha256(text).hexdigest(),
+            "whole": pack(lock, store, tmp_path / "whole.tar.zst").digest,
         }
 
 

@@ -117,6 +117,8 @@ def test_a_delta_says_what_it_omits_at_its_start_and_its_base_at_its_end(parts: 
     with BundleReader(path) as reader:
         assert stream.base == reader.base
         assert (stream.plan, stream.digest) == (reader.plan, reader.digest)
+        whole = pack(lock, store, tmp_path / "whole.tar.zst")
+        assert stream.whole_digest == reader.whole_digest == whole.digest != stream.digest
 
 
 @pytest.mark.parametrize("steps", ["one byte", "odd steps"])

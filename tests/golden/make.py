@@ -17,7 +17,7 @@ import numpy as np
 import zstandard
 
 from bundler.format.codec.codecs import CodecChoice
-from bundler.format.index import FORMAT_VERSION
+from bundler.format.index import FIRST_VERSION, FORMAT_VERSION
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.storage.volumes import volume_files
 from bundler.make.delta import Base
@@ -71,8 +71,9 @@ VOLUME_BYTES = 9_000
 
 
 def golden_path(kind: str) -> Path:
-    """Return where the golden bundle of this format version stands: of a codec, "delta", or the name of volumes."""
-    return HERE / f"format-{FORMAT_VERSION}-{kind}.tar.zst"
+    """Return where the golden bundle of what is written now stands: of a codec, "delta", or the name of volumes."""
+    version = FORMAT_VERSION if kind == "delta" else FIRST_VERSION
+    return HERE / f"format-{version}-{kind}.tar.zst"
 
 
 def zstd_version() -> str:

@@ -47,7 +47,7 @@ def test_a_golden_delta_still_installs_over_its_golden_base(delta: Path, tmp_pat
         assert reader.digest == digest_of(delta)
         assert verify_bundle(reader, jobs=1).ok
         assert delta.stat().st_size < 10_000, "it does not carry again what its base has"
-    install(delta.with_name(delta.name.replace("-delta", "-auto")), tmp_path)
+    install(make.golden_path("auto"), tmp_path)
     installed = install(delta, tmp_path).bundle
     assert installed.verify().ok
     snapshot = installed.snapshot_path("model")

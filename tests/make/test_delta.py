@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,15 @@ from click.testing import CliRunner
 from bundler.cli import main
 from bundler.errors import FormatError, IntegrityError, LockError
 from bundler.format.codec.codecs import CodecChoice
+from bundler.format.index import index_frame
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
-from bundler.format.storage.destinations import VolumeDestination
+from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.home.home import Home
 from bundler.home.install import install
 from bundler.home.receipt import receipt_path
 from bundler.home.remove import remove
-from bundler.make.delta import Base
+from bundler.make.delta import Base, check_base_stays
 from bundler.make.pack import pack
 from bundler.plan.lock import Lock
 from bundler.serve.sources import open_source
@@ -66,6 +69,7 @@ def delta(tmp_path: Path, old: Path) -> Path:
 
 def test_a_delta_holds_only_what_the_base_lacks(old: Path, delta: Path) -> None:
     assert old.stat().st_size > len(WEIGHTS)
+    # The index of the whole bundle in it costs 44 bytes for each of its chunks.
     assert delta.stat().st_size < 10_000
     with BundleReader(delta) as reader:
         assert verify_bundle(reader, jobs=1).ok
@@ -86,10 +90,64 @@ def test_over_its_base_a_delta_installs_what_the_whole_bundle_installs(
     install(whole, tmp_path / "b")
     assert result.bundle.verify().ok
     ours, theirs = (Home(tmp_path / name).bundle("new") for name in ("a", "b"))
-    assert (ours.lock, ours.digest != theirs.digest) == (theirs.lock, True)
-    assert tree(ours.view) == tree(theirs.view)
-    for shared in ("hub", "datasets"):
-        assert tree(tmp_path / "a" / shared) == tree(tmp_path / "b" / shared)
+    with BundleReader(whole) as reader:
+        assert (ours.lock, ours.digest) == (theirs.lock, theirs.digest) == (reader.lock, reader.digest)
+    # Receipts, views, names: nothing tells which of the two it came from.
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+@pytest.mark.parametrize("first", ["delta", "whole"])
+def test_the_delta_and_the_whole_bundle_are_one_generation(
+    tmp_path: Path, old: Path, delta: Path, first: str
+) -> None:
+    whole, home = _pack(tmp_path, "new", NEW, "c" * 40), tmp_path / "home"
+    install(old, home)
+    one, other = (delta, whole) if first == "delta" else (whole, delta)
+    before = install(one, home)
+    there = tree(home)
+    after = install(other, home)
+    assert (after.was_complete, after.replaced, after.bundle) == (True, None, before.bundle)
+    assert tree(home) == there
+    assert len(Home(home).generations("new")) == 1
+    with other.open("rb", buffering=0) as stream:
+        assert install(stream, home).was_complete
+    assert tree(home) == there
+
+
+def test_the_installed_digest_does_not_depend_on_the_base(tmp_path: Path, old: Path, delta: Path) -> None:
+    lock_file = tmp_path / "old.lock"
+    lock_file.write_text(_lock("old", {"gone.txt": b"gone"}, OTHER_COMMIT).dumps())
+    by_lock = _pack(tmp_path / "l", "new", NEW, "c" * 40, Base.open(lock_file))
+    in_zstd = _pack(tmp_path / "z", "new", NEW, "c" * 40, Base.open(old), codec="zstd")
+    whole = _pack(tmp_path / "z", "new", NEW, "c" * 40, codec="zstd")
+    with BundleReader(delta) as one, BundleReader(by_lock) as other:
+        assert one.digest != other.digest and one.whole_digest == other.whole_digest
+    with BundleReader(in_zstd) as one, BundleReader(whole) as other:
+        assert one.whole_digest == other.digest
+
+
+def test_the_base_of_a_delta_is_known_by_what_was_installed(tmp_path: Path, old: Path, delta: Path) -> None:
+    home = tmp_path / "home"
+    install(old, home)
+    install(delta, home)
+    assert Base.open(delta) == Base.open(receipt_path(home, "new"))
+
+
+def test_a_delta_with_the_index_of_another_bundle_is_refused(tmp_path: Path, old: Path, delta: Path) -> None:
+    """A digest that the sender published must not be had for other content."""
+    with BundleReader(old) as genuine, BundleReader(delta) as reader:
+        assert reader.base is not None
+        base = replace(reader.base, whole=genuine.digest)
+        forged = replace(reader.index, base=base, whole=genuine.index.payload())
+        chunks = delta.read_bytes()[: -len(index_frame(reader.index))]
+    delta.write_bytes(chunks + index_frame(forged))
+    install(old, tmp_path / "home")
+    before = tree(tmp_path / "home")
+    for source in (delta, FileIO(delta)):
+        with pytest.raises(FormatError, match="another bundle"):
+            install(source, tmp_path / "home")
+        assert {k: v for k, v in tree(tmp_path / "home").items() if k in before} == before
+        assert Home(tmp_path / "home").names() == ["old"]
 
 
 def test_the_base_may_be_a_lock_or_a_receipt_too(tmp_path: Path, old: Path, delta: Path) -> None:
@@ -226,3 +284,63 @@ def test_a_base_that_is_no_file_is_named_with_what_was_expected(
     done = CliRunner().invoke(main, ["fetch", "m.yaml", "--base", name])
     expected = f"error: base {name}: expected the bundle carried over before, its lock, or its receipt, {found}"
     assert done.exit_code == code and done.stderr.startswith(expected)
+
+
+@pytest.fixture
+def places(tmp_path: Path, old: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder in which the base stands in all of its forms, and by other names."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path("m.yaml").write_text("version: 1\nname: m\ntokenizers:\n  - repo_id: org/m\n")
+    Path("old.tar.zst").write_bytes(old.read_bytes())
+    Path("m.tar.zst").write_bytes(old.read_bytes())
+    Path("m.delta.tar.zst").write_bytes(old.read_bytes())
+    Path("m.lock").write_text(_lock("old", OLD, OTHER_COMMIT).dumps())
+    Path("old.lock").write_text(_lock("old", OLD, OTHER_COMMIT).dumps())
+    Path("link.tar.zst").symlink_to("old.tar.zst")
+    os.link("old.tar.zst", "hard.tar.zst")
+    Path("also").symlink_to(".")
+    with BundleReader(old) as reader:
+        copy_bundle(reader, VolumeDestination(Path("v.tar.zst"), 4_500_000, sole=False))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--base m.delta.tar.zst",
+        "--base old.tar.zst -o old.tar.zst",
+        "--base old.tar.zst -o also/old.tar.zst",
+        "--base also/old.tar.zst -o old.tar.zst",
+        "--base old.tar.zst -o link.tar.zst",
+        "--base link.tar.zst -o old.tar.zst",
+        "--base old.tar.zst -o hard.tar.zst",
+        "--base old.lock -o old.lock",
+        "--base v.tar.zst -o v.tar.zst",
+        "--base v.tar.zst.001 -o v.tar.zst",
+        "--base v.tar.zst -o also/v.tar.zst --volume-size 9M",
+        "--base v.tar.zst.002 -o v.tar.zst --volume-size 9M",
+        "--base old.tar.zst -o old.tar.zst --volume-size 9M",
+        "--base m.lock",
+        "--base also/m.lock",
+    ],
+)
+@pytest.mark.parametrize("dry", ["", " --dry-run"])
+def test_a_delta_is_never_written_over_its_base_nor_its_lock(
+    places: Path, monkeypatch: pytest.MonkeyPatch, words: str, dry: str
+) -> None:
+    # Nobody is asked: there is no Hub there.
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("BUNDLE_CACHE", str(places / "cache"))
+    before = tree(places)
+    done = CliRunner().invoke(main, [*f"fetch m.yaml {words}{dry}".split()])
+    assert done.exit_code == 2, done.stderr
+    assert "written over its base" in done.stderr or "leave out everything" in done.stderr
+    assert tree(places) == before and not (places / "cache").exists()
+
+
+def test_beside_its_base_a_delta_is_written(places: Path) -> None:
+    for base, out in (("old.tar.zst", "m.delta.tar.zst"), ("v.tar.zst", "m.tar.zst"), ("old.lock", "new.tar.zst")):
+        check_base_stays(Path(base), FileDestination(Path(out)), Path("m.lock"))
+    check_base_stays(Path("old.tar.zst"), VolumeDestination(Path("v.tar.zst"), 10), Path("m.lock"))

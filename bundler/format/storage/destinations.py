@@ -58,6 +58,9 @@ class Destination(Protocol):
     def open(self) -> AbstractContextManager[Sink]:
         """Open it for writing; the bundle is complete when the block ends without an error."""
 
+    def replaces(self) -> list[Path]:
+        """Return the files that stand there, and that are replaced or deleted once the bundle is whole."""
+
 
 class FileDestination:
     """One file.
@@ -80,6 +83,11 @@ class FileDestination:
         if self._sole:
             _remove_volumes(self.path, keep=[])
 
+    def replaces(self) -> list[Path]:
+        """Return the file, and volumes of its name (see `Destination`)."""
+        there = [self.path] if os.path.lexists(self.path) else []
+        return [*there, *(_list_volumes(self.path) if self._sole else [])]
+
 
 class PipeDestination:
     """A pipe, or anything else that bytes can be written to in order.
@@ -97,6 +105,10 @@ class PipeDestination:
     def open(self) -> Iterator[PipeDestination]:
         """Write directly to the pipe; the index at the end shows its reader that the bundle is complete."""
         yield self
+
+    def replaces(self) -> list[Path]:
+        """Return nothing (see `Destination`)."""
+        return []
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         """Append all of `data`.
@@ -156,6 +168,11 @@ class VolumeDestination:
             self.path.unlink()
         fsync_dir(self.path.parent)
         self.volumes = names
+
+    def replaces(self) -> list[Path]:
+        """Return volumes of the name, and a bundle file of it (see `Destination`)."""
+        whole = [self.path] if self._sole and _is_bundle_file(self.path) else []
+        return [*whole, *_list_volumes(self.path)]
 
 
 class VolumeSink:
@@ -297,15 +314,15 @@ class _File:
 
 
 def _remove_volumes(base: Path, *, keep: list[Path]) -> None:
-    """Delete volumes from an earlier run; files that only have such names stay."""
-    for path in volume_files(base):
-        if path not in keep and _is_volume(path):
+    """Delete the volumes of a name that are left from an older run; other files of such names stay."""
+    for path in _list_volumes(base):
+        if path not in keep:
             path.unlink()
 
 
-def _is_volume(path: Path) -> bool:
-    # Checks only the first bytes, so that an incomplete volume is removed too.
-    return is_volume_head(_read_first_bytes(path))
+def _list_volumes(base: Path) -> list[Path]:
+    # By their first bytes alone: half a volume is to go too.
+    return [path for path in volume_files(base) if is_volume_head(_first_bytes(path))]
 
 
 def _is_bundle_file(path: Path) -> bool:

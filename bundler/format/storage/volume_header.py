@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from bundler.errors import FormatError
 from bundler.files.digest import blake3_bytes
-from bundler.format.index import FORMAT_VERSION, PREAMBLE, SKIPPABLE_MAGIC
+from bundler.format.index import PREAMBLE, SKIPPABLE_MAGIC
 
+VOLUME_VERSION = 1
 _MAGIC = b"HFBV"
 _FRAME = struct.Struct("<II4s")
 _FIELDS = struct.Struct("<IIIQQQ32s32s")
@@ -54,7 +55,7 @@ class VolumeHeader:
     def pack(self) -> bytes:
         """Return the first `VOLUME_HEAD_BYTES` of the volume."""
         fields = _FIELDS.pack(
-            FORMAT_VERSION,
+            VOLUME_VERSION,
             self.number,
             self.count,
             self.start,
@@ -83,9 +84,9 @@ def parse_volume_head(head: bytes) -> VolumeHeader:
     if blake3_bytes(head[:-_DIGEST_BYTES]) != head[-_DIGEST_BYTES:]:
         raise FormatError("volume header is damaged", hint="copy this volume again")
     version, *fields = _FIELDS.unpack_from(head, len(PREAMBLE) + _FRAME.size)
-    if version != FORMAT_VERSION:
+    if version != VOLUME_VERSION:
         raise FormatError(
-            f"volume has format version {version}, expected {FORMAT_VERSION}",
+            f"volume has format version {version}, expected {VOLUME_VERSION}",
             hint="a newer `bundle` wrote it: install that version here",
         )
     header = VolumeHeader(*fields)
