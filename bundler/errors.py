@@ -137,6 +137,8 @@ class AccessError(BundleError):
     exit_code = 18
 
 
+# `bundle diff --exit-code`
+DIFFERS = 20
 # EX_TEMPFAIL of sysexits.h: try again.
 STOPPED_BY_SIGNAL = 75
 
@@ -161,6 +163,7 @@ EXIT_CODES: dict[int, str] = {
     17: "conflicts with another installed bundle (nothing was installed)",
     18: "the system does not let a file be read or written",
     19: "`infini-llama train`: the loss or the weights are no longer finite; the last checkpoint is from before",
+    DIFFERS: "`bundle diff --exit-code`: the two differ",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",
     127: "`bundle run`: the command was not found",

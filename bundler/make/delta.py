@@ -14,14 +14,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import FormatError, LockError, UsageError
+from bundler.errors import FormatError, UsageError
 from bundler.files.digest import sha256_bytes
 from bundler.format.index import BaseRecord
-from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination
 from bundler.format.storage.volumes import volume_base, volume_files
 from bundler.format.tar import omitted_text
-from bundler.home.receipt import read_receipt
+from bundler.home.lock_source import open_file
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 
@@ -51,20 +50,9 @@ class Base:
             LockError: It is a lock that is malformed or not completed by a fetch, or none of the three.
         """
         _check_file(path)
-        if path.suffix == ".json":
-            receipt = read_receipt(path)
-            return cls._of(receipt.lock, receipt.digest)
-        if path.suffix == ".lock":
-            try:
-                return cls._of(Lock.loads(path.read_text("utf-8"), source=str(path)), None)
-            except UnicodeDecodeError as error:
-                raise LockError(f"base {path}: expected a lock in UTF-8: {error}") from error
-        with BundleReader(path) as reader:
-            return cls._of(reader.lock, reader.whole_digest)
-
-    @classmethod
-    def _of(cls, lock: Lock, digest: str | None) -> Base:
-        return cls(lock.name, digest, frozenset(blob.sha256 for blob in layout(lock).blobs))
+        source = open_file(path)
+        contents = frozenset(blob.sha256 for blob in layout(source.lock).blobs)
+        return cls(source.lock.name, source.digest, contents)
 
     def omitted_from(self, lock: Lock) -> frozenset[str]:
         """Return the contents of `lock` that this base has."""

@@ -16,6 +16,10 @@ _FETCH = "bundler/make/fetch.py:FetchResult"
 _PACK = "bundler/make/pack.py:PackResult"
 _MADE = "bundler/make/bundle.py:Made"
 _REPLACED = "bundler/format/replaced.py:Replaced"
+_SOURCE = "bundler/home/lock_source.py:LockSource"
+_DIFF = "bundler/plan/lock_diff.py:LockDiff"
+_REPO_DIFF = "bundler/plan/lock_diff.py:RepoDiff"
+_FILE_DIFF = "bundler/plan/lock_diff.py:FileDiff"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
@@ -194,6 +198,35 @@ _INSPECT_OUTPUT = Output(
         key("repos[].listing", "array of strings", "Paths of the files, sorted.", when="with `--files`"),
     ),
 )
+_DIFF_OUTPUT = Output(
+    call="bundle diff --json",
+    summary="What differs between two locks. Exit code 20 if anything does and `--exit-code` is given.",
+    keys=(
+        *(
+            entry
+            for side in ("before", "after")
+            for entry in (
+                key(side, "object", f"Where the {'first' if side == 'before' else 'second'} lock is from."),
+                described(f"{side}.label", "string", _SOURCE),
+                key(f"{side}.name", "string", "Name of the bundle."),
+                described(f"{side}.digest", "string or null", _SOURCE),
+                described(f"{side}.bundle_bytes", "integer or null", _SOURCE),
+                key(f"{side}.content_bytes", "integer", "Sizes of all files together."),
+            )
+        ),
+        key("equal", "boolean", "Whether every entry is unchanged."),
+        described("repos", "array of objects", _DIFF),
+        *fields(_REPO_DIFF, "repos[]", words=["status"], apart=["files"]),
+        described("repos[].files", "array of objects", _REPO_DIFF),
+        *fields(_FILE_DIFF, "repos[].files[]", words=["status"]),
+        *fields(
+            _DIFF,
+            units=dict.fromkeys(("new_files", "gone_files", "shared_files"), "contents"),
+            apart=["repos"],
+        ),
+        key("licences", "null", "Locks do not record licences: they are not compared."),
+    ),
+)
 _SPLIT_OUTPUT = Output(
     call="bundle split --json",
     summary="The volumes that were written.",
@@ -363,6 +396,7 @@ OUTPUTS = (
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,
     _INSPECT_OUTPUT,
+    _DIFF_OUTPUT,
     _SPLIT_OUTPUT,
     _JOIN_OUTPUT,
     _LIST_OUTPUT,

@@ -99,6 +99,9 @@ def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_pa
         pack(new, store, tmp_path / f"{name}.tar.zst", base=Base.open(base))
     deltas = [bundle("inspect", tmp_path / f"{name}.tar.zst", "--json") for name in ("by-lock", "by-file")]
     check("bundle inspect --json", inspected, *deltas)
+    # A lock has no digest and no length; an entry may be on one side only.
+    diffs = [bundle("diff", one, other, "--json") for one, other in ((packed, lock_file), (lock_file, packed))]
+    check("bundle diff --json", *diffs, bundle("diff", packed, tmp_path / "by-file.tar.zst", "--json"))
 
 
 def test_what_commands_on_an_installed_bundle_write_is_documented(
