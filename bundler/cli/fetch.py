@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -42,7 +43,7 @@ from bundler.make.lock import LockMode
 )
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")
-@click.option("--dry-run", is_flag=True, help="Show files and bytes, download nothing.")
+@click.option("--dry-run", is_flag=True, help="Show files, bytes and the room needed; write nothing.")
 @click.option(
     "--cache-dir",
     metavar="DIR",
@@ -105,6 +106,9 @@ def fetch(
         raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
     if is_pipe:
         check_standard_output()
+    if dry_run:
+        # With it the Hub's client writes to HF_HOME: a list of agents, to name the one that runs it.
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.format.storage.destinations import PipeDestination
@@ -136,6 +140,6 @@ def fetch(
                 observer=observer,
             )
     if dry_run:
-        report_plan(planned, as_json=as_json)
+        report_plan(click.get_current_context(), planned, as_json=as_json)
     else:
         report_made(made, as_json=as_json)

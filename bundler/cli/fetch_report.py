@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
 from bundler.format.replaced import Replaced
 from bundler.make.bundle import BundlePlan, Made
@@ -15,12 +16,22 @@ from bundler.make.proof.run import Proof
 from bundler.text.wording import counted, name_some, size
 
 
-def report_plan(planned: BundlePlan, *, as_json: bool) -> None:
-    """Print what would be downloaded, for `--dry-run`."""
+def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> None:
+    """Print what would be downloaded, for `--dry-run`; ends with 10 where there is too little room."""
+    rooms = planned.rooms()
     if as_json:
         rows = [_plan_json(item) for item in planned.repos]
-        warnings = list(planned.locked.warnings)
-        print_json({"repos": rows, "download_bytes": planned.download_bytes, "warnings": warnings})
+        print_json(
+            {
+                "repos": rows,
+                "download_bytes": planned.download_bytes,
+                "bundle": str(planned.destination.path),
+                "replaced": planned.replaced and replaced_json(planned.replaced),
+                "rooms": rooms_json(rooms),
+                "warnings": list(planned.locked.warnings),
+            }
+        )
+        end_by_room(ctx, rooms)
         return
     for item in planned.repos:
         repo, staged = item.repo, item.staged_bytes + item.partial_bytes
@@ -31,6 +42,10 @@ def report_plan(planned: BundlePlan, *, as_json: bool) -> None:
         for file in repo.files:
             click.echo(f"  {size(file.size_bytes):>9}  {file.path}")
     click.echo(f"to download: {size(planned.download_bytes)}")
+    print_rooms(rooms)
+    if planned.replaced is not None:
+        click.echo(f"unless it is the same, {describe_replaced(planned.replaced)}")
+    end_by_room(ctx, rooms)
 
 
 def report_made(made: Made, *, as_json: bool) -> None:

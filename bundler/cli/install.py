@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     metavar="REPO_ID",
     help="Install this repo (id or alias) and read no other; may be given again. What is installed stays.",
 )
+@click.option("--dry-run", is_flag=True, help="Show what would be written and the room it needs, write nothing.")
 @hf_home_option
 @jobs_option
 @json_option
+@click.pass_context
 def install(
-    bundle: tuple[Path, ...], only: tuple[str, ...], hf_home: Path | None, jobs: int | None, as_json: bool
+    ctx: click.Context,
+    bundle: tuple[Path, ...],
+    only: tuple[str, ...],
+    dry_run: bool,
+    hf_home: Path | None,
+    jobs: int | None,
+    as_json: bool,
 ) -> None:
     """Verify BUNDLE and unpack it into HF_HOME.
 
@@ -41,6 +49,7 @@ def install(
 
     \b
     Examples:
+      bundle install demo.tar.zst --dry-run
       bundle install demo.tar.zst --hf-home /scratch/hf
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
       ssh gateway cat demo.tar.zst | bundle install -
@@ -48,6 +57,11 @@ def install(
     from bundler.format.find import find_bundle
     from bundler.home.install import install as install_bundle
 
+    if dry_run:
+        from bundler.cli.install_plan import report_plan
+
+        report_plan(ctx, bundle, only, default_hf_home(hf_home), jobs, as_json=as_json)
+        return
     source = standard_input() if bundle == (Path("-"),) else find_bundle(bundle)
     target = default_hf_home(hf_home)
     warn_of_other_caches(target)
@@ -106,6 +120,7 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "symlinks": result.symlinks,
         "replaced": result.replaced,
         "has_view": result.has_view,
+        "moved_refs": [{"path": path, "before": old, "after": new} for path, old, new in result.moved_refs],
         "held": [asdict(held) for held in result.held],
         "left_out": list(result.bundle.left_out),
         "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],

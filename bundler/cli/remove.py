@@ -29,6 +29,8 @@ def remove(name: str, hf_home: Path | None, as_json: bool) -> None:
     from bundler.home.remove import remove as remove_bundle
 
     result = remove_bundle(name, default_hf_home(hf_home), on_note=lambda text: say(f"note: {text}"))
+    for one in result.deleted:
+        say(f"deleted {name} {one.bundle.digest[:19]}: {size(one.freed_bytes)}")
     say(f"removed {name}, {counted(result.generations, 'generation')}; {size(result.freed_bytes)} freed")
     if as_json:
         running = [{"digest": bundle.digest, "launch": str(launch)} for bundle, launch in result.running]
@@ -36,6 +38,9 @@ def remove(name: str, hf_home: Path | None, as_json: bool) -> None:
             {
                 "name": name,
                 "generations": result.generations,
+                "deleted": [
+                    {"digest": one.bundle.digest, "freed_bytes": one.freed_bytes} for one in result.deleted
+                ],
                 "freed_bytes": result.freed_bytes,
                 "running": running,
             }

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bundler.errors import SpaceError
 from bundler.text.wording import size
 
-ROOM_HINT = "free some space, or choose other places with --cache-dir and -o"
+Stage = Literal["download", "staging", "bundle", "installed"]
+ROOM_HINT = "free some, or choose other places with --cache-dir and -o"
 
 
 def check_room(needs: Mapping[Path, int], *, hint: str = ROOM_HINT) -> None:
@@ -41,6 +44,46 @@ def check_room(needs: Mapping[Path, int], *, hint: str = ROOM_HINT) -> None:
                 f"{size(total - usage.free)} short; nothing was written",
                 hint=hint,
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What one stage of a work will write; what earlier stages wrote, or what is there, is not counted again.
+
+    Attributes:
+        stage: `download`, `staging`, `bundle` or `installed`.
+        place: The folder; None where it is on another machine.
+        needed_bytes: At most so much.
+        free_bytes: What its file system has free now; None where that is not known.
+    """
+
+    stage: Stage
+    place: Path | None
+    needed_bytes: int
+    free_bytes: int | None
+
+
+def measure_room(stage: Stage, place: Path | None, needed_bytes: int) -> Room:
+    """Return how much room a stage needs, beside what is free there now; nothing is written."""
+    free = None
+    if place is not None:
+        usage = shutil.disk_usage(existing_folder(place))
+        # Some mounts give no size at all.
+        free = usage.free if usage.total else None
+    return Room(stage=stage, place=place, needed_bytes=needed_bytes, free_bytes=free)
+
+
+def find_shortage(rooms: Iterable[Room]) -> SpaceError | None:
+    """Return the error that `check_room` would raise for all stages together, or None if there is room."""
+    needs: dict[Path, int] = {}
+    for room in rooms:
+        if room.place is not None:
+            needs[room.place] = needs.get(room.place, 0) + room.needed_bytes
+    try:
+        check_room(needs)
+    except SpaceError as error:
+        return error
+    return None
 
 
 def existing_folder(path: Path) -> Path:

@@ -55,6 +55,7 @@ from bundler.home.generation import generation_path
 from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import finish_retirements, hand_over_names
 from bundler.home.home import Home, ignore_damage
+from bundler.home.install_plan import room_needed
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.launches import make_folder
@@ -65,11 +66,8 @@ from bundler.home.unpack import Staging, collect_checked, find_base_content, loc
 from bundler.home.view.view import build_view
 from bundler.plan.content import Content
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, layout, snapshot_link_target
-from bundler.text.wording import counted
+from bundler.text.wording import counted, size
 from bundler.verify.report import Progress, no_progress
-
-# Room for one file's directory entry, inode and last block.
-_OVERHEAD_BYTES_PER_FILE = 4096
 
 
 def install(
@@ -130,7 +128,8 @@ class _Installation:
     def run(self, on_total: Callable[[int], None], progress: Progress) -> InstallResult:
         """Take all steps, in the order that makes each of them safe to be killed in."""
         # What a killed one left is nobody's, and must not be taken for the user's.
-        finish_retirements(self.home)
+        if freed := finish_retirements(self.home):
+            self.on_note(f"finished a removal that was killed: {size(freed)} freed")
         self.held = check_conflicts(
             self.name,
             self.content,
@@ -163,7 +162,8 @@ class _Installation:
             raise
         except OSError as error:
             raise _explain(error, self.hf_home) from error
-        clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout])
+        if freed := clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout]):
+            self.on_note(f"deleted what an earlier try left and nothing needs: {size(freed)} freed")
         return self._describe(wanted, was_complete=was_complete)
 
     @cached_property
@@ -331,9 +331,7 @@ def _open(source: Path | Sequence[Path] | Readable) -> Source:
 def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
     if not wanted:
         return
-    unique = {blob.sha256: blob.size_bytes for blob in wanted}
-    needed = sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
-    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
+    check_room({hf_home: room_needed(wanted)}, hint="free some, or install to another file system with --hf-home")
 
 
 def _explain(error: OSError, hf_home: Path) -> BaseException:

@@ -17,6 +17,7 @@ from bundler.home.common.journal import clear_unfinished, forget_found, read_fou
 from bundler.home.common.set_aside import move_aside
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generations.adopt import adopt_generation
+from bundler.home.generations.prune import Pruned
 from bundler.home.generations.retire import finish_retirements, hand_over_names, retire_generation
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
@@ -33,13 +34,18 @@ class RemoveResult:
 
     Attributes:
         freed_bytes: Content that nothing else needed.
-        generations: How many generations are gone.
+        deleted: Generations that are gone.
         running: Generations that stay since a launch goes on, each with one that does.
     """
 
     freed_bytes: int
-    generations: int = 0
+    deleted: tuple[Pruned, ...] = ()
     running: tuple[tuple[InstalledBundle, RunningLaunch], ...] = ()
+
+    @property
+    def generations(self) -> int:
+        """How many generations are gone."""
+        return len(self.deleted)
 
 
 def remove(name: str, hf_home: Path, *, on_note: Note = no_note) -> RemoveResult:
@@ -89,7 +95,8 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         hidden.unlink()
     freed = finish_retirements(home)
     found = read_found(hf_home, name)
-    removed, spared = 0, []
+    deleted: list[Pruned] = []
+    spared = []
     for bundle in home.generations(name):
         if launch := next((launch for launch in launches if launch.reads(bundle)), None):
             hand_over_names(home, bundle)
@@ -98,11 +105,11 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
             own = retire_generation(home, bundle)
             append_to_log(hf_home, "remove", name, bundle.digest, freed_bytes=own)
             freed += own
-            removed += 1
+            deleted.append(Pruned(bundle, own))
     freed += clear_unfinished(hf_home, name, keep=_list_layouts(home))
     if found and found.paths and not spared:
         on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")
-    return RemoveResult(freed, removed, tuple(spared))
+    return RemoveResult(freed, tuple(deleted), tuple(spared))
 
 
 def _set_damaged_aside(name: str, home: Home, on_note: Note) -> None:

@@ -37,11 +37,17 @@ class Staging:
     A repo's blob is unseen until a snapshot links to it, and can be written where it stays. A prepared dataset file
     would be seen at once, and waits here, under its SHA-256, until everything is verified. The folder of a killed
     process is taken over, file by file, by rename: two heirs cannot take the same file.
+
+    Args:
+        hf_home: The cache root.
+        take_over: Take over what killed processes left; without, nothing is written.
     """
 
-    def __init__(self, hf_home: Path) -> None:
+    def __init__(self, hf_home: Path, *, take_over: bool = True) -> None:
         self.hf_home = hf_home
         self.folder = temporary_path(hf_home / BUNDLES_FOLDER)
+        if not take_over:
+            return
         now = time.time()
         for left in sorted((hf_home / BUNDLES_FOLDER).glob(f"{TEMPORARY_PREFIX}*")):
             if left.is_dir() and is_leftover(left, now=now):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bundler.errors import UsageError
 from bundler.files.access import check_writable
+from bundler.files.space import Room
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.storage.destinations import (
@@ -34,6 +35,7 @@ from bundler.make.pack_once import Packed, pack_once
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
+from bundler.make.room import plan_rooms
 from bundler.make.store import Store
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
@@ -51,6 +53,7 @@ class BundlePlan:
         base: What would be left out, or None.
         store: Where downloads are staged.
         destination: Where the bundle goes.
+        replaced: What stands there, and would be replaced; a fetch keeps the bundle itself.
     """
 
     locked: Locked
@@ -58,11 +61,16 @@ class BundlePlan:
     base: Base | None
     store: Store
     destination: Destination
+    replaced: Replaced | None
 
     @property
     def download_bytes(self) -> int:
         """How many bytes would be downloaded in total."""
         return sum(repo.missing_bytes for repo in self.repos)
+
+    def rooms(self) -> tuple[Room, ...]:
+        """Return the room that each stage needs at most, and what is free now."""
+        return plan_rooms(self.locked.lock, self.repos, self.store, self.destination, self.base)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +128,7 @@ def plan_bundle(
     token: str | bool | None = None,
     observer: Observer | None = None,
 ) -> BundlePlan:
-    """Find out what `make_bundle` with the same arguments would do; nothing is downloaded and no lock is written.
+    """Find out what `make_bundle` with the same arguments would do; nothing is downloaded, and nothing written.
 
     Raises:
         BundleError: As `lock_manifest`, `Base.open` and `check_base_stays` do.
@@ -133,7 +141,7 @@ def plan_bundle(
     if base is not None:
         check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
-    staging = Store(Store.default_root(store))
+    staging = Store(Store.default_root(store), make=False)
     locked = lock_manifest(manifest_path, mode=mode, endpoint=endpoint, token=token, observer=observer)
     return BundlePlan(
         locked=locked,
@@ -141,6 +149,7 @@ def plan_bundle(
         base=old,
         store=staging,
         destination=destination,
+        replaced=find_replaced(destination),
     )
 
 
@@ -218,7 +227,8 @@ def _fetch(
     folder = None if isinstance(destination, PipeDestination) else destination.path.absolute().parent
     if folder is not None:
         check_writable(folder)
-    # With `insist` this is the existing lock, and `write` does nothing.
+    store.make()
+    # Under `insist` this is the lock that stands there.
     planned.locked.write()
     store.sweep()
     return fetch(lock, store, jobs=jobs, bundle_folder=folder, endpoint=endpoint, token=token, observer=watcher)
@@ -251,7 +261,6 @@ def _pack(
         # Of a delta the whole bundle is packed too, for its digest alone.
         total += sum(blob.size_bytes for blob in layout(lock).blobs if blob.sha256 not in base.contents)
     watcher.begin("pack", f"packing {destination.path}", total)
-    replaced = find_replaced(destination)
     packed = pack_once(
         lock, planned.store, destination, base=base, codec=codec, level=level, progress=watcher.progress
     )
@@ -261,7 +270,7 @@ def _pack(
         proof=proof,
         packed=packed,
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
-        replaced=None if packed.was_there else replaced,
+        replaced=None if packed.was_there else planned.replaced,
         base=base,
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,20 +98,40 @@ def plan(lock: Lock, store: Store) -> list[RepoPlan]:
     return plans
 
 
-def _find_room_needed(
-    lock: Lock, plans: list[RepoPlan], store: Store, bundle_folder: Path | None
-) -> dict[Path, int]:
-    """Return folder -> how many bytes a fetch of `lock` and its bundle may write there.
+@dataclass(frozen=True, kw_only=True)
+class StageBytes:
+    """How many bytes a fetch of a lock, and the bundle of it, may write.
+
+    Attributes:
+        download: Of files that are not in the store.
+        staging: Of datasets that have to be prepared, in the store.
+        bundle: Of the bundle.
+    """
+
+    download: int
+    staging: int
+    bundle: int
+
+
+def count_bytes(lock: Lock, plans: Sequence[RepoPlan]) -> StageBytes:
+    """Return how many bytes a fetch of `lock`, and the bundle of it, may write.
 
     The bundle counts with the full size of its files, because the compressed size is not known yet. A dataset that
     must be prepared counts two more times: as Arrow files, and for the cache in which they are made.
     """
     unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
-    needs = {store.root: sum(p.missing_bytes for p in plans) + 2 * unprepared}
+    prepared = sum(item.size_bytes for repo in lock.repos for item in repo.prepared)
+    return StageBytes(
+        download=sum(p.missing_bytes for p in plans),
+        staging=2 * unprepared,
+        bundle=sum(p.size_bytes for p in plans) + unprepared + prepared,
+    )
+
+
+def _room_needed(counts: StageBytes, store: Store, bundle_folder: Path | None) -> dict[Path, int]:
+    needs = {store.root: counts.download + counts.staging}
     if bundle_folder is not None:
-        prepared = sum(item.size_bytes for repo in lock.repos for item in repo.prepared)
-        bundle = sum(p.size_bytes for p in plans) + unprepared + prepared
-        needs[bundle_folder] = needs.get(bundle_folder, 0) + bundle
+        needs[bundle_folder] = needs.get(bundle_folder, 0) + counts.bundle
     return needs
 
 
@@ -144,7 +164,7 @@ def fetch(
         LockError: The lock has two sizes or digests for one etag.
     """
     plans = plan(lock, store)
-    check_room(_find_room_needed(lock, plans, store, bundle_folder))
+    check_room(_room_needed(count_bytes(lock, plans), store, bundle_folder))
     wanted = _list_contents(lock)
     total = sum(file.size_bytes for _, file in wanted)
     missing = sum(item.missing_bytes for item in plans)

@@ -81,14 +81,20 @@ class Store:
     """A folder of verified blobs (see the module's text).
 
     Args:
-        root: The folder; created if missing.
+        root: The folder.
+        make: Make it when missing; without, it is only looked into.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, make: bool = True) -> None:
         self.root = root
-        for name in ("blobs", "partial", "prepared", "proven", "packed", "work"):
-            (root / name).mkdir(parents=True, exist_ok=True)
+        if make:
+            self.make()
         self._partials = PartialFolder(root / "partial")
+
+    def make(self) -> None:
+        """Make the folders, where they are missing."""
+        for name in ("blobs", "partial", "prepared", "proven", "packed", "work"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def default_root(cls, option: Path | None = None) -> Path:

@@ -20,6 +20,9 @@ _SOURCE = "bundler/home/lock_source.py:LockSource"
 _DIFF = "bundler/plan/lock_diff.py:LockDiff"
 _REPO_DIFF = "bundler/plan/lock_diff.py:RepoDiff"
 _FILE_DIFF = "bundler/plan/lock_diff.py:FileDiff"
+_BUNDLE_PLAN = "bundler/make/bundle.py:BundlePlan"
+_INSTALL_PLAN = "bundler/home/install_plan.py:InstallPlan"
+_ROOM = "bundler/files/space.py:Room"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
@@ -58,6 +61,18 @@ def _repo(*, aliases: bool = False) -> tuple[Key, ...]:
     )
 
 
+_REPLACED_KEYS = (
+    key("replaced.paths", "array of strings", "The files; volumes that are deleted among them."),
+    described("replaced.digest", "string or null", _REPLACED),
+    described("replaced.size_bytes", "integer", _REPLACED),
+)
+_ROOMS = (
+    key("rooms", "array of objects", "The room that each stage needs, in order. Exit code 10 if it is not there."),
+    described("rooms[].stage", "string", _ROOM),
+    described("rooms[].place", "string or null", _ROOM),
+    described("rooms[].needed_bytes", "integer", _ROOM),
+    described("rooms[].free_bytes", "integer or null", _ROOM),
+)
 _LOCK_OUTPUT = Output(
     call="bundle lock --json",
     summary="What the lock holds now, and what changed in it.",
@@ -102,9 +117,7 @@ _FETCH_OUTPUT = Output(
         described("base.name", "string", _INDEX),
         described("base.digest", "string or null", _INDEX),
         described("replaced", "object or null", _MADE),
-        key("replaced.paths", "array of strings", "The files; volumes that are deleted among them."),
-        described("replaced.digest", "string or null", _REPLACED),
-        described("replaced.size_bytes", "integer", _REPLACED),
+        *_REPLACED_KEYS,
         key("bundle_bytes", "integer", "Length of the bundle file, or of all volumes together.", "bytes"),
         described("tar_bytes", "integer", _PACK, "raw_bytes", "bytes"),
         key("ratio", "number", "`tar_bytes` divided by `bundle_bytes`, to four places."),
@@ -130,7 +143,20 @@ _DRY_RUN_OUTPUT = Output(
         key("repos[].staged_bytes", "integer", "How much of that is in the store, whole files and begun ones."),
         key("repos[].download_bytes", "integer", "What would be downloaded."),
         key("download_bytes", "integer", "The same of all entries together."),
+        key("bundle", "string", "The bundle that would be written."),
+        described("replaced", "object or null", _BUNDLE_PLAN),
+        *_REPLACED_KEYS,
+        *_ROOMS,
         _WARNINGS,
+    ),
+)
+_INSTALL_PLAN_OUTPUT = Output(
+    call="bundle install --dry-run --json",
+    summary="What an installation would write. Nothing is written.",
+    keys=(
+        *fields(_INSTALL_PLAN, units={"files": "files", "written_files": "files"}, apart=["rooms"]),
+        _HOME,
+        *_ROOMS,
     ),
 )
 _INSTALL_OUTPUT = Output(
@@ -147,6 +173,10 @@ _INSTALL_OUTPUT = Output(
         described("symlinks", "boolean", _INSTALL),
         described("replaced", "string or null", _INSTALL),
         described("has_view", "boolean", _INSTALL),
+        key("moved_refs", "array of objects", "Refs in the shared view that now name another commit."),
+        key("moved_refs[].path", "string", "The ref, below `hf_home`."),
+        key("moved_refs[].before", "string", "The commit that it named before."),
+        key("moved_refs[].after", "string", "The commit that it names now."),
         described("held", "array of objects", _INSTALL),
         *fields(_HELD, "held[]"),
         described("left_out", "array of strings", _INSTALLED),
@@ -282,6 +312,9 @@ _REMOVE_OUTPUT = Output(
     keys=(
         _NAME,
         key("generations", "integer", "How many generations are gone.", "generations"),
+        key("deleted", "array of objects", "One for each of them."),
+        key("deleted[].digest", "string", "Digest of the generation."),
+        key("deleted[].freed_bytes", "integer", "Content that only it needed.", "bytes"),
         key("freed_bytes", "integer", "Content that nothing else needed.", "bytes"),
         *_RUNNING,
     ),
@@ -393,6 +426,7 @@ OUTPUTS = (
     _CHECK_OUTPUT,
     _FETCH_OUTPUT,
     _DRY_RUN_OUTPUT,
+    _INSTALL_PLAN_OUTPUT,
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,
     _INSPECT_OUTPUT,

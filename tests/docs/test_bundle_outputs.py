@@ -56,7 +56,7 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     manifest = tmp_path / "small.yaml"
     manifest.write_text(MANIFEST)
     env = {**demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
-    check("bundle fetch --dry-run --json", bundle("fetch", manifest, "--dry-run", "--json", env=env))
+    planned = bundle("fetch", manifest, "--dry-run", "--json", env=env)
     first = bundle("lock", manifest, "--json", env=env)
     fits = bundle("lock", manifest, "--check", "--json")
     out = tmp_path / "small.tar.zst"
@@ -66,6 +66,9 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     replacing = bundle("fetch", manifest, *base, "--codec", "zstd", "--json", env=env)
     assert replacing["replaced"]
     check("bundle fetch --json", whole, delta, replacing)
+    again = bundle("fetch", manifest, "-o", out, "--dry-run", "--json", env=env)
+    assert again["replaced"]
+    check("bundle fetch --dry-run --json", planned, again)
 
     manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
     differs = bundle("lock", manifest, "--check", "--json")
@@ -120,6 +123,10 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     beside = tiny_bundle(tmp_path / "beside", other, contents=[b"x"], name="beside")
     held = bundle("install", beside, "--hf-home", home, "--json")
     assert held["held"]
+    dry = ("--dry-run", "--json", "--hf-home")
+    planned = bundle("install", upgrade, *dry, tmp_path / "part")
+    assert planned["replaced"]
+    check("bundle install --dry-run --json", planned, bundle("install", upgrade, *dry, tmp_path / "none"))
     replaced = bundle("install", upgrade, "--hf-home", tmp_path / "part", "--json")
     check("bundle install --json", again, part, held, replaced)
     check("bundle rollback --json", bundle("rollback", "tiny", "--hf-home", tmp_path / "part", "--json"))

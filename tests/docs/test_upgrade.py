@@ -41,7 +41,7 @@ def read_steps() -> Iterator[Step]:
 
 
 def prints(output: str, line: str) -> bool:
-    pattern = ".*".join(map(re.escape, line.split("…")))
+    pattern = ".*".join(map(re.escape, line.strip().split("…")))
     return any(re.fullmatch(pattern, found.strip()) for found in output.splitlines())
 
 

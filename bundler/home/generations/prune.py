@@ -14,6 +14,7 @@ from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import RunningLaunch, find_launches
 from bundler.home.log import append_to_log, read_log
+from bundler.text.wording import size
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def prune(
     with lock_home(hf_home, on_note=on_note):
         home = Home(hf_home)
         freed = 0 if dry_run else finish_retirements(home)
+        if freed:
+            on_note(f"finished a removal that was killed: {size(freed)} freed")
         launches = find_launches(hf_home)
         doomed, spared = [], []
         for name in names or home.all_names():

@@ -1,0 +1,125 @@
+"""What an installation would do and how much room it needs: found by reading and hashing, without writing a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import BundleError
+from bundler.files.parallel import available_cores
+from bundler.files.space import Room, measure_room
+from bundler.format.reader import BundleReader
+from bundler.home.common.conflicts import check_conflicts
+from bundler.home.home import Home, ignore_damage
+from bundler.home.part import select_part
+from bundler.home.unpack import Staging, collect_checked, find_base_content, locate
+from bundler.plan.layout import Blob, layout
+from bundler.verify.report import Progress, no_progress
+
+# Room for one file's directory entry, inode and last block.
+_OVERHEAD_BYTES_PER_FILE = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstallPlan:
+    """What `bundler.home.install.install` with the same arguments would do.
+
+    Attributes:
+        name: Name of the bundle.
+        digest: The digest that the installation would have.
+        files: Blobs and prepared files of the bundle, or of the part of it that was asked for.
+        size_bytes: Their bytes.
+        written_files: How many of them would be written; the others are there, and were hashed.
+        written_bytes: Their bytes.
+        replaced: Digest of the current generation, which would stay for a rollback; None if there is none, or if it
+            is this one.
+        rooms: What each stage needs: `staging` for prepared datasets, which wait unseen until all is verified, and
+            `installed` for the rest.
+    """
+
+    name: str
+    digest: str
+    files: int
+    size_bytes: int
+    written_files: int
+    written_bytes: int
+    replaced: str | None
+    rooms: tuple[Room, ...]
+
+
+def room_needed(wanted: Sequence[Blob]) -> int:
+    """Return how much room blobs need that are not at their place, each content once."""
+    unique = {blob.sha256: blob.size_bytes for blob in wanted}
+    return sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
+
+
+def plan_install(
+    source: Path | Sequence[Path],
+    hf_home: Path,
+    *,
+    only: Sequence[str] = (),
+    jobs: int | None = None,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
+) -> InstallPlan:
+    """Find out what an installation would do. What is there is hashed, as the installation would.
+
+    The home is not locked: another process may change it meanwhile. Where it is not known yet whether the file system
+    has symlinks, it is taken to have them.
+
+    Args:
+        source: The bundle: a file or volumes.
+        hf_home: The cache root; it need not exist.
+        only: As for the installation, like the other arguments.
+        jobs: Cores; default all.
+        on_total: Called once with the number of bytes that `progress` will at most add up to.
+        progress: Called with the number of bytes hashed since the last call.
+
+    Raises:
+        BundleError: What the installation would end with before it writes: `ConflictError`, `FormatError`,
+            `IntegrityError` where a delta lacks its base, `NotInstalledError`.
+    """
+    home = Home(hf_home)
+    with BundleReader(source) as bundle:
+        part = select_part(bundle, only)
+        content = bundle.plan.layout if part == bundle.lock else layout(part)
+        try:
+            before = home.bundle(bundle.name)
+        except BundleError:
+            before = None
+        near = home.neighbours([content], besides=(bundle.name, ""), on_damage=ignore_damage)
+        own = [before] if before else []
+        check_conflicts(
+            bundle.name,
+            content,
+            current={name: other.layout for name, other in near.current.items()},
+            kept={name: other.layout for (name, _), other in near.kept.items()},
+            has_views=lambda: all(other.has_view for other in [*near.kept.values(), *own]),
+        )
+        on_total(sum(blob.size_bytes for blob in content.blobs))
+        threads = jobs or available_cores()
+        known = collect_checked([*near.kept.values(), *own])
+        view = before.view if before else None
+        staging = Staging(hf_home, take_over=False)
+        located = locate(staging, content, known, threads, progress, view=view)
+        places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
+        find_base_content(bundle, content, home, places, threads)
+        digest = bundle.whole_digest
+    wanted = [blob for blob in content.blobs if blob.path not in located]
+    prepared = [blob for blob in wanted if blob.path.startswith("datasets/")]
+    waiting = room_needed(prepared)
+    current = before.digest if before else None
+    return InstallPlan(
+        name=part.name,
+        digest=digest,
+        files=len(content.blobs),
+        size_bytes=sum(blob.size_bytes for blob in content.blobs),
+        written_files=len(wanted),
+        written_bytes=sum(blob.size_bytes for blob in wanted),
+        replaced=current if current != digest else None,
+        rooms=(
+            measure_room("staging", hf_home, waiting),
+            measure_room("installed", hf_home, room_needed(wanted) - waiting),
+        ),
+    )
