@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
-from bundler.cli.standard_pipes import check_standard_output, take_standard_output
+from bundler.cli.standard_pipes import choose_output
 from bundler.console.options import json_option
 from bundler.console.paths import GivenPath
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
@@ -99,27 +99,20 @@ def fetch(
     Tokens, proxies and HF_ENDPOINT are honoured as huggingface_hub honours them. An interrupted fetch goes on where
     it was. The proof loads every entry in a process without network; it needs `infini-llama[train]` here.
     """
-    if locked and upgrade:
-        raise click.UsageError("--locked keeps the lock as it is, --upgrade renews it: choose one")
-    is_pipe = output == Path("-")
-    if is_pipe and (as_json or volume_size):
-        raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
-    if is_pipe:
-        check_standard_output()
+    mode = _choose_mode(locked=locked, upgrade=upgrade)
+    out = choose_output(output, dry_run=dry_run, is_mixed=as_json or volume_size is not None)
     if dry_run:
         # With it the Hub's client writes to HF_HOME: a list of agents, to name the one that runs it.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
-    from bundler.format.storage.destinations import PipeDestination
     from bundler.make.bundle import make_bundle, plan_bundle
 
-    mode: LockMode = "insist" if locked else "upgrade" if upgrade else "reuse"
     with ConsoleObserver() as observer:
         if dry_run:
             planned = plan_bundle(
                 manifest_path,
-                None if is_pipe else output,
+                out,
                 mode=mode,
                 base=base,
                 volume_bytes=volume_size,
@@ -129,7 +122,7 @@ def fetch(
         else:
             made = make_bundle(
                 manifest_path,
-                PipeDestination(take_standard_output()) if is_pipe else output,
+                out,
                 mode=mode,
                 base=base,
                 volume_bytes=volume_size,
@@ -143,3 +136,9 @@ def fetch(
         report_plan(click.get_current_context(), planned, as_json=as_json)
     else:
         report_made(made, as_json=as_json)
+
+
+def _choose_mode(*, locked: bool, upgrade: bool) -> LockMode:
+    if locked and upgrade:
+        raise click.UsageError("--locked keeps the lock as it is, --upgrade renews it: choose one")
+    return "insist" if locked else "upgrade" if upgrade else "reuse"

@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from bundler.errors import UsageError
+
+if TYPE_CHECKING:
+    from bundler.format.storage.destinations import PipeDestination
 
 
 def standard_input() -> FileIO:
@@ -48,3 +55,21 @@ def take_standard_output() -> int:
     taken = os.dup(1)
     os.dup2(2, 1)
     return taken
+
+
+def choose_output(output: Path | None, *, dry_run: bool, is_mixed: bool) -> Path | PipeDestination | None:
+    """Return where `bundle fetch` writes to: what ``-o`` says, or standard output for ``-``.
+
+    Raises:
+        click.UsageError: The bundle would be mixed with something else, or cut.
+        UsageError: Standard output is a terminal, or closed.
+    """
+    if output != Path("-"):
+        return output
+    if is_mixed:
+        raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
+    check_standard_output()
+    from bundler.format.storage.destinations import PipeDestination
+
+    # What a dry run prints still goes there.
+    return PipeDestination(1 if dry_run else take_standard_output())

@@ -234,18 +234,19 @@ def write_bundle(
             buffers.give(done.buffer)
             records.append(done.record)
             progress(done.record.raw_bytes)
-    text = lock.dumps().encode()
-    index = Index(
-        lock.name,
-        len(text),
-        sha256_bytes(text),
-        plan.size_bytes,
-        tuple(records),
-        replace(base, whole=whole.digest) if base and whole else base,
-        whole.payload() if base and whole else b"",
-    )
+    index = _make_index(lock, plan, records, base, whole)
     out.write(index_frame(index))
     return index
+
+
+def _make_index(
+    lock: Lock, plan: TarPlan, records: list[ChunkRecord], base: BaseRecord | None, whole: Index | None
+) -> Index:
+    text = lock.dumps().encode()
+    index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
+    if base is None or whole is None:
+        return index
+    return replace(index, base=replace(base, whole=whole.digest), whole=whole.payload())
 
 
 class _BlobChecker:

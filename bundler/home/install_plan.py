@@ -12,9 +12,10 @@ from bundler.files.space import Room, measure_room
 from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
+from bundler.home.installed import InstalledBundle
 from bundler.home.part import select_part
 from bundler.home.unpack import Staging, collect_checked, find_base_content, locate
-from bundler.plan.layout import Blob, layout
+from bundler.plan.layout import Blob, Layout, layout
 from bundler.verify.report import Progress, no_progress
 
 # Room for one file's directory entry, inode and last block.
@@ -84,31 +85,11 @@ def plan_install(
     with BundleReader(source) as bundle:
         part = select_part(bundle, only)
         content = bundle.plan.layout if part == bundle.lock else layout(part)
-        try:
-            before = home.bundle(bundle.name)
-        except BundleError:
-            before = None
-        near = home.neighbours([content], besides=(bundle.name, ""), on_damage=ignore_damage)
-        own = [before] if before else []
-        check_conflicts(
-            bundle.name,
-            content,
-            current={name: other.layout for name, other in near.current.items()},
-            kept={name: other.layout for (name, _), other in near.kept.items()},
-            has_views=lambda: all(other.has_view for other in [*near.kept.values(), *own]),
-        )
         on_total(sum(blob.size_bytes for blob in content.blobs))
-        threads = jobs or available_cores()
-        known = collect_checked([*near.kept.values(), *own])
-        view = before.view if before else None
-        staging = Staging(hf_home, take_over=False)
-        located = locate(staging, content, known, threads, progress, view=view)
-        places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
-        find_base_content(bundle, content, home, places, threads)
+        before = _open_current(home, bundle.name)
+        wanted = _find_wanted(bundle, content, home, before, jobs or available_cores(), progress)
         digest = bundle.whole_digest
-    wanted = [blob for blob in content.blobs if blob.path not in located]
-    prepared = [blob for blob in wanted if blob.path.startswith("datasets/")]
-    waiting = room_needed(prepared)
+    waiting = room_needed([blob for blob in wanted if blob.path.startswith("datasets/")])
     current = before.digest if before else None
     return InstallPlan(
         name=part.name,
@@ -123,3 +104,42 @@ def plan_install(
             measure_room("installed", hf_home, room_needed(wanted) - waiting),
         ),
     )
+
+
+def _open_current(home: Home, name: str) -> InstalledBundle | None:
+    try:
+        return home.bundle(name)
+    except BundleError:
+        # An installation writes a damaged receipt anew.
+        return None
+
+
+def _find_wanted(
+    bundle: BundleReader,
+    content: Layout,
+    home: Home,
+    before: InstalledBundle | None,
+    jobs: int,
+    progress: Progress,
+) -> list[Blob]:
+    """Return the blobs that would be written, after the checks that an installation begins with."""
+    near = home.neighbours([content], besides=(bundle.name, ""), on_damage=ignore_damage)
+    there = [*near.kept.values(), *([before] if before else [])]
+    check_conflicts(
+        bundle.name,
+        content,
+        current={name: other.layout for name, other in near.current.items()},
+        kept={name: other.layout for (name, _), other in near.kept.items()},
+        has_views=lambda: all(other.has_view for other in there),
+    )
+    located = locate(
+        Staging(home.path, take_over=False),
+        content,
+        collect_checked(there),
+        jobs,
+        progress,
+        view=before.view if before else None,
+    )
+    places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
+    find_base_content(bundle, content, home, places, jobs)
+    return [blob for blob in content.blobs if blob.path not in located]

@@ -6,7 +6,7 @@ the Hub publishes. Licences are not compared: a lock does not record them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -169,12 +169,16 @@ def _digests(file: _File) -> set[str]:
 
 def _divide(of: Lock, by: Lock) -> tuple[dict[str, int], dict[str, int]]:
     """Return the contents of one lock, as digest -> bytes, that another lacks, and those that it has."""
-    known = {digest for repo in by.repos for file in (*repo.files, *repo.prepared) for digest in _digests(file)}
+    known = {digest for file in _list_files(by) for digest in _digests(file)}
     lacking: dict[str, int] = {}
     there: dict[str, int] = {}
-    for repo in of.repos:
-        for file in (*repo.files, *repo.prepared):
-            digests = _digests(file)
-            name = file.sha256 or (file.etag if isinstance(file, LockedFile) else "")
-            (lacking if known.isdisjoint(digests) else there)[name] = file.size_bytes
+    for file in _list_files(of):
+        name = file.sha256 or (file.etag if isinstance(file, LockedFile) else "")
+        (lacking if known.isdisjoint(_digests(file)) else there)[name] = file.size_bytes
     return lacking, there
+
+
+def _list_files(lock: Lock) -> Iterator[_File]:
+    for repo in lock.repos:
+        yield from repo.files
+        yield from repo.prepared
