@@ -33,7 +33,8 @@ def diff(ctx: click.Context, a: str, b: str, exit_code: bool, hf_home: Path | No
     """Show what differs between A and B: repos, commits, files and bytes.
 
     Each is a bundle file or volumes, a lock (.lock), a receipt (.json), or what is installed: NAME, or NAME@DIGEST for
-    an older generation. Only locks are read, whatever the size. Licences are not compared: locks do not record them.
+    an older generation. Only locks are read, whatever the size. Licences are those that the cards claim, where both
+    locks record them.
 
     \b
     Examples:
@@ -66,6 +67,8 @@ def _print_diff(before: LockSource, after: LockSource, found: LockDiff) -> None:
         click.echo(f"{sign} {side.lock.name} {side.digest or '(a lock)'}  {side.label}")
     for repo in found.repos:
         click.echo(_line(repo))
+        if "licenses" in repo.settings:
+            click.echo(f"  licences: {_named(repo.before_licenses)} → {_named(repo.after_licenses)}")
         for file in repo.files:
             click.echo(_file_line(file))
     if found.is_empty:
@@ -75,7 +78,10 @@ def _print_diff(before: LockSource, after: LockSource, found: LockDiff) -> None:
         f"{counted(found.gone_files, 'content')}, {size(found.gone_bytes)}; in both: "
         f"{counted(found.shared_files, 'content')}, {size(found.shared_bytes)}"
     )
-    click.echo("licences: not compared, locks do not record them")
+    if any(
+        None in (repo.before_licenses, repo.after_licenses) for repo in found.repos if repo.status == "changed"
+    ):
+        click.echo("licences: not compared where a lock does not record what the cards claim")
 
 
 def _line(repo: RepoDiff) -> str:
@@ -83,6 +89,10 @@ def _line(repo: RepoDiff) -> str:
     arrow = " → ".join(dict.fromkeys(commits))
     more = f", {', '.join(repo.settings)} differ" if repo.settings else ""
     return f"{repo.status:9}  {repo.kind} {repo.repo_id} {repo.revision}: {arrow}{more}"
+
+
+def _named(licenses: tuple[str, ...] | None) -> str:
+    return ", ".join(licenses or ()) or "none claimed"
 
 
 def _file_line(file: FileDiff) -> str:
@@ -102,4 +112,4 @@ def _diff_json(before: LockSource, after: LockSource, found: LockDiff) -> dict[s
         }
         for name, side in (("before", before), ("after", after))
     }
-    return {**sides, "equal": found.is_empty, **asdict(found), "licences": None}
+    return {**sides, "equal": found.is_empty, **asdict(found)}

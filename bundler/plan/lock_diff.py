@@ -1,7 +1,7 @@
 """What differs between two locks: repos, commits, files and bytes.
 
 A pure function of both. Contents are compared by the digests that the locks have: SHA-256 where both know it, else what
-the Hub publishes. Licences are not compared: a lock does not record them.
+the Hub publishes. Licences are compared where both locks record what the cards claim.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bundler.plan.lock import Lock, LockedFile, LockedRepo, PreparedFile
 
 _File = LockedFile | PreparedFile
 # What a repo is asked for beside its commit; a change of it may leave every file as it is.
-_NO_SETTINGS = ("kind", "repo_id", "revision", "commit", "files", "prepared")
+_NO_SETTINGS = ("kind", "repo_id", "revision", "commit", "card", "files", "prepared")
 _SETTINGS = tuple(field.name for field in fields(LockedRepo) if field.name not in _NO_SETTINGS)
 
 
@@ -49,6 +49,8 @@ class RepoDiff:
         before_commit: In the first lock; None if the entry is not there.
         after_commit: In the second lock; None if the entry is not there.
         settings: Names of other keys of the entry that differ, such as `aliases`.
+        before_licenses: What the card claims in the first lock; None where that does not record it.
+        after_licenses: The same in the second lock.
         files: What differs, by path.
     """
 
@@ -59,6 +61,8 @@ class RepoDiff:
     before_commit: str | None
     after_commit: str | None
     settings: tuple[str, ...]
+    before_licenses: tuple[str, ...] | None
+    after_licenses: tuple[str, ...] | None
     files: tuple[FileDiff, ...]
 
 
@@ -123,6 +127,8 @@ def _compare(before: LockedRepo | None, after: LockedRepo | None) -> RepoDiff:
     status: Literal["added", "removed", "changed", "unchanged"] = "added" if before is None else "removed"
     if before is not None and after is not None:
         settings = tuple(name for name in _SETTINGS if getattr(before, name) != getattr(after, name))
+        if None not in (licenses := [_licenses(before), _licenses(after)]) and licenses[0] != licenses[1]:
+            settings = (*settings, "licenses")
         is_same = before.commit == after.commit and not files and not settings
         status = "unchanged" if is_same else "changed"
     return RepoDiff(
@@ -133,8 +139,14 @@ def _compare(before: LockedRepo | None, after: LockedRepo | None) -> RepoDiff:
         before_commit=before.commit if before else None,
         after_commit=after.commit if after else None,
         settings=settings,
+        before_licenses=_licenses(before),
+        after_licenses=_licenses(after),
         files=tuple(files),
     )
+
+
+def _licenses(repo: LockedRepo | None) -> tuple[str, ...] | None:
+    return None if repo is None or repo.card is None else repo.card.licenses
 
 
 def _compare_files(before: Iterable[_File], after: Iterable[_File], *, is_prepared: bool) -> list[FileDiff]:

@@ -246,7 +246,9 @@ _DIFF_OUTPUT = Output(
         ),
         key("equal", "boolean", "Whether every entry is unchanged."),
         described("repos", "array of objects", _DIFF),
-        *fields(_REPO_DIFF, "repos[]", words=["status"], apart=["files"]),
+        *fields(_REPO_DIFF, "repos[]", words=["status"], apart=["files", "before_licenses", "after_licenses"]),
+        described("repos[].before_licenses", "array of strings or null", _REPO_DIFF),
+        described("repos[].after_licenses", "array of strings or null", _REPO_DIFF),
         described("repos[].files", "array of objects", _REPO_DIFF),
         *fields(_FILE_DIFF, "repos[].files[]", words=["status"]),
         *fields(
@@ -254,7 +256,6 @@ _DIFF_OUTPUT = Output(
             units=dict.fromkeys(("new_files", "gone_files", "shared_files"), "contents"),
             apart=["repos"],
         ),
-        key("licences", "null", "Locks do not record licences: they are not compared."),
     ),
 )
 _SPLIT_OUTPUT = Output(

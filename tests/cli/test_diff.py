@@ -15,7 +15,7 @@ from bundler.home.install import install
 from bundler.home.receipt import receipt_path
 from bundler.make.delta import Base
 from bundler.make.pack import pack
-from bundler.plan.lock import Lock
+from bundler.plan.lock import Card, Lock
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tree
 
 OLD = {"config.json": b'{"v": 1}', "same.txt": b"same", "gone.txt": b"gone"}
@@ -68,7 +68,8 @@ def test_all_forms_of_two_states_differ_in_the_same(places: Path, first: str, se
     before = tree(places)
     value = found(older_generation() if first == "older" else first, second)
     assert tree(places) == before
-    assert (value["equal"], value["licences"]) == (False, None)
+    assert value["equal"] is False
+    assert {(r["before_licenses"], r["after_licenses"]) for r in value["repos"]} == {(None, None)}
     model, kept, data = value["repos"]
     assert (model["status"], model["before_commit"], model["after_commit"]) == ("changed", COMMIT, OTHER_COMMIT)
     assert [(f["status"], f["path"], f["before_bytes"], f["after_bytes"]) for f in model["files"]] == [
@@ -90,7 +91,19 @@ def test_the_text_says_it_in_words(places: Path) -> None:
         assert line in text.splitlines()
     assert f"changed    model org/kept main: {COMMIT[:12]}, aliases differ" in text
     assert "only in the second: 2 contents, 14 B; only in the first: 4 contents, 1.01 kB" in text
-    assert "licences: not compared, locks do not record them" in text
+    assert "licences: not compared where a lock does not record what the cards claim" in text
+
+
+def test_licences_are_compared_where_both_locks_record_them(places: Path) -> None:
+    for name, license in (("mit", "mit"), ("apache", "apache-2.0")):
+        repos = [replace(repo, card=Card(licenses=(license,))) for repo in FIRST.repos]
+        Path(f"{name}.lock").write_text(FIRST.with_repos(tuple(repos)).dumps())
+    text = diff("mit.lock", "apache.lock").stdout
+    assert "  licences: mit → apache-2.0" in text and "not compared" not in text
+    changed = found("mit.lock", "apache.lock")["repos"][0]
+    assert (changed["before_licenses"], changed["after_licenses"]) == (["mit"], ["apache-2.0"])
+    # What one of the two does not know is no difference.
+    assert found("one.lock", "mit.lock")["equal"] is True
 
 
 def test_the_exit_code_tells_equal_from_different_only_when_asked(places: Path) -> None:
