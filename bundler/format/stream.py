@@ -107,8 +107,7 @@ class BundleStream:
     @property
     def whole_digest(self) -> str:
         """The digest that an installation has; known once `runs` has ended."""
-        assert self._index is not None, "the index of a stream is at its end"
-        return self._index.whole_digest
+        return self._index.whole_digest if self._index else self.digest
 
     def close(self) -> None:
         """Do nothing: the caller opened the stream, and closes it."""

@@ -322,7 +322,7 @@ def _remove_volumes(base: Path, *, keep: list[Path]) -> None:
 
 def _list_volumes(base: Path) -> list[Path]:
     # By their first bytes alone: half a volume is to go too.
-    return [path for path in volume_files(base) if is_volume_head(_first_bytes(path))]
+    return [path for path in volume_files(base) if is_volume_head(_read_first_bytes(path))]
 
 
 def _is_bundle_file(path: Path) -> bool:
