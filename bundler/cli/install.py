@@ -27,11 +27,21 @@ if TYPE_CHECKING:
     metavar="REPO_ID",
     help="Install this repo (id or alias) and read no other; may be given again. What is installed stays.",
 )
+@click.option(
+    "--group",
+    metavar="NAME",
+    help="Let this group read what is installed, whatever the umask; the folders of HF_HOME get the setgid bit.",
+)
 @hf_home_option
 @jobs_option
 @json_option
 def install(
-    bundle: tuple[Path, ...], only: tuple[str, ...], hf_home: Path | None, jobs: int | None, as_json: bool
+    bundle: tuple[Path, ...],
+    only: tuple[str, ...],
+    group: str | None,
+    hf_home: Path | None,
+    jobs: int | None,
+    as_json: bool,
 ) -> None:
     """Verify BUNDLE and unpack it into HF_HOME.
 
@@ -43,6 +53,7 @@ def install(
     Examples:
       bundle install demo.tar.zst --hf-home /scratch/hf
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
+      bundle install demo.tar.zst --group ml --hf-home /shared/hf
       ssh gateway cat demo.tar.zst | bundle install -
     """
     from bundler.format.find import find_bundle
@@ -56,6 +67,7 @@ def install(
             source,
             target,
             only=only,
+            group=group,
             jobs=jobs,
             on_total=set_total,
             progress=advance,
@@ -90,6 +102,8 @@ def _say_result(result: InstallResult, target: Path) -> None:
         )
     if not result.symlinks:
         say("note: without symlinks bundles have no views of their own here: an upgrade is seen by jobs that run")
+    for closed in result.closed:
+        say(f"warning: {closed}")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")
 
@@ -109,4 +123,5 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "held": [asdict(held) for held in result.held],
         "left_out": list(result.bundle.left_out),
         "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
+        "closed": [asdict(closed) for closed in result.closed],
     }
