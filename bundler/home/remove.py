@@ -88,6 +88,7 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         path.unlink()
         fsync_dir(path.parent)
     elif hidden.exists():
+        home.trust.check_file(hidden)
         adopt_generation(home, home.make_installed(read_receipt(hidden)), symlinks=False)
         hidden.unlink()
     freed = finish_retirements(home)

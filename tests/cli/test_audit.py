@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -183,6 +184,25 @@ def test_quiet_says_nothing_of_what_is_right_and_everything_of_what_is_not(home:
     assert (done.exit_code, done.stdout) == (6, "")
     assert "org/tiny: a: expected blake3" in done.stderr
     assert "other" not in done.stderr
+
+
+def test_without_symlinks_an_older_generation_is_verified_by_its_content(
+    packed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: str | Path, target_is_directory: bool = False) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    home = tmp_path / "home"
+    for path in packed[:2]:
+        assert bundle_command("install", path, "--hf-home", home).exit_code == 0
+    value = json.loads(bundle_command("verify", "--all", "--hf-home", home, "--json").stdout)
+    assert [(one["is_current"], one["faults"]) for one in value["reports"]] == [(True, []), (False, [])]
+    old = home / "hub/models--org--tiny/snapshots" / COMMIT / "a"
+    old.unlink()
+    old.write_bytes(b"bad")
+    value = json.loads(bundle_command("verify", "--all", "--hf-home", home, "--json").stdout)
+    assert [(one["is_current"], one["ok"]) for one in value["reports"]] == [(True, True), (False, False)]
 
 
 def test_verify_all_goes_on_past_a_damaged_receipt_and_names_it(home: Path) -> None:

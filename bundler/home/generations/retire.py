@@ -105,6 +105,7 @@ def finish_retirements(home: Home) -> int:
     freed = 0
     for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
         try:
+            home.trust.check_file(hidden)
             receipt = read_receipt(hidden, name=hidden.parent.name)
         except (IntegrityError, LockError):
             continue  # What it owned cannot be told: it stays, and nothing else does so for it.

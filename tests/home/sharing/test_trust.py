@@ -203,3 +203,20 @@ def test_without_a_umask_nothing_is_left_that_every_user_may_change(packed: Path
     }
     assert opened == {f"home/{LAUNCHES_FOLDER}"}
     assert bundle_as(BOB, "verify", "tiny", "--hf-home", place / "mine" / "home").returncode == 0
+
+
+def test_doctor_finds_a_home_that_every_user_may_write_to(home: Path) -> None:
+    (home / "hub").chmod(0o777)
+    done = bundle_as(BOB, "doctor", "--json", "--hf-home", home)
+    found = [one for one in json.loads(done.stdout)["findings"] if "every user may change" in one["message"]]
+    assert (done.returncode, [one["state"] for one in found]) == (16, ["problem"])
+
+
+def test_a_hidden_receipt_that_every_user_may_change_deletes_nothing(packed: Path, home: Path) -> None:
+    [receipt] = (home / "bundles" / "generations" / "tiny").iterdir()
+    hidden = receipt.with_name(receipt.name + ".removing")
+    hidden.write_bytes(receipt.read_bytes())
+    hidden.chmod(0o666)
+    before = tree(home)
+    install(packed, home)
+    assert tree(home) == before
