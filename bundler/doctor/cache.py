@@ -49,9 +49,9 @@ def check_bundles(hf_home: Path) -> Iterator[Diagnosis]:
     damaged: list[BundleError] = []
     try:
         found = Home(hf_home).bundles(on_damage=damaged.append)
-    except UntrustedError as error:
+    except UntrustedError as distrust:
         # Of the home's own folders; what is in them says nothing then.
-        yield problem("bundles", error.message, error.hint or "")
+        yield problem("bundles", distrust.message, distrust.hint or "")
         return
     for error in damaged:
         yield problem("bundles", error.message, error.hint or "")
