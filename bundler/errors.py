@@ -69,6 +69,10 @@ class IntegrityError(BundleError):
     exit_code = 6
 
 
+class UntrustedError(IntegrityError):
+    """Something in an HF_HOME belongs to somebody who is not trusted there, or may be changed by every user."""
+
+
 class FormatError(BundleError):
     """A file is not a bundle, or is one that this version cannot read: truncated, unknown version, unsafe path."""
 
@@ -149,7 +153,7 @@ EXIT_CODES: dict[int, str] = {
     3: "manifest or lock malformed, or they do not belong together",
     4: "the Hub cannot be reached (connection, proxy, time-out)",
     5: "the Hub refused (no such repo, revision or file; gated; rate limited)",
-    6: "verification failed: missing, extra or changed bytes",
+    6: "verification failed: missing, extra or changed bytes, or what everybody may change",
     7: "not a bundle, or one that this version cannot read",
     8: "the fetched files do not load offline",
     9: "no such bundle or repo is installed",

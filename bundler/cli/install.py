@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     help="Install this repo (id or alias) and read no other; may be given again. What is installed stays.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be written and the room it needs, write nothing.")
+@click.option(
+    "--group",
+    metavar="NAME",
+    help="Let this group read what is installed, whatever the umask; the folders of HF_HOME get the setgid bit.",
+)
 @hf_home_option
 @jobs_option
 @json_option
@@ -37,6 +42,7 @@ def install(
     bundle: tuple[Path, ...],
     only: tuple[str, ...],
     dry_run: bool,
+    group: str | None,
     hf_home: Path | None,
     jobs: int | None,
     as_json: bool,
@@ -52,6 +58,7 @@ def install(
       bundle install demo.tar.zst --dry-run
       bundle install demo.tar.zst --hf-home /scratch/hf
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
+      bundle install demo.tar.zst --group ml --hf-home /shared/hf
       ssh gateway cat demo.tar.zst | bundle install -
     """
     from bundler.format.find import find_bundle
@@ -70,6 +77,7 @@ def install(
             source,
             target,
             only=only,
+            group=group,
             jobs=jobs,
             on_total=set_total,
             progress=advance,
@@ -104,6 +112,8 @@ def _say_result(result: InstallResult, target: Path) -> None:
         )
     if not result.symlinks:
         say("note: without symlinks bundles have no views of their own here: an upgrade is seen by jobs that run")
+    for closed in result.closed:
+        say(f"warning: {closed}")
     if installed.left_out:
         say(f"left out: {', '.join(installed.left_out)}")
 
@@ -124,4 +134,5 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "held": [asdict(held) for held in result.held],
         "left_out": list(result.bundle.left_out),
         "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
+        "closed": [asdict(closed) for closed in result.closed],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,14 +18,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, required=True)
+@click.argument("bundle", nargs=-1)
+@click.option(
+    "--all", "everything", is_flag=True, help="All generations of all installed bundles; takes no BUNDLE."
+)
 @hf_home_option
 @click.option("--quick", is_flag=True, help="Installed bundle: compare names, links and sizes, hash nothing.")
+@click.option("--quiet", is_flag=True, help="Say nothing on stderr unless something is wrong, as cron wants it.")
 @jobs_option
 @json_option
 @click.pass_context
 def verify(
-    ctx: click.Context, bundle: tuple[str, ...], hf_home: Path | None, quick: bool, jobs: int | None, as_json: bool
+    ctx: click.Context,
+    bundle: tuple[str, ...],
+    everything: bool,
+    hf_home: Path | None,
+    quick: bool,
+    quiet: bool,
+    jobs: int | None,
+    as_json: bool,
 ) -> None:
     """Check BUNDLE, a bundle file or the name of an installed bundle, and report all that is wrong at once.
 
@@ -38,8 +49,22 @@ def verify(
       bundle verify demo.tar.zst
       bundle verify /media/disk2/demo.tar.zst.002
       bundle verify demo --quick
+      bundle verify --all --quiet
     """
+    if everything == bool(bundle):
+        raise click.UsageError("expected a BUNDLE, or --all")
+    if everything:
+        ctx.exit(_verify_home(default_hf_home(hf_home), quick=quick, quiet=quiet, jobs=jobs, as_json=as_json))
     report = _verify(bundle, hf_home, quick=quick, jobs=jobs)
+    _say_report(report, quiet=quiet)
+    if as_json:
+        print_json(_report_json(report))
+    ctx.exit(0 if report.ok else 6)
+
+
+def _say_report(report: Report, *, quiet: bool) -> None:
+    if quiet and report.ok:
+        return
     for fault in report.faults:
         say(str(fault))
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
@@ -47,21 +72,42 @@ def verify(
     say(f"{report.subject}: {outcome}; checked {how} {counted(report.files, 'file')}\n{report.digest}")
     if report.hint and not report.ok:
         say(f"hint: {report.hint}")
+
+
+def _report_json(report: Report) -> dict[str, Any]:
+    return {
+        "subject": report.subject,
+        "digest": report.digest,
+        "ok": report.ok,
+        "quick": report.quick,
+        "files": report.files,
+        "hashed_bytes": report.size_bytes,
+        "faults": [{"kind": fault.kind, "path": fault.path, "detail": fault.detail} for fault in report.faults],
+    }
+
+
+def _verify_home(hf_home: Path, *, quick: bool, quiet: bool, jobs: int | None, as_json: bool) -> int:
+    from bundler.home.generations.verify_all import verify_all
+    from bundler.home.home import Home
+
+    found = verify_all(Home(hf_home), quick=quick, jobs=jobs)
+    for _, report in found.reports:
+        _say_report(report, quiet=quiet)
+    for error in found.errors:
+        say(f"error: {error}")
     if as_json:
         print_json(
             {
-                "subject": report.subject,
-                "digest": report.digest,
-                "ok": report.ok,
-                "quick": report.quick,
-                "files": report.files,
-                "hashed_bytes": report.size_bytes,
-                "faults": [
-                    {"kind": fault.kind, "path": fault.path, "detail": fault.detail} for fault in report.faults
+                "hf_home": str(hf_home),
+                "ok": found.exit_code == 0,
+                "reports": [
+                    {"name": one.bundle.name, "is_current": one.is_current, **_report_json(report)}
+                    for one, report in found.reports
                 ],
+                "errors": [{"exit_code": error.exit_code, "message": error.message} for error in found.errors],
             }
         )
-    ctx.exit(0 if report.ok else 6)
+    return found.exit_code
 
 
 def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs: int | None) -> Report:

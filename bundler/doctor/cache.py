@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bundler.doctor.diagnosis import Diagnosis, note, ok, problem, warning
-from bundler.errors import BundleError
+from bundler.errors import BundleError, UntrustedError
 from bundler.files.leftovers import is_leftover
 from bundler.home.common.journal import list_unfinished
 from bundler.home.common.set_aside import SET_ASIDE_FOLDER
@@ -47,7 +47,12 @@ def check_place(environment: Mapping[str, str], hf_home: Path) -> Iterator[Diagn
 def check_bundles(hf_home: Path) -> Iterator[Diagnosis]:
     """Compare the names and sizes of every installed bundle with its lock."""
     damaged: list[BundleError] = []
-    found = Home(hf_home).bundles(on_damage=damaged.append)
+    try:
+        found = Home(hf_home).bundles(on_damage=damaged.append)
+    except UntrustedError as distrust:
+        # Of the home's own folders; what is in them says nothing then.
+        yield problem("bundles", distrust.message, distrust.hint or "")
+        return
     for error in damaged:
         yield problem("bundles", error.message, error.hint or "")
     for bundle in found:

@@ -30,10 +30,14 @@ def check_file_system(hf_home: Path) -> Iterator[Diagnosis]:
     yield from _check_room(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         return
-    if symlinks_work(folder):
-        yield ok("symlinks", f"work in {folder}")
-    else:
-        yield note("symlinks", f"do not work in {folder}", "bundles are installed as copies: twice the space")
+    try:
+        if symlinks_work(folder):
+            yield ok("symlinks", f"work in {folder}")
+        else:
+            yield note("symlinks", f"do not work in {folder}", "bundles are installed as copies: twice the space")
+    except OSError as error:
+        yield warning("symlinks", f"nothing can be made in {folder}: {error.strerror}", "see to that file system")
+        return
     if _locks_work(folder):
         yield ok("locks", f"work in {folder}")
     else:

@@ -6,6 +6,7 @@ Library functions let `OSError` pass; the commands turn it into an `AccessError`
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import pwd
 import stat
@@ -70,27 +71,67 @@ def explain(error: OSError) -> BundleError | None:
 
 
 def _explain_refusal(path: Path, what: str) -> AccessError:
-    """Return an error that names the first folder or file on the way to `path` that refuses access."""
+    """Return an error that names the first folder or file on the way to `path` that refuses, and the least change."""
+    path = Path(os.path.realpath(path))
     for place in (*reversed(path.parents), path):
         try:
             status = place.stat()
         except OSError:
             break
-        wanted = os.R_OK | (os.X_OK if stat.S_ISDIR(status.st_mode) else 0)
-        if not _permits(place, wanted):
-            return AccessError(
-                f"{what}: {_describe(place, status)}",
-                hint=f"its owner can open it to all: chmod -R a+rX {place}",
-            )
+        is_folder = stat.S_ISDIR(status.st_mode)
+        # Passing through a folder does not need permission to list it.
+        bits = ("x" if place != path else "rx") if is_folder else "r"
+        if not _permits(place, (os.R_OK if "r" in bits else 0) | (os.X_OK if "x" in bits else 0)):
+            return AccessError(f"{what}: {_describe(place, status)}", hint=_hint_at_reading(place, status, bits))
     # Everything on the way can be read, so the refusal was about writing.
     place = next((folder for folder in (path, *path.parents) if os.path.lexists(folder)), path)
     # Creating, renaming and deleting a file needs write permission on its folder; the file's own mode does not matter.
     if not place.is_dir() and not _permits(place.parent, os.W_OK | os.X_OK):
         place = place.parent
-    return AccessError(
-        f"{what}: {_describe(place, place.lstat())}",
-        hint="let its owner run this command, or name a folder of your own (--hf-home)",
+    status = place.lstat()
+    return AccessError(f"{what}: {_describe(place, status)}", hint=_hint_at_writing(place, status))
+
+
+def _hint_at_reading(place: Path, status: os.stat_result, bits: str) -> str:
+    owner, group = get_user_name(status.st_uid), _get_group_name(status.st_gid)
+    if status.st_uid == os.geteuid():
+        return f"chmod u+{bits} {place}"
+    if _is_member(status.st_gid):
+        return f"{owner} can open it to group {group}, which you are in: chmod g+{bits} {place}"
+    if _group_has(status.st_mode, bits):
+        return f"it is open to group {group}: ask to become a member"
+    return (
+        f"{owner} can open it to all users: chmod o+{bits} {place}; or to one group: chgrp GROUP, chmod g+{bits}"
     )
+
+
+def _hint_at_writing(place: Path, status: os.stat_result) -> str:
+    bits = "wx" if stat.S_ISDIR(status.st_mode) else "w"
+    owner, group = get_user_name(status.st_uid), _get_group_name(status.st_gid)
+    if status.st_uid == os.geteuid():
+        return f"chmod u+{bits} {place}"
+    more = "name a folder of your own (--hf-home)"
+    if _group_has(status.st_mode, bits):
+        more = f"ask to become a member of group {group}, which may write there"
+    elif _is_member(status.st_gid):
+        more = f"let {owner} allow it to group {group}, which you are in: chmod g+{bits} {place}"
+    return f"let {owner} run this command, or {more}"
+
+
+def _group_has(mode: int, bits: str) -> bool:
+    wanted = {"r": stat.S_IRGRP, "w": stat.S_IWGRP, "x": stat.S_IXGRP}
+    return all(mode & wanted[bit] for bit in bits)
+
+
+def _is_member(gid: int) -> bool:
+    return gid in (os.getegid(), *os.getgroups())
+
+
+def _get_group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _permits(place: Path, wanted: int) -> bool:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
 
 from bundler.files.atomic import temporary_path
 
+# A file system without links says EPERM, or that it does not know the call.
+_NO_WRITING = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+
 
 def symlinks_work(directory: Path) -> bool:
-    """Return whether relative symlinks work in `directory`; one is made to find out."""
+    """Return whether relative symlinks work in `directory`; one is made to find out.
+
+    Raises:
+        OSError: Nothing can be made there at all, which says nothing about links.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     probe = temporary_path(directory)
     try:
         probe.symlink_to("target")
-    except OSError:
+    except OSError as error:
+        if error.errno in _NO_WRITING:
+            raise
         return False
     probe.unlink(missing_ok=True)
     return True
 
 
 def hard_links_work(directory: Path) -> bool:
-    """Return whether hard links work in `directory`; one is made to find out."""
+    """Return whether hard links work in `directory`; one is made to find out.
+
+    Raises:
+        OSError: Nothing can be made there at all, which says nothing about links.
+    """
     source, link = temporary_path(directory), temporary_path(directory)
     source.touch()
     try:
         os.link(source, link)
-    except OSError:
+    except OSError as error:
+        if error.errno in _NO_WRITING:
+            raise
         return False
     finally:
         source.unlink(missing_ok=True)

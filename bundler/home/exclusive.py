@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bundler.home.sharing.trust import Trust
 from bundler.plan.layout import BUNDLES_FOLDER
 
 LOCK_NAME = ".lock"
@@ -32,19 +33,29 @@ def no_note(text: str) -> None:
 def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
     """Hold the right to change what is installed in `hf_home` while the block runs.
 
-    Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong.
+    Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong. What is
+    written meanwhile, only the owner and the group may change, whatever the umask was.
 
     Args:
         hf_home: The cache root; made when missing, and removed again if the block leaves it empty and nobody waits.
         on_note: Told when another process must be waited for, and when the file system has no locks.
+
+    Raises:
+        UntrustedError: The home has folders that are not to be trusted: nobody writes there.
     """
+    Trust(hf_home).check_home()
     folder = hf_home / BUNDLES_FOLDER
     path = folder / LOCK_NAME
     made = [place for place in (folder, *folder.parents) if not place.exists()]
-    descriptor = _acquire(path, on_note)
+    # What is written is for nobody else to change, even where somebody set no umask at all.
+    umask = os.umask(0o077)
+    os.umask(umask | stat.S_IWOTH)
+    descriptor = None
     try:
+        descriptor = _acquire(path, on_note)
         yield
     finally:
+        os.umask(umask)
         if descriptor is not None:
             # Before the lock is let go: who waits for it looks whether the file is still this one.
             with contextlib.suppress(OSError):
@@ -97,14 +108,15 @@ def _open(path: Path) -> int:
         found = Path(error.filename)
         if not stat.S_ISDIR(found.lstat().st_mode) and not found.is_dir():
             raise
-    flags = os.O_CREAT | os.O_CLOEXEC
+    # Nobody links it elsewhere: what it led to would be made, and emptied of its meaning.
+    flags = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         return os.open(path, flags | os.O_RDWR, 0o666)
     except OSError as error:
         if error.errno not in _NOT_WRITABLE or not path.exists():
             raise
         # Left by another user who was killed, in a folder of the group: it can be locked for all that.
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

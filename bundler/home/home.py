@@ -3,6 +3,8 @@
 Rule book:
 
 * a receipt is read once, and again only when the file has changed since; a layout is computed once;
+* a receipt is read only if it is a file, and it and the folders on the way to it are to be trusted
+  (`bundler.home.sharing.trust`);
 * of a bundle that has nothing in common with the one at hand only the seal of its receipt is checked: work for one
   bundle does not grow with what else is installed;
 * nothing here writes. Who decides something by what it read here, and writes, holds `bundler.home.exclusive`.
@@ -13,13 +15,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError
+from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.installed import InstalledBundle, Neighbours
-from bundler.home.log import read_log
-from bundler.home.receipt import Receipt, receipt_path
+from bundler.home.log import LogEntry, read_log
+from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
+from bundler.home.sharing.trust import Trust
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
 from bundler.plan.lock import Lock
 from bundler.plan.names import is_bundle_name
@@ -52,6 +56,17 @@ class Home:
         # By path, and by name and content: the pointer and the receipt of its generation say the same.
         self._by_path: dict[Path, tuple[tuple[int, int, int], _Opened]] = {}
         self._by_content: dict[tuple[str, bytes], _Opened] = {}
+
+    @cached_property
+    def trust(self) -> Trust:
+        """Who is trusted in it.
+
+        Raises:
+            UntrustedError: A folder that holds all the rest is not to be trusted.
+        """
+        trust = Trust(self.path)
+        trust.check_home()
+        return trust
 
     def names(self) -> list[str]:
         """Return the names of installed bundles, sorted; receipts are not read."""
@@ -108,7 +123,7 @@ class Home:
         }
         installed = {
             (entry.name, entry.digest): number
-            for number, entry in enumerate(read_log(self.path))
+            for number, entry in enumerate(self.log(on_damage=on_damage))
             if entry.action == "install"
         }
 
@@ -119,6 +134,23 @@ class Home:
             return installed.get((name, bundle.digest), -1), written
 
         return sorted(found.values(), key=age, reverse=True)
+
+    def log(self, *, on_damage: OnDamage | None = None) -> list[LogEntry]:
+        """Return what changed in it, from old to new.
+
+        Args:
+            on_damage: Called if the log is not to be believed, and then nothing is known; by default it is raised.
+
+        Raises:
+            UntrustedError: It is not to be believed, and there is no `on_damage`.
+        """
+        try:
+            return read_log(self.path)
+        except UntrustedError as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+            return []
 
     def all_names(self) -> list[str]:
         """Return the names of all bundles of which there is a generation, the current ones' and others, sorted."""
@@ -198,6 +230,7 @@ class Home:
     def _each(
         self, paths: Iterable[Path], is_wanted: Callable[[Path], object], on_damage: OnDamage | None
     ) -> Iterator[Path]:
+        _ = self.trust  # Looked at before the first: what is wrong with the home is not the fault of one receipt.
         for path in paths:
             try:
                 if is_wanted(path):
@@ -223,17 +256,20 @@ class Home:
         return opened.bundle
 
     def _read(self, path: Path) -> _Opened:
-        status = path.stat()
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if path in self._by_path and self._by_path[path][0] == stamp:
-            return self._by_path[path][1]
-        content = path.read_bytes()
         name = path.stem if path.parent.name == BUNDLES_FOLDER else path.parent.name
+        if path in self._by_path and self._by_path[path][0] == _stamp(path.stat()):
+            return self._by_path[path][1]
+        self.trust.check_file(path)
+        content, status = read_receipt_file(path, name)
         opened = self._by_content.get((name, content))
         if opened is None:
             opened = self._by_content[name, content] = _Opened(Receipt.parse(content, path, name=name))
-        self._by_path[path] = stamp, opened
+        self._by_path[path] = _stamp(status), opened
         return opened
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _check_name(name: str) -> None:

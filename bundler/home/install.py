@@ -23,17 +23,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from bundler.errors import BundleError, SpaceError
-from bundler.files.leftovers import remove_leftovers
+from bundler.errors import BundleError
 from bundler.files.links import symlinks_work
 from bundler.files.parallel import available_cores
 from bundler.files.paths import inside
-from bundler.files.space import check_room, is_disk_full
+from bundler.files.space import report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
@@ -49,23 +48,25 @@ from bundler.home.common.journal import (
 )
 from bundler.home.common.publish import find_moved_refs, gather_blobs, place_prepared, publish, publish_trees
 from bundler.home.common.set_aside import set_aside
+from bundler.home.common.sweep import sweep
 from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generation import generation_path
 from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import finish_retirements, hand_over_names
 from bundler.home.home import Home, ignore_damage
-from bundler.home.install_plan import room_needed
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.launches import make_folder
-from bundler.home.log import append_to_log
+from bundler.home.log import append_to_log, name_source
 from bundler.home.part import join_parts, select_part
 from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
-from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, write_blobs
+from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
+from bundler.home.sharing.untrusted_names import remove_untrusted
+from bundler.home.unpack import Staging, check_room_for, collect_checked, find_base_content, locate, write_blobs
 from bundler.home.view.view import build_view
 from bundler.plan.content import Content
-from bundler.plan.layout import BUNDLES_FOLDER, Blob, layout, snapshot_link_target
+from bundler.plan.layout import Blob, layout, snapshot_link_target
 from bundler.text.wording import counted, size
 from bundler.verify.report import Progress, no_progress
 
@@ -75,6 +76,7 @@ def install(
     hf_home: Path,
     *,
     only: Sequence[str] = (),
+    group: str | None = None,
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
@@ -87,6 +89,8 @@ def install(
         hf_home: The cache root; made when missing.
         only: Repo ids or aliases: install these repos and read no other's bytes. What is installed of the same
             bundle already stays; default everything.
+        group: A group, by name or number, that is to read what is installed, whatever the umask. Its folders get the
+            setgid bit. While it is installed the umask of this process is another one.
         jobs: Threads; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes verified since the last call.
@@ -99,11 +103,24 @@ def install(
         IntegrityError: Its content is not what its lock names: nothing visible was changed.
         NotInstalledError: The bundle has no repo that `only` names: nothing was written.
         SpaceError: Not enough room: nothing was written.
+        UntrustedError: A folder of the home is a link of a stranger's, or may be changed by every user: nothing was
+            written.
+        UsageError: There is no such group, or this user is not in it.
     """
-    with contextlib.closing(_open(source)) as bundle, lock_home(hf_home, on_note=on_note):
-        return _Installation(bundle, Home(hf_home), only, jobs or available_cores(), on_note).run(
-            on_total, progress
-        )
+    gid = None if group is None else find_group(group)
+    with contextlib.closing(_open(source)) as bundle, let_group_read(gid), lock_home(hf_home, on_note=on_note):
+        home = Home(hf_home)
+        installation = _Installation(bundle, home, only, jobs or available_cores(), on_note)
+        home.trust.check_content(installation.content)
+        prepare_sharing(hf_home, installation.content, gid)
+        with report_full_disk(
+            f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
+            hint="free some space and run the same command again",
+        ):
+            result = installation.run(on_total, progress)
+        done = result.bundle
+        closed = finish_sharing(hf_home, done.name, done.digest, done.layout, done.view, gid)
+        return replace(result, closed=closed)
 
 
 class _Installation:
@@ -138,14 +155,14 @@ class _Installation:
             has_views=lambda: self.symlinks,
         )
         staging = Staging(self.hf_home)
-        self._sweep()
+        sweep(self.hf_home, self.content)
         on_total(sum(blob.size_bytes for blob in self.content.blobs))
         view = self.before.view if self.before else None
         located = locate(staging, self.content, self._find_known(), self.jobs, progress, view=view)
         places = {blob.sha256: located[blob.path] for blob in self.content.blobs if blob.path in located}
         places |= find_base_content(self.bundle, self.content, self.home, places, self.jobs)
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
-        _check_room(self.hf_home, wanted)
+        check_room_for(wanted, self.hf_home)
         try:
             self._record(wanted)
             write_blobs(self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part)
@@ -160,8 +177,6 @@ class _Installation:
                 forget_found(self.hf_home, self.name)
             self._say_what_is_kept()
             raise
-        except OSError as error:
-            raise _explain(error, self.hf_home) from error
         if freed := clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout]):
             self.on_note(f"deleted what an earlier try left and nothing needs: {size(freed)} freed")
         return self._describe(wanted, was_complete=was_complete)
@@ -171,7 +186,8 @@ class _Installation:
         """Other generations that have a folder in common with this one."""
 
         def tell(error: BundleError) -> None:
-            if not error.message.startswith(f"{receipt_path(self.hf_home, self.name)}:"):  # about to be written
+            own = receipt_path(self.hf_home, self.name)
+            if not error.message.startswith((f"{own}:", f"{own} ")):  # about to be written
                 self.on_note(f"{error.message}; what it needs beside {self.name} cannot be told")
 
         return self._find_neighbours(tell)
@@ -184,13 +200,19 @@ class _Installation:
                 if (place := inside(self.hf_home, file.path)).is_symlink():
                     expected = Path(snapshot_link_target(file.path, file.blob.path))
                     return place.readlink() == expected or symlinks_work(self.hf_home / "hub")
-        return symlinks_work(self.hf_home / "hub")
+        try:
+            return symlinks_work(self.hf_home / "hub")
+        except OSError:
+            # Where all is there nothing is written; else the first write says what is wrong.
+            if self.before and self.before.digest == self.bundle.digest:
+                return self.before.has_view
+            raise
 
     @cached_property
     def receipt(self) -> Receipt:
         """What the receipt will say: this part, and what was there of the same bundle before."""
         there = list(self.before.lock.repos if self.before else ())
-        with contextlib.suppress(OSError, BundleError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, BundleError):
             # Of this very generation, if it is there and not the current one.
             there += self.home.read(generation_path(self.hf_home, self.name, self.bundle.whole_digest)).lock.repos
         lock, left_out = join_parts(self.bundle.lock, self.part, there)
@@ -215,19 +237,6 @@ class _Installation:
 
     def _find_known(self) -> frozenset[Content]:
         return collect_checked([*self.near.kept.values(), *([self.before] if self.before else [])])
-
-    def _sweep(self) -> None:
-        """Delete what killed installations left half-written in the folders that this one writes to."""
-        now = time.time()
-        folders = {self.hf_home / BUNDLES_FOLDER}
-        for repo in self.content.repos:
-            folders.add(inside(self.hf_home, repo.folder))
-            folders |= {inside(self.hf_home, path) for path, _ in repo.alias_links()}
-            folders |= {inside(self.hf_home, blob.path).parent for blob in repo.prepared}
-        for folder in folders:
-            remove_leftovers(folder, now=now)
-        for shared in ("hub", "datasets"):
-            remove_leftovers(self.hf_home / shared, now=now, below=False)
 
     def _record(self, wanted: Sequence[Blob]) -> None:
         """Write down what is there already, and what is about to be written."""
@@ -254,6 +263,7 @@ class _Installation:
         keep = [*self.near.layouts, *(bundle.layout for bundle in before)]
         self.set_aside = tuple(set_aside(self.hf_home, self.content, keep))
         self.is_publishing = True
+        remove_untrusted(self.home.trust, self.content, self.on_note)
         trees = collect_trees(keep)
         if self.symlinks:
             # Before prepared files are moved: a view has its own name of each.
@@ -274,7 +284,8 @@ class _Installation:
             self.name,
             self.bundle.whole_digest,
             before=self.before.digest if self.before else None,
-            source=self.bundle.label,
+            source=name_source(self.bundle.label),
+            on_note=self.on_note,
         )
         # Where the file system has no locks, another installation may have written its receipt between our look
         # and ours: look again, now that it can see ours. Whoever comes last has seen both.
@@ -286,6 +297,12 @@ class _Installation:
 
     def _is_complete(self) -> bool:
         """Tell whether a bundle whose blobs are all verified verifies in all else too."""
+        try:
+            # The pointer says the same; a version without generations left nothing else.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self.home.read(generation_path(self.hf_home, self.name, self.bundle.digest))
+        except BundleError:
+            return False
         links = [inside(self.hf_home, file.path) for repo in self.content.repos for file in repo.snapshots]
         links += [inside(self.hf_home, path) for repo in self.content.repos for path, _ in repo.alias_links()]
         # What is no link has content of its own, which nobody has hashed yet.
@@ -326,18 +343,3 @@ def _open(source: Path | Sequence[Path] | Readable) -> Source:
     if isinstance(source, Path | Sequence):
         return BundleReader(source)
     return BundleStream(source)
-
-
-def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
-    if not wanted:
-        return
-    check_room({hf_home: room_needed(wanted)}, hint="free some, or install to another file system with --hf-home")
-
-
-def _explain(error: OSError, hf_home: Path) -> BaseException:
-    if is_disk_full(error):
-        return SpaceError(
-            f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
-            hint="free some space and run the same command again",
-        )
-    return error

@@ -14,12 +14,9 @@ from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.part import select_part
-from bundler.home.unpack import Staging, collect_checked, find_base_content, locate
+from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, room_needed
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.verify.report import Progress, no_progress
-
-# Room for one file's directory entry, inode and last block.
-_OVERHEAD_BYTES_PER_FILE = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +44,6 @@ class InstallPlan:
     written_bytes: int
     replaced: str | None
     rooms: tuple[Room, ...]
-
-
-def room_needed(wanted: Sequence[Blob]) -> int:
-    """Return how much room blobs need that are not at their place, each content once."""
-    unique = {blob.sha256: blob.size_bytes for blob in wanted}
-    return sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
 
 
 def plan_install(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bundler.home.common.conflicts import Held
 from bundler.home.installed import InstalledBundle
+from bundler.home.sharing.readers import Closed
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class InstallResult:
         held: Names in the shared view that stay what another bundle needs them to be.
         moved_refs: Refs in the shared view that now name another commit, as (path, old commit, new commit).
         set_aside: Files that stood in a snapshot and that no bundle ships, as (path, where it is now).
+        closed: Who cannot read what is installed, though the home is open to them.
         was_complete: Whether all of it was there, so that nothing at all was written.
     """
 
@@ -39,3 +41,4 @@ class InstallResult:
     moved_refs: tuple[tuple[str, str, str], ...]
     set_aside: tuple[tuple[str, str], ...]
     was_complete: bool = False
+    closed: tuple[Closed, ...] = ()

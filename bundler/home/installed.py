@@ -10,6 +10,7 @@ from pathlib import Path
 from bundler.errors import NotInstalledError
 from bundler.files.parallel import available_cores
 from bundler.home.generation import view_path
+from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
 from bundler.plan.layout import Layout, layout, repo_folder
 from bundler.plan.lock import Lock
@@ -107,6 +108,7 @@ class InstalledBundle:
         jobs: int | None = None,
         progress: Progress = no_progress,
         view: View | None = None,
+        hashed: Hashed | None = None,
     ) -> Report:
         """Check it, or one of its repos (id or alias), against its lock; nothing is written.
 
@@ -116,6 +118,7 @@ class InstalledBundle:
             jobs: Cores; default all.
             progress: Called with the number of bytes hashed since the last call.
             view: What a launch reads; by default its own view, and what it has in the shared one.
+            hashed: What verifications of other bundles have hashed, which is not hashed again; empty to begin with.
         """
         checks = []
         if view is not None:
@@ -146,6 +149,7 @@ class InstalledBundle:
             quick=quick,
             jobs=jobs or available_cores(),
             progress=progress,
+            hashed=hashed,
         )
 
     def snapshot_path(self, repo_id: str, repo_type: RepoType = "model") -> Path:

@@ -16,15 +16,19 @@ neighbour one often wants to know only that it has nothing to do with the bundle
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
 from bundler import __version__
 from bundler.errors import IntegrityError
+from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
+from bundler.home.common.set_aside import move_aside
 from bundler.home.generation import generation_path
 from bundler.plan.layout import BUNDLES_FOLDER
 from bundler.plan.lock import Lock
@@ -179,13 +183,50 @@ def receipt_path(hf_home: Path, name: str) -> Path:
 
 def write_receipt(hf_home: Path, receipt: Receipt) -> None:
     """Write the receipt of a generation whose content and view are in place; it is not the current one by that."""
-    atomic_write(generation_path(hf_home, receipt.lock.name, receipt.digest), receipt.dumps())
+    path = generation_path(hf_home, receipt.lock.name, receipt.digest)
+    _clear_place(hf_home, path)
+    atomic_write(path, receipt.dumps())
 
 
 def set_current(hf_home: Path, name: str, digest: str) -> None:
     """Move the pointer of a bundle to one of its generations, in one step."""
+    _clear_place(hf_home, receipt_path(hf_home, name))
     # A file of its own, and no link: damage to one of the two leaves the other.
     atomic_write(receipt_path(hf_home, name), generation_path(hf_home, name, digest).read_bytes())
+
+
+def _clear_place(hf_home: Path, path: Path) -> None:
+    """Move out of the way what a receipt cannot replace: a folder of its name, or a file in place of its folder."""
+    in_the_way = [path] if path.is_dir() and not path.is_symlink() else []
+    if os.path.lexists(path.parent) and not path.parent.is_dir():
+        in_the_way = [path.parent]
+    for place in in_the_way:
+        move_aside(hf_home, place.relative_to(hf_home).as_posix())
+
+
+def read_receipt_file(path: Path, name: str) -> tuple[bytes, os.stat_result]:
+    """Return the text of a receipt, and its status from before; what is no file is as bad as a changed one.
+
+    Args:
+        path: The file.
+        name: The bundle's name, for the hint.
+
+    Raises:
+        FileNotFoundError: There is none.
+        IntegrityError: A folder, a link that leads nowhere, a pipe or a device.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise_unless_absent(error)
+        if not path.is_symlink():
+            raise
+        what = "expected a receipt, found a link that leads nowhere"
+        raise IntegrityError(f"{path}: {what}", hint=_hint(name)) from error
+    if not stat.S_ISREG(status.st_mode):
+        found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise IntegrityError(f"{path}: expected a receipt, found {found}", hint=_hint(name))
+    return path.read_bytes(), status
 
 
 def read_receipt(path: Path, *, name: str | None = None) -> Receipt:
@@ -200,7 +241,8 @@ def read_receipt(path: Path, *, name: str | None = None) -> Receipt:
         IntegrityError: Any byte of it was changed, or it is of another version.
         LockError: Its lock is malformed.
     """
-    receipt = Receipt.parse(path.read_bytes(), path, name=name)
+    known = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json") if name is None else name
+    receipt = Receipt.parse(read_receipt_file(path, known)[0], path, name=name)
     assert receipt.lock, "parsed here, so that a fault of it is found here"
     return receipt
 

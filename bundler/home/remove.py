@@ -78,6 +78,7 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     if not is_known and unfinished_path(hf_home, name).exists():
         freed = clear_unfinished(hf_home, name, keep=_list_layouts(home))
         forget_found(hf_home, name)
+        append_to_log(hf_home, "remove", name, "", freed_bytes=freed, on_note=on_note)
         return RemoveResult(freed)
     if not is_known:
         home.bundle(name)  # says what is there instead
@@ -86,11 +87,14 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     # Before anything changes: what is shared with a bundle whose receipt is damaged cannot be told.
     for other in home.all_names():
         home.generations(other)
+    current = None
     if path.exists():
+        current = home.bundle(name).digest
         adopt_generation(home, home.bundle(name), symlinks=False)
         path.unlink()
         fsync_dir(path.parent)
     elif hidden.exists():
+        home.trust.check_file(hidden)
         adopt_generation(home, home.make_installed(read_receipt(hidden)), symlinks=False)
         hidden.unlink()
     freed = finish_retirements(home)
@@ -101,11 +105,17 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         if launch := next((launch for launch in launches if launch.reads(bundle)), None):
             hand_over_names(home, bundle)
             spared.append((bundle, launch))
+            if bundle.digest != current:
+                continue
+            # No longer listed, though it stays for a while.
+            own = 0
         else:
             own = retire_generation(home, bundle)
-            append_to_log(hf_home, "remove", name, bundle.digest, freed_bytes=own)
             freed += own
             deleted.append(Pruned(bundle, own))
+        append_to_log(hf_home, "remove", name, bundle.digest, freed_bytes=own, on_note=on_note)
+    if not deleted and not spared:
+        append_to_log(hf_home, "remove", name, "", freed_bytes=freed, on_note=on_note)
     freed += clear_unfinished(hf_home, name, keep=_list_layouts(home))
     if found and found.paths and not spared:
         on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")

@@ -20,15 +20,20 @@ from bundler.files.leftovers import is_leftover
 from bundler.files.links import link_or_copy
 from bundler.files.paths import inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
+from bundler.files.space import check_room
 from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
+from bundler.home.sharing.trust import Trust
 from bundler.plan.content import Content
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
 from bundler.text.wording import and_more
 from bundler.verify.report import Progress, repo_names
+
+# Room for one file's directory entry, inode and last block.
+_OVERHEAD_BYTES_PER_FILE = 4096
 
 
 class Staging:
@@ -50,7 +55,7 @@ class Staging:
             return
         now = time.time()
         for left in sorted((hf_home / BUNDLES_FOLDER).glob(f"{TEMPORARY_PREFIX}*")):
-            if left.is_dir() and is_leftover(left, now=now):
+            if left.is_dir() and not left.is_symlink() and is_leftover(left, now=now):
                 for file in sorted(left.iterdir()):
                     self.folder.mkdir(exist_ok=True)
                     with contextlib.suppress(FileNotFoundError):
@@ -103,7 +108,7 @@ def locate(
         ]
 
     located: dict[str, Path] = {}
-    for blob, path in _find_matching(candidates, content.contents, known, jobs):
+    for blob, path in _find_matching(candidates, content.contents, known, jobs, Trust(hf_home)):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
@@ -117,16 +122,20 @@ def _find_matching(
     contents: Mapping[str, Content],
     known: frozenset[Content],
     jobs: int,
+    trust: Trust,
 ) -> Iterator[tuple[Blob, Path]]:
-    """Yield those candidates whose file has the blob's content, by size and hash, in any order."""
+    """Yield those candidates whose file has the blob's content, by size and hash, in any order.
 
-    def has_its_size(blob: Blob, path: Path) -> bool:
+    What is not to be trusted is none: it could be changed again.
+    """
+
+    def may_match(blob: Blob, path: Path) -> bool:
         try:
-            return path.stat().st_size == blob.size_bytes
+            return path.stat().st_size == blob.size_bytes and trust.judge_place(path) is None
         except OSError:
             return False
 
-    candidates = [candidate for candidate in candidates if has_its_size(*candidate)]
+    candidates = [candidate for candidate in candidates if may_match(*candidate)]
     for number, found in blake3_files([path for _, path in candidates], jobs=jobs):
         blob, path = candidates[number]
         if isinstance(found, OSError) or found.blake3 != blob.blake3:
@@ -160,7 +169,8 @@ def find_base_content(
         if blob.sha256 in missing
     ]
     known = collect_checked(installed)
-    found = {blob.sha256: path for blob, path in _find_matching(candidates, content.contents, known, jobs)}
+    matching = _find_matching(candidates, content.contents, known, jobs, home.trust)
+    found = {blob.sha256: path for blob, path in matching}
     if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
         # A stream names its base at its end only.
         base = bundle.base
@@ -173,6 +183,23 @@ def find_base_content(
             hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
         )
     return found
+
+
+def room_needed(wanted: Sequence[Blob]) -> int:
+    """Return how much room blobs need that are not at their place, each content once."""
+    unique = {blob.sha256: blob.size_bytes for blob in wanted}
+    return sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
+
+
+def check_room_for(wanted: Sequence[Blob], hf_home: Path) -> None:
+    """Make sure that there is room for what is about to be written.
+
+    Raises:
+        SpaceError: There is not; nothing was written.
+    """
+    if not wanted:
+        return
+    check_room({hf_home: room_needed(wanted)}, hint="free some, or install to another file system with --hf-home")
 
 
 def write_blobs(

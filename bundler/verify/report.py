@@ -10,7 +10,7 @@ from bundler.errors import IntegrityError
 from bundler.plan.layout import Layout
 from bundler.text.wording import and_more, counted
 
-FaultKind = Literal["missing", "extra", "changed"]
+FaultKind = Literal["missing", "extra", "changed", "untrusted"]
 
 REINSTALL_HINT = (
     "run `bundle install` with the bundle file again: it rewrites damaged files, and moves files that do not belong "
@@ -26,7 +26,7 @@ class Fault:
     """One difference from the lock.
 
     Attributes:
-        kind: missing, extra or changed.
+        kind: missing, extra or changed; untrusted where somebody may change it who should not.
         path: Path below HF_HOME, or in the tar stream of a bundle.
         detail: What was expected and what was found, with the name of the file in the repo if it has one.
     """

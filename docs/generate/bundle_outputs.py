@@ -28,8 +28,11 @@ _PROOF = "bundler/make/proof/run.py:Proof"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
 _INSTALL = "bundler/home/install_result.py:InstallResult"
 _HELD = "bundler/home/common/conflicts.py:Held"
+_CLOSED = "bundler/home/sharing/readers.py:Closed"
 _LOG = "bundler/home/log.py:LogEntry"
 _INSTALLED = "bundler/home/installed.py:InstalledBundle"
+_GENERATION = "bundler/home/generations/inventory.py:Generation"
+_HOME_REPORT = "bundler/home/generations/verify_all.py:HomeReport"
 _REPORT = "bundler/verify/report.py:Report"
 _FAULT = "bundler/verify/report.py:Fault"
 _FINDING = "bundler/doctor/diagnosis.py:Diagnosis"
@@ -47,6 +50,11 @@ _DIGEST = key("digest", "string", "Digest of the bundle, `sha256:` and 64 hex di
 _LOCK = key("lock", "string", "Path of the lock.")
 _WARNINGS = key("warnings", "array of strings", "What a person should know of, and is no error.")
 _HOME = key("hf_home", "string", "The cache root.")
+
+
+def _licenses(under: str) -> Key:
+    meaning = "What its card claims, in the card's words; null in a lock of a version that did not read cards."
+    return key(f"{under}licenses", "array of strings or null", meaning)
 
 
 def _repo(*, aliases: bool = False) -> tuple[Key, ...]:
@@ -180,6 +188,8 @@ _INSTALL_OUTPUT = Output(
         described("held", "array of objects", _INSTALL),
         *fields(_HELD, "held[]"),
         described("left_out", "array of strings", _INSTALLED),
+        described("closed", "array of objects", _INSTALL),
+        *fields(_CLOSED, "closed[]"),
         key("set_aside", "array of objects", "Files that stood in a snapshot and that no bundle ships."),
         key("set_aside[].path", "string", "Where the file was, below `hf_home`."),
         key("set_aside[].moved_to", "string", "Where it is now, below `hf_home`."),
@@ -199,6 +209,33 @@ _VERIFY_OUTPUT = Output(
         *fields(_FAULT, "faults[]", words=["kind"]),
     ),
 )
+_VERIFY_ALL_OUTPUT = Output(
+    call="bundle verify --all --json",
+    summary="The outcome for each generation of each bundle. Exit code 6 if `ok` is false, 18 if all that is wrong is "
+    "that something may not be read.",
+    keys=(
+        _HOME,
+        key("ok", "boolean", "Whether nothing is wrong, and all could be looked at."),
+        described("reports", "array of objects", _HOME_REPORT),
+        key("reports[].name", "string", "Name of the bundle."),
+        described("reports[].is_current", "boolean", _GENERATION),
+        described("reports[].subject", "string", _REPORT),
+        described("reports[].digest", "string", _REPORT),
+        key("reports[].ok", "boolean", "Whether nothing is wrong with it."),
+        described("reports[].quick", "boolean", _REPORT),
+        described("reports[].files", "integer", _REPORT, unit="files"),
+        key(
+            "reports[].hashed_bytes",
+            "integer",
+            "Bytes that were hashed; content that was hashed before is not again.",
+        ),
+        described("reports[].faults", "array of objects", _REPORT),
+        *fields(_FAULT, "reports[].faults[]", words=["kind"]),
+        described("errors", "array of objects", _HOME_REPORT),
+        described("errors[].exit_code", "integer", _ERROR),
+        described("errors[].message", "string", _ERROR),
+    ),
+)
 _INSPECT_OUTPUT = Output(
     call="bundle inspect --json",
     summary="What a bundle holds, from its index and its lock.",
@@ -216,11 +253,7 @@ _INSPECT_OUTPUT = Output(
         key("chunks", "object", "Codec -> how many chunks have it."),
         key("chunks.*", "integer", "Chunks with that codec.", "chunks"),
         *_repo(aliases=True),
-        key(
-            "repos[].licenses",
-            "array of strings or null",
-            "What its card claims, in the card's words; null in a lock of a version that did not read cards.",
-        ),
+        _licenses("repos[]."),
         key("repos[].files", "integer", "Files of the entry.", "files"),
         key("repos[].size_bytes", "integer", "Their sizes together."),
         key("repos[].prepared_files", "integer", "Prepared dataset files.", "files"),
@@ -288,6 +321,34 @@ _LIST_OUTPUT = Output(
         described("bundles[].left_out", "array of strings", _INSTALLED),
         key("bundles[].files", "integer", "Blobs and prepared files of what is installed.", "files"),
         key("bundles[].size_bytes", "integer", "Their sizes together."),
+        key("bundles[].entries", "array of objects", "One for each entry of the lock, in its order."),
+        described("bundles[].entries[].kind", "string", _REPO),
+        described("bundles[].entries[].repo_id", "string", _REPO),
+        described("bundles[].entries[].revision", "string", _REPO),
+        described("bundles[].entries[].commit", "string", _REPO),
+        described("bundles[].entries[].aliases", "array of strings", _REPO),
+        described("bundles[].entries[].trust_remote_code", "boolean", _REPO),
+        described("bundles[].entries[].allow_pickle", "boolean", _REPO),
+        _licenses("bundles[].entries[]."),
+        key("bundles[].entries[].files", "integer", "Files of the entry.", "files"),
+        key("bundles[].entries[].size_bytes", "integer", "Their sizes together."),
+        key("bundles[].generations", "array of objects", "All that are there, the newest first."),
+        described("bundles[].generations[].digest", "string", _INSTALLED),
+        described("bundles[].generations[].left_out", "array of strings", _INSTALLED),
+        key("bundles[].generations[].files", "integer", "Its blobs and prepared files.", "files"),
+        key("bundles[].generations[].size_bytes", "integer", "Their sizes together."),
+        described("bundles[].generations[].is_current", "boolean", _GENERATION),
+        described("bundles[].generations[].has_view", "boolean", _INSTALLED),
+        *(
+            described(f"bundles[].generations[].{name}", f"{type_} or null", _LOG, attribute)
+            for name, type_, attribute in (
+                ("installed_at", "string", "at"),
+                ("installed_by", "string", "by"),
+                ("installed_by_uid", "integer", "uid"),
+                ("installed_with", "string", "version"),
+                ("source", "string", "source"),
+            )
+        ),
         key("damaged", "array of strings", "What is wrong with each damaged receipt."),
         key("unfinished", "array of strings", "Names of bundles whose installation did not end."),
     ),
@@ -430,6 +491,7 @@ OUTPUTS = (
     _INSTALL_PLAN_OUTPUT,
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,
+    _VERIFY_ALL_OUTPUT,
     _INSPECT_OUTPUT,
     _DIFF_OUTPUT,
     _SPLIT_OUTPUT,

@@ -127,6 +127,7 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     planned = bundle("install", upgrade, *dry, tmp_path / "part")
     assert planned["replaced"]
     check("bundle install --dry-run --json", planned, bundle("install", upgrade, *dry, tmp_path / "none"))
+    (tmp_path / "part" / "hub").chmod(0o700)
     replaced = bundle("install", upgrade, "--hf-home", tmp_path / "part", "--json")
     check("bundle install --json", again, part, held, replaced)
     check("bundle rollback --json", bundle("rollback", "tiny", "--hf-home", tmp_path / "part", "--json"))
@@ -134,7 +135,12 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     check("bundle env --json", bundle("env", "tiny", "--hf-home", home, "--json"))
     check("bundle doctor --json", bundle("doctor", "--hf-home", home, "--json"))
     (home / "bundles" / "other.json").write_bytes(b"damaged")
-    check("bundle list --json", bundle("list", "--hf-home", home, "--json"))
+    whole = bundle("list", "--hf-home", home, "--json")
+    log = home / "bundles" / "log.jsonl"
+    log.rename(log.with_suffix(".old"))
+    check("bundle list --json", whole, bundle("list", "--hf-home", home, "--json"))
+    stray.write_text("of no bundle")
+    check("bundle verify --all --json", bundle("verify", "--all", "--hf-home", home, "--json"))
 
 
 def test_what_is_written_of_generations_that_go_and_that_stay_is_documented(packed: Path, tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import FormatError
+from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import atomic_write
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.paths import inside
 from bundler.home.common.reclaim import delete, link_targets, owned_paths
+from bundler.home.sharing.trust import Trust
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 
 FOUND_SUFFIX = ".json.found"
@@ -50,12 +52,20 @@ def found_path(hf_home: Path, name: str) -> Path:
 
 
 def read_found(hf_home: Path, name: str) -> Found | None:
-    """Return the record; None if there is none, or none that can be read."""
+    """Return the record; None if there is none, or none that makes sense.
+
+    Raises:
+        UntrustedError: It is not to be trusted.
+    """
     try:
+        Trust(hf_home).check_file(found_path(hf_home, name))
         record = json.loads(found_path(hf_home, name).read_bytes())
         return Found(set(record["looked"]), set(record["paths"]), dict(record["refs"]))
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return None
+    except OSError as error:
+        raise_unless_absent(error)
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
 
 
 def record_found(
@@ -143,14 +153,23 @@ def unfinished_path(hf_home: Path, name: str) -> Path:
 def list_unfinished(hf_home: Path) -> list[str]:
     """Return the names of bundles of which an installation did not end, sorted."""
     found = (hf_home / BUNDLES_FOLDER).glob(f"*{UNFINISHED_SUFFIX}")
-    return sorted(path.name.removesuffix(UNFINISHED_SUFFIX) for path in found)
+    return sorted(path.name.removesuffix(UNFINISHED_SUFFIX) for path in found if path.is_file())
 
 
 def read_unfinished(hf_home: Path, name: str) -> list[str]:
-    """Return the blobs that are listed, less what cannot be one of ours."""
+    """Return the blobs that are listed, less what cannot be one of ours.
+
+    Raises:
+        UntrustedError: The list is not to be trusted.
+    """
+    path = unfinished_path(hf_home, name)
     try:
-        lines = unfinished_path(hf_home, name).read_text("utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        Trust(hf_home).check_file(path)
+        lines = path.read_text("utf-8").splitlines()
+    except OSError as error:
+        raise_unless_absent(error)
+        return []
+    except UnicodeDecodeError:
         return []
     return [line for line in lines if _is_blob(line)]
 

@@ -81,15 +81,15 @@ def prune(
                     spared.append((bundle, launch))
                 else:
                     doomed.append(bundle)
-        pruned = _estimate(home, doomed) if dry_run else [_retire(home, bundle) for bundle in doomed]
+        pruned = _estimate(home, doomed) if dry_run else [_retire(home, bundle, on_note) for bundle in doomed]
         if not dry_run:
             forget_unneeded(hf_home, home.all_names())
         return PruneResult(tuple(pruned), tuple(spared), freed + sum(one.freed_bytes for one in pruned))
 
 
-def _retire(home: Home, bundle: InstalledBundle) -> Pruned:
+def _retire(home: Home, bundle: InstalledBundle, on_note: Note) -> Pruned:
     freed = retire_generation(home, bundle)
-    append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=freed)
+    append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=freed, on_note=on_note)
     return Pruned(bundle, freed)
 
 

@@ -16,6 +16,7 @@ from bundler.home.common.reclaim import hand_over, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
+from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
 from bundler.home.view.view import remove_view
 
@@ -104,10 +105,14 @@ def finish_retirements(home: Home) -> int:
     freed = 0
     for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
         try:
+            home.trust.check_file(hidden)
             receipt = read_receipt(hidden, name=hidden.parent.name)
         except (IntegrityError, LockError):
             continue  # What it owned cannot be told: it stays, and nothing else does so for it.
-        freed += retire_generation(home, home.make_installed(receipt))
+        bundle = home.make_installed(receipt)
+        own = retire_generation(home, bundle)
+        append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=own)
+        freed += own
     return freed
 
 

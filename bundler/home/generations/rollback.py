@@ -62,7 +62,7 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
         if chosen.digest == before.digest:
             return RollbackResult(before, before)
         hand_over_names(home, before)
-        append_to_log(hf_home, "rollback", name, chosen.digest, before=before.digest)
+        append_to_log(hf_home, "rollback", name, chosen.digest, before=before.digest, on_note=on_note)
         return RollbackResult(home.bundle(name), before)
 
 

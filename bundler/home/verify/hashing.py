@@ -10,35 +10,49 @@ from bundler.files.hash_many import blake3_files
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress
 
+# What was hashed already: device, inode, size and times of a file -> its digests.
+Hashed = dict[tuple[int, ...], Digests | OSError]
 # path for the report, expected content
 Expected = tuple[str, Blob]
 
 
 def compare_all(
-    expected: Mapping[str, Expected], name_blob: Callable[[Blob], str], *, jobs: int, progress: Progress
+    expected: Mapping[str, Expected],
+    name_blob: Callable[[Blob], str],
+    *,
+    jobs: int,
+    progress: Progress,
+    hashed: Hashed | None = None,
 ) -> tuple[set[Fault], int]:
-    """Hash each inode once, and return the faults and the number of bytes.
+    """Hash each inode once, and return the faults and the number of bytes that were hashed.
 
     Args:
         expected: Place on disk -> what must be there.
         name_blob: Returns what people call a content.
         jobs: Cores.
         progress: Called with the number of bytes hashed since the last call.
+        hashed: What is in there is not hashed again; what is hashed is added.
 
     Raises:
         PermissionError: A file may not be read, which says nothing about its content.
     """
-    by_inode: dict[tuple[int, int], list[tuple[Path, Expected]]] = {}
+    known: Hashed = {} if hashed is None else hashed
+    by_inode: dict[tuple[int, ...], list[tuple[Path, Expected]]] = {}
     for place, wanted in expected.items():
         path = Path(place)
         status = path.stat()
-        by_inode.setdefault((status.st_dev, status.st_ino), []).append((path, wanted))
-    groups = list(by_inode.values())
-    faults: set[Fault] = set()
-    for number, found in blake3_files([group[0][0] for group in groups], jobs=jobs, progress=progress):
-        for _, wanted in groups[number]:
-            faults |= _compare(wanted, found, name_blob)
-    return faults, sum(group[0][1][1].size_bytes for group in groups)
+        inode = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        by_inode.setdefault(inode, []).append((path, wanted))
+    fresh = [inode for inode in by_inode if inode not in known]
+    for number, found in blake3_files([by_inode[inode][0][0] for inode in fresh], jobs=jobs, progress=progress):
+        known[fresh[number]] = found
+    faults = {
+        fault
+        for inode, group in by_inode.items()
+        for _, wanted in group
+        for fault in _compare(wanted, known[inode], name_blob)
+    }
+    return faults, sum(by_inode[inode][0][1][1].size_bytes for inode in fresh)
 
 
 def _compare(wanted: Expected, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:

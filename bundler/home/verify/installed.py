@@ -13,7 +13,9 @@ from bundler.files.access import raise_unless_absent
 from bundler.files.paths import inside
 from bundler.home.common.conflicts import Pin, pins
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
-from bundler.home.verify.hashing import Expected, compare_all
+from bundler.home.sharing.trust import Trust, list_folders
+from bundler.home.verify.hashing import Expected, Hashed, compare_all
+from bundler.home.verify.names import NameReader
 from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
 from bundler.verify.report import REINSTALL_HINT, Fault, FaultKind, Progress, Report, no_progress, repo_names
 
@@ -27,6 +29,7 @@ def verify_installed(
     quick: bool = False,
     jobs: int = 1,
     progress: Progress = no_progress,
+    hashed: Hashed | None = None,
 ) -> Report:
     """Check an installed bundle, wherever its names are; content that several of them lead to is hashed once.
 
@@ -38,6 +41,7 @@ def verify_installed(
         quick: Look at names, links and sizes, hash nothing.
         jobs: Threads that hash.
         progress: Called with the number of bytes hashed since the last call.
+        hashed: What earlier calls have hashed, which is not hashed again.
     """
     to_hash: dict[str, Expected] = {}
     for check in checks:
@@ -45,17 +49,19 @@ def verify_installed(
             if only(repo):
                 check.check_repo(repo, known=to_hash)
         to_hash |= check.to_hash
-    changed, hashed = (
-        (set(), 0)
-        if quick
-        else compare_all(to_hash, lambda blob: checks[0].names[blob.path], jobs=jobs, progress=progress)
-    )
+    changed: set[Fault] = set()
+    size_bytes = 0
+    if not quick:
+        names = checks[0].names
+        changed, size_bytes = compare_all(
+            to_hash, lambda blob: names[blob.path], jobs=jobs, progress=progress, hashed=hashed
+        )
     return Report(
         subject=subject,
         digest=digest,
         quick=quick,
         files=len(checks[0].to_hash),
-        size_bytes=hashed,
+        size_bytes=size_bytes,
         faults=tuple(sorted(changed.union(*(check.faults for check in checks)))),
         hint=REINSTALL_HINT,
     )
@@ -64,14 +70,6 @@ def verify_installed(
 def _is_blob(path: str) -> bool:
     """Tell whether a path of a layout is `hub/<folder>/blobs/<etag>`; a file of a repo may have such a folder too."""
     return path.startswith("hub/") and path.startswith("/blobs/", path.find("/", 4))
-
-
-def _read_link(place: str) -> str | None:
-    """Return what a link says; None for what is none, or is not there."""
-    try:
-        return os.readlink(place)  # noqa: PTH115 -- strings, as below
-    except OSError:
-        return None
 
 
 class InstalledCheck:
@@ -103,6 +101,8 @@ class InstalledCheck:
         self.content = content
         self.current = current
         self.kept = kept
+        self.trust = Trust(hf_home)
+        self._reader = NameReader()
         self.faults: set[Fault] = set()
         self.to_hash: dict[str, Expected] = {}
         below = root.relative_to(hf_home).as_posix() if root.is_relative_to(hf_home) else str(root)
@@ -116,6 +116,17 @@ class InstalledCheck:
 
     def _add(self, kind: FaultKind, path: str, detail: str) -> None:
         self.faults.add(Fault(kind, f"{self._prefix}{path}", detail))
+
+    def _read_name(self, path: str, place: str) -> tuple[bool, str | None]:
+        """Return whether a name is there, and what it says if it is a link; one of a stranger's is a fault."""
+        try:
+            status, target = self._reader.read(place)
+        except OSError as error:
+            raise_unless_absent(error)
+            return False, None
+        if distrust := self.trust.judge(status):
+            self._add("untrusted", path, distrust.reason)
+        return True, target
 
     @cached_property
     def names(self) -> dict[str, str]:
@@ -141,13 +152,18 @@ class InstalledCheck:
             repo: One of the repos of the content.
             known: Where content was found already: views share it.
         """
-        self._check_folder(repo, repo.folder, known)
+        with self._reader:
+            self._check_owners(repo)
+            self._check_folder(repo, repo.folder, known)
+            self._check_other_names(repo, known)
+
+    def _check_other_names(self, repo: RepoLayout, known: Container[str]) -> None:
         for blob in repo.prepared:
             if not self._is_others(blob.path, f"sha256:{blob.sha256}"):
                 self._check_content(blob.path, blob)
         for path, target in repo.alias_links():
             place = self._find_place(path)
-            found = _read_link(place)
+            _, found = self._read_name(path, place)
             if found is not None:
                 if found != target and not self._is_held(path, found):
                     self._add("changed", path, f"expected a link to {target}, found one to {found}")
@@ -160,6 +176,15 @@ class InstalledCheck:
             else:
                 self._check_folder(repo, path, known)
 
+    def _check_owners(self, repo: RepoLayout) -> None:
+        for folder in list_folders(self.root, repo):
+            # The content that a view leads to is the home's.
+            is_on_the_way = folder in (repo.folder, f"{repo.folder}/blobs")
+            names = self.datasets_root if folder.startswith("datasets/") else self.root
+            for root in dict.fromkeys([self.hf_home, names] if is_on_the_way else [names]):
+                if distrust := self.trust.judge_place(f"{root}/{folder}"):
+                    self._add("untrusted", folder, distrust.reason)
+
     def _check_folder(self, repo: RepoLayout, folder: str, known: Container[str]) -> None:
         real: set[str] = set()
         linked: set[str] = set()
@@ -169,14 +194,13 @@ class InstalledCheck:
             self._add("changed", blobs, f"expected a link to {self.hf_home}/{blobs}")
         for file in repo.snapshots:
             path = repo.path_in(folder, file.path)
-            place = root + path
-            found = _read_link(place)
+            is_there, found = self._read_name(path, root + path)
             if found is not None:
                 linked.add(file.blob.path)
                 expected = snapshot_link_target(path, file.blob.path)
                 if found != expected:
                     self._add("changed", path, f"expected a link to {expected}, found one to {found}")
-            elif os.path.lexists(place):
+            elif is_there:
                 real.add(file.blob.path)
                 self._check_content(path, file.blob)
             else:
@@ -196,11 +220,17 @@ class InstalledCheck:
         # The content of a view is that of the home, and its damage one fault.
         shown = path if _is_blob(path) else f"{self._prefix}{path}"
         try:
-            status = os.stat(place)  # noqa: PTH116 -- strings, as above
+            status = os.lstat(place)
+            distrust = self.trust.judge(status)
+            if stat.S_ISLNK(status.st_mode):
+                status = os.stat(place)  # noqa: PTH116 -- strings, as above
+                distrust = distrust or self.trust.judge(status)
         except OSError as error:
             raise_unless_absent(error)
             self.faults.add(Fault("missing", shown, self.names[blob.path]))
             return
+        if distrust:
+            self.faults.add(Fault("untrusted", shown, distrust.reason))
         if not stat.S_ISREG(status.st_mode):
             self.faults.add(Fault("changed", shown, f"{self.names[blob.path]}: expected a file"))
         elif status.st_size != blob.size_bytes:
@@ -212,6 +242,7 @@ class InstalledCheck:
     def _check_listings(self, repo: RepoLayout, folder: str) -> None:
         for text in (*repo.ref_texts(), *repo.markers):
             path = repo.path_in(folder, text.path)
+            self._read_name(path, self._find_place(path))
             try:
                 found = inside(self.root, path).read_bytes()
             except OSError as error:
@@ -225,6 +256,7 @@ class InstalledCheck:
                 self._add("changed", path, f"expected {expected}, found {shown}")
         for commit, files in repo.trees.items():
             path = f"{folder}/trees/{commit}.json"
+            self._read_name(path, self._find_place(path))
             snapshot = inside(self.root, f"{folder}/snapshots/{commit}")
             try:
                 listing = json.loads(inside(self.root, path).read_bytes())["files"]

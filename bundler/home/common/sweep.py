@@ -1,0 +1,24 @@
+"""Delete what killed installations left half-written in the folders that an installation writes to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bundler.files.leftovers import remove_leftovers
+from bundler.files.paths import inside
+from bundler.plan.layout import BUNDLES_FOLDER, Layout
+
+
+def sweep(hf_home: Path, content: Layout) -> None:
+    """Delete it where `content` is about to be written; what a living process writes stays."""
+    now = time.time()
+    folders = {hf_home / BUNDLES_FOLDER}
+    for repo in content.repos:
+        folders.add(inside(hf_home, repo.folder))
+        folders |= {inside(hf_home, path) for path, _ in repo.alias_links()}
+        folders |= {inside(hf_home, blob.path).parent for blob in repo.prepared}
+    for folder in folders:
+        remove_leftovers(folder, now=now)
+    for shared in ("hub", "datasets"):
+        remove_leftovers(hf_home / shared, now=now, below=False)
