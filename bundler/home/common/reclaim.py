@@ -134,8 +134,12 @@ def owned_files(repo: RepoLayout) -> Iterator[str]:
             yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
         for path in repo.tree_paths():
             yield repo.path_in(folder, path)
+    # Where an alias is no link, the prepared files have names of their own below it.
+    folders = [path for path, _ in repo.alias_links() if path.startswith("datasets/")]
     for blob in repo.prepared:
         yield blob.path
+        for folder in folders:
+            yield f"{folder}/{blob.path.split('/', 2)[2]}"
 
 
 def owned_names(repo: RepoLayout) -> Iterator[str]:

@@ -11,7 +11,14 @@ from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
 from bundler.files.links import link_or_copy
 from bundler.files.paths import inside
-from bundler.home.common.journal import Found, forget_found, hand_on_found, read_found, restore_refs
+from bundler.home.common.journal import (
+    Found,
+    forget_found,
+    forget_move,
+    hand_on_found,
+    read_found,
+    restore_refs,
+)
 from bundler.home.common.reclaim import hand_over, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.home import Home, ignore_damage
@@ -94,6 +101,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
     if is_last:
         restore_refs(home.path, found)
         forget_found(home.path, bundle.name)
+        forget_move(home.path, bundle.name)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed

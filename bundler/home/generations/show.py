@@ -1,0 +1,71 @@
+"""Let the shared view show the current generation of a bundle: names only, its content is there.
+
+A move of the pointer changes names one by one. One that was killed leaves the shared view between two generations, and
+a mark (`bundler.home.common.journal`); the next command that changes the home finishes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from bundler.errors import BundleError
+from bundler.files.paths import inside
+from bundler.home.common.conflicts import find_held
+from bundler.home.common.journal import forget_move, list_moves
+from bundler.home.common.publish import place_prepared, publish, publish_refs
+from bundler.home.common.trees import collect_trees
+from bundler.home.generations.retire import finish_retirements, hand_over_names
+from bundler.home.home import Home, ignore_damage
+from bundler.home.installed import InstalledBundle
+
+
+def show_generation(home: Home, chosen: InstalledBundle) -> None:
+    """Make all names of the shared view say what `chosen` needs, but for those that another bundle holds.
+
+    Args:
+        home: Its home, under its lock.
+        chosen: A generation that is whole.
+    """
+    near = home.neighbours([chosen.layout], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
+    current = {name: other.layout for name, other in near.current.items()}
+    held = {one.path for one in find_held(chosen.layout, current)}
+    if chosen.has_view:
+        sources = {
+            blob.sha256: inside(chosen.view, blob.path) for repo in chosen.layout.repos for blob in repo.prepared
+        }
+        place_prepared(home.path, chosen.layout, sources, held=held)
+    if all(inside(home.path, path).exists() for repo in chosen.layout.repos for path in repo.tree_paths()):
+        publish_refs(home.path, chosen.layout, held=held)
+    else:
+        # Its installation was killed before it was published.
+        trees = collect_trees(near.layouts)
+        publish(home.path, chosen.layout, symlinks=chosen.has_view, other_trees=trees, held=held)
+
+
+def finish_killed(home: Home) -> int:
+    """Finish what killed commands left: retirements, then moves of a pointer.
+
+    Args:
+        home: The home, under its lock.
+
+    Returns:
+        Bytes freed.
+    """
+    freed = finish_retirements(home)
+    for name in list_moves(home.path):
+        # What cannot be finished now is said by `bundle verify`, and keeps its mark.
+        with contextlib.suppress(OSError, BundleError):
+            _finish_move(home, name)
+    return freed
+
+
+def _finish_move(home: Home, name: str) -> None:
+    """Let the shared view show again what the pointer says, and give other bundles what nobody else needs now."""
+    current = home.bundle(name) if name in home.names() else None
+    if current is not None:
+        show_generation(home, current)
+    for other in home.generations(name, on_damage=ignore_damage):
+        if current is None or other.digest != current.digest:
+            hand_over_names(home, other)
+    if current is not None:
+        forget_move(home.path, name)
