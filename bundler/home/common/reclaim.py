@@ -6,6 +6,7 @@ Other bundles keep what they name, and the user what snapshots of his own link t
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -51,7 +52,8 @@ def reclaim(
     kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
     for repo in gone.repos:
-        remove_leftovers(inside(hf_home, repo.folder), now=time.time())
+        for folder in {repo.folder, *(posixpath.dirname(blob.path) for blob in repo.prepared)}:
+            remove_leftovers(inside(hf_home, folder), now=time.time())
         folders = [repo.folder]
         for path, target in repo.alias_links():
             place = inside(hf_home, path)
