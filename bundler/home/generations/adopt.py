@@ -22,7 +22,8 @@ def adopt_generation(home: Home, bundle: InstalledBundle, *, symlinks: bool) -> 
     """
     with contextlib.suppress(FileNotFoundError, IntegrityError, LockError):
         # Not if it is damaged: then the pointer, which is about to move, has the only receipt that is whole.
-        if home.read(generation_path(home.path, bundle.name, bundle.digest)).digest == bundle.digest:
+        path = generation_path(home.path, bundle.name, bundle.digest)
+        if home.read(path, parse=False).digest == bundle.digest:
             return
     has_view = bundle.has_view
     if symlinks and not has_view:

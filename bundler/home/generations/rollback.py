@@ -20,7 +20,7 @@ from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.log import append_to_log
 from bundler.home.receipt import UnknownReceiptError, receipt_path, set_current
-from bundler.home.view.view import build_view
+from bundler.home.view.view import build_view, has_no_loose_end
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
             hand_over_names(home, before)
         forget_move(hf_home, name)
         append_to_log(hf_home, "rollback", name, chosen.digest, before=before.digest if before else None)
-        return RollbackResult(home.bundle(name), before)
+        return RollbackResult(home.bundle(name, parse=False), before)
 
 
 def _open_current(home: Home, name: str, digest: str | None) -> InstalledBundle | None:
     """Return what the pointer names; None if it is lost or damaged and there are generations to choose from."""
     try:
-        return home.bundle(name)
+        return home.bundle(name, parse=False)
     except UnknownReceiptError:
         raise
     except NotInstalledError:
@@ -92,11 +92,13 @@ def _open_current(home: Home, name: str, digest: str | None) -> InstalledBundle 
 
 
 def _make_view_whole(chosen: InstalledBundle) -> None:
-    """Make a view again that was copied without its links, or lost some.
+    """Make a view again that was copied without its links, or whose links lead nowhere.
 
     Raises:
         IntegrityError: By names and sizes it is not whole after that: another tool may have deleted content.
     """
+    if has_no_loose_end(chosen):
+        return
     view = View((chosen,), chosen.view, chosen.view / "datasets")
     if not chosen.verify(quick=True, view=view).ok:
         with contextlib.suppress(OSError):
@@ -105,7 +107,7 @@ def _make_view_whole(chosen: InstalledBundle) -> None:
 
 
 def _choose(home: Home, name: str, current: InstalledBundle | None, digest: str | None) -> InstalledBundle:
-    generations = home.generations(name, on_damage=ignore_damage)
+    generations = home.generations(name, on_damage=ignore_damage, parse=False)
     now = current.digest if current else None
     if digest is not None:
         start = digest if digest.startswith("sha256:") else f"sha256:{digest}"

@@ -26,18 +26,18 @@ def show_generation(home: Home, chosen: InstalledBundle) -> None:
         home: Its home, under its lock.
         chosen: A generation that is whole.
     """
-    near = home.neighbours([chosen.layout], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
-    current = {name: other.layout for name, other in near.current.items()}
-    held = {one.path for one in find_held(chosen.layout, current)}
+    names = chosen.names
+    held = {
+        one.path for one in find_held(names, {name: other.names for name, other in home.rivals(chosen).items()})
+    }
     if chosen.has_view:
-        sources = {
-            blob.sha256: inside(chosen.view, blob.path) for repo in chosen.layout.repos for blob in repo.prepared
-        }
-        place_prepared(home.path, chosen.layout, sources, held=held)
-    if all(inside(home.path, path).exists() for repo in chosen.layout.repos for path in repo.tree_paths()):
-        publish_refs(home.path, chosen.layout, held=held)
+        sources = {blob.sha256: inside(chosen.view, blob.path) for repo in names.repos for blob in repo.prepared}
+        place_prepared(home.path, names, sources, held=held)
+    if all(inside(home.path, path).exists() for repo in names.repos for path in repo.tree_paths()):
+        publish_refs(home.path, names, held=held)
     else:
         # Its installation was killed before it was published.
+        near = home.neighbours([names], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
         trees = collect_trees(near.layouts)
         publish(home.path, chosen.layout, symlinks=chosen.has_view, other_trees=trees, held=held)
 
@@ -61,10 +61,10 @@ def finish_killed(home: Home) -> int:
 
 def _finish_move(home: Home, name: str) -> None:
     """Let the shared view show again what the pointer says, and give other bundles what nobody else needs now."""
-    current = home.bundle(name) if name in home.names() else None
+    current = home.bundle(name, parse=False) if name in home.names() else None
     if current is not None:
         show_generation(home, current)
-    for other in home.generations(name, on_damage=ignore_damage):
+    for other in home.generations(name, on_damage=ignore_damage, parse=False):
         if current is None or other.digest != current.digest:
             hand_over_names(home, other)
     if current is not None:
