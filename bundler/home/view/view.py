@@ -154,7 +154,10 @@ def has_no_loose_end(bundle: InstalledBundle) -> bool:
         content = {entry.name for entry in os.scandir(blobs)} if os.path.lexists(blobs) else set()
         if not all(_leads_to(content, f"{bundle.view}/{repo.folder}/snapshots/{commit}") for commit in repo.trees):
             return False
-        if not all((bundle.view / path).is_file() for path in repo.tree_paths()):
+        texts = [*repo.tree_paths(), *(text.path for text in repo.ref_texts())]
+        if not all((bundle.view / path).is_file() for path in texts):
+            return False
+        if not all(os.path.lexists(bundle.view / path) for path, _ in repo.alias_links()):
             return False
         for blob in repo.prepared:
             place = inside(bundle.view, blob.path)
