@@ -99,9 +99,10 @@ bench-home-large: $(STAMP)  ## of `make bench-home` what 100,000 files cost
 	$(BIN)/python -m benchmarks.home.large --write
 
 .PHONY: soak-home
-soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile
+soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile, and of damaged ones
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak
 	$(BIN)/python -m tests.support.histories 0 1000 benchmarks/soak
+	$(BIN)/python -m tests.support.damaged_homes 0 1000 benchmarks/soak
 
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md

@@ -56,7 +56,7 @@ from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generation import generation_path
 from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import hand_over_names
-from bundler.home.generations.show import finish_killed
+from bundler.home.generations.show import finish_killed, mend_held
 from bundler.home.home import Home, ignore_damage
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
@@ -269,6 +269,7 @@ class _Installation:
         place_prepared(self.hf_home, self.content, places, held=held)
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
+        mend_held(self.hf_home, self.held)
         set_current(self.hf_home, self.name, self.bundle.digest)
         # Before another user's launch wants to leave a note there.
         with contextlib.suppress(OSError):

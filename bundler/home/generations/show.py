@@ -7,10 +7,14 @@ a mark (`bundler.home.common.journal`); the next command that changes the home f
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
+from pathlib import Path
 
 from bundler.errors import BundleError
+from bundler.files.atomic import atomic_write
+from bundler.files.links import replace_symlink
 from bundler.files.paths import inside
-from bundler.home.common.conflicts import find_held
+from bundler.home.common.conflicts import Held, find_held
 from bundler.home.common.journal import forget_move, list_moves
 from bundler.home.common.publish import place_prepared, publish, publish_refs
 from bundler.home.common.trees import collect_trees
@@ -40,6 +44,29 @@ def show_generation(home: Home, chosen: InstalledBundle) -> None:
         near = home.neighbours([names], besides=(chosen.name, chosen.digest), on_damage=ignore_damage)
         trees = collect_trees(near.layouts)
         publish(home.path, chosen.layout, symlinks=chosen.has_view, other_trees=trees, held=held)
+
+
+def mend_held(hf_home: Path, held: Iterable[Held]) -> None:
+    """Write refs and links that other bundles hold, and that say now what nobody needs: damage, or another tool.
+
+    Args:
+        hf_home: The cache root.
+        held: All that other current bundles need otherwise than the one that is installed.
+    """
+    wanted: dict[str, list[str]] = {}
+    for one in held:
+        wanted.setdefault(one.path, [one.wanted]).append(one.value)
+    for path, values in wanted.items():
+        place = inside(hf_home, path)
+        if "/refs/" in path:
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                if place.read_text() in values:
+                    continue
+            atomic_write(place, values[1].encode())
+        elif path.count("/") == 1 and not (place.exists() and not place.is_symlink()):
+            # An alias, as a link: the folder of a repo is none, and prepared files lie deeper.
+            target = str(place.readlink()) if place.is_symlink() else ""
+            replace_symlink(place, target if target in values else values[1])
 
 
 def finish_killed(home: Home) -> int:

@@ -124,7 +124,7 @@ def _clear(hf_home: Path, root: Path, new: Path) -> list[tuple[str, str]]:
             elif twin.is_file():
                 if not filecmp.cmp(path, twin, shallow=False):
                     moved.append(_move_aside(hf_home, path))
-            elif path.is_relative_to(root / "datasets"):
+            elif path.is_relative_to(root / "datasets") and not os.path.lexists(twin):
                 twin.parent.mkdir(parents=True, exist_ok=True)
                 path.rename(twin)
             else:
