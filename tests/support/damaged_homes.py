@@ -169,10 +169,11 @@ PIECES: list[Piece] = [
 ]
 
 
-def _find_strange(home: Path) -> list[bytes]:
+def _find_strange(home: Path) -> set[bytes]:
+    """Return what of another tool's is there; of copies, which lose their sense with a link, one is enough."""
     paths = (Path(folder, name) for folder, _, names in os.walk(home) for name in names)
     contents = (path.read_bytes() for path in paths if path.is_file() and not path.is_symlink())
-    return sorted(content for content in contents if content.startswith(_STRANGE))
+    return {content for content in contents if content.startswith(_STRANGE)}
 
 
 def _list_whole(home: Path) -> dict[tuple[str, str], bool]:
