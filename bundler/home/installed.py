@@ -68,6 +68,9 @@ class InstalledBundle:
     Attributes:
         hf_home: Where.
         receipt: What says so. Its lock is parsed when it is asked for.
+        lock: What it must be; of a bundle that was installed in part, that part.
+        digest: The bundle's digest, ``sha256:<hex>``.
+        left_out: Ids of the bundle's repos that are not installed.
         find_neighbours: Returns the other generations of this home that have a folder in common with a layout.
     """
 
