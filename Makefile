@@ -92,11 +92,17 @@ bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, int
 .PHONY: bench-home
 bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.home.run --write
+	$(BIN)/python -m benchmarks.home.large --write
+
+.PHONY: bench-home-large
+bench-home-large: $(STAMP)  ## of `make bench-home` what 100,000 files cost
+	$(BIN)/python -m benchmarks.home.large --write
 
 .PHONY: soak-home
-soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile
+soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile, and of damaged ones
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak
 	$(BIN)/python -m tests.support.histories 0 1000 benchmarks/soak
+	$(BIN)/python -m tests.support.damaged_homes 0 1000 benchmarks/soak
 
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md

@@ -67,13 +67,14 @@ def measure(bundles: Sequence[Path], rounds: int, work: Path) -> Readings:
 def _fill(home: Path, bundles: Sequence[Path]) -> Iterator[tuple[str, float]]:
     options = ("--hf-home", home, "--bundle", "b0", "--quick", "--isolate", "none")
     for installed, bundle in enumerate(bundles, start=1):
-        yield f"install {installed}", cpu_seconds(partial(_run, "install", bundle, "--hf-home", home))
+        yield f"install {installed}", cpu_seconds(partial(run_bundle, "install", bundle, "--hf-home", home))
         if installed in (1, len(bundles)):
-            yield f"run {installed}", cpu_seconds(partial(_run, "run", *options, "--", "true"))
+            yield f"run {installed}", cpu_seconds(partial(run_bundle, "run", *options, "--", "true"))
             yield f"verify {installed}", cpu_seconds(partial(_verify_all, home))
 
 
-def _run(*words: object) -> None:
+def run_bundle(*words: object) -> None:
+    """Run the command; end this program if it fails."""
     done = subprocess.run([_BUNDLE, *map(str, words)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"bundle {' '.join(map(str, words))} ended with {done.returncode}:\n{done.stderr}")

@@ -21,7 +21,8 @@ def rollback(name: str, digest: str | None, hf_home: Path | None, as_json: bool)
 
     Nothing is read, copied or deleted. Jobs that run go on reading what they started with; the next `bundle run` reads
     the generation that is current now. Roll forward in the same way, with the digest of the newer one. `bundle list
-    --json` shows all generations.
+    --json` shows all generations. Where the receipt of the current one is lost or damaged, DIGEST
+    makes one current again.
 
     \b
     Examples:
@@ -31,9 +32,12 @@ def rollback(name: str, digest: str | None, hf_home: Path | None, as_json: bool)
     from bundler.home.generations.rollback import rollback as roll_back
 
     result = roll_back(name, default_hf_home(hf_home), digest, on_note=lambda text: say(f"note: {text}"))
-    if result.bundle.digest == result.before.digest:
-        say(f"nothing to do: {name} is at {result.bundle.digest}")
+    before = result.before.digest if result.before else None
+    if result.bundle.digest == before:
+        say(f"nothing to do: {name} is at {before}")
     else:
-        say(f"{name} is now {result.bundle.digest}\nit was {result.before.digest}, which stays")
+        say(
+            f"{name} is now {result.bundle.digest}\n{f'it was {before}, which stays' if before else 'it had none'}"
+        )
     if as_json:
-        print_json({"name": name, "digest": result.bundle.digest, "before": result.before.digest})
+        print_json({"name": name, "digest": result.bundle.digest, "before": before})

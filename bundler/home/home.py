@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
@@ -25,7 +25,6 @@ from bundler.home.log import LogEntry, read_log
 from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
 from bundler.home.sharing.trust import Trust
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
-from bundler.plan.lock import Lock
 from bundler.plan.names import is_bundle_name
 from bundler.text.wording import close_matches
 
@@ -72,8 +71,12 @@ class Home:
         """Return the names of installed bundles, sorted; receipts are not read."""
         return [name for name in _list_receipts(self.path / BUNDLES_FOLDER) if is_bundle_name(name)]
 
-    def bundle(self, name: str) -> InstalledBundle:
+    def bundle(self, name: str, *, parse: bool = True) -> InstalledBundle:
         """Open an installed bundle by name: its current generation.
+
+        Args:
+            name: Its name.
+            parse: Whether a malformed lock is found now, or when it is asked for.
 
         Raises:
             NotInstalledError: There is none of that name; close names are given.
@@ -82,7 +85,7 @@ class Home:
         """
         _check_name(name)
         try:
-            return self.read(receipt_path(self.path, name))
+            return self.read(receipt_path(self.path, name), parse=parse)
         except (FileNotFoundError, NotADirectoryError):
             names = self.names()
             close = close_matches(name, names)
@@ -104,12 +107,15 @@ class Home:
         """
         return [self.read(path) for path in self._each(map(self._pointer, self.names()), self.read, on_damage)]
 
-    def generations(self, name: str, *, on_damage: OnDamage | None = None) -> list[InstalledBundle]:
+    def generations(
+        self, name: str, *, on_damage: OnDamage | None = None, parse: bool = True
+    ) -> list[InstalledBundle]:
         """Open all generations of a bundle, the newest first; one that an earlier version left is its only one.
 
         Args:
             name: The bundle's name; it may be one that has no current generation any more.
             on_damage: As for `bundles`.
+            parse: As for `bundle`.
 
         Raises:
             IntegrityError: A receipt was changed, and there is no `on_damage`.
@@ -118,8 +124,8 @@ class Home:
         _check_name(name)
         found = {
             bundle.digest: bundle
-            for path in self._each(self.receipts_of(name), self.read, on_damage)
-            for bundle in [self.read(path)]
+            for path in self._each(self.receipts_of(name), partial(self.read, parse=parse), on_damage)
+            for bundle in [self.read(path, parse=parse)]
         }
         installed = {
             (entry.name, entry.digest): number
@@ -180,12 +186,8 @@ class Home:
             IntegrityError: A receipt was changed, and there is no `on_damage`.
             LockError: A receipt holds a malformed lock, and there is no `on_damage`.
         """
-        repos = [repo for content in contents for repo in content.repos]
-        texts = {name for repo in repos for name in (repo.repo_id, *repo.aliases)}
+        texts = {text for content in contents for text in _list_texts(content)}
         texts |= {repo_id_of(blob.split("/")[1]) for blob in blobs}
-        if any(repo.prepared for repo in repos):
-            # Two ids may have one folder there: `org/MyData` and `org/my_data`.
-            texts.add("dataset")
 
         def is_near(path: Path) -> bool:
             return self._read(path).receipt.mentions(texts) and bool(self.read(path).layout)
@@ -202,22 +204,27 @@ class Home:
                 found.kept[bundle.name, bundle.digest] = bundle
         return found
 
+    def rivals(self, bundle: InstalledBundle) -> dict[str, InstalledBundle]:
+        """Open the current generations of other bundles that may want names of the shared view; locks are not parsed.
+
+        A receipt that cannot be used is passed over.
+        """
+        texts = _list_texts(bundle.names)
+
+        def is_near(path: Path) -> bool:
+            return self._read(path).receipt.mentions(texts) and bool(self.read(path, parse=False).names)
+
+        others = [self._pointer(name) for name in self.names() if name != bundle.name]
+        found = [self.read(path, parse=False) for path in self._each(others, is_near, ignore_damage)]
+        return {other.name: other for other in found}
+
     def make_installed(self, receipt: Receipt) -> InstalledBundle:
         """Return the bundle that a receipt describes; nothing is read or written."""
-        lock: Lock = receipt.lock
 
         def find_neighbours(content: Layout) -> Neighbours:
-            return self.neighbours([content], besides=(lock.name, receipt.digest), on_damage=ignore_damage)
+            return self.neighbours([content], besides=(receipt.name, receipt.digest), on_damage=ignore_damage)
 
-        return InstalledBundle(
-            self.path,
-            lock,
-            receipt.digest,
-            receipt.left_out,
-            is_checked=receipt.is_checked,
-            has_view=receipt.has_view,
-            find_neighbours=find_neighbours,
-        )
+        return InstalledBundle(self.path, receipt, find_neighbours)
 
     def _pointer(self, name: str) -> Path:
         return receipt_path(self.path, name)
@@ -242,8 +249,12 @@ class Home:
                     raise
                 on_damage(error)
 
-    def read(self, path: Path) -> InstalledBundle:
+    def read(self, path: Path, *, parse: bool = True) -> InstalledBundle:
         """Open a generation by where its receipt stands.
+
+        Args:
+            path: The receipt.
+            parse: As for `bundle`.
 
         Raises:
             FileNotFoundError: There is none.
@@ -253,6 +264,8 @@ class Home:
         opened = self._read(path)
         if opened.bundle is None:
             opened.bundle = self.make_installed(opened.receipt)
+        if parse:
+            assert opened.receipt.lock, "parsed here, so that a fault of it is found here"
         return opened.bundle
 
     def _read(self, path: Path) -> _Opened:
@@ -270,6 +283,15 @@ class Home:
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _list_texts(content: Layout) -> set[str]:
+    """Return what one of is in the lock of every bundle that has a folder in common with `content`."""
+    texts = {name for repo in content.repos for name in (repo.repo_id, *repo.aliases)}
+    if any(repo.prepared for repo in content.repos):
+        # Two ids may have one folder there: `org/MyData` and `org/my_data`.
+        texts.add("dataset")
+    return texts
 
 
 def _check_name(name: str) -> None:

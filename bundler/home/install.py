@@ -40,7 +40,9 @@ from bundler.home.common.conflicts import Held, check_conflicts
 from bundler.home.common.journal import (
     clear_unfinished,
     forget_found,
+    forget_move,
     list_unfinished,
+    note_move,
     note_unfinished,
     read_unfinished,
     record_found,
@@ -53,7 +55,8 @@ from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generation import generation_path
 from bundler.home.generations.adopt import adopt_generation
-from bundler.home.generations.retire import finish_retirements, hand_over_names
+from bundler.home.generations.retire import hand_over_names
+from bundler.home.generations.show import finish_killed, mend_held
 from bundler.home.home import Home, ignore_damage
 from bundler.home.install_result import InstallResult
 from bundler.home.installed import InstalledBundle, Neighbours
@@ -64,7 +67,7 @@ from bundler.home.receipt import Receipt, receipt_path, set_current, write_recei
 from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
 from bundler.home.sharing.untrusted_names import remove_untrusted
 from bundler.home.unpack import Staging, check_room_for, collect_checked, find_base_content, locate, write_blobs
-from bundler.home.view.view import build_view
+from bundler.home.view.view import build_view, has_own_content
 from bundler.plan.content import Content
 from bundler.plan.layout import Blob, layout, snapshot_link_target
 from bundler.text.wording import counted, size
@@ -145,7 +148,7 @@ class _Installation:
     def run(self, on_total: Callable[[int], None], progress: Progress) -> InstallResult:
         """Take all steps, in the order that makes each of them safe to be killed in."""
         # What a killed one left is nobody's, and must not be taken for the user's.
-        if freed := finish_retirements(self.home):
+        if freed := finish_killed(self.home):
             self.on_note(f"finished a removal that was killed: {size(freed)} freed")
         self.held = check_conflicts(
             self.name,
@@ -204,7 +207,7 @@ class _Installation:
             return symlinks_work(self.hf_home / "hub")
         except OSError:
             # Where all is there nothing is written; else the first write says what is wrong.
-            if self.before and self.before.digest == self.bundle.digest:
+            if self.before and self.before.digest == self.bundle.whole_digest:
                 return self.before.has_view
             raise
 
@@ -268,12 +271,17 @@ class _Installation:
         if self.symlinks:
             # Before prepared files are moved: a view has its own name of each.
             gather_blobs(self.hf_home, self.content, located)
-            build_view(self.hf_home, self.name, self.bundle.whole_digest, self.installed.layout, sources=places)
+            moved = build_view(
+                self.hf_home, self.name, self.bundle.whole_digest, self.installed.layout, sources=places
+            )
+            self.set_aside += tuple(moved)
         # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
         write_receipt(self.hf_home, self.receipt)
+        note_move(self.hf_home, self.name, self.bundle.whole_digest)
         place_prepared(self.hf_home, self.content, places, held=held)
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
+        mend_held(self.hf_home, self.held)
         set_current(self.hf_home, self.name, self.bundle.whole_digest)
         # Before another user's launch wants to leave a note there.
         with contextlib.suppress(OSError):
@@ -294,19 +302,18 @@ class _Installation:
             publish_trees(self.hf_home, self.content, after)
         if before and before[0].digest != self.bundle.whole_digest:
             hand_over_names(self.home, before[0])
+        forget_move(self.hf_home, self.name)
 
     def _is_complete(self) -> bool:
         """Tell whether a bundle whose blobs are all verified verifies in all else too."""
         try:
             # The pointer says the same; a version without generations left nothing else.
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                self.home.read(generation_path(self.hf_home, self.name, self.bundle.digest))
+                self.home.read(generation_path(self.hf_home, self.name, self.bundle.whole_digest))
         except BundleError:
             return False
-        links = [inside(self.hf_home, file.path) for repo in self.content.repos for file in repo.snapshots]
-        links += [inside(self.hf_home, path) for repo in self.content.repos for path, _ in repo.alias_links()]
         # What is no link has content of its own, which nobody has hashed yet.
-        return self.installed.verify(quick=all(path.is_symlink() for path in links), jobs=self.jobs).ok
+        return self.installed.verify(quick=not has_own_content(self.installed, self.content), jobs=self.jobs).ok
 
     def _say_what_is_kept(self) -> None:
         path = unfinished_path(self.hf_home, self.name)

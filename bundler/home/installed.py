@@ -10,6 +10,7 @@ from pathlib import Path
 from bundler.errors import NotInstalledError
 from bundler.files.parallel import available_cores
 from bundler.home.generation import view_path
+from bundler.home.receipt import Receipt
 from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
 from bundler.plan.layout import Layout, layout, repo_folder
@@ -67,28 +68,58 @@ class InstalledBundle:
 
     Attributes:
         hf_home: Where.
+        receipt: What says so. Its lock is parsed when it is asked for.
         lock: What it must be; of a bundle that was installed in part, that part.
         digest: The bundle's digest, ``sha256:<hex>``.
         left_out: Ids of the bundle's repos that are not installed.
-        is_checked: See `Receipt.is_checked`.
-        has_view: Whether it has a view of its own; without, it is read in the shared one. It has none if an earlier
-            version installed it, or if the file system has no symlinks.
         find_neighbours: Returns the other generations of this home that have a folder in common with a layout.
     """
 
     hf_home: Path
-    # Not shown: a notebook prints what `enforce_offline` returns.
-    lock: Lock = field(repr=False)
-    digest: str
-    left_out: tuple[str, ...] = ()
-    is_checked: bool = field(default=True, repr=False)
-    has_view: bool = field(default=False, repr=False)
+    receipt: Receipt = field(repr=False)
     find_neighbours: Callable[[Layout], Neighbours] = field(default=_no_neighbours, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """Say in short what it is: a notebook prints what `enforce_offline` returns."""
+        return f"InstalledBundle(hf_home={self.hf_home!r}, digest={self.digest!r}, left_out={self.left_out!r})"
 
     @property
     def name(self) -> str:
         """The bundle's name."""
-        return self.lock.name
+        return self.receipt.name
+
+    @property
+    def lock(self) -> Lock:
+        """What it must be; of a bundle that was installed in part, that part."""
+        return self.receipt.lock
+
+    @property
+    def digest(self) -> str:
+        """The bundle's digest, ``sha256:<hex>``."""
+        return self.receipt.digest
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Ids of the bundle's repos that are not installed."""
+        return self.receipt.left_out
+
+    @property
+    def is_checked(self) -> bool:
+        """See `Receipt.is_checked`."""
+        return self.receipt.is_checked
+
+    @property
+    def has_view(self) -> bool:
+        """Whether it has a view of its own; without, it is read in the shared one.
+
+        It has none if an earlier version installed it, or if the file system has no symlinks.
+        """
+        return self.receipt.has_view
+
+    @property
+    def names(self) -> Layout:
+        """See `Receipt.names`; what the names of the shared view are told by, without parsing the whole lock."""
+        return self.receipt.names
 
     @property
     def view(self) -> Path:

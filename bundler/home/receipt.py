@@ -10,7 +10,8 @@ whatever works from a receipt (verify, path, remove, deltas) knows of what is th
 that of the whole bundle, and `left_out` names the repos that it has besides.
 
 The lock is most of the text, and parsing it most of the work. It is parsed when it is asked for, since of a
-neighbour one often wants to know only that it has nothing to do with the bundle at hand (`Receipt.mentions`).
+neighbour one often wants to know only that it has nothing to do with the bundle at hand (`Receipt.mentions`). What a
+rollback needs stands before it: the lock without its files (`Receipt.names`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
 from bundler.home.common.set_aside import move_aside
 from bundler.home.generation import generation_path
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.layout import BUNDLES_FOLDER, Layout, layout
 from bundler.plan.lock import Lock
 from bundler.text import strict_json
 from bundler.text.strict_json import StrictJsonError
@@ -41,7 +43,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SEAL = b'\n "receipt_sha256": "'
 # The digests of a lock that an installation computes from the bytes.
 _CHECKED = ["blake3", "sha256", "git_sha1"]
-_LOCK = '\n "lock": '
+_LOCK = b'\n "lock": '
 # What removal puts behind the name of a receipt: the bundle is no longer listed, but what is left of it is known.
 REMOVING_SUFFIX = ".removing"
 
@@ -54,6 +56,7 @@ class Receipt:
     """What a receipt says.
 
     Attributes:
+        name: The bundle's name.
         digest: The digest of the bundle that it came from, ``sha256:<hex>``.
         left_out: Ids of the repos of that bundle that are not installed, sorted.
         has_view: Whether the generation has a view of its own.
@@ -63,7 +66,7 @@ class Receipt:
 
     def __init__(
         self,
-        lock: Lock | str,
+        lock: Lock | bytes,
         digest: str,
         left_out: Iterable[str] = (),
         *,
@@ -71,6 +74,7 @@ class Receipt:
         is_checked: bool = True,
         path: Path = Path(),
         name: str = "",
+        names: object = None,
     ) -> None:
         self.digest = digest
         self.left_out = tuple(sorted(set(left_out)))
@@ -78,10 +82,12 @@ class Receipt:
         self.is_checked = is_checked
         if isinstance(lock, Lock):
             self.lock = lock
-            lock = lock.dumps().rstrip()
+            name = lock.name
+            lock = lock.dumps().rstrip().encode() + b","
         self._lock_text = lock
         self._path = path
-        self._name = name
+        self.name = name
+        self._raw_names = names
 
     @classmethod
     def parse(cls, content: bytes, path: Path, *, name: str | None = None) -> Receipt:
@@ -96,15 +102,16 @@ class Receipt:
             IntegrityError: Any byte of it was changed, or it is of another version.
         """
         name = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json") if name is None else name
-        end = content.rfind(_SEAL)
-        body = content[: max(end, 0)]
-        if content != body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
+        end = max(content.rfind(_SEAL), 0)
+        body = content[:end]
+        if content[end:] != _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
             raise IntegrityError(
                 f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(name)
             )
         try:
-            head, _, lock_text = body.decode("utf-8").partition(_LOCK)
-            raw = strict_json.read(f'{head} "lock": null}}')
+            # Bytes, and copied once: of 100,000 files the lock is tens of megabytes, and a rollback has no use for it.
+            head, _, lock_text = body.partition(_LOCK)
+            raw = strict_json.read(f'{head.decode("utf-8")} "lock": null}}')
         except (UnicodeDecodeError, StrictJsonError) as error:
             raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(name)) from error
         assert isinstance(raw, dict), "what ends in a brace begins with one"
@@ -125,13 +132,14 @@ class Receipt:
                 f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(name)
             )
         return cls(
-            lock_text.removesuffix(","),
+            lock_text,
             digest,
             left_out,
             has_view=raw.get("has_view") is True,
             is_checked=raw.get("checked_digests") == _CHECKED,
             path=path,
             name=name,
+            names=raw.get("names"),
         )
 
     @cached_property
@@ -142,14 +150,49 @@ class Receipt:
             LockError: It is malformed.
             IntegrityError: It is that of another bundle than the file's name says.
         """
-        lock = Lock.loads(self._lock_text, source=str(self._path))
-        if lock.name != self._name:
-            raise IntegrityError(f"{self._path}: receipt is that of bundle {lock.name!r}", hint=_hint(self._name))
+        try:
+            text = self._lock_text.removesuffix(b",").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise IntegrityError(
+                f"{self._path}: expected a receipt in UTF-8: {error}", hint=_hint(self.name)
+            ) from error
+        lock = Lock.loads(text, source=str(self._path))
+        if lock.name != self.name:
+            raise IntegrityError(f"{self._path}: receipt is that of bundle {lock.name!r}", hint=_hint(self.name))
         return lock
 
     @cached_property
     def _names(self) -> set[str]:
         return {name for repo in self.lock.repos for name in (repo.repo_type, repo.repo_id, *repo.aliases)}
+
+    @cached_property
+    def names(self) -> Layout:
+        """The layout of what is installed, less the files of repos: refs, other names, commits, prepared files.
+
+        Raises:
+            LockError: It is malformed.
+        """
+        if self._raw_names is not None:
+            return layout(Lock.loads(json.dumps(self._raw_names), source=str(self._path)))
+        # Of an earlier version.
+        return layout(self._without_files())
+
+    def _without_files(self) -> Lock:
+        return self.lock.with_repos(tuple(replace(repo, files=(), absent=()) for repo in self.lock.repos))
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both say the same, whatever wrote them."""
+        if not isinstance(other, Receipt):
+            return NotImplemented
+        return self._said == other._said
+
+    def __hash__(self) -> int:
+        """Hash it by what it says."""
+        return hash(self._said)
+
+    @property
+    def _said(self) -> tuple[object, ...]:
+        return self._lock_text, self.digest, self.left_out, self.has_view, self.is_checked
 
     def dumps(self) -> bytes:
         """Return the text, sealed."""
@@ -164,8 +207,10 @@ class Receipt:
             head["checked_digests"] = _CHECKED
         if self.left_out:
             head["left_out"] = self.left_out
+        # On one line, so that where the lock begins is found.
+        head["names"] = json.loads(self._without_files().dumps())
         lines = "\n".join(f' "{key}": {json.dumps(value)},' for key, value in head.items())
-        body = f"{{\n{lines}{_LOCK}{self._lock_text},".encode()
+        body = f"{{\n{lines}".encode() + _LOCK + self._lock_text
         return body + _SEAL + sha256_bytes(body).encode() + b'"\n}\n'
 
     def mentions(self, texts: Iterable[str]) -> bool:
@@ -173,7 +218,7 @@ class Receipt:
         if "lock" in self.__dict__:
             return not self._names.isdisjoint(texts)
         # Much cheaper than parsing it.
-        return any(json.dumps(text, ensure_ascii=False) in self._lock_text for text in texts)
+        return any(json.dumps(text, ensure_ascii=False).encode() in self._lock_text for text in texts)
 
 
 def receipt_path(hf_home: Path, name: str) -> Path:

@@ -13,12 +13,21 @@ from pathlib import Path
 from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
 from bundler.files.leftovers import remove_leftovers
-from bundler.home.common.journal import clear_unfinished, forget_found, read_found, unfinished_path
+from bundler.home.common.journal import (
+    REMOVED,
+    clear_unfinished,
+    forget_found,
+    forget_move,
+    note_move,
+    read_found,
+    unfinished_path,
+)
 from bundler.home.common.set_aside import move_aside
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.prune import Pruned
-from bundler.home.generations.retire import finish_retirements, hand_over_names, retire_generation
+from bundler.home.generations.retire import hand_over_names, retire_generation
+from bundler.home.generations.show import finish_killed
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import RunningLaunch, find_launches
@@ -87,6 +96,9 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     # Before anything changes: what is shared with a bundle whose receipt is damaged cannot be told.
     for other in home.all_names():
         home.generations(other)
+    freed = finish_killed(home)
+    # From here on its generations are not the only ones of a lost pointer, but those of a removed bundle.
+    note_move(hf_home, name, REMOVED)
     current = None
     if path.exists():
         current = home.bundle(name).digest
@@ -97,7 +109,6 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         home.trust.check_file(hidden)
         adopt_generation(home, home.make_installed(read_receipt(hidden)), symlinks=False)
         hidden.unlink()
-    freed = finish_retirements(home)
     found = read_found(hf_home, name)
     deleted: list[Pruned] = []
     spared = []
@@ -117,6 +128,8 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     if not deleted and not spared:
         append_to_log(hf_home, "remove", name, "", freed_bytes=freed, on_note=on_note)
     freed += clear_unfinished(hf_home, name, keep=_list_layouts(home))
+    if not spared:
+        forget_move(hf_home, name)
     if found and found.paths and not spared:
         on_note(f"left as before {name} was installed: {counted(len(found.paths), 'file')}")
     return RemoveResult(freed, tuple(deleted), tuple(spared))

@@ -384,7 +384,11 @@ _REMOVE_OUTPUT = Output(
 _ROLLBACK_OUTPUT = Output(
     call="bundle rollback --json",
     summary="What is current now.",
-    keys=(_NAME, _DIGEST, key("before", "string", "Digest of the generation that was current, and stays.")),
+    keys=(
+        _NAME,
+        _DIGEST,
+        key("before", "string or null", "Digest of the generation that was current, and stays; null if none was."),
+    ),
 )
 _PRUNE_OUTPUT = Output(
     call="bundle prune --json",

@@ -64,6 +64,9 @@ def test_it_is_json_that_says_who_wrote_it_and_ends_in_the_digest_of_its_own_tex
         "bundle_digest": DIGEST,
         "installed_with": f"bundler {__version__}",
         "checked_digests": ["blake3", "sha256", "git_sha1"],
+        "names": json.loads(
+            lock_of(locked_repo("org/m", {}, aliases=["short"]), locked_repo("org/n", {})).dumps()
+        ),
         "lock": json.loads(LOCK.dumps()),
         "receipt_sha256": sha256(body).hexdigest(),
     }

@@ -6,6 +6,9 @@
   goes on after a kill does not take the killed one's files for the user's, and it goes when the bundle goes.
 * `NAME.json.unfinished`, what is written and no receipt names yet: one blob a line, from before the first is written
   until the receipt is there. The next installation of that bundle uses or deletes them, and so does its removal.
+* `NAME.json.moving`, that the pointer and the shared view are about to say something else, or have gone for good: from
+  before the first name changes until both say the same again, or until the last generation of a removed bundle is gone.
+  It tells a move that was killed, which the next command finishes, and a removal, from a pointer that was lost.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 
 FOUND_SUFFIX = ".json.found"
 UNFINISHED_SUFFIX = ".json.unfinished"
+MOVING_SUFFIX = ".json.moving"
+# What the mark says of a bundle that is removed; else it names the generation that is to be the current one.
+REMOVED = "removed"
 
 
 @dataclass
@@ -120,9 +126,10 @@ def forget_found(hf_home: Path, name: str) -> None:
 def forget_unneeded(hf_home: Path, needed: Collection[str]) -> None:
     """Delete records of bundles of which nothing is installed and nothing unfinished: killed before they wrote."""
     needed = {*needed, *list_unfinished(hf_home)}
-    for path in (hf_home / BUNDLES_FOLDER).glob(f"*{FOUND_SUFFIX}"):
-        if path.name.removesuffix(FOUND_SUFFIX) not in needed:
-            path.unlink(missing_ok=True)
+    for suffix in (FOUND_SUFFIX, MOVING_SUFFIX):
+        for name in _list_records(hf_home, suffix):
+            if name not in needed:
+                (hf_home / BUNDLES_FOLDER / f"{name}{suffix}").unlink(missing_ok=True)
 
 
 def hand_on_found(hf_home: Path, found: Found, survivors: Mapping[str, Layout]) -> None:
@@ -152,8 +159,7 @@ def unfinished_path(hf_home: Path, name: str) -> Path:
 
 def list_unfinished(hf_home: Path) -> list[str]:
     """Return the names of bundles of which an installation did not end, sorted."""
-    found = (hf_home / BUNDLES_FOLDER).glob(f"*{UNFINISHED_SUFFIX}")
-    return sorted(path.name.removesuffix(UNFINISHED_SUFFIX) for path in found if path.is_file())
+    return _list_records(hf_home, UNFINISHED_SUFFIX)
 
 
 def read_unfinished(hf_home: Path, name: str) -> list[str]:
@@ -202,6 +208,35 @@ def clear_unfinished(hf_home: Path, name: str, *, keep: Iterable[Layout]) -> int
             freed += delete(hf_home, blob, kept)
     path.unlink()
     return freed
+
+
+def note_move(hf_home: Path, name: str, to: str) -> None:
+    """Mark that the pointer of a bundle is about to move to generation `to`, a digest, or to go: `REMOVED`."""
+    atomic_write(_moving_path(hf_home, name), f"{to}\n".encode())
+
+
+def read_move(hf_home: Path, name: str) -> str | None:
+    """Return what the mark of a bundle says; None if there is none."""
+    return text.strip() if (text := _read_text(_moving_path(hf_home, name))) is not None else None
+
+
+def list_moves(hf_home: Path) -> list[str]:
+    """Return the names of bundles that have a mark, sorted."""
+    return _list_records(hf_home, MOVING_SUFFIX)
+
+
+def forget_move(hf_home: Path, name: str) -> None:
+    """Delete the mark: pointer and shared view say the same, or nothing is left."""
+    _moving_path(hf_home, name).unlink(missing_ok=True)
+
+
+def _moving_path(hf_home: Path, name: str) -> Path:
+    return hf_home / BUNDLES_FOLDER / f"{name}{MOVING_SUFFIX}"
+
+
+def _list_records(hf_home: Path, suffix: str) -> list[str]:
+    found = (hf_home / BUNDLES_FOLDER).glob(f"*{suffix}")
+    return sorted(path.name.removesuffix(suffix) for path in found if path.is_file())
 
 
 def _is_blob(path: str) -> bool:

@@ -117,14 +117,19 @@ def find_moved_refs(hf_home: Path, content: Layout, held: Collection[str]) -> It
 
 
 def publish_refs(hf_home: Path, layout: Layout, *, held: Collection[str] = ()) -> None:
-    """Let refs and links of other names say again what `layout` needs; all that they lead to is there."""
+    """Let refs and other names say again what `layout` needs; all that they lead to is there, and symlinks work."""
     for repo in layout.repos:
+        for path, target in repo.alias_links():
+            place = inside(hf_home, path)
+            if path in held:
+                continue
+            if place.is_symlink() or not place.exists():
+                replace_symlink(place, target)
+            elif path.startswith("datasets/"):
+                _expand_prepared(hf_home, repo, place, target)
         for folder in repo.hub_folders:
             if folder == repo.folder or not inside(hf_home, folder).is_symlink():
                 _write_refs(hf_home, repo, folder, held)
-        for path, target in repo.alias_links():
-            if path not in held and inside(hf_home, path).is_symlink():
-                replace_symlink(inside(hf_home, path), target)
 
 
 def _write_refs(hf_home: Path, repo: RepoLayout, folder: str, held: Collection[str]) -> None:
@@ -177,7 +182,7 @@ def place_prepared(
         if place.exists():
             for blob in sorted(blobs, key=lambda b: (b.path.endswith("/dataset_info.json"), b.path)):
                 path = inside(hf_home, blob.path)
-                if path != sources[blob.sha256]:
+                if not (path.exists() and path.samefile(sources[blob.sha256])):
                     link_or_copy(sources[blob.sha256], path)
             continue
         temporary = temporary_path(hf_home / BUNDLES_FOLDER)
@@ -241,12 +246,19 @@ def _publish_aliases(
         if places is None and (place.is_symlink() or not place.exists()):
             replace_symlink(place, target)
         elif path.startswith("datasets/"):
-            for item in repo.prepared:
-                source = inside(hf_home, item.path)
-                link_or_copy(source, place / source.relative_to(hf_home / "datasets" / target))
+            _expand_prepared(hf_home, repo, place, target)
     for folder in repo.hub_folders[1:]:
         if not inside(hf_home, folder).is_symlink():
             _expand_alias(hf_home, repo, folder, places, other_trees, held)
+
+
+def _expand_prepared(hf_home: Path, repo: RepoLayout, place: Path, target: str) -> None:
+    """Fill a folder of prepared files that is called by another name and is no link, as `_expand_alias` does."""
+    for item in repo.prepared:
+        source = inside(hf_home, item.path)
+        path = place / source.relative_to(hf_home / "datasets" / target)
+        if not (path.exists() and path.samefile(source)):
+            link_or_copy(source, path)
 
 
 def _expand_alias(

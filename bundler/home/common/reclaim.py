@@ -6,6 +6,7 @@ Other bundles keep what they name, and the user what snapshots of his own link t
 from __future__ import annotations
 
 import contextlib
+import posixpath
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -51,7 +52,8 @@ def reclaim(
     kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
     for repo in gone.repos:
-        remove_leftovers(inside(hf_home, repo.folder), now=time.time())
+        for folder in {repo.folder, *(posixpath.dirname(blob.path) for blob in repo.prepared)}:
+            remove_leftovers(inside(hf_home, folder), now=time.time())
         folders = [repo.folder]
         for path, target in repo.alias_links():
             place = inside(hf_home, path)
@@ -134,8 +136,12 @@ def owned_files(repo: RepoLayout) -> Iterator[str]:
             yield repo.path_in(folder, item.path)  # type: ignore[attr-defined]
         for path in repo.tree_paths():
             yield repo.path_in(folder, path)
+    # Where an alias is no link, the prepared files have names of their own below it.
+    folders = [path for path, _ in repo.alias_links() if path.startswith("datasets/")]
     for blob in repo.prepared:
         yield blob.path
+        for folder in folders:
+            yield f"{folder}/{blob.path.split('/', 2)[2]}"
 
 
 def owned_names(repo: RepoLayout) -> Iterator[str]:

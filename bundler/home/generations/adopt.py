@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from bundler.errors import IntegrityError, LockError
 from bundler.home.generation import generation_path
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
@@ -19,10 +20,13 @@ def adopt_generation(home: Home, bundle: InstalledBundle, *, symlinks: bool) -> 
         bundle: What a receipt vouches for.
         symlinks: Whether the file system has symlinks, and so views.
     """
-    if generation_path(home.path, bundle.name, bundle.digest).exists():
-        return
-    has_view = False
-    if symlinks:
+    with contextlib.suppress(FileNotFoundError, IntegrityError, LockError):
+        # Not if it is damaged: then the pointer, which is about to move, has the only receipt that is whole.
+        path = generation_path(home.path, bundle.name, bundle.digest)
+        if home.read(path, parse=False).digest == bundle.digest:
+            return
+    has_view = bundle.has_view
+    if symlinks and not has_view:
         # Of what is damaged there is no view: it is read where it is, as before.
         with contextlib.suppress(OSError):
             build_view(home.path, bundle.name, bundle.digest, bundle.layout)

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.home.common.journal import forget_unneeded
+from bundler.home.common.journal import REMOVED, forget_unneeded, read_move
 from bundler.home.exclusive import Note, lock_home, no_note
-from bundler.home.generations.retire import finish_retirements, retire_generation
+from bundler.home.generations.retire import retire_generation
+from bundler.home.generations.show import finish_killed
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import RunningLaunch, find_launches
 from bundler.home.log import append_to_log, read_log
-from bundler.text.wording import size
+from bundler.home.receipt import receipt_path
+from bundler.text.wording import counted, size
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def prune(
     dry_run: bool = False,
     on_note: Note = no_note,
 ) -> PruneResult:
-    """Delete generations that are not current.
+    """Delete generations that are not current; not those of a bundle whose pointer is lost, which are all it has.
 
     Args:
         hf_home: The cache root.
@@ -70,13 +72,13 @@ def prune(
     """
     with lock_home(hf_home, on_note=on_note):
         home = Home(hf_home)
-        freed = 0 if dry_run else finish_retirements(home)
+        freed = 0 if dry_run else finish_killed(home)
         if freed:
             on_note(f"finished a removal that was killed: {size(freed)} freed")
         launches = find_launches(hf_home)
         doomed, spared = [], []
         for name in names or home.all_names():
-            for bundle in _find_doomed(home, name, keep, older_than):
+            for bundle in _find_doomed(home, name, keep, older_than, on_note):
                 if launch := next((launch for launch in launches if launch.reads(bundle)), None):
                     spared.append((bundle, launch))
                 else:
@@ -93,9 +95,21 @@ def _retire(home: Home, bundle: InstalledBundle, on_note: Note) -> Pruned:
     return Pruned(bundle, freed)
 
 
-def _find_doomed(home: Home, name: str, keep: int, older_than: datetime.timedelta | None) -> list[InstalledBundle]:
+def _find_doomed(
+    home: Home, name: str, keep: int, older_than: datetime.timedelta | None, on_note: Note
+) -> list[InstalledBundle]:
     current = home.bundle(name).digest if name in home.names() else None
     others = [bundle for bundle in home.generations(name) if bundle.digest != current]
+    if current is None and others and (move := read_move(home.path, name)) != REMOVED:
+        # Its pointer is lost, unless its first installation was killed.
+        lost = [bundle for bundle in others if bundle.digest != move]
+        others = [bundle for bundle in others if bundle.digest == move]
+        if lost:
+            on_note(
+                f"{counted(len(lost), 'generation')} of {name} {'stays' if len(lost) == 1 else 'stay'}: its receipt "
+                f"{receipt_path(home.path, name)} is lost; `bundle rollback {name} {lost[0].digest[:19]}` makes the "
+                f"newest the current one again, `bundle remove {name}` gives it up"
+            )
     # Of a bundle that was removed there is nothing to go back to.
     kept = keep if current else 0
     doomed = others[kept:]

@@ -11,7 +11,14 @@ from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
 from bundler.files.links import link_or_copy
 from bundler.files.paths import inside
-from bundler.home.common.journal import Found, forget_found, hand_on_found, read_found, restore_refs
+from bundler.home.common.journal import (
+    Found,
+    forget_found,
+    forget_move,
+    hand_on_found,
+    read_found,
+    restore_refs,
+)
 from bundler.home.common.reclaim import hand_over, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.home import Home, ignore_damage
@@ -29,7 +36,7 @@ def hand_over_names(home: Home, before: InstalledBundle) -> None:
         before: The generation.
     """
     current = _list_current(home, before)
-    hand_over(home.path, before.layout, [other.layout for other in current])
+    hand_over(home.path, before.names, [other.names for other in current])
     _hand_over_prepared(home, before, current)
 
 
@@ -38,12 +45,12 @@ def _hand_over_prepared(home: Home, before: InstalledBundle, current: list[Insta
     wanted = {
         blob.path: other
         for other in reversed(current)
-        for repo in other.layout.repos
+        for repo in other.names.repos
         for blob in repo.prepared
         if other.has_view
     }
-    kept = {blob for other in current for repo in other.layout.repos for blob in repo.prepared}
-    for repo in before.layout.repos:
+    kept = {blob for other in current for repo in other.names.repos for blob in repo.prepared}
+    for repo in before.names.repos:
         for blob in repo.prepared:
             if blob in kept or blob.path not in wanted:
                 continue
@@ -54,9 +61,8 @@ def _hand_over_prepared(home: Home, before: InstalledBundle, current: list[Insta
 
 def _list_current(home: Home, bundle: InstalledBundle) -> list[InstalledBundle]:
     """Return what the shared view is to show beside `bundle`: other bundles, and its own current generation."""
-    near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest), on_damage=ignore_damage)
-    current = list(near.current.values())
-    if bundle.name in home.names() and (own := home.bundle(bundle.name)).digest != bundle.digest:
+    current = list(home.rivals(bundle).values())
+    if bundle.name in home.names() and (own := home.bundle(bundle.name, parse=False)).digest != bundle.digest:
         current.append(own)
     return current
 
@@ -89,12 +95,13 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         home.path,
         bundle.layout,
         keep=near.layouts,
-        current=[other.layout for other in current],
+        current=[other.names for other in current],
         stays=found.paths,
     )
     if is_last:
         restore_refs(home.path, found)
         forget_found(home.path, bundle.name)
+        forget_move(home.path, bundle.name)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed

@@ -158,9 +158,9 @@ class InstalledCheck:
             self._check_other_names(repo, known)
 
     def _check_other_names(self, repo: RepoLayout, known: Container[str]) -> None:
-        for blob in repo.prepared:
-            if not self._is_others(blob.path, f"sha256:{blob.sha256}"):
-                self._check_content(blob.path, blob)
+        prepared = [blob for blob in repo.prepared if not self._is_others(blob.path, f"sha256:{blob.sha256}")]
+        for blob in prepared:
+            self._check_content(blob.path, blob)
         for path, target in repo.alias_links():
             place = self._find_place(path)
             _, found = self._read_name(path, place)
@@ -170,7 +170,8 @@ class InstalledCheck:
             elif not os.path.isdir(place):  # noqa: PTH112 -- strings, as above
                 self._add("missing", path, f"other name of {repo.repo_id}")
             elif path.startswith("datasets/"):
-                for blob in repo.prepared:
+                # A folder of its own shows what the link would.
+                for blob in prepared:
                     below = blob.path.split("/", 2)[2]
                     self._check_content(f"{path}/{below}", blob)
             else:

@@ -2,17 +2,19 @@
 
 A repo that only one of them has is one link to its folder there. Of a repo that several have, the snapshots, markers
 and refs are put together, which is where two bundles can contradict each other: one branch at two commits, one alias
-for two repos. Everything is names; content is where it was. Prepared datasets are not in it: `datasets` writes what it
-computes beside them, which is to outlive a launch, and so several bundles use those of the shared view.
+for two repos. Everything is names; content is where it was. A folder of prepared files is one link to that of a view
+too: what `datasets` computes it writes beside them, and that is to outlive the launch.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
 from bundler.errors import ConflictError
+from bundler.files.paths import inside
 from bundler.home.common.conflicts import pins
 from bundler.home.common.publish import publish
 from bundler.home.common.trees import collect_trees
@@ -43,8 +45,27 @@ def compose_view(bundles: Sequence[InstalledBundle], root: Path) -> None:
                 publish(root, Layout(repos=(other,)), symlinks=True, other_trees=trees)
         for _, repo in found:
             for path, target in repo.alias_links():
-                if path.startswith("hub/") and not os.path.lexists(root / path):
+                if not os.path.lexists(root / path):
                     _link(root / path, Path(target))
+    _compose_datasets(bundles, root)
+
+
+def _compose_datasets(bundles: Sequence[InstalledBundle], root: Path) -> None:
+    folders: dict[str, dict[str, Path]] = {}
+    for bundle in bundles:
+        for repo in bundle.layout.repos:
+            for blob in repo.prepared:
+                place = inside(bundle.view, blob.path)
+                folders.setdefault(posixpath.dirname(blob.path), {}).setdefault(blob.path, place)
+    for folder, files in folders.items():
+        sources = {place.parent for place in files.values()}
+        has_more_below = any(other.startswith(f"{folder}/") for other in folders)
+        if len(sources) == 1 and not has_more_below and os.access(source := sources.pop(), os.W_OK | os.X_OK):
+            _link(root / folder, source)
+        else:
+            # Of several views; or who launches may not write there, and needs a folder of his own.
+            for path, place in files.items():
+                _link(root / path, place)
 
 
 def check_composition(bundles: Sequence[InstalledBundle]) -> None:

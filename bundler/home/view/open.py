@@ -33,13 +33,14 @@ def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
     shared = View(tuple(bundles), hf_home, hf_home / "datasets")
     if not bundles or any(bundle.view == hf_home for bundle in bundles):
         return shared
+    has_datasets = any(repo.prepared for bundle in bundles for repo in bundle.layout.repos)
     if len(bundles) == 1:
         [bundle] = bundles
-        has_datasets = any(repo.prepared for repo in bundle.layout.repos)
         return View((bundle,), bundle.view, (bundle.view if has_datasets else hf_home) / "datasets")
     described = "\n".join(sorted(f"{bundle.view} {bundle.lock.digest}" for bundle in bundles))
     name = f"view-{sha256_bytes(described.encode())[:32]}"
-    return View(tuple(bundles), _compose(make_private_folder(hf_home), name, bundles), hf_home / "datasets")
+    root = _compose(make_private_folder(hf_home), name, bundles)
+    return View(tuple(bundles), root, (root if has_datasets else hf_home) / "datasets")
 
 
 def _compose(folder: Path, name: str, bundles: Sequence[InstalledBundle]) -> Path:
@@ -71,7 +72,6 @@ def _is_whole(root: Path, bundles: Sequence[InstalledBundle]) -> bool:
             root,
             bundle.layout,
             kept=[other.layout for other in bundles if other is not bundle],
-            datasets_root=bundle.hf_home,
         )
         for bundle in bundles
     ]

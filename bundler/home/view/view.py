@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import os
 import posixpath
 import shutil
@@ -21,18 +22,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundler.files.atomic import fsync_dir, temporary_path
+from bundler.files.digest import hash_file
 from bundler.files.links import link_or_copy
 from bundler.files.paths import inside
 from bundler.home.common.publish import publish
 from bundler.home.common.set_aside import move_aside
 from bundler.home.generation import VIEWS_FOLDER, view_path
+from bundler.home.installed import InstalledBundle
 from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.plan.layout import Layout, RepoLayout, snapshot_link_target
+from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
 
 
 def build_view(
     hf_home: Path, name: str, digest: str, content: Layout, *, sources: Mapping[str, Path] | None = None
-) -> Path:
+) -> list[tuple[str, str]]:
     """Make the view of a generation, or make it whole again; its content is in `hf_home`, verified.
 
     Args:
@@ -40,50 +43,153 @@ def build_view(
         name: The bundle's name.
         digest: The bundle's digest.
         content: What the view must show.
-        sources: sha256 -> file with that content, for prepared files that are not in the shared view.
+        sources: sha256 -> verified file with that content, for prepared files. Others are looked for in the view and
+            in the shared one, and hashed.
 
     Returns:
-        Its root.
+        (old path, new path) of each file that did not belong there and was moved.
+
+    Raises:
+        OSError: It cannot be written, or a prepared file is nowhere to be found; what was there is there still.
     """
     root = view_path(hf_home, name, digest)
     if root.is_dir():
-        if _is_whole(hf_home, root, content):
-            return root
         # A part of a bundle that grows; or damage, which is mended name by name where it can be.
         with contextlib.suppress(OSError):
             for repo in content.repos:
-                _link_content(hf_home, root, repo, root, sources or {})
+                _link_prepared(hf_home, root, repo, root, sources or {})
+            if _is_whole(hf_home, root, content):
+                return []
+            for repo in content.repos:
+                _link_blobs(hf_home, root, repo, root)
             publish(root, content, symlinks=True)
             if _is_whole(hf_home, root, content):
-                return root
-    # Not beside the staging folders, which the next installation takes over.
-    (hf_home / VIEWS_FOLDER).mkdir(parents=True, exist_ok=True)
-    temporary = temporary_path(hf_home / VIEWS_FOLDER)
+                return []
+    # Something of somebody else's may be in the way.
+    moved = [_move_aside(hf_home, root.parent)] if _is_no_folder(root.parent) else []
+    # At the depth of its final name, so that what links lead to is the same.
+    root.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(root.parent)
     try:
         for repo in content.repos:
-            _link_content(hf_home, root, repo, temporary, sources or {})
+            _link_blobs(hf_home, root, repo, temporary)
+            _link_prepared(hf_home, root, repo, temporary, sources or {})
             _write_names(temporary, repo)
         for folder, _, names in os.walk(temporary, topdown=False):
             for file in names:
                 _sync_file(Path(folder, file))
             fsync_dir(Path(folder))
-        if os.path.lexists(root):
-            # Something of somebody else's is in it.
-            move_aside(hf_home, root.relative_to(hf_home).as_posix())
-        if os.path.lexists(root.parent) and not root.parent.is_dir():
-            move_aside(hf_home, root.parent.relative_to(hf_home).as_posix())
-        root.parent.mkdir(parents=True, exist_ok=True)
+        if _is_no_folder(root):
+            moved.append(_move_aside(hf_home, root))
+        elif root.is_dir():
+            moved += _clear(hf_home, root, temporary)
+        remove_view(hf_home, name, digest)
         temporary.rename(root)
         fsync_dir(root.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return root
+    return moved
 
 
 def _is_whole(hf_home: Path, root: Path, content: Layout) -> bool:
     check = InstalledCheck(hf_home, root, content)
     return verify_installed(str(root), "", [check], quick=True).ok
+
+
+def _is_no_folder(path: Path) -> bool:
+    return os.path.lexists(path) and (path.is_symlink() or not path.is_dir())
+
+
+def _move_aside(hf_home: Path, path: Path) -> tuple[str, str]:
+    below = path.relative_to(hf_home).as_posix()
+    return below, move_aside(hf_home, below)
+
+
+def _clear(hf_home: Path, root: Path, new: Path) -> list[tuple[str, str]]:
+    """Move out of a view that is given up what the `new` one does not have: copies of what it has are no loss.
+
+    What `datasets` computed moves into the new one.
+    """
+    moved = []
+    for folder, folders, names in os.walk(root):
+        for name in (*names, *folders):
+            path = Path(folder, name)
+            twin = new / path.relative_to(root)
+            if path.is_dir() and not path.is_symlink():
+                continue
+            if path.is_symlink() or not path.is_file():
+                if not (path.is_symlink() and twin.is_symlink() and path.readlink() == twin.readlink()):
+                    moved.append(_move_aside(hf_home, path))
+            elif twin.is_file():
+                if not filecmp.cmp(path, twin, shallow=False):
+                    moved.append(_move_aside(hf_home, path))
+            elif path.is_relative_to(root / "datasets") and not os.path.lexists(twin):
+                twin.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(twin)
+            else:
+                moved.append(_move_aside(hf_home, path))
+    return sorted(moved)
+
+
+def has_own_content(bundle: InstalledBundle, content: Layout) -> bool:
+    """Tell whether some of `content` is in the view of `bundle`, or in a snapshot, other than by a link to it."""
+    for repo in content.repos:
+        paths = [file.path for file in repo.snapshots] + [path for path, _ in repo.alias_links()]
+        if not all(inside(bundle.hf_home, path).is_symlink() for path in paths):
+            return True
+        for blob in repo.prepared if bundle.view != bundle.hf_home else ():
+            place, shared = inside(bundle.view, blob.path), inside(bundle.hf_home, blob.path)
+            if not (place.exists() and shared.exists() and place.samefile(shared)):
+                return True
+    return False
+
+
+def has_no_loose_end(bundle: InstalledBundle) -> bool:
+    """Tell whether a view looks whole by its names, and each prepared file has its size; the lock is not parsed."""
+    for repo in bundle.names.repos:
+        blobs = f"{bundle.view}/{repo.folder}/blobs"
+        if os.path.lexists(blobs) and not os.path.islink(blobs):  # noqa: PTH114 -- strings, as above
+            return False
+        for commit in repo.trees:
+            snapshot = f"{repo.folder}/snapshots/{commit}"
+            if not _has_names_of(f"{bundle.hf_home}/{snapshot}", f"{bundle.view}/{snapshot}"):
+                return False
+        texts = [*repo.tree_paths(), *(text.path for text in repo.ref_texts())]
+        if not all((bundle.view / path).is_file() for path in texts):
+            return False
+        if not all(os.path.lexists(bundle.view / path) for path, _ in repo.alias_links()):
+            return False
+        for blob in repo.prepared:
+            place = inside(bundle.view, blob.path)
+            if not place.is_file() or place.stat().st_size != blob.size_bytes:
+                return False
+    return True
+
+
+def _has_names_of(shared: str, folder: str) -> bool:
+    """Tell whether all below a snapshot in a view are links, and names in the shared one too; one a folder is followed.
+
+    To follow all of 100,000 takes most of a second. The client's own tools delete the name when they delete content.
+    """
+    try:
+        with os.scandir(shared) as entries:
+            there = {entry.name for entry in entries}
+        is_followed = False
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name not in there:
+                    return False
+                if entry.is_dir(follow_symlinks=False):
+                    if not _has_names_of(f"{shared}/{entry.name}", entry.path):
+                        return False
+                elif not entry.is_symlink() or not (is_followed or entry.is_file()):
+                    return False
+                else:
+                    is_followed = True
+    except OSError:
+        return False
+    return True
 
 
 def remove_view(hf_home: Path, name: str, digest: str) -> None:
@@ -98,22 +204,44 @@ def remove_view(hf_home: Path, name: str, digest: str) -> None:
         root.parent.parent.rmdir()
 
 
-def _link_content(hf_home: Path, root: Path, repo: RepoLayout, written: Path, sources: Mapping[str, Path]) -> None:
+def _link_blobs(hf_home: Path, root: Path, repo: RepoLayout, written: Path) -> None:
     """Link to the shared content of a repo, from `root` but written below `written`, which will be renamed to it."""
     blobs = f"{repo.folder}/blobs"
-    if repo.blobs:
-        place = written / blobs
-        place.parent.mkdir(parents=True, exist_ok=True)
-        target = hf_home / blobs
-        if written == root and os.path.lexists(place) and place.resolve() != target.resolve():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
-        if not os.path.lexists(place):
-            place.symlink_to(os.path.relpath(target, (root / blobs).parent))
+    if not repo.blobs:
+        return
+    place = written / blobs
+    place.parent.mkdir(parents=True, exist_ok=True)
+    target = hf_home / blobs
+    if written == root and os.path.lexists(place) and place.resolve() != target.resolve():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
+    if not os.path.lexists(place):
+        place.symlink_to(os.path.relpath(target, (root / blobs).parent))
+
+
+def _link_prepared(
+    hf_home: Path, root: Path, repo: RepoLayout, written: Path, sources: Mapping[str, Path]
+) -> None:
+    """Give the prepared files of a repo names below `written`, which is `root` or will be renamed to it."""
     for blob in repo.prepared:
         place = inside(written, blob.path)
-        if not place.exists():
-            # A second name, and no link: what stands at its path in the shared view may become another bundle's.
-            link_or_copy(sources.get(blob.sha256, inside(hf_home, blob.path)), place)
+        source = sources.get(blob.sha256)
+        if place.exists() and (source is None or place.samefile(source) or _has_content(place, blob)):
+            continue
+        if source is None:
+            # What stands at its path in the shared view may be another generation's.
+            candidates = [inside(root, blob.path), inside(hf_home, blob.path)]
+            source = next((path for path in candidates if _has_content(path, blob)), None)
+        if source is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(inside(root, blob.path)))
+        # A second name, and no link: what stands at its path in the shared view may become another bundle's.
+        link_or_copy(source, place)
+
+
+def _has_content(path: Path, blob: Blob) -> bool:
+    try:
+        return path.stat().st_size == blob.size_bytes and hash_file(path, "blake3").blake3 == blob.blake3
+    except OSError:
+        return False
 
 
 def _write_names(root: Path, repo: RepoLayout) -> None:

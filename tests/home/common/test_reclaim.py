@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,19 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(tmp_path: Path) -> No
             path.unlink()
     assert reclaim(tmp_path, gone, keep=[], current=[]) == len(SHARED) + len(OURS)
     assert list((tmp_path / "hub").iterdir()) == []
+
+
+def test_what_a_killed_process_left_half_written_goes_along_with_prepared_files_too(tmp_path: Path) -> None:
+    prepared = {"default/0.0.0/h/d.arrow": b"arrow"}
+    gone = layout(lock_of(locked_repo("org/d", {"d": b"d"}, kind="dataset", prepared=prepared)))
+    put_blobs(tmp_path, gone, [b"d", b"arrow"])
+    publish(tmp_path, gone, symlinks=True)
+    code = "import pathlib, sys; from bundler.files.atomic import temporary_path as t; "
+    code += "t(pathlib.Path(sys.argv[1])).touch()"
+    for blob in gone.blobs:
+        subprocess.run([sys.executable, "-c", code, (tmp_path / blob.path).parent], check=True)
+    reclaim(tmp_path, gone, keep=[], current=[])
+    assert tree(tmp_path) == {}
 
 
 def test_deleting_takes_empty_folders_along_and_no_other(tmp_path: Path) -> None:

@@ -134,6 +134,51 @@ def test_a_file_that_somebody_put_into_a_view_is_set_aside_and_the_view_is_whole
     assert [path.read_text() for path in aside] == ["{{ mine }}"]
 
 
+@pytest.fixture
+def contested(tmp_path: Path) -> Path:
+    """Bundles `x` and `y` go together; `first` came first, and needs the prepared file of `x` to be another."""
+    for name, arrow, commit in (("first", b"other", OTHER_COMMIT), ("x", b"arrow", COMMIT)):
+        repo = locked_repo(
+            "org/d", {"d": b"d"}, kind="dataset", commit=commit, aliases=["d"], prepared={PREPARED: arrow}
+        )
+        install(tiny_bundle(tmp_path / name, repo, contents=[b"d", arrow], name=name), tmp_path / "home")
+    repo = locked_repo("org/y", {"y": b"y"})
+    install(tiny_bundle(tmp_path / "y", repo, contents=[b"y"], name="y"), tmp_path / "home")
+    return tmp_path / "home"
+
+
+def test_a_composition_has_the_prepared_files_of_its_bundles_whoever_holds_them_in_the_shared_view(
+    contested: Path,
+) -> None:
+    bundles = [Home(contested).bundle("x"), Home(contested).bundle("y")]
+    view = open_view(contested, bundles)
+    for bundle in bundles:
+        assert bundle.verify(view=view).faults == ()
+    assert (contested / "datasets" / "org___d" / PREPARED).read_bytes() == b"other"
+    for name in ("org___d", "d"):
+        assert (view.datasets / name / PREPARED).read_bytes() == b"arrow"
+    # What `datasets` computes stays with the bundle.
+    (view.datasets / "org___d" / "default/0.0.0/h/cache-1.arrow").write_bytes(b"computed")
+    assert (bundles[0].view / "datasets" / "org___d" / "default/0.0.0/h/cache-1.arrow").read_bytes() == b"computed"
+
+
+def test_prepared_files_of_one_folder_that_two_bundles_ship_are_put_together(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        prepared = {f"default/0.0.0/h/{name}.arrow": name.encode(), "default/0.0.0/h/sub/x": b"x"}
+        repo = locked_repo("org/d", {"d": b"d"}, kind="dataset", prepared=prepared)
+        contents = [b"d", *prepared.values()]
+        install(tiny_bundle(tmp_path / name, repo, contents=contents, name=name), tmp_path / "home")
+    bundles = Home(tmp_path / "home").bundles()
+    view = open_view(tmp_path / "home", bundles)
+    found = {
+        name: Path(folder, name).read_bytes()
+        for folder, _, names in os.walk(view.datasets, followlinks=True)
+        for name in names
+    }
+    assert found == {"a.arrow": b"a", "b.arrow": b"b", "x": b"x"}
+    assert all(bundle.verify(view=view).faults == () for bundle in bundles)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_another_user_reads_through_the_view(home: Path) -> None:
     view = Home(home).bundle("a").view
