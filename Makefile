@@ -93,6 +93,10 @@ bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, int
 bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.home.run --write
 
+.PHONY: bench-trust
+bench-trust: $(STAMP)  ## what signing and verifying cost beyond doing without, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.trust.run --write
+
 .PHONY: soak-home
 soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak

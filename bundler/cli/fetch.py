@@ -40,6 +40,13 @@ from bundler.make.lock import LockMode
     type=VolumeSize(),
     help=f"Write BUNDLE.001, BUNDLE.002, … {VOLUME_SIZE_HELP}",
 )
+@click.option(
+    "--sign",
+    "key",
+    metavar="KEY",
+    type=GivenPath(dir_okay=False),
+    help="Sign it with this SSH key, as `bundle sign`.",
+)
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")
 @click.option("--dry-run", is_flag=True, help="Show files and bytes, download nothing.")
@@ -83,6 +90,7 @@ def fetch(
     manifest_path: Path,
     output: Path | None,
     volume_size: int | None,
+    key: Path | None,
     locked: bool,
     upgrade: bool,
     dry_run: bool,
@@ -103,12 +111,15 @@ def fetch(
     is_pipe = output == Path("-")
     if is_pipe and (as_json or volume_size):
         raise click.UsageError("-o - writes the bundle to stdout: leave --json and --volume-size away")
+    if is_pipe and key:
+        raise click.UsageError("--sign writes BUNDLE.sig beside a file: write one, sign it, and send both")
     if is_pipe:
         check_standard_output()
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.format.storage.destinations import PipeDestination
     from bundler.make.bundle import make_bundle, plan_bundle
+    from bundler.make.sign import sign_made
 
     mode: LockMode = "insist" if locked else "upgrade" if upgrade else "reuse"
     with ConsoleObserver() as observer:
@@ -127,7 +138,8 @@ def fetch(
                 jobs=jobs,
                 observer=observer,
             )
+            signed = sign_made(made, key) if key else None
     if dry_run:
         report_plan(planned, as_json=as_json)
     else:
-        report_made(made, as_json=as_json)
+        report_made(made, signed, as_json=as_json)

@@ -28,12 +28,11 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from bundler.errors import BundleError, SpaceError
+from bundler.errors import BundleError, TrustError
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.links import symlinks_work
 from bundler.files.parallel import available_cores
 from bundler.files.paths import inside
-from bundler.files.space import check_room, is_disk_full
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
@@ -48,6 +47,7 @@ from bundler.home.common.journal import (
     unfinished_path,
 )
 from bundler.home.common.publish import find_moved_refs, gather_blobs, place_prepared, publish, publish_trees
+from bundler.home.common.room import check_room_for, explain_full_disk
 from bundler.home.common.set_aside import set_aside
 from bundler.home.common.trees import collect_trees
 from bundler.home.exclusive import Note, lock_home, no_note
@@ -61,6 +61,7 @@ from bundler.home.launches import make_folder
 from bundler.home.log import append_to_log
 from bundler.home.part import join_parts, select_part
 from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
+from bundler.home.trust.admission import Admission
 from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, write_blobs
 from bundler.home.view.view import build_view
 from bundler.plan.content import Content
@@ -68,15 +69,15 @@ from bundler.plan.layout import BUNDLES_FOLDER, Blob, layout, snapshot_link_targ
 from bundler.text.wording import counted
 from bundler.verify.report import Progress, no_progress
 
-# Room for one file's directory entry, inode and last block.
-_OVERHEAD_BYTES_PER_FILE = 4096
-
 
 def install(
     source: Path | Sequence[Path] | Readable,
     hf_home: Path,
     *,
     only: Sequence[str] = (),
+    signature: Path | None = None,
+    policy: Path | None = None,
+    allow_rollback: bool = False,
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
@@ -89,6 +90,9 @@ def install(
         hf_home: The cache root; made when missing.
         only: Repo ids or aliases: install these repos and read no other's bytes. What is installed of the same
             bundle already stays; default everything.
+        signature: The bundle's signature; default the one beside it, where there is one.
+        policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
+        allow_rollback: Take a bundle that is older than what was installed under its name.
         jobs: Threads; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes verified since the last call.
@@ -100,24 +104,28 @@ def install(
         FormatError: Not a bundle, or damaged: nothing visible was changed.
         IntegrityError: Its content is not what its lock names: nothing visible was changed.
         NotInstalledError: The bundle has no repo that `only` names: nothing was written.
+        PolicyError: A policy is malformed: nothing was written.
         SpaceError: Not enough room: nothing was written.
+        TrustError: Its signature, its statement or a policy is against it, or it is older: nothing is left of it.
     """
     with contextlib.closing(_open(source)) as bundle, lock_home(hf_home, on_note=on_note):
-        return _Installation(bundle, Home(hf_home), only, jobs or available_cores(), on_note).run(
-            on_total, progress
-        )
+        admission = Admission.open(bundle, hf_home, signature, policy, on_note)
+        admission.check(allow_rollback=allow_rollback)
+        installation = _Installation(bundle, Home(hf_home), only, jobs or available_cores(), admission)
+        return installation.run(on_total, progress)
 
 
 class _Installation:
     """One bundle on its way into one home, under the lock of that home."""
 
-    def __init__(self, bundle: Source, home: Home, only: Sequence[str], jobs: int, on_note: Note) -> None:
+    def __init__(self, bundle: Source, home: Home, only: Sequence[str], jobs: int, admission: Admission) -> None:
         self.bundle = bundle
+        self.admission = admission
         self.home = home
         self.hf_home = home.path
         self.name = bundle.lock.name
         self.jobs = jobs
-        self.on_note = on_note
+        self.on_note = admission.on_note
         self.part = select_part(bundle, only)
         self.is_part = self.part != bundle.lock
         self.content = layout(self.part) if self.is_part else bundle.plan.layout
@@ -146,23 +154,29 @@ class _Installation:
         places = {blob.sha256: located[blob.path] for blob in self.content.blobs if blob.path in located}
         places |= find_base_content(self.bundle, self.content, self.home, places, self.jobs)
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
-        _check_room(self.hf_home, wanted)
+        check_room_for(self.hf_home, wanted)
         try:
             self._record(wanted)
             write_blobs(self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part)
+            self.admission.check_digest(self.bundle.digest)
             if was_complete := not wanted and self.installed == self.before and self._is_complete():
                 # Taken over from a run that was killed in its last steps.
                 shutil.rmtree(staging.folder, ignore_errors=True)
             else:
                 self._publish(located, places)
                 shutil.rmtree(staging.folder, ignore_errors=True)
-        except BundleError:
+            self.admission.keep()
+        except BundleError as error:
+            if isinstance(error, TrustError):
+                shutil.rmtree(staging.folder, ignore_errors=True)
+                kept = [*self.near.layouts, *([self.before.layout] if self.before else [])]
+                clear_unfinished(self.hf_home, self.name, keep=kept)
             if self.before is None and not self.is_publishing:
                 forget_found(self.hf_home, self.name)
             self._say_what_is_kept()
             raise
         except OSError as error:
-            raise _explain(error, self.hf_home) from error
+            raise explain_full_disk(error, self.hf_home) from error
         clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout])
         return self._describe(wanted, was_complete=was_complete)
 
@@ -261,6 +275,7 @@ class _Installation:
             build_view(self.hf_home, self.name, self.bundle.digest, self.installed.layout, sources=places)
         # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
         write_receipt(self.hf_home, self.receipt)
+        self.admission.keep_signature()
         place_prepared(self.hf_home, self.content, places, held=held)
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
@@ -326,20 +341,3 @@ def _open(source: Path | Sequence[Path] | Readable) -> Source:
     if isinstance(source, Path | Sequence):
         return BundleReader(source)
     return BundleStream(source)
-
-
-def _check_room(hf_home: Path, wanted: list[Blob]) -> None:
-    if not wanted:
-        return
-    unique = {blob.sha256: blob.size_bytes for blob in wanted}
-    needed = sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
-    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
-
-
-def _explain(error: OSError, hf_home: Path) -> BaseException:
-    if is_disk_full(error):
-        return SpaceError(
-            f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
-            hint="free some space and run the same command again",
-        )
-    return error

@@ -20,6 +20,9 @@ _INSTALL = "bundler/home/install_result.py:InstallResult"
 _HELD = "bundler/home/common/conflicts.py:Held"
 _LOG = "bundler/home/log.py:LogEntry"
 _INSTALLED = "bundler/home/installed.py:InstalledBundle"
+_VERDICT = "bundler/trust/judge.py:Verdict"
+_JUDGEMENT = "bundler/trust/judge.py:Judgement"
+_STATEMENT = "bundler/trust/statement.py:Statement"
 _REPORT = "bundler/verify/report.py:Report"
 _FAULT = "bundler/verify/report.py:Fault"
 _FINDING = "bundler/doctor/diagnosis.py:Diagnosis"
@@ -51,6 +54,12 @@ def _repo(*, aliases: bool = False) -> tuple[Key, ...]:
     )
 
 
+_TRUST = (
+    key("trusted", "boolean", "Whether signature, statement and policies let the bundle be used."),
+    described("signer", "string or null", _JUDGEMENT),
+    described("verdicts", "array of objects", _JUDGEMENT),
+    *fields(_VERDICT, "verdicts[]"),
+)
 _LOCK_OUTPUT = Output(
     call="bundle lock --json",
     summary="What the lock holds now, and what changed in it.",
@@ -103,6 +112,9 @@ _FETCH_OUTPUT = Output(
         *fields(_ENTRY, "proof.entries[]"),
         *fields(_PROOF, "proof", units={"network_attempts": "attempts", "seconds": "seconds"}, apart=["entries"]),
         _WARNINGS,
+        key("signature", "object or null", "The signature, where `--sign` asked for one."),
+        key("signature.path", "string", "Where it stands."),
+        described("signature.sequence", "integer", _STATEMENT),
     ),
 )
 _DRY_RUN_OUTPUT = Output(
@@ -116,6 +128,18 @@ _DRY_RUN_OUTPUT = Output(
         key("repos[].download_bytes", "integer", "What would be downloaded."),
         key("download_bytes", "integer", "The same of all entries together."),
         _WARNINGS,
+    ),
+)
+_SIGN_OUTPUT = Output(
+    call="bundle sign --json",
+    summary="What was signed.",
+    keys=(
+        key("signature", "string", "Path of the signature."),
+        _NAME,
+        _DIGEST,
+        described("sequence", "integer", _STATEMENT),
+        key("key", "string", "Fingerprint of the key, as `ssh-keygen -l` shows it."),
+        key("is_proven", "boolean", "Whether the statement says what was proven."),
     ),
 )
 _INSTALL_OUTPUT = Output(
@@ -142,17 +166,23 @@ _INSTALL_OUTPUT = Output(
 )
 _VERIFY_OUTPUT = Output(
     call="bundle verify --json",
-    summary="The outcome of a verification. Exit code 6 if `ok` is false.",
+    summary="The outcome of a verification. Exit code 6 if `ok` is false, else 20 if `trusted` is.",
     keys=(
         described("subject", "string", _REPORT),
         described("digest", "string", _REPORT),
         key("ok", "boolean", "Whether nothing is wrong."),
         described("quick", "boolean", _REPORT),
+        *_TRUST,
         described("files", "integer", _REPORT, unit="files"),
         described("hashed_bytes", "integer", _REPORT, "size_bytes", "bytes"),
         described("faults", "array of objects", _REPORT),
         *fields(_FAULT, "faults[]", words=["kind"]),
     ),
+)
+_POLICY_OUTPUT = Output(
+    call="bundle policy check --json",
+    summary="What each rule says of a bundle. Exit code 20 if `trusted` is false.",
+    keys=(_NAME, *_TRUST),
 )
 _INSPECT_OUTPUT = Output(
     call="bundle inspect --json",
@@ -348,8 +378,10 @@ OUTPUTS = (
     _CHECK_OUTPUT,
     _FETCH_OUTPUT,
     _DRY_RUN_OUTPUT,
+    _SIGN_OUTPUT,
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,
+    _POLICY_OUTPUT,
     _INSPECT_OUTPUT,
     _SPLIT_OUTPUT,
     _JOIN_OUTPUT,

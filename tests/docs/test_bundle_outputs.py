@@ -19,6 +19,7 @@ from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.serve.conftest import write_repos
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle
 from tests.support.hub import RunningHub
+from tests.support.keys import make_key
 from tests.support.process import run, script
 
 DOCUMENTED = {output.call: output for output in OUTPUTS}
@@ -60,7 +61,10 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     first = bundle("lock", manifest, "--json", env=env)
     fits = bundle("lock", manifest, "--check", "--json")
     out = tmp_path / "small.tar.zst"
-    check("bundle fetch --json", bundle("fetch", manifest, "-o", out, "--json", env=env))
+    key = make_key(tmp_path / "keys").path
+    made = bundle("fetch", manifest, "-o", out, "--sign", key, "--json", env=env)
+    check("bundle fetch --json", made)
+    check("bundle sign --json", bundle("sign", out, "--key", key, "--json", env=env))
 
     manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
     differs = bundle("lock", manifest, "--check", "--json")
@@ -70,7 +74,15 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
 
 
 def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_path: Path) -> None:
-    verified = bundle("verify", packed, "--json")
+    signers = tmp_path / "signers"
+    policy = tmp_path / "policy.yaml"
+    key = make_key(tmp_path / "keys")
+    signers.write_text(key.line("a@example.org"))
+    policy.write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    bundle("sign", packed, "--key", key.path, "--json")
+    verified = bundle("verify", packed, "--policy", policy, "--json")
+    assert verified["signer"] == "a@example.org"
+    check("bundle policy check --json", bundle("policy", "check", packed, "--policy", policy, "--json"))
     inspected = bundle("inspect", packed, "--files", "--json")
     divided = bundle("split", packed, "--volume-size", 4000, "-o", tmp_path / "cut.tar.zst", "--json")
     check("bundle split --json", divided)
@@ -101,7 +113,9 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
 ) -> None:
     stray = home / "hub" / "models--org--m" / "snapshots" / COMMIT / "stray.txt"
     stray.write_text("of no bundle")
-    found = bundle("verify", "tiny", "--hf-home", home, "--json")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('version: 1\nrules: [{bundles: ["*"], signature: optional}]\n')
+    found = bundle("verify", "tiny", "--hf-home", home, "--policy", policy, "--json")
     assert found["faults"]
     check("bundle verify --json", found, bundle("verify", "tiny", "--quick", "--hf-home", home, "--json"))
     again = bundle("install", packed, "--hf-home", home, "--json")

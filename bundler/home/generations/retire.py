@@ -17,6 +17,7 @@ from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
+from bundler.home.trust.kept import kept_signature_path
 from bundler.home.view.view import remove_view
 
 
@@ -94,6 +95,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
     if is_last:
         restore_refs(home.path, found)
         forget_found(home.path, bundle.name)
+    kept_signature_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed
