@@ -39,6 +39,7 @@ _SIGN = """
 import json, sys
 from pathlib import Path
 from bundler.format.reader import BundleReader
+from bundler.make import bundle as fetching
 bundle, key = Path(sys.argv[1]), Path(sys.argv[2])
 with BundleReader(bundle) as reader:
     reader.lock.digest

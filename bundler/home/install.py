@@ -61,7 +61,7 @@ from bundler.home.launches import make_folder
 from bundler.home.log import append_to_log
 from bundler.home.part import join_parts, select_part
 from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
-from bundler.home.trust.admission import Admission
+from bundler.home.trust.gate import Admission, admit
 from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, write_blobs
 from bundler.home.view.view import build_view
 from bundler.plan.content import Content
@@ -109,8 +109,14 @@ def install(
         TrustError: Its signature, its statement or a policy is against it, or it is older: nothing is left of it.
     """
     with contextlib.closing(_open(source)) as bundle, lock_home(hf_home, on_note=on_note):
-        admission = Admission.open(bundle, hf_home, signature, policy, on_note)
-        admission.check(allow_rollback=allow_rollback)
+        admission = admit(
+            bundle,
+            hf_home,
+            signature=signature,
+            policy=policy,
+            allow_rollback=allow_rollback,
+            on_note=on_note,
+        )
         installation = _Installation(bundle, Home(hf_home), only, jobs or available_cores(), admission)
         return installation.run(on_total, progress)
 

@@ -12,8 +12,9 @@ from bundler import __version__
 from bundler.errors import UsageError
 from bundler.files.atomic import atomic_write
 from bundler.format.reader import BundleReader
+from bundler.trust.paths import signature_path
 from bundler.trust.sign import sign
-from bundler.trust.signature_file import SignedStatement, signature_path
+from bundler.trust.signature_file import SignedStatement
 from bundler.trust.statement import MAX_SEQUENCE, ProofClaim, ProvenEntry, Statement
 
 if TYPE_CHECKING:

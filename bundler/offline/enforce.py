@@ -28,7 +28,7 @@ from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
-from bundler.home.trust.kept import check_policies
+from bundler.home.trust.gate import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
@@ -47,7 +47,6 @@ from bundler.offline.variables import (
     parse_verified,
 )
 from bundler.plan.layout import default_hf_home
-from bundler.trust.policy import load_policies
 from bundler.verify.report import no_progress
 
 # Modules that read the environment when they are imported; everything else goes through them.
@@ -106,7 +105,7 @@ def enforce_offline(
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
-    check_policies(bundles, load_policies())
+    check_policies(bundles)
     _note_while_running(home, bundles)
     view = open_view(home, bundles)
     early = _find_early_imports(view.hub)

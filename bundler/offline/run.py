@@ -21,7 +21,7 @@ from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
-from bundler.home.trust.kept import check_policies
+from bundler.home.trust.gate import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.kernel.isolation import Requested, choose
 from bundler.offline.kernel.networks import whole_internets
@@ -33,7 +33,6 @@ from bundler.offline.launch.writable_overlay import make_overlay
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
-from bundler.trust.policy import load_policies
 from bundler.verify.report import no_progress
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
@@ -115,7 +114,7 @@ def _open_bundles(
         )
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
-    check_policies(bundles, load_policies(policy))
+    check_policies(bundles, policy)
     return bundles
 
 

@@ -27,7 +27,6 @@ Every fault of a file is reported with its key path and line, all in one error.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,15 +42,13 @@ from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
 from bundler.text.trees import YamlTree
 from bundler.text.wording import quoted
 from bundler.trust.licenses import UnreadableLicenseError, parse_expression
+from bundler.trust.paths import policy_paths
 from bundler.trust.ssh.allowed_signers import (
     AllowedSigner,
     NotAListOfSignersError,
     match_list,
     read_allowed_signers,
 )
-
-SYSTEM_POLICY = Path("/etc/bundle/policy.yaml")
-VARIABLE = "BUNDLE_POLICY"
 
 _EXAMPLE = f"a policy with every key: {document_address('OFFLINE_MODE.md#who-is-trusted')}"
 
@@ -202,19 +199,7 @@ def load_policies(extra: Path | None = None) -> tuple[Policy, ...]:
     Raises:
         PolicyError: One is malformed, or the user's is not there.
     """
-    given = os.environ.get(VARIABLE)
-    chosen = extra or (Path(given) if given else None)
-    paths = [SYSTEM_POLICY] if _is_there(SYSTEM_POLICY) else []
-    return tuple(Policy.load(path) for path in [*paths, *([chosen] if chosen else [])])
-
-
-def _is_there(path: Path) -> bool:
-    # A folder that may not be looked into is no sign that there is no policy.
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    return tuple(Policy.load(path) for path in policy_paths(extra))
 
 
 def _read(path: Path, what: str, invalid: type[InvalidFileError]) -> str:

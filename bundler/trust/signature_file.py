@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import TrustError
-from bundler.format.storage.volumes import volume_base
+from bundler.trust.paths import signature_path
 from bundler.trust.ssh.public_key import BadSignatureError
 from bundler.trust.ssh.sshsig import BEGIN, END, SshSignature
 from bundler.trust.ssh.wire import MalformedError
@@ -23,7 +23,6 @@ from bundler.trust.statement import Statement
 
 # Of the form that PROTOCOL.sshsig asks for: a name, and a domain that is ours.
 NAMESPACE = "bundle@infini-llama.github.io"
-SUFFIX = ".sig"
 # A proof of a thousand repos has a tenth of this.
 MAX_BYTES = 1 << 20
 
@@ -45,13 +44,6 @@ class SignedStatement:
     signature: SshSignature
     content: bytes
     source: str
-
-
-def signature_path(place: Path | Sequence[Path]) -> Path:
-    """Return where the signature of a bundle stands, of a file or of volumes."""
-    path = place if isinstance(place, Path) else place[0]
-    base = volume_base(path) or path
-    return base.with_name(f"{base.name}{SUFFIX}")
 
 
 def find_signature(

@@ -21,14 +21,17 @@ from bundler.home.generations.prune import prune
 from bundler.home.home import Home
 from bundler.home.install import install
 from bundler.home.remove import remove
-from bundler.home.trust.kept import check_policies, judge_installed, kept_signature_path
+from bundler.home.trust.gate import check_policies
+from bundler.home.trust.kept import judge_installed
+from bundler.home.trust.paths import kept_signature_path
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.make.sign import make_statement, sign_bundle
 from bundler.trust.check_file import judge_file
+from bundler.trust.paths import signature_path
 from bundler.trust.policy import load_policies
 from bundler.trust.sign import sign
-from bundler.trust.signature_file import read_signature, signature_path
+from bundler.trust.signature_file import read_signature
 from tests.support.bundles import blob_store, lock_of, locked_repo, tree
 from tests.support.keys import Key, make_key
 
@@ -148,7 +151,7 @@ def test_send_other_frames_of_the_signed_lock_in_a_stream(site: Site) -> None:
 def test_a_stream_with_its_signature_is_installed(site: Site) -> None:
     bundle = site.signed(1)
     site.install(io.BytesIO(bundle.read_bytes()), signature=signature_path(bundle))
-    check_policies(Home(site.home).bundles(), load_policies(site.policy))
+    check_policies(Home(site.home).bundles(), site.policy)
 
 
 def test_mix_volumes_of_two_signed_bundles(site: Site) -> None:
@@ -258,7 +261,7 @@ def test_a_bundle_that_is_older_than_the_policy_takes_is_not_started_any_more(si
     kept_signature_path(site.home, "prod", installed.digest).write_bytes(sign(statement, site.key.path).content)
     site.policy.write_text(site.policy.read_text() + "    max_age_days: 8\n")
     with pytest.raises(TrustError, match=r"max_age_days: signed at .*, 9\.0 days ago; at most 8"):
-        check_policies([installed], load_policies(site.policy))
+        check_policies([installed], site.policy)
 
 
 def test_change_the_receipt_and_its_seal(site: Site) -> None:
@@ -270,7 +273,7 @@ def test_change_the_receipt_and_its_seal(site: Site) -> None:
     changed = installed.lock.with_repos((replace(repo, aliases=("mine",)),))
     receipt_path(site.home, "prod").write_bytes(Receipt(changed, installed.digest).dumps())
     with pytest.raises(TrustError, match="is about the lock"):
-        check_policies(Home(site.home).bundles(), load_policies(site.policy))
+        check_policies(Home(site.home).bundles(), site.policy)
 
 
 def test_take_the_kept_signature_away(site: Site) -> None:
@@ -278,7 +281,7 @@ def test_take_the_kept_signature_away(site: Site) -> None:
     [installed] = Home(site.home).bundles()
     kept_signature_path(site.home, "prod", installed.digest).unlink()
     with pytest.raises(TrustError, match="expected a right one, found none"):
-        check_policies([installed], load_policies(site.policy))
+        check_policies([installed], site.policy)
 
 
 def test_random_changes_of_a_signature_file_are_all_refused(site: Site) -> None:

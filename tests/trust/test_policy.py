@@ -11,7 +11,7 @@ import pytest
 
 from bundler.errors import PolicyError
 from bundler.plan.lock import Lock
-from bundler.trust import policy as policy_module
+from bundler.trust import paths
 from bundler.trust.judge import Judgement, Subject, judge
 from bundler.trust.licenses import is_acceptable
 from bundler.trust.policy import InvalidPolicyError, InvalidSignersError, Policy, load_policies
@@ -118,21 +118,21 @@ def test_a_bundle_must_pass_the_machines_policy_and_the_users(
 ) -> None:
     open_ = write(tmp_path, '  - {bundles: ["*"], signature: optional}\n', "open.yaml")
     shut = write(tmp_path, '  - {bundles: ["none"], signature: optional}\n', "shut.yaml")
-    monkeypatch.setattr(policy_module, "SYSTEM_POLICY", shut if strict == "the machine's" else open_)
+    monkeypatch.setattr(paths, "SYSTEM_POLICY", shut if strict == "the machine's" else open_)
     users = open_ if strict == "the machine's" else shut
     monkeypatch.setenv("BUNDLE_POLICY", str(users))
-    assert [policy.source for policy in load_policies()] == [policy_module.SYSTEM_POLICY, users]
+    assert [policy.source for policy in load_policies()] == [paths.SYSTEM_POLICY, users]
     assert not judge(Subject(lock_of(PLAIN), None), None, load_policies(), NOW).ok
     # An option takes the place of the user's own variable, and never that of the machine's.
     asked = load_policies(open_)
-    assert [policy.source for policy in asked] == [policy_module.SYSTEM_POLICY, open_]
+    assert [policy.source for policy in asked] == [paths.SYSTEM_POLICY, open_]
     assert judge(Subject(lock_of(PLAIN), None), None, asked, NOW).ok is (strict == "the user's")
 
 
 def test_a_policy_that_is_not_there_is_an_error_and_no_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_module, "SYSTEM_POLICY", tmp_path / "none.yaml")
+    monkeypatch.setattr(paths, "SYSTEM_POLICY", tmp_path / "none.yaml")
     assert load_policies() == ()
     with pytest.raises(InvalidPolicyError, match="found no file"):
         load_policies(tmp_path / "none.yaml")

@@ -17,7 +17,7 @@ from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
-from bundler.home.trust.kept import kept_signature_path
+from bundler.home.trust.paths import kept_signature_path
 from bundler.home.view.view import remove_view
 
 

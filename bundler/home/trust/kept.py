@@ -8,16 +8,11 @@ from pathlib import Path
 
 from bundler.errors import TrustError
 from bundler.files.atomic import atomic_write
-from bundler.home.generation import generation_path
 from bundler.home.installed import InstalledBundle
+from bundler.home.trust.paths import kept_signature_path
 from bundler.trust.judge import Judgement, Subject, judge
 from bundler.trust.policy import Policy
-from bundler.trust.signature_file import SUFFIX, SignedStatement, read_signature
-
-
-def kept_signature_path(hf_home: Path, name: str, digest: str) -> Path:
-    """Return where the signature of a generation stands."""
-    return generation_path(hf_home, name, digest).with_suffix(SUFFIX)
+from bundler.trust.signature_file import SignedStatement, read_signature
 
 
 def keep_signature(hf_home: Path, signed: SignedStatement) -> None:
@@ -46,14 +41,3 @@ def judge_installed(bundle: InstalledBundle, policies: Sequence[Policy]) -> Judg
     signed = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest)
     subject = Subject(bundle.lock, bundle.digest, is_part=bool(bundle.left_out))
     return judge(subject, signed, policies, datetime.datetime.now(datetime.UTC))
-
-
-def check_policies(bundles: Sequence[InstalledBundle], policies: Sequence[Policy]) -> None:
-    """Make sure that bundles may still be used; without a policy nothing is asked.
-
-    Raises:
-        TrustError: One may not: each rule that stands against it is named.
-    """
-    if policies:
-        for bundle in bundles:
-            judge_installed(bundle, policies).raise_if_refused()

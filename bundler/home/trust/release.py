@@ -12,14 +12,13 @@ from pathlib import Path
 
 from bundler.errors import IntegrityError, TrustError
 from bundler.files.atomic import atomic_write
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.home.trust.paths import release_path
 from bundler.text import strict_json
 from bundler.text.reader import Reader
 from bundler.text.strict_json import StrictJsonError
 from bundler.text.trees import JsonTree
 from bundler.trust.statement import Statement
 
-RELEASES_FOLDER = f"{BUNDLES_FOLDER}/releases"
 _ALLOW = "if that is what you want, say --allow-rollback; else get the newest bundle, with its signature"
 
 
@@ -36,11 +35,6 @@ class Release:
     sequence: int
     lock_digest: str
     digest: str
-
-
-def release_path(hf_home: Path, name: str) -> Path:
-    """Return where the highest release of a name is remembered."""
-    return hf_home / RELEASES_FOLDER / f"{name}.json"
 
 
 def read_release(hf_home: Path, name: str) -> Release | None:

@@ -28,7 +28,7 @@ from bundler.trust.signature_file import SignedStatement, find_signature
 
 
 @dataclass
-class Admission:
+class Judged:
     """One bundle before the door of one home.
 
     Attributes:
@@ -50,7 +50,7 @@ class Admission:
     @classmethod
     def open(
         cls, bundle: Source, hf_home: Path, signature: Path | None, policy: Path | None, on_note: Note
-    ) -> Admission:
+    ) -> Judged:
         """Read what is needed to decide.
 
         Args:
