@@ -236,15 +236,18 @@ def _code_problem(repo: LockedRepo) -> str | None:
 def _license_problem(repo: LockedRepo, rule: PolicyRule) -> str | None:
     asked = rule.licenses
     assert asked is not None
-    found = asked.known.get(repo.repo_id)
-    if found is None:
+    known = asked.known.get(repo.repo_id)
+    # A card that lists several does not say which holds for what: all must pass.
+    found = (known,) if known else repo.card.licenses if repo.card else ()
+    if not found:
         return f"{repo.repo_id}: no licence of it is known; the policy can name it under licenses.known"
-    try:
-        if is_acceptable(found, allowed=asked.allowed, forbidden=asked.forbidden):
-            return None
-    except UnreadableLicenseError as error:
-        return f"{repo.repo_id}: {error}"
-    return f"{repo.repo_id} has {found}"
+    for expression in found:
+        try:
+            if not is_acceptable(expression, allowed=asked.allowed, forbidden=asked.forbidden):
+                return f"{repo.repo_id} has {expression}"
+        except UnreadableLicenseError as error:
+            return f"{repo.repo_id}: {error}"
+    return None
 
 
 def _where(verdict: Verdict) -> str:

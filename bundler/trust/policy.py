@@ -10,7 +10,7 @@
         repos: ["openai-community/*"]          # organisations and repos; default all
         allow_pickle: false                    # files that can run code when they are loaded
         allow_remote_code: false               # Python of repos
-        licenses: {allowed: [Apache-2.0, MIT]} # SPDX; or forbidden; known: {org/repo: MIT} where a repo says none
+        licenses: {allowed: [Apache-2.0, MIT]} # SPDX; or forbidden; known: {org/repo: MIT} where a card is not enough
       - bundles: ["*"]
         signature: optional
 
@@ -100,7 +100,7 @@ class LicenseRule:
     Attributes:
         allowed: Licences that may be; null for all that are not forbidden.
         forbidden: Licences that may not be.
-        known: Licences of repos that say none themselves, by repo: what whoever writes the policy has found out.
+        known: Licences by repo, as whoever writes the policy has found them; they take the place of what a card claims.
     """
 
     allowed: tuple[_License, ...] | None = None

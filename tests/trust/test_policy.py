@@ -94,6 +94,20 @@ def test_a_policy_of_licences_can_say_what_it_knows(tmp_path: Path, known: str, 
 
 
 @pytest.mark.parametrize(
+    ("licenses", "ok"), [(["mit"], True), (["mit", "x"], False), (["a b"], False), ([], False), (None, False)]
+)
+def test_a_policy_of_licences_goes_by_the_card_and_all_that_it_lists(
+    tmp_path: Path, licenses: list[str] | None, ok: bool
+) -> None:
+    lock = lock_of(locked_repo("org/m", {"config.json": b"{}"}, licenses=licenses))
+    path = write(tmp_path, '  - {bundles: ["*"], signature: optional, licenses: {allowed: [MIT]}}\n')
+    assert ask(path, lock).ok is ok
+    # What the policy has found out itself comes first.
+    rule = "{allowed: [MIT], known: {org/m: MIT}}"
+    assert ask(write(tmp_path, f'  - {{bundles: ["*"], signature: optional, licenses: {rule}}}\n'), lock).ok
+
+
+@pytest.mark.parametrize(
     ("expression", "allowed", "forbidden", "ok"),
     [
         ("Apache-2.0", ["apache-2.0"], [], True),
