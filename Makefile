@@ -98,6 +98,10 @@ bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it,
 bench-home-large: $(STAMP)  ## of `make bench-home` what 100,000 files cost
 	$(BIN)/python -m benchmarks.home.large --write
 
+.PHONY: bench-trust
+bench-trust: $(STAMP)  ## what signing and verifying cost beyond doing without, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.trust.run --write
+
 .PHONY: soak-home
 soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile, and of damaged ones
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak

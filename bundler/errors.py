@@ -141,8 +141,23 @@ class AccessError(BundleError):
     exit_code = 18
 
 
+class PolicyError(BundleError):
+    """A policy, or a list of signers that it names, is malformed: nothing can be decided by it."""
+
+    exit_code = 3
+
+
+class TrustError(BundleError):
+    """A bundle is refused: by its signature, by its statement, by a policy, or since it is older than what was there.
+
+    Nothing of it was installed or started.
+    """
+
+    exit_code = 20
+
+
 # `bundle diff --exit-code`
-DIFFERS = 20
+DIFFERS = 21
 # EX_TEMPFAIL of sysexits.h: try again.
 STOPPED_BY_SIGNAL = 75
 
@@ -150,7 +165,7 @@ EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "unexpected failure (a bug: please report it)",
     2: "wrong usage of a command",
-    3: "manifest or lock malformed, or they do not belong together",
+    3: "manifest, lock or policy malformed, or manifest and lock do not belong together",
     4: "the Hub cannot be reached (connection, proxy, time-out)",
     5: "the Hub refused (no such repo, revision or file; gated; rate limited)",
     6: "verification failed: missing, extra or changed bytes, or what everybody may change",
@@ -167,6 +182,7 @@ EXIT_CODES: dict[int, str] = {
     17: "conflicts with another installed bundle (nothing was installed)",
     18: "the system does not let a file be read or written",
     19: "`infini-llama train`: the loss or the weights are no longer finite; the last checkpoint is from before",
+    20: "refused by its signature, its statement or a policy, or older than what was installed (nothing was done)",
     DIFFERS: "`bundle diff --exit-code`: the two differ",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
     126: "`bundle run`: the command cannot be executed",

@@ -23,8 +23,10 @@ from bundler.text.documents import describe_exit_codes
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "lock": ("bundler.cli.lock", "lock", "Resolve a manifest to commits and write its lock."),
     "fetch": ("bundler.cli.fetch", "fetch", "Download, check, prove and pack a manifest into one bundle."),
+    "sign": ("bundler.cli.sign", "sign", "Sign a bundle with an SSH key: write BUNDLE.sig beside it."),
     "install": ("bundler.cli.install", "install", "Verify a bundle and unpack it into HF_HOME."),
     "verify": ("bundler.cli.verify", "verify", "Check a bundle file, or an installed bundle, byte by byte."),
+    "policy": ("bundler.cli.policy", "policy", "Show what each rule of this machine's policies says of a bundle."),
     "inspect": ("bundler.cli.inspect", "inspect", "Show what a bundle holds without unpacking it."),
     "diff": ("bundler.cli.diff", "diff", "Show what differs between two bundles, locks or installed generations."),
     "digest": ("bundler.cli.digest", "digest", "Print the digest of a bundle, to compare with the sender's."),

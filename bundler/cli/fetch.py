@@ -41,6 +41,13 @@ from bundler.make.lock import LockMode
     type=VolumeSize(),
     help=f"Write BUNDLE.001, BUNDLE.002, … {VOLUME_SIZE_HELP}",
 )
+@click.option(
+    "--sign",
+    "key",
+    metavar="KEY",
+    type=GivenPath(dir_okay=False),
+    help="Sign it with this SSH key, as `bundle sign`.",
+)
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")
 @click.option("--dry-run", is_flag=True, help="Show files, bytes and the room needed; write nothing.")
@@ -84,6 +91,7 @@ def fetch(
     manifest_path: Path,
     output: Path | None,
     volume_size: int | None,
+    key: Path | None,
     locked: bool,
     upgrade: bool,
     dry_run: bool,
@@ -104,9 +112,12 @@ def fetch(
     if dry_run:
         # With it the Hub's client writes to HF_HOME: a list of agents, to name the one that runs it.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if output == Path("-") and key:
+        raise click.UsageError("--sign writes BUNDLE.sig beside a file: write one, sign it, and send both")
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.bundle import make_bundle, plan_bundle
+    from bundler.make.sign import sign_made
 
     with ConsoleObserver() as observer:
         if dry_run:
@@ -132,10 +143,11 @@ def fetch(
                 jobs=jobs,
                 observer=observer,
             )
+            signed = sign_made(made, key) if key else None
     if dry_run:
         report_plan(click.get_current_context(), planned, as_json=as_json)
     else:
-        report_made(made, as_json=as_json)
+        report_made(made, signed, as_json=as_json)
 
 
 def _choose_mode(*, locked: bool, upgrade: bool) -> LockMode:

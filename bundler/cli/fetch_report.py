@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from bundler.make.bundle import BundlePlan, Made
 from bundler.make.fetch import RepoPlan
 from bundler.make.proof.run import Proof
 from bundler.text.wording import counted, name_some, size
+from bundler.trust.signature_file import SignedStatement
 
 
 def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> None:
@@ -48,8 +50,8 @@ def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> No
     end_by_room(ctx, rooms)
 
 
-def report_made(made: Made, *, as_json: bool) -> None:
-    """Say what was proven, fetched and packed."""
+def report_made(made: Made, signed: tuple[SignedStatement, Path] | None, *, as_json: bool) -> None:
+    """Say what was proven, fetched, packed and signed."""
     _say_proof(made.proof)
     fetched, packed = made.fetched, made.packed.result
     say(
@@ -66,8 +68,11 @@ def report_made(made: Made, *, as_json: bool) -> None:
     if made.volumes:
         first, last = made.volumes[0].name, made.volumes[-1].name
         say(f"in {counted(len(made.volumes), 'volume')}, {first} to {last}")
+    if signed:
+        say(f"signed as release {signed[0].statement.sequence}: {signed[1]}")
     if as_json:
-        print_json(_made_json(made))
+        signature = signed and {"path": str(signed[1]), "sequence": signed[0].statement.sequence}
+        print_json({**_made_json(made), "signature": signature})
 
 
 def _plan_json(item: RepoPlan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.standard_pipes import standard_input
+from bundler.cli.trust_options import policy_option, signature_option
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Let this group read what is installed, whatever the umask; the folders of HF_HOME get the setgid bit.",
 )
+@signature_option
+@policy_option
+@click.option(
+    "--allow-rollback", is_flag=True, help="Take a bundle that is older than what was installed under its name."
+)
 @hf_home_option
 @jobs_option
 @json_option
@@ -43,6 +49,9 @@ def install(
     only: tuple[str, ...],
     dry_run: bool,
     group: str | None,
+    signature: Path | None,
+    policy: Path | None,
+    allow_rollback: bool,
     hf_home: Path | None,
     jobs: int | None,
     as_json: bool,
@@ -51,7 +60,8 @@ def install(
 
     BUNDLE is a file; or volumes, of which the first, or the name without a number, stands for all; or - for a pipe.
     Without BUNDLE, takes the one in this folder. Nothing becomes visible before every byte is verified; a run that
-    was interrupted is finished by the next one.
+    was interrupted is finished by the next one. A signature beside it must be right, and the policies of this machine
+    must hold: else nothing of it is left here.
 
     \b
     Examples:
@@ -78,6 +88,9 @@ def install(
             target,
             only=only,
             group=group,
+            signature=signature,
+            policy=policy,
+            allow_rollback=allow_rollback,
             jobs=jobs,
             on_total=set_total,
             progress=advance,

@@ -11,6 +11,7 @@ import click
 
 from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.networks import NetworkInReach
+from bundler.cli.trust_options import policy_option
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
 from bundler.files.access import check_writable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     help="Bundle to verify; repeatable. Default: all installed.",
 )
 @hf_home_option
+@policy_option
 @click.option("--quick", is_flag=True, help="Compare names, links and sizes before the start, hash nothing.")
 @click.option(
     "--isolate",
@@ -59,6 +61,7 @@ def run(
     ctx: click.Context,
     names: tuple[str, ...],
     hf_home: Path | None,
+    policy: Path | None,
     quick: bool,
     isolate: Requested,
     allow_net: tuple[str, ...],
@@ -87,6 +90,7 @@ def run(
         command,
         names=names,
         hf_home=hf_home,
+        policy=policy,
         quick=quick,
         isolate=isolate,
         allow_net=allow_net,

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.cli.bundle_arguments import is_file_name
+from bundler.cli.trust_options import judgement_json, policy_option, say_refusals, signature_option
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
+from bundler.errors import TrustError
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
+    from bundler.trust.judge import Judgement
+    from bundler.trust.policy import Policy
     from bundler.verify.report import Report
 
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 @click.option(
     "--all", "everything", is_flag=True, help="All generations of all installed bundles; takes no BUNDLE."
 )
+@signature_option
+@policy_option
 @hf_home_option
 @click.option("--quick", is_flag=True, help="Installed bundle: compare names, links and sizes, hash nothing.")
 @click.option("--quiet", is_flag=True, help="Say nothing on stderr unless something is wrong, as cron wants it.")
@@ -32,6 +38,8 @@ def verify(
     ctx: click.Context,
     bundle: tuple[str, ...],
     everything: bool,
+    signature: Path | None,
+    policy: Path | None,
     hf_home: Path | None,
     quick: bool,
     quiet: bool,
@@ -42,7 +50,8 @@ def verify(
 
     What has a slash or ends in .zst, or exists as a file, is taken for a file. One volume is checked alone, so that
     each disk can be checked where it is; all volumes, or their name without a number, are checked as the bundle that
-    they are. Ends with exit code 6 if anything is missing, extra or changed.
+    they are. Ends with exit code 6 if anything is missing, extra or changed, and with 20 if its signature is wrong or a
+    policy is against it.
 
     \b
     Examples:
@@ -51,20 +60,33 @@ def verify(
       bundle verify demo --quick
       bundle verify --all --quiet
     """
+    from bundler.trust.policy import load_policies
+
     if everything == bool(bundle):
         raise click.UsageError("expected a BUNDLE, or --all")
+    is_file = not everything and (len(bundle) > 1 or is_file_name(bundle[0]))
+    if quick and is_file:
+        raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
+    if signature and not is_file:
+        raise click.UsageError("--signature is for a bundle file; an installed bundle has its own")
+    policies = load_policies(policy)
     if everything:
-        ctx.exit(_verify_home(default_hf_home(hf_home), quick=quick, quiet=quiet, jobs=jobs, as_json=as_json))
-    report = _verify(bundle, hf_home, quick=quick, jobs=jobs)
-    _say_report(report, quiet=quiet)
+        home = default_hf_home(hf_home)
+        ctx.exit(_verify_home(home, policies, quick=quick, quiet=quiet, jobs=jobs, as_json=as_json))
+    if is_file:
+        report, judgement = _verify_files([Path(word) for word in bundle], jobs, signature, policies)
+    else:
+        report, judgement = _verify_installed(bundle[0], hf_home, policies, quick=quick, jobs=jobs)
+    _say_report(report, judgement, quiet=quiet)
     if as_json:
-        print_json(_report_json(report))
-    ctx.exit(0 if report.ok else 6)
+        print_json(_report_json(report, judgement))
+    ctx.exit(6 if not report.ok else 0 if judgement.ok else TrustError.exit_code)
 
 
-def _say_report(report: Report, *, quiet: bool) -> None:
-    if quiet and report.ok:
+def _say_report(report: Report, judgement: Judgement, *, quiet: bool) -> None:
+    if quiet and report.ok and judgement.ok:
         return
+    say_refusals(judgement)
     for fault in report.faults:
         say(str(fault))
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
@@ -74,61 +96,72 @@ def _say_report(report: Report, *, quiet: bool) -> None:
         say(f"hint: {report.hint}")
 
 
-def _report_json(report: Report) -> dict[str, Any]:
+def _report_json(report: Report, judgement: Judgement) -> dict[str, Any]:
     return {
         "subject": report.subject,
         "digest": report.digest,
         "ok": report.ok,
         "quick": report.quick,
+        **judgement_json(judgement),
         "files": report.files,
         "hashed_bytes": report.size_bytes,
         "faults": [{"kind": fault.kind, "path": fault.path, "detail": fault.detail} for fault in report.faults],
     }
 
 
-def _verify_home(hf_home: Path, *, quick: bool, quiet: bool, jobs: int | None, as_json: bool) -> int:
+def _verify_home(
+    hf_home: Path, policies: tuple[Policy, ...], *, quick: bool, quiet: bool, jobs: int | None, as_json: bool
+) -> int:
     from bundler.home.generations.verify_all import verify_all
     from bundler.home.home import Home
+    from bundler.home.trust.kept import judge_installed
 
     found = verify_all(Home(hf_home), quick=quick, jobs=jobs)
-    for _, report in found.reports:
-        _say_report(report, quiet=quiet)
+    rows = [(one, report, judge_installed(one.bundle, policies)) for one, report in found.reports]
+    for _, report, judgement in rows:
+        _say_report(report, judgement, quiet=quiet)
     for error in found.errors:
         say(f"error: {error}")
+    exit_code = found.exit_code or (0 if all(row[2].ok for row in rows) else TrustError.exit_code)
     if as_json:
         print_json(
             {
                 "hf_home": str(hf_home),
-                "ok": found.exit_code == 0,
+                "ok": exit_code == 0,
                 "reports": [
-                    {"name": one.bundle.name, "is_current": one.is_current, **_report_json(report)}
-                    for one, report in found.reports
+                    {"name": one.bundle.name, "is_current": one.is_current, **_report_json(report, judgement)}
+                    for one, report, judgement in rows
                 ],
                 "errors": [{"exit_code": error.exit_code, "message": error.message} for error in found.errors],
             }
         )
-    return found.exit_code
+    return exit_code
 
 
-def _verify(bundle: tuple[str, ...], hf_home: Path | None, *, quick: bool, jobs: int | None) -> Report:
-    if len(bundle) > 1 or is_file_name(bundle[0]):
-        if quick:
-            raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
-        return _verify_files([Path(word) for word in bundle], jobs)
+def _verify_installed(
+    name: str, hf_home: Path | None, policies: tuple[Policy, ...], *, quick: bool, jobs: int | None
+) -> tuple[Report, Judgement]:
     from bundler.home.home import Home
+    from bundler.home.trust.kept import judge_installed
 
     home = default_hf_home(hf_home)
     warn_of_other_caches(home)
-    installed = Home(home).bundle(bundle[0])
+    installed = Home(home).bundle(name)
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
-    with progress_bar(f"verifying {bundle[0]}", total) as (advance, _):
-        return installed.verify(quick=quick, jobs=jobs, progress=advance)
+    with progress_bar(f"verifying {name}", total) as (advance, _):
+        report = installed.verify(quick=quick, jobs=jobs, progress=advance)
+    return report, judge_installed(installed, policies)
 
 
-def _verify_files(paths: list[Path], jobs: int | None) -> Report:
+def _verify_files(
+    paths: list[Path], jobs: int | None, signature: Path | None, policies: tuple[Policy, ...]
+) -> tuple[Report, Judgement]:
+    from bundler.trust.check_file import judge_file
     from bundler.verify.files import verify_files
 
+    place = paths if len(paths) > 1 else paths[0]
     with progress_bar(f"verifying {paths[0].name}") as (advance, set_total):
-        return verify_files(
+        report = verify_files(
             paths, jobs=jobs, on_total=set_total, progress=advance, on_note=lambda text: say(f"note: {text}")
         )
+    return report, judge_file(place, policies, signature=signature)

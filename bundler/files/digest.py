@@ -171,6 +171,16 @@ def sha256_bytes(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def sha256_raw(content: bytes) -> bytes:
+    """Return the SHA-256 of some bytes, as 32 bytes."""
+    return hashlib.sha256(content).digest()
+
+
+def sha512_raw(content: bytes) -> bytes:
+    """Return the SHA-512 of some bytes, as 64 bytes."""
+    return hashlib.sha512(content).digest()
+
+
 def blake3_bytes(*parts: bytes | bytearray | memoryview) -> bytes:
     """Return the 32-byte BLAKE3 digest of `parts`, one after the other."""
     digest = blake3()

@@ -28,6 +28,7 @@ from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
+from bundler.home.trust.gate import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
@@ -95,6 +96,8 @@ def enforce_offline(
         TypeError: `name` is something else than one name.
         NotInstalledError: There is no bundle `name` in `hf_home`.
         IntegrityError: A bundle is not what its lock says; the faults are named.
+        PolicyError: A policy is malformed.
+        TrustError: A policy is against a bundle.
         OfflineError: A Hugging Face library was imported before, and went by other settings, and this program cannot
             be started again; or Landlock was asked for by name and cannot be had.
     """
@@ -102,6 +105,7 @@ def enforce_offline(
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
+    check_policies(bundles)
     _note_while_running(home, bundles)
     view = open_view(home, bundles)
     early = _find_early_imports(view.hub)

@@ -21,6 +21,7 @@ from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
+from bundler.home.trust.gate import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.kernel.isolation import Requested, choose
 from bundler.offline.kernel.networks import whole_internets
@@ -35,6 +36,7 @@ from bundler.text.wording import counted, size
 from bundler.verify.report import no_progress
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
+_ALL_THROUGH = "warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
 
@@ -44,6 +46,7 @@ def run_offline(
     *,
     names: Sequence[str] = (),
     hf_home: Path | None = None,
+    policy: Path | None = None,
     quick: bool = False,
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
@@ -60,6 +63,7 @@ def run_offline(
         command: Command and arguments.
         names: The bundles to verify; default all that are installed.
         hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
+        policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
         quick: Compare names, links and sizes, hash nothing.
         isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
             ``netns``, ``seccomp``, ``landlock``, ``none``.
@@ -76,17 +80,15 @@ def run_offline(
         ConflictError: The bundles need one name to be two things.
         IntegrityError: A bundle does not verify: the command was not started.
         OfflineError: The isolation that was asked for cannot be had.
+        TrustError: A policy is against a bundle: the command was not started.
         CommandNotFoundError: There is no such command.
         CommandNotExecutableError: It cannot be executed.
     """
     home = Home(default_hf_home(hf_home))
-    bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
-    _check(bundles, home.path, command)
+    bundles = _open_bundles(home, names, command, policy)
     isolation = choose(isolate, allow_net)
     for network in whole_internets(isolation.reach.networks):
-        on_note(
-            f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
-        )
+        on_note(_ALL_THROUGH.format(network=network))
     # Before the first byte is verified, so that nobody prunes what is being read.
     with note_launch(home.path, bundles) as is_noted:
         if not is_noted:
@@ -101,14 +103,19 @@ def run_offline(
     return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)
 
 
-def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str]) -> None:
+def _open_bundles(
+    home: Home, names: Sequence[str], command: Sequence[str], policy: Path | None
+) -> list[InstalledBundle]:
+    bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
     if not bundles:
         raise NotInstalledError(
-            f"no bundle is installed in {home}",
+            f"no bundle is installed in {home.path}",
             hint="install one with `bundle install FILE`, or name another cache with --hf-home",
         )
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
+    check_policies(bundles, policy)
+    return bundles
 
 
 def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]) -> OfflineEnvironment:

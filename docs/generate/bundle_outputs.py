@@ -33,6 +33,9 @@ _LOG = "bundler/home/log.py:LogEntry"
 _INSTALLED = "bundler/home/installed.py:InstalledBundle"
 _GENERATION = "bundler/home/generations/inventory.py:Generation"
 _HOME_REPORT = "bundler/home/generations/verify_all.py:HomeReport"
+_VERDICT = "bundler/trust/judge.py:Verdict"
+_JUDGEMENT = "bundler/trust/judge.py:Judgement"
+_STATEMENT = "bundler/trust/statement.py:Statement"
 _REPORT = "bundler/verify/report.py:Report"
 _FAULT = "bundler/verify/report.py:Fault"
 _FINDING = "bundler/doctor/diagnosis.py:Diagnosis"
@@ -80,6 +83,12 @@ _ROOMS = (
     described("rooms[].place", "string or null", _ROOM),
     described("rooms[].needed_bytes", "integer", _ROOM),
     described("rooms[].free_bytes", "integer or null", _ROOM),
+)
+_TRUST = (
+    key("trusted", "boolean", "Whether signature, statement and policies let the bundle be used."),
+    described("signer", "string or null", _JUDGEMENT),
+    described("verdicts", "array of objects", _JUDGEMENT),
+    *fields(_VERDICT, "verdicts[]"),
 )
 _LOCK_OUTPUT = Output(
     call="bundle lock --json",
@@ -139,6 +148,9 @@ _FETCH_OUTPUT = Output(
         *fields(_ENTRY, "proof.entries[]"),
         *fields(_PROOF, "proof", units={"network_attempts": "attempts", "seconds": "seconds"}, apart=["entries"]),
         _WARNINGS,
+        key("signature", "object or null", "The signature, where `--sign` asked for one."),
+        key("signature.path", "string", "Where it stands."),
+        described("signature.sequence", "integer", _STATEMENT),
     ),
 )
 _DRY_RUN_OUTPUT = Output(
@@ -165,6 +177,18 @@ _INSTALL_PLAN_OUTPUT = Output(
         *fields(_INSTALL_PLAN, units={"files": "files", "written_files": "files"}, apart=["rooms"]),
         _HOME,
         *_ROOMS,
+    ),
+)
+_SIGN_OUTPUT = Output(
+    call="bundle sign --json",
+    summary="What was signed.",
+    keys=(
+        key("signature", "string", "Path of the signature."),
+        _NAME,
+        _DIGEST,
+        described("sequence", "integer", _STATEMENT),
+        key("key", "string", "Fingerprint of the key, as `ssh-keygen -l` shows it."),
+        key("is_proven", "boolean", "Whether the statement says what was proven."),
     ),
 )
 _INSTALL_OUTPUT = Output(
@@ -197,12 +221,13 @@ _INSTALL_OUTPUT = Output(
 )
 _VERIFY_OUTPUT = Output(
     call="bundle verify --json",
-    summary="The outcome of a verification. Exit code 6 if `ok` is false.",
+    summary="The outcome of a verification. Exit code 6 if `ok` is false, else 20 if `trusted` is.",
     keys=(
         described("subject", "string", _REPORT),
         described("digest", "string", _REPORT),
         key("ok", "boolean", "Whether nothing is wrong."),
         described("quick", "boolean", _REPORT),
+        *_TRUST,
         described("files", "integer", _REPORT, unit="files"),
         described("hashed_bytes", "integer", _REPORT, "size_bytes", "bytes"),
         described("faults", "array of objects", _REPORT),
@@ -211,8 +236,8 @@ _VERIFY_OUTPUT = Output(
 )
 _VERIFY_ALL_OUTPUT = Output(
     call="bundle verify --all --json",
-    summary="The outcome for each generation of each bundle. Exit code 6 if `ok` is false, 18 if all that is wrong is "
-    "that something may not be read.",
+    summary="The outcome for each generation of each bundle. Exit code 6 if `ok` is false; 18 if all that is wrong is "
+    "that something may not be read, 20 if it is that bundles are refused.",
     keys=(
         _HOME,
         key("ok", "boolean", "Whether nothing is wrong, and all could be looked at."),
@@ -223,6 +248,10 @@ _VERIFY_ALL_OUTPUT = Output(
         described("reports[].digest", "string", _REPORT),
         key("reports[].ok", "boolean", "Whether nothing is wrong with it."),
         described("reports[].quick", "boolean", _REPORT),
+        key("reports[].trusted", "boolean", "As for one bundle."),
+        described("reports[].signer", "string or null", _JUDGEMENT),
+        described("reports[].verdicts", "array of objects", _JUDGEMENT),
+        *fields(_VERDICT, "reports[].verdicts[]"),
         described("reports[].files", "integer", _REPORT, unit="files"),
         key(
             "reports[].hashed_bytes",
@@ -235,6 +264,11 @@ _VERIFY_ALL_OUTPUT = Output(
         described("errors[].exit_code", "integer", _ERROR),
         described("errors[].message", "string", _ERROR),
     ),
+)
+_POLICY_OUTPUT = Output(
+    call="bundle policy check --json",
+    summary="What each rule says of a bundle. Exit code 20 if `trusted` is false.",
+    keys=(_NAME, *_TRUST),
 )
 _INSPECT_OUTPUT = Output(
     call="bundle inspect --json",
@@ -338,7 +372,7 @@ _LIST_OUTPUT = Output(
         key("bundles[].generations[].files", "integer", "Its blobs and prepared files.", "files"),
         key("bundles[].generations[].size_bytes", "integer", "Their sizes together."),
         described("bundles[].generations[].is_current", "boolean", _GENERATION),
-        described("bundles[].generations[].has_view", "boolean", _INSTALLED),
+        described("bundles[].generations[].has_view", "boolean", _INSTALL),
         *(
             described(f"bundles[].generations[].{name}", f"{type_} or null", _LOG, attribute)
             for name, type_, attribute in (
@@ -496,6 +530,10 @@ OUTPUTS = (
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,
     _VERIFY_ALL_OUTPUT,
+    _SIGN_OUTPUT,
+    _INSTALL_OUTPUT,
+    _VERIFY_OUTPUT,
+    _POLICY_OUTPUT,
     _INSPECT_OUTPUT,
     _DIFF_OUTPUT,
     _SPLIT_OUTPUT,

@@ -18,6 +18,7 @@ LINES: dict[str, dict[str, str]] = {
         "hub": "asking the Hub: connection, and which files an entry takes",
         "verify": "checking a bundle file or one volume, and reports of checks",
         "serve": "a read-only Hub from a folder, a cache or a bundle",
+        "trust": "who made a bundle and whether it may be used: signature, statement, policy",
         "home": "an HF_HOME: install, verify, list, remove",
         "offline": "running a program with the network shut",
         "make": "store, download, proof and packing",

@@ -28,6 +28,7 @@ _PLACES: dict[str, dict[str, float]] = {
         "offline": 1.15,
         "home": 1.15,
         "verify": 1.15,
+        "trust": 2.4,
         "serve": 2.2,
         "format": 1.75,
         "hub": 3.2,

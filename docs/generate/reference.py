@@ -35,6 +35,14 @@ def commands() -> str:
             found = group.get_command(context, command)
             assert found is not None
             parts += [f"### `{name} {command}`\n", f"```text\n{_help(found, command, group, name)}\n```\n"]
+            if isinstance(found, ErrorGroup):
+                # A group among the commands has commands of its own.
+                inner = click.Context(found, parent=context, info_name=command)
+                for below in found.list_commands(inner):
+                    deepest = found.get_command(inner, below)
+                    assert deepest is not None
+                    text = _help(deepest, below, found, f"{name} {command}")
+                    parts += [f"### `{name} {command} {below}`\n", f"```text\n{text}\n```\n"]
     return "\n".join(parts)
 
 

@@ -19,6 +19,7 @@ from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.serve.conftest import write_repos
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle
 from tests.support.hub import RunningHub
+from tests.support.keys import make_key
 from tests.support.process import run, script
 
 DOCUMENTED = {output.call: output for output in OUTPUTS}
@@ -65,7 +66,10 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     delta = bundle("fetch", manifest, *base, "--json", env=env)
     replacing = bundle("fetch", manifest, *base, "--codec", "zstd", "--json", env=env)
     assert replacing["replaced"]
-    check("bundle fetch --json", whole, delta, replacing)
+    key = make_key(tmp_path / "keys").path
+    signed = bundle("fetch", manifest, "-o", out, "--sign", key, "--json", env=env)
+    check("bundle fetch --json", whole, delta, replacing, signed)
+    check("bundle sign --json", bundle("sign", out, "--key", key, "--json", env=env))
     again = bundle("fetch", manifest, "-o", out, "--dry-run", "--json", env=env)
     assert again["replaced"]
     check("bundle fetch --dry-run --json", planned, again)
@@ -78,7 +82,15 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
 
 
 def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_path: Path) -> None:
-    verified = bundle("verify", packed, "--json")
+    signers = tmp_path / "signers"
+    policy = tmp_path / "policy.yaml"
+    key = make_key(tmp_path / "keys")
+    signers.write_text(key.line("a@example.org"))
+    policy.write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    bundle("sign", packed, "--key", key.path, "--json")
+    verified = bundle("verify", packed, "--policy", policy, "--json")
+    assert verified["signer"] == "a@example.org"
+    check("bundle policy check --json", bundle("policy", "check", packed, "--policy", policy, "--json"))
     inspected = bundle("inspect", packed, "--files", "--json")
     divided = bundle("split", packed, "--volume-size", 4000, "-o", tmp_path / "cut.tar.zst", "--json")
     check("bundle split --json", divided)
@@ -112,7 +124,9 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
 ) -> None:
     stray = home / "hub" / "models--org--m" / "snapshots" / COMMIT / "stray.txt"
     stray.write_text("of no bundle")
-    found = bundle("verify", "tiny", "--hf-home", home, "--json")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('version: 1\nrules: [{bundles: ["*"], signature: optional}]\n')
+    found = bundle("verify", "tiny", "--hf-home", home, "--policy", policy, "--json")
     assert found["faults"]
     check("bundle verify --json", found, bundle("verify", "tiny", "--quick", "--hf-home", home, "--json"))
     again = bundle("install", packed, "--hf-home", home, "--json")

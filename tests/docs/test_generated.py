@@ -36,12 +36,19 @@ def test_a_stale_page_is_found_and_written(tmp_path: Path) -> None:
     assert document.read_text() == whole
 
 
+def _with_commands(command: click.Command) -> list[click.Command]:
+    """A command, and those below it if it is a group."""
+    return [command, *(command.commands.values() if isinstance(command, click.Group) else [])]
+
+
 @pytest.mark.parametrize("name", GROUPS)
 def test_every_command_that_writes_json_is_documented_and_tried(name: str) -> None:
     group = GROUPS[name]
     context = click.Context(group)
     options = {
-        command: {option for parameter in found.params for option in parameter.opts}
+        command: {
+            option for each in _with_commands(found) for parameter in each.params for option in parameter.opts
+        }
         for command in group.list_commands(context)
         if (found := group.get_command(context, command))
     }

@@ -25,6 +25,7 @@ from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
+from bundler.home.trust.paths import kept_signature_path
 from bundler.home.view.view import remove_view
 
 
@@ -102,6 +103,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         restore_refs(home.path, found)
         forget_found(home.path, bundle.name)
         forget_move(home.path, bundle.name)
+    kept_signature_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed

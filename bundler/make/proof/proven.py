@@ -48,6 +48,11 @@ def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proo
     return proof
 
 
+def recall_proof(lock: Lock, store: Store) -> Proof | None:
+    """Return what was shown of a lock with the packages that are installed now; None if nothing is remembered."""
+    return _read(store.record("proven", _make_key(lock, "auto")))
+
+
 def _make_key(lock: Lock, isolate: Requested) -> str:
     """Return a text that is equal only if a proof would load the same files with the same code."""
     packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}

@@ -1,0 +1,43 @@
+"""Where signatures and policies stand.
+
+Apart from what reads them, so that those who have neither do not load what would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundler.format.storage.volumes import volume_base
+
+SYSTEM_POLICY = Path("/etc/bundle/policy.yaml")
+POLICY_VARIABLE = "BUNDLE_POLICY"
+SIGNATURE_SUFFIX = ".sig"
+
+
+def policy_paths(extra: Path | None = None) -> list[Path]:
+    """Return the policies that hold here: the machine's, and the user's.
+
+    Args:
+        extra: The user's; default that of BUNDLE_POLICY.
+    """
+    given = os.environ.get(POLICY_VARIABLE)
+    chosen = extra or (Path(given) if given else None)
+    return [*([SYSTEM_POLICY] if _is_there(SYSTEM_POLICY) else []), *([chosen] if chosen else [])]
+
+
+def signature_path(place: Path | Sequence[Path]) -> Path:
+    """Return where the signature of a bundle stands, of a file or of volumes."""
+    path = place if isinstance(place, Path) else place[0]
+    base = volume_base(path) or path
+    return base.with_name(f"{base.name}{SIGNATURE_SUFFIX}")
+
+
+def _is_there(path: Path) -> bool:
+    # A folder that may not be looked into is no sign that there is no policy.
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

@@ -1,0 +1,98 @@
+"""The file `BUNDLE.sig`: an SSH signature, and after it the statement that was signed.
+
+Both in one file, so that no two can be mixed up on the way; and in this order, since ``ssh-keygen -Y verify -s`` wants
+the signature first and passes over what follows:
+
+    sed '1,/^-----END/d' demo.tar.zst.sig | ssh-keygen -Y verify -s demo.tar.zst.sig -n NAMESPACE -f SIGNERS -I WHO
+
+A single file, volumes and a pipe of one bundle have one and the same `BUNDLE.sig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import TrustError
+from bundler.trust.paths import signature_path
+from bundler.trust.ssh.public_key import BadSignatureError
+from bundler.trust.ssh.sshsig import BEGIN, END, SshSignature
+from bundler.trust.ssh.wire import MalformedError
+from bundler.trust.statement import Statement
+
+# Of the form that PROTOCOL.sshsig asks for: a name, and a domain that is ours.
+NAMESPACE = "bundle@infini-llama.github.io"
+# A proof of a thousand repos has a tenth of this.
+MAX_BYTES = 1 << 20
+
+_AGAIN = "get it from the sender again, or have the bundle signed anew with `bundle sign`"
+
+
+@dataclass(frozen=True)
+class SignedStatement:
+    """A statement whose signature is right; whose it is, and whether that is enough, is not said.
+
+    Attributes:
+        statement: What is said.
+        signature: By which key.
+        content: The file.
+        source: Where it was read.
+    """
+
+    statement: Statement
+    signature: SshSignature
+    content: bytes
+    source: str
+
+
+def find_signature(
+    place: Path | Sequence[Path] | None, given: Path | None = None
+) -> SignedStatement | TrustError | None:
+    """Return the signature of a bundle; why it cannot be used; or None where there is none.
+
+    Args:
+        place: The bundle's file or volumes; None of a stream.
+        given: Where its signature is; default beside it.
+    """
+    path = given or (signature_path(place) if place is not None else None)
+    try:
+        return read_signature(path) if path and (given or path.exists()) else None
+    except TrustError as error:
+        return error
+
+
+def read_signature(path: Path) -> SignedStatement:
+    """Read a signature file.
+
+    Raises:
+        TrustError: It is not there, is none, or its signature is wrong.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise TrustError(f"{path}: expected a signature there, found no file", hint=_AGAIN) from error
+    return parse_signature(content, source=str(path))
+
+
+def parse_signature(content: bytes, *, source: str) -> SignedStatement:
+    """Read the content of a signature file, and verify the signature.
+
+    Raises:
+        TrustError: It is none, or wrong.
+    """
+    if len(content) > MAX_BYTES:
+        raise TrustError(f"{source}: expected a signature, found more than {MAX_BYTES:,} bytes", hint=_AGAIN)
+    armored, end, text = content.partition(END)
+    if not armored.startswith(BEGIN) or not end:
+        found = f"{len(content):,} bytes that begin with {content[:20]!r}"
+        raise TrustError(f"{source}: expected an SSH signature and a statement, found {found}", hint=_AGAIN)
+    try:
+        signature = SshSignature.parse(armored + end)
+        signature.verify(text, NAMESPACE)
+    except MalformedError as error:
+        raise TrustError(f"{source}: the signature is malformed: {error}", hint=_AGAIN) from error
+    except BadSignatureError as error:
+        raise TrustError(f"{source}: the signature is wrong: {error}", hint=_AGAIN) from error
+    return SignedStatement(Statement.loads(text, source=source), signature, content, source)
