@@ -99,7 +99,13 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
         host, port = _text(arguments[0]), arguments[1] if event == "socket.getaddrinfo" else None
         if _is_number(host) and event != "socket.gethostbyaddr":
             return
-    if not _is_allowed(host):
+    try:
+        is_allowed = _is_allowed(host)
+    except BaseException:
+        # A process that has changed its user may not be able to read what the judgement takes: that refuses, too.
+        _tell_supervisor()
+        raise
+    if not is_allowed:
         _refuse(event.removeprefix("socket."), host, port)
 
 
@@ -156,6 +162,8 @@ def _read_networks() -> list[Any]:
 
 
 def _refuse(event: str, host: str, port: object) -> None:
+    # First, for the same reason.
+    _tell_supervisor()
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
     asked = _load_sibling("caller").find_caller(sys._getframe(2))
     attempt = {
@@ -175,6 +183,20 @@ def _refuse(event: str, host: str, port: object) -> None:
         hint = _load_sibling("missing").explain_refused(asked.wanted, _home())
     _refusals[:] = [f"{message}\n  hint: {hint}"]
     raise _error(message, hint)
+
+
+def _tell_supervisor() -> None:
+    """Let the launcher count a refusal where no program of the launch can undo it, whatever becomes of the note.
+
+    It is asked by the kernel about sockets of this family, which does not exist; others get an error. The numbers are
+    those of `bundler.offline.kernel.system_calls`.
+    """
+    import _socket
+
+    try:
+        _socket.socket(0xB0DE, 2, 0)
+    except OSError:
+        return
 
 
 def _error(message: str, hint: str) -> NetworkRefusedError:

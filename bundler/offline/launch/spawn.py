@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError, OfflineError
+from bundler.offline.launch.inherited import close_inherited_sockets
 
 
 class CommandNotFoundError(BundleError):
@@ -78,6 +79,7 @@ def start(
             # Python ignores these two; a command expects them as they are by default.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            close_inherited_sockets()
             prepare()
             step = "execute"
             os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606 -- no shell is the point

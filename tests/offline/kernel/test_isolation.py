@@ -235,7 +235,7 @@ def test_auto_takes_the_filter_for_networks_of_other_machines_and_says_why() -> 
 @needs_landlock
 def test_without_namespace_and_filter_auto_takes_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     _no_namespaces(monkeypatch)
-    monkeypatch.setattr(isolation, "problem_with_supervision", lambda **_: "pidfd_getfd: Operation not permitted")
+    monkeypatch.setattr(isolation, "problem_with_supervision", lambda *_: "pidfd_getfd: Operation not permitted")
     chosen = choose("auto")
     assert chosen.kind == "landlock"
     assert "no seccomp: this machine refuses a supervised filter: pidfd_getfd" in chosen.detail

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.offline.kernel.supervisor import is_supervised
+from bundler.offline.kernel.supervisor import supervised_kind
 from bundler.offline.launch.launch import Completed, run_isolated
 from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_netns, needs_seccomp
 from tests.support.messages import Told
@@ -350,4 +350,4 @@ def test_a_namespace_fits_into_a_filter(bundle_run: BundleRun) -> None:
 
 
 def test_outside_a_launch_nobody_answers_for_a_supervisor() -> None:
-    assert not is_supervised()
+    assert supervised_kind() is None
