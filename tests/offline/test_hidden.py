@@ -72,6 +72,22 @@ def test_figures_of_an_inner_launch_that_are_forged_take_nothing_off(
     assert (ran.code, counted["python"], counted["inner"]) == (11, 1, 1), ran.err
 
 
+@pytest.mark.parametrize("kind", COUNTED)
+def test_a_forged_note_of_an_expected_target_stands_for_no_other(
+    bundle_run: BundleRun, tmp_path: Path, kind: str
+) -> None:
+    code = f"""
+        attempt()
+        (path,) = glob.glob(notes + "/*.jsonl")
+        text = open(path).read().replace("{OUTSIDE}:80", "8.8.8.8:80")
+        open(path, "w").write(text)
+    """
+    program = tmp_path / "program.py"
+    program.write_text(ATTEMPT + textwrap.dedent(code))
+    ran = bundle_run(PYTHON, program, options=("--isolate", kind, "--strict", "--expect", "8.8.8.8:80"))
+    assert (ran.code, ran.report["attempts"]["lost"]) == (11, 1), ran.err  # type: ignore[index]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("kind", COUNTED)
 def test_a_program_that_gives_up_its_user_cannot_write_a_note_and_is_counted(

@@ -75,7 +75,8 @@ PROGRAMS = {
         where = ctypes.addressof(vector)
         heads = [struct.pack("=QI4xQQQQi4xI4x", ctypes.addressof(n), 16, where, 1, 0, 0, 0, 0) for n in names]
         headers = b"".join(heads)
-        libc.sendmmsg(socket.socket(type=socket.SOCK_DGRAM).fileno(), headers, 2, 0)
+        sender = socket.socket(type=socket.SOCK_DGRAM)
+        libc.sendmmsg(sender.fileno(), headers, 2, 0)
     """,
     "multicast": f"""
         index = struct.pack("=I", {_DEVICE})

@@ -6,6 +6,7 @@ it has ended.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,13 +28,13 @@ class Refused:
     Attributes:
         count: How many connects and sends; None if nobody counts in this launch.
         denials: The same by target and program, where these are known.
-        told: Refusals inside Python that the guards told the supervisor of, where no program can undo it; None
-            without a supervisor.
+        told: Refusals inside Python that the guards told the supervisor of, where no program can undo it: checksum of
+            a target -> how many. None without a supervisor.
     """
 
     count: int | None = None
     denials: tuple[Denial, ...] = ()
-    told: int | None = None
+    told: Mapping[int, int] | None = None
 
 
 class Enforcement(Protocol):

@@ -46,7 +46,7 @@ class SupervisedFilter:
         self._taken, self._taken_writer = os.pipe2(os.O_CLOEXEC)
         self._supervisor: Supervisor | None = None
         self._denials: tuple[Denial, ...] = ()
-        self.told = 0
+        self.told: dict[int, int] = {}
 
     def enter(self) -> None:
         """Put the filter on the calling process; in the child, while the parent calls `attach`.

@@ -22,6 +22,7 @@ import select
 import signal
 import struct
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class Supervisor:
         self._judge = Judge(reach)
         self._kind = kind
         self._abis = abis()
-        self._told = 0
+        self._told: Counter[int] = Counter()
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
         self._stop, self._stopped = os.pipe2(os.O_CLOEXEC)
         self._thread = threading.Thread(target=self._serve, name="bundle-supervisor", daemon=True)
@@ -97,9 +98,9 @@ class Supervisor:
             fcntl.ioctl(listener, _SET_FLAGS, struct.pack("=Q", _SYNC_WAKE_UP))
 
     @property
-    def told(self) -> int:
-        """How many refusals inside Python the guards have told of."""
-        return self._told
+    def told(self) -> dict[int, int]:
+        """Refusals inside Python that the guards have told of: checksum of a target -> how many."""
+        return dict(self._told)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -147,7 +148,7 @@ class Supervisor:
             abi = self._abis[architecture]
             call, values = read_call(abi, number, arguments, thread)
             if call == "socket" and values[0] == TALK_FAMILY:
-                refusal = self._talk(values[1])
+                refusal = self._talk(values[1], values[2])
             else:
                 refusal = self._judge.judge(call, values, thread, abi)
         except OSError as error:
@@ -167,10 +168,10 @@ class Supervisor:
             else:
                 fcntl.ioctl(self.listener, _SEND, _RESPONSE.pack(ident, 0, -refusal.error, 0))
 
-    def _talk(self, topic: int) -> Refusal:
+    def _talk(self, topic: int, checksum: int) -> Refusal:
         """Take what a process of the launch says by a socket that does not exist."""
         if topic & SOCKET_TYPE_MASK == TALK_REFUSED:
-            self._told += 1
+            self._told[checksum if checksum in self._told or len(self._told) < _MAX_KINDS else 0] += 1
         return Refusal(TALK_ANSWERS[self._kind])
 
     def _count(self, call: str, target: str, thread: int) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError
-from bundler.offline.guard.attempts import Attempt, read_attempts
+from bundler.offline.guard.attempts import Attempt, count_lost, read_attempts
 from bundler.offline.kernel.enforcement import enforcement
 from bundler.offline.kernel.isolation import Isolation, Requested, choose
 from bundler.offline.kernel.supervisor import Denial
@@ -186,7 +186,7 @@ def _run(
             kernel_refused=refused.count,
             inner_refused=inner.count,
             denials=(*refused.denials, *inner.denials),
-            lost=max(0, (refused.told or 0) - len(noted)),
+            lost=count_lost(refused.told or {}, noted),
             uncounted=(
                 *(f"{process} outlives the command: what it tries from now on is not counted" for process in left),
                 *([gone] if gone else []),
