@@ -23,7 +23,7 @@ from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
 from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
-from bundler.offline.kernel.isolation import Requested, choose
+from bundler.offline.kernel.isolation import Isolation, Requested, choose
 from bundler.offline.kernel.networks import only_loopback, whole_internets
 from bundler.offline.launch.forked import run_forked
 from bundler.offline.launch.launch import launch
@@ -89,14 +89,7 @@ def run_offline(
     home = Home(default_hf_home(hf_home))
     bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
     _check(bundles, home.path, command)
-    step = read_job_step(os.environ)
-    isolation = choose(isolate, allow_net, tasks_on_node=step.tasks_on_node)
-    if step.nodes > 1 and only_loopback(isolation.reach.networks) and not isolation.inherited:
-        on_note(_OTHER_NODES.format(nodes=step.nodes))
-    for network in whole_internets(isolation.reach.networks):
-        on_note(
-            f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
-        )
+    isolation = _choose(isolate, allow_net, on_note)
     # Before the first byte is verified, so that nobody prunes what is being read.
     with note_launch(home.path, bundles) as is_noted:
         if not is_noted:
@@ -121,6 +114,18 @@ def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str
         )
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
+
+
+def _choose(isolate: Requested, allow_net: Sequence[str], on_note: Callable[[str], None]) -> Isolation:
+    step = read_job_step(os.environ)
+    isolation = choose(isolate, allow_net, tasks_on_node=step.tasks_on_node)
+    if step.nodes > 1 and only_loopback(isolation.reach.networks) and not isolation.inherited:
+        on_note(_OTHER_NODES.format(nodes=step.nodes))
+    for network in whole_internets(isolation.reach.networks):
+        on_note(
+            f"warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
+        )
+    return isolation
 
 
 def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]) -> OfflineEnvironment:

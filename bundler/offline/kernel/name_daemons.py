@@ -39,7 +39,7 @@ _LARGEST_FILE_BYTES = 65536
 
 def is_name_daemon(path: str) -> bool:
     """Tell whether the UNIX socket at `path` is that of a daemon that looks names up."""
-    ends = _SOCKETS
+    ends: tuple[str, ...] = _SOCKETS
     for _, more in _read_host_services():
         ends += more
     return path.endswith(ends)
