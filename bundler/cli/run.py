@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cli.bundle_arguments import OutputFile
-from bundler.cli.networks import NetworkInReach
+from bundler.cli.networks import NetworkInReach, Target
 from bundler.cli.trust_options import policy_option
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
 from bundler.files.access import check_writable
-from bundler.text.wording import counted
 
 if TYPE_CHECKING:
     from bundler.home.installed import InstalledBundle
@@ -50,8 +49,15 @@ if TYPE_CHECKING:
 @click.option(
     "--strict",
     is_flag=True,
-    help="End with exit code 11 if anything was seen to try the network. Under landlock and none the kernel counts "
-    "nothing: attempts of compiled code are not seen.",
+    help="End with exit code 11 if anything tried the network, or if that cannot be known. Under landlock and none the "
+    "kernel counts nothing: attempts of compiled code are not seen.",
+)
+@click.option(
+    "--expect",
+    "expect",
+    multiple=True,
+    type=Target(),
+    help="Target that CMD is known to try and --strict lets pass; refused all the same. Repeatable.",
 )
 @click.option("--report", "report_path", type=OutputFile(), help="Write the report as JSON.")
 @jobs_option
@@ -66,6 +72,7 @@ def run(
     isolate: Requested,
     allow_net: tuple[str, ...],
     strict: bool,
+    expect: tuple[str, ...],
     report_path: Path | None,
     jobs: int | None,
     command: tuple[str, ...],
@@ -94,6 +101,7 @@ def run(
         quick=quick,
         isolate=isolate,
         allow_net=allow_net,
+        expect=expect,
         jobs=jobs,
         show=_show,
         on_note=say,
@@ -102,10 +110,11 @@ def run(
     if report_path:
         report.write(report_path)
     completed = report.completed
-    if strict and completed.attempts:
-        seen = counted(completed.attempts, "attempt")
-        say(f"error: {seen} at the network under --strict; CMD gave {completed.exit_code}")
-        ctx.exit(11)
+    if strict:
+        say(f"  --strict   speaks for {report.speaks_for}")
+        if failure := report.strict_failure():
+            say(f"error: {failure} under --strict; CMD gave {completed.exit_code}")
+            ctx.exit(11)
     ctx.exit(completed.exit_code)
 
 

@@ -23,8 +23,9 @@ from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
 from bundler.home.trust.gate import check_policies
 from bundler.home.view.open import open_view
-from bundler.offline.kernel.isolation import Requested, choose
-from bundler.offline.kernel.networks import whole_internets
+from bundler.offline.job_step import read_job_step
+from bundler.offline.kernel.isolation import Isolation, Requested, choose
+from bundler.offline.kernel.networks import only_loopback, whole_internets
 from bundler.offline.launch.forked import run_forked
 from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
@@ -36,6 +37,10 @@ from bundler.text.wording import counted, size
 from bundler.verify.report import no_progress
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
+_OTHER_NODES = (
+    "note: this job step runs on {nodes} nodes, and the others are out of reach: "
+    "`--allow-net NETWORK` lets through the network that they share"
+)
 _ALL_THROUGH = "warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
@@ -50,6 +55,7 @@ def run_offline(
     quick: bool = False,
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
+    expect: Sequence[str] = (),
     jobs: int | None = None,
     show: Show | None = None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -68,6 +74,7 @@ def run_offline(
         isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
             ``netns``, ``seccomp``, ``landlock``, ``none``.
         allow_net: Networks that stay in reach besides this machine, as CIDR.
+        expect: Targets, as HOST:PORT, whose refusal `--strict` lets pass: probes that a program is known to make.
         jobs: Cores to keep busy while verifying; default all.
         show: Draws how far the verification of a bundle is.
         on_note: Told, in a line each, what was verified, what is in force, and what a person should know.
@@ -86,9 +93,7 @@ def run_offline(
     """
     home = Home(default_hf_home(hf_home))
     bundles = _open_bundles(home, names, command, policy)
-    isolation = choose(isolate, allow_net)
-    for network in whole_internets(isolation.reach.networks):
-        on_note(_ALL_THROUGH.format(network=network))
+    isolation = _choose(isolate, allow_net, on_note)
     # Before the first byte is verified, so that nobody prunes what is being read.
     with note_launch(home.path, bundles) as is_noted:
         if not is_noted:
@@ -100,7 +105,9 @@ def run_offline(
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified)
         completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
-    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)
+    return LaunchReport(
+        hf_home=home.path, bundles=verified, command=command, completed=completed, expected=tuple(expect)
+    )
 
 
 def _open_bundles(
@@ -116,6 +123,16 @@ def _open_bundles(
         raise CommandNotFoundError(f"{command[0]}: command not found")
     check_policies(bundles, policy)
     return bundles
+
+
+def _choose(isolate: Requested, allow_net: Sequence[str], on_note: Callable[[str], None]) -> Isolation:
+    step = read_job_step(os.environ)
+    isolation = choose(isolate, allow_net, tasks_on_node=step.tasks_on_node)
+    if step.nodes > 1 and only_loopback(isolation.reach.networks) and not isolation.inherited:
+        on_note(_OTHER_NODES.format(nodes=step.nodes))
+    for network in whole_internets(isolation.reach.networks):
+        on_note(_ALL_THROUGH.format(network=network))
+    return isolation
 
 
 def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]) -> OfflineEnvironment:

@@ -142,10 +142,14 @@ class WritableOverlay:
     Attributes:
         modules: For HF_MODULES_CACHE, where `trust_remote_code` copies its modules.
         datasets: For HF_DATASETS_CACHE, where `datasets` makes its locks.
+        metrics: For HF_METRICS_CACHE, where `evaluate` keeps what it is about to count.
+        evaluate: For HF_EVALUATE_CACHE, where it makes its locks.
     """
 
     modules: Path | None = None
     datasets: Path | None = None
+    metrics: Path | None = None
+    evaluate: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +204,11 @@ def offline_environment(
     # What an outer launch left must not outlive it: a digest that this launch did not verify, its attempts folder.
     ours = (VERIFIED, ATTEMPTS_DIR, ALLOW_NET)
     cleared = (*_PROXIES, *_TOKENS, *_ENDPOINTS, *_CACHES, *ours)
+    # What `evaluate` keeps there is its own work, which a user may have elsewhere.
+    folders = {"HF_METRICS_CACHE": overlay.metrics, "HF_EVALUATE_CACHE": overlay.evaluate}
     return OfflineEnvironment(
         values=values,
-        defaults=_DEFAULTS,
+        defaults=_DEFAULTS | {name: str(folder) for name, folder in folders.items() if folder},
         cleared=tuple(name for name in cleared if name not in values),
         python_path=str(SITE_FOLDER),
     )

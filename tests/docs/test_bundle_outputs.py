@@ -182,7 +182,8 @@ def test_the_report_of_a_launch_is_documented(home: Path, tmp_path: Path) -> Non
         f"{attempt}\n"
     )
     for kind in ("seccomp", "none"):
-        words = ["run", "--hf-home", home, "--isolate", kind, "--report", report, "--", sys.executable, "-c"]
+        words = ["run", "--hf-home", home, "--isolate", kind, "--report", report, "--expect", f"{OUTSIDE}:80"]
+        words += ["--", sys.executable, "-c"]
         run([script("bundle"), *map(str, words), both if kind == "seccomp" else "pass"], check=False)
         report.rename(tmp_path / kind)
     values = [json.loads((tmp_path / kind).read_bytes()) for kind in ("seccomp", "none")]

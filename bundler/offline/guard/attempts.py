@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,22 @@ def read_attempts(folder: Path) -> list[Attempt]:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             attempts.append(_parse(line, path))
     return attempts
+
+
+def checksum(target: str) -> int:
+    """Return by which number a guard tells the launcher that it refused a target."""
+    return zlib.crc32(target.encode("utf-8", "replace")) & 0x7FFFFFFF
+
+
+def count_lost(told: Mapping[int, int], noted: Iterable[Attempt]) -> int:
+    """Return how many refusals have no note: each note stands for one of its own target, and for no other.
+
+    Args:
+        told: Checksum of a target -> how often the launcher was told of it.
+        noted: The notes.
+    """
+    notes = Counter(checksum(attempt.target) for attempt in noted)
+    return sum(max(0, count - notes[number]) for number, count in told.items())
 
 
 def _parse(line: str, path: Path) -> Attempt:

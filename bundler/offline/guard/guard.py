@@ -7,7 +7,8 @@ this process in BUNDLE_ATTEMPTS_DIR. Sockets of compiled code do not come by her
 Rule book:
 
 * the error is no `OSError`: HTTP libraries turn those into connection errors of their own and try again for up to a
-  minute; what they do not know they let pass, at the first try;
+  minute; what they do not know they let pass, at the first try. But where `urllib.request` asks, which tries once, it
+  is one too, and becomes a `URLError`: by that, programs such as `torch.hub` know that they must do with their cache;
 * a number in place of a name is not looked up, so it is refused on connecting, not on resolving: one attempt, one
   line;
 * a name is looked up only where the answer comes from within reach: /etc/hosts, or name servers that all lie in the
@@ -99,7 +100,13 @@ def _on_event(event: str, arguments: tuple[Any, ...]) -> None:
         host, port = _text(arguments[0]), arguments[1] if event == "socket.getaddrinfo" else None
         if _is_number(host) and event != "socket.gethostbyaddr":
             return
-    if not _is_allowed(host):
+    try:
+        is_allowed = _is_allowed(host)
+    except BaseException:
+        # A process that has changed its user may not be able to read what the judgement takes: that refuses, too.
+        _tell_supervisor()
+        raise
+    if not is_allowed:
         _refuse(event.removeprefix("socket."), host, port)
 
 
@@ -157,6 +164,8 @@ def _read_networks() -> list[Any]:
 
 def _refuse(event: str, host: str, port: object) -> None:
     target = f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
+    # First, for the same reason.
+    _tell_supervisor(target)
     asked = _load_sibling("caller").find_caller(sys._getframe(2))
     attempt = {
         "event": event,
@@ -174,16 +183,46 @@ def _refuse(event: str, host: str, port: object) -> None:
     if asked.wanted:
         hint = _load_sibling("missing").explain_refused(asked.wanted, _home())
     _refusals[:] = [f"{message}\n  hint: {hint}"]
-    raise _error(message, hint)
+    raise _error(message, hint, as_os_error=_comes_of_urllib(sys._getframe(2)))
 
 
-def _error(message: str, hint: str) -> NetworkRefusedError:
+def _comes_of_urllib(frame: Any) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "urllib.request":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _tell_supervisor(target: str = "") -> None:
+    """Let the launcher count a refusal where no program of the launch can undo it, whatever becomes of the note.
+
+    It is asked by the kernel about sockets of this family, which does not exist; others get an error. The numbers are
+    those of `bundler.offline.kernel.system_calls`; the last is `bundler.offline.guard.attempts.checksum`.
+    """
+    import _socket
+
+    try:
+        from zlib import crc32
+    except ImportError:
+        checksum = 0
+    else:
+        checksum = crc32(target.encode("utf-8", "replace")) & 0x7FFFFFFF
+    try:
+        _socket.socket(0xB0DE, 2, checksum)
+    except OSError:
+        return
+
+
+def _error(message: str, hint: str, *, as_os_error: bool = False) -> NetworkRefusedError:
+    bases: tuple[type, ...] = (NetworkRefusedError, OSError) if as_os_error else (NetworkRefusedError,)
     # A program that uses this package gets an error of its tree, with its exit code; nobody else pays the import.
     errors = sys.modules.get("bundler.errors")
+    error: NetworkRefusedError
     if errors is None:
-        return NetworkRefusedError(f"{message}\n  hint: {hint}")
-    kind = type("NetworkRefusedError", (errors.OfflineError, NetworkRefusedError), {})
-    error: NetworkRefusedError = kind(message, hint=hint)
+        error = type("NetworkRefusedError", bases, {})(f"{message}\n  hint: {hint}")
+    else:
+        error = type("NetworkRefusedError", (errors.OfflineError, *bases), {})(message, hint=hint)
     return error
 
 
@@ -261,27 +300,10 @@ def _check_environment() -> None:
         )
 
 
-def _check_hub(module: ModuleType) -> None:
-    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
-        raise _error(
-            "huggingface_hub was imported with HF_HUB_OFFLINE switched off, in an offline launch",
-            "remove the line that sets HF_HUB_OFFLINE (or os.environ) before the import",
-        )
-    hub = os.environ.get("BUNDLE_HUB_CACHE")
-    cache = getattr(module, "HF_HUB_CACHE", None)
-    if hub and cache and os.path.realpath(cache) != os.path.realpath(hub):
-        raise _error(
-            f"huggingface_hub was imported with its cache at {cache}, but what was verified is {hub}",
-            "remove the line that sets HF_HOME or HF_HUB_CACHE; `bundle run --hf-home DIR` chooses the cache",
-        )
-
-
-def _check_datasets(module: ModuleType) -> None:
-    if getattr(module, "HF_HUB_OFFLINE", True) is not True:
-        raise _error(
-            "datasets was imported with HF_DATASETS_OFFLINE switched off, in an offline launch",
-            "remove the line that sets HF_DATASETS_OFFLINE before the import",
-        )
+def _check_library(module: ModuleType) -> None:
+    fault = _load_sibling("settings").find_fault(module)
+    if fault:
+        raise _error(*fault)
 
 
 def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
@@ -290,8 +312,8 @@ def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType],
 
 _CHECKS = {
     "threading": _only_offline(_explain_in_threads),
-    "huggingface_hub.constants": _only_offline(_check_hub),
-    "datasets.config": _only_offline(_check_datasets),
+    "huggingface_hub.constants": _only_offline(_check_library),
+    "datasets.config": _only_offline(_check_library),
 }
 
 

@@ -13,6 +13,8 @@ Rule book:
 * a kind is taken only if it works here, found out by trying it on a child;
 * `auto` takes the strongest kind that allows what was asked for: netns if no other machine need be in reach, else
   seccomp, else landlock, else none; what was passed over is named, with the reason;
+* what would break a program that needs no network is not the first choice: a namespace of its own for each of several
+  launches that are one job, or a user namespace for somebody whose other groups would own nothing in it;
 * a kind that was asked for by name and does not work is an error, never a weaker kind.
 
 `enforcement` has what each kind does in the child and in the parent.
@@ -28,7 +30,13 @@ from typing import Literal, get_args
 
 from bundler.errors import OfflineError
 from bundler.offline.kernel import landlock, seccomp_filter
-from bundler.offline.kernel.network_namespace import enter_network_namespace, has_loopback_only, own_addresses
+from bundler.offline.kernel.network_namespace import (
+    enter_mount_namespace,
+    enter_network_namespace,
+    has_loopback_only,
+    lost_groups,
+    own_addresses,
+)
 from bundler.offline.kernel.networks import (
     Address,
     Network,
@@ -39,7 +47,7 @@ from bundler.offline.kernel.networks import (
 )
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.kernel.seccomp import problem_with_supervision
-from bundler.offline.kernel.supervisor import is_supervised
+from bundler.offline.kernel.supervisor import supervised_kind
 from bundler.offline.variables import ALLOW_NET, ISOLATION
 
 Requested = Literal["auto", "netns", "seccomp", "landlock", "none"]
@@ -53,6 +61,8 @@ _REMEDIES: dict[Kind, str] = {
     "seccomp profile that allows seccomp, pidfd_getfd and process_vm_readv",
     "landlock": "it takes Linux 6.7 with landlock in its list of security modules",
 }
+_NAMES_ARE_ASKED = "but a name service on this machine may still be asked"
+_GROUPS_ARE_LOST = "in a user namespace files cannot be given to this user's other groups (chgrp, rsync -a)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +73,8 @@ class Isolation:
         kind: What will be in force.
         detail: One phrase for a person: what the kernel does, and why it does no more.
         reach: What stays in reach; of it landlock and none hold nothing below Python.
-        names: Whether this machine's own name, and loopback's, are answered from a hosts file of the launch.
+        names: Whether a mount namespace hides daemons that look names up, and has a hosts file of the launch.
+        supervised: Whether the launcher is asked, and counts what it refuses.
         inherited: Whether an outer launch holds this one already, so that nothing is left to do.
     """
 
@@ -71,6 +82,7 @@ class Isolation:
     detail: str
     reach: Reach = field(default_factory=Reach)
     names: bool = False
+    supervised: bool = False
     inherited: bool = False
 
     @property
@@ -79,12 +91,13 @@ class Isolation:
         return self.reach.own
 
 
-def choose(requested: Requested = "auto", allow_net: Sequence[str] = ()) -> Isolation:
+def choose(requested: Requested = "auto", allow_net: Sequence[str] = (), *, tasks_on_node: int = 1) -> Isolation:
     """Return the isolation that `requested` means on this machine.
 
     Args:
-        requested: A kind, or the strongest that works.
+        requested: A kind, or the strongest that works and breaks nothing.
         allow_net: Networks besides loopback that must stay in reach, as CIDR.
+        tasks_on_node: Launches beside this one, itself among them, that are one job and must find each other.
 
     Raises:
         OfflineError: `requested` names a kind that does not work here, or not with these networks; or one of them
@@ -93,10 +106,13 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = ()) -> Isol
     reach = Reach(networks=parse_networks(allow_net), own=own_addresses())
     if requested == "none":
         return Isolation(kind="none", detail="none was asked for; only Python processes are guarded", reach=reach)
+    outer = _outer_kind()
+    if outer is not None and not (outer == "seccomp" and requested == "netns"):
+        return _held_from_outside(reach, outer)
     if requested != "auto":
         found = _TRY[requested](reach)
         if isinstance(found, Isolation):
-            return found
+            return _with_costs(found, tasks_on_node)
         # What a kind cannot do anywhere, no administrator can change.
         if requested == "netns" and not only_loopback(reach.networks):
             raise OfflineError(f"--isolate netns: {found}", hint="`--isolate seccomp` can, and `auto` takes it")
@@ -104,9 +120,9 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = ()) -> Isol
             f"--isolate {requested}: {found}",
             hint=f"{_REMEDIES[requested]}; `--isolate auto` takes what there is",
         )
-    passed_over: list[str] = []
-    for kind, attempt in _TRY.items():
-        found = attempt(reach)
+    kinds, passed_over = _order(tasks_on_node)
+    for kind in kinds:
+        found = _TRY[kind](reach)
         if isinstance(found, Isolation):
             reasons = f" ({'; '.join(passed_over)})" if passed_over else ""
             return replace(found, detail=found.detail + reasons)
@@ -115,17 +131,67 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = ()) -> Isol
     return Isolation(kind="none", detail=detail, reach=reach)
 
 
+def _order(tasks_on_node: int) -> tuple[list[Kind], list[str]]:
+    """Return what `auto` tries, strongest first, but for what breaks a program; and why something is left for later."""
+    if tasks_on_node > 1:
+        return ["seccomp", "landlock"], [f"no netns: {_parted(tasks_on_node)}"]
+    if lost_groups():
+        return ["seccomp", "netns", "landlock"], [f"not netns first: {_GROUPS_ARE_LOST}"]
+    return ["netns", "seccomp", "landlock"], []
+
+
+def _with_costs(isolation: Isolation, tasks_on_node: int) -> Isolation:
+    """Say of a namespace that was asked for by name what `auto` would have left it for."""
+    if isolation.kind != "netns":
+        return isolation
+    costs = [_parted(tasks_on_node)] if tasks_on_node > 1 else []
+    costs += [_GROUPS_ARE_LOST] if lost_groups() else []
+    return replace(isolation, detail="; ".join([isolation.detail, *costs]))
+
+
+def _parted(tasks_on_node: int) -> str:
+    return f"the {tasks_on_node} launches of this job step on this node would not find each other on loopback"
+
+
+def _outer_kind() -> Literal["netns", "seccomp"] | None:
+    """Return what an outer launch holds this process with, if that counts what it refuses."""
+    kind = supervised_kind()
+    if kind is None and os.environ.get(ISOLATION) == "netns" and has_loopback_only():
+        return "netns"
+    return kind
+
+
+def _held_from_outside(reach: Reach, kind: Literal["netns", "seccomp"]) -> Isolation:
+    """The kernel takes one supervisor for a process tree, so that of the outermost launch judges and counts ours too.
+
+    A filter or a namespace of our own would refuse before that, and so hide from it what was tried.
+    """
+    outer = [text for text in os.environ.get(ALLOW_NET, "").split(",") if text]
+    if not covers(parse_networks(outer), reach.networks):
+        raise OfflineError(
+            f"--allow-net {_list(reach.networks)}: this is inside another `bundle run`, which lets through "
+            f"{', '.join(outer) or 'loopback'} and cannot be widened",
+            hint="give the network to the outer `bundle run` as well",
+        )
+    what = "network namespace" if kind == "netns" else "seccomp filter"
+    detail = f"{what} of the outer launch, which counts what it refuses"
+    return Isolation(kind=kind, detail=detail, reach=reach, inherited=True)
+
+
 def _try_namespace(reach: Reach) -> Isolation | str:
     if not only_loopback(reach.networks):
         return f"a network namespace cannot reach {_list(reach.networks)}"
     problem = ""
     for names in (True, False):
-        found = problem_with(partial(enter_network_namespace, reach.own, names=names))
+        enter = partial(enter_network_namespace, reach.own, names=names)
+        filtered = seccomp_filter.why_not() is None and problem_with_supervision("netns", enter) is None
+        found = None if filtered else problem_with(enter)
         if found is None:
             detail = "network namespace: the kernel gives the whole process tree loopback only"
             # Look-ups through a daemon, over its UNIX socket, leave a network namespace.
-            detail += "" if names else ", but a name service on this machine may still be asked"
-            return Isolation(kind="netns", detail=detail, reach=reach, names=names)
+            detail += "" if names else f", {_NAMES_ARE_ASKED}"
+            detail += "" if filtered else "; it counts no raw sockets, and no namespaces of the program's own"
+            return Isolation(kind="netns", detail=detail, reach=reach, names=names, supervised=filtered)
         problem = f"this machine refuses a network namespace: {found}"
     return problem
 
@@ -134,34 +200,16 @@ def _try_filter(reach: Reach) -> Isolation | str:
     problem = seccomp_filter.why_not()
     if problem is not None:
         return problem
-    if is_supervised():
-        return _held_from_outside(reach)
-    for names in (True, False):
-        problem = problem_with_supervision(names=names)
+    for names in _names_to_try():
+        before = partial(enter_mount_namespace, reach.own, reach.networks) if names else _nothing
+        problem = problem_with_supervision("seccomp", before)
         if problem is None:
             detail = f"seccomp filter: the kernel lets the whole process tree connect to {_in_reach(reach)} only"
-            return Isolation(kind="seccomp", detail=detail, reach=reach, names=names)
+            return Isolation(kind="seccomp", detail=detail, reach=reach, names=names, supervised=True)
     return f"this machine refuses a supervised filter: {problem}"
 
 
-def _held_from_outside(reach: Reach) -> Isolation:
-    """The kernel takes one supervisor for a process tree: that of the outermost launch judges ours too."""
-    outer = [text for text in os.environ.get(ALLOW_NET, "").split(",") if text]
-    if not covers(parse_networks(outer), reach.networks):
-        raise OfflineError(
-            f"--allow-net {_list(reach.networks)}: this is inside another `bundle run`, whose filter lets through "
-            f"{', '.join(outer) or 'loopback'} and cannot be widened",
-            hint="give the network to the outer `bundle run` as well",
-        )
-    detail = "seccomp filter of the outer launch, which counts what it refuses"
-    return Isolation(kind="seccomp", detail=detail, reach=reach, inherited=True)
-
-
 def _try_landlock(reach: Reach) -> Isolation | str:
-    if os.environ.get(ISOLATION) == "netns" and has_loopback_only():
-        # Landlock refuses before the kernel looks for a route, and so before the outer launch could count it.
-        detail = "network namespace of the outer launch, which counts what it refuses, as landlock would not"
-        return Isolation(kind="netns", detail=detail, reach=reach, inherited=True)
     problem = landlock.why_not() or problem_with(landlock.try_out)
     if problem is not None:
         return problem
@@ -169,10 +217,21 @@ def _try_landlock(reach: Reach) -> Isolation | str:
         f"landlock: the kernel refuses TCP to ports below {landlock.FIRST_PORT} and all datagrams, whatever the "
         "address; other ports of the outside are left to the guard in Python"
     )
-    return Isolation(kind="landlock", detail=detail, reach=reach)
+    enter = partial(enter_mount_namespace, reach.own, reach.networks)
+    names = True in _names_to_try() and problem_with(enter) is None
+    detail += "" if names else f", {_NAMES_ARE_ASKED}"
+    return Isolation(kind="landlock", detail=detail, reach=reach, names=names)
 
 
-# Strongest first.
+def _names_to_try() -> tuple[bool, ...]:
+    # A mount namespace takes a user namespace around it, and that costs the groups.
+    return (False,) if lost_groups() else (True, False)
+
+
+def _nothing() -> None:
+    pass
+
+
 _TRY: dict[Kind, Callable[[Reach], Isolation | str]] = {
     "netns": _try_namespace,
     "seccomp": _try_filter,

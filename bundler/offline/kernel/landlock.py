@@ -17,6 +17,7 @@ import struct
 import sys
 
 from bundler.offline.kernel import seccomp_filter
+from bundler.offline.kernel.filter_programs import filter_without_datagrams
 
 # The numbers are the same on every architecture that counts them up since Linux 5.1.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -48,7 +49,7 @@ def enter() -> None:
         OSError: The kernel refused; `filename` of the error names the step.
     """
     _restrict(range(FIRST_PORT, 1 << 16))
-    seccomp_filter.install_without_datagrams()
+    seccomp_filter.install(filter_without_datagrams())
 
 
 def try_out() -> None:
@@ -58,7 +59,7 @@ def try_out() -> None:
         OSError: As of `enter`.
     """
     _restrict(range(FIRST_PORT, FIRST_PORT + 1))
-    seccomp_filter.install_without_datagrams()
+    seccomp_filter.install(filter_without_datagrams())
 
 
 def _restrict(ports: range) -> None:

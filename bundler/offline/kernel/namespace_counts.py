@@ -24,7 +24,7 @@ class KernelCounts:
     """Figures of the network namespace that a child will enter.
 
     Use as a context manager in the parent; call `send_from_child` in the child once it is in the namespace, and
-    `receive` in the parent once the child runs.
+    `receive` in the parent meanwhile.
     """
 
     def __init__(self) -> None:
@@ -33,19 +33,33 @@ class KernelCounts:
         self._baseline = 0
 
     def send_from_child(self) -> None:
-        """Hand the namespace's statistics to the parent."""
+        """Hand the namespace's statistics to the parent, and wait until it has read them.
+
+        Raises:
+            OSError: The parent has gone.
+        """
         files = []
         for path in _FILES:
             # A kernel without IPv6 has no snmp6.
             with contextlib.suppress(FileNotFoundError):
                 files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        # Else the parent would be waited for in vain, were it to give up.
+        self._parent.close()
         socket.send_fds(self._child, [b"."], files)
+        # What a fast program tries must come after what counts as zero.
+        if not self._child.recv(1):
+            raise PermissionError(1, "the launcher could not read the namespace's statistics", "snmp")
+        for file in files:
+            os.close(file)
 
     def receive(self) -> None:
-        """Take the statistics over; what they show now counts as zero."""
+        """Take the statistics over, and let the child go on; what they show now counts as zero."""
         self._child.close()
-        _, self._files, _, _ = socket.recv_fds(self._parent, 1, len(_FILES))
+        message, self._files, _, _ = socket.recv_fds(self._parent, 1, len(_FILES))
+        if not message:
+            return  # the child has failed, and will say why
         self._baseline = self._total()
+        self._parent.send(b".")
 
     def count_refused(self) -> int:
         """Return how many connects and sends found no route since `receive`."""

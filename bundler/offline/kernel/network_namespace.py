@@ -26,6 +26,7 @@ from bundler.offline.kernel.resolver import mount_resolver_files
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _CLONE_NEWNET = 0x40000000
+_CAP_SYS_ADMIN = 21
 
 _RTM_NEWLINK = 16
 _RTM_NEWADDR = 20
@@ -94,13 +95,33 @@ def enter_network_namespace(addresses: Iterable[Address], *, names: bool) -> Non
 
 
 def enter_mount_namespace(addresses: Iterable[Address], peers: Iterable[Network]) -> None:
-    """Move the calling process, as above, into a mount namespace whose /etc/hosts names this machine and its peers.
+    """Move the calling process, as above, into a mount namespace without name daemons.
+
+    Its /etc/hosts names this machine and its peers.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
     _unshare_as_anybody(_CLONE_NEWNS)
     mount_resolver_files(addresses, only_hosts=True, peers=peers)
+
+
+def lost_groups() -> list[int]:
+    """Return the groups of this process that own nothing in a user namespace of its own: all but its first one.
+
+    Who may do without a user namespace loses none.
+    """
+    if _may_unshare():
+        return []
+    return sorted(set(os.getgroups()) - {os.getegid()})
+
+
+def _may_unshare() -> bool:
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        effective = next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff:"))
+        return bool(effective >> _CAP_SYS_ADMIN & 1)
+    return False
 
 
 def _unshare_as_anybody(flags: int) -> None:

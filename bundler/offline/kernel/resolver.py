@@ -10,6 +10,9 @@ So three files look different to the processes inside, and to no others:
     /etc/resolv.conf    names a DNS server that has no route, so that every look-up of an outside name fails at once
                         and counts as one attempt
 
+The folders of such daemons are empty inside, too (`name_daemons`): glibc asks nscd before it reads nsswitch.conf, and a
+program may know another by its path.
+
 They are bind mounts in a mount namespace of the child, of files on a temporary file system that nothing else sees,
 so nothing is left behind, whatever happens.
 """
@@ -25,6 +28,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from bundler.offline.kernel import name_daemons
 from bundler.offline.kernel.networks import Address, Network
 
 _MS_BIND = 0x1000
@@ -79,7 +83,7 @@ def _forms(address: Address) -> tuple[str, ...]:
 def mount_resolver_files(
     addresses: Iterable[object], *, only_hosts: bool = False, peers: Iterable[Network] = ()
 ) -> None:
-    """Put the files in place; the calling process must be in a mount namespace of its own.
+    """Put the files in place, and hide name daemons; the calling process must be in a mount namespace of its own.
 
     Args:
         addresses: Of this machine.
@@ -96,6 +100,8 @@ def mount_resolver_files(
         texts = {"/etc/hosts": texts["/etc/hosts"]}
     # Mounts of the outside keep appearing inside, as automounters need; ours must not appear outside.
     _mount(None, "/", None, _MS_REC | _MS_SLAVE)
+    # First: /etc/resolv.conf may lead to a file in one of these folders.
+    name_daemons.hide(lambda folder: _mount("tmpfs", folder, "tmpfs", 0, "mode=0755,size=1m"))
     scratch = tempfile.gettempdir()
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=0755,size=1m")
     try:

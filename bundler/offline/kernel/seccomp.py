@@ -6,9 +6,9 @@ waits, and the parent takes it out of the child (pidfd_getfd). In the child it c
 it a program could be its own judge.
 
 The judge reads the memory of the child and of all its descendants, which Yama (kernel.yama.ptrace_scope=1, the
-default of many distributions) grants to ancestors only. So daemons whose parent has gone become children of this
-process, not of process 1, as long as the launch lasts. When it ends, so does the supervisor, and what they connect to
-from then on is refused by the kernel.
+default of many distributions) grants to ancestors only: a launcher keeps daemons whose parent has gone among its own
+children as long as the launch lasts (`bundler.offline.launch.descendants`). When it ends, so does the supervisor, and
+what they connect to from then on is refused by the kernel.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from bundler.offline.kernel.network_namespace import enter_mount_namespace
+from bundler.offline.kernel.filter_programs import namespace_filter, whole_filter
 from bundler.offline.kernel.networks import Reach
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.kernel.seccomp_filter import install_with_listener
-from bundler.offline.kernel.supervisor import Denial, Supervisor
+from bundler.offline.kernel.supervisor import Denial, Kind, Supervisor, supervised_kind
 
 _PIDFD_GETFD = 438
-_PR_SET_CHILD_SUBREAPER = 36
 # RFC 5737: an address for documentation, which belongs to nobody.
 _OUTSIDE = "198.51.100.1"
 
@@ -37,19 +37,16 @@ _libc.syscall.restype = ctypes.c_long
 
 
 class SupervisedFilter:
-    """One filter and its supervisor; a context manager in the parent.
+    """One filter and its supervisor; a context manager in the parent."""
 
-    With `names`, programs find this machine and loopback in /etc/hosts: torch asks for the name of every peer, and a
-    question that would go to a name server out of reach counts as an attempt.
-    """
-
-    def __init__(self, reach: Reach, *, names: bool) -> None:
+    def __init__(self, reach: Reach, kind: Kind) -> None:
         self._reach = reach
-        self._names = names
+        self._kind: Kind = kind
         self._number, self._number_writer = os.pipe2(os.O_CLOEXEC)
         self._taken, self._taken_writer = os.pipe2(os.O_CLOEXEC)
         self._supervisor: Supervisor | None = None
         self._denials: tuple[Denial, ...] = ()
+        self.told: dict[int, int] = {}
 
     def enter(self) -> None:
         """Put the filter on the calling process; in the child, while the parent calls `attach`.
@@ -59,9 +56,8 @@ class SupervisedFilter:
         """
         # Else a parent that gives up could not be told from one that takes its time.
         os.close(self._taken_writer)
-        if self._names:
-            enter_mount_namespace(self._reach.own, self._reach.networks)
-        listener = install_with_listener()
+        program = whole_filter() if self._kind == "seccomp" else namespace_filter(notify=True)
+        listener = install_with_listener(program)
         os.write(self._number_writer, struct.pack("i", listener))
         taken = os.read(self._taken, 1)
         os.close(listener)
@@ -80,16 +76,15 @@ class SupervisedFilter:
         if not number:
             return  # the child has failed, and will say why
         listener = _fetch(child, *struct.unpack("i", number))
-        self._supervisor = Supervisor(listener, self._reach)
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._supervisor = Supervisor(listener, self._reach, self._kind)
         self._supervisor.start()
         os.write(self._taken_writer, b".")
 
     def stop(self) -> tuple[Denial, ...]:
         """Judge no longer, and return what was refused."""
         if self._supervisor:
-            _libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
             self._denials = self._supervisor.stop()
+            self.told = self._supervisor.told
             self._supervisor = None
         return self._denials
 
@@ -105,13 +100,22 @@ class SupervisedFilter:
                 os.close(descriptor)
 
 
-def problem_with_supervision(*, names: bool) -> str | None:
-    """Try filter and supervisor on a forked child and return why they do not work here, or None."""
-    with SupervisedFilter(Reach(), names=names) as supervised:
+def problem_with_supervision(kind: Kind, before: Callable[[], None] = lambda: None) -> str | None:
+    """Try filter and supervisor on a forked child and return why they do not work here, or None.
+
+    Args:
+        kind: Whose filter.
+        before: What the child does first.
+    """
+    with SupervisedFilter(Reach(), kind) as supervised:
 
         def enter() -> None:
+            before()
             supervised.enter()
-            _try_out()
+            if supervised_kind() != kind:
+                raise RuntimeError("the supervisor does not answer")
+            if kind == "seccomp":
+                _try_out()
 
         return problem_with(enter, meanwhile=supervised.attach)
 

@@ -61,7 +61,9 @@ def make_folder() -> Path:
 def end_folder(folder: Path, count: int | None, denials: Sequence[Denial]) -> None:
     """Leave the figures of a launch to the one around it; those of an outermost launch are in its report."""
     if _is_inner(folder):
-        _write_figures(folder, ended=True, count=count, denials=denials)
+        # Whose folder was taken away meanwhile has nowhere to leave them; the outer launch sees that for itself.
+        with contextlib.suppress(OSError):
+            _write_figures(folder, ended=True, count=count, denials=denials)
 
 
 def remove_folder(folder: Path) -> None:
@@ -81,6 +83,27 @@ def attempts_folder() -> Iterator[Path]:
             remove_folder(folder)
 
 
+class FolderWatch:
+    """Whether a folder is still the one that was made: the programs of a launch can delete it, or put another there."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made = self._identify()
+
+    def why_gone(self) -> str | None:
+        """Return what nobody knows now, or None."""
+        if self._identify() == self._made:
+            return None
+        return f"the notes of refusals inside Python are gone: {self._folder} was removed or replaced"
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = self._folder.lstat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
+
 def read_inner(folder: Path) -> Inner:
     """Return the figures of all launches inside the one whose folder this is."""
     count, denials = 0, []
@@ -89,6 +112,8 @@ def read_inner(folder: Path) -> Inner:
             figures = json.loads((inner / _FIGURES).read_text(encoding="utf-8"))
             found = [Denial(**{**denial, "argv": tuple(denial["argv"])}) for denial in figures["denials"]]
             own, ended = int(figures["count"] or 0), figures["ended"] is True
+            if own < 0 or any(denial.count < 0 for denial in found):
+                raise ValueError("no launch refuses less than nothing")
             pid, argv = int(figures["pid"]), tuple(figures["argv"])
         except (OSError, ValueError, KeyError, TypeError):
             found, own, ended, pid, argv = [], 0, False, 0, ()

@@ -24,11 +24,19 @@ from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError
-from bundler.offline.guard.attempts import Attempt, read_attempts
+from bundler.offline.guard.attempts import Attempt, count_lost, read_attempts
 from bundler.offline.kernel.enforcement import enforcement
 from bundler.offline.kernel.isolation import Isolation, Requested, choose
 from bundler.offline.kernel.supervisor import Denial
-from bundler.offline.launch.attempts_folder import attempts_folder, end_folder, read_inner, remove_folder
+from bundler.offline.launch.attempts_folder import (
+    FolderWatch,
+    attempts_folder,
+    end_folder,
+    read_inner,
+    remove_folder,
+)
+from bundler.offline.launch.descendants import adopt_orphans
+from bundler.offline.launch.inherited import check_standard_streams
 from bundler.offline.launch.spawn import Streams, start
 from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
 
@@ -62,6 +70,8 @@ class Completed:
         kernel_refused: Connections that the kernel refused, of any process; None if nobody counted.
         inner_refused: Those that it refused in launches inside this one, by what held them there.
         denials: Both by target and program, where these are known.
+        lost: Refusals inside Python that the launcher was told of and whose notes are gone: deleted, or never written.
+        uncounted: What nobody can know of this launch: what was left running, notes that are gone.
     """
 
     exit_code: int
@@ -70,11 +80,13 @@ class Completed:
     kernel_refused: int | None
     inner_refused: int = 0
     denials: tuple[Denial, ...] = ()
+    lost: int = 0
+    uncounted: tuple[str, ...] = ()
 
     @property
     def attempts(self) -> int:
         """All attempts at the network that are known: the counts never hold one attempt twice."""
-        return len(self.refused) + (self.kernel_refused or 0) + self.inner_refused
+        return len(self.refused) + self.lost + (self.kernel_refused or 0) + self.inner_refused
 
 
 def run_isolated(
@@ -124,10 +136,11 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation)
         isolation: What `choose` returned.
 
     Raises:
-        OfflineError: The isolation failed, though it worked when tried.
+        OfflineError: The isolation failed, though it worked when tried; or a standard stream is a network socket.
         CommandNotFoundError: There is no such command.
         CommandNotExecutableError: It cannot be executed.
     """
+    check_standard_streams()
     with _block_signals() as mask:
 
         def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
@@ -146,7 +159,8 @@ def _run(
     isolation: Isolation,
     wait: Callable[[int], int],
 ) -> Completed:
-    with attempts_folder() as folder, enforcement(isolation) as held:
+    with attempts_folder() as folder, adopt_orphans() as descendants, enforcement(isolation) as held:
+        watch = FolderWatch(folder)
 
         def prepare() -> None:
             held.enter()
@@ -159,16 +173,24 @@ def _run(
             remove_folder(folder)  # nothing ran
             raise
         code = os.waitstatus_to_exitcode(wait(child))
+        left = descendants.left_behind()
         refused = held.finish()
+        gone = watch.why_gone() if refused.told is None else None
         end_folder(folder, refused.count, refused.denials)
         inner = read_inner(folder)
+        noted = tuple(read_attempts(folder))
         return Completed(
             exit_code=128 - code if code < 0 else code,
             isolation=isolation,
-            refused=tuple(read_attempts(folder)),
+            refused=noted,
             kernel_refused=refused.count,
             inner_refused=inner.count,
             denials=(*refused.denials, *inner.denials),
+            lost=count_lost(refused.told or {}, noted),
+            uncounted=(
+                *(f"{process} outlives the command: what it tries from now on is not counted" for process in left),
+                *([gone] if gone else []),
+            ),
         )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
-from bundler.offline.guard.attempts import group_attempts
+from bundler.offline.guard.attempts import Attempt, group_attempts
 from bundler.offline.launch.launch import Completed
-from bundler.text.wording import and_more
+from bundler.text.wording import and_more, counted
 
 REPORT_VERSION = 1
 _SHOWN_CHARACTERS = 200
@@ -44,12 +44,46 @@ class LaunchReport:
         bundles: What was verified in it.
         command: What was run.
         completed: How it ended.
+        expected: Targets, as HOST:PORT, whose refusal `--strict` lets pass.
     """
 
     hf_home: Path
     bundles: tuple[VerifiedBundle, ...]
     command: Sequence[str]
     completed: Completed
+    expected: tuple[str, ...] = ()
+
+    @property
+    def expected_counts(self) -> dict[str, int]:
+        """How often each expected target was refused, where it is known by name."""
+        counts = dict.fromkeys(self.expected, 0)
+        for count, target in [
+            *((1, _expected_form(attempt, self.expected)) for attempt in self.completed.refused),
+            *((denial.count, denial.target) for denial in self.completed.denials),
+        ]:
+            if target in counts:
+                counts[target] += count
+        return counts
+
+    @property
+    def speaks_for(self) -> str:
+        """For what the figures, and with them `--strict`, speak."""
+        done = self.completed
+        if done.isolation.inherited:
+            return "what the guard saw inside Python; the kernel's figure is in the report of the outer launch"
+        if done.isolation.supervised:
+            return "every program of the launch"
+        if done.kernel_refused is not None:
+            return "every program of the launch, but for raw sockets and namespaces of its own"
+        return "Python's own sockets, as far as the notes of the guard were left alone; the kernel counts nothing"
+
+    def strict_failure(self) -> str | None:
+        """Return why `--strict` fails this launch, or None."""
+        done = self.completed
+        unexpected = done.attempts - sum(self.expected_counts.values())
+        reasons = [f"{counted(unexpected, 'attempt')} at the network"] if unexpected else []
+        reasons += [f"{counted(len(done.uncounted), 'thing')} that nobody could count"] if done.uncounted else []
+        return " and ".join(reasons) or None
 
     def text(self) -> str:
         """Return the report for a person."""
@@ -61,6 +95,8 @@ class LaunchReport:
             kernel = "the kernel did not count: connections of compiled code would not show here"
         else:
             kernel = f"{done.kernel_refused} refused by the kernel, in any program"
+        if done.lost:
+            kernel += f"; {done.lost} in Python whose notes are gone"
         if done.inner_refused:
             kernel += f"; {done.inner_refused} refused by the kernel in launches inside this one"
         lines = [
@@ -82,8 +118,10 @@ class LaunchReport:
             shown = command if len(command) <= _SHOWN_CHARACTERS else command[:_SHOWN_CHARACTERS] + "…"
             denied.append(f"{denial.count} x {denial.target}, by process {denial.pid}: {shown}")
         listed += and_more(denied, more="more targets; --report FILE lists all")
+        listed += [f"unknown: {text}" for text in done.uncounted]
+        listed += [f"expected: {count} x {target}" for target, count in self.expected_counts.items()]
         lines += [f"    {line}" for line in listed]
-        if done.kernel_refused and done.isolation.kind == "netns":
+        if done.isolation.kind == "netns" and (done.kernel_refused or 0) > sum(d.count for d in done.denials):
             lines.append("    `--isolate seccomp` names targets and programs of what the kernel refuses")
         return "\n".join(lines)
 
@@ -115,6 +153,10 @@ class LaunchReport:
                 "python": len(done.refused),
                 "kernel": done.kernel_refused,
                 "inner": done.inner_refused,
+                "lost": done.lost,
+                "uncounted": list(done.uncounted),
+                "expected": [{"target": target, "count": count} for target, count in self.expected_counts.items()],
+                "speaks_for": self.speaks_for,
                 "refused": [attempt.as_json() for attempt in done.refused],
                 "kernel_refused": [denial.as_json() for denial in done.denials],
             },
@@ -123,3 +165,11 @@ class LaunchReport:
     def write(self, path: Path) -> None:
         """Write the JSON form to `path`, whole or not at all."""
         atomic_write(path, (json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _expected_form(attempt: Attempt, expected: Sequence[str]) -> str:
+    """Return the expected target that an attempt in Python is about: a look-up of its name is, too."""
+    if attempt.event.startswith("get"):
+        host = attempt.target.rpartition(":")[0] or attempt.target
+        return next((t for t in expected if t.rpartition(":")[0] in (host, attempt.target)), attempt.target)
+    return attempt.target

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError, OfflineError
+from bundler.offline.launch.inherited import close_inherited_sockets
 
 
 class CommandNotFoundError(BundleError):
@@ -74,7 +75,7 @@ def start(
             os.close(reader)
             if cwd is not None:
                 os.chdir(cwd)
-            _put_in_place(streams or Streams())
+            _hand_descriptors_on(streams or Streams())
             # Python ignores these two; a command expects them as they are by default.
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
@@ -117,7 +118,7 @@ def _error(command: str, message: bytes, failure: BaseException | None) -> Bundl
     )
 
 
-def _put_in_place(streams: Streams) -> None:
+def _hand_descriptors_on(streams: Streams) -> None:
     # Copies first: what is meant for one of the three may stand at another's place.
     wanted = {
         number: os.dup(_descriptor(stream))
@@ -126,6 +127,7 @@ def _put_in_place(streams: Streams) -> None:
     }
     for number, descriptor in wanted.items():
         os.dup2(descriptor, number, inheritable=True)
+    close_inherited_sockets()
 
 
 def _descriptor(stream: int | IO[bytes]) -> int:

@@ -1,9 +1,10 @@
 """Writable folders in place of those below a read-only HF_HOME that libraries insist on writing to.
 
 `trust_remote_code` copies its modules to HF_MODULES_CACHE before it imports them, and `datasets` makes lock files
-beside what it reads. For each of the two that cannot be written, a folder below the temporary folder stands in:
-modules are copied, prepared datasets are mirrored as real folders with links to the verified files, so that locks
-and the caches of `Dataset.map` have a place and the content is still the verified one.
+beside what it reads; `evaluate` has two more, for locks and for what it counts. For each of them that cannot be
+written, a folder below the temporary folder stands in: modules are copied, prepared datasets are mirrored as real
+folders with links to the verified files, so that locks and the caches of `Dataset.map` have a place and the content is
+still the verified one. Those of `evaluate` begin empty.
 
 The folder is that of `bundler.files.private_folder`, kept between launches.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from bundler.files.links import replace_symlink
@@ -40,7 +42,12 @@ def make_overlay(hf_home: Path, datasets: Path | None = None) -> WritableOverlay
     if not _is_writable(datasets):
         place = make_private_folder(datasets.parent) / "datasets"
         _mirror(datasets, place)
-        result = WritableOverlay(modules=result.modules, datasets=place)
+        result = replace(result, datasets=place)
+    for name in ("metrics", "evaluate"):
+        if not _is_writable(hf_home / name):
+            place = make_private_folder(hf_home) / name
+            place.mkdir(exist_ok=True)
+            result = replace(result, **{name: place})
     return result
 
 

@@ -314,3 +314,27 @@ def test_a_refusal_that_cannot_be_noted_is_still_a_refusal(guarded: Guarded, tol
 def test_a_record_cut_short_still_counts_as_an_attempt(tmp_path: Path) -> None:
     (tmp_path / "123.jsonl").write_text('{"event": "conn')
     assert [(a.target, a.pid) for a in read_attempts(tmp_path)] == [("unknown", 123)]
+
+
+# Who asks by urllib
+
+
+@pytest.mark.parametrize("first", ["", "import bundler.errors"])
+def test_where_urllib_asks_the_refusal_is_the_error_by_which_programs_know_that_they_are_offline(
+    guarded: Guarded, first: str
+) -> None:
+    """As torch.hub does, which goes on with its cache then; HTTP libraries, which would try again, get none."""
+    guarded.run(f"""
+        {first}
+        import http.client, urllib.error, urllib.request
+        try:
+            urllib.request.urlopen("http://{OUTSIDE}/")
+        except urllib.error.URLError as error:
+            print(type(error).__name__, str(error.reason).splitlines()[0])
+        try:
+            http.client.HTTPConnection("{OUTSIDE}").connect()
+        except Exception as error:
+            print(isinstance(error, OSError), isinstance(error, RuntimeError))
+    """)
+    refused = f"offline: connect to {OUTSIDE}:80 was refused before anything left this machine"
+    assert guarded.out.splitlines() == [f"URLError {refused}", "False True"], guarded.err

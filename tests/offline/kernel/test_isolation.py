@@ -232,10 +232,44 @@ def test_auto_takes_the_filter_for_networks_of_other_machines_and_says_why() -> 
     assert "no netns: a network namespace cannot reach 10.0.0.0/8" in chosen.detail
 
 
+@needs_seccomp
+def test_auto_parts_no_launches_that_are_one_job() -> None:
+    chosen = choose("auto", tasks_on_node=2)
+    assert chosen.kind == "seccomp"
+    assert "the 2 launches of this job step on this node would not find each other" in chosen.detail
+
+
+@needs_netns
+def test_a_namespace_asked_for_by_name_parts_them_and_says_so() -> None:
+    chosen = choose("netns", tasks_on_node=2)
+    assert chosen.kind == "netns"
+    assert "would not find each other" in chosen.detail
+
+
+@needs_seccomp
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a user a group")
+def test_a_user_with_other_groups_gives_them_files_and_a_namespace_by_name_says_that_it_cannot() -> None:
+    code = """
+        import ctypes, os, tempfile
+        from bundler.offline.kernel.isolation import choose
+        from bundler.offline.launch.launch import run_isolated
+        choose("netns")
+        os.setgroups([54321]); os.setgid(65534); os.setuid(65534)
+        ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: else /proc/self stays root's until an exec
+        with tempfile.NamedTemporaryFile() as file:
+            for kind in ("auto", "netns"):
+                done = run_isolated(["chgrp", "54321", file.name], env=os.environ, isolate=kind)
+                group, said = os.fstat(file.fileno()).st_gid, "chgrp" in done.isolation.detail
+                print(done.isolation.kind, done.exit_code, group, said)
+    """
+    done = run_python(code)
+    assert done.stdout.splitlines() == ["seccomp 0 54321 True", "netns 1 54321 True"]
+
+
 @needs_landlock
 def test_without_namespace_and_filter_auto_takes_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
     _no_namespaces(monkeypatch)
-    monkeypatch.setattr(isolation, "problem_with_supervision", lambda **_: "pidfd_getfd: Operation not permitted")
+    monkeypatch.setattr(isolation, "problem_with_supervision", lambda *_: "pidfd_getfd: Operation not permitted")
     chosen = choose("auto")
     assert chosen.kind == "landlock"
     assert "no seccomp: this machine refuses a supervised filter: pidfd_getfd" in chosen.detail

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.offline.conftest import OUTSIDE, BundleRun, needs_seccomp
+from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_seccomp
 from tests.support.process import TIMEOUT_SECONDS, script
 
 pytestmark = needs_seccomp
@@ -43,6 +43,39 @@ def test_ranks_of_one_node_reduce_over_loopback_with_no_attempt(
     options = ("--isolate", isolate, "--allow-net", "127.0.0.0/8", "--strict")
     ran = bundle_run(script("torchrun"), "--nproc-per-node", "2", program, options=options)
     assert (ran.code, ran.out) == (0, "sum 3\nsum 3\n"), ran.err
+
+
+def test_launches_of_a_job_step_on_one_node_find_each_other(home: Path, tmp_path: Path) -> None:
+    """As `mpirun -n 2 bundle run -- ...` and `srun` with two tasks a node start them, with no option."""
+    port = tmp_path / "port"
+    listen = f"""
+import os, socket
+server = socket.create_server(("127.0.0.1", 0))
+open("{port}.part", "w").write(str(server.getsockname()[1]))
+os.rename("{port}.part", "{port}")
+print(server.accept()[0].recv(9).decode())
+"""
+    tell = f"""
+import os, socket
+while not os.path.exists("{port}"): pass
+socket.create_connection(("127.0.0.1", int(open("{port}").read()))).sendall(b"found")
+"""
+    environment = {**os.environ, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    words = [script("bundle"), "run", "--hf-home", home, "--strict", "--", PYTHON, "-c"]
+    first, second = (
+        subprocess.Popen([*words, code], env=environment, stdout=subprocess.PIPE, text=True)
+        for code in (listen, tell)
+    )
+    assert first.communicate(timeout=TIMEOUT_SECONDS)[0] == "found\n"
+    second.communicate(timeout=TIMEOUT_SECONDS)
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_a_step_on_several_nodes_is_told_that_the_others_are_out_of_reach(bundle_run: BundleRun) -> None:
+    step = {"SLURM_STEP_NUM_NODES": "3", "SLURM_STEP_TASKS_PER_NODE": "1(x3)", "SLURM_NODEID": "0"}
+    note = "note: this job step runs on 3 nodes, and the others are out of reach: `--allow-net NETWORK`"
+    assert note in bundle_run("true", env=step).err
+    assert note not in bundle_run("true", env=step, options=("--allow-net", "10.0.0.0/8")).err
 
 
 def _ip(*words: str) -> None:

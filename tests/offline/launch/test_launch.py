@@ -49,7 +49,7 @@ def test_the_judge_of_a_filter_takes_no_signal_from_the_launcher() -> None:
     """It runs when a filter is tried, before the launcher blocks signals, and may take its time to be gone."""
     reader, writer = os.pipe()  # in place of a filter's descriptor: it never has a question
     before = {thread.name for thread in Path("/proc/self/task").iterdir()}
-    supervisor = Supervisor(reader, Reach())
+    supervisor = Supervisor(reader, Reach(), "seccomp")
     supervisor.start()
     (judge,) = {thread.name for thread in Path("/proc/self/task").iterdir()} - before
     status = Path(f"/proc/self/task/{judge}/status")

@@ -12,7 +12,7 @@ import pytest
 from bundler.errors import OfflineError
 from bundler.offline.launch import writable_overlay
 from bundler.offline.launch.writable_overlay import make_overlay
-from bundler.offline.variables import WritableOverlay
+from bundler.offline.variables import WritableOverlay, offline_environment
 from tests.offline.conftest import PYTHON
 from tests.support.messages import Told
 from tests.support.process import script
@@ -101,6 +101,16 @@ def test_a_link_in_place_of_the_folder_is_not_followed(home: Path, temporary: Pa
         make_overlay(home)
     assert caught.value.exit_code == 11
     told("launch", "the folder for what is written is not safe", caught.value, folder=folder, home=home)
+
+
+@pytest.mark.usefixtures("read_only")
+def test_evaluate_gets_folders_of_its_own_unless_the_user_has_chosen(home: Path) -> None:
+    overlay = make_overlay(home)
+    assert overlay.metrics and overlay.evaluate
+    assert overlay.metrics.is_dir() and overlay.evaluate.is_dir()
+    environment = offline_environment(home, overlay=overlay)
+    assert environment.apply({})["HF_METRICS_CACHE"] == str(overlay.metrics)
+    assert environment.apply({"HF_EVALUATE_CACHE": "/scratch"})["HF_EVALUATE_CACHE"] == "/scratch"
 
 
 @pytest.mark.slow
