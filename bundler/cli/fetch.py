@@ -78,6 +78,12 @@ from bundler.make.lock import LockMode
     show_default=True,
     help="zstd level, for the patient; it matters for text more than for weights.",
 )
+@click.option(
+    "--unsandboxed",
+    is_flag=True,
+    help="Prove without a sandbox: Python of repos with trust_remote_code runs as you. Without this option it does "
+    "not run where the kernel has no sandbox (exit code 11).",
+)
 @json_option
 def fetch(
     manifest_path: Path,
@@ -91,12 +97,13 @@ def fetch(
     base: Path | None,
     codec: CodecChoice,
     level: int,
+    unsandboxed: bool,
     as_json: bool,
 ) -> None:
     """Download what MANIFEST asks for, check every file, prove that it loads offline, and pack one bundle.
 
     Tokens, proxies and HF_ENDPOINT are honoured as huggingface_hub honours them. An interrupted fetch goes on where
-    it was. The proof loads every entry in a process without network; it needs `infini-llama[train]` here.
+    it was. The proof loads every entry in a process without network, in a sandbox; it needs `infini-llama[train]` here.
     """
     if locked and upgrade:
         raise click.UsageError("--locked keeps the lock as it is, --upgrade renews it: choose one")
@@ -125,6 +132,7 @@ def fetch(
                 level=level,
                 store=cache_dir,
                 jobs=jobs,
+                sandbox="none" if unsandboxed else "auto",
                 observer=observer,
             )
     if dry_run:

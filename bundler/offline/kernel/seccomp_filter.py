@@ -147,6 +147,15 @@ def install_without_datagrams() -> None:
     _install(_program_without_datagrams(), 0)
 
 
+def install_without_unix_sockets() -> None:
+    """Put a filter on the calling thread that needs no supervisor: no UNIX sockets but pairs, no io_uring.
+
+    Raises:
+        OSError: The kernel refused; `filename` of the error names the step.
+    """
+    _install(_program_without_unix_sockets(), 0)
+
+
 def no_new_privileges() -> None:
     """Give up set-user-ID programs, which the kernel asks for in return.
 
@@ -296,6 +305,22 @@ def _program_without_datagrams() -> bytes:
             _low(0),
             _if_equal(1, "refuse"),
             "allow",
+            _return(_RET_ALLOW),
+            "refuse",
+            _return(_RET_ERRNO | errno.EACCES),
+            "absent",
+            _return(_RET_ERRNO | errno.ENOSYS),
+        ]
+    )
+
+
+def _program_without_unix_sockets() -> bytes:
+    return _assemble(
+        [
+            *_by_abi({"socket": "socket", "io_uring_setup": "absent", "socketcall": "refuse"}),
+            "socket",
+            _low(0),
+            _if_equal(socket.AF_UNIX, "refuse"),
             _return(_RET_ALLOW),
             "refuse",
             _return(_RET_ERRNO | errno.EACCES),
