@@ -5,7 +5,8 @@ Rule book:
 * what can be told before gigabytes are hashed, or a night's work is done, is told there: no bundle, no such command,
   an isolation that cannot be had;
 * verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads;
-* the command gets the offline environment and the isolation that was chosen, and what it did is reported at its end.
+* the command gets the offline environment, without secrets of services that it cannot reach, and the isolation that was
+  chosen; what it did is reported at its end.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
 from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.launch.writable_overlay import make_overlay
+from bundler.offline.secrets import find_secrets, find_token_files
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 from bundler.verify.report import no_progress
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
+# Where `hf auth login` leaves tokens, whatever cache is used.
+_USUAL_HOME = Path("~/.cache/huggingface")
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
 
@@ -47,6 +51,7 @@ def run_offline(
     quick: bool = False,
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
+    pass_env: Sequence[str] = (),
     jobs: int | None = None,
     show: Show | None = None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -64,6 +69,7 @@ def run_offline(
         isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
             ``netns``, ``seccomp``, ``landlock``, ``none``.
         allow_net: Networks that stay in reach besides this machine, as CIDR.
+        pass_env: Variables with secrets that the command gets all the same (`bundler.offline.secrets`).
         jobs: Cores to keep busy while verifying; default all.
         show: Draws how far the verification of a bundle is.
         on_note: Told, in a line each, what was verified, what is in force, and what a person should know.
@@ -96,9 +102,39 @@ def run_offline(
             lambda: tuple(_verify(bundle, view, quick, jobs, show, on_note) for bundle in bundles)
         )
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
-        environment = _make_environment(home.path, view, verified)
-        completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
-    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed)
+        environment = _make_environment(home.path, view, verified).apply(os.environ)
+        secrets = _hide_secrets(environment, pass_env, on_note)
+        completed = launch(command, env=environment, isolation=isolation, hidden=_token_files(home.path, pass_env))
+    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed, hidden=secrets)
+
+
+def _hide_secrets(
+    environment: dict[str, str], pass_env: Sequence[str], on_note: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Take secrets out of an environment, give those back that are to pass, and return the names of the others."""
+    hidden = find_secrets(os.environ, pass_env)
+    for name in find_secrets(environment, {"HF_TOKEN"}):
+        del environment[name]
+    # The library reads this file in place of that of the cache, and finds it empty.
+    environment["HF_TOKEN_PATH"] = os.devnull
+    for name in pass_env:
+        if find_secrets({name} & os.environ.keys()):
+            environment[name] = os.environ[name]
+        else:
+            on_note(f"note: --pass-env {name}: there is no such variable, or it is none of those that are hidden")
+    if _may_log_in(pass_env) and "HF_TOKEN_PATH" not in pass_env:
+        del environment["HF_TOKEN_PATH"]
+    return hidden
+
+
+def _token_files(home: Path, pass_env: Sequence[str]) -> tuple[Path, ...]:
+    return (
+        () if _may_log_in(pass_env) else find_token_files((home, default_hf_home(None), _USUAL_HOME.expanduser()))
+    )
+
+
+def _may_log_in(pass_env: Sequence[str]) -> bool:
+    return not {"HF_TOKEN", "HF_TOKEN_PATH"}.isdisjoint(pass_env)
 
 
 def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str]) -> None:

@@ -44,12 +44,14 @@ class LaunchReport:
         bundles: What was verified in it.
         command: What was run.
         completed: How it ended.
+        hidden: Variables with secrets that it did not get.
     """
 
     hf_home: Path
     bundles: tuple[VerifiedBundle, ...]
     command: Sequence[str]
     completed: Completed
+    hidden: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the report for a person."""
@@ -69,6 +71,8 @@ class LaunchReport:
             f"  isolation  {done.isolation.kind}: {done.isolation.detail}",
             f"  attempts   {done.attempts}: {len(done.refused)} seen by the guard inside Python; {kernel}",
         ]
+        if self.hidden:
+            lines.append(f"  hidden     {', '.join(self.hidden)} (--pass-env NAME lets one through)")
         groups = group_attempts(done.refused)
         refused = []
         for count, attempt in groups:
@@ -105,6 +109,7 @@ class LaunchReport:
             ],
             "command": list(self.command),
             "exit_code": done.exit_code,
+            "hidden": list(self.hidden),
             "isolation": {
                 "kind": done.isolation.kind,
                 "detail": done.isolation.detail,
