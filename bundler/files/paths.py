@@ -22,7 +22,8 @@ MAX_PATH_BYTES = 4096
 
 # Most paths match this and need no further check.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+# Those of ASCII and Latin-1, ends of lines, and what turns the direction of a whole line of text around.
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def relative_path_problem(text: str) -> str | None:

@@ -194,13 +194,24 @@ class _Resolver:
         names = [*CONFIG_FILES, ADAPTER_CONFIG, "modules.json"]
         return {
             name: self._client.read(
-                found.repo_id, entry.repo_type, found.commit, name, max_bytes=_MAX_CONFIG_BYTES
+                found.repo_id, entry.repo_type, found.commit, name, size_bytes=files[name].size_bytes
             )
             for name in names
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
         }
 
-    def _add_known_digests(self, file: LockedFile) -> LockedFile:
+    def _unknown_configs(
+        self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile], chosen: tuple[str, ...]
+    ) -> list[str]:
+        # Without the card in its snapshot, the library makes up names of its own.
+        if not entry.configs or CARD not in chosen or files[CARD].size_bytes > _MAX_CONFIG_BYTES:
+            return []
+        card = self._client.read(
+            found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=files[CARD].size_bytes
+        )
+        return unknown_configs(entry, card)
+
+    def _with_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
         return replace(file, sha256=sha256, blake3=blake3)
 
