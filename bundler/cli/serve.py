@@ -97,13 +97,7 @@ def serve(
     with open_listener(host, port) as listener:
         if not is_loopback(listener):
             host_names += own_names(host)
-            missing = " There is no encryption (--tls-cert)." if certificate is None else ""
-            missing += " There is no login (--token-file)." if token is None else ""
-            if missing:
-                say(
-                    f"WARNING: listening on {listener.getsockname()[0]}, not on loopback: everyone who can reach this "
-                    f"machine can read every file of these repos.{missing}"
-                )
+            _warn_beyond_loopback(listener.getsockname()[0], certificate, token)
         endpoint = endpoint_of(listener, scheme="https" if certificate else "http")
         serve_until_signal(
             Gatekeeper(create_app(source), host_names=host_names, token=token),
@@ -112,6 +106,16 @@ def serve(
             when_ready=lambda: _announce(endpoint, path, source, as_json),
         )
     say("stopped")
+
+
+def _warn_beyond_loopback(address: str, certificate: object, token: object) -> None:
+    missing = "" if certificate else " There is no encryption (--tls-cert)."
+    missing += "" if token else " There is no login (--token-file)."
+    if missing:
+        say(
+            f"WARNING: listening on {address}, not on loopback: everyone who can reach this machine can read every "
+            f"file of these repos.{missing}"
+        )
 
 
 def _announce(endpoint: str, path: Path, source: RepoSource, as_json: bool) -> None:

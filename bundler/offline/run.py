@@ -58,21 +58,19 @@ def run_offline(
 ) -> LaunchReport:
     """Verify installed bundles, then run a command on them with the network shut; to be called in the main thread.
 
-    The command takes the place of this process while it runs: it has its standard streams and its process group, and
-    signals are passed on to it.
+    The command has this process's standard streams and process group, and signals are passed on to it.
 
     Args:
         command: Command and arguments.
         names: The bundles to verify; default all that are installed.
         hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
         quick: Compare names, links and sizes, hash nothing.
-        isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
-            ``netns``, ``seccomp``, ``landlock``, ``none``.
+        isolate: What the kernel does, as `choose` takes it.
         allow_net: Networks that stay in reach besides this machine, as CIDR.
         pass_env: Variables with secrets that the command gets all the same (`bundler.offline.secrets`).
         jobs: Cores to keep busy while verifying; default all.
         show: Draws how far the verification of a bundle is.
-        on_note: Told, in a line each, what was verified, what is in force, and what a person should know.
+        on_note: Told of what was verified, what is in force, and what a person should know, in a line each.
 
     Returns:
         What was verified, in force and seen, and the command's exit code.
@@ -82,8 +80,7 @@ def run_offline(
         ConflictError: The bundles need one name to be two things.
         IntegrityError: A bundle does not verify: the command was not started.
         OfflineError: The isolation that was asked for cannot be had.
-        CommandNotFoundError: There is no such command.
-        CommandNotExecutableError: It cannot be executed.
+        CommandNotFoundError: There is no such command; CommandNotExecutableError, if it cannot be executed.
     """
     home = Home(default_hf_home(hf_home))
     bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
@@ -103,16 +100,15 @@ def run_offline(
         )
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified).apply(os.environ)
-        secrets = _hide_secrets(environment, pass_env, on_note)
-        completed = launch(command, env=environment, isolation=isolation, hidden=_token_files(home.path, pass_env))
-    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed, hidden=secrets)
+        hidden, files = _hide_secrets(environment, home.path, pass_env, on_note)
+        completed = launch(command, env=environment, isolation=isolation, hidden=files)
+    return LaunchReport(hf_home=home.path, bundles=verified, command=command, completed=completed, hidden=hidden)
 
 
 def _hide_secrets(
-    environment: dict[str, str], pass_env: Sequence[str], on_note: Callable[[str], None]
-) -> tuple[str, ...]:
-    """Take secrets out of an environment, give those back that are to pass, and return the names of the others."""
-    hidden = find_secrets(os.environ, pass_env)
+    environment: dict[str, str], home: Path, pass_env: Sequence[str], on_note: Callable[[str], None]
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Take secrets out of an environment, but for those that are to pass; return what is hidden: names, and files."""
     for name in find_secrets(environment, {"HF_TOKEN"}):
         del environment[name]
     # The library reads this file in place of that of the cache, and finds it empty.
@@ -122,19 +118,14 @@ def _hide_secrets(
             environment[name] = os.environ[name]
         else:
             on_note(f"note: --pass-env {name}: there is no such variable, or it is none of those that are hidden")
-    if _may_log_in(pass_env) and "HF_TOKEN_PATH" not in pass_env:
+    # Of an outer launch's stand-ins nothing is hidden.
+    secrets = find_secrets(os.environ, pass_env)
+    hidden = tuple(name for name in secrets if environment.get(name) != os.environ[name])
+    if {"HF_TOKEN", "HF_TOKEN_PATH"}.isdisjoint(pass_env):
+        return hidden, find_token_files((home, default_hf_home(None), _USUAL_HOME.expanduser()))
+    if "HF_TOKEN_PATH" not in pass_env:
         del environment["HF_TOKEN_PATH"]
-    return hidden
-
-
-def _token_files(home: Path, pass_env: Sequence[str]) -> tuple[Path, ...]:
-    return (
-        () if _may_log_in(pass_env) else find_token_files((home, default_hf_home(None), _USUAL_HOME.expanduser()))
-    )
-
-
-def _may_log_in(pass_env: Sequence[str]) -> bool:
-    return not {"HF_TOKEN", "HF_TOKEN_PATH"}.isdisjoint(pass_env)
+    return hidden, ()
 
 
 def _check(bundles: Sequence[InstalledBundle], home: Path, command: Sequence[str]) -> None:
