@@ -25,7 +25,7 @@ def print_json(value: object) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something, on stderr; what a terminal would obey is escaped."""
+    """Print a message for people on stderr; what a terminal would obey is escaped."""
     click.echo(escaped_lines(text), err=True)
 
 

@@ -146,9 +146,9 @@ def make_bundle(
         store: Folder for downloads; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
         jobs: How many files to download at once.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
-        token: As in huggingface_hub: None for the environment's or the logged-in one, False for none.
+        token: As in huggingface_hub: None for that of the environment or the login, False for none.
         sandbox: What must hold the Python of a repo while the proof runs it: auto, a kind, or none.
-        observer: Told how it goes.
+        observer: Gets progress and notes.
 
     Raises:
         ManifestError: The manifest is malformed, or does not fit what the Hub has.
@@ -159,14 +159,14 @@ def make_bundle(
         ProofError: Something does not load without a network: no bundle was written.
         DependencyError: A package that the proof needs is not installed: nothing was downloaded.
         SandboxError: Nothing here would hold the Python of a repo: nothing was downloaded.
-        SpaceError: There is not enough room.
-        UsageError: A folder takes no file, a volume is too small for what must be in one, or a pipe cannot be cut.
+        SpaceError: There is not enough free space.
+        UsageError: A folder cannot be written to, `volume_bytes` is too small, or volumes should go to a pipe.
     """
     watcher = observer or Observer()
     planned = plan_bundle(
         manifest_path, mode=mode, base=base, store=store, endpoint=endpoint, token=token, observer=watcher
     )
-    destination = _destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
+    destination = _choose_destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
     choose_confinement(planned.locked.lock, sandbox=sandbox)
     fetched = _fetch(planned, destination, jobs, endpoint, token, watcher)
     locked, proof = _prove(planned, fetched.lock, mode, sandbox, watcher)
@@ -207,7 +207,7 @@ def _fetch(
 def _prove(
     planned: BundlePlan, lock: Lock, mode: LockMode, sandbox: SandboxChoice, watcher: Observer
 ) -> tuple[Locked, Proof]:
-    """Complete `lock`, whose files are in the store, with its prepared datasets, and show that all of it loads."""
+    """Add prepared datasets to `lock`, whose files are in the store, and prove that all of it loads."""
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
     complete = prepare(lock, planned.store, insist=mode == "insist", sandbox=sandbox)
     proof = prove_once(complete, planned.store, sandbox=sandbox)

@@ -191,7 +191,7 @@ class Transfer:
             if self._have and not (content_range and int(content_range["first"]) == self._have):
                 # A server may ignore Range, and send the whole file.
                 self._start_over()
-            # As they come, not put together: a download that is told to stop, does.
+            # Take blocks as they arrive, so that `stop` is noticed soon.
             for block in not_dripping(decoded_blocks(response)):
                 room = self._file.size_bytes - self._have
                 kept = block[:room]

@@ -68,7 +68,7 @@ def pattern_problem(text: str) -> str | None:
     if not text.strip():
         return "expected a pattern such as *.json, found an empty one"
     if text.startswith("!"):
-        return f"{quoted(text)}: there is no negation; put {quoted(text[1:])} into ignore_patterns"
+        return f"{quoted(text)}: '!' is not supported; put {quoted(text[1:])} into ignore_patterns"
     if has_control_character(text):
         return f"{quoted(text)} has a control character, which no path in a repository has"
     if "\\" in text:

@@ -105,7 +105,7 @@ def test_a_result_that_is_a_link_to_another_file_is_none(tmp_path: Path) -> None
     target = tmp_path / "target"
     target.write_text(json.dumps([{"index": 0, "proven": ["everything"]}]))
     lock, store = remote_code(tmp_path, POSING, TARGET=str(target))
-    with pytest.raises(ProofError, match="before it had a result"):
+    with pytest.raises(ProofError, match="without a result"):
         prove(lock, store)
 
 

@@ -9,10 +9,10 @@ Rule book:
 * every request has a time limit (`HF_HUB_ETAG_TIMEOUT` to connect, `HF_HUB_DOWNLOAD_TIMEOUT` to answer), and every
   answer a time and a size that it may take (`bundler.hub.connection.answers`);
 * a listing has an end: so many pages, so many files, so much time;
-* what cannot get better is not tried again: no route, a refusing proxy, a wrong certificate, an answer of no. A
-  server's own trouble (5xx) is tried again for a few seconds;
-* a rate limit is waited out for as long as the server asks, and the wait is announced;
-* an answer is checked before it is believed: ids, commits, paths and hashes end up in file names.
+* a permanent failure is not retried: no route, a proxy that refuses, a wrong certificate, a refusal by the Hub. A
+  server error (5xx) is retried for a few seconds;
+* under a rate limit the client waits as long as the server asks, and says so;
+* every answer is checked, because ids, commits, paths and hashes become parts of file names.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class HubClient:
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=revision, endpoint=self.endpoint):
             try:
-                answer = json_object(self._get(self._api(repo_id, repo_type, "revision", revision)))
+                answer = json_object(self._get(self._api_url(repo_id, repo_type, "revision", revision)))
             except RevisionNotFoundError as error:
                 names = self._suggest(lambda: self._list_ref_names(repo_id, repo_type))
                 raise _explain_unknown_revision(repo_id, revision, names) from error
@@ -139,11 +139,11 @@ class HubClient:
             NetworkError: The Hub cannot be reached.
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, endpoint=self.endpoint):
-            url = self._api(repo_id, repo_type, "tree", commit)
+            url = self._api_url(repo_id, repo_type, "tree", commit)
             files: dict[str, LockedFile] = {}
             try:
-                for page in self._pages(url):
-                    found = [_locked_file(row) for row in page if row.get("type") == "file"]
+                for page in self._read_pages(url):
+                    found = [_parse_file(row) for row in page if row.get("type") == "file"]
                     for file in found:
                         if files.setdefault(file.path, file) != file:
                             raise ValueError(f"{file.path}: listed twice, with different contents")
@@ -184,14 +184,14 @@ class HubClient:
                 for row in json_rows(self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}))
             ]
         )
-        there = self._suggest(lambda: [str(json_object(self._get(self._api(repo_id, other)))["id"])])
+        there = self._suggest(lambda: [str(json_object(self._get(self._api_url(repo_id, other)))["id"])])
         return listed, other if there else None
 
     def _api_url(self, repo_id: str, repo_type: RepoType, *rest: str) -> str:
         return "/".join([f"{self.endpoint}/api/{repo_type}s/{repo_id}", *(quote(part, safe="") for part in rest)])
 
-    def _ref_names(self, repo_id: str, repo_type: RepoType) -> list[str]:
-        refs = json_object(self._get(self._api(repo_id, repo_type, "refs")))
+    def _list_ref_names(self, repo_id: str, repo_type: RepoType) -> list[str]:
+        refs = json_object(self._get(self._api_url(repo_id, repo_type, "refs")))
         return [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, [])]
 
     def _suggest(self, ask: Callable[[], list[str]]) -> list[str]:
@@ -221,8 +221,8 @@ class HubClient:
             following = response.links.get("next", {}).get("url")
             if not following:
                 return
-            # Only the cursor is taken from the link: a mirror passes on the Hub's own address, and the token belongs to
-            # the endpoint that the user chose.
+            # Use only the cursor of the link: a mirror may return the Hub's own address in it, and the token must be
+            # sent only to the endpoint that the user chose.
             before, query = query, dict(parse_qsl(urlsplit(following).query))
             if query == before:
                 raise ValueError("the page after a page is itself")
@@ -273,7 +273,7 @@ class HubClient:
             return response
 
 
-def _locked_file(row: dict[str, Any]) -> LockedFile:
+def _parse_file(row: dict[str, Any]) -> LockedFile:
     lfs = row.get("lfs")
     file = LockedFile(
         path=check_relative_path(row["path"]),
@@ -300,7 +300,7 @@ def _refuse_files_in_files(paths: Collection[str]) -> None:
                 raise ValueError(f"{folder}: listed as a file and as a folder")
 
 
-def _unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
+def _explain_unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:
     close = close_matches(revision, names, cutoff=0.4)
     known = f"its branches and tags: {name_some(names, shown=8)}" if names else None
     return UnknownRevisionError(

@@ -173,10 +173,9 @@ class _Resolver:
             ) from error
         files = self._client.files(found.repo_id, entry.repo_type, found.commit)
         card = b""
-        if any(file.path == CARD and file.size_bytes <= _MAX_CONFIG_BYTES for file in files):
-            card = self._client.read(
-                found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES
-            )
+        sizes = [file.size_bytes for file in files if file.path == CARD]
+        if sizes and sizes[0] <= _MAX_CONFIG_BYTES:
+            card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=sizes[0])
         return _Answer(found, tuple(files), card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
@@ -200,18 +199,7 @@ class _Resolver:
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
         }
 
-    def _unknown_configs(
-        self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile], chosen: tuple[str, ...]
-    ) -> list[str]:
-        # Without the card in its snapshot, the library makes up names of its own.
-        if not entry.configs or CARD not in chosen or files[CARD].size_bytes > _MAX_CONFIG_BYTES:
-            return []
-        card = self._client.read(
-            found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=files[CARD].size_bytes
-        )
-        return unknown_configs(entry, card)
-
-    def _with_known_digests(self, file: LockedFile) -> LockedFile:
+    def _add_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
         return replace(file, sha256=sha256, blake3=blake3)
 

@@ -2,13 +2,13 @@
 
     home.py      builds that cache from the store, with the steps of an installation
     run.py       the proof of a whole lock
-    proven.py    the same, unless the same files were proven before by the same packages
-    prepared.py  the prepared form of datasets: made once, kept in the store, listed in the lock
+    proven.py    the same, unless the same files were proven before with the same packages
+    prepared.py  prepared datasets: made once, kept in the store, listed in the lock
     children.py  starts a child process, isolated and in a sandbox, on such a cache
     confinement.py  what must hold it, for the Python of a repo above all
-    findings.py  what a child found, and the errors that this means
-    child.py     a child process: loads every entry, by its own name and by each alias, and writes what it saw
-    entries.py   what these checks share
+    findings.py  what a child found, and the errors for it
+    child.py     a child process: loads every entry by its own name and by each alias, and writes the results
+    entries.py   what the checks share
     loading.py   what "loads" means for tokenizers, configs and models
     weights.py   tensor names and shapes against the architecture
     headers.py   safetensors files, by their headers only

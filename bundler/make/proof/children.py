@@ -29,7 +29,7 @@ from bundler.plan.lock import Lock
 
 Mode = Literal["prove", "prepare"]
 
-# Enough of a log to see what a process died of.
+# Characters from the end of the log: enough to see why a process died.
 _LOG_TAIL_BYTES = 2000
 
 # What a child sees of the environment. Settings of the person who fetches must not help, or hinder, what has to work on
@@ -47,8 +47,8 @@ class ChildResult:
     """The result of a child process.
 
     Attributes:
-        findings: One for each entry that it looked at.
-        completed: How it ran.
+        findings: One for each entry that it checked.
+        completed: How the process ran, with its isolation.
         sandbox: What held it besides.
     """
 
@@ -74,14 +74,14 @@ def run_child(
         lock: A complete lock.
         store: The store with its files.
         work: An empty folder on the store's file system.
-        home: The child's HF_HOME, to be made below `work`.
-        isolate: As `bundle run` takes it.
+        home: The child's HF_HOME, which will be made below `work`.
+        isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
 
     Raises:
-        ProofError: The child died before it had a result, or left something else in its place.
-        OfflineError: `isolate` cannot be had.
-        SandboxError: `sandbox` cannot be had.
+        ProofError: The child ended without a result, or with something else in its place.
+        OfflineError: This machine does not support `isolate`.
+        SandboxError: This machine does not support `sandbox`.
     """
     chosen = choose_confinement(lock, isolate=isolate, sandbox=sandbox)
     assemble(home, layout(lock), blob_path(store))
@@ -117,9 +117,11 @@ def _dead(mode: Mode, completed: Completed, log: Path) -> ProofError:
         stream.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
         tail = stream.read().decode(errors="replace").strip()
     return ProofError(
-        f"the process that should {mode} ended with exit code {completed.exit_code} before it had a result"
-        + (f"; the end of what it wrote:\n{tail}" if tail else ""),
-        hint="137 means that it was killed, most often for want of memory" if completed.exit_code == 137 else None,
+        f"the process for the step {mode!r} ended with exit code {completed.exit_code} and without a result"
+        + (f"; the end of its output:\n{tail}" if tail else ""),
+        hint="137 means that it was killed, usually because memory ran out"
+        if completed.exit_code == 137
+        else None,
     )
 
 
@@ -169,7 +171,7 @@ def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
     modules, datasets = folders.scratch / "modules", folders.scratch / "datasets"
     own |= {"HOME": str(folders.scratch / "home"), "TMPDIR": str(folders.scratch / "tmp")}
-    # Reproducible, quiet on machines with many cores, and nobody's GPU.
+    # For equal results everywhere: few threads, no warnings about forks, and no GPU.
     own |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""}
     own |= {"PYTHONDONTWRITEBYTECODE": "1"}
     source = Path(bundler.__file__).parents[1]
@@ -179,7 +181,7 @@ def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:
     if mode == "prove":
         overlay = WritableOverlay(modules=modules, datasets=datasets)
         return offline_environment(folders.home, overlay=overlay).apply(own)
-    # Online, as far as the library knows: the only Hub in reach is ours, on loopback.
+    # The library must think that it is online. Only our Hub on loopback can be reached.
     return own | {
         "HF_HOME": str(folders.home),
         "HF_MODULES_CACHE": str(modules),

@@ -33,15 +33,15 @@ def prepare(
     isolate: Requested = "auto",
     sandbox: SandboxChoice = "auto",
 ) -> Lock:
-    """Return the lock with the prepared files of its datasets, all of them in the store.
+    """Return the lock with the prepared files of its datasets; all of these are then in the store.
 
     Files that an earlier run prepared from the same files with the same library versions are used again.
 
     Args:
         lock: A complete lock whose files are in `store`.
-        store: Takes the prepared files.
-        insist: Refuse to make other prepared files than the lock lists already.
-        isolate: As `bundle run` takes it.
+        store: The store with its files, and for the prepared files.
+        insist: Refuse prepared files that differ from those in the lock.
+        isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
 
     Raises:

@@ -29,12 +29,12 @@ from bundler.plan.lock import Lock
 
 
 def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
-    """Show that everything in `lock` loads with no network, by every name; now, or by an earlier run.
+    """Prove that everything in `lock` loads without a network, by every name; or return an earlier proof of it.
 
     Args:
         lock: A complete lock whose files in `store` were hashed by this run.
-        store: Where they are, and where it is remembered what was proven.
-        isolate: As `bundle run` takes it.
+        store: The store with its files and with recorded proofs.
+        isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
 
     Raises:
@@ -42,7 +42,7 @@ def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox
         DependencyError: A package that an entry needs is not installed.
     """
     started = time.monotonic()
-    key = _key(lock, isolate, sandbox)
+    key = _make_key(lock, isolate, sandbox)
     if (remembered := _read(store.record("proven", key))) is not None:
         return replace(remembered, seconds=time.monotonic() - started, is_remembered=True)
     proof = prove(lock, store, isolate=isolate, sandbox=sandbox)
@@ -50,8 +50,8 @@ def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox
     return proof
 
 
-def _key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:
-    """Return text that is equal only where a proof would load the same files with the same code."""
+def _make_key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:
+    """Return a text that is equal only if a proof would load the same files with the same code."""
     packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}
     return json.dumps(
         {

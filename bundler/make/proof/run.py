@@ -43,14 +43,14 @@ class Proof:
 
     Attributes:
         entries: One per entry, in the lock's order.
-        isolation: What kept the child off the network: ``netns``, or ``guard`` where the kernel has no means.
-        isolation_detail: The same in one phrase for people.
+        isolation: What kept the child off the network: ``netns``, or ``guard`` if the kernel supports none.
+        isolation_detail: The same in a phrase for people.
         sandbox: What kept the child to its own files: ``namespaces``, ``landlock`` or ``none``.
         sandbox_detail: The same in one phrase for people.
-        network_attempts: How often something in the child tried to use it all the same, and was stopped.
-        refused: Where those attempts came from, as far as Python code made them.
-        seconds: How long it took.
-        proven_at: When, in UTC, as ISO 8601 has it.
+        network_attempts: How many times code in the child tried to use the network, and was refused.
+        refused: Where these attempts came from, if Python code made them.
+        seconds: How long the proof took.
+        proven_at: When it was made, in UTC, in ISO 8601.
         is_remembered: Whether it was made by an earlier run (see `bundler.make.proof.proven`).
     """
 
@@ -95,12 +95,12 @@ def check_packages(lock: Lock) -> None:
 
 
 def prove(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
-    """Show that everything in `lock` loads with no network, by every name.
+    """Prove that everything in `lock` loads without a network, by every name.
 
     Args:
         lock: A complete lock, with prepared datasets, whose files are in `store`.
-        store: Where they are.
-        isolate: As `bundle run` takes it.
+        store: The store with its files.
+        isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
 
     Raises:
