@@ -97,7 +97,7 @@ def test_remote_code_finds_no_secret_and_changes_no_file(
     }
     for repo in lock.repos:
         for file in repo.files:
-            assert store.verified(file.etag) is not None
+            assert store.find_verified(file.etag) is not None
 
 
 @pytest.mark.skipif(not KINDS, reason="this kernel has no sandbox")
