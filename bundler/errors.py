@@ -117,6 +117,10 @@ class OfflineError(BundleError):
     exit_code = 11
 
 
+class SandboxError(OfflineError):
+    """Code of a repo would run without anything that holds it."""
+
+
 class DependencyError(BundleError):
     """A package that this operation needs is not installed."""
 
@@ -173,7 +177,7 @@ EXIT_CODES: dict[int, str] = {
     8: "the fetched files do not load offline",
     9: "no such bundle or repo is installed",
     10: "not enough disk space (nothing was started)",
-    11: "the offline guarantee cannot be given, or was violated",
+    11: "the offline guarantee, or the sandbox of the proof, cannot be given, or was violated",
     12: "a training configuration is malformed",
     13: "a Python package that this operation needs is missing",
     14: "the training data is missing, empty or not UTF-8",

@@ -27,4 +27,5 @@ def test_a_code_is_shared_only_where_the_table_says_so() -> None:
     assert {code: names for code, names in by_code.items() if len(names) > 1} == {
         3: {"ManifestError", "LockError"},
         6: {"IntegrityError", "DamagedError", "UntrustedError"},
+        11: {"OfflineError", "SandboxError"},
     }

@@ -86,6 +86,12 @@ from bundler.make.lock import LockMode
     show_default=True,
     help="zstd level, for the patient; it matters for text more than for weights.",
 )
+@click.option(
+    "--unsandboxed",
+    is_flag=True,
+    help="Prove without a sandbox: Python of repos with trust_remote_code runs as you. Without this option it does "
+    "not run where the kernel has no sandbox (exit code 11).",
+)
 @json_option
 def fetch(
     manifest_path: Path,
@@ -100,12 +106,13 @@ def fetch(
     base: Path | None,
     codec: CodecChoice,
     level: int,
+    unsandboxed: bool,
     as_json: bool,
 ) -> None:
     """Download what MANIFEST asks for, check every file, prove that it loads offline, and pack one bundle.
 
     Tokens, proxies and HF_ENDPOINT are honoured as huggingface_hub honours them. An interrupted fetch goes on where
-    it was. The proof loads every entry in a process without network; it needs `infini-llama[train]` here.
+    it was. The proof loads every entry in a process without network, in a sandbox; it needs `infini-llama[train]` here.
     """
     mode = _choose_mode(locked=locked, upgrade=upgrade)
     out = choose_output(output, dry_run=dry_run, is_mixed=as_json or volume_size is not None)
@@ -141,6 +148,7 @@ def fetch(
                 level=level,
                 store=cache_dir,
                 jobs=jobs,
+                sandbox="none" if unsandboxed else "auto",
                 observer=observer,
             )
             signed = sign_made(made, key) if key else None

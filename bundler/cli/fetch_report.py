@@ -110,7 +110,9 @@ def _say_proof(proof: Proof) -> None:
     when = f"{proof.seconds:.1f} s"
     if proof.is_remembered:
         when = f"that of {proof.proven_at}, same files and packages"
-    say(f"proof: {when}, {proof.network_attempts} network attempts; {proof.isolation_detail}")
+    say(
+        f"proof: {when}, {proof.network_attempts} network attempts; {proof.isolation_detail}; {proof.sandbox_detail}"
+    )
     for text in proof.refused:
         say(f"  refused: {text}")
 

@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     help="Network that stays in reach besides this machine, for jobs of several nodes; repeatable.",
 )
 @click.option(
+    "--pass-env",
+    multiple=True,
+    metavar="NAME",
+    help="Variable with a secret, such as WANDB_API_KEY, that CMD gets all the same; repeatable.",
+)
+@click.option(
     "--strict",
     is_flag=True,
     help="End with exit code 11 if anything tried the network, or if that cannot be known. Under landlock and none the "
@@ -71,6 +77,7 @@ def run(
     quick: bool,
     isolate: Requested,
     allow_net: tuple[str, ...],
+    pass_env: tuple[str, ...],
     strict: bool,
     expect: tuple[str, ...],
     report_path: Path | None,
@@ -79,9 +86,9 @@ def run(
 ) -> None:
     """Verify installed bundles, then run CMD on them with the network shut.
 
-    CMD gets the offline environment; every Python process below it gets a guard that refuses connections, and the
-    kernel refuses those of all other programs where it can. Signals and the exit code are passed on. A report on
-    stderr ends the run.
+    CMD gets the offline environment, without tokens of the Hub, clouds, GitHub and trackers; every Python process below
+    it gets a guard that refuses connections, and the kernel refuses those of all other programs where it can. Signals
+    and the exit code are passed on. A report on stderr ends the run.
 
     \b
     Examples:
@@ -102,6 +109,7 @@ def run(
         isolate=isolate,
         allow_net=allow_net,
         expect=expect,
+        pass_env=pass_env,
         jobs=jobs,
         show=_show,
         on_note=say,

@@ -31,9 +31,33 @@ DEFAULT_PORT = 8470
     show_default=True,
     help="Port to listen on; 0 takes a free one.",
 )
+@click.option(
+    "--host-name",
+    "host_names",
+    metavar="NAME",
+    multiple=True,
+    help="Name that clients may call this server by, besides localhost, its own and every address; repeatable.",
+)
+@click.option("--tls-cert", type=GivenPath(), help="PEM file of a certificate, for https; needs --tls-key.")
+@click.option("--tls-key", type=GivenPath(), help="PEM file of its key.")
+@click.option(
+    "--token-file",
+    type=GivenPath(),
+    help="File with a token that clients must send (HF_TOKEN), for use beyond this machine.",
+)
 @click.option("--verbose", is_flag=True, help="Log every request to stderr.")
 @json_option
-def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> None:
+def serve(
+    path: Path,
+    host: str,
+    port: int,
+    host_names: tuple[str, ...],
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    token_file: Path | None,
+    verbose: bool,
+    as_json: bool,
+) -> None:
     """Serve PATH as a read-only Hub, until Ctrl-C.
 
     PATH is a folder of repos (namespace/name/... for models, datasets/namespace/name/... for datasets), an
@@ -55,25 +79,43 @@ def serve(path: Path, host: str, port: int, verbose: bool, as_json: bool) -> Non
       bundle serve ./repos --port 0
       HF_ENDPOINT=http://127.0.0.1:8470 hf download openai-community/gpt2
     """
-    from bundler.serve.listen import endpoint_of, is_loopback, open_listener, serve_until_signal
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key belong together")
+    from bundler.serve.gatekeeper import Gatekeeper, own_names, read_token
+    from bundler.serve.listen import Certificate, endpoint_of, is_loopback, open_listener, serve_until_signal
     from bundler.serve.server import create_app
     from bundler.serve.sources import open_source
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     logging.getLogger("bundler").setLevel(logging.INFO)
     logging.getLogger("uvicorn.access").setLevel(logging.INFO if verbose else logging.WARNING)
+    certificate = Certificate(tls_cert, tls_key) if tls_cert and tls_key else None
+    if certificate:
+        certificate.check()
+    token = read_token(token_file) if token_file else None
     source = open_source(path)
     with open_listener(host, port) as listener:
         if not is_loopback(listener):
-            say(
-                f"WARNING: listening on {listener.getsockname()[0]}, not on loopback: everyone who can reach this "
-                "machine can read every file of these repos. There is no encryption and no login."
-            )
-        endpoint = endpoint_of(listener)
+            host_names += own_names(host)
+            _warn_beyond_loopback(listener.getsockname()[0], certificate, token)
+        endpoint = endpoint_of(listener, scheme="https" if certificate else "http")
         serve_until_signal(
-            create_app(source), listener, when_ready=lambda: _announce(endpoint, path, source, as_json)
+            Gatekeeper(create_app(source), host_names=host_names, token=token),
+            listener,
+            certificate=certificate,
+            when_ready=lambda: _announce(endpoint, path, source, as_json),
         )
     say("stopped")
+
+
+def _warn_beyond_loopback(address: str, certificate: object, token: object) -> None:
+    missing = "" if certificate else " There is no encryption (--tls-cert)."
+    missing += "" if token else " There is no login (--token-file)."
+    if missing:
+        say(
+            f"WARNING: listening on {address}, not on loopback: everyone who can reach this machine can read every "
+            f"file of these repos.{missing}"
+        )
 
 
 def _announce(endpoint: str, path: Path, source: RepoSource, as_json: bool) -> None:

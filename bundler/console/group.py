@@ -12,6 +12,7 @@ from bundler.console.output import print_json
 from bundler.console.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 from bundler.files.access import explain
+from bundler.text.wording import on_screen
 
 
 class ErrorGroup(click.Group):
@@ -59,5 +60,5 @@ class ErrorGroup(click.Group):
     def _end(ctx: click.Context, text: str, code: int) -> None:
         # If the message cannot be printed, the exit code still tells.
         with contextlib.suppress(OSError):
-            click.echo(text, err=True)
+            click.echo(on_screen(text), err=True)
         ctx.exit(code)

@@ -10,15 +10,23 @@ from typing import Any
 
 import click
 
+from bundler.text.wording import escaped_lines
+
 
 def print_json(value: object) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half a surrogate pair, which JSON can write and UTF-8 cannot.
+        text = json.dumps(value, indent=2)
+    click.echo(text)
 
 
 def say(text: str) -> None:
-    """Print a message for people on stderr."""
-    click.echo(text, err=True)
+    """Print a message for people on stderr; what a terminal would obey is escaped."""
+    click.echo(escaped_lines(text), err=True)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from bundler.errors import FormatError
-from bundler.text.wording import quoted
+from bundler.text.wording import has_control_character, quoted
 
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
@@ -22,7 +22,6 @@ MAX_PATH_BYTES = 4096
 
 # Most paths match this and need no further check.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def relative_path_problem(text: str) -> str | None:
@@ -47,7 +46,7 @@ def relative_path_problem(text: str) -> str | None:
         problem = "has an empty, '.' or '..' segment"
     elif "\\" in text:
         problem = "has a backslash"
-    elif _CONTROL_CHARACTERS.search(text):
+    elif has_control_character(text):
         problem = "has a control character"
     else:
         try:

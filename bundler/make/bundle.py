@@ -32,6 +32,7 @@ from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
 from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
+from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
@@ -166,6 +167,7 @@ def make_bundle(
     jobs: int = DEFAULT_JOBS,
     endpoint: str | None = None,
     token: str | bool | None = None,
+    sandbox: SandboxChoice = "auto",
     observer: Observer | None = None,
 ) -> Made:
     """Download what a manifest asks for, check it, prove that it loads offline, and pack one bundle.
@@ -183,6 +185,7 @@ def make_bundle(
         jobs: How many files to download at once.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
+        sandbox: What must hold the Python of a repo while the proof runs it: auto, a kind, or none.
         observer: Gets progress and notes.
 
     Raises:
@@ -193,9 +196,10 @@ def make_bundle(
         IntegrityError: The Hub sends other bytes than it published, or than the lock names.
         ProofError: Something does not load without a network: no bundle was written.
         DependencyError: A package that the proof needs is not installed: nothing was downloaded.
-        SpaceError: There is not enough room.
-        UsageError: A folder takes no file, a volume is too small for what must be in one, a pipe cannot be cut, or
-            the delta would be written over its base.
+        SandboxError: Nothing here would hold the Python of a repo: nothing was downloaded.
+        SpaceError: There is not enough free space.
+        UsageError: A folder cannot be written to, `volume_bytes` is too small, volumes should go to a pipe, or the
+            delta would be written over its base.
     """
     watcher = observer or Observer()
     planned = plan_bundle(
@@ -209,8 +213,9 @@ def make_bundle(
         token=token,
         observer=watcher,
     )
+    choose_confinement(planned.locked.lock, sandbox=sandbox)
     fetched = _fetch(planned, jobs, endpoint, token, watcher)
-    locked, proof = _prove(planned, fetched.lock, mode, watcher)
+    locked, proof = _prove(planned, fetched.lock, mode, sandbox, watcher)
     return _pack(planned, locked, fetched, proof, codec, level, watcher)
 
 
@@ -234,11 +239,13 @@ def _fetch(
     return fetch(lock, store, jobs=jobs, bundle_folder=folder, endpoint=endpoint, token=token, observer=watcher)
 
 
-def _prove(planned: BundlePlan, lock: Lock, mode: LockMode, watcher: Observer) -> tuple[Locked, Proof]:
+def _prove(
+    planned: BundlePlan, lock: Lock, mode: LockMode, sandbox: SandboxChoice, watcher: Observer
+) -> tuple[Locked, Proof]:
     """Add prepared datasets to `lock`, whose files are in the store, and prove that all of it loads."""
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
-    complete = prepare(lock, planned.store, insist=mode == "insist")
-    proof = prove_once(complete, planned.store)
+    complete = prepare(lock, planned.store, insist=mode == "insist", sandbox=sandbox)
+    proof = prove_once(complete, planned.store, sandbox=sandbox)
     locked = replace(planned.locked, lock=complete, previous=planned.locked.lock)
     if mode != "insist":
         locked.write()

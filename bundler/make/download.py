@@ -29,6 +29,8 @@ from huggingface_hub.utils import build_hf_headers, silent_tqdm
 from bundler import __version__
 from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file
+from bundler.hub.connection.answers import within
+from bundler.hub.connection.endpoint import host_of
 from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.make.partial import Partial
@@ -126,7 +128,10 @@ class Downloader:
         # Only LFS files are in Xet storage. A file that was begun over HTTP is continued over HTTP.
         if file.lfs_sha256 is None or partial.size_bytes or not _xet_is_wanted():
             return None
-        metadata = get_hf_file_metadata(url, headers=headers, token=self.token, endpoint=self.endpoint)
+        metadata = within(
+            lambda: get_hf_file_metadata(url, headers=headers, token=self.token, endpoint=self.endpoint),
+            host=host_of(url),
+        )
         if metadata.xet_file_data is None:
             return None
         from huggingface_hub.file_download import xet_get

@@ -17,24 +17,33 @@ Rule book:
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Event
 
 import httpx2
 from huggingface_hub import constants
-from huggingface_hub.utils import hf_raise_for_status, http_stream_backoff
+from huggingface_hub.errors import HfHubHTTPError
 
 from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
+from bundler.hub.connection.answers import (
+    DrippingError,
+    decoded_blocks,
+    not_dripping,
+    open_answer,
+    raise_refusal,
+    wait_seconds,
+    within,
+)
+from bundler.hub.connection.endpoint import host_of
 from bundler.make.partial import Partial
 from bundler.make.store import StoredBlob
 from bundler.plan.lock import LockedFile
 
 # How many connections in a row may break without bringing a new byte.
 RETRIES_WITHOUT_PROGRESS = 4
-# The lowest speed of a connection, checked after each `_WATCHED_SECONDS` of waiting for it.
-LEAST_BYTES_PER_SECOND = 1000
-_WATCHED_SECONDS = 20.0
+# A server that asks for more is not waited for.
+_MOST_WAIT_SECONDS = 900.0
 _RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
 # RFC 9110, section 14.4.
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+|\*)")
@@ -44,8 +53,17 @@ class StoppedError(Exception):
     """The download was told to stop (Ctrl-C, or another file failed); the bytes so far are kept."""
 
 
-class _DrippingError(httpx2.RemoteProtocolError):
-    pass
+class _LaterError(httpx2.RemoteProtocolError):
+    """A server wants to be asked later.
+
+    Attributes:
+        seconds: When.
+    """
+
+    def __init__(self, refusal: Exception, seconds: float) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.seconds = seconds
 
 
 class Transfer:
@@ -105,12 +123,17 @@ class Transfer:
                         f"the connection ended {self._file.size_bytes - self._have:,} bytes early"
                     )
             except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
-                is_new = self._have > reached and not isinstance(error, _DrippingError)
+                is_new = self._have > reached and not isinstance(error, DrippingError)
                 failures = 1 if is_new else failures + 1
                 reached = max(reached, self._have)
+                pause = min(2.0 ** (failures - 2), 8.0)
+                if isinstance(error, _LaterError):
+                    if failures > RETRIES_WITHOUT_PROGRESS or error.seconds > _MOST_WAIT_SECONDS:
+                        raise error.refusal from None
+                    pause = max(pause, error.seconds)
                 if failures > RETRIES_WITHOUT_PROGRESS:
                     raise
-                if self._stop.wait(min(2.0 ** (failures - 2), 8.0)):
+                if self._stop.wait(pause):
                     raise StoppedError from None
         return self._hasher.result()
 
@@ -152,19 +175,16 @@ class Transfer:
         headers = dict(self._headers)
         if self._have:
             headers["Range"] = f"bytes={self._have}-"
-        with http_stream_backoff(
-            method="GET",
-            url=self._url,
-            headers=headers,
-            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-            # Broken connections are retried by `run`, which knows how much has arrived.
-            retry_on_exceptions=(),
-            retry_on_status_codes=_RETRIED_STATUS_CODES,
-        ) as response:
+        timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        with ExitStack() as opened:
+            response = within(
+                lambda: opened.enter_context(open_answer(self._url, headers=headers, timeout=timeout)),
+                host=host_of(self._url),
+            )
             if response.status_code == 416:
                 # The server has no bytes after ours.
                 return True
-            hf_raise_for_status(response)
+            _raise_refusal(response)
             content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
             if response.status_code != 206:
                 content_range = None
@@ -172,7 +192,7 @@ class Transfer:
                 # A server may ignore Range, and send the whole file.
                 self._start_over()
             # Take blocks as they arrive, so that `stop` is noticed soon.
-            for block in _refuse_slow(response.iter_bytes()):
+            for block in not_dripping(decoded_blocks(response)):
                 room = self._file.size_bytes - self._have
                 kept = block[:room]
                 self._partial.write(kept)
@@ -190,25 +210,13 @@ class Transfer:
             return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
 
 
-def _refuse_slow(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the blocks of a connection.
-
-    Raises:
-        _DrippingError: It is slower than `LEAST_BYTES_PER_SECOND`.
-    """
-    waited, received, before = 0.0, 0, time.monotonic()
-    for block in blocks:
-        waited += time.monotonic() - before
-        received += len(block)
-        if waited >= _WATCHED_SECONDS:
-            if received < LEAST_BYTES_PER_SECOND * waited:
-                raise _DrippingError(
-                    f"it brought {received:,} bytes in {waited:.0f} s, expected {LEAST_BYTES_PER_SECOND:,} a second"
-                )
-            waited, received = 0.0, 0
-        yield block
-        # The time that the caller works on a block is not waiting for the network.
-        before = time.monotonic()
+def _raise_refusal(response: httpx2.Response) -> None:
+    try:
+        raise_refusal(response)
+    except HfHubHTTPError as error:
+        if response.status_code not in _RETRIED_STATUS_CODES:
+            raise
+        raise _LaterError(error, wait_seconds(response.headers, default=0.0)) from error
 
 
 def algorithms(file: LockedFile) -> tuple[Algorithm, ...]:

@@ -5,7 +5,8 @@ Rule book:
 * what can be told before gigabytes are hashed, or a night's work is done, is told there: no bundle, no such command,
   an isolation that cannot be had;
 * verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads;
-* the command gets the offline environment and the isolation that was chosen, and what it did is reported at its end.
+* the command gets the offline environment, without secrets of services that it cannot reach, and the isolation that was
+  chosen; what it did is reported at its end.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
 from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.launch.writable_overlay import make_overlay
+from bundler.offline.secrets import find_secrets, find_token_files
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
@@ -42,6 +44,8 @@ _OTHER_NODES = (
     "`--allow-net NETWORK` lets through the network that they share"
 )
 _ALL_THROUGH = "warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
+# Where `hf auth login` leaves tokens, whatever cache is used.
+_USUAL_HOME = Path("~/.cache/huggingface")
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
 
@@ -56,14 +60,14 @@ def run_offline(
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
     expect: Sequence[str] = (),
+    pass_env: Sequence[str] = (),
     jobs: int | None = None,
     show: Show | None = None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> LaunchReport:
     """Verify installed bundles, then run a command on them with the network shut; to be called in the main thread.
 
-    The command takes the place of this process while it runs: it has its standard streams and its process group, and
-    signals are passed on to it.
+    The command has this process's standard streams and process group, and signals are passed on to it.
 
     Args:
         command: Command and arguments.
@@ -71,13 +75,13 @@ def run_offline(
         hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
         policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
         quick: Compare names, links and sizes, hash nothing.
-        isolate: What the kernel does: ``auto``, the strongest that works here and lets `allow_net` through, or
-            ``netns``, ``seccomp``, ``landlock``, ``none``.
+        isolate: What the kernel does, as `choose` takes it.
         allow_net: Networks that stay in reach besides this machine, as CIDR.
         expect: Targets, as HOST:PORT, whose refusal `--strict` lets pass: probes that a program is known to make.
+        pass_env: Variables with secrets that the command gets all the same (`bundler.offline.secrets`).
         jobs: Cores to keep busy while verifying; default all.
         show: Draws how far the verification of a bundle is.
-        on_note: Told, in a line each, what was verified, what is in force, and what a person should know.
+        on_note: Told of what was verified, what is in force, and what a person should know, in a line each.
 
     Returns:
         What was verified, in force and seen, and the command's exit code.
@@ -88,8 +92,7 @@ def run_offline(
         IntegrityError: A bundle does not verify: the command was not started.
         OfflineError: The isolation that was asked for cannot be had.
         TrustError: A policy is against a bundle: the command was not started.
-        CommandNotFoundError: There is no such command.
-        CommandNotExecutableError: It cannot be executed.
+        CommandNotFoundError: There is no such command; CommandNotExecutableError, if it cannot be executed.
     """
     home = Home(default_hf_home(hf_home))
     bundles = _open_bundles(home, names, command, policy)
@@ -103,11 +106,40 @@ def run_offline(
             lambda: tuple(_verify(bundle, view, quick, jobs, show, on_note) for bundle in bundles)
         )
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
-        environment = _make_environment(home.path, view, verified)
-        completed = launch(command, env=environment.apply(os.environ), isolation=isolation)
+        environment = _make_environment(home.path, view, verified).apply(os.environ)
+        hidden, files = _hide_secrets(environment, home.path, pass_env, on_note)
+        completed = launch(command, env=environment, isolation=isolation, hidden=files)
     return LaunchReport(
-        hf_home=home.path, bundles=verified, command=command, completed=completed, expected=tuple(expect)
+        hf_home=home.path,
+        bundles=verified,
+        command=command,
+        completed=completed,
+        expected=tuple(expect),
+        hidden=hidden,
     )
+
+
+def _hide_secrets(
+    environment: dict[str, str], home: Path, pass_env: Sequence[str], on_note: Callable[[str], None]
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Take secrets out of an environment, but for those that are to pass; return what is hidden: names, and files."""
+    for name in find_secrets(environment, {"HF_TOKEN"}):
+        del environment[name]
+    # The library reads this file in place of that of the cache, and finds it empty.
+    environment["HF_TOKEN_PATH"] = os.devnull
+    for name in pass_env:
+        if find_secrets({name} & os.environ.keys()):
+            environment[name] = os.environ[name]
+        else:
+            on_note(f"note: --pass-env {name}: there is no such variable, or it is none of those that are hidden")
+    # Of an outer launch's stand-ins nothing is hidden.
+    secrets = find_secrets(os.environ, pass_env)
+    hidden = tuple(name for name in secrets if environment.get(name) != os.environ[name])
+    if {"HF_TOKEN", "HF_TOKEN_PATH"}.isdisjoint(pass_env):
+        return hidden, find_token_files((home, default_hf_home(None), _USUAL_HOME.expanduser()))
+    if "HF_TOKEN_PATH" not in pass_env:
+        del environment["HF_TOKEN_PATH"]
+    return hidden, ()
 
 
 def _open_bundles(

@@ -15,10 +15,9 @@ from bundler.plan.names import is_bundle_name, is_commit, is_repo_id, is_revisio
 from bundler.text import strict_json
 from bundler.text.rules import Rule
 from bundler.text.strict_json import StrictJsonError
-from bundler.text.wording import quoted
+from bundler.text.wording import has_control_character, quoted
 
 _NAME_CHARACTERS = 80
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 _URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 
 
@@ -70,7 +69,7 @@ def pattern_problem(text: str) -> str | None:
         return "expected a pattern such as *.json, found an empty one"
     if text.startswith("!"):
         return f"{quoted(text)}: '!' is not supported; put {quoted(text[1:])} into ignore_patterns"
-    if _CONTROL_CHARACTERS.search(text):
+    if has_control_character(text):
         return f"{quoted(text)} has a control character, which no path in a repository has"
     if "\\" in text:
         return f"{quoted(text)} has a backslash; separate folders with '/'"
@@ -83,7 +82,9 @@ def pattern_problem(text: str) -> str | None:
 
 def config_problem(text: str) -> str | None:
     """Check the name of a dataset configuration, which becomes the name of a folder."""
-    if re.fullmatch(r"[^<>:/\\|?*\x00-\x1f\x7f]+", text) and text.strip() == text:
+    is_name = re.fullmatch(r"[^<>:/\\|?*]+", text) and not has_control_character(text) and text.strip() == text
+    # A folder of that name gets a few characters more.
+    if is_name and len(text.encode(errors="replace")) <= 200:
         return None
     return f"expected the name of a dataset configuration, such as default, found {quoted(text)}"
 

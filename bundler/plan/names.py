@@ -31,7 +31,10 @@ def is_bundle_name(text: str) -> bool:
 
 def is_revision(text: str) -> bool:
     """Return whether `text` can be a branch, a tag or a commit, and so a file below `refs/`."""
-    return bool(_REVISION.fullmatch(text)) and not any(part in ("", ".", "..") for part in text.split("/"))
+    # The length of a path and of a name that file systems take.
+    return bool(_REVISION.fullmatch(text)) and not any(
+        part in ("", ".", "..") or len(part) > 250 or len(text) > 1000 for part in text.split("/")
+    )
 
 
 def is_commit(text: str) -> bool:

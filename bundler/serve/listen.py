@@ -5,12 +5,16 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from bundler.errors import UsageError
+from bundler.serve.patience import PatientProtocol
 
 # How long a signal waits for downloads that are under way.
 _GRACE_SECONDS = 3
@@ -40,12 +44,12 @@ def open_listener(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
         ) from error
 
 
-def endpoint_of(listener: socket.socket) -> str:
+def endpoint_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """Return the address for clients; for one that means every interface, the one that works on this machine."""
     address, port = listener.getsockname()[:2]
     if ipaddress.ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
-    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+    return f"{scheme}://[{address}]:{port}" if ":" in address else f"{scheme}://{address}:{port}"
 
 
 def is_loopback(listener: socket.socket) -> bool:
@@ -53,12 +57,50 @@ def is_loopback(listener: socket.socket) -> bool:
     return ipaddress.ip_address(listener.getsockname()[0]).is_loopback
 
 
-def serve_until_signal(app: Starlette, listener: socket.socket, *, when_ready: Callable[[], None]) -> None:
+@dataclass(frozen=True)
+class Certificate:
+    """What a server proves its name with.
+
+    Attributes:
+        chain: PEM file of the certificate, and of those between it and its authority.
+        key: PEM file of its private key.
+    """
+
+    chain: Path
+    key: Path
+
+    def check(self) -> None:
+        """Make sure that both can be used.
+
+        Raises:
+            UsageError: They cannot.
+        """
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"--tls-cert {self.chain} and --tls-key {self.key}: expected a certificate and its key as PEM files, "
+                f"without a password: {error}"
+            ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")
+
+
+def serve_until_signal(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    certificate: Certificate | None = None,
+    when_ready: Callable[[], None],
+) -> None:
     """Serve until SIGINT or SIGTERM; downloads under way get a moment to finish.
 
     Args:
         app: What answers.
         listener: What `open_listener` returned.
+        certificate: For TLS; None for plain HTTP.
         when_ready: Called once connections are accepted.
     """
 
@@ -68,7 +110,16 @@ def serve_until_signal(app: Starlette, listener: socket.socket, *, when_ready: C
             when_ready()
 
     # Logging is the caller's: uvicorn's own settings would write requests to stdout.
-    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=_GRACE_SECONDS)
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        ssl_certfile=certificate.chain if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
+    )
     server = Server(config)
 
     def stop(*_: object) -> None:

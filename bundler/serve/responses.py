@@ -22,7 +22,8 @@ from bundler.serve.source import Content, ServedFile
 # Large enough that the hop to a thread does not count, small enough for hundreds of downloads at once.
 BLOCK_BYTES = 1 << 20
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+# As many digits as Python turns into a number without asking.
+_RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})")
 
 
 def error_response(

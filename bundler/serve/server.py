@@ -21,7 +21,9 @@ What is sent, and how it is worded, is in `payloads` and `responses`; how addres
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from bisect import bisect_right
 from urllib.parse import parse_qs, quote
 
@@ -50,7 +52,10 @@ from bundler.serve.source import (
 PAGE_SIZE = 1000
 EXPANDED_PAGE_SIZE = 50
 
-_MAX_FORM_BYTES = 16 << 20
+_MAX_FORM_BYTES = 1 << 20
+BODY_SECONDS = 30.0
+# More digits than any length has are no number.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def create_app(source: RepoSource, *, page_size: int = PAGE_SIZE) -> Starlette:
@@ -75,11 +80,20 @@ class _Hub:
         pieces = split_path(scope.get("raw_path") or quote(scope["path"]).encode())
         address = RepoAddress.parse(pieces)
         form: dict[str, list[str]] = {}
+        response: Response
         if request.method == "POST" and address and address.verb == "paths-info":
-            form = _form(await _body(request), request.headers.get("content-type", ""))
+            try:
+                body = await asyncio.wait_for(_body(request), BODY_SECONDS)
+            except TimeoutError:
+                response = responses.error_response(
+                    408, "The request did not end in time", headers={"Connection": "close"}
+                )
+                await response(scope, receive, send)
+                return
+            form = _form(body, request.headers.get("content-type", ""))
         elif request.method not in ("GET", "HEAD"):
             message = f"This Hub is read-only: {request.method} is refused. It serves downloads only."
-            response: Response = responses.error_response(405, message, headers={"Allow": "GET, HEAD"})
+            response = responses.error_response(405, message, headers={"Allow": "GET, HEAD"})
             await response(scope, receive, send)
             return
         response = await run_in_threadpool(self._answer, request, pieces, address, form)
@@ -150,7 +164,7 @@ class _Hub:
             and words in key.repo_id.lower()
             and (not author or key.repo_id.startswith(f"{author}/"))
         ]
-        return JSONResponse([self._facts(key) for key in keys[: int(limit) if limit.isdecimal() else None]])
+        return JSONResponse([self._facts(key) for key in keys[: int(limit) if _NUMBER.fullmatch(limit) else None]])
 
     def _info(self, request: Request, key: RepoKey, revision: str) -> Response:
         snapshot = self._source.snapshot(key, revision)
@@ -177,7 +191,7 @@ class _Hub:
             if path.startswith(prefix) and (recursive or "/" not in path[len(prefix) :])
         )
         size = min(self._page_size, EXPANDED_PAGE_SIZE if expand else PAGE_SIZE)
-        if (limit := query.get("limit", "")).isdecimal() and int(limit):
+        if _NUMBER.fullmatch(limit := query.get("limit", "")) and int(limit):
             size = min(size, int(limit))
         # The cursor is the last path of the page before, so it holds no state and no offset to get wrong.
         start = bisect_right(paths, query.get("cursor", ""))

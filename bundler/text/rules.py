@@ -14,18 +14,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bundler.text.wording import quoted
+from bundler.text.wording import has_control_character, quoted
 
 # Returns what is wrong with a value, in words for the person who wrote it; None if nothing is.
 Check = Callable[[Any], str | None]
 
 _METADATA = "key"
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 # `eq=False`: a rule is part of a type, so it needs a hash, and its fields have none; it is compared by identity.
@@ -148,7 +146,7 @@ def plain_text_problem(text: str) -> str | None:
     """Return what is wrong with a text that has no check of its own: it is empty, or has control characters."""
     if not text:
         return "expected text, found an empty one"
-    if _CONTROL_CHARACTERS.search(text):
+    if has_control_character(text):
         return f"{quoted(text)} has a control character"
     return None
 

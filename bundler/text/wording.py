@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 # A value that a message quotes is cut to this many characters.
 QUOTED_CHARACTERS = 80
+# What a person sees of one message: a screen.
+_SCREEN_LINES = 60
+_SCREEN_CHARACTERS = 6000
+
+# Controls of ASCII and Latin-1, ends of lines, and what turns the direction of a whole line of text around.
+_CONTROL_CHARACTERS = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\u202a-\\u202e\\u2066-\\u2069]")
 
 
 def counted(number: int, noun: str) -> str:
@@ -89,3 +96,26 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def has_control_character(text: str) -> bool:
+    """Tell whether `text` has a character that a terminal would obey, or that shows the text in another order."""
+    return _CONTROL_CHARACTERS.search(text) is not None
+
+
+def escaped_lines(text: str) -> str:
+    """Return `text` with the ends of its lines as they are and everything else that is not printable escaped."""
+    return "\n".join("\t".join(printable(part) for part in line.split("\t")) for line in text.split("\n"))
+
+
+def on_screen(text: str) -> str:
+    """Return a message as a person sees it: escaped, and cut in its middle to a screen; its end is the next step."""
+    if len(text) > _SCREEN_CHARACTERS:
+        half = _SCREEN_CHARACTERS // 2
+        text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters more …\n{text[-half:]}"
+    lines = text.split("\n")
+    if len(lines) > _SCREEN_LINES:
+        last = _SCREEN_LINES // 4
+        left_out = len(lines) - _SCREEN_LINES + 1
+        lines = [*lines[: _SCREEN_LINES - last - 1], f"… {left_out:,} lines more …", *lines[-last:]]
+    return escaped_lines("\n".join(lines))

@@ -484,6 +484,7 @@ _RUN_OUTPUT = Output(
         described("bundles[].quick", "boolean", _VERIFIED),
         described("command", "array of strings", _LAUNCH),
         described("exit_code", "integer", _COMPLETED),
+        described("hidden", "array of strings", _LAUNCH),
         key("isolation", "object", "What kept the command off the network."),
         key("isolation.kind", "string", "`netns`, `seccomp`, `landlock` or `none`."),
         described("isolation.detail", "string", _ISOLATION),

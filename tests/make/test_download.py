@@ -15,6 +15,7 @@ import pytest
 
 from bundler.errors import HubError, IntegrityError, NetworkError
 from bundler.files.digest import sha256_bytes
+from bundler.hub.connection import answers as answers_module
 from bundler.make import download as download_module
 from bundler.make import transfer as transfer_module
 from bundler.make.download import Downloader
@@ -104,7 +105,7 @@ def test_a_connection_that_keeps_breaking_is_an_error_and_what_came_is_kept(
 def test_a_connection_that_drips_is_broken_off_and_continued(
     downloader: Downloader, repo: LockedRepo, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer_module, "_WATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(answers_module, "WATCHED_SECONDS", 0.2)
     hub.fault("drip", "model.safetensors", after_bytes=3_000_000)
     downloader.download(repo, file_of(repo, "sub dir/model.safetensors"))
     _, second = hub.asked("GET", "model.safetensors")
@@ -114,7 +115,7 @@ def test_a_connection_that_drips_is_broken_off_and_continued(
 def test_a_connection_that_always_drips_is_an_error_though_each_byte_is_new(
     downloader: Downloader, repo: LockedRepo, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer_module, "_WATCHED_SECONDS", 0.2)
+    monkeypatch.setattr(answers_module, "WATCHED_SECONDS", 0.2)
     hub.fault("drip", "model.safetensors", after_bytes=0, times=None)
     file = file_of(repo, "sub dir/model.safetensors")
     with pytest.raises(NetworkError, match="bytes in 0 s, expected 1,000 a second"):

@@ -10,6 +10,7 @@ from bundler.errors import EXIT_CODES, BundleError
 from bundler.offline.guard.attempts import Attempt
 from bundler.offline.kernel.isolation import REQUESTED
 from bundler.offline.kernel.supervisor import Denial
+from bundler.offline.secrets import SECRETS
 from tests.offline.conftest import BundleRun
 
 DOCUMENT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text()
@@ -42,3 +43,12 @@ def test_the_keys_of_the_report_are_documented(bundle_run: BundleRun) -> None:
 def test_every_kind_of_isolation_has_its_row() -> None:
     table = DOCUMENT.partition("| kind | what the kernel refuses")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.M)) == set(REQUESTED) - {"auto"}
+
+
+def test_every_service_whose_secrets_are_hidden_has_its_row_with_examples_that_are() -> None:
+    table = DOCUMENT.partition("<!-- secrets:")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| ([^|`]+) \| (`.*) \|$", table, re.M))
+    assert set(rows) == set(SECRETS)
+    for service, examples in rows.items():
+        for name in re.findall(r"`(\w+)`", examples):
+            assert re.fullmatch(SECRETS[service], name), (service, name)

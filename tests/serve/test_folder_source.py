@@ -180,6 +180,8 @@ def test_nothing_is_hashed_before_a_repo_is_asked_for(repos: Path, monkeypatch: 
         return hash_file(path, *algorithms)
 
     monkeypatch.setattr("bundler.serve.sources.hashes.hash_file", recording)
+    # What was written a moment ago is hashed twice, and the kernel lets nobody set back when that was.
+    monkeypatch.setattr("bundler.serve.sources.hashes._YOUNG_NS", 0)
     source = FolderSource(repos)
     source.repos()
     assert hashed == []
@@ -220,3 +222,43 @@ def test_folders_without_any_file_of_a_repo_are_refused_with_what_was_expected(t
 def test_one_sign_of_a_repo_or_the_settings_are_enough(tmp_path: Path, sign: str) -> None:
     write_tree(tmp_path, {"apt/apt.conf.d/01autoremove": b"x", "ssl/certs/a.pem": b"x", sign: b"version: 1"})
     assert [str(key) for key in FolderSource(tmp_path).repos()] == ["apt/apt.conf.d", "ssl/certs"]
+
+
+def test_a_file_that_was_changed_in_place_is_served_as_it_is_now_whatever_its_time_says(repos: Path) -> None:
+    path = repos / "legacy" / "config.json"
+    source, key = FolderSource(repos), RepoKey("model", "legacy")
+    before = source.snapshot(key, "main")
+    status, old = path.stat(), path.read_bytes()
+    opened = source.open(key, before, "config.json")
+    with path.open("r+b") as stream:
+        stream.write(old[::-1])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = source.snapshot(key, "main")
+    assert after.files["config.json"].blob_id != before.files["config.json"].blob_id
+    # Nothing of the new content comes under the old name, to a client that is reading.
+    assert opened.read_at(0, len(old)) == b""
+    opened.close()
+
+
+def test_the_settings_are_read_again_when_they_change_and_kept_while_they_are_malformed(repos: Path) -> None:
+    source, settings = FolderSource(repos), repos / "hub.yaml"
+    new, legacy = RepoKey("model", "new-name"), RepoKey("model", "legacy")
+    text = "version: 1\nrenames: {new-name: legacy}\n"
+    for content in (text, text + "wrong: 3\n"):
+        settings.write_text(content)
+        assert source.canonical(new) == legacy
+    settings.unlink()
+    with pytest.raises(RepoNotServedError):
+        source.canonical(new)
+
+
+@pytest.mark.parametrize("name", ["id_ed25519", "credentials", "netrc"])
+def test_a_name_that_secrets_have_is_not_served_nor_a_link_to_one(tmp_path: Path, name: str) -> None:
+    repo = tmp_path / "org" / "m"
+    repo.mkdir(parents=True)
+    (repo / "config.json").write_text("{}")
+    (repo / name).write_text("secret")
+    (repo / "harmless.txt").symlink_to(name)
+    (repo / "hidden.txt").symlink_to(".env")
+    (repo / ".env").write_text("secret")
+    assert set(FolderSource(tmp_path).snapshot(RepoKey("model", "org/m"), "main").files) == {"config.json"}

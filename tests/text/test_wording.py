@@ -10,7 +10,10 @@ from bundler.text.wording import (
     close_names,
     counted,
     did_you_mean,
+    escaped_lines,
+    has_control_character,
     name_some,
+    on_screen,
     printable,
     quoted,
     size,
@@ -75,3 +78,34 @@ def test_a_list_of_the_first_ones_is_told_how_many_there_are() -> None:
     assert and_more(["a", "b"], total=2) == ["a", "b"]
     assert and_more(["a", "b"], total=9) == ["a", "b", "and 7 more"]
     assert name_some(["a", "b"], shown=20, total=9) == "a, b and 7 more"
+
+
+def test_a_message_is_at_most_a_screen_with_its_beginning_and_its_end() -> None:
+    assert on_screen("error: a\nhint: b") == "error: a\nhint: b"
+    lines = on_screen("\n".join(["error", *map(str, range(1000)), "hint"])).split("\n")
+    assert len(lines) == 60 and (lines[0], lines[-1]) == ("error", "hint") and "943 lines more" in "".join(lines)
+    long = on_screen("a" * 100_000 + "z")
+    assert len(long) < 6100 and long.endswith("az") and "94,001 characters more" in long
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\x9b31mb", "a\\x9b31mb"),
+        ("a\u202eb", "a\\u202eb"),
+        ("a\u2066b", "a\\u2066b"),
+        ("a\u2028b", "a\\u2028b"),
+        ("a\ud800b", "a\\ud800b"),
+        ("a\rb", "a\\rb"),
+        ("é 東京 🦊…\n\tb", "é 東京 🦊…\n\tb"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_escaped_in_a_message(text: str, shown: str) -> None:
+    assert on_screen(text) == escaped_lines(text) == shown
+    assert on_screen(text).encode()
+
+
+def test_characters_that_no_name_may_have_are_told_from_letters_of_all_scripts() -> None:
+    assert all(map(has_control_character, ["\0", "\n", "\x7f", "\x85", "\u2029", "\u202a", "\u2069"]))
+    assert not any(map(has_control_character, ["é", "東", "א", "\u200f", "🦊", "\xa0"]))

@@ -6,7 +6,9 @@ sets no time limit on some, and repeats others for half a minute against a proxy
 
 Rule book:
 
-* every request has a time limit (`HF_HUB_ETAG_TIMEOUT` to connect, `HF_HUB_DOWNLOAD_TIMEOUT` to answer);
+* every request has a time limit (`HF_HUB_ETAG_TIMEOUT` to connect, `HF_HUB_DOWNLOAD_TIMEOUT` to answer), and every
+  answer a time and a size that it may take (`bundler.hub.connection.answers`);
+* a listing has an end: so many pages, so many files, so much time;
 * a permanent failure is not retried: no route, a proxy that refuses, a wrong certificate, a refusal by the Hub. A
   server error (5xx) is retried for a few seconds;
 * under a rate limit the client waits as long as the server asks, and says so;
@@ -15,9 +17,9 @@ Rule book:
 
 from __future__ import annotations
 
-import email.utils
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -30,12 +32,24 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, parse_ratelimit_headers
+from huggingface_hub.utils import build_hf_headers
 
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
 from bundler.files.paths import check_relative_path
-from bundler.hub.connection.endpoint import without_password
+from bundler.hub.connection.answers import (
+    ACCEPTED,
+    MOST_ANSWER_BYTES,
+    MOST_REFUSAL_BYTES,
+    json_object,
+    json_rows,
+    open_answer,
+    raise_refusal,
+    read_whole,
+    wait_seconds,
+    within,
+)
+from bundler.hub.connection.endpoint import host_of, without_password
 from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
@@ -49,6 +63,11 @@ _TRIES = 4
 _MAX_RATE_LIMIT_WAITS = 10
 # The Hub counts requests in windows of five minutes. A longer wait is an error, so that the user can decide.
 _MAX_WAIT_SECONDS = 900
+# A repo on the Hub has a hundred thousand files at most, and a page a thousand.
+MOST_PAGES = 300
+MOST_FILES = 200_000
+MOST_LISTING_SECONDS = 600.0
+_MOST_SIZE_BYTES = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +114,7 @@ class HubClient:
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=revision, endpoint=self.endpoint):
             try:
-                answer = self._get(self._api_url(repo_id, repo_type, "revision", revision)).json()
+                answer = json_object(self._get(self._api_url(repo_id, repo_type, "revision", revision)))
             except RevisionNotFoundError as error:
                 names = self._suggest(lambda: self._list_ref_names(repo_id, repo_type))
                 raise _explain_unknown_revision(repo_id, revision, names) from error
@@ -121,26 +140,34 @@ class HubClient:
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, endpoint=self.endpoint):
             url = self._api_url(repo_id, repo_type, "tree", commit)
-            rows = [row for page in self._read_pages(url) for row in page if row.get("type") == "file"]
+            files: dict[str, LockedFile] = {}
             try:
-                files = [_parse_file(row) for row in rows]
-            except (KeyError, TypeError, ValueError, FormatError) as error:
-                raise HubError(
-                    f"{repo_id}: {without_password(self.endpoint)} lists a file in an unexpected way: {error!r}"
-                ) from error
-            return tuple(sorted(files, key=lambda file: file.path))
+                for page in self._read_pages(url):
+                    found = [_parse_file(row) for row in page if row.get("type") == "file"]
+                    for file in found:
+                        if files.setdefault(file.path, file) != file:
+                            raise ValueError(f"{file.path}: listed twice, with different contents")
+                    if len(files) > MOST_FILES:
+                        raise ValueError(f"more than {MOST_FILES:,} files")
+                _refuse_files_in_files(files)
+            except json.JSONDecodeError:
+                raise
+            except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
+                what = f"{repo_id}: {without_password(self.endpoint)} lists files in an unexpected way"
+                raise HubError(f"{what}: {repr(error)[:300]}") from error
+            return tuple(file for _, file in sorted(files.items()))
 
-    def read(self, repo_id: str, repo_type: RepoType, commit: str, path: str, *, max_bytes: int) -> bytes:
-        """Return the content of a small file, cut to `max_bytes`. Its hash is not checked, so use it for advice only.
+    def read(self, repo_id: str, repo_type: RepoType, commit: str, path: str, *, size_bytes: int) -> bytes:
+        """Return the content of a small file that the listing has. It is advice, not cargo: nothing checks its hash.
 
         Raises:
-            HubError: The Hub refused.
+            HubError: Refused, or longer than it is listed.
             NetworkError: The Hub cannot be reached.
         """
         prefix = "datasets/" if repo_type == "dataset" else ""
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, path=path, endpoint=self.endpoint):
             url = f"{self.endpoint}/{prefix}{repo_id}/resolve/{quote(commit, safe='')}/{quote(path)}"
-            return bytes(self._get(url).content[:max_bytes])
+            return self._get(url, most_bytes=size_bytes).content
 
     def similar(self, repo_id: str, repo_type: RepoType) -> tuple[list[str], RepoType | None]:
         """Look for repositories that an unknown name may have meant; raises no error.
@@ -154,18 +181,18 @@ class HubClient:
         listed = self._suggest(
             lambda: [
                 str(row.get("id"))
-                for row in self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}).json()
+                for row in json_rows(self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}))
             ]
         )
-        there = self._suggest(lambda: [self._get(self._api_url(repo_id, other)).json()["id"]])
+        there = self._suggest(lambda: [str(json_object(self._get(self._api_url(repo_id, other)))["id"])])
         return listed, other if there else None
 
     def _api_url(self, repo_id: str, repo_type: RepoType, *rest: str) -> str:
         return "/".join([f"{self.endpoint}/api/{repo_type}s/{repo_id}", *(quote(part, safe="") for part in rest)])
 
     def _list_ref_names(self, repo_id: str, repo_type: RepoType) -> list[str]:
-        refs = self._get(self._api_url(repo_id, repo_type, "refs")).json()
-        return [ref["name"] for kind in ("branches", "tags") for ref in refs.get(kind, [])]
+        refs = json_object(self._get(self._api_url(repo_id, repo_type, "refs")))
+        return [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, [])]
 
     def _suggest(self, ask: Callable[[], list[str]]) -> list[str]:
         # If the suggestion fails, the error that it should explain must still be shown.
@@ -187,29 +214,52 @@ class HubClient:
 
     def _read_pages(self, url: str) -> Iterator[list[dict[str, Any]]]:
         query = {"recursive": "true", "expand": "false"}
-        while True:
+        begun = time.monotonic()
+        for _ in range(MOST_PAGES):
             response = self._get(url, query)
-            yield response.json()
+            yield json_rows(response)
             following = response.links.get("next", {}).get("url")
             if not following:
                 return
             # Use only the cursor of the link: a mirror may return the Hub's own address in it, and the token must be
             # sent only to the endpoint that the user chose.
-            query = dict(parse_qsl(urlsplit(following).query))
+            before, query = query, dict(parse_qsl(urlsplit(following).query))
+            if query == before:
+                raise ValueError("the page after a page is itself")
+            if time.monotonic() - begun > MOST_LISTING_SECONDS:
+                raise ValueError(f"no end within {MOST_LISTING_SECONDS:.0f} s")
+        raise ValueError(f"no end within {MOST_PAGES} pages")
 
-    def _get(self, url: str, query: dict[str, str] | None = None) -> httpx2.Response:
+    def _get(
+        self,
+        url: str,
+        query: dict[str, str] | None = None,
+        *,
+        most_bytes: int = MOST_ANSWER_BYTES,
+    ) -> httpx2.Response:
         if constants.is_offline_mode():
             raise offline_error()
         check_proxy_once(self.endpoint)
         headers = build_hf_headers(token=self._token, library_name="bundle", library_version=__version__)
+        headers["Accept-Encoding"] = ACCEPTED
         timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT, connect=constants.HF_HUB_ETAG_TIMEOUT)
-        tries = waits = 0
+
+        def ask() -> httpx2.Response:
+            with open_answer(url, params=query, headers=headers, timeout=timeout) as streamed:
+                if streamed.status_code in (429, *_SERVER_TROUBLE):
+                    # Asked again below, or refused there.
+                    return read_whole(streamed, MOST_REFUSAL_BYTES, cut=True)
+                raise_refusal(streamed)
+                return read_whole(streamed, most_bytes)
+
+        tries, waits, waited = 0, 0, 0.0
         while True:
-            response = get_session().get(url, params=query, headers=headers, timeout=timeout)
+            response = within(ask, host=host_of(self.endpoint))
             if response.status_code == 429 and waits < _MAX_RATE_LIMIT_WAITS:
                 waits += 1
-                seconds = _read_wait_seconds(response.headers, default=2.0**waits)
-                if seconds <= _MAX_WAIT_SECONDS:
+                seconds = wait_seconds(response.headers, default=2.0**waits)
+                waited += seconds
+                if waited <= _MAX_WAIT_SECONDS:
                     self._on_note(
                         f"{without_password(self.endpoint)} is limiting the rate of requests; waiting {seconds:.0f} s"
                     )
@@ -219,42 +269,35 @@ class HubClient:
                 tries += 1
                 time.sleep(2.0 ** (tries - 2))
                 continue
-            hf_raise_for_status(response)
+            raise_refusal(response)
             return response
-
-
-def _read_wait_seconds(headers: httpx2.Headers, *, default: float) -> float:
-    """Return how many seconds a server asks to wait (RFC 9110, section 10.2.3, and the RateLimit draft)."""
-    limit = parse_ratelimit_headers(headers)
-    if limit is not None and limit.remaining == 0:
-        # The header has whole seconds, rounded down.
-        return float(limit.reset_in_seconds) + 1
-    after = headers.get("Retry-After", "").strip()
-    if after.isdigit():
-        return float(after)
-    if after:
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(after).timestamp() - time.time())
-        except ValueError:
-            pass
-    return default
 
 
 def _parse_file(row: dict[str, Any]) -> LockedFile:
     lfs = row.get("lfs")
     file = LockedFile(
         path=check_relative_path(row["path"]),
-        size_bytes=int(row["size"]),
+        size_bytes=row["size"],
         blob_id=row["oid"],
         # Some mirrors write the algorithm first, as git-lfs does.
         lfs_sha256=lfs["oid"].removeprefix("sha256:") if lfs else None,
     )
     digits = set("0123456789abcdef")
-    if file.size_bytes < 0 or not is_commit(file.blob_id):
-        raise ValueError(f"{file.path}: size {file.size_bytes}, oid {file.blob_id!r}")
+    if type(file.size_bytes) is not int or not 0 <= file.size_bytes <= _MOST_SIZE_BYTES:
+        raise ValueError(f"{file.path}: a size that no file has")
+    if not is_commit(file.blob_id):
+        raise ValueError(f"{file.path}: oid {file.blob_id!r}")
     if file.lfs_sha256 is not None and (len(file.lfs_sha256) != 64 or set(file.lfs_sha256) - digits):
         raise ValueError(f"{file.path}: lfs oid {file.lfs_sha256!r}")
     return file
+
+
+def _refuse_files_in_files(paths: Collection[str]) -> None:
+    for path in paths:
+        folder = path
+        while folder := folder.rpartition("/")[0]:
+            if folder in paths:
+                raise ValueError(f"{folder}: listed as a file and as a folder")
 
 
 def _explain_unknown_revision(repo_id: str, revision: str, names: list[str]) -> UnknownRevisionError:

@@ -173,10 +173,9 @@ class _Resolver:
             ) from error
         files = self._client.files(found.repo_id, entry.repo_type, found.commit)
         card = b""
-        if any(file.path == CARD and file.size_bytes <= _MAX_CONFIG_BYTES for file in files):
-            card = self._client.read(
-                found.repo_id, entry.repo_type, found.commit, CARD, max_bytes=_MAX_CONFIG_BYTES
-            )
+        sizes = [file.size_bytes for file in files if file.path == CARD]
+        if sizes and sizes[0] <= _MAX_CONFIG_BYTES:
+            card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=sizes[0])
         return _Answer(found, tuple(files), card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
@@ -194,7 +193,7 @@ class _Resolver:
         names = [*CONFIG_FILES, ADAPTER_CONFIG, "modules.json"]
         return {
             name: self._client.read(
-                found.repo_id, entry.repo_type, found.commit, name, max_bytes=_MAX_CONFIG_BYTES
+                found.repo_id, entry.repo_type, found.commit, name, size_bytes=files[name].size_bytes
             )
             for name in names
             if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES

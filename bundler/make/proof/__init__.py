@@ -4,7 +4,8 @@
     run.py       the proof of a whole lock
     proven.py    the same, unless the same files were proven before with the same packages
     prepared.py  prepared datasets: made once, kept in the store, listed in the lock
-    children.py  starts a child process, isolated, on such a cache
+    children.py  starts a child process, isolated and in a sandbox, on such a cache
+    confinement.py  what must hold it, for the Python of a repo above all
     findings.py  what a child found, and the errors for it
     child.py     a child process: loads every entry by its own name and by each alias, and writes the results
     entries.py   what the checks share

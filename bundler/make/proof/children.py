@@ -8,26 +8,38 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+import bundler
 from bundler.errors import ProofError
+from bundler.files.bounded import read_bounded
 from bundler.make.fetch import blob_path
-from bundler.make.proof.findings import Finding
+from bundler.make.proof.confinement import SandboxChoice, choose_confinement
+from bundler.make.proof.findings import Finding, parse_findings
 from bundler.make.proof.home import assemble
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed, run_isolated
-from bundler.offline.variables import offline_environment
+from bundler.offline.launch.writable_overlay import mirror
+from bundler.offline.sandbox.sandbox import Sandbox, make_entry
+from bundler.offline.sandbox.visible import visible_to_python
+from bundler.offline.variables import WritableOverlay, offline_environment
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
+
+Mode = Literal["prove", "prepare"]
 
 # Characters from the end of the log: enough to see why a process died.
 _LOG_TAIL_BYTES = 2000
 
-# Settings of this user are removed: the result must hold on another machine.
-_FOREIGN = re.compile(
-    r"(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|DATASETS|BUNDLE)_.*|.*_PROXY|DISABLE_TELEMETRY|DO_NOT_TRACK",
-    re.IGNORECASE,
+# What a child sees of the environment. Settings of the person who fetches must not help, or hinder, what has to work on
+# another machine, and what is a secret nobody can tell by its name.
+_PASSED = re.compile(
+    r"PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|PYTHONPATH|PYTHONHOME|PYTHONUTF8|PYTHONIOENCODING|PYTHONWARNINGS"
+    r"|(OMP|MKL|OPENBLAS)_NUM_THREADS"
 )
+# The largest result that is read: thousands of entries, each with its findings.
+_MOST_RESULT_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -37,14 +49,23 @@ class ChildResult:
     Attributes:
         findings: One for each entry that it checked.
         completed: How the process ran, with its isolation.
+        sandbox: What held it besides.
     """
 
     findings: list[Finding]
     completed: Completed
+    sandbox: Sandbox
 
 
 def run_child(
-    mode: str, lock: Lock, store: Store, work: Path, home: Path, *, isolate: Requested = "auto"
+    mode: Mode,
+    lock: Lock,
+    store: Store,
+    work: Path,
+    home: Path,
+    *,
+    isolate: Requested = "auto",
+    sandbox: SandboxChoice = "auto",
 ) -> ChildResult:
     """Let a child process check every entry of `lock`.
 
@@ -55,44 +76,115 @@ def run_child(
         work: An empty folder on the store's file system.
         home: The child's HF_HOME, which will be made below `work`.
         isolate: The isolation, as for `bundle run`.
+        sandbox: As `choose_confinement` takes it.
 
     Raises:
-        ProofError: The child ended without a result.
+        ProofError: The child ended without a result, or with something else in its place.
         OfflineError: This machine does not support `isolate`.
+        SandboxError: This machine does not support `sandbox`.
     """
+    chosen = choose_confinement(lock, isolate=isolate, sandbox=sandbox)
     assemble(home, layout(lock), blob_path(store))
-    lock_file, result, log = work / "lock.json", work / f"{mode}-result.json", work / f"{mode}.log"
-    lock_file.write_text(lock.dumps())
-    job = work / "job.json"
-    job.write_text(json.dumps({"mode": mode, "lock": str(lock_file), "home": str(home), "result": str(result)}))
-    argv = [sys.executable, "-m", "bundler.make.proof.child", str(job)]
+    folders = _Folders.make(work, home, mode)
+    result, log = folders.scratch / "result.json", work / f"{mode}.log"
+    folders.lock.write_text(lock.dumps())
+    job = {"mode": mode, "lock": str(folders.lock), "home": str(home), "result": str(result)}
+    folders.job.write_text(json.dumps(job))
+    # -P: the working folder, which the child may write, is not imported from.
+    argv = [sys.executable, "-P", "-m", "bundler.make.proof.child", str(folders.job)]
+    read = (Path(bundler.__file__).parent, home, folders.lock, folders.job)
+    visible = visible_to_python(read, folders.writable)
     with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
         completed = run_isolated(
-            argv, env=_environment(mode, home), isolate=isolate, stdin=nothing, stdout=output, stderr=output
+            argv,
+            env=_environment(mode, folders),
+            isolate=isolate,
+            confine=make_entry(chosen, visible, folders.root),
+            cwd=folders.scratch,
+            stdin=nothing,
+            stdout=output,
+            stderr=output,
         )
     try:
-        found = [Finding(**item) for item in json.loads(result.read_bytes())]
-    except (OSError, ValueError, TypeError) as error:
-        tail = log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
-        raise ProofError(
-            f"the process for the step {mode!r} ended with exit code {completed.exit_code} and without a result"
-            + (f"; the end of its output:\n{tail}" if tail else ""),
-            hint="137 means that it was killed, usually because memory ran out"
-            if completed.exit_code == 137
-            else None,
-        ) from error
-    return ChildResult(found, completed)
+        found = parse_findings(read_bounded(result, _MOST_RESULT_BYTES), len(lock.repos))
+    except (OSError, ValueError) as error:
+        raise _dead(mode, completed, log) from error
+    return ChildResult(found, completed, chosen)
 
 
-def _environment(mode: str, home: Path) -> dict[str, str]:
-    own = {name: value for name, value in os.environ.items() if not _FOREIGN.fullmatch(name)}
+def _dead(mode: Mode, completed: Completed, log: Path) -> ProofError:
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _LOG_TAIL_BYTES))
+        tail = stream.read().decode(errors="replace").strip()
+    return ProofError(
+        f"the process for the step {mode!r} ended with exit code {completed.exit_code} and without a result"
+        + (f"; the end of its output:\n{tail}" if tail else ""),
+        hint="137 means that it was killed, usually because memory ran out"
+        if completed.exit_code == 137
+        else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folders:
+    """Where a child finds and leaves things.
+
+    Attributes:
+        home: Its HF_HOME, to be read.
+        lock: The lock.
+        job: What it is told to do.
+        scratch: What it may write: a home, a temporary folder, and what libraries insist on.
+        writable: All folders that it may write.
+        root: An empty folder for a root of its own.
+    """
+
+    home: Path
+    lock: Path
+    job: Path
+    scratch: Path
+    writable: tuple[Path, ...]
+    root: Path
+
+    @classmethod
+    def make(cls, work: Path, home: Path, mode: Mode) -> _Folders:
+        scratch, root, datasets = work / "scratch", work / "root", home / "datasets"
+        for folder in (root, scratch / "home", scratch / "tmp", scratch / "modules", scratch / "datasets"):
+            folder.mkdir(parents=True)
+        writable = [scratch]
+        if mode == "prepare":
+            datasets.mkdir(exist_ok=True)
+            writable.append(datasets)
+        elif datasets.is_dir():
+            # These files are links to the store: read here, with folders of their own for lock files.
+            mirror(datasets, scratch / "datasets")
+        return cls(
+            home=home,
+            lock=work / "lock.json",
+            job=work / "job.json",
+            scratch=scratch,
+            writable=tuple(writable),
+            root=root,
+        )
+
+
+def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+    modules, datasets = folders.scratch / "modules", folders.scratch / "datasets"
+    own |= {"HOME": str(folders.scratch / "home"), "TMPDIR": str(folders.scratch / "tmp")}
     # For equal results everywhere: few threads, no warnings about forks, and no GPU.
     own |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "CUDA_VISIBLE_DEVICES": ""}
+    own |= {"PYTHONDONTWRITEBYTECODE": "1"}
+    source = Path(bundler.__file__).parents[1]
+    if source.name not in ("site-packages", "dist-packages"):
+        # Perhaps found by the working folder only.
+        own["PYTHONPATH"] = os.pathsep.join(filter(None, [own.get("PYTHONPATH"), str(source)]))
     if mode == "prove":
-        return offline_environment(home).apply(own)
+        overlay = WritableOverlay(modules=modules, datasets=datasets)
+        return offline_environment(folders.home, overlay=overlay).apply(own)
     # The library must think that it is online. Only our Hub on loopback can be reached.
     return own | {
-        "HF_HOME": str(home),
+        "HF_HOME": str(folders.home),
+        "HF_MODULES_CACHE": str(modules),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
         "HF_HUB_DISABLE_XET": "1",

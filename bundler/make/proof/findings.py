@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -36,6 +37,37 @@ class Finding:
     missing: list[str] = field(default_factory=list)
     package: str | None = None
     prepared: list[str] = field(default_factory=list)
+
+
+def parse_findings(text: bytes, entries: int) -> list[Finding]:
+    """Read what a child wrote, which may have run code of unknown makers.
+
+    Args:
+        text: The findings as JSON.
+        entries: How many entries it was given.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    try:
+        written = json.loads(text)
+        if not isinstance(written, list):
+            raise ValueError("no list of findings")
+        found = [Finding(**item) for item in written]
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"no list of findings: {error}") from error
+    for finding in found:
+        lists = (finding.proven, finding.notes, finding.missing, finding.prepared)
+        texts = (finding.failure, finding.package)
+        if not (
+            type(finding.index) is int
+            and 0 <= finding.index < entries
+            and isinstance(finding.damaged, bool)
+            and all(isinstance(value, str | None) for value in texts)
+            and all(isinstance(value, list) and all(isinstance(item, str) for item in value) for value in lists)
+        ):
+            raise ValueError(f"no finding: {str(vars(finding))[:200]}")
+    return found
 
 
 def entry_path(lock: Lock, index: int) -> str:

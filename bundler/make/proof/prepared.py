@@ -7,14 +7,17 @@ result from an earlier run (same files, same versions of the libraries), and und
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bundler.errors import IntegrityError
+from bundler.errors import IntegrityError, ProofError
 from bundler.files.digest import hash_file
+from bundler.files.paths import relative_path_problem
 from bundler.make.proof.children import run_child
+from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import refuse_failures
 from bundler.make.store import Store, StoredBlob
 from bundler.offline.kernel.isolation import Requested
@@ -22,7 +25,14 @@ from bundler.plan.layout import prepared_folder
 from bundler.plan.lock import Lock, LockedRepo, PreparedFile
 
 
-def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requested = "auto") -> Lock:
+def prepare(
+    lock: Lock,
+    store: Store,
+    *,
+    insist: bool = False,
+    isolate: Requested = "auto",
+    sandbox: SandboxChoice = "auto",
+) -> Lock:
     """Return the lock with the prepared files of its datasets; all of these are then in the store.
 
     Files that an earlier run prepared from the same files with the same library versions are used again.
@@ -32,6 +42,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
         store: The store with its files, and for the prepared files.
         insist: Refuse prepared files that differ from those in the lock.
         isolate: The isolation, as for `bundle run`.
+        sandbox: As `choose_confinement` takes it.
 
     Raises:
         ProofError: A dataset cannot be prepared.
@@ -52,7 +63,7 @@ def prepare(lock: Lock, store: Store, *, insist: bool = False, isolate: Requeste
         bare = lock.with_repos(tuple(replace(repos[index], prepared=()) for index in waiting))
         with store.work_folder() as work:
             home = work / "prepare"
-            findings = run_child("prepare", bare, store, work, home, isolate=isolate).findings
+            findings = run_child("prepare", bare, store, work, home, isolate=isolate, sandbox=sandbox).findings
             for finding in findings:
                 finding.index = waiting[finding.index]
             refuse_failures(lock, findings)
@@ -123,6 +134,10 @@ def _collect_files(store: Store, repo: LockedRepo, home: Path, paths: Iterable[s
     files = []
     for relative in paths:
         path = folder / relative
+        if relative_path_problem(relative) or os.path.realpath(path) != f"{os.path.realpath(folder)}/{relative}":
+            raise ProofError(
+                f"{repo.repo_id}: the process that should prepare names {relative!r}, outside its folder"
+            )
         digests = hash_file(path, "sha256", "blake3")
         assert digests.sha256 and digests.blake3
         store.adopt(path, StoredBlob.of(digests.sha256, digests))

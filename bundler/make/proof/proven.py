@@ -21,45 +21,48 @@ from pathlib import Path
 from typing import Any
 
 from bundler.files.digest import sha256_bytes
+from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.run import EntryProof, Proof, prove
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
 from bundler.plan.lock import Lock
 
 
-def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
+def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
     """Prove that everything in `lock` loads without a network, by every name; or return an earlier proof of it.
 
     Args:
         lock: A complete lock whose files in `store` were hashed by this run.
         store: The store with its files and with recorded proofs.
         isolate: The isolation, as for `bundle run`.
+        sandbox: As `choose_confinement` takes it.
 
     Raises:
         ProofError: An entry does not load.
         DependencyError: A package that an entry needs is not installed.
     """
     started = time.monotonic()
-    key = _make_key(lock, isolate)
+    key = _make_key(lock, isolate, sandbox)
     if (remembered := _read(store.record("proven", key))) is not None:
         return replace(remembered, seconds=time.monotonic() - started, is_remembered=True)
-    proof = prove(lock, store, isolate=isolate)
+    proof = prove(lock, store, isolate=isolate, sandbox=sandbox)
     store.keep_record("proven", key, asdict(proof))
     return proof
 
 
 def recall_proof(lock: Lock, store: Store) -> Proof | None:
     """Return what was shown of a lock with the packages that are installed now; None if nothing is remembered."""
-    return _read(store.record("proven", _make_key(lock, "auto")))
+    return _read(store.record("proven", _make_key(lock, "auto", "auto")))
 
 
-def _make_key(lock: Lock, isolate: Requested) -> str:
+def _make_key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:
     """Return a text that is equal only if a proof would load the same files with the same code."""
     packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}
     return json.dumps(
         {
             "lock": sha256_bytes(lock.dumps().encode()),
             "isolate": isolate,
+            "sandbox": sandbox,
             "python": sys.version,
             "packages": sorted(packages),
             # In a checkout the sources change without a new version.

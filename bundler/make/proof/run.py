@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from bundler.errors import DependencyError
 from bundler.make.proof.children import run_child
+from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import INSTALL_HINT, Finding, entry_path, refuse_failures
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
@@ -44,6 +45,8 @@ class Proof:
         entries: One per entry, in the lock's order.
         isolation: What kept the child off the network: ``netns``, or ``guard`` if the kernel supports none.
         isolation_detail: The same in a phrase for people.
+        sandbox: What kept the child to its own files: ``namespaces``, ``landlock`` or ``none``.
+        sandbox_detail: The same in one phrase for people.
         network_attempts: How many times code in the child tried to use the network, and was refused.
         refused: Where these attempts came from, if Python code made them.
         seconds: How long the proof took.
@@ -54,6 +57,8 @@ class Proof:
     entries: tuple[EntryProof, ...]
     isolation: str
     isolation_detail: str
+    sandbox: str
+    sandbox_detail: str
     network_attempts: int
     refused: tuple[str, ...]
     seconds: float
@@ -89,13 +94,14 @@ def check_packages(lock: Lock) -> None:
         )
 
 
-def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
+def prove(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
     """Prove that everything in `lock` loads without a network, by every name.
 
     Args:
         lock: A complete lock, with prepared datasets, whose files are in `store`.
         store: The store with its files.
         isolate: The isolation, as for `bundle run`.
+        sandbox: As `choose_confinement` takes it.
 
     Raises:
         ProofError: An entry does not load; the error names it, the missing files, and what to change.
@@ -104,13 +110,16 @@ def prove(lock: Lock, store: Store, *, isolate: Requested = "auto") -> Proof:
     check_packages(lock)
     started = time.monotonic()
     with store.work_folder() as work:
-        # Not the folder of `prepare`: this shows that prepared files also load in another place.
-        result = run_child("prove", lock, store, work, work / "elsewhere" / "home", isolate=isolate)
+        # Another folder than the one of `prepare`: what was prepared there is shown to load here.
+        home = work / "elsewhere" / "home"
+        result = run_child("prove", lock, store, work, home, isolate=isolate, sandbox=sandbox)
     refuse_failures(lock, result.findings)
     return Proof(
         entries=tuple(_entry(lock, finding) for finding in result.findings),
         isolation="guard" if result.completed.isolation.kind == "none" else result.completed.isolation.kind,
         isolation_detail=result.completed.isolation.detail,
+        sandbox=result.sandbox.kind,
+        sandbox_detail=result.sandbox.detail,
         network_attempts=result.completed.attempts,
         refused=tuple(f"{attempt.target} at {attempt.where}" for attempt in result.completed.refused),
         seconds=time.monotonic() - started,

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bundler.files.bounded import read_bounded
+
+# As many refused connections as anybody will read; a program that makes more has the rest counted as one.
+MOST_NOTE_BYTES = 16 << 20
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
@@ -52,8 +57,12 @@ def read_attempts(folder: Path) -> list[Attempt]:
     """
     attempts = []
     for path in sorted(folder.rglob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            attempts.append(_parse(line, path))
+        try:
+            text = read_bounded(path, MOST_NOTE_BYTES).decode(errors="replace")
+        except OSError:
+            # Not written by a guard: the program can write here too.
+            text = "{}"
+        attempts += [_parse(line, path) for line in text.splitlines()]
     return attempts
 
 

@@ -148,6 +148,23 @@ def filter_without_datagrams() -> bytes:
     )
 
 
+def filter_without_unix_sockets() -> bytes:
+    """Refuse UNIX sockets but pairs, and io_uring, which makes them too; no supervisor is needed."""
+    return _assemble(
+        [
+            *_by_abi({"socket": "socket", "io_uring_setup": "absent", "socketcall": "refuse"}),
+            "socket",
+            _low(0),
+            _if_equal(socket.AF_UNIX, "refuse"),
+            _return(_RET_ALLOW),
+            "refuse",
+            _return(_RET_ERRNO | errno.EACCES),
+            "absent",
+            _return(_RET_ERRNO | errno.ENOSYS),
+        ]
+    )
+
+
 def _socket(refuse: str, more: tuple[int, ...] = ()) -> list[_Line]:
     """Tell sockets whose calls are judged, or that stay on the machine, from all others.
 

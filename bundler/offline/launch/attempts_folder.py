@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
+from bundler.files.bounded import read_bounded
 from bundler.files.owner import Owner
+from bundler.offline.guard.attempts import MOST_NOTE_BYTES
 from bundler.offline.kernel.supervisor import Denial
 from bundler.offline.variables import ATTEMPTS_DIR
 
@@ -109,7 +111,7 @@ def read_inner(folder: Path) -> Inner:
     count, denials = 0, []
     for inner in sorted(path for path in folder.rglob(f"{_INNER}*") if path.is_dir()):
         try:
-            figures = json.loads((inner / _FIGURES).read_text(encoding="utf-8"))
+            figures = json.loads(read_bounded(inner / _FIGURES, MOST_NOTE_BYTES))
             found = [Denial(**{**denial, "argv": tuple(denial["argv"])}) for denial in figures["denials"]]
             own, ended = int(figures["count"] or 0), figures["ended"] is True
             if own < 0 or any(denial.count < 0 for denial in found):

@@ -35,6 +35,7 @@ from bundler.offline.launch.attempts_folder import (
     read_inner,
     remove_folder,
 )
+from bundler.offline.launch.covered_files import cover_files
 from bundler.offline.launch.descendants import adopt_orphans
 from bundler.offline.launch.inherited import check_standard_streams
 from bundler.offline.launch.spawn import Streams, start
@@ -95,6 +96,7 @@ def run_isolated(
     env: Mapping[str, str],
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
+    confine: Callable[[Path], None] | None = None,
     cwd: Path | None = None,
     stdin: int | IO[bytes] | None = None,
     stdout: int | IO[bytes] | None = None,
@@ -108,6 +110,8 @@ def run_isolated(
             added here.
         isolate: auto, netns, seccomp, landlock or none.
         allow_net: Networks that stay in reach besides loopback, as CIDR.
+        confine: What the child does after it was isolated and before it becomes the command: it enters a sandbox
+            (`bundler.offline.sandbox`). It is told in which folder attempts are noted.
         cwd: Its working directory.
         stdin: A file, a descriptor, `subprocess.DEVNULL`, or None for ours.
         stdout: The same.
@@ -122,18 +126,26 @@ def run_isolated(
     streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr)
 
     def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
-        return start(argv, env, prepare=prepare, meanwhile=meanwhile, cwd=cwd, streams=streams)
+        def prepare_and_confine() -> None:
+            prepare()
+            if confine:
+                confine(Path(env[ATTEMPTS_DIR]))
+
+        return start(argv, env, prepare=prepare_and_confine, meanwhile=meanwhile, cwd=cwd, streams=streams)
 
     return _run(begin, env, isolation, lambda child: os.waitpid(child, 0)[1])
 
 
-def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation) -> Completed:
+def launch(
+    argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation, hidden: Sequence[Path] = ()
+) -> Completed:
     """Run a user's command in place of this process, as far as anybody can tell; to be called in the main thread.
 
     Args:
         argv: Command and arguments.
         env: Its whole environment; the guard is added here.
         isolation: What `choose` returned.
+        hidden: Files that the command finds empty, where the isolation has a view of the file system of its own.
 
     Raises:
         OfflineError: The isolation failed, though it worked when tried; or a standard stream is a network socket.
@@ -146,6 +158,8 @@ def launch(argv: Sequence[str], *, env: Mapping[str, str], isolation: Isolation)
         def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
             def prepare_and_unblock() -> None:
                 prepare()
+                if isolation.names and not isolation.inherited:
+                    cover_files(hidden)
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
             return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)

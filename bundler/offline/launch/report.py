@@ -45,6 +45,7 @@ class LaunchReport:
         command: What was run.
         completed: How it ended.
         expected: Targets, as HOST:PORT, whose refusal `--strict` lets pass.
+        hidden: Variables with secrets that it did not get.
     """
 
     hf_home: Path
@@ -52,6 +53,7 @@ class LaunchReport:
     command: Sequence[str]
     completed: Completed
     expected: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     @property
     def expected_counts(self) -> dict[str, int]:
@@ -105,6 +107,8 @@ class LaunchReport:
             f"  isolation  {done.isolation.kind}: {done.isolation.detail}",
             f"  attempts   {done.attempts}: {len(done.refused)} seen by the guard inside Python; {kernel}",
         ]
+        if self.hidden:
+            lines.append(f"  hidden     {', '.join(self.hidden)} (--pass-env NAME lets one through)")
         groups = group_attempts(done.refused)
         refused = []
         for count, attempt in groups:
@@ -143,6 +147,7 @@ class LaunchReport:
             ],
             "command": list(self.command),
             "exit_code": done.exit_code,
+            "hidden": list(self.hidden),
             "isolation": {
                 "kind": done.isolation.kind,
                 "detail": done.isolation.detail,

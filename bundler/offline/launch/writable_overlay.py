@@ -41,7 +41,7 @@ def make_overlay(hf_home: Path, datasets: Path | None = None) -> WritableOverlay
         result = WritableOverlay(modules=place)
     if not _is_writable(datasets):
         place = make_private_folder(datasets.parent) / "datasets"
-        _mirror(datasets, place)
+        mirror(datasets, place)
         result = replace(result, datasets=place)
     for name in ("metrics", "evaluate"):
         if not _is_writable(hf_home / name):
@@ -65,7 +65,7 @@ def _copy_writable(source: str, target: str) -> str:
     return shutil.copyfile(source, target)
 
 
-def _mirror(source: Path, place: Path) -> None:
+def mirror(source: Path, place: Path) -> None:
     """Make `place` show what `source` holds, with folders of its own; what is not in `source` any more goes."""
     place.mkdir(parents=True, exist_ok=True)
     for path, _, names in os.walk(place):

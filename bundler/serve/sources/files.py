@@ -5,7 +5,7 @@ Rule book:
 * served are regular files whose real place is below the root that the user named; a link that leaves it is not
   followed, whatever it points to;
 * names that start with a dot are not part of a repo (`.git`, `.cache`, `.env`, half-written files), but for git's
-  and the Hub's own settings; nor are names under which Hugging Face libraries keep access tokens;
+  and the Hub's own settings; nor are names under which Hugging Face libraries, ssh and others keep secrets;
 * a file is opened at the place that was listed, without following a link, and must be the very file that was
   hashed (`FileStamp`): nothing can be swapped in between.
 """
@@ -26,7 +26,10 @@ from bundler.serve.source import ContentChangedError
 
 SERVED_DOTFILES = frozenset({".gitattributes", ".gitignore", ".huggingface.yaml"})
 # `token` and `stored_tokens` lie at the root of HF_HOME; one wrong PATH must not publish them.
-SECRETS = frozenset({"token", "stored_tokens"})
+SECRETS = frozenset(
+    {"token", "stored_tokens", "credentials", "netrc", "_netrc", "htpasswd"}
+    | {f"id_{kind}" for kind in ("rsa", "dsa", "ecdsa", "ecdsa_sk", "ed25519", "ed25519_sk")}
+)
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +42,12 @@ class FileStamp:
     inode: int
     size_bytes: int
     modified_ns: int
+    # The kernel's own note of the last change, which nobody can set back.
+    changed_ns: int
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileStamp:
-        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class DiskFile:
         if FileStamp.of(os.fstat(descriptor)) != self.stamp:
             os.close(descriptor)
             raise ContentChangedError(f"{self.path}: changed on disk since its commit was computed")
-        return FileContent(descriptor)
+        return FileContent(descriptor, self.stamp)
 
 
 class FileContent:
@@ -80,18 +85,22 @@ class FileContent:
 
     Args:
         descriptor: Open for reading; closed by `close`.
+        stamp: Its state, as of which it is served.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, stamp: FileStamp) -> None:
         self._descriptor = descriptor
+        self._stamp = stamp
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
-        """Return `size_bytes` bytes from `offset`; fewer only when the file ends there."""
+        """Return `size_bytes` bytes from `offset`; fewer when the file ends there, none once it was written to."""
         parts = []
         while size_bytes > 0 and (part := os.pread(self._descriptor, size_bytes, offset)):
             parts.append(part)
             offset += len(part)
             size_bytes -= len(part)
+        if FileStamp.of(os.fstat(self._descriptor)) != self._stamp:
+            return b""
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
@@ -151,8 +160,8 @@ def _disk_file(path: str, place: Path, root: Path) -> DiskFile | None:
     location = place
     if place.is_symlink():
         location = Path(os.path.realpath(place))
-        if not location.is_relative_to(root) or location.name in SECRETS:
-            _warn(f"{place} is a link that leaves {root}")
+        if not location.is_relative_to(root) or not is_served_name(location.name):
+            _warn(f"{place} is a link that leaves {root}, or leads to a private name")
             return None
     try:
         status = location.lstat()

@@ -11,19 +11,21 @@ Rule book:
 
 * `main` is whatever the folder holds now; its commit follows from the content alone (`git_objects`), so a changed
   file makes a new commit, and the old one, whose bytes are gone, is unknown from then on;
+* `hub.yaml` is read again when it was changed;
 * nothing is hashed before a repo is first asked for, and no file twice while its stamp stays the same.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from bundler.errors import FormatError
+from bundler.errors import FormatError, ManifestError
 from bundler.plan.names import is_commit, is_repo_id
 from bundler.serve.git_objects import commit_id
 from bundler.serve.source import (
@@ -38,6 +40,7 @@ from bundler.serve.source import (
 from bundler.serve.sources.files import (
     DiskFile,
     FileContent,
+    FileStamp,
     is_real_folder,
     is_served_name,
     list_repo_files,
@@ -67,6 +70,9 @@ _KNOWN_FILES = (
 )
 
 
+_log = logging.getLogger(__name__)
+
+
 class FolderSource:
     """Serves a folder of plain repos.
 
@@ -80,7 +86,8 @@ class FolderSource:
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve(strict=True)
-        self._settings = HubSettings.load(self._root)
+        self._loaded = HubSettings.load(self._root)
+        self._loaded_stamp = self._settings_stamp()
         self._hashes = HashCache()
         self._locks: dict[RepoKey, threading.Lock] = {}
         # Of each repo and branch: its snapshot and the files to open, as of the last look.
@@ -102,6 +109,25 @@ class FolderSource:
                 hint=f"name another folder; if these are repos, put a README.md into one, or a {SETTINGS_FILE} beside "
                 "them",
             )
+
+    @property
+    def _settings(self) -> HubSettings:
+        """What `hub.yaml` says now; while it is malformed, what it said before."""
+        stamp = self._settings_stamp()
+        if stamp != self._loaded_stamp:
+            self._loaded_stamp = stamp
+            try:
+                self._loaded = HubSettings.load(self._root)
+                _log.info("%s was read again", SETTINGS_FILE)
+            except (ManifestError, OSError) as error:
+                _log.warning("%s is not used as it is now: %s", SETTINGS_FILE, error)
+        return self._loaded
+
+    def _settings_stamp(self) -> FileStamp | None:
+        try:
+            return FileStamp.of((self._root / SETTINGS_FILE).stat())
+        except OSError:
+            return None
 
     def repos(self) -> list[RepoKey]:
         """Return every repo, sorted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,9 @@ from bundler.text.wording import size
 # Hashing this much takes long enough for a person to wonder.
 _LOG_FROM_BYTES = 256 << 20
 
+# Longer than a tick of any file system's clock.
+_YOUNG_NS = 2_000_000_000
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +35,8 @@ class HashCache:
 
     def __init__(self) -> None:
         self._known: dict[_Key, ServedFile] = {}
+        # What was changed so shortly before it was hashed that it is hashed once more.
+        self._young: set[_Key] = set()
 
     def identify(self, files: Iterable[DiskFile], rule: LfsRule, *, what: str) -> dict[str, ServedFile]:
         """Return files with sizes and ids by path, in the order given; hash those that are new.
@@ -44,21 +50,24 @@ class HashCache:
             ContentChangedError: A file was written to while it was hashed.
         """
         wanted = [(file, rule(file.path, file.stamp.size_bytes)) for file in files]
-        new = {
-            _key(file, is_lfs): (file, is_lfs) for file, is_lfs in wanted if _key(file, is_lfs) not in self._known
-        }
+        known = self._known.keys() - self._young
+        new = {_key(file, is_lfs): (file, is_lfs) for file, is_lfs in wanted if _key(file, is_lfs) not in known}
         if new:
             self._hash(new, what)
         # One file can lie at several paths, by links.
         return {file.path: replace(self._known[_key(file, is_lfs)], path=file.path) for file, is_lfs in wanted}
 
     def _hash(self, new: Mapping[_Key, tuple[DiskFile, bool]], what: str) -> None:
+        begun = time.time_ns()
         total = sum(file.stamp.size_bytes for file, _ in new.values())
         if total >= _LOG_FROM_BYTES:
             _log.info("%s: hashing %s, once ...", what, size(total))
         # hashlib lets other threads run; more threads than cores would only seek more.
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             self._known.update(zip(new, pool.map(lambda job: _identify(*job), new.values()), strict=True))
+        # A file may be written to twice within a tick of the file system's clock, and the stamp not show it.
+        young = {key for key in new if abs(begun - key[1].changed_ns) < _YOUNG_NS}
+        self._young = (self._young - new.keys()) | young
         if total >= _LOG_FROM_BYTES:
             _log.info("%s: hashed", what)
 
