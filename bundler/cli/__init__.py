@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "install": ("bundler.cli.install", "install", "Verify a bundle and unpack it into HF_HOME."),
     "verify": ("bundler.cli.verify", "verify", "Check a bundle file, or an installed bundle, byte by byte."),
     "inspect": ("bundler.cli.inspect", "inspect", "Show what a bundle holds without unpacking it."),
+    "sbom": ("bundler.cli.sbom", "sbom", "Write what a bundle holds as a CycloneDX bill of materials."),
     "digest": ("bundler.cli.digest", "digest", "Print the digest of a bundle, to compare with the sender's."),
     "split": ("bundler.cli.split", "split", "Cut a bundle into volumes that fit on smaller media."),
     "join": ("bundler.cli.split", "join", "Make one file of volumes again, the same bytes as before."),

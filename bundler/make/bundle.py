@@ -30,10 +30,12 @@ from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
 from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
+from bundler.make.pickles import PickleScan, can_scan, list_pickles, scan_pickles
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
 from bundler.make.store import Store
+from bundler.text.wording import counted
 from bundler.plan.lock import Lock
 
 
@@ -67,6 +69,7 @@ class Made:
         locked: The lock inside, with the digest of every file, and its path beside the manifest.
         fetched: What was downloaded.
         proof: What was proven to load without a network.
+        pickles: What a scanner says of its pickle files; empty if picklescan is not installed.
         packed: The bundle that was packed.
         volumes: Its files, if it is in volumes; else empty.
     """
@@ -74,6 +77,7 @@ class Made:
     locked: Locked
     fetched: FetchResult
     proof: Proof
+    pickles: tuple[PickleScan, ...]
     packed: Packed
     volumes: tuple[Path, ...]
 
@@ -165,6 +169,7 @@ def make_bundle(
     destination = _choose_destination(out or Path(f"{planned.locked.lock.name}.tar.zst"), volume_bytes)
     fetched = _fetch(planned, destination, jobs, endpoint, token, watcher)
     locked, proof = _prove(planned, fetched.lock, mode, watcher)
+    pickles = _scan_pickles(locked.lock, planned.store, watcher)
     watcher.begin("pack", f"packing {destination.path}", sum(repo.size_bytes for repo in locked.lock.repos))
     packed = pack_once(
         locked.lock,
@@ -176,7 +181,7 @@ def make_bundle(
         progress=watcher.progress,
     )
     volumes = tuple(destination.volumes) if isinstance(destination, VolumeDestination) else ()
-    return Made(locked=locked, fetched=fetched, proof=proof, packed=packed, volumes=volumes)
+    return Made(locked=locked, fetched=fetched, proof=proof, pickles=pickles, packed=packed, volumes=volumes)
 
 
 def _fetch(
@@ -208,6 +213,12 @@ def _prove(planned: BundlePlan, lock: Lock, mode: LockMode, watcher: Observer) -
     if mode != "insist":
         locked.write()
     return locked, proof
+
+
+def _scan_pickles(lock: Lock, store: Store, watcher: Observer) -> tuple[PickleScan, ...]:
+    if not can_scan() and (left := list_pickles(lock)):
+        watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
+    return scan_pickles(lock, store)
 
 
 def _choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
