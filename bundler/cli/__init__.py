@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "policy": ("bundler.cli.policy", "policy", "Show what each rule of this machine's policies says of a bundle."),
     "inspect": ("bundler.cli.inspect", "inspect", "Show what a bundle holds without unpacking it."),
     "diff": ("bundler.cli.diff", "diff", "Show what differs between two bundles, locks or installed generations."),
+    "sbom": ("bundler.cli.sbom", "sbom", "Write what a bundle holds as a CycloneDX bill of materials."),
     "digest": ("bundler.cli.digest", "digest", "Print the digest of a bundle, to compare with the sender's."),
     "split": ("bundler.cli.split", "split", "Cut a bundle into volumes that fit on smaller media."),
     "join": ("bundler.cli.split", "join", "Make one file of volumes again, the same bytes as before."),

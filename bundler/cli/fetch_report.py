@@ -13,6 +13,7 @@ from bundler.console.output import print_json, say
 from bundler.format.replaced import Replaced
 from bundler.make.bundle import BundlePlan, Made
 from bundler.make.fetch import RepoPlan
+from bundler.make.pickles import PickleScan
 from bundler.make.proof.run import Proof
 from bundler.text.wording import counted, name_some, size
 from bundler.trust.signature_file import SignedStatement
@@ -53,6 +54,7 @@ def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> No
 def report_made(made: Made, signed: tuple[SignedStatement, Path] | None, *, as_json: bool) -> None:
     """Say what was proven, fetched, packed and signed."""
     _say_proof(made.proof)
+    _say_pickles(made.pickles)
     fetched, packed = made.fetched, made.packed.result
     say(
         f"fetched {counted(fetched.files, 'file')}, {size(fetched.size_bytes)}, of these downloaded now: "
@@ -117,6 +119,15 @@ def _say_proof(proof: Proof) -> None:
         say(f"  refused: {text}")
 
 
+def _say_pickles(scans: tuple[PickleScan, ...]) -> None:
+    for scan in scans:
+        found = [f"dangerous: {', '.join(scan.dangerous)}"] if scan.dangerous else []
+        found += [f"unknown: {', '.join(scan.unknown)}"] if scan.unknown else []
+        found += [f"not scanned to its end: {scan.problem}"] if scan.problem else []
+        words = "; ".join(found) or "nothing that picklescan knows, which is no proof"
+        say(f"pickle {scan.repo_id} {scan.path}: {words}")
+
+
 def _made_json(made: Made) -> dict[str, Any]:
     fetched, packed = made.fetched, made.packed.result
     return {
@@ -137,5 +148,6 @@ def _made_json(made: Made) -> dict[str, Any]:
         "downloaded_files": fetched.downloaded_files,
         "downloaded_bytes": fetched.received_bytes,
         "proof": asdict(made.proof),
+        "pickles": [asdict(scan) for scan in made.pickles],
         "warnings": list(made.locked.warnings),
     }

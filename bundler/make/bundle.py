@@ -32,6 +32,7 @@ from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
 from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
+from bundler.make.pickles import PickleScan, can_scan, list_pickles, scan_pickles
 from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
@@ -42,6 +43,7 @@ from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.plan.lockfile import lock_path
 from bundler.plan.manifest import Manifest
+from bundler.text.wording import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +83,18 @@ class Made:
     Attributes:
         locked: The lock inside, with the digest of every file, and its path beside the manifest.
         fetched: What was downloaded.
-        proof: What was shown to load without a network.
-        packed: The bundle.
-        volumes: Its files, where it is in volumes.
-        replaced: What stood in its place; None where nothing did, or the bundle itself.
+        proof: What was proven to load without a network.
+        pickles: What a scanner says of its pickle files; empty if picklescan is not installed.
+        packed: The bundle that was packed.
+        volumes: Its files, if it is in volumes; else empty.
+        replaced: What stood in its place; None if nothing did, or the bundle itself.
         base: Of a delta, what it leaves content out against.
     """
 
     locked: Locked
     fetched: FetchResult
     proof: Proof
+    pickles: tuple[PickleScan, ...]
     packed: Packed
     volumes: tuple[Path, ...]
     replaced: Replaced | None
@@ -138,7 +142,7 @@ def plan_bundle(
     if out is None:
         kind = "" if base is None else ".delta"
         out = Path(f"{Manifest.load(manifest_path).name}{kind}.tar.zst")
-    destination = _destination(out, volume_bytes)
+    destination = _choose_destination(out, volume_bytes)
     if base is not None:
         check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
@@ -261,12 +265,13 @@ def _pack(
     level: int,
     watcher: Observer,
 ) -> Made:
-    """Pack what was proven, unless it is there."""
+    """Scan its pickle files, and pack what was proven, unless it is there."""
     lock, destination, base = locked.lock, planned.destination, planned.base
     total = sum(repo.size_bytes for repo in lock.repos)
     if base is not None:
         # Of a delta the whole bundle is packed too, for its digest alone.
         total += sum(blob.size_bytes for blob in layout(lock).blobs if blob.sha256 not in base.contents)
+    pickles = _scan_pickles(lock, planned.store, watcher)
     watcher.begin("pack", f"packing {destination.path}", total)
     packed = pack_once(
         lock, planned.store, destination, base=base, codec=codec, level=level, progress=watcher.progress
@@ -275,6 +280,7 @@ def _pack(
         locked=locked,
         fetched=fetched,
         proof=proof,
+        pickles=pickles,
         packed=packed,
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
         replaced=None if packed.was_there else planned.replaced,
@@ -282,7 +288,13 @@ def _pack(
     )
 
 
-def _destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
+def _scan_pickles(lock: Lock, store: Store, watcher: Observer) -> tuple[PickleScan, ...]:
+    if not can_scan() and (left := list_pickles(lock)):
+        watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
+    return scan_pickles(lock, store)
+
+
+def _choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
     if isinstance(out, Path):
         return FileDestination(out) if volume_bytes is None else VolumeDestination(out, volume_bytes)
     if volume_bytes is not None:

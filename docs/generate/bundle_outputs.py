@@ -25,6 +25,7 @@ _INSTALL_PLAN = "bundler/home/install_plan.py:InstallPlan"
 _ROOM = "bundler/files/space.py:Room"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
+_PICKLES = "bundler/make/pickles.py:PickleScan"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
 _INSTALL = "bundler/home/install_result.py:InstallResult"
 _HELD = "bundler/home/common/conflicts.py:Held"
@@ -147,6 +148,21 @@ _FETCH_OUTPUT = Output(
         described("proof.entries", "array of objects", _PROOF),
         *fields(_ENTRY, "proof.entries[]"),
         *fields(_PROOF, "proof", units={"network_attempts": "attempts", "seconds": "seconds"}, apart=["entries"]),
+        key(
+            "pickles",
+            "array of objects",
+            "What picklescan says of each pickle file; empty if it is not installed.",
+        ),
+        *(
+            described(f"pickles[].{name}", type_, _PICKLES, when="with pickle files")
+            for name, type_ in (
+                ("repo_id", "string"),
+                ("path", "string"),
+                ("dangerous", "array of strings"),
+                ("unknown", "array of strings"),
+                ("problem", "string or null"),
+            )
+        ),
         _WARNINGS,
         key("signature", "object or null", "The signature, where `--sign` asked for one."),
         key("signature.path", "string", "Where it stands."),

@@ -1,0 +1,48 @@
+"""`bundle sbom`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bundler.cli.bundle_arguments import is_file_name
+from bundler.console.options import hf_home_option
+from bundler.console.paths import GivenPath
+from bundler.plan.layout import default_hf_home
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("-o", "--output", type=GivenPath(dir_okay=False), help="Write it to this file. Default: stdout.")
+@hf_home_option
+def sbom(bundle: str, output: Path | None, hf_home: Path | None) -> None:
+    """Write the bill of materials of BUNDLE, a bundle file or the name of an installed bundle.
+
+    CycloneDX 1.6 in JSON: each repo with its package URL, commit, the licences and origins that its card claims, and
+    its files with their hashes. Pickle files, and repos whose Python may be run, are marked. Equal bundles have equal
+    bills. Needs the package cyclonedx-python-lib.
+
+    \b
+    Examples:
+      bundle sbom demo.tar.zst -o demo.cdx.json
+      bundle sbom demo | jq '.components[].purl'
+    """
+    from bundler.files.atomic import atomic_write
+    from bundler.trust.sbom import write_sbom
+
+    if is_file_name(bundle):
+        from bundler.format.find import find_bundle
+        from bundler.format.reader import BundleReader
+
+        with BundleReader(find_bundle([Path(bundle)])) as reader:
+            text = write_sbom(reader.lock, reader.digest)
+    else:
+        from bundler.home.home import Home
+
+        installed = Home(default_hf_home(hf_home)).bundle(bundle)
+        text = write_sbom(installed.lock, installed.digest)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        atomic_write(output, text.encode())

@@ -1,0 +1,116 @@
+"""bundler.trust.sbom: a bundle's bill of materials, valid by the schema of CycloneDX and equal for equal bundles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from bundler.plan.lock import Card, Lock
+from bundler.trust.sbom import write_sbom
+from tests.support.bundles import COMMIT, lock_of, locked_repo, tiny_bundle
+from tests.support.process import run, script
+
+DIGEST = f"sha256:{'0' * 64}"
+MODEL = "pkg:huggingface/org/m@" + COMMIT
+
+
+def properties(component: dict[str, Any]) -> dict[str, str]:
+    return {row["name"].rpartition(":")[2]: row["value"] for row in component.get("properties", [])}
+
+
+@pytest.fixture
+def lock() -> Lock:
+    """A model with a tokenizer entry, pickle weights and code; its base; a prepared dataset."""
+    files = {"pytorch_model.bin": b"x", "config.json": b"{}"}
+    model = replace(
+        locked_repo("org/m", files, aliases=["m"]),
+        trust_remote_code=True,
+        card=Card(licenses=("apache-2.0", "llama3"), base_models=("org/base", "org/gone"), datasets=("org/d",)),
+    )
+    return lock_of(
+        replace(model, kind="tokenizer", files=model.files[:1]),
+        model,
+        locked_repo("org/base", {"b": b"b"}),
+        locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared={"default/0.0.0/h/d.arrow": b"arrow"}),
+    )
+
+
+def test_it_is_valid_and_equal_for_equal_bundles(lock: Lock) -> None:
+    text = write_sbom(lock, DIGEST)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert text == write_sbom(lock, DIGEST)
+    assert text != write_sbom(lock, DIGEST.replace("0", "1"))
+    empty = write_sbom(lock_of(locked_repo("gpt2", {})), DIGEST)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(empty) is None
+
+
+def test_each_repo_is_one_component_with_its_files_and_their_hashes(lock: Lock) -> None:
+    bom = json.loads(write_sbom(lock, DIGEST))
+    found = {component["purl"]: component for component in bom["components"]}
+    data = "pkg:huggingface/datasets/org/d@" + COMMIT
+    assert set(found) == {MODEL, "pkg:huggingface/org/base@" + COMMIT, data}
+    assert [component["name"] for component in found[MODEL]["components"]] == ["config.json", "pytorch_model.bin"]
+    hashes = {row["alg"]: row["content"] for row in found[MODEL]["components"][0]["hashes"]}
+    locked = lock.repos[1].files[0]
+    assert hashes == {"SHA-256": locked.sha256, "BLAKE3": locked.blake3}
+    assert {c["name"]: properties(c) for c in found[data]["components"]} == {
+        "d.txt": {},
+        "default/0.0.0/h/d.arrow": {"prepared-dataset": "true"},
+    }
+    assert bom["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": "0" * 64}]
+    assert properties(bom["metadata"]["component"]) == {"lock-digest": lock.digest}
+
+
+def test_what_may_run_code_is_marked(lock: Lock) -> None:
+    bom = json.loads(write_sbom(lock, DIGEST))
+    (model,) = (component for component in bom["components"] if component["purl"] == MODEL)
+    assert properties(model) == {"pickle": "true", "remote-code": "true"}
+    assert [properties(file) for file in model["components"]] == [{}, {"pickle": "true"}]
+    (base,) = (component for component in bom["components"] if component["name"] == "base")
+    assert properties(base) == {}
+
+
+def test_what_the_card_claims_is_declared_and_origins_are_linked(lock: Lock) -> None:
+    bom = json.loads(write_sbom(lock, DIGEST))
+    (model,) = (component for component in bom["components"] if component["purl"] == MODEL)
+    assert [row["license"] for row in model["licenses"]] == [
+        {"acknowledgement": "declared", "id": "Apache-2.0"},
+        {"acknowledgement": "declared", "name": "llama3"},
+    ]
+    origins = {(c["type"], c["purl"]) for c in model["pedigree"]["ancestors"]}
+    assert origins == {
+        ("machine-learning-model", "pkg:huggingface/org/base"),
+        ("machine-learning-model", "pkg:huggingface/org/gone"),
+        ("data", "pkg:huggingface/datasets/org/d"),
+    }
+    depends = {row["ref"]: row.get("dependsOn", []) for row in bom["dependencies"]}
+    assert depends[MODEL] == ["pkg:huggingface/org/base@" + COMMIT]
+    assert len(depends[DIGEST]) == 3
+
+
+def test_the_command_reads_a_bundle_or_an_installed_one(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", {"a": b"a"}, licenses=["mit"]), contents=[b"a"])
+    home = ["--hf-home", str(tmp_path / "home")]
+    run([script("bundle"), "install", str(bundle), *home])
+    shown = run([script("bundle"), "sbom", str(bundle)]).stdout
+    assert run([script("bundle"), "sbom", "tiny", *home]).stdout == shown
+    run([script("bundle"), "sbom", "tiny", *home, "-o", str(tmp_path / "tiny.cdx.json")])
+    assert (tmp_path / "tiny.cdx.json").read_text() == shown
+    assert json.loads(shown)["specVersion"] == "1.6"
+    missing = run([script("bundle"), "sbom", "other", *home], check=False)
+    assert (missing.returncode, missing.stdout) == (9, "")
+
+
+def test_without_the_package_it_says_what_to_install(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", {"a": b"a"}), contents=[b"a"])
+    (tmp_path / "cyclonedx").mkdir()
+    (tmp_path / "cyclonedx/__init__.py").write_text("raise ModuleNotFoundError('cyclonedx')")
+    done = run([script("bundle"), "sbom", str(bundle)], env={"PYTHONPATH": str(tmp_path)}, check=False)
+    assert (done.returncode, done.stdout) == (13, "")
+    assert "pip install cyclonedx-python-lib" in done.stderr
