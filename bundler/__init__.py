@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bundler.errors import BundleError
     from bundler.home.home import Home
-    from bundler.home.install import install
+    from bundler.home.installation.install import install
     from bundler.home.installed import InstalledBundle
     from bundler.make.bundle import Made, make_bundle
     from bundler.make.lock import lock_manifest
@@ -65,7 +65,7 @@ _MODULES = {
     "Manifest": "bundler.plan.manifest",
     "Observer": "bundler.make.observer",
     "enforce_offline": "bundler.offline",
-    "install": "bundler.home.install",
+    "install": "bundler.home.installation.install",
     "lock_manifest": "bundler.make.lock",
     "make_bundle": "bundler.make.bundle",
     "run_offline": "bundler.offline.run",

@@ -16,6 +16,7 @@ MOST_LINES = 350
 MOST_MODULES = 15
 MOST_FUNCTION_LINES = 60
 
+ARGUMENTS = "a dozen arguments, each with a line that describes it"
 ONE_SUBJECT = "tests of one module share their set-up"
 
 MODULES = {
@@ -28,7 +29,12 @@ MODULES = {
 FOLDERS = {
     "bundler/cli": "a module for each command",
 }
-FUNCTIONS: dict[str, str] = {}
+FUNCTIONS = {
+    "bundler/cli/fetch.py: fetch": ARGUMENTS,
+    "bundler/home/installation/install.py: install": ARGUMENTS,
+    "bundler/make/bundle.py: make_bundle": ARGUMENTS,
+    "bundler/offline/run.py: run_offline": ARGUMENTS,
+}
 
 
 def _paths() -> Iterator[Path]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from bundler.errors import OfflineError
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.offline.kernel.isolation import REQUESTED, choose
 from tests.support.bundles import locked_repo, tiny_bundle
 

@@ -52,7 +52,7 @@ _VERIFY = """
 import datetime, json, sys
 from pathlib import Path
 from bundler.format.reader import BundleReader
-from bundler.home import install
+from bundler.home.installation import install
 bundle, policy = Path(sys.argv[1]), Path(sys.argv[2])
 reader = BundleReader(bundle)
 lock = reader.lock

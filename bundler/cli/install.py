@@ -17,7 +17,7 @@ from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
-    from bundler.home.install_result import InstallResult
+    from bundler.home.installation.result import InstallResult
 
 
 @click.command()
@@ -72,7 +72,7 @@ def install(
       ssh gateway cat demo.tar.zst | bundle install -
     """
     from bundler.format.find import find_bundle
-    from bundler.home.install import install as install_bundle
+    from bundler.home.installation.install import install as install_bundle
 
     if dry_run:
         from bundler.cli.install_plan import report_plan

@@ -10,7 +10,7 @@ import click
 from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, progress_bar
 from bundler.format.find import find_bundle
-from bundler.home.install_plan import plan_install
+from bundler.home.installation.plan import plan_install
 from bundler.text.wording import counted, size
 
 

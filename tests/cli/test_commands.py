@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from bundler.cli import COMMANDS, main
 from bundler.console.paths import GivenPath
 from bundler.errors import EXIT_CODES, BundleError
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from infini_llama.cli import main as infini_llama_main
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.process import run, run_python
@@ -52,7 +52,7 @@ def test_no_command_of_the_offline_side_imports_torch_or_a_hugging_face_library(
         import importlib, sys
         for name in ("install", "verify", "inspect", "digest", "installed", "path", "remove", "env", "run", "serve"):
             importlib.import_module(f"bundler.cli.{name}")
-        import bundler.home.install, bundler.verify, bundler.home.installed
+        import bundler.home.installation.install, bundler.verify, bundler.home.installed
         heavy = {"torch", "transformers", "datasets", "huggingface_hub"} & set(sys.modules)
         assert not heavy, heavy
         """

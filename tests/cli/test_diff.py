@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bundler.cli import main
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import receipt_path
 from bundler.make.delta import Base
 from bundler.make.pack import pack

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from bundler.cli import main
 from bundler.files import space
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tree

@@ -13,7 +13,7 @@ import pytest
 
 from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
-from tests.support.listener import listener, tls_listener
+from tests.support.network.listener import listener, tls_listener
 from tests.support.process import run, script
 
 MANIFEST = """\

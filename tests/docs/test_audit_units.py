@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from docs.generate.sources import ROOT
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.process import script

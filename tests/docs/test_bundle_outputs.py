@@ -154,7 +154,7 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     log.rename(log.with_suffix(".old"))
     check("bundle list --json", whole, bundle("list", "--hf-home", home, "--json"))
     stray.write_text("of no bundle")
-    check("bundle verify --all --json", bundle("verify", "--all", "--hf-home", home, "--json"))
+    check("bundle verify --all --json", bundle("verify", "--all", "--hf-home", home, "--policy", policy, "--json"))
 
 
 def test_what_is_written_of_generations_that_go_and_that_stay_is_documented(packed: Path, tmp_path: Path) -> None:

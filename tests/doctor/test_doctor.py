@@ -14,13 +14,13 @@ from bundler.doctor.diagnosis import Diagnosis
 from bundler.doctor.examine import examine
 from bundler.home.common.journal import note_unfinished
 from bundler.home.common.set_aside import move_aside
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.hub import RunningHub
-from tests.support.listener import tls_listener
 from tests.support.messages import Told
+from tests.support.network.listener import tls_listener
+from tests.support.network.proxy import Proxy
 from tests.support.process import run, script
-from tests.support.proxy import Proxy
 
 FILES = {"config.json": b"{}", "tokenizer.json": b'{"x": 1}'}
 HUB = {"HF_ENDPOINT": "http://127.0.0.1:9"}

@@ -16,7 +16,7 @@ import pytest
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.format import spec_reader

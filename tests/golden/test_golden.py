@@ -9,7 +9,7 @@ import pytest
 
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volume_files
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.verify.bundle_file import verify_bundle
 from tests.golden import make
 from tests.support.bundles import blob_store

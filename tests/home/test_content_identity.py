@@ -14,7 +14,7 @@ import pytest
 from bundler.errors import ConflictError, IntegrityError
 from bundler.format.reader import BundleReader
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import Receipt, receipt_path
 from bundler.home.remove import remove
 from bundler.make.pack import pack

@@ -11,7 +11,7 @@ import pytest
 
 from bundler.home.exclusive import lock_home
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 

@@ -9,7 +9,7 @@ import pytest
 from bundler.errors import BundleError, IntegrityError, NotInstalledError
 from bundler.home.find_snapshot import find_snapshot
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle
 
 CONTENTS = {"config.json": b"{}"}

@@ -9,7 +9,7 @@ import pytest
 
 from bundler.errors import IntegrityError, NotInstalledError
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import read_receipt, receipt_path
 from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import LAUNCHES_FOLDER, PATIENCE_SECONDS, find_launches, note_launch, write_note
 from tests.support.bundles import locked_repo, tiny_bundle

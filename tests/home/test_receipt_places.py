@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from bundler.cli import main
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from tests.files.test_access import without_privileges
 from tests.support.bundles import OTHER_COMMIT, locked_repo, tiny_bundle, tree

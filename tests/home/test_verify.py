@@ -9,7 +9,7 @@ import pytest
 
 from bundler.errors import IntegrityError
 from bundler.format.reader import BundleReader
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.report import Report

@@ -15,7 +15,7 @@ import zstandard
 from bundler.errors import BundleError, FormatError, IntegrityError, LockError
 from bundler.format.reader import BundleReader
 from bundler.format.tar import BLOCK, END_OF_ARCHIVE
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.verify.bundle_file import verify_bundle
 from tests.hostile.forge import forge, honest_stream, one_frame
 from tests.support.bundles import lock_of, locked_repo, tree

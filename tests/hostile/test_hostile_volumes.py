@@ -14,7 +14,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.messages import Told
 

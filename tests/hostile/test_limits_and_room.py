@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import locked_repo, tiny_bundle
 
 

@@ -16,7 +16,7 @@ from bundler.errors import DependencyError
 from infini_llama.settings.sections import load
 from run_direct_training import translate
 from tests.support.hub import RunningHub
-from tests.support.proxy import Behaviour, Proxy
+from tests.support.network.proxy import Behaviour, Proxy
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "scripts/config").glob("*.yaml"))

@@ -20,7 +20,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import receipt_path
 from bundler.home.remove import remove
 from bundler.make.delta import Base, check_base_stays

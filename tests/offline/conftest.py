@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import OfflineError
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.offline.kernel.isolation import Requested, choose
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.process import script

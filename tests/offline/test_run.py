@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, needs_netns
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle
 from tests.support.messages import Told

@@ -1,6 +1,6 @@
 """The table of ways out in OFFLINE_MODE.md, row by row: what a kind stops does not leave, and what it does not, does.
 
-Each program runs without a guard, as compiled code would, on a machine with an outside (`tests.support.outside`).
+Each program runs without a guard, as compiled code would, on a machine of its own (`tests.support.network.outside`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.offline.conftest import KINDS, PYTHON
-from tests.support.outside import ABSTRACT, GROUP_IPV6, NAME_DAEMONS, OTHER_DAEMONS, OUTSIDE, Left, outside
+from tests.support.network.outside import ABSTRACT, GROUP_IPV6, NAME_DAEMONS, OTHER_DAEMONS, OUTSIDE, Left, outside
 from tests.support.process import script
 
 _TEXT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from bundler import __version__
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.golden.make import CONTENTS, LOCK, NEXT_LOCK, PREPARED, VOLUME_BYTES

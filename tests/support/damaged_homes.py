@@ -24,7 +24,7 @@ from pathlib import Path
 from bundler.errors import BundleError
 from bundler.files.leftovers import remove_leftovers
 from bundler.home.home import Home, ignore_damage
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.view.open import open_view
 from tests.support.bundles import locked_repo, tiny_bundle

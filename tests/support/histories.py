@@ -28,7 +28,7 @@ from bundler.home.common.journal import list_unfinished
 from bundler.home.generations.prune import prune
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import note_launch
 from bundler.home.remove import remove

@@ -21,7 +21,7 @@ from pathlib import Path
 from bundler.format.reader import BundleReader
 from bundler.home.generation import GENERATIONS_FOLDER
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import REMOVING_SUFFIX
 from bundler.home.remove import remove
 from bundler.plan.layout import layout

@@ -19,7 +19,7 @@ from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.storage.volumes import volume_files
 from bundler.home.generations.prune import prune
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from bundler.home.trust.gate import check_policies
 from bundler.home.trust.kept import judge_installed

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 import bundler.offline.run
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.trust.gate import check_policies
 home = Path({str(tmp_path / "home")!r})
 install(Path({str(bundle)!r}), home)

@@ -2,8 +2,8 @@
 
 The order is the guarantee: snapshots, then tree listings and markers, then refs, then aliases. A process that is
 killed in between leaves blobs that nothing points to, or a snapshot that no ref names: the libraries see the cache
-as it was before. `bundler.home.install` adds the receipt last; `bundle fetch` uses the same steps for the cache on
-which it proves that a bundle loads, so what is proven is what will be installed.
+as it was before. `bundler.home.installation.steps` adds the receipt last; `bundle fetch` uses the same steps for the
+cache on which it proves that a bundle loads, so what is proven is what will be installed.
 
 Every step may be repeated and may run beside another process that does the same: each name is made under a
 temporary name and renamed, and a name that is already right is left alone.

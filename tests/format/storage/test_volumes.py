@@ -21,7 +21,7 @@ from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
 from bundler.format.storage.volumes import open_stored, volume_base, volume_files, volume_path, volumes_in
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.volume import verify_volume
 from tests.support.bundles import locked_repo, tiny_bundle, tree

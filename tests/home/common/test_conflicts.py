@@ -13,7 +13,7 @@ from bundler.cli import main
 from bundler.errors import ConflictError
 from bundler.home.common.conflicts import Held
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home import install as install_module
 from bundler.home.common.journal import found_path
-from bundler.home.install import install
+from bundler.home.installation import steps
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
@@ -99,7 +99,7 @@ def test_what_an_installation_that_was_killed_left_is_not_taken_for_a_download(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(install_module, "write_receipt", killed)
+        patch.setattr(steps, "write_receipt", killed)
         install(bundle, home)
     assert content(home)
     install(bundle, home)

@@ -18,7 +18,7 @@ from bundler.home.common.journal import (
     read_unfinished,
     unfinished_path,
 )
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from bundler.text.wording import counted
 from tests.support.bundles import OTHER_COMMIT, locked_repo, tiny_bundle, tree

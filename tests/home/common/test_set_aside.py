@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bundler.cli import main
 from bundler.home.generations.prune import prune
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b"{}", "sub/w.bin": b"weights"}

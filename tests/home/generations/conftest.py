@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle
 
 OLD_FILES = {"config.json": b"{}", "w": b"old weights"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.killing import in_child
 
 

@@ -18,7 +18,7 @@ from huggingface_hub import scan_cache_dir
 from bundler.errors import IntegrityError
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.home.generations.conftest import NEW_FILES, OLD_FILES
 from tests.support.bundles import COMMIT, OTHER_COMMIT, tree
 from tests.support.hub import RunningHub

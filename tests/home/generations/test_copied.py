@@ -11,7 +11,7 @@ from bundler.errors import IntegrityError
 from bundler.home.generations.prune import prune
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.remove import remove
 from bundler.home.view.open import open_view
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree

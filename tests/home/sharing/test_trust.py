@@ -10,7 +10,7 @@ import pytest
 
 from bundler.errors import IntegrityError, UntrustedError
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.launches import LAUNCHES_FOLDER
 from bundler.home.remove import remove
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree

@@ -11,7 +11,7 @@ import pytest
 
 from bundler.errors import ConflictError, OfflineError
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.view.open import open_view
 from bundler.home.view.view import build_view
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree

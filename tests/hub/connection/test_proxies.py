@@ -12,11 +12,11 @@ from bundler.errors import NetworkError
 from bundler.hub.connection.proxies import Proxy as Setting
 from bundler.hub.connection.proxies import check_proxy, probe, proxy_for
 from tests.support.hub import RunningHub
-from tests.support.listener import listener
 from tests.support.messages import Told
+from tests.support.network.listener import listener
+from tests.support.network.proxy import Behaviour, Proxy
+from tests.support.network.socks_proxy import SocksProxy
 from tests.support.process import run, script
-from tests.support.proxy import Behaviour, Proxy
-from tests.support.socks_proxy import SocksProxy
 
 HUB = "https://hub.invalid"
 

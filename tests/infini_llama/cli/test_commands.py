@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.infini_llama.cli.test_cli import infini_llama
 from tests.support.bundles import locked_repo, tiny_bundle
 

@@ -12,16 +12,16 @@ from bundler.files.space import Room, measure_room
 from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
+from bundler.home.installation.part import select_part
+from bundler.home.installation.unpack import Staging, collect_checked, find_base_content, locate, room_needed
 from bundler.home.installed import InstalledBundle
-from bundler.home.part import select_part
-from bundler.home.unpack import Staging, collect_checked, find_base_content, locate, room_needed
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.verify.report import Progress, no_progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstallPlan:
-    """What `bundler.home.install.install` with the same arguments would do.
+    """What `bundler.home.installation.install.install` with the same arguments would do.
 
     Attributes:
         name: Name of the bundle.

@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 
-from tests.support.proxy import Proxy, ProxyServer, pump
+from tests.support.network.proxy import Proxy, ProxyServer, pump
 
 PASSWORD = b"s@cret"
 

@@ -1,4 +1,4 @@
-"""bundler.home.unpack: content comes to places that no library sees, each byte hashed, none read in vain."""
+"""bundler.home.installation.unpack: content comes to where no library sees it, hashed, and none is read in vain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from bundler.files.atomic import TEMPORARY_PREFIX
 from bundler.files.digest import sha256_bytes
 from bundler.format.reader import BundleReader
 from bundler.home.home import Home
-from bundler.home.install import install
-from bundler.home.unpack import Staging, find_base_content, locate, write_blobs
+from bundler.home.installation.install import install
+from bundler.home.installation.unpack import Staging, find_base_content, locate, write_blobs
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.layout import Blob, Layout, layout
@@ -137,7 +137,7 @@ def test_what_a_killed_run_had_verified_aside_is_taken_over_once(home: Path) -> 
         """
         import sys
         from pathlib import Path
-        from bundler.home.unpack import Staging
+        from bundler.home.installation.unpack import Staging
         folder = Staging(Path(sys.argv[1])).folder
         folder.mkdir()
         (folder / "f00d").write_bytes(b"verified")

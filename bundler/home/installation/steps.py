@@ -1,6 +1,6 @@
 """One bundle on its way into one home: the steps of an installation, in the order that makes each safe to be killed in.
 
-The rules that they keep stand in `bundler.home.install`, which holds the lock of the home meanwhile.
+The rules that they keep stand in `bundler.home.installation.install`, which holds the lock of the home meanwhile.
 """
 
 from __future__ import annotations
@@ -36,15 +36,22 @@ from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import hand_over_names
 from bundler.home.generations.show import finish_killed, mend_held
 from bundler.home.home import Home, ignore_damage
-from bundler.home.install_result import InstallResult
+from bundler.home.installation.part import join_parts, select_part
+from bundler.home.installation.result import InstallResult
+from bundler.home.installation.unpack import (
+    Staging,
+    check_room_for,
+    collect_checked,
+    find_base_content,
+    locate,
+    write_blobs,
+)
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.launches import make_folder
 from bundler.home.log import append_to_log, name_source
-from bundler.home.part import join_parts, select_part
 from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
 from bundler.home.sharing.untrusted_names import remove_untrusted
 from bundler.home.trust.gate import Admission
-from bundler.home.unpack import Staging, check_room_for, collect_checked, find_base_content, locate, write_blobs
 from bundler.home.view.view import build_view, has_own_content
 from bundler.plan.content import Content
 from bundler.plan.layout import Blob, layout, snapshot_link_target

@@ -11,7 +11,7 @@ from bundler.errors import NotInstalledError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.stored import OneFile
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import read_receipt, receipt_path
 from bundler.home.remove import remove
 from bundler.make.delta import Base

@@ -1,4 +1,4 @@
-"""bundler.home.install: from a bundle to a cache, in any state that the cache may be in."""
+"""bundler.home.installation.install: from a bundle to a cache, in any state that the cache may be in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bundler.errors import BundleError, FormatError, IntegrityError, SpaceError
 from bundler.home.common import publish
 from bundler.home.generations.prune import prune
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 FILES = {"config.json": b'{"model_type": "x"}', "w.safetensors": os.urandom(3 << 20), "sub/empty": b""}

@@ -1,6 +1,6 @@
 """Install a bundle into HF_HOME: verify, write blobs, then snapshots, then refs, then the receipt.
 
-Rule book (each line is a guarantee that `tests/home/test_install*.py` tries to break):
+Rule book (each line is a guarantee that `tests/home/installation/test_install*.py` tries to break):
 
 * room is checked before anything is written;
 * a blob is written under a temporary name on the same file system, hashed on the way, synced, and renamed only if
@@ -33,8 +33,8 @@ from bundler.format.source import Source
 from bundler.format.stream import BundleStream, Readable
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.home import Home
-from bundler.home.install_result import InstallResult
-from bundler.home.installation import Installation
+from bundler.home.installation.result import InstallResult
+from bundler.home.installation.steps import Installation
 from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
 from bundler.home.trust.gate import admit
 from bundler.verify.report import Progress, no_progress

@@ -1,7 +1,7 @@
 """A machine with an outside, in namespaces of its own: what leaves it is caught, and who is asked on it is known.
 
-``python -m tests.support.outside`` is started in a network and a mount namespace (`outside`). It has a cable to nowhere
-with a default route over it, watched at its other end; daemons on the UNIX sockets of name services and others, which
+``python -m tests.support.network.outside`` is started in a network and a mount namespace (`outside`). It has a cable to
+nowhere with a default route over it, watched at its other end; daemons on the UNIX sockets of name services and others, which
 note who comes; and a listener on loopback, which stands for a peer outside where a socket is connected already.
 """
 
@@ -83,7 +83,7 @@ def outside(argv: Sequence[str | Path], inherited: str = "") -> Left:
     if not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("a machine with an outside takes unshare(1) and ip(8)")
     user = [] if os.getuid() == 0 else ["--user", "--map-root-user"]
-    words = [sys.executable, "-m", "tests.support.outside", inherited, *map(str, argv)]
+    words = [sys.executable, "-m", "tests.support.network.outside", inherited, *map(str, argv)]
     done = subprocess.run(
         ["unshare", *user, "--net", "--mount", *words],
         cwd=ROOT,

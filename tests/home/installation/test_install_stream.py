@@ -24,7 +24,7 @@ from bundler.format.stream import BundleStream
 from bundler.home.common.journal import FOUND_SUFFIX, UNFINISHED_SUFFIX
 from bundler.home.exclusive import LOCK_NAME
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.lock import LockedFile

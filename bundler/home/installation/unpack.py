@@ -1,7 +1,7 @@
 """Bring the content of a bundle to where no library sees it yet: find what is there, read the rest, hash all of it.
 
-What `bundler.home.install` publishes afterwards was verified here, byte by byte, whether it came from the bundle,
-from an earlier run, or, for a delta, from another bundle that is installed.
+What `bundler.home.installation.steps` publishes afterwards was verified here, byte by byte, whether it came from the
+bundle, from an earlier run, or, for a delta, from another bundle that is installed.
 """
 
 from __future__ import annotations
