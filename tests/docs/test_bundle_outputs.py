@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bundler.home.home import Home
 from bundler.home.launches import note_launch
 from docs.generate.bundle_outputs import OUTPUTS
 from docs.generate.observed import faults
 from tests.cli.test_serve import serving
+from tests.matrix.repos import llama
 from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.serve.conftest import write_repos
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle
@@ -68,7 +70,7 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     assert replacing["replaced"]
     key = make_key(tmp_path / "keys").path
     signed = bundle("fetch", manifest, "-o", out, "--sign", key, "--json", env=env)
-    check("bundle fetch --json", whole, delta, replacing, signed)
+    check("bundle fetch --json", whole, delta, replacing, signed, _fetch_a_pickle(tmp_path / "pickled"))
     check("bundle sign --json", bundle("sign", out, "--key", key, "--json", env=env))
     again = bundle("fetch", manifest, "-o", out, "--dry-run", "--json", env=env)
     assert again["replaced"]
@@ -79,6 +81,19 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     # The new entry has no commit before, and that which is gone has none now.
     check("bundle lock --json", first, bundle("lock", manifest, "--json", env=env))
     check("bundle lock --check --json", fits, differs)
+
+
+def _fetch_a_pickle(folder: Path) -> Any:
+    """Fetch a model whose weights are pickled; return what the command writes."""
+    model = llama()
+    model.save_pretrained(folder / "hub/org/pickled")
+    (folder / "hub/org/pickled/model.safetensors").unlink()
+    torch.save(model.state_dict(), folder / "hub/org/pickled/pytorch_model.bin")
+    manifest = folder / "pickled.yaml"
+    manifest.write_text("version: 1\nname: pickled\nmodels: [{repo_id: org/pickled, allow_pickle: true}]\n")
+    with RunningHub(folder / "hub") as hub:
+        env = {**hub.environment(folder / "hf"), "BUNDLE_CACHE": str(folder / "cache")}
+        return bundle("fetch", manifest, "-o", folder / "pickled.tar.zst", "--json", env=env)
 
 
 def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """A machine with an outside, in namespaces of its own: what leaves it is caught, and who is asked on it is known.
 
 ``python -m tests.support.network.outside`` is started in a network and a mount namespace (`outside`). It has a cable to
-nowhere with a default route over it, watched at its other end; daemons on the UNIX sockets of name services and others, which
-note who comes; and a listener on loopback, which stands for a peer outside where a socket is connected already.
+nowhere with a default route over it, watched at its other end; daemons on the UNIX sockets of name services and
+others, which note who comes; and a listener on loopback, which stands for a peer outside where a socket is connected
+already.
 """
 
 from __future__ import annotations
