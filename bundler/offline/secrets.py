@@ -9,6 +9,7 @@ Rule book:
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -44,6 +45,7 @@ def find_secrets(names: Iterable[str], passed: Collection[str] = ()) -> tuple[st
 
 
 def find_token_files(homes: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the files in these cache roots that hold tokens of the Hub."""
+    """Return the files in these cache roots that hold tokens of the Hub, less those that this user may not look at."""
     files = (home / name for home in dict.fromkeys(homes) for name in _TOKEN_FILES)
-    return tuple(path for path in files if path.is_file())
+    # Unlike the method of a path, it takes one that cannot be looked at for none: then no program of the user reads it.
+    return tuple(path for path in files if os.path.isfile(path))  # noqa: PTH113
