@@ -200,12 +200,12 @@ def write_bundle(
 
     Args:
         lock: A complete lock.
-        plan: `tar_plan(lock)`, for a delta with what it omits.
-        blob_path: Where the content of a blob can be read.
-        out: Needs only `write`.
-        base: Of a delta, what it builds on.
-        whole: Of a delta, the index of the bundle that is whole.
-        codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
+        plan: `tar_plan(lock)`; for a delta with the contents that it leaves out.
+        blob_path: Returns the path at which a blob's content can be read.
+        out: Where to write; only its `write` is used.
+        base: For a delta, the record of its base.
+        whole: For a delta, the index of the whole bundle, whose digest an installation will have.
+        codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
         level: zstd level.
         jobs: Number of threads that compress.
         progress: Called with the number of tar-stream bytes done since the last call.
