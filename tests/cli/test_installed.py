@@ -46,6 +46,7 @@ def test_install_says_what_it_did_on_stderr_and_in_json_on_stdout(bundle: Path, 
         "replaced": None,
         "has_view": True,
         "held": [],
+        "moved_refs": [],
         "left_out": [],
         "set_aside": [],
         "closed": [],
@@ -182,6 +183,8 @@ def test_path_asks_which_bundle_where_two_have_different_commits(home: Path, tmp
 
 
 def test_remove_uninstalls(home: Path) -> None:
+    digest = Home(home).bundle("tiny").digest
     done = bundle_command("remove", "tiny", "--hf-home", home)
-    assert (done.exit_code, done.stderr) == (0, "removed tiny, 1 generation; 5 kB freed\n")
+    said = f"deleted tiny {digest[:19]}: 5 kB\nremoved tiny, 1 generation; 5 kB freed\n"
+    assert (done.exit_code, done.stderr) == (0, said)
     assert bundle_command("remove", "tiny", "--hf-home", home).exit_code == 9

@@ -159,7 +159,7 @@ def test_a_damaged_lock_is_not_replaced_unless_asked(bundle: Bundle, manifest: P
     manifest.with_suffix(".lock").write_text("{")
     done = bundle.lock(manifest)
     assert done.returncode == 3
-    assert "hint: bundle lock --upgrade writes it anew" in done.stderr
+    assert "hint: bundle lock --upgrade writes it again, with new commits" in done.stderr
     assert manifest.with_suffix(".lock").read_text() == "{"
     assert bundle.lock(manifest, "--upgrade").returncode == 0
     assert Lock.loads(manifest.with_suffix(".lock").read_text()).name == "demo"

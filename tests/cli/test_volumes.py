@@ -238,7 +238,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(folder: Path, bundle: Path) ->
     ("content", "found"),
     [
         (lambda whole: b"", "expected a bundle, found an empty file"),
-        (lambda whole: whole[:3], "expected a bundle, found the first 3 bytes of one"),
+        (lambda whole: whole[:3], "expected a bundle, found only the first 3 bytes of one"),
         (
             lambda whole: whole[:5000],
             "expected a bundle to end in its index, found other bytes: it was cut short, or something was added",
@@ -249,7 +249,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(folder: Path, bundle: Path) ->
         ),
         (
             lambda whole: bytes.fromhex("28b52ffd") + bytes(5000),
-            "expected a bundle, found 5,004 bytes of another zstd file, as a plain .tar.zst is one",
+            "expected a bundle, found 5,004 bytes of another zstd file, such as a plain .tar.zst",
         ),
         (
             lambda whole: b"<!DOCTYPE html>",
