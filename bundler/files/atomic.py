@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -32,7 +33,8 @@ def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
-    A missing parent folder is created. Readers see the old content or the new, never a mixture.
+    A missing parent folder is created. Readers see the old content or the new, never a mixture; whoever could read the
+    old one by its permission bits can read the new one too, whatever the umask.
 
     Args:
         path: The final name.
@@ -46,6 +48,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
         with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
+            _keep_readers(path, descriptor)
             file.sync()
         temporary.replace(path)
     except BaseException:
@@ -53,6 +56,16 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
         raise
     if sync_dir:
         fsync_dir(path.parent)
+
+
+def _keep_readers(path: Path, descriptor: int) -> None:
+    """Let group and others read a new file if they could read the one that it replaces."""
+    # Best effort: a file system may have modes of its own.
+    with contextlib.suppress(OSError):
+        old, new = path.lstat(), os.fstat(descriptor)
+        if stat.S_ISREG(old.st_mode):
+            kept = stat.S_IROTH | (stat.S_IRGRP if old.st_gid == new.st_gid else 0)
+            os.fchmod(descriptor, stat.S_IMODE(new.st_mode) | (old.st_mode & kept))
 
 
 def temporary_path(directory: Path) -> Path:

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from bundler.errors import BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
+from bundler.errors import AccessError, BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
+from bundler.files.access import explain
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.log import LogEntry, read_log
@@ -32,7 +33,13 @@ OnDamage = Callable[[BundleError], None]
 
 
 def ignore_damage(error: BundleError) -> None:
-    """Pass over a receipt that cannot be used."""
+    """Pass over a receipt that cannot be used; one that may not be read is another matter.
+
+    Raises:
+        AccessError: It may not be read: what it needs is there, and must not be harmed.
+    """
+    if isinstance(error, AccessError):
+        raise error
 
 
 @dataclass
@@ -248,6 +255,10 @@ class Home:
                 if on_damage is None:
                     raise
                 on_damage(error)
+            except PermissionError as error:
+                if on_damage is None or (refusal := explain(error)) is None:
+                    raise
+                on_damage(refusal)
 
     def read(self, path: Path, *, parse: bool = True) -> InstalledBundle:
         """Open a generation by where its receipt stands.

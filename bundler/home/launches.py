@@ -124,6 +124,7 @@ def find_launches(hf_home: Path) -> list[RunningLaunch]:
 
 
 def _read(path: Path) -> RunningLaunch | None:
+    owner = Owner.parse(path.name)
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_NOTE_BYTES:
@@ -132,7 +133,9 @@ def _read(path: Path) -> RunningLaunch | None:
         generations = tuple((str(name), str(digest)) for name, digest in raw["generations"])
         return RunningLaunch(str(raw["host"]), int(raw["pid"]), generations)
     except PermissionError:
-        owner = Owner.parse(path.name)
         return RunningLaunch("another user's", owner.pid if owner else 0, None)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        # Being written, or cut off by a full disk: what its process reads is not known, but that it may read is.
+        return RunningLaunch("a host that its note does not name", owner.pid if owner else 0, None)
+    except OSError:
         return None

@@ -111,7 +111,8 @@ def _reclaim_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]
     used = set(link_targets(inside(hf_home, folder) / "snapshots"))
     for blob in repo.blobs:
         place = inside(hf_home, repo.path_in(folder, blob.path))
-        if place not in used:
+        # Resolved as they are: the home, or a folder in it, may be a link to another disk.
+        if place.resolve() not in used:
             freed += delete(hf_home, repo.path_in(folder, blob.path), kept)
     return freed
 
@@ -154,7 +155,7 @@ def owned_names(repo: RepoLayout) -> Iterator[str]:
 
 
 def link_targets(snapshots: Path) -> Iterator[Path]:
-    """Yield what the links below a `snapshots` folder lead to."""
+    """Yield what the links below a `snapshots` folder lead to, resolved."""
     for path in snapshots.rglob("*"):
         if path.is_symlink():
             yield (path.parent / path.readlink()).resolve()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bundler.files.paths import inside
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
@@ -40,6 +40,34 @@ def set_aside(hf_home: Path, content: Layout, others: Iterable[Layout]) -> list[
     return moved
 
 
+def clear_ways(hf_home: Path, content: Layout) -> list[tuple[str, str]]:
+    """Move files out of the way that stand where `content` has folders, or links to some.
+
+    A copy without its links has left them: text with the target, as git and some archives write it.
+
+    Returns:
+        (old path, new path) of each file that was moved.
+    """
+    moved = []
+    for repo in content.repos:
+        places = {path for path, _ in repo.alias_links()}
+        for folder in repo.hub_folders:
+            if folder != repo.folder and inside(hf_home, folder).is_symlink():
+                continue
+            places |= {
+                folder,
+                *(f"{folder}/{name}" for name in ("blobs", "snapshots", "refs", "trees", ".no_exist")),
+            }
+            places |= {f"{folder}/snapshots/{commit}" for commit in repo.trees}
+        for blob in repo.prepared:
+            places |= {str(parent) for parent in PurePosixPath(blob.path).parents if len(parent.parts) > 1}
+        for path in sorted(places):
+            place = inside(hf_home, path)
+            if place.is_file() and not place.is_symlink():
+                moved.append((path, move_aside(hf_home, path)))
+    return moved
+
+
 def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
     own = [
         path
@@ -52,11 +80,11 @@ def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
 def move_aside(hf_home: Path, path: str) -> str:
     """Move one file out of the way, and return where it is now."""
     source = inside(hf_home, path)
-    name = f"{SET_ASIDE_FOLDER}/{path}"
-    number = 1
-    while os.path.lexists(inside(hf_home, name)):
+    name, number = f"{SET_ASIDE_FOLDER}/{path}", 1
+    is_open = _can_be_made(inside(hf_home, name).parent)
+    while os.path.lexists(inside(hf_home, name)) or not _can_be_made(inside(hf_home, name).parent):
         number += 1
-        name = f"{SET_ASIDE_FOLDER}/{path}.{number}"
+        name = f"{SET_ASIDE_FOLDER}/{path}.{number}" if is_open else f"{SET_ASIDE_FOLDER}/{number}/{path}"
     target = inside(hf_home, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_symlink():
@@ -66,6 +94,11 @@ def move_aside(hf_home: Path, path: str) -> str:
     else:
         source.rename(target)
     return name
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Tell whether a folder is there, or no file stands where it, or one above it, would be."""
+    return next(place for place in (folder, *folder.parents) if os.path.lexists(place)).is_dir()
 
 
 def _remove_empty(folder: Path) -> None:

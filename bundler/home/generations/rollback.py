@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import IntegrityError, LockError, NotInstalledError
+from bundler.files.space import report_full_disk
 from bundler.home.common.journal import forget_move, note_move
 from bundler.home.common.set_aside import move_aside
 from bundler.home.exclusive import Note, lock_home, no_note
@@ -49,8 +50,13 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
         NotInstalledError: There is no such bundle, or not just one such generation; those that are there are named.
         IntegrityError: The generation is damaged; or the receipt of the current one is, and no digest is given.
         LockError: The receipt of the current one holds a malformed lock, and no digest is given.
+        SpaceError: The file system is full; the next command that changes the home finishes the move.
     """
-    with lock_home(hf_home, on_note=on_note):
+    full = f"{hf_home}: the file system filled up while rolling back; no content was touched"
+    with (
+        report_full_disk(full, hint="free some space and run the same command again"),
+        lock_home(hf_home, on_note=on_note),
+    ):
         home = Home(hf_home)
         before = _open_current(home, name, digest)
         chosen = _choose(home, name, before, digest)

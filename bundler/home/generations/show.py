@@ -17,6 +17,7 @@ from bundler.files.paths import inside
 from bundler.home.common.conflicts import Held, find_held
 from bundler.home.common.journal import forget_move, list_moves
 from bundler.home.common.publish import place_prepared, publish, publish_refs
+from bundler.home.common.set_aside import clear_ways
 from bundler.home.common.trees import collect_trees
 from bundler.home.generations.retire import finish_retirements, hand_over_names
 from bundler.home.home import Home, ignore_damage
@@ -31,6 +32,7 @@ def show_generation(home: Home, chosen: InstalledBundle) -> None:
         chosen: A generation that is whole.
     """
     names = chosen.names
+    clear_ways(home.path, names)
     held = {
         one.path for one in find_held(names, {name: other.names for name, other in home.rivals(chosen).items()})
     }

@@ -28,7 +28,7 @@ from bundler.home.common.journal import (
     unfinished_path,
 )
 from bundler.home.common.publish import find_moved_refs, gather_blobs, place_prepared, publish, publish_trees
-from bundler.home.common.set_aside import set_aside
+from bundler.home.common.set_aside import clear_ways, set_aside
 from bundler.home.common.sweep import sweep
 from bundler.home.common.trees import collect_trees
 from bundler.home.generation import generation_path
@@ -84,6 +84,7 @@ class Installation:
         # What a killed one left is nobody's, and must not be taken for the user's.
         if freed := finish_killed(self.home):
             self.on_note(f"finished a removal that was killed: {size(freed)} freed")
+        self.set_aside = tuple(clear_ways(self.hf_home, self.content))
         self.held = check_conflicts(
             self.name,
             self.content,
@@ -129,6 +130,7 @@ class Installation:
         """Other generations that have a folder in common with this one."""
 
         def tell(error: BundleError) -> None:
+            ignore_damage(error)
             own = receipt_path(self.hf_home, self.name)
             if not error.message.startswith((f"{own}:", f"{own} ")):  # about to be written
                 self.on_note(f"{error.message}; what it needs beside {self.name} cannot be told")
@@ -204,7 +206,7 @@ class Installation:
             adopt_generation(self.home, before[0], symlinks=self.symlinks)
         held = {one.path for one in self.held}
         keep = [*self.near.layouts, *(bundle.layout for bundle in before)]
-        self.set_aside = tuple(set_aside(self.hf_home, self.content, keep))
+        self.set_aside += tuple(set_aside(self.hf_home, self.content, keep))
         self.is_publishing = True
         remove_untrusted(self.home.trust, self.content, self.on_note)
         trees = collect_trees(keep)

@@ -215,7 +215,17 @@ def _link_blobs(hf_home: Path, root: Path, repo: RepoLayout, written: Path) -> N
     if written == root and os.path.lexists(place) and place.resolve() != target.resolve():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place))
     if not os.path.lexists(place):
-        place.symlink_to(os.path.relpath(target, (root / blobs).parent))
+        place.symlink_to(_find_way(hf_home, root / blobs, target))
+
+
+def _find_way(hf_home: Path, place: Path, target: Path) -> str:
+    """Return the text of a link at `place`, below a view that need not be there yet, to `target` in the same home."""
+    root, folders = Path(os.path.realpath(hf_home)), place.parent.relative_to(hf_home)
+    parent = Path(os.path.realpath(place.parent))
+    if parent == root / folders:
+        return os.path.relpath(target, place.parent)
+    # `bundles`, or a folder in it, is a link to another disk, and `..` leads up from there.
+    return os.path.relpath(root / target.relative_to(hf_home), parent)
 
 
 def _link_prepared(
