@@ -9,7 +9,7 @@ import click
 
 from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json, say
-from bundler.errors import BundleError
+from bundler.errors import AccessError, BundleError, IntegrityError
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
 
@@ -66,7 +66,8 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
         say(f"note: an installation of {name} did not end; install it again, or `bundle remove {name}`")
     for error in damaged.values():
         say(f"error: {error}")
-    ctx.exit(6 if damaged else 0)
+    is_closed = all(isinstance(error, AccessError) for error in damaged.values())
+    ctx.exit(0 if not damaged else AccessError.exit_code if is_closed else IntegrityError.exit_code)
 
 
 def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict[str, Any]:

@@ -129,9 +129,14 @@ class Home:
             LockError: A receipt holds a malformed lock, and there is no `on_damage`.
         """
         _check_name(name)
+        try:
+            paths = self.receipts_of(name)
+        except PermissionError as error:
+            _pass_on(error, on_damage)
+            paths = [self._pointer(name)]
         found = {
             bundle.digest: bundle
-            for path in self._each(self.receipts_of(name), partial(self.read, parse=parse), on_damage)
+            for path in self._each(paths, partial(self.read, parse=parse), on_damage)
             for bundle in [self.read(path, parse=parse)]
         }
         installed = {
@@ -201,7 +206,12 @@ class Home:
 
         name, digest = besides
         current = [self._pointer(other) for other in self.names() if other != name]
-        kept = [path for other in self.all_names() for path in self.receipts_of(other)]
+        kept = []
+        for other in self.all_names():
+            try:
+                kept += self.receipts_of(other)
+            except PermissionError as error:
+                _pass_on(error, on_damage)
         found = Neighbours()
         for path in self._each(dict.fromkeys([*current, *kept]), is_near, on_damage):
             bundle = self.read(path)
@@ -229,7 +239,8 @@ class Home:
         """Return the bundle that a receipt describes; nothing is read or written."""
 
         def find_neighbours(content: Layout) -> Neighbours:
-            return self.neighbours([content], besides=(receipt.name, receipt.digest), on_damage=ignore_damage)
+            # Who only reads makes do with what may be read.
+            return self.neighbours([content], besides=(receipt.name, receipt.digest), on_damage=lambda error: None)
 
         return InstalledBundle(self.path, receipt, find_neighbours)
 
@@ -256,9 +267,7 @@ class Home:
                     raise
                 on_damage(error)
             except PermissionError as error:
-                if on_damage is None or (refusal := explain(error)) is None:
-                    raise
-                on_damage(refusal)
+                _pass_on(error, on_damage)
 
     def read(self, path: Path, *, parse: bool = True) -> InstalledBundle:
         """Open a generation by where its receipt stands.
@@ -290,6 +299,12 @@ class Home:
             opened = self._by_content[name, content] = _Opened(Receipt.parse(content, path, name=name))
         self._by_path[path] = _stamp(status), opened
         return opened
+
+
+def _pass_on(error: PermissionError, on_damage: OnDamage | None) -> None:
+    if on_damage is None or (refusal := explain(error)) is None:
+        raise error
+    on_damage(refusal)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int]:

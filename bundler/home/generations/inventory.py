@@ -41,8 +41,8 @@ def list_generations(home: Home, name: str, *, on_damage: OnDamage | None = None
     """
     try:
         current = home.bundle(name).digest
-    except BundleError:
-        current = None  # Removed, or damaged: whoever lists the bundles has told that.
+    except (BundleError, PermissionError):
+        current = None  # Removed, closed or damaged: whoever lists the bundles has told that.
     lines = {(line.name, line.digest): line for line in home.log(on_damage=on_damage) if line.action == "install"}
     return [
         Generation(bundle, bundle.digest == current, lines.get((name, bundle.digest)))

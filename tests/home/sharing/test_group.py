@@ -199,3 +199,36 @@ def test_an_owner_is_told_to_open_it_to_himself(packed: Path, shared: Path) -> N
     assert (done.returncode, done.stderr.rstrip().endswith(f"hint: chmod u+x {home}/hub")) == (18, True), (
         done.stderr
     )
+
+
+def test_a_rollback_and_a_removal_close_nothing_to_members(packed: Path, shared: Path) -> None:
+    home = shared / "home"
+    second = tiny_bundle(shared / "2", locked_repo("org/m", {"n": b"n"}, commit="e" * 40), contents=[b"n"])
+    other = tiny_bundle(
+        shared / "3", locked_repo("org/m", {"o": b"o"}, commit="f" * 40), contents=[b"o"], name="other"
+    )
+    for made in (packed, second, other):
+        install_as(ALICE, made, home, "--group", TEAM, groups=[TEAM], umask=0o077)
+    for words in (["rollback", "tiny"], ["remove", "tiny"]):
+        done = bundle_as(ALICE, *words, "--hf-home", home, groups=[TEAM], umask=0o077)
+        assert done.returncode == 0, done.stderr
+        for name in ("tiny", "other")[words[0] == "remove" :]:
+            assert can_read(home, BOB, TEAM, name=name)
+    # Handed over with the removal.
+    ref = home / "hub" / "models--org--m" / "refs" / "main"
+    assert (ref.read_text(), stat.S_IMODE(ref.stat().st_mode) & stat.S_IRGRP) == ("f" * 40, stat.S_IRGRP)
+
+
+def test_a_bundle_that_is_closed_hides_no_other_from_an_audit(packed: Path, shared: Path) -> None:
+    home = shared / "home"
+    install_as(ALICE, packed, home, "--group", TEAM, groups=[TEAM], umask=0o077)
+    second = tiny_bundle(shared / "2", locked_repo("org/n", {"n": b"n"}), contents=[b"n"], name="closed")
+    install_as(ALICE, second, home, groups=[TEAM], umask=0o077)
+    listed = bundle_as(BOB, "list", "--json", "--hf-home", home, groups=[TEAM])
+    assert listed.returncode == 18, (listed.stdout, listed.stderr)
+    assert [bundle["name"] for bundle in json.loads(listed.stdout)["bundles"]] == ["tiny"]
+    audit = bundle_as(BOB, "verify", "--all", "--json", "--hf-home", home, groups=[TEAM])
+    found = json.loads(audit.stdout)
+    assert audit.returncode == 18
+    assert [(report["name"], report["ok"]) for report in found["reports"]] == [("tiny", True)]
+    assert {error["exit_code"] for error in found["errors"]} == {18}
