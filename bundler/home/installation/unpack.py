@@ -108,7 +108,7 @@ def locate(
         ]
 
     located: dict[str, Path] = {}
-    for blob, path in _find_matching(candidates, content.contents, known, jobs, Trust(hf_home)):
+    for blob, path in _find_matching(list(candidates), content.contents, known, jobs, Trust(hf_home)):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
@@ -148,7 +148,7 @@ def _find_matching(
 def find_base_content(
     bundle: Source, content: Layout, home: Home, places: Mapping[str, Path], jobs: int
 ) -> dict[str, Path]:
-    """Find what a delta leaves to its base in the bundles that are installed; any of them will do.
+    """Find what a delta leaves to its base in what is installed; any generation of any bundle will do.
 
     Returns:
         sha256 -> a verified file with that content.
@@ -161,15 +161,17 @@ def find_base_content(
         missing.pop(sha256, None)
     if not missing:
         return {}
-    installed = home.bundles(on_damage=ignore_damage)
-    candidates = [
-        (missing[blob.sha256], inside(home.path, blob.path))
+    installed = [one for name in home.all_names() for one in home.generations(name, on_damage=ignore_damage)]
+    # Prepared files of a generation that is not the current one are in its view alone.
+    candidates = {
+        (missing[blob.sha256], inside(root, blob.path)): None
         for other in installed
         for blob in other.layout.blobs
+        for root in ([home.path, other.view] if blob.path.startswith("datasets/") else [home.path])
         if blob.sha256 in missing
-    ]
+    }
     known = collect_checked(installed)
-    matching = _find_matching(candidates, content.contents, known, jobs, home.trust)
+    matching = _find_matching(list(candidates), content.contents, known, jobs, home.trust)
     found = {blob.sha256: path for blob, path in matching}
     if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
         # A stream names its base at its end only.
