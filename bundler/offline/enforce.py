@@ -28,7 +28,7 @@ from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
-from bundler.home.trust.gate import check_policies
+from bundler.home.trust.policies import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock

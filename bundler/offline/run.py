@@ -22,7 +22,7 @@ from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
-from bundler.home.trust.gate import check_policies
+from bundler.home.trust.policies import check_policies
 from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
 from bundler.offline.kernel.isolation import Isolation, Requested, choose

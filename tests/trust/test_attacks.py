@@ -21,9 +21,9 @@ from bundler.home.generations.prune import prune
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.remove import remove
-from bundler.home.trust.gate import check_policies
 from bundler.home.trust.kept import judge_installed
 from bundler.home.trust.paths import kept_signature_path
+from bundler.home.trust.policies import check_policies
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.make.sign import make_statement, sign_bundle

@@ -17,7 +17,7 @@ from pathlib import Path
 import bundler.offline.run
 from bundler.home.home import Home
 from bundler.home.installation.install import install
-from bundler.home.trust.gate import check_policies
+from bundler.home.trust.policies import check_policies
 home = Path({str(tmp_path / "home")!r})
 install(Path({str(bundle)!r}), home)
 check_policies(Home(home).bundles())

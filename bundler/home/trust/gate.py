@@ -1,4 +1,4 @@
-"""Where bundles are asked for signature and policy: before an installation, and before a launch.
+"""Where a bundle is asked for signature and policy before it is installed.
 
 Where there is nothing to ask for (no policy, no signature, no signed release before), nothing of `bundler.trust` that
 reads them is loaded: an unsigned bundle costs what it did.
@@ -6,14 +6,12 @@ reads them is loaded: an unsigned bundle costs what it did.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.home.exclusive import Note
-from bundler.home.installed import InstalledBundle
 from bundler.home.trust.paths import kept_signature_path, release_path
 from bundler.trust.paths import policy_paths, signature_path
 
@@ -92,24 +90,3 @@ def admit(
     admission = Judged.open(bundle, hf_home, signature, policy, on_note)
     admission.check(allow_rollback=allow_rollback)
     return admission
-
-
-def check_policies(bundles: Sequence[InstalledBundle], policy: Path | None = None) -> None:
-    """Make sure that installed bundles may still be used; without a policy nothing is asked.
-
-    Args:
-        bundles: Those that are to be used.
-        policy: As for `admit`.
-
-    Raises:
-        TrustError: One may not: each rule that stands against it is named.
-        PolicyError: A policy is malformed.
-    """
-    if not policy_paths(policy):
-        return
-    from bundler.home.trust.kept import judge_installed
-    from bundler.trust.policy import load_policies
-
-    policies = load_policies(policy)
-    for bundle in bundles:
-        judge_installed(bundle, policies).raise_if_refused()

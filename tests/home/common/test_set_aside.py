@@ -38,7 +38,7 @@ def test_the_hint_of_verify_about_an_extra_file_is_a_step_that_works(bundle: Pat
     extra.write_text("template")
     code, _, told = command("verify", "tiny")
     assert code == 6
-    assert "moves what does not belong into a snapshot to bundles/set-aside" in told
+    assert "moves files that do not belong into a snapshot to bundles/set-aside" in told
     path = f"{SNAPSHOT}/additional_chat_templates/evil.jinja"
     code, out, told = command("install", bundle, "--json")
     assert code == 0

@@ -307,7 +307,11 @@ def test_a_bundle_cut_short_is_refused(bundle: Path, tmp_path: Path, keep: int) 
     bundle.write_bytes(content[:keep])
     error = _refused(bundle, tmp_path / "home", FormatError)
     # The first 8 bytes are the preamble: what ends with them, or before, says nothing of an index yet.
-    expected = {0: "found an empty file", 1: "found the first 1 bytes of one", 8: "found the first 8 bytes of one"}
+    expected = {
+        0: "found an empty file",
+        1: "found only the first 1 bytes of one",
+        8: "found only the first 8 bytes of one",
+    }
     assert expected.get(keep, "cut short") in str(error) or (keep not in expected and "index" in str(error))
 
 

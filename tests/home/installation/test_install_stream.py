@@ -85,7 +85,7 @@ def test_volumes_one_after_the_other_are_a_stream(bundle: Path, tmp_path: Path) 
         (parts[1:], "expected volume 1, .*found volume 2"),
         ([parts[0], parts[0]], "expected volume 2, .*found volume 1"),
         (parts[:-1], "cut short"),
-        ([*parts, parts[0]], "something follows behind the index"),
+        ([*parts, parts[0]], "more bytes follow the index"),
     ):
         with pytest.raises(FormatError, match=message):
             install(from_bytes(b"".join(wrong)), tmp_path / "other")
@@ -164,9 +164,9 @@ def _another_index(content: bytes, other: bytes) -> bytes:
 
 
 STREAMS: dict[str, tuple[Callable[[bytes, bytes], bytes], str]] = {
-    "something behind the index": (lambda data, other: data + b"\0", "something follows behind the index"),
-    "two bundles": (lambda data, other: data + other, "something follows behind the index"),
-    "the index of another bundle": (_another_index, "not that of what came before: chunks, lock"),
+    "something behind the index": (lambda data, other: data + b"\0", "more bytes follow the index"),
+    "two bundles": (lambda data, other: data + other, "more bytes follow the index"),
+    "the index of another bundle": (_another_index, "does not match the stream before it: chunks, lock"),
     "an index at once": (
         lambda data, other: PREAMBLE + data[-8 - int.from_bytes(data[-16:-12], "little") :],
         "lock",
