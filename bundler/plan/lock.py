@@ -28,6 +28,7 @@ from bundler.plan.lock_rules import (
     THERE,
     Blake3,
     BundleName,
+    DataDir,
     DataFiles,
     FilePath,
     GitSha1,
@@ -134,11 +135,15 @@ class LockedRepo:
         repo_id: Canonical id on the Hub.
         revision: Branch, tag or commit in the manifest.
         commit: The commit that it resolved to.
+        refs: Further branches that lead to this commit in the cache, for code that names no revision, sorted.
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Whether its Python code is shipped and may be run.
         allow_pickle: Whether its pickle weights are shipped.
-        configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files`.
+        configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files` or
+            `data_dirs`.
         data_files: Further choices of a dataset's files to prepare, each as JSON, sorted.
+        data_dirs: Folders of a dataset to prepare, sorted.
+        partial: Whether files of a dataset were left out by patterns.
         card: What its card states; None in a lock of a version that did not read cards.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries look for and the commit does not have, sorted.
@@ -149,11 +154,14 @@ class LockedRepo:
     repo_id: RepoId
     revision: Revision
     commit: GitSha1
+    refs: tuple[Revision, ...] = key((), Key(check=order_problem))
     aliases: tuple[RepoId, ...] = key((), SORTED)
     trust_remote_code: bool = key(False, THERE)
     allow_pickle: bool = key(False, THERE)
     configs: tuple[ConfigName, ...] = key((), SORTED)
     data_files: tuple[DataFiles, ...] = key((), Key(check=order_problem))
+    data_dirs: tuple[DataDir, ...] = key((), Key(check=order_problem))
+    partial: bool = False
     card: Card | None = key(None, Key())
     files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
     absent: tuple[FilePath, ...] = key((), SORTED)
@@ -296,13 +304,19 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "repo_id": {_json(repo.repo_id)},'
     yield f'   "revision": {_json(repo.revision)},'
     yield f'   "commit": {_json(repo.commit)},'
+    # Only if they are used, here and below, so that all other locks have the same text as before these keys were added.
+    if repo.refs:
+        yield f'   "refs": {_json(list(repo.refs))},'
     yield f'   "aliases": {_json(list(repo.aliases))},'
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
     yield f'   "configs": {_json(list(repo.configs))},'
-    # Only if they are used, so that all other locks have the same text as before these keys were added.
     if repo.data_files:
         yield f'   "data_files": {_json(list(repo.data_files))},'
+    if repo.data_dirs:
+        yield f'   "data_dirs": {_json(list(repo.data_dirs))},'
+    if repo.partial:
+        yield '   "partial": true,'
     if repo.card is not None:
         claims = {
             "licenses": list(repo.card.licenses),

@@ -122,12 +122,14 @@ class Selection:
         absent: Optional files that the libraries ask for and the commit does not have, sorted.
         warnings: What was left out and may be needed, for people.
         notes: What was left out because there is a better form of it, for people.
+        partial: Whether patterns left out files of a dataset.
     """
 
     paths: tuple[str, ...]
     absent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    partial: bool = False
 
 
 def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) -> Selection:
@@ -170,7 +172,10 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
         warnings.extend(_script_warning(entry, paths))
     absent = {*_PROBED[entry.kind], *probed} - set(paths)
     notes = _name_left_out(entry, paths, chosen)
-    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings), tuple(notes))
+    partial = entry.kind == "dataset" and any(
+        path not in chosen and not _is_dataset_overhead(path, entry) for path in paths
+    )
+    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings), tuple(notes), partial)
 
 
 def _name_left_out(entry: Entry, paths: Sequence[str], chosen: set[str]) -> list[str]:
@@ -200,6 +205,13 @@ def _find_unused_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
                 tail = f"; the nearest is {close[0]}" if close else ""
                 place = f"{entry.path}." if entry.path else ""
                 problems.append(f"{place}{key}[{index}]: {pattern!r} matches no file of {entry.repo_id}{tail}")
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    for index, folder in enumerate(entry.data_dirs):
+        if folder not in folders:
+            close = close_matches(folder, sorted(folders - {"."}), at_most=1, cutoff=0.5)
+            tail = f"; the nearest is {close[0]}" if close else ""
+            place = f"{entry.path}." if entry.path else ""
+            problems.append(f"{place}data_dirs[{index}]: {entry.repo_id} has no folder {folder!r}{tail}")
     return problems
 
 

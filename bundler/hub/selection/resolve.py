@@ -9,6 +9,7 @@ Rule book:
   renamed; the name asked for becomes an alias, because programs still use it;
 * Python of another repository that a trusted entry names is carried too, as an entry of its own at the end of the lock;
 * our own digests in the previous lock are kept for unchanged files, so that these need not be fetched again;
+* a repository that is there at one commit only, by that commit, is found without a revision too: it gets a ref `main`;
 * the faults of all entries are reported together; an unreachable Hub is reported once.
 
 Only `client` uses the network. `bundler.hub.selection.files` decides which files an entry takes.
@@ -23,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
-from bundler.hub.selection.card import CARD, read_card, unknown_configs
+from bundler.hub.selection.card import CARD, default_config_warning, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.selection.files import SelectionError, select
 from bundler.hub.selection.once import Once
@@ -41,6 +42,7 @@ from bundler.hub.selection.remote_code import (
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.lockfile import find_locked, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
+from bundler.plan.names import DEFAULT_REVISION
 from bundler.text.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -103,7 +105,7 @@ def resolve(
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
     resolved = [results[index] for index in range(len(manifest.entries))]
     resolved += resolver.resolve_code(resolved)
-    repos = tuple(one.repo for one in resolved if one.repo is not None)
+    repos = _name_pinned(tuple(one.repo for one in resolved if one.repo is not None))
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
     warnings = [warning for one in resolved for warning in one.warnings]
@@ -156,6 +158,7 @@ class _Resolver:
         carried = self._without_entry(entry, references)
         warnings = (
             *selection.warnings,
+            *default_config_warning(entry, answer.card),
             *code_warnings(entry, references, self._manifest.entries, carried=carried),
         )
         repo = LockedRepo(
@@ -168,6 +171,8 @@ class _Resolver:
             allow_pickle=entry.allow_pickle,
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
+            data_dirs=tuple(sorted(set(entry.data_dirs))),
+            partial=selection.partial,
             card=read_card(answer.card),
             files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
@@ -278,7 +283,7 @@ class _Resolver:
         old = find_locked(entry, self._previous) if self._previous else None
         # They depend on the aliases, too: prepared files are listed under each alias.
         # The card does not matter: a lock of an older version has none.
-        if old and replace(old, prepared=(), card=repo.card) == repo:
+        if old and replace(old, prepared=(), card=repo.card, refs=(), partial=repo.partial) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
 
@@ -299,6 +304,19 @@ def _collect_known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str
         for file in repo.files
         if file.sha256 and file.blake3
     }
+
+
+def _name_pinned(repos: tuple[LockedRepo, ...]) -> tuple[LockedRepo, ...]:
+    """Give a ref to each repo that all of its entries pin by one commit: most code names no revision."""
+    revisions: dict[tuple[str, str], set[str]] = {}
+    for repo in repos:
+        revisions.setdefault((repo.repo_type, repo.repo_id), set()).add(repo.revision)
+    return tuple(
+        replace(repo, refs=(DEFAULT_REVISION,))
+        if revisions[repo.repo_type, repo.repo_id] == {repo.commit}
+        else repo
+        for repo in repos
+    )
 
 
 def _check_names(repos: Iterable[LockedRepo]) -> None:
