@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundler.errors import NotInstalledError
 from bundler.files.parallel import available_cores
+from bundler.home.common.conflicts import settle_refs
 from bundler.home.generation import view_path
 from bundler.home.receipt import Receipt
 from bundler.home.verify.hashing import Hashed
@@ -156,7 +157,11 @@ class InstalledBundle:
             others = [other.layout for other in view.bundles if other.digest != self.digest]
             checks.append(
                 InstalledCheck(
-                    self.hf_home, view.root, self.layout, kept=others, datasets_root=view.datasets.parent
+                    self.hf_home,
+                    view.root,
+                    settle_refs(self.layout, others),
+                    kept=others,
+                    datasets_root=view.datasets.parent,
                 )
             )
         elif self.view != self.hf_home:

@@ -22,7 +22,6 @@ Nothing here reads or writes a file; `bundler.home.common.publish` does.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import posixpath
 import re
@@ -35,6 +34,7 @@ from bundler.files.paths import check_relative_path
 from bundler.plan.content import Content
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.names import RepoType, is_commit
+from bundler.plan.tree_listing import tree_json
 
 BUNDLES_FOLDER = "bundles"
 
@@ -133,6 +133,7 @@ class RepoLayout:
         markers: `.no_exist` files, sorted by path.
         trees: commit -> its files that this lock ships.
         refs: ref name -> commit.
+        yielding_refs: Names of refs that no entry asked for, and that another bundle may need to be something else.
         prepared: Prepared dataset files, sorted by path.
         aliases: Other ids, sorted.
     """
@@ -145,6 +146,7 @@ class RepoLayout:
     markers: tuple[Text, ...]
     trees: dict[str, tuple[LockedFile, ...]]
     refs: dict[str, str]
+    yielding_refs: frozenset[str]
     prepared: tuple[Blob, ...]
     aliases: tuple[str, ...]
 
@@ -201,16 +203,6 @@ class Layout:
     def blobs(self) -> list[Blob]:
         """All files that hold content, in the order in which a bundle has them."""
         return [blob for repo in self.repos for blob in (*repo.blobs, *repo.prepared)]
-
-
-def tree_json(files: Iterable[LockedFile]) -> bytes:
-    """Return a `trees/<commit>.json` (format_version 1 of huggingface_hub) that lists `files`."""
-    listing: dict[str, dict[str, object]] = {}
-    for file in sorted(files, key=lambda f: f.path):
-        listing[file.path] = {"size": file.size_bytes, "blob_id": file.blob_id}
-        if file.lfs_sha256:
-            listing[file.path] |= {"lfs_sha256": file.lfs_sha256, "lfs_size": file.size_bytes}
-    return json.dumps({"format_version": 1, "files": listing}, indent=1, ensure_ascii=False).encode()
 
 
 def snapshot_link_target(path: str, blob_path: str) -> str:
@@ -270,8 +262,9 @@ def _lay_out_repo(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) 
         for name in entry.absent:
             path = f"{folder}/.no_exist/{entry.commit}/{name}"
             markers[path] = Text(path=path, content=b"")
-        if not is_commit(entry.revision) and refs.setdefault(entry.revision, entry.commit) != entry.commit:
-            raise LockError(f"{repo_id}: revision {entry.revision!r} has two different commits in the lock")
+        for name in entry.refs if is_commit(entry.revision) else (entry.revision, *entry.refs):
+            if refs.setdefault(name, entry.commit) != entry.commit:
+                raise LockError(f"{repo_id}: revision {name!r} has two different commits in the lock")
         for item in entry.prepared:
             path = f"datasets/{prepared_folder(repo_id)}/{item.path}"
             prepared[path] = _make_blob(path, item.size_bytes, item.sha256, item.blake3, item.sha256)
@@ -288,6 +281,7 @@ def _lay_out_repo(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) 
         markers=tuple(markers[path] for path in sorted(markers)),
         trees={commit: tuple(files[p] for p in sorted(files)) for commit, files in sorted(trees.items())},
         refs=dict(sorted(refs.items())),
+        yielding_refs=frozenset(refs) - {entry.revision for entry in entries},
         prepared=tuple(prepared[path] for path in sorted(prepared)),
         aliases=tuple(sorted({alias for entry in entries for alias in entry.aliases} - {repo_id})),
     )

@@ -133,6 +133,7 @@ class LockedRepo:
         repo_id: Canonical id on the Hub.
         revision: Branch, tag or commit in the manifest.
         commit: The commit that it resolved to.
+        refs: Further branches that lead to this commit in the cache, for code that names no revision, sorted.
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Whether its Python code is shipped and may be run.
         allow_pickle: Whether its pickle weights are shipped.
@@ -148,6 +149,7 @@ class LockedRepo:
     repo_id: RepoId
     revision: Revision
     commit: GitSha1
+    refs: tuple[Revision, ...] = key((), Key(check=order_problem))
     aliases: tuple[RepoId, ...] = key((), SORTED)
     trust_remote_code: bool = key(False, THERE)
     allow_pickle: bool = key(False, THERE)
@@ -289,11 +291,13 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "repo_id": {_json(repo.repo_id)},'
     yield f'   "revision": {_json(repo.revision)},'
     yield f'   "commit": {_json(repo.commit)},'
+    # Only if they are used, here and below, so that all other locks have the same text as before these keys were added.
+    if repo.refs:
+        yield f'   "refs": {_json(list(repo.refs))},'
     yield f'   "aliases": {_json(list(repo.aliases))},'
     yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
     yield f'   "configs": {_json(list(repo.configs))},'
-    # Only if they are used, so that all other locks have the same text as before these keys were added.
     if repo.data_files:
         yield f'   "data_files": {_json(list(repo.data_files))},'
     if repo.card is not None:

@@ -11,6 +11,9 @@ from typing import Literal
 RepoKind = Literal["tokenizer", "model", "dataset"]
 RepoType = Literal["model", "dataset"]
 
+# What the libraries ask for where a program names no revision.
+DEFAULT_REVISION = "main"
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # huggingface_hub's rule for repo ids, without the length: https://huggingface.co/docs/huggingface_hub/package_reference/utilities
 _REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -147,6 +147,7 @@ def cargo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cargo]:
         },
         "org/whole": {**llama(tensors()), **tokenizer(), "config.json": json.dumps(CONFIG).encode()},
         "org/sharded": sharded(),
+        "org/tied": llama(tensors()),
         "org/extra": llama(tensors() | {"old_head.weight": np.zeros(3, dtype=np.float32)}),
         "org/quantised": llama(tensors(), quantization_config={"quant_method": "gptq", "bits": 4}),
         "org/remote": llama(tensors(), auto_map={"AutoModelForCausalLM": "modeling.Model"}),
@@ -187,7 +188,9 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
         cargo.locked("org/whole", aliases=("whole",)),
         *(cargo.locked(f"org/{name}") for name in ("sharded", "extra", "quantised", "remote", "plain")),
     )
-    proof = prove(lock, cargo.store)
+    (pinned,) = cargo.fetched(cargo.locked("org/tied", aliases=("tied",))).repos
+    pinned = replace(pinned, revision=pinned.commit, refs=("main",))
+    proof = prove(lock.with_repos((*lock.repos, pinned)), cargo.store)
     built = "LlamaForCausalLM is built, and every name and shape matches the headers (11 tensors)"
     headers = "headers of 1 safetensors file checked (11 tensors)"
     config = "config loads as org/{}"
@@ -195,6 +198,7 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
     assert notes_of(proof, "org/tokenizer")[0][1].startswith("tokenizer encodes and decodes (")
     assert notes_of(proof, "org/tokenizer")[0][1].endswith("as org/tokenizer and other/name and tok")
     assert built in notes_of(proof, "org/whole")[0] and len(notes_of(proof, "org/whole")[0]) == 3
+    assert notes_of(proof, "org/tied")[0][0] == f"code that names no revision finds commit {pinned.commit[:12]}"
     assert notes_of(proof, "org/sharded") == ((config.format("sharded"), built), ())
     assert notes_of(proof, "org/extra")[1] == ("1 tensor not used by LlamaForCausalLM: old_head.weight",)
     assert notes_of(proof, "org/quantised") == (

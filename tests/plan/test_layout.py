@@ -90,6 +90,19 @@ def test_a_commit_as_revision_needs_no_ref() -> None:
     assert made.refs == {}
 
 
+def test_a_further_ref_is_one_that_yields_unless_an_entry_asked_for_it() -> None:
+    pinned = locked_repo("org/m", {"w": b"w"}, revision=COMMIT, refs=["main"])
+    [made] = layout(lock_of(pinned)).repos
+    assert [(text.path, text.content) for text in made.ref_texts()] == [
+        ("hub/models--org--m/refs/main", COMMIT.encode())
+    ]
+    assert made.yielding_refs == {"main"}
+    [made] = layout(lock_of(pinned, locked_repo("org/m", {"w": b"w"}))).repos
+    assert (made.refs, made.yielding_refs) == ({"main": COMMIT}, frozenset())
+    with pytest.raises(LockError, match="two different commits"):
+        layout(lock_of(pinned, locked_repo("org/m", {"v": b"v"}, commit=OTHER_COMMIT)))
+
+
 def _repo(files: tuple[LockedFile, ...], **changes: object) -> LockedRepo:
     return LockedRepo(kind="model", repo_id="org/m", revision="main", commit=COMMIT, files=files, **changes)  # type: ignore[arg-type]
 

@@ -5,13 +5,16 @@ different things of one path of one commit cannot both be right, and the second 
 link of another name, and a prepared dataset file are one in the shared view. Whoever came first keeps them there: the
 second has them in its own view, where `bundle run --bundle` and the trainer read. Without such views, on a file system
 without symlinks, it is refused.
+
+A ref that no entry asked for (`LockedRepo.refs`) yields: to the ref of an entry that did, whoever came first, and in a
+view of several bundles also to another of its kind, since neither is meant more than the other.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bundler.errors import ConflictError
 from bundler.plan.layout import Layout, RepoLayout
@@ -25,10 +28,12 @@ class Pin:
     Attributes:
         what: What it is called in messages: ``ref main of org/m``.
         value: What it must be: a commit, the target of a link, a digest.
+        yields: Whether the bundle can do without it where another needs it otherwise.
     """
 
     what: str
     value: str
+    yields: bool = False
 
 
 def pins(content: Layout) -> dict[str, Pin]:
@@ -38,12 +43,33 @@ def pins(content: Layout) -> dict[str, Pin]:
         found[repo.folder] = Pin(f"folder of {repo.repo_id}", posixpath.basename(repo.folder))
         for repo_id, folder in zip((repo.repo_id, *repo.aliases), repo.hub_folders, strict=True):
             for name, commit in repo.refs.items():
-                found[f"{folder}/refs/{name}"] = Pin(f"ref {name} of {repo_id}", commit)
+                found[f"{folder}/refs/{name}"] = Pin(
+                    f"ref {name} of {repo_id}", commit, name in repo.yielding_refs
+                )
         for path, target in repo.alias_links():
             found[path] = Pin(f"other name {posixpath.basename(path)}", target)
         for blob in repo.prepared:
             found[blob.path] = Pin(f"prepared file of {repo.repo_id}", f"sha256:{blob.sha256}")
     return found
+
+
+def settle_refs(content: Layout, others: Sequence[Layout]) -> Layout:
+    """Return `content` less its refs that yield, where one of `others` needs them to be something else."""
+    needed: dict[str, set[str]] = {}
+    for other in others:
+        for repo in other.repos:
+            for text in repo.ref_texts():
+                needed.setdefault(text.path, set()).add(text.content.decode())
+
+    def keep(repo: RepoLayout) -> RepoLayout:
+        given_up = {
+            name
+            for name in repo.yielding_refs
+            if needed.get(f"{repo.folder}/refs/{name}", set()) - {repo.refs[name]}
+        }
+        return replace(repo, refs={name: commit for name, commit in repo.refs.items() if name not in given_up})
+
+    return replace(content, repos=tuple(keep(repo) if repo.yielding_refs else repo for repo in content.repos))
 
 
 def _find_contradictions(mine: Layout, theirs: Layout) -> Iterator[tuple[str, str, str]]:
@@ -92,7 +118,7 @@ def find_held(content: Layout, current: Mapping[str, Layout]) -> list[Held]:
         Held(path, wanted[path].what, wanted[path].value, other, pin.value)
         for other, layout in current.items()
         for path, pin in pins(layout).items()
-        if path in wanted and wanted[path].value != pin.value
+        if path in wanted and wanted[path].value != pin.value and (wanted[path].yields or not pin.yields)
     ]
 
 
@@ -125,7 +151,8 @@ def check_conflicts(
     # A folder with content cannot be a link at the same time, whatever views there are.
     fatal = [one for one in held if one.path in folders]
     if len(fatal) < len(held) and not has_views():
-        fatal = held
+        mine = pins(content)
+        fatal = [one for one in held if not mine[one.path].yields]
     lines: dict[str, str] = {}
     for one in fatal:
         has = f"installed bundle {one.bundle} has {one.value} ({one.path})"

@@ -32,8 +32,8 @@ from bundler.plan.layout import (
     SnapshotFile,
     Text,
     snapshot_link_target,
-    tree_json,
 )
+from bundler.plan.tree_listing import tree_json
 
 
 class ContentPlaces:

@@ -83,7 +83,8 @@ def hand_over(hf_home: Path, gone: Layout, current: Iterable[Layout]) -> None:
     """
     wanted = [pins(content) for content in current]
     for path, old in pins(gone).items():
-        values = [held[path].value for held in wanted if path in held]
+        found = sorted((held[path] for held in wanted if path in held), key=lambda pin: pin.yields)
+        values = [pin.value for pin in found]
         if not values or old.value in values or (path.startswith("datasets/") and "/" in path[9:]):
             continue  # of prepared files the content would have to be at hand
         place = inside(hf_home, path)

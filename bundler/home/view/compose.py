@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bundler.errors import ConflictError
 from bundler.files.paths import inside
-from bundler.home.common.conflicts import pins
+from bundler.home.common.conflicts import pins, settle_refs
 from bundler.home.common.publish import publish
 from bundler.home.common.trees import collect_trees
 from bundler.home.installed import InstalledBundle
@@ -32,7 +32,7 @@ def compose_view(bundles: Sequence[InstalledBundle], root: Path) -> None:
     check_composition(bundles)
     owners: dict[str, list[tuple[InstalledBundle, RepoLayout]]] = {}
     for bundle in bundles:
-        for repo in bundle.layout.repos:
+        for repo in settle(bundle, bundles).repos:
             owners.setdefault(repo.folder, []).append((bundle, repo))
     for folder, found in owners.items():
         bundle, repo = found[0]
@@ -68,6 +68,11 @@ def _compose_datasets(bundles: Sequence[InstalledBundle], root: Path) -> None:
                 _link(root / path, place)
 
 
+def settle(bundle: InstalledBundle, bundles: Sequence[InstalledBundle]) -> Layout:
+    """Return what one of `bundles` has in a view of them all."""
+    return settle_refs(bundle.layout, [other.layout for other in bundles if other is not bundle])
+
+
 def check_composition(bundles: Sequence[InstalledBundle]) -> None:
     """Refuse bundles that need one name to be two things.
 
@@ -77,7 +82,7 @@ def check_composition(bundles: Sequence[InstalledBundle]) -> None:
     held: dict[str, tuple[InstalledBundle, str]] = {}
     lines = []
     for bundle in bundles:
-        for path, pin in pins(bundle.layout).items():
+        for path, pin in pins(settle(bundle, bundles)).items():
             first, value = held.setdefault(path, (bundle, pin.value))
             if value != pin.value:
                 lines.append(f"{pin.what}: {first.name} needs {value}, {bundle.name} needs {pin.value}")

@@ -19,7 +19,7 @@ from bundler.files.digest import sha256_bytes
 from bundler.files.private_folder import make_private_folder
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.home.view.compose import check_composition, compose_view
+from bundler.home.view.compose import check_composition, compose_view, settle
 
 
 def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
@@ -70,7 +70,7 @@ def _is_whole(root: Path, bundles: Sequence[InstalledBundle]) -> bool:
         InstalledCheck(
             bundle.hf_home,
             root,
-            bundle.layout,
+            settle(bundle, bundles),
             kept=[other.layout for other in bundles if other is not bundle],
         )
         for bundle in bundles

@@ -8,6 +8,7 @@ Rule book:
 * the lock holds canonical names. If the Hub answers with another name than was asked for, the repository has been
   renamed; the name asked for becomes an alias, because programs still use it;
 * our own digests in the previous lock are kept for unchanged files, so that these need not be fetched again;
+* a repository that is there at one commit only, by that commit, is found without a revision too: it gets a ref `main`;
 * the faults of all entries are reported together; an unreachable Hub is reported once.
 
 Only `client` uses the network. `bundler.hub.selection.files` decides which files an entry takes.
@@ -34,6 +35,7 @@ from bundler.hub.selection.remote_code import (
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.lockfile import find_locked, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
+from bundler.plan.names import DEFAULT_REVISION
 from bundler.text.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ def resolve(
                 errors[futures[future]] = error
     if errors:
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
-    repos = tuple(results[index][0] for index in range(len(manifest.entries)))
+    repos = _name_pinned(tuple(results[index][0] for index in range(len(manifest.entries))))
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
     warnings = [warning for index in sorted(results) for warning in results[index][1]]
@@ -208,7 +210,7 @@ class _Resolver:
         old = find_locked(entry, self._previous) if self._previous else None
         # They depend on the aliases, too: prepared files are listed under each alias.
         # The card does not matter: a lock of an older version has none.
-        if old and replace(old, prepared=(), card=repo.card) == repo:
+        if old and replace(old, prepared=(), card=repo.card, refs=()) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
 
@@ -251,6 +253,19 @@ def _collect_known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str
         for file in repo.files
         if file.sha256 and file.blake3
     }
+
+
+def _name_pinned(repos: tuple[LockedRepo, ...]) -> tuple[LockedRepo, ...]:
+    """Give a ref to each repo that all of its entries pin by one commit: most code names no revision."""
+    revisions: dict[tuple[str, str], set[str]] = {}
+    for repo in repos:
+        revisions.setdefault((repo.repo_type, repo.repo_id), set()).add(repo.revision)
+    return tuple(
+        replace(repo, refs=(DEFAULT_REVISION,))
+        if revisions[repo.repo_type, repo.repo_id] == {repo.commit}
+        else repo
+        for repo in repos
+    )
 
 
 def _check_names(repos: Iterable[LockedRepo]) -> None:

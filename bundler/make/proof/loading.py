@@ -8,7 +8,7 @@ transformers does not have.
 from __future__ import annotations
 
 import json
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model
@@ -21,6 +21,7 @@ from bundler.make.proof.entries import (
     try_call,
 )
 from bundler.make.proof.weights import prove_weights
+from bundler.plan.names import DEFAULT_REVISION
 from bundler.text.wording import counted
 
 # Words, digits, an accent, a script without spaces, and a character beyond U+FFFF.
@@ -57,6 +58,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
             f"has only Python code for other entries ({counted(len(entry.paths), 'file')}), which load it"
         )
         return
+    _prove_pin(entry, outcome)
     config = entry.json("config.json")
     is_model = entry.repo.kind == "model"
     if config.get("model_type"):
@@ -72,6 +74,20 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
         _prove_modules(entry, outcome)
         _prove_adapter(entry, outcome)
         prove_weights(entry, config, outcome)
+
+
+def _prove_pin(entry: LoadedEntry, outcome: Outcome) -> None:
+    """Check that code which names no revision finds an entry that is pinned by commit."""
+    if DEFAULT_REVISION not in entry.repo.refs:
+        return
+    from huggingface_hub import snapshot_download
+
+    for name in entry.names:
+        call = f"snapshot_download({name!r})"
+        found = Path(try_call(call, snapshot_download, name, local_files_only=True))
+        if not found.samefile(entry.snapshot):
+            raise LoadingFault(f"{call} finds commit {found.name}, not {entry.repo.commit}")
+    outcome.proven.append(f"code that names no revision finds commit {entry.repo.commit[:12]}")
 
 
 def _is_code_alone(entry: LoadedEntry) -> bool:

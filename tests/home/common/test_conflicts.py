@@ -72,6 +72,32 @@ def test_the_installation_says_what_the_shared_view_goes_on_to_show(
     assert "ref main of org/m stays" in done.stderr and "bundle run --bundle second" in done.stderr
 
 
+@pytest.fixture
+def pinned(tmp_path: Path) -> Path:
+    """A bundle that needs the ref of `first` and `second` only for code that names no revision."""
+    repo = locked_repo("org/m", {"p": b"p"}, revision="e" * 40, commit="e" * 40, refs=["main"])
+    return tiny_bundle(tmp_path / "pinned", repo, contents=[b"p"], name="pinned")
+
+
+@pytest.mark.parametrize("symlinks", [True, False])
+def test_a_ref_that_no_entry_asked_for_yields_to_one_that_an_entry_did_whoever_came_first(
+    pinned: Path, second: Path, tmp_path: Path, request: pytest.FixtureRequest, symlinks: bool
+) -> None:
+    if not symlinks:
+        request.getfixturevalue("without_symlinks")
+    home = tmp_path / "home"
+    install(pinned, home)
+    assert (home / REF).read_text() == "e" * 40
+    assert install(second, home).held == ()
+    assert (home / REF).read_text() == OTHER_COMMIT
+    assert [held.what for held in install(pinned, home).held] == ["ref main of org/m"]
+    for name in ("pinned", "second"):
+        assert Home(home).bundle(name).verify().faults == ()
+    remove("second", home)
+    assert (home / REF).read_text() == "e" * 40
+    assert Home(home).bundle("pinned").verify().faults == ()
+
+
 @pytest.mark.usefixtures("without_symlinks")
 @pytest.mark.parametrize("how", ["a file", "a stream", "only"])
 def test_where_there_are_no_views_the_second_bundle_is_refused_before_it_writes(

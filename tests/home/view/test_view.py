@@ -14,6 +14,7 @@ from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.view.open import open_view
 from bundler.home.view.view import build_view
+from bundler.plan.lock import LockedRepo
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 
 PREPARED = "default/0.0.0/h/d.arrow"
@@ -111,6 +112,31 @@ def test_two_that_need_one_ref_at_two_commits_do_not_go_together_and_each_goes_a
         argv = [bundle, "run", "--hf-home", home, "--bundle", name, "--isolate", "none", "--", sys.executable]
         done = subprocess.run([*argv, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == commit
+
+
+@pytest.mark.parametrize(
+    ("other", "shown"),
+    [
+        (locked_repo("org/m", {"c": b"c"}, commit=OTHER_COMMIT), OTHER_COMMIT),
+        (locked_repo("org/m", {"c": b"c"}, revision="v1", commit=OTHER_COMMIT), COMMIT),
+        (locked_repo("org/m", {"c": b"c"}, revision=OTHER_COMMIT, commit=OTHER_COMMIT, refs=["main"]), None),
+    ],
+)
+def test_what_is_pinned_by_commit_goes_together_with_any_other_commit(
+    tmp_path: Path, other: LockedRepo, shown: str | None
+) -> None:
+    pinned = locked_repo("org/m", {"a": b"a"}, revision=COMMIT, refs=["main"])
+    home = tmp_path / "home"
+    for name, repo in {"pinned": pinned, "other": other}.items():
+        install(tiny_bundle(tmp_path / name, repo, contents=[b"a", b"c"], name=name), home)
+    bundles = [Home(home).bundle("pinned"), Home(home).bundle("other")]
+    view = open_view(home, bundles)
+    assert snapshot(view.root) == {"a": b"a"} and snapshot(view.root, OTHER_COMMIT) == {"c": b"c"}
+    ref = view.root / "hub" / "models--org--m" / "refs" / "main"
+    assert (ref.read_text() if ref.exists() else None) == shown
+    for bundle in bundles:
+        assert bundle.verify(view=view).faults == () and bundle.verify().faults == ()
+    assert open_view(home, bundles[::-1]).root == view.root
 
 
 def test_the_folder_for_compositions_must_be_the_users_own(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,6 +66,21 @@ def test_branch_tag_and_commit_are_revisions(lock: Locker) -> None:
     assert dev.commit != main
 
 
+def test_what_is_there_by_one_commit_only_is_found_without_a_revision_too(lock: Locker) -> None:
+    main = lock("models: [{repo_id: org/llama}]").lock.repos[0].commit
+    dev = lock("models: [{repo_id: org/llama, revision: dev}]").lock.repos[0].commit
+    pinned = f"{{repo_id: org/llama, revision: {main}}}"
+    found = lock(f"tokenizers: [{pinned}]\nmodels: [{pinned}]\ndatasets: [{{repo_id: org/text}}]").lock
+    assert [repo.refs for repo in found.repos] == [("main",), ("main",), ()]
+    assert Lock.loads(found.dumps()) == found
+    # By another name of the repository, too: what counts is the repository.
+    assert lock(f"models: [{{repo_id: old-llama, revision: {dev}}}]").lock.repos[0].refs == ("main",)
+    for other in ("revision: main", "revision: v1.0", f"revision: {dev}"):
+        text = f"models: [{pinned}, {{repo_id: org/llama, {other}}}]"
+        assert [repo.refs for repo in lock(text).lock.repos] == [(), ()], other
+    assert '"refs"' not in lock("models: [{repo_id: org/llama}]").lock.dumps()
+
+
 def test_a_renamed_repository_is_locked_under_its_present_name_with_the_asked_one_as_alias(lock: Locker) -> None:
     model, dataset = lock(
         "models: [{repo_id: old-llama, aliases: [x/llama]}]\ndatasets: [{repo_id: old-text}]"
