@@ -27,6 +27,7 @@ from bundler.plan.lock_rules import (
     THERE,
     Blake3,
     BundleName,
+    DataDir,
     DataFiles,
     FilePath,
     GitSha1,
@@ -137,8 +138,11 @@ class LockedRepo:
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Whether its Python code is shipped and may be run.
         allow_pickle: Whether its pickle weights are shipped.
-        configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files`.
+        configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files` or
+            `data_dirs`.
         data_files: Further choices of a dataset's files to prepare, each as JSON, sorted.
+        data_dirs: Folders of a dataset to prepare, sorted.
+        partial: Whether files of a dataset were left out by patterns.
         card: What its card states; None in a lock of a version that did not read cards.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries look for and the commit does not have, sorted.
@@ -155,6 +159,8 @@ class LockedRepo:
     allow_pickle: bool = key(False, THERE)
     configs: tuple[ConfigName, ...] = key((), SORTED)
     data_files: tuple[DataFiles, ...] = key((), Key(check=order_problem))
+    data_dirs: tuple[DataDir, ...] = key((), Key(check=order_problem))
+    partial: bool = False
     card: Card | None = key(None, Key())
     files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
     absent: tuple[FilePath, ...] = key((), SORTED)
@@ -300,6 +306,10 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "configs": {_json(list(repo.configs))},'
     if repo.data_files:
         yield f'   "data_files": {_json(list(repo.data_files))},'
+    if repo.data_dirs:
+        yield f'   "data_dirs": {_json(list(repo.data_dirs))},'
+    if repo.partial:
+        yield '   "partial": true,'
     if repo.card is not None:
         claims = {
             "licenses": list(repo.card.licenses),

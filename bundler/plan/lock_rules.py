@@ -6,7 +6,7 @@ import re
 from typing import Annotated
 
 from bundler.files.paths import relative_path_problem
-from bundler.plan.manifest_rules import data_files_problem
+from bundler.plan.manifest_rules import data_dir_problem, data_files_problem
 from bundler.plan.names import is_bundle_name, is_repo_id, is_revision
 from bundler.text.rules import Key, Rule
 from bundler.text.wording import quoted
@@ -45,6 +45,7 @@ BundleName = Annotated[str, Rule(check=_bundle_name_problem)]
 RepoId = Annotated[str, Rule(check=_repo_id_problem)]
 Revision = Annotated[str, Rule(check=_revision_problem)]
 FilePath = Annotated[str, Rule(check=relative_path_problem)]
+DataDir = Annotated[str, Rule(check=data_dir_problem)]
 DataFiles = Annotated[str, Rule(check=data_files_problem)]
 GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
 Sha256 = Annotated[str, Rule(check=_hex_problem)]

@@ -95,10 +95,10 @@ def _list_entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
             found.append(f"{entry.label}: {key} is {str(wanted).lower()}, in the lock {str(locked).lower()}")
     if sorted(entry.configs) != list(repo.configs):
         found.append(f"{entry.label}: configs are {_list(entry.configs)}, in the lock {_list(repo.configs)}")
-    if sorted(entry.data_files) != list(repo.data_files):
-        found.append(
-            f"{entry.label}: data_files are {_list(entry.data_files)}, in the lock {_list(repo.data_files)}"
-        )
+    for key in ("data_files", "data_dirs"):
+        if sorted(getattr(entry, key)) != list(getattr(repo, key)):
+            there = _list(getattr(repo, key), "none")
+            found.append(f"{entry.label}: {key} are {_list(getattr(entry, key), 'none')}, in the lock {there}")
     return found
 
 
@@ -106,5 +106,5 @@ def _is_called(repo: LockedRepo, name: str) -> bool:
     return name == repo.repo_id or name in repo.aliases
 
 
-def _list(names: tuple[str, ...]) -> str:
-    return ", ".join(sorted(names)) or "all"
+def _list(names: tuple[str, ...], empty: str = "all") -> str:
+    return ", ".join(sorted(names)) or empty

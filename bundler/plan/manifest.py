@@ -16,6 +16,7 @@ network: `bundler.hub.selection.resolve` finds out whether a repo exists.
 from __future__ import annotations
 
 import json
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from bundler.files.digest import sha256_bytes
 from bundler.plan.manifest_rules import (
     BundleName,
     ConfigName,
+    DataDir,
     DataFiles,
     FilePattern,
     RepoId,
@@ -50,6 +52,7 @@ _NO_PICKLE = {
 }
 _NO_REMOTE_CODE = {"dataset": "loading scripts of datasets are no longer run by the datasets library"}
 _NO_CONFIGS = dict.fromkeys(("tokenizer", "model"), "it names configurations of a dataset")
+_NO_DATA_DIRS = dict.fromkeys(("tokenizer", "model"), "it names folders of a dataset")
 _NO_DATA_FILES = {
     "tokenizer": "it chooses files of a dataset",
     "model": "it chooses files of a dataset; allow_patterns does so here",
@@ -76,9 +79,10 @@ class Entry:
         ignore_patterns: Leave out the files that match one of these.
         trust_remote_code: Include the repository's Python, for classes that its config names. Loading it runs it.
         allow_pickle: Include pickle weights where there are no safetensors. Loading pickle can run code.
-        configs: Dataset configurations to prepare; empty for all, or for none where there are data_files.
+        configs: Dataset configurations to prepare; empty for all, or for none where there are data_files or data_dirs.
         data_files: Further choices of files to prepare, as load_dataset(data_files=...) takes them. Each is kept as
             JSON.
+        data_dirs: Folders to prepare, as load_dataset(data_dir=...) takes them.
         path: Key path in the manifest, for messages; not part of the entry's meaning.
     """
 
@@ -115,6 +119,16 @@ class Entry:
             not_in=_NO_DATA_FILES,
         ),
     )
+    data_dirs: tuple[DataDir, ...] = key(
+        (),
+        Key(
+            # `datasets` makes a name of it in this form.
+            store=lambda folders: tuple(posixpath.normpath(folder) for folder in folders),
+            unique=True,
+            synonyms=("data_dir",),
+            not_in=_NO_DATA_DIRS,
+        ),
+    )
     path: str = key("", Key(filled_with="path"))
 
     @property
@@ -139,8 +153,9 @@ class Entry:
             "allow_pickle": self.allow_pickle,
             "configs": sorted(self.configs),
         }
-        # Only if it is used, so that manifests without this newer key keep their digests.
-        return canonical | ({"data_files": sorted(self.data_files)} if self.data_files else {})
+        # Only if they are used, so that manifests without these newer keys keep their digests.
+        newer = {"data_files": sorted(self.data_files), "data_dirs": sorted(self.data_dirs)}
+        return canonical | {name: value for name, value in newer.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)

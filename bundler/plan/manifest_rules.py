@@ -89,6 +89,13 @@ def config_problem(text: str) -> str | None:
     return f"expected the name of a dataset configuration, such as default, found {quoted(text)}"
 
 
+def data_dir_problem(text: str) -> str | None:
+    """Check a folder of a dataset's repository, as `load_dataset(data_dir=...)` takes it."""
+    if "*" in text or "?" in text:
+        return f"expected a folder, found the pattern {quoted(text)}; data_files takes patterns"
+    return pattern_problem(text)
+
+
 def data_files_problem(text: str) -> str | None:
     """Check a choice of a dataset's files in its form in a lock: JSON, with the shape of `DataFiles`."""
     try:
@@ -156,6 +163,16 @@ FilePattern = Annotated[
         name="pattern",
         schema={
             "pattern": r"^(?!\s*$)(?![!/]|[A-Za-z]:)(?!(?:.*/)?\.{1,2}(?:/|$))[^\\\u0000-\u001f\u007f]+$",
+        },
+    ),
+]
+DataDir = Annotated[
+    str,
+    Rule(
+        check=data_dir_problem,
+        name="data_dir",
+        schema={
+            "pattern": r"^(?!\s*$)(?![!/]|[A-Za-z]:)(?!(?:.*/)?\.{1,2}(?:/|$))[^\\*?\u0000-\u001f\u007f]+$",
         },
     ),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -238,6 +239,16 @@ def test_data_files_of_a_lock_are_choices_of_files(choice: str, said: str) -> No
     fault = _one_fault(json.dumps(raw))
     assert fault.path == "repos[0].data_files[0]"
     assert said in fault.message
+
+
+def test_folders_of_a_dataset_and_what_was_left_out_are_in_a_lock_only_if_they_are_used() -> None:
+    lock = Lock.loads(EXAMPLE)
+    changed = lock.with_repos((replace(lock.repos[0], data_dirs=("a", "b/c"), partial=True), *lock.repos[1:]))
+    assert Lock.loads(changed.dumps()) == changed
+    assert not {"data_dirs", "partial", "refs"} & set(json.loads(EXAMPLE)["repos"][0])
+    raw = json.loads(changed.dumps())
+    raw["repos"][0]["data_dirs"] = ["../x"]
+    assert _one_fault(json.dumps(raw)).path == "repos[0].data_dirs[0]"
 
 
 def test_sizes_that_add_up_to_more_than_any_disk_are_refused() -> None:

@@ -467,6 +467,10 @@ def test_schema_and_parser_accept_the_same(text: str) -> None:
         f"{HEAD}datasets: [{{repo_id: a/b, data_files: [x.csv, x.csv]}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, data_files: [{{train: {{a: b}}}}]}}]",
         f"{HEAD}models: [{{repo_id: a/b, data_files: [x.csv]}}]",
+        f"{HEAD}models: [{{repo_id: a/b, data_dirs: [x]}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: x}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: ['x/*']}}]",
+        f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: [../x]}}]",
     ],
 )
 def test_schema_and_parser_refuse_the_same(text: str) -> None:
@@ -485,6 +489,9 @@ def test_a_manifest_without_data_files_has_the_digest_that_it_had_before_there_w
     assert Manifest.parse(text).digest() == "dd451280333cd8b59bf8e727c66b6b818a6b58dee03c6b642689bf2642b02ce6"
     chosen = Manifest.parse(f"{HEAD}datasets: [{{repo_id: a/b, configs: [c], data_files: [x.csv]}}]")
     assert chosen.digest() != Manifest.parse(text).digest()
+    folders = Manifest.parse(f"{HEAD}datasets: [{{repo_id: a/b, configs: [c], data_dirs: [x/, y/z]}}]")
+    assert folders.entries[0].data_dirs == ("x", "y/z")
+    assert folders.digest() not in (chosen.digest(), Manifest.parse(text).digest())
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,24 @@ def declared_configs(card: bytes) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str))
 
 
+def default_config_warning(entry: Entry, card: bytes) -> list[str]:
+    """Return a warning if an entry names configurations, and leaves out the one that code means which names none."""
+    configs = _read_metadata(card).get("configs")
+    items = [item for item in configs if isinstance(item, dict)] if isinstance(configs, list) else []
+    defaults = [
+        name
+        for item in items
+        if isinstance(name := item.get("config_name"), str)
+        and (item.get("default") is True or name == "default" or len(items) == 1)
+    ]
+    if not entry.configs or len(defaults) != 1 or defaults[0] in entry.configs:
+        return []
+    return [
+        f"{entry.label}: load_dataset({entry.repo_id!r}) without a configuration means {defaults[0]}, which configs "
+        "leaves out; add it if code names none"
+    ]
+
+
 def unknown_configs(entry: Entry, card: bytes) -> list[str]:
     """Return a fault for each configuration of an entry that the card does not list."""
     known = declared_configs(card)

@@ -121,11 +121,13 @@ class Selection:
         paths: Files to take, sorted.
         absent: Optional files that the libraries ask for and the commit does not have, sorted.
         warnings: What was left out and may be needed, for people.
+        partial: Whether patterns left out files of a dataset.
     """
 
     paths: tuple[str, ...]
     absent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    partial: bool = False
 
 
 def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) -> Selection:
@@ -167,7 +169,10 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     if entry.kind == "dataset":
         warnings.extend(_script_warning(entry, paths))
     absent = {*_PROBED[entry.kind], *probed} - set(paths)
-    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings))
+    partial = entry.kind == "dataset" and any(
+        path not in chosen and not _is_dataset_overhead(path, entry) for path in paths
+    )
+    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings), partial)
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
@@ -187,6 +192,13 @@ def _find_unused_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
                 tail = f"; the nearest is {close[0]}" if close else ""
                 place = f"{entry.path}." if entry.path else ""
                 problems.append(f"{place}{key}[{index}]: {pattern!r} matches no file of {entry.repo_id}{tail}")
+    folders = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    for index, folder in enumerate(entry.data_dirs):
+        if folder not in folders:
+            close = close_matches(folder, sorted(folders - {"."}), at_most=1, cutoff=0.5)
+            tail = f"; the nearest is {close[0]}" if close else ""
+            place = f"{entry.path}." if entry.path else ""
+            problems.append(f"{place}data_dirs[{index}]: {entry.repo_id} has no folder {folder!r}{tail}")
     return problems
 
 

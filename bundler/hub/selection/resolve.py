@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
-from bundler.hub.selection.card import CARD, read_card, unknown_configs
+from bundler.hub.selection.card import CARD, default_config_warning, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.selection.files import SelectionError, select
 from bundler.hub.selection.remote_code import (
@@ -133,6 +133,7 @@ class _Resolver:
             raise SelectionError(problems)
         warnings = [
             *selection.warnings,
+            *default_config_warning(entry, answer.card),
             *code_warnings(entry, code_references(configs), self._manifest.entries),
         ]
         repo = LockedRepo(
@@ -145,6 +146,8 @@ class _Resolver:
             allow_pickle=entry.allow_pickle,
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
+            data_dirs=tuple(sorted(set(entry.data_dirs))),
+            partial=selection.partial,
             card=read_card(answer.card),
             files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
@@ -210,7 +213,7 @@ class _Resolver:
         old = find_locked(entry, self._previous) if self._previous else None
         # They depend on the aliases, too: prepared files are listed under each alias.
         # The card does not matter: a lock of an older version has none.
-        if old and replace(old, prepared=(), card=repo.card, refs=()) == repo:
+        if old and replace(old, prepared=(), card=repo.card, refs=(), partial=repo.partial) == repo:
             return replace(repo, prepared=old.prepared)
         return repo
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.make.proof.entries import LoadedEntry, LoadingFault, Outcome, try_call
+from bundler.offline.guard.dataset_calls import find_default
 from bundler.plan.layout import prepared_folder
 from bundler.plan.lock import LockedRepo
 from bundler.text.wording import counted
@@ -67,29 +68,32 @@ def prepare(repo: LockedRepo, home: Path) -> list[str]:
     import datasets
 
     configs = list(repo.configs)
-    # An entry with `data_files` does not want the repo's own configurations, of which some may not load.
-    if not configs and not repo.data_files:
+    # An entry that chooses files or folders does not want the repo's own configurations, of which some may not load.
+    if not configs and not _choices(repo):
         configs = try_call(
             f"get_dataset_config_names({repo.repo_id!r})",
             datasets.get_dataset_config_names,
             repo.repo_id,
             revision=repo.commit,
         )
-    for options in [{"name": config} for config in configs] + _data_files(repo):
+    for options in [{"name": config} for config in configs] + _choices(repo):
         call = _call(repo.repo_id, options)
         builder = try_call(call, datasets.load_dataset_builder, repo.repo_id, revision=repo.commit, **options)
         try_call(call, builder.download_and_prepare)
-        if "data_files" in options:
+        if "name" not in options:
             _rename_for_offline(Path(builder.cache_dir), options)
-    return dataset_files(home / "datasets" / prepared_folder(repo.repo_id), home)
+    found = dataset_files(home / "datasets" / prepared_folder(repo.repo_id), home)
+    # CONFIG/VERSION/COMMIT/FILE: another entry may have prepared another commit there.
+    return [path for path in found if path.split("/")[2:3] == [repo.commit]]
 
 
-def _data_files(repo: LockedRepo) -> list[dict[str, Any]]:
-    return [{"data_files": json.loads(text)} for text in repo.data_files]
+def _choices(repo: LockedRepo) -> list[dict[str, Any]]:
+    files = [{"data_files": json.loads(text)} for text in repo.data_files]
+    return files + [{"data_dir": folder} for folder in repo.data_dirs]
 
 
 def _rename_for_offline(prepared: Path, options: dict[str, Any]) -> None:
-    """Rename what was prepared from chosen files to the name that the library uses offline.
+    """Rename what was prepared from chosen files or a folder to the name that the library uses offline.
 
     Online the library names the folder after the card's default configuration and the resolved files. Offline it knows
     neither, and looks for ``default-`` and the argument of the program.
@@ -146,16 +150,24 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     import datasets
 
     configs = _prepared_configs(entry)
-    # A single configuration need not be named; with several the library requires a name.
     wanted: dict[str, dict[str, Any]] = {f"{config}/": {"name": config} for config in configs}
-    if len(configs) == 1:
+    default = find_default(datasets.load, str(entry.snapshot))
+    if [default] == configs:
         wanted = {"": {}}
-    wanted |= {f"{options['data_files']}/": options for options in _data_files(entry.repo)}
+    elif default in configs:
+        wanted[""] = {}
+    elif default is not None and configs:
+        outcome.notes.append(
+            f"{_call(entry.repo.repo_id, {})} not tried: it means the configuration {default}, which is not prepared"
+        )
+    wanted |= {f"{value}/": {key: value} for options in _choices(entry.repo) for key, value in options.items()}
     rows: dict[str, Any] = {}
     for name in entry.names:
         for label, options in wanted.items():
             loaded = try_call(_call(name, options), datasets.load_dataset, name, **options)
             for split, data in loaded.items():
+                if not options and data.info.config_name != default:
+                    raise LoadingFault(f"{_call(name, {})} gives {data.info.config_name}, expected {default}")
                 if data.num_rows:
                     # The schema is in the first bytes of the file; the last row shows that the file is complete.
                     try_call(f"reading the last row of {name} ({split})", data.__getitem__, data.num_rows - 1)

@@ -105,6 +105,8 @@ def _make_key(repo: LockedRepo) -> str:
                 repo.commit,
                 list(repo.configs),
                 list(repo.data_files),
+                # Only if there are some, so that what older versions prepared is used again.
+                *([list(repo.data_dirs)] if repo.data_dirs else []),
                 sorted(_list_alias_stems(repo)),
             ],
             [[file.path, file.etag] for file in repo.files],

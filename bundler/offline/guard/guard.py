@@ -15,6 +15,7 @@ Rule book:
   given networks;
 * under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
   HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
+* `load_dataset` gets what it would online, or an error (`dataset_calls`);
 * an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
   what the manifest lacks; one that hides a refusal gets the refusal as its last line;
 * this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
@@ -306,6 +307,12 @@ def _check_library(module: ModuleType) -> None:
         raise _error(*fault)
 
 
+def _answer_from_bundles(module: ModuleType) -> None:
+    missing, hub = _load_sibling("missing"), os.environ.get("BUNDLE_HUB_CACHE") or os.path.join(_home(), "hub")  # noqa: PTH118
+    calls = _load_sibling("dataset_calls")
+    calls.answer_from_bundles(module, lambda name: missing.find_datasets(name, _home()), hub, _error)
+
+
 def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     return lambda module: check(module) if os.environ.get("BUNDLE_OFFLINE") == "1" else None
 
@@ -314,6 +321,7 @@ _CHECKS = {
     "threading": _only_offline(_explain_in_threads),
     "huggingface_hub.constants": _only_offline(_check_library),
     "datasets.config": _only_offline(_check_library),
+    "datasets.load": _only_offline(_answer_from_bundles),
 }
 
 

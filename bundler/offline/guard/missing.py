@@ -95,19 +95,34 @@ def _say_what_to_have(wanted: Wanted, section: str = "") -> str:
     return f"have `- repo_id: {wanted.repo_id}` under {section} {_AGAIN}"
 
 
+def find_datasets(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the datasets of a name in the bundles of this launch: the bundle's name, and the lock's object."""
+    for bundle, repo in _find_named(name, home):
+        if repo["kind"] == "dataset":
+            yield bundle, repo
+
+
 def _find_repos(wanted: Wanted, home: str) -> Iterator[InstalledRepo]:
-    """Yield the repos of that name and type, of all installed bundles."""
+    """Yield the repos of that name and type, of the bundles of this launch."""
+    for bundle, repo in _find_named(wanted.repo_id, home):
+        if wanted.repo_type == ("dataset" if repo["kind"] == "dataset" else "model"):
+            yield InstalledRepo(bundle, repo)
+
+
+def _find_named(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the repos of a name, of any type, in the bundles of this launch; in all where it names none."""
+    launched = [item.partition("=")[0] for item in os.environ.get("BUNDLE_VERIFIED", "").split()]
     folder = os.path.join(home, "bundles")  # noqa: PTH118
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:  # noqa: PTH112, PTH208
-        if not name.endswith(".json"):
+    for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:  # noqa: PTH112, PTH208
+        bundle = file.removesuffix(".json")
+        if bundle == file or (launched and bundle not in launched):
             continue
         try:
-            with open(os.path.join(folder, name), encoding="utf-8") as stream:  # noqa: PTH118, PTH123
+            with open(os.path.join(folder, file), encoding="utf-8") as stream:  # noqa: PTH118, PTH123
                 repos = json.load(stream)["lock"]["repos"]
             for repo in repos:
-                repo_type = "dataset" if repo["kind"] == "dataset" else "model"
-                if repo_type == wanted.repo_type and wanted.repo_id in (repo["repo_id"], *repo["aliases"]):
-                    yield InstalledRepo(name.removesuffix(".json"), repo)
+                if name in (repo["repo_id"], *repo["aliases"]):
+                    yield bundle, repo
         except (OSError, ValueError, KeyError, TypeError):
             continue  # A damaged receipt: `bundle verify` says so, and advice can do without.
 

@@ -273,6 +273,22 @@ def test_a_pattern_that_matches_nothing_is_an_error_with_the_nearest_file() -> N
     )
 
 
+def test_a_folder_that_is_not_there_is_an_error_with_the_nearest_one() -> None:
+    paths = ["data/ada/train.jsonl", "data/fortran/train.jsonl"]
+    assert problems(paths, "dataset", data_dirs=("data", "data/fotran")) == (
+        "datasets[0].data_dirs[1]: org/name has no folder 'data/fotran'; the nearest is data/fortran",
+    )
+
+
+def test_a_dataset_of_which_patterns_left_out_files_is_partial() -> None:
+    paths = [".gitattributes", "README.md", "a.jsonl", "b.jsonl", "name.py"]
+    assert not select(entry("dataset"), paths).partial
+    assert select(entry("dataset", ignore_patterns=("a*",)), paths).partial
+    assert select(entry("dataset", allow_patterns=("b*",)), paths).partial
+    assert not select(entry("dataset", allow_patterns=("*.jsonl",)), paths).partial
+    assert not select(entry("model", ignore_patterns=("a*",), allow_patterns=("*",)), paths).partial
+
+
 def test_a_pattern_does_not_lift_a_permission() -> None:
     selection = select(entry(allow_patterns=("*.bin", "*.json")), GPT2)
     assert "pytorch_model.bin" not in selection.paths
