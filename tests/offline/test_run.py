@@ -143,7 +143,6 @@ def test_what_is_missing_is_named_with_the_manifest_line_that_brings_it(
         "from transformers import AutoModel as A; A.from_pretrained('short')",
         "from transformers import AutoTokenizer as A; A.from_pretrained('short', revision='v2')",
         "from huggingface_hub import hf_hub_download as d; d('org/tiny-model', 'model.safetensors')",
-        "from datasets import load_dataset as d; d('org/tiny-dataset', 'other')",
     ],
 )
 def test_of_a_repo_that_is_there_in_part_the_missing_part_is_named(

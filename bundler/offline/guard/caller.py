@@ -34,6 +34,8 @@ class Wanted(NamedTuple):
         file: Its file, if one was asked for by name.
         revision: Branch, tag or commit, if one was asked for.
         config: Configuration of a dataset, if one was asked for.
+        call: The function of a library that the program called, such as ``huggingface_hub.hf_hub_download``.
+        place: Where else than in the cache the program had it looked for: ``local_dir=DIR`` or ``cache_dir=DIR``.
     """
 
     repo_id: str
@@ -41,6 +43,8 @@ class Wanted(NamedTuple):
     file: str = ""
     revision: str = ""
     config: str = ""
+    call: str = ""
+    place: str = ""
 
     def __str__(self) -> str:
         """Return it for people: ``file config.json of model gpt2``."""
@@ -137,7 +141,7 @@ def _place(frame: FrameType) -> Place:
 def _find_wanted(frames: Sequence[FrameType]) -> Wanted | None:
     """Find a repo in the arguments of the libraries' own functions; frames come innermost first."""
     for frame in frames:
-        library = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        library = _library(frame)
         if library not in _LIBRARIES:
             continue
         for name in _ID_NAMES:
@@ -145,14 +149,44 @@ def _find_wanted(frames: Sequence[FrameType]) -> Wanted | None:
             if isinstance(repo_id, str) and _may_be_repo(repo_id) and (name != "path" or library == "datasets"):
                 file, repo_type = frame.f_locals.get("filename"), frame.f_locals.get("repo_type")
                 if not isinstance(repo_type, str):
+                    # `HfApi.dataset_info` and its like say it in their names.
+                    named = frame.f_code.co_name.removesuffix("_info")
                     repo_type = "dataset" if library == "datasets" else "model"
+                    repo_type = named if named in ("dataset", "space", "kernel") else repo_type
                 # Every dataset is first asked for a script of its own name, which next to none has.
                 if not isinstance(file, str) or (repo_type == "dataset" and file.endswith(".py")):
                     file = ""
                 revision = frame.f_locals.get("revision")
                 config = _config(frames) if repo_type == "dataset" else ""
-                return Wanted(repo_id, repo_type, file, revision if isinstance(revision, str) else "", config)
+                revision = revision if isinstance(revision, str) else ""
+                return Wanted(repo_id, repo_type, file, revision, config, _find_call(frames), _find_place(frames))
     return None
+
+
+def _library(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def _find_call(frames: Sequence[FrameType]) -> str:
+    """Return the outermost function of the libraries that is no decorator's."""
+    for frame in reversed(frames):
+        name = getattr(frame.f_code, "co_qualname", frame.f_code.co_name)
+        if (library := _library(frame)) in _LIBRARIES and "<locals>" not in name:
+            return f"{library}.{name}"
+    return ""
+
+
+def _find_place(frames: Sequence[FrameType]) -> str:
+    """Return the folder, other than the cache, that the libraries were told to look in."""
+    cache = os.environ.get("BUNDLE_HUB_CACHE")
+    for frame in frames:
+        if _library(frame) in ("huggingface_hub", "transformers"):
+            if folder := frame.f_locals.get("local_dir"):
+                return f"local_dir={folder}"
+            folder = frame.f_locals.get("cache_dir")
+            if folder and cache and os.path.realpath(folder) != os.path.realpath(cache):
+                return f"cache_dir={folder}"
+    return ""
 
 
 def _config(frames: Iterable[FrameType]) -> str:

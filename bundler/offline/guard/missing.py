@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bundler.offline.guard.caller import Wanted
 
 _AGAIN = "in the manifest, then fetch and install again"
+# What the libraries ask for where a program names no revision.
+_MAIN = "main"
 
 
 class InstalledRepo(NamedTuple):
@@ -36,7 +38,8 @@ class InstalledRepo(NamedTuple):
     @property
     def present(self) -> str:
         """What of it is there, for people: ``main (commit 0123456789ab)``."""
-        return f"{self.repo['revision']} (commit {self.repo['commit'][:12]})"
+        commit = f"commit {self.repo['commit'][:12]}"
+        return commit if self.repo["revision"] == self.repo["commit"] else f"{self.repo['revision']} ({commit})"
 
 
 def explain_missing(wanted: Wanted, home: str) -> tuple[str, str]:
@@ -47,50 +50,102 @@ def explain_missing(wanted: Wanted, home: str) -> tuple[str, str]:
         home: HF_HOME.
     """
     entries = list(_find_repos(wanted, home))
-    missing = f"{wanted} is not in {home}"
     if not entries:
-        return missing, _say_what_to_have(wanted)
-    entry = entries[-1]
-    repo_id, there = entry.repo["repo_id"], f"bundle {entry.bundle} has the repo"
-    if wanted.revision and not any(_has_revision(entry, wanted, home) for entry in entries):
+        return _explain_unknown(wanted, home)
+    fitting = [entry for entry in entries if _has_revision(entry, wanted, home)]
+    if not fitting:
+        return _explain_revision(wanted, entries, home)
+    entry = fitting[-1]
+    has, files = f"bundle {entry.bundle} has the repo", {file for each in fitting for file in each.files}
+    again = f"`- repo_id: {entry.repo['repo_id']}` {_AGAIN}"
+    if _is_question(wanted):
+        return f"{wanted} is here, and {wanted.call} asks the Hub itself: {has}", _say_where_it_is(wanted)
+    if wanted.place and (not wanted.file or wanted.file in files):
         return (
-            f"{wanted} at {wanted.revision} is not in {home}: {there} at {entry.present}",
-            f"have `revision: {wanted.revision}` with `- repo_id: {repo_id}` {_AGAIN}; or load what is there",
+            f"{wanted} is not in {wanted.place}: {has}, in {home}",
+            f"leave out {wanted.place.partition('=')[0]}; or {_say_where_it_is(wanted)}",
         )
-    if wanted.repo_type == "dataset":
+    if wanted.call.startswith("datasets."):
         what = f", configuration {wanted.config}," if wanted.config else ""
         listed = ", ".join(entry.repo.get("configs") or [])
         return (
-            f"{wanted}{what} is not in {home} as it was asked for: {there}"
+            f"{wanted}{what} is not in {home} as it was asked for: {has}"
             f"{f' with the configurations {listed}' if listed else ''}",
-            f"name it under `configs`, or what is passed as data_files under `data_files`, of `- repo_id: {repo_id}` "
-            f"{_AGAIN}",
+            f"name it under `configs`, `data_files` or `data_dirs` of {again}",
         )
-    if all(entry.repo["kind"] == "tokenizer" for entry in entries) and wanted.file not in entry.files:
-        return f"{missing}: {there} under tokenizers, with what those need", _say_what_to_have(
-            wanted._replace(repo_id=repo_id), "models"
+    missing = f"{wanted} is not in {home}"
+    if wanted.file in files:
+        return missing, f"{has} and this file: see what `bundle verify {entry.bundle}` says"
+    if any(wanted.file in each.repo.get("absent", ()) for each in fitting):
+        return f"{missing}: commit {entry.repo['commit'][:12]} of the repo has no such file", _say_where_it_is(
+            wanted
         )
-    if any(wanted.file in entry.files for entry in entries):
-        return missing, f"{there} and this file: see what `bundle verify {entry.bundle}` says"
+    if all(each.repo["kind"] == "tokenizer" for each in fitting):
+        wanted = wanted._replace(repo_id=entry.repo["repo_id"])
+        return f"{missing}: {has} under tokenizers, with what those need", _say_what_to_have(wanted, "models")
     return (
-        f"{missing}: {there} without {'it' if wanted.file else 'what was asked for'}",
-        f"the repo has no such file; or `allow_patterns` or `ignore_patterns` of `- repo_id: {repo_id}` leave it out: "
-        f"change them {_AGAIN}",
+        f"{missing}: {has} without {'it' if wanted.file else 'what was asked for'}",
+        f"the repo has no such file; or `allow_patterns` or `ignore_patterns` leave it out: change them with {again}",
     )
 
 
 def explain_refused(wanted: Wanted, home: str) -> str:
     """Return what to do about a library that asked the network for something."""
-    entries = list(_find_repos(wanted, home))
-    if any(not wanted.file or wanted.file in entry.files for entry in entries):
+    fitting = [entry for entry in _find_repos(wanted, home) if _has_revision(entry, wanted, home)]
+    if any(not wanted.file or wanted.file in entry.files for entry in fitting) and not _is_question(wanted):
         return (
-            f"bundle {entries[-1].bundle} has {wanted}, and something asked the Hub all the same: pass "
+            f"bundle {fitting[-1].bundle} has {wanted}, and something asked the Hub all the same: pass "
             f"local_files_only=True there, or the folder that `bundle path {wanted.repo_id}` prints"
         )
     return explain_missing(wanted, home)[1]
 
 
+def _explain_unknown(wanted: Wanted, home: str) -> tuple[str, str]:
+    """Explain a repo that no bundle of the launch has by that name and type."""
+    missing = f"{wanted} is not in {home}"
+    elsewhere = [entry for entry in _find_repos(wanted, home, every=True) if _has_revision(entry, wanted, home)]
+    if elsewhere:
+        bundle = elsewhere[-1].bundle
+        return (
+            f"{wanted} is not in the bundles of this launch: bundle {bundle}, which is installed too, has the repo",
+            f"start it with `--bundle {bundle}` as well",
+        )
+    for bundle, repo in _find_named(wanted.repo_id, home):
+        kind = _type_of(repo)
+        if kind != wanted.repo_type:
+            how = "load_dataset" if kind == "dataset" else "from_pretrained"
+            return (
+                f"{missing}: bundle {bundle} has a {kind} of that name",
+                f'pass repo_type="{kind}" to huggingface_hub, or use {how}; or {_say_what_to_have(wanted)}',
+            )
+    return missing, _say_what_to_have(wanted)
+
+
+def _explain_revision(wanted: Wanted, entries: list[InstalledRepo], home: str) -> tuple[str, str]:
+    """Explain a repo that is there at other revisions than the one asked for."""
+    revision, repo_id = wanted.revision or _MAIN, entries[-1].repo["repo_id"]
+    there = " and ".join(dict.fromkeys(entry.present for entry in entries))
+    return (
+        f"{wanted} at {revision} is not in {home}: bundle {entries[-1].bundle} has the repo at {there}",
+        f"have `revision: {revision}` with `- repo_id: {repo_id}` {_AGAIN}; or pass "
+        f'revision="{entries[-1].repo["revision"]}" for what is there',
+    )
+
+
+def _is_question(wanted: Wanted) -> bool:
+    """Tell whether what was called asks the Hub about a repo, and looks into no cache."""
+    library, _, function = wanted.call.partition(".")
+    return library == "huggingface_hub" and not wanted.file and not function.endswith("snapshot_download")
+
+
+def _say_where_it_is(wanted: Wanted) -> str:
+    dataset = " --dataset" if wanted.repo_type == "dataset" else ""
+    return f"look at the files in the folder that `bundle path {wanted.repo_id}{dataset}` prints"
+
+
 def _say_what_to_have(wanted: Wanted, section: str = "") -> str:
+    if wanted.repo_type not in ("model", "dataset"):
+        return f"no bundle holds a repo of type {wanted.repo_type}: take its files along in another way"
     section = section or ("datasets" if wanted.repo_type == "dataset" else "models, or tokenizers,")
     return f"have `- repo_id: {wanted.repo_id}` under {section} {_AGAIN}"
 
@@ -102,16 +157,21 @@ def find_datasets(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield bundle, repo
 
 
-def _find_repos(wanted: Wanted, home: str) -> Iterator[InstalledRepo]:
-    """Yield the repos of that name and type, of the bundles of this launch."""
-    for bundle, repo in _find_named(wanted.repo_id, home):
-        if wanted.repo_type == ("dataset" if repo["kind"] == "dataset" else "model"):
+def _find_repos(wanted: Wanted, home: str, *, every: bool = False) -> Iterator[InstalledRepo]:
+    """Yield the repos of that name and type, of the bundles of this launch or of `every` one."""
+    for bundle, repo in _find_named(wanted.repo_id, home, every=every):
+        if wanted.repo_type == _type_of(repo):
             yield InstalledRepo(bundle, repo)
 
 
-def _find_named(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _type_of(repo: dict[str, Any]) -> str:
+    return "dataset" if repo["kind"] == "dataset" else "model"
+
+
+def _find_named(name: str, home: str, *, every: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the repos of a name, of any type, in the bundles of this launch; in all where it names none."""
-    launched = [item.partition("=")[0] for item in os.environ.get("BUNDLE_VERIFIED", "").split()]
+    verified = "" if every else os.environ.get("BUNDLE_VERIFIED", "")
+    launched = [item.partition("=")[0] for item in verified.split()]
     folder = os.path.join(home, "bundles")  # noqa: PTH118
     for file in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:  # noqa: PTH112, PTH208
         bundle = file.removesuffix(".json")
@@ -128,7 +188,14 @@ def _find_named(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _has_revision(entry: InstalledRepo, wanted: Wanted, home: str) -> bool:
-    if wanted.revision in (entry.repo["revision"], entry.repo["commit"]):
+    revision = wanted.revision
+    if not revision:
+        # `load_dataset` takes what was prepared, and looks at no ref.
+        if wanted.call.startswith("datasets."):
+            return True
+        revision = _MAIN
+    if revision in (entry.repo["revision"], entry.repo["commit"], *entry.repo.get("refs", ())):
         return True
+    hub = os.environ.get("BUNDLE_HUB_CACHE") or os.path.join(home, "hub")  # noqa: PTH118
     folder = f"{wanted.repo_type}s--{wanted.repo_id.replace('/', '--')}"
-    return os.path.exists(os.path.join(home, "hub", folder, "refs", wanted.revision))  # noqa: PTH110, PTH118
+    return os.path.exists(os.path.join(hub, folder, "refs", revision))  # noqa: PTH110, PTH118
