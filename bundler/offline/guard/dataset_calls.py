@@ -5,6 +5,7 @@ at `revision`, takes the one configuration that is there for the default, and kn
 So a call about a dataset of a bundle is looked at first:
 
 * a revision that the bundle does not have is an error;
+* lists of configurations are read off the files in the bundle;
 * a call that names no configuration gets the one that the dataset's card calls the default;
 * what was not prepared when the bundle was fetched is prepared now, from the files in the bundle, as the library does
   it online; a line on stderr says so. If the entry left out files of the repo, it is an error: it might be other data.
@@ -38,19 +39,23 @@ class _Answer(NamedTuple):
 def answer_from_bundles(
     module: ModuleType, find_repos: Callable[[str], Iterator[tuple[str, dict[str, Any]]]], hub: str, refuse: Any
 ) -> None:
-    """Put a look at each call before `load_dataset_builder`, which `load_dataset` calls too.
+    """Put a look at each call before the function of a module that all others of it call.
 
     Args:
-        module: `datasets.load`.
+        module: `datasets.load`, or `datasets.inspect`, which lists configurations.
         find_repos: Returns the datasets of a name in the bundles of this launch: the bundle, and the lock's object.
         hub: The folder in which repos are read.
         refuse: Makes an error from what is wrong, and the remedy.
     """
-    original = module.load_dataset_builder
+    name, settle = {
+        "datasets.load": ("load_dataset_builder", _settle),
+        "datasets.inspect": ("dataset_module_factory", _settle_listing),
+    }[module.__name__]
+    original = getattr(module, name)
     signature = inspect.signature(original)
 
     @functools.wraps(original)
-    def load_dataset_builder(*arguments: Any, **options: Any) -> Any:
+    def look_first(*arguments: Any, **options: Any) -> Any:
         call = signature.bind(*arguments, **options)
         path = call.arguments.get("path")
         if isinstance(path, str) and not os.path.exists(path):  # noqa: PTH110
@@ -58,11 +63,11 @@ def answer_from_bundles(
                 _Answer(bundle, repo, _find_snapshot(hub, path, repo["commit"]))
                 for bundle, repo in find_repos(path)
             ]
-            if answers and (fault := _settle(module, call.arguments, answers)):
+            if answers and (fault := settle(module, call.arguments, answers)):
                 raise refuse(*fault)
         return original(*call.args, **call.kwargs)
 
-    module.load_dataset_builder = load_dataset_builder  # type: ignore[attr-defined]
+    setattr(module, name, look_first)
 
 
 def _find_snapshot(hub: str, path: str, commit: str) -> str:
@@ -71,12 +76,9 @@ def _find_snapshot(hub: str, path: str, commit: str) -> str:
 
 def _settle(module: ModuleType, arguments: dict[str, Any], answers: list[_Answer]) -> Fault | None:
     """Change the arguments of a call so that the library answers it as it does online; return why it can't be."""
-    path = arguments["path"]
-    revision = arguments.get("revision")
-    asked = str(revision or "main")
-    fitting = [a for a in answers if asked in (a.repo["revision"], a.repo["commit"], *a.repo.get("refs", ()))]
-    if not fitting and (revision or len({a.repo["commit"] for a in answers}) > 1):
-        return _other_revision(path, asked, answers)
+    fitting = _find_fitting(arguments, answers)
+    if not fitting and (arguments.get("revision") or len({a.repo["commit"] for a in answers}) > 1):
+        return _other_revision(arguments, answers)
     answer = (fitting or answers)[-1]
     if not fitting:
         sys.stderr.write(
@@ -108,7 +110,23 @@ def _name_it(repo_id: str) -> str:
     return f"name it under `configs`, `data_dirs` or `data_files` of `- repo_id: {repo_id}`"
 
 
-def _other_revision(path: str, asked: str, answers: list[_Answer]) -> Fault:
+def _settle_listing(module: ModuleType, arguments: dict[str, Any], answers: list[_Answer]) -> Fault | None:
+    """Have the card and the files of the bundle read, where the library would list what it finds prepared."""
+    fitting = _find_fitting(arguments, answers)
+    if not fitting and arguments.get("revision"):
+        return _other_revision(arguments, answers)
+    snapshot = (fitting or answers)[-1].snapshot
+    arguments["path"] = snapshot if os.path.isdir(snapshot) else arguments["path"]  # noqa: PTH112
+    return None
+
+
+def _find_fitting(arguments: dict[str, Any], answers: list[_Answer]) -> list[_Answer]:
+    asked = str(arguments.get("revision") or "main")
+    return [a for a in answers if asked in (a.repo["revision"], a.repo["commit"], *a.repo.get("refs", ()))]
+
+
+def _other_revision(arguments: dict[str, Any], answers: list[_Answer]) -> Fault:
+    path, asked = arguments["path"], str(arguments.get("revision") or "main")
     there = " and ".join(f"{a.repo['revision']} (commit {a.repo['commit'][:12]})" for a in answers)
     first = answers[-1]
     return (

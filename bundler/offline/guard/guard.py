@@ -322,6 +322,7 @@ _CHECKS = {
     "huggingface_hub.constants": _only_offline(_check_library),
     "datasets.config": _only_offline(_check_library),
     "datasets.load": _only_offline(_answer_from_bundles),
+    "datasets.inspect": _only_offline(_answer_from_bundles),
 }
 
 

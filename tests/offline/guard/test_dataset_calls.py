@@ -73,10 +73,18 @@ CALLS = {
     "load('org/twice')": 2,
     "load('org/twice', revision='v1')": 1,
     "builder('org/both').config.name": "large",
+    "configs('org/both')": ["small", "large"],
+    "configs('org/small')": ["small", "large"],
+    "configs('org/stack')": ["default"],
+    "default('org/both')": "large",
+    "splits('org/both', 'small')": ["train"],
+    "configs('org/both', revision='v2')": "offline: dataset org/both at v2",
 }
 PROGRAM = """\
 import json, sys
 from datasets import Features, Value, load_dataset_builder as builder
+from datasets import get_dataset_config_names as configs, get_dataset_default_config_name as default
+from datasets import get_dataset_split_names as splits
 
 def load(*arguments, **options):
     from datasets import load_dataset
