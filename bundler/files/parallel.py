@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -22,7 +21,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "parallel") -> Generator[Result]:
+def in_order(
+    calls: Iterable[Callable[[], Result]],
+    *,
+    jobs: int,
+    name: str = "parallel",
+    has_room: Callable[[], bool] = lambda: True,
+) -> Generator[Result]:
     """Yield the result of each of `calls`, in order; at most `2 * jobs` results are computed ahead.
 
     Close the generator if it may not be read to its end: its threads then finish their current call and stop.
@@ -31,6 +36,7 @@ def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "p
         calls: Taken from the iterable one by one on the calling thread; each may be called on any thread.
         jobs: How many threads compute, the calling one included.
         name: What the other threads are called.
+        has_room: Asked before each call is taken; without room, what was taken is finished and yielded first.
 
     Raises:
         Exception: What a call raised, when its turn comes; later calls may have run already.
@@ -44,7 +50,9 @@ def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "p
     with ThreadPoolExecutor(jobs - 1, thread_name_prefix=name) as pool:
         try:
             while True:
-                for task in islice(tasks, 2 * jobs - len(pending)):
+                while len(pending) < 2 * jobs and (not pending or has_room()):
+                    if (task := next(tasks, None)) is None:
+                        break
                     pending.append(task)
                     pool.submit(task.work)
                 if not pending:
