@@ -95,11 +95,11 @@ def honest_lock(files: int) -> Lock:
 
 
 BUNDLES: dict[str, Callable[[], bytes]] = {
-    "chunks of 64 MiB": functools.partial(zeros, "zstd", 64, 12),
-    "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 12),
-    "planes of 4 MiB": functools.partial(zeros, "planes4", 4, 250),
-    "chunks of 4 MiB": functools.partial(zeros, "zstd", 4, 250),
-    "lock of spaces": lambda: lock_bomb(b" " * (240 * MIB)),
+    "chunks of 64 MiB": functools.partial(zeros, "zstd", 64, 4),
+    "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 4),
+    "planes of 4 MiB": functools.partial(zeros, "planes4", 4, 80),
+    "chunks of 4 MiB": functools.partial(zeros, "zstd", 4, 80),
+    "lock of spaces": lambda: lock_bomb(b" " * (64 * MIB)),
     "lock of empty lists": lambda: lock_bomb(b"[" + b"[]," * (4 * MIB) + b"0]"),
     "lock of short lists": lambda: lock_bomb(b"[" + b"[]," * (2 * MIB) + b"0]"),
     "lock of one content": lambda: lock_bomb(honest_lock(30_000).dumps().encode()),

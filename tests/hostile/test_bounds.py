@@ -6,9 +6,10 @@ be busy with others), and the kernel counts both: `RLIMIT_CPU` ends what takes l
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,27 +23,26 @@ _SCREEN_BYTES, _SCREEN_LINES = 12_000, 60
 pytestmark = pytest.mark.slow
 
 
+# A process of its own, and a small one: what a process takes counts from the one that started it on.
+_MEASURE = """
+import json, os, resource, subprocess, sys
+seconds = int(sys.argv[1])
+limit = lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL, preexec_fn=limit)
+_, status, used = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]))
+"""
+
+
 def run_bounded(*arguments: str | Path, stdin: Path | None = None) -> str:
     """Run `bundle`, which must refuse what it is given within the bounds; return what it says."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_SECONDS, _MOST_SECONDS))
-
+    command = [sys.executable, "-I", "-S", "-c", _MEASURE, str(_MOST_SECONDS), script("bundle"), *arguments]
     with (stdin or Path(os.devnull)).open("rb") as source:
-        process = subprocess.Popen(
-            [script("bundle"), *arguments],
-            stdin=source,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            preexec_fn=limit,
-        )
-        with process:
-            assert process.stderr is not None
-            said = process.stderr.read().decode()
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = code = os.waitstatus_to_exitcode(status)
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=True)
+    code, peak_kib = json.loads(done.stdout)
+    said = done.stderr
     assert code > 1, (code, said[:2000])
-    assert used.ru_maxrss < _MOST_KIB, f"{used.ru_maxrss >> 10} MiB"
+    assert peak_kib < _MOST_KIB
     assert "Traceback" not in said
     assert len(said) < _SCREEN_BYTES, said[:2000]
     assert said.count("\n") < _SCREEN_LINES, said[:2000]
