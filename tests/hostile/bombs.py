@@ -108,7 +108,7 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "as many chunks as fit": many_chunks,
     "as many volumes as fit": many_volumes,
     "frames of empty blocks": lambda: bundle_of(
-        "tiny", b"{}", [(1, MIB, b"\x28\xb5\x2f\xfd\xe0" + bytes(MIB - 99))]
+        "tiny", b"{}", [(1, MIB, b"\x28\xb5\x2f\xfd\xe0" + bytes(MIB - 999))]
     ),
     "zeros": lambda: bytes(MIB),
     "brackets": lambda: b"[" * MIB,
