@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.text.text_file import MAX_BYTES
 from tests.hostile import bombs
 from tests.support.process import script
 
@@ -62,9 +63,10 @@ def test_a_hostile_bundle_stays_within_bounds(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize("name", bombs.text_bombs())
 def test_a_hostile_text_stays_within_bounds(tmp_path: Path, name: str) -> None:
     content = bombs.text_bombs()[name]
-    manifest = bombs.write(tmp_path / "tiny.yaml", content)
-    run_bounded("fetch", manifest, "--dry-run")
-    bombs.write(tmp_path / "policy.yaml", content)
+    for size in (len(content), MAX_BYTES):
+        manifest = bombs.write(tmp_path / "tiny.yaml", content[:size])
+        run_bounded("fetch", manifest, "--dry-run")
+    bombs.write(tmp_path / "policy.yaml", content[:MAX_BYTES])
     bundle = bombs.write(tmp_path / "some.tar.zst", bombs.many_chunks())
     run_bounded("install", bundle, "--policy", tmp_path / "policy.yaml", "--hf-home", tmp_path / "home")
     bombs.write(tmp_path / "some.tar.zst.sig", content)
