@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 WORK = ROOT / ".fuzz"
 # Longer inputs only slow the search down; what a long file can do is tests/hostile/test_bounds.py's.
 _MAX_BYTES = 1 << 15
-_BEGIN, _END = "<!-- begin: written by `make fuzz`, do not edit -->", "<!-- end -->"
+_BEGIN, _END = "<!-- begin: written by `make fuzz FUZZ_FLAGS=--write`, do not edit -->", "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,10 @@ def write_table(outcomes: list[Outcome], seconds: int) -> str:
     """Return the table for SECURITY.md."""
     rows = [f"| {each.name} | {each.executions:,} | {each.peak_mib} |" for each in outcomes]
     total = sum(each.executions for each in outcomes)
+    what = ", ".join(each.name for each in outcomes if each.found) or "nothing"
     return "\n".join(
         [
-            f"With `make fuzz FUZZ_SECONDS={seconds}`, {total:,} inputs and nothing found:",
+            f"With `make fuzz FUZZ_SECONDS={seconds}`, {total:,} inputs; {what} was found:",
             "",
             "| target | inputs | MiB at most, beyond the interpreter |",
             "| --- | --- | --- |",
