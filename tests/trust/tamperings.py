@@ -30,7 +30,7 @@ from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.storage.volumes import volume_files
 from bundler.home.generation import generation_path
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.receipt import receipt_path
 from bundler.home.trust.gate import check_policies
 from bundler.home.trust.paths import kept_signature_path
