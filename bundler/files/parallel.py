@@ -59,7 +59,7 @@ def in_order(
                     return
                 while not pending[0].future.done() and any(task.work() for task in pending):
                     pass
-                yield pending.popleft().future.result()
+                yield pending.popleft().take()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -69,18 +69,27 @@ class _Task(Generic[Result]):
 
     def __init__(self, call: Callable[[], Result]) -> None:
         self.future: Future[Result] = Future()
-        self._call = call
+        self._call: Callable[[], Result] | None = call
         self._claim = threading.Lock()
 
     def work(self) -> bool:
         """Make the call unless another thread has begun it; return whether this thread made it."""
         if not self._claim.acquire(blocking=False):
             return False
+        call, self._call = self._call, None
+        assert call is not None, "claimed once"
         try:
-            self.future.set_result(self._call())
+            self.future.set_result(call())
         except BaseException as error:
             # Catch everything: the thread that waits for the result would otherwise wait for ever.
             self.future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         return True
+
+    def take(self) -> Result:
+        """Return the result once it is there, and keep nothing: a busy pool lets go of a task long after its end."""
+        try:
+            return self.future.result()
+        finally:
+            self.future = Future()
