@@ -32,8 +32,8 @@ from bundler.home.generation import generation_path
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.receipt import receipt_path
-from bundler.home.trust.gate import check_policies
 from bundler.home.trust.paths import kept_signature_path
+from bundler.home.trust.policies import check_policies
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.make.sign import sign_bundle
