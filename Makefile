@@ -108,6 +108,24 @@ soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jo
 	$(BIN)/python -m tests.support.histories 0 1000 benchmarks/soak
 	$(BIN)/python -m tests.support.damaged_homes 0 1000 benchmarks/soak
 
+FUZZ_STAMP := $(VENV)/.installed-fuzz
+# For each target
+FUZZ_SECONDS ?= 60
+# For instance FUZZ_FLAGS='--write', or the names of targets
+FUZZ_FLAGS ?=
+
+$(FUZZ_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fuzz]'
+	@touch $@
+
+.PHONY: fuzz
+fuzz: $(FUZZ_STAMP)  ## coverage-guided fuzzing of all that is read from others, FUZZ_SECONDS for each target
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS)
+
+.PHONY: soak-trust
+soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all refused before a byte is visible
+	$(BIN)/python -m tests.trust.tamperings 0 10000
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write
@@ -147,4 +165,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -22,7 +21,13 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "parallel") -> Generator[Result]:
+def in_order(
+    calls: Iterable[Callable[[], Result]],
+    *,
+    jobs: int,
+    name: str = "parallel",
+    has_room: Callable[[], bool] = lambda: True,
+) -> Generator[Result]:
     """Yield the result of each of `calls`, in order; at most `2 * jobs` results are computed ahead.
 
     Close the generator if it may not be read to its end: its threads then finish their current call and stop.
@@ -31,6 +36,7 @@ def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "p
         calls: Taken from the iterable one by one on the calling thread; each may be called on any thread.
         jobs: How many threads compute, the calling one included.
         name: What the other threads are called.
+        has_room: Asked before each call is taken; without room, what was taken is finished and yielded first.
 
     Raises:
         Exception: What a call raised, when its turn comes; later calls may have run already.
@@ -44,14 +50,16 @@ def in_order(calls: Iterable[Callable[[], Result]], *, jobs: int, name: str = "p
     with ThreadPoolExecutor(jobs - 1, thread_name_prefix=name) as pool:
         try:
             while True:
-                for task in islice(tasks, 2 * jobs - len(pending)):
+                while len(pending) < 2 * jobs and (not pending or has_room()):
+                    if (task := next(tasks, None)) is None:
+                        break
                     pending.append(task)
                     pool.submit(task.work)
                 if not pending:
                     return
                 while not pending[0].future.done() and any(task.work() for task in pending):
                     pass
-                yield pending.popleft().future.result()
+                yield pending.popleft().take()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -61,18 +69,27 @@ class _Task(Generic[Result]):
 
     def __init__(self, call: Callable[[], Result]) -> None:
         self.future: Future[Result] = Future()
-        self._call = call
+        self._call: Callable[[], Result] | None = call
         self._claim = threading.Lock()
 
     def work(self) -> bool:
         """Make the call unless another thread has begun it; return whether this thread made it."""
         if not self._claim.acquire(blocking=False):
             return False
+        call, self._call = self._call, None
+        assert call is not None, "claimed once"
         try:
-            self.future.set_result(self._call())
+            self.future.set_result(call())
         except BaseException as error:
             # Catch everything: the thread that waits for the result would otherwise wait for ever.
             self.future.set_exception(error)
             if not isinstance(error, Exception):
                 raise
         return True
+
+    def take(self) -> Result:
+        """Return the result once it is there, and keep nothing: a busy pool lets go of a task long after its end."""
+        try:
+            return self.future.result()
+        finally:
+            self.future = Future()

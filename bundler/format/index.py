@@ -40,6 +40,10 @@ TRAILER_BYTES = _TRAILER.size
 MAX_CHUNK_RAW_BYTES = 64 << 20
 MAX_INDEX_HEADER_BYTES = 1 << 20
 MAX_LOCK_BYTES = 1 << 30
+# Of lock or list in a short bundle: a lock's digests do not compress, so that it stores a fifth of its bytes. Only
+# where files have the same content does it store less; this has room for 20,000 such files.
+_SMALL_LOCK_BYTES = 8 << 20
+_LOCK_RATIO = 8
 # Of a bundle of 25 terabytes.
 MAX_WHOLE_INDEX_BYTES = 1 << 28
 
@@ -152,6 +156,22 @@ class Index:
     def whole_digest(self) -> str:
         """The digest that an installation has: of a delta that of the whole bundle, if it says it; else its own."""
         return self.base.whole if self.base and self.base.whole else self.digest
+
+
+def check_front_bytes(size_bytes: int, bundle_bytes: int) -> None:
+    """Make sure that a short bundle does not unpack to a lock, or list of omitted contents, that fills the memory.
+
+    Args:
+        size_bytes: Length of the lock or list, or of what was read of it.
+        bundle_bytes: Length of the bundle, or of what was read of it.
+
+    Raises:
+        FormatError: It is longer than a writer's would be.
+    """
+    if size_bytes > (limit := _SMALL_LOCK_BYTES + _LOCK_RATIO * bundle_bytes):
+        raise FormatError(
+            f"lock or list of {size_bytes:,} bytes, expected at most {limit:,} in {bundle_bytes:,} bytes of a bundle"
+        )
 
 
 def chunk_header(record: ChunkRecord) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +22,13 @@ from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.chunk import check_stored, decode_chunk
-from bundler.format.codec.buffers import BufferPool
+from bundler.format.codec.buffers import Budget, BufferPool
 from bundler.format.codec.codecs import Buffer
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     BaseRecord,
+    ChunkRecord,
+    check_front_bytes,
     chunk_header,
 )
 from bundler.format.opening import read_index
@@ -35,6 +37,9 @@ from bundler.format.storage.volumes import VolumeSet, open_stored
 from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
+
+# Buffers for longer chunks than any that a writer makes are not used again: there would be many of them.
+_POOLED_BYTES = 9 << 20
 
 
 class BundleReader:
@@ -121,6 +126,7 @@ class BundleReader:
             LockError: It is malformed.
         """
         # The lock is the first member, and its name is too short for a pax header: only one block is before it.
+        check_front_bytes(self.index.lock_bytes, self.size_bytes)
         text = self.read(BLOCK, self.index.lock_bytes)
         found = sha256_bytes(text)
         if found != self.index.lock_sha256:
@@ -146,6 +152,7 @@ class BundleReader:
         if base is None:
             return None
         start = BLOCK + self.index.lock_bytes + -self.index.lock_bytes % BLOCK + BLOCK
+        check_front_bytes(base.omitted_bytes, self.size_bytes)
         text = self.read(start, base.omitted_bytes)
         omitted = frozenset(text.decode("ascii", "replace").split())
         if sha256_bytes(text) != base.omitted_sha256 or omitted_text(omitted) != text:
@@ -196,7 +203,7 @@ class BundleReader:
 
         Args:
             number: Number of the chunk, from 0.
-            room: A buffer of `_room_bytes` to work in; the result may be a view into it. By default new memory.
+            room: A buffer of `_room_bytes` or more to work in; the result may be a view into it. By default new memory.
 
         Raises:
             DamagedError: The chunk is damaged; the message names it.
@@ -213,24 +220,25 @@ class BundleReader:
 
         The bytes are valid until the next item is asked for: their memory is then reused.
         """
-        buffers = BufferPool(self._room_bytes)
+        largest = max((_room_bytes(chunk) for chunk in self.index.chunks), default=0)
+        pooled = min(largest, _POOLED_BYTES)
+        buffers, budget = BufferPool(pooled), Budget()
 
         def decode(number: int) -> tuple[int, bytearray, Buffer]:
-            buffer = buffers.take()
+            buffer = buffers.take(_room_bytes(self.index.chunks[number]))
             return number, buffer, self.chunk(number, buffer)
 
-        for number, buffer, raw in in_order(
-            (partial(decode, number) for number in numbers), jobs=jobs, name="unpack"
-        ):
+        def calls() -> Iterator[Callable[[], tuple[int, bytearray, Buffer]]]:
+            for number in numbers:
+                chunk = self.index.chunks[number]
+                budget.take(max(pooled, _room_bytes(chunk)) + chunk.raw_bytes, chunk.stored_bytes)
+                yield partial(decode, number)
+
+        for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
             yield number, raw
             buffers.give(buffer)
-
-    @cached_property
-    def _room_bytes(self) -> int:
-        """Bytes of a buffer for any chunk: as it is stored, then its raw bytes."""
-        return max(
-            (CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes for chunk in self.index.chunks), default=0
-        )
+            budget.give()
+            del buffer, raw  # A large one is not in the pool, and not kept while the next is decoded.
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (offset in the tar stream, bytes) of each chunk that holds some of `wanted`.
@@ -283,6 +291,11 @@ class BundleReader:
     def open_blob(self, blob: Blob) -> io.BufferedReader:
         """Open a blob's content for reading and seeking; chunks are checked and decoded when they are needed."""
         return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
+
+
+def _room_bytes(chunk: ChunkRecord) -> int:
+    """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
+    return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
 
 
 class _BlobStream(io.RawIOBase):

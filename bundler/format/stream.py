@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
 
 from bundler.errors import BundleError, DamagedError, FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.chunk import check_stored, decode_chunk
+from bundler.format.codec.buffers import Budget
 from bundler.format.codec.codecs import Buffer
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
@@ -27,6 +27,7 @@ from bundler.format.index import (
     BaseRecord,
     ChunkRecord,
     Index,
+    check_front_bytes,
     is_index_frame,
     largest_index_frame,
     parse_chunk_header,
@@ -34,6 +35,7 @@ from bundler.format.index import (
 )
 from bundler.format.source import Span
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
+from bundler.format.stream_input import Readable, StreamInput
 from bundler.format.tar import (
     BLOCK,
     TarPlan,
@@ -43,15 +45,6 @@ from bundler.format.tar import (
     tar_plan,
 )
 from bundler.plan.lock import Lock
-
-_CUT_SHORT_HINT = "send it again; verified content is kept, and not written twice"
-
-
-class Readable(Protocol):
-    """A raw file that a stream is read from."""
-
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Read some bytes into `buffer`; return 0 at the end."""
 
 
 class BundleStream:
@@ -74,7 +67,7 @@ class BundleStream:
 
     def __init__(self, stream: Readable, label: str = "standard input") -> None:
         self.label = label
-        self._input = _Input(stream)
+        self._input = StreamInput(stream)
         self._records: list[ChunkRecord] = []
         # Bytes read so far, of the bundle and of its tar stream.
         self._stored_bytes = len(PREAMBLE)
@@ -124,10 +117,14 @@ class BundleStream:
         position = 0
         while self._front:
             raw = self._front.pop(0)
-            if needed.any_of(position, position + len(raw)):
+            size = len(raw)
+            if needed.any_of(position, position + size):
                 yield position, raw
-            position += len(raw)
+            position += size
+            del raw
         failure: BundleError | None = None
+
+        budget = Budget()
 
         def take(start: int, stored: tuple[int, memoryview], is_needed: bool) -> tuple[int, Buffer | None]:
             return start, self._take(*stored, decode=is_needed)
@@ -142,12 +139,17 @@ class BundleStream:
                     failure = error
                     return
                 if stored:
-                    yield partial(take, start, stored, needed.any_of(start, self._raw_bytes))
+                    is_needed = needed.any_of(start, self._raw_bytes)
+                    # Planes take as much again.
+                    budget.take(2 * is_needed * (self._raw_bytes - start), len(stored[1]))
+                    yield partial(take, start, stored, is_needed)
 
         try:
-            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack"):
+            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
                 if raw_or_none is not None:
                     yield start, raw_or_none
+                budget.give()
+                del raw_or_none  # Not kept while the next is decoded.
             if failure:
                 raise failure
         except FormatError as error:
@@ -208,6 +210,8 @@ class BundleStream:
         self._records.append(record)
         self._raw_bytes += record.raw_bytes
         self._stored_bytes += CHUNK_HEADER_BYTES + record.stored_bytes
+        if self._is_open and self._raw_bytes > self.plan.size_bytes:
+            raise FormatError(f"the tar stream does not end after the {self.plan.size_bytes:,} bytes of its lock")
         return len(self._records) - 1, frames
 
     def _finish(self, head: bytes) -> None:
@@ -291,6 +295,7 @@ class BundleStream:
             raw = self._take(*stored, decode=True) if stored else None
             assert raw is not None, "an index that comes before the lock is refused"
             self._front.append(raw)
+            check_front_bytes(min(start + size, self._raw_bytes), self._stored_bytes)
         parts, position = [], 0
         for raw in self._front:
             if position < start + size and position + len(raw) > start:
@@ -310,41 +315,3 @@ class _Needed:
         while self._at < len(self._spans) and self._spans[self._at][1] <= start:
             self._at += 1
         return self._at < len(self._spans) and self._spans[self._at][0] < stop
-
-
-class _Input:
-    """Reads an exact number of bytes from a stream; a few bytes can be put back."""
-
-    def __init__(self, stream: Readable) -> None:
-        self._stream = stream
-        self._back = b""
-        self._position = 0
-
-    def put_back(self, data: bytes) -> None:
-        self._back = data + self._back
-
-    def read(self, size: int, what: str) -> bytes:
-        return bytes(self.read_into_new(size, what))
-
-    def read_into_new(self, size: int, what: str) -> memoryview:
-        """Read exactly `size` bytes.
-
-        Raises:
-            FormatError: The stream ends too early; the message says that `what` was expected.
-        """
-        view = memoryview(bytearray(size))
-        done = min(len(self._back), size)
-        view[:done] = self._back[:done]
-        self._back = self._back[done:]
-        while done < size:
-            count = self._stream.readinto(view[done:])
-            if not count:
-                raise FormatError(
-                    f"cut short: it ends after {self._position:,} bytes, expected {what}", hint=_CUT_SHORT_HINT
-                )
-            done += count
-            self._position += count
-        return view
-
-    def has_more(self) -> bool:
-        return bool(self._back or self._stream.readinto(memoryview(bytearray(1))))

@@ -50,6 +50,8 @@ LOCK_VERSION = 1
 
 # The longest lock that is read into memory; real ones, with a line per file, are far shorter.
 MAX_CHARACTERS = 1 << 28
+# From this length on a lock is mostly digests.
+_ROOMY = 1 << 20
 # The largest size that file systems and tar headers can state.
 MAX_SIZE_BYTES = 2**63 - 1
 
@@ -240,6 +242,9 @@ class Lock:
             raise InvalidLockError(
                 source, [Fault("", None, f"longer than {MAX_CHARACTERS} bytes; this is not a lock")]
             )
+        if _is_crowded(text):
+            what = "values shorter than those of any lock, by the thousand; this is not a lock"
+            raise InvalidLockError(source, [Fault("", None, f"has {what}")])
         try:
             root = strict_json.read(text)
         except StrictJsonError as error:
@@ -254,6 +259,12 @@ class Lock:
         if read is None or reader.faults:
             raise InvalidLockError(source, reader.faults)
         return cls(name=read.name, manifest_sha256=read.manifest_sha256, repos=read.repos)
+
+
+def _is_crowded(text: str) -> bool:
+    """Tell whether a long text has far more values than a lock would, each of which takes memory, however short."""
+    brackets = text.count("{") + text.count("[")
+    return len(text) > _ROOMY and (text.count(",") > len(text) // 16 or brackets > len(text) // 32)
 
 
 class InvalidLockError(InvalidFileError, LockError):

@@ -11,7 +11,7 @@ from bundler.text.wording import counted, printable
 # Stands for the line number of a value from the command line.
 COMMAND_LINE = 0
 # Faults that a message shows: a file made by a program can have one in each line.
-_SHOWN = 100
+_SHOWN = 20
 _PATH_CHARACTERS = 400
 
 

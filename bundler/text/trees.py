@@ -16,8 +16,10 @@ from bundler.text.strict_yaml import Scalar
 from bundler.text.wording import quoted, shortened
 
 # YAML 1.1 reads 1e-3 as text, because it requires a dot and a sign; people who train models write 1e-3.
-_NUMBER = re.compile(r"[-+]?([0-9][0-9_]*)?\.?[0-9]+([eE][-+]?[0-9]+)?|[-+]?[0-9]+\.([eE][-+]?[0-9]+)?")
-_WHOLE = re.compile(r"[-+]?[0-9][0-9_]*")
+# As Python reads numbers: an underscore stands between two digits.
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_NUMBER = re.compile(rf"[-+]?(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_WHOLE = re.compile(rf"[-+]?{_DIGITS}")
 # Longer than any useful number. Python's int() refuses more than 4,300 digits, and matching `_NUMBER` takes time that
 # grows with the square of the length.
 _NUMBER_CHARACTERS = 100

@@ -38,7 +38,7 @@ from bundler.text.documents import document_address
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
 from bundler.text.rules import Key, Rule, key
-from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
+from bundler.text.text_file import MAX_BYTES, NotATextFileError, parse_yaml, read_text_file
 from bundler.text.trees import YamlTree
 from bundler.text.wording import quoted
 from bundler.trust.licenses import UnreadableLicenseError, parse_expression
@@ -49,6 +49,9 @@ from bundler.trust.ssh.allowed_signers import (
     match_list,
     read_allowed_signers,
 )
+
+# A line for each signer is read in a moment, unlike YAML.
+_MAX_SIGNERS_BYTES = 1 << 20
 
 _EXAMPLE = f"a policy with every key: {document_address('OFFLINE_MODE.md#who-is-trusted')}"
 
@@ -202,9 +205,9 @@ def load_policies(extra: Path | None = None) -> tuple[Policy, ...]:
     return tuple(Policy.load(path) for path in policy_paths(extra))
 
 
-def _read(path: Path, what: str, invalid: type[InvalidFileError]) -> str:
+def _read(path: Path, what: str, invalid: type[InvalidFileError], max_bytes: int = MAX_BYTES) -> str:
     try:
-        return read_text_file(path, what)
+        return read_text_file(path, what, max_bytes=max_bytes)
     except FileNotFoundError as error:
         raise invalid(str(path), [Fault("", None, f"expected a {what}, found no file")]) from error
     except NotATextFileError as error:
@@ -213,6 +216,6 @@ def _read(path: Path, what: str, invalid: type[InvalidFileError]) -> str:
 
 def _read_signers(path: Path) -> list[AllowedSigner]:
     try:
-        return read_allowed_signers(_read(path, "list of signers", InvalidSignersError))
+        return read_allowed_signers(_read(path, "list of signers", InvalidSignersError, _MAX_SIGNERS_BYTES))
     except NotAListOfSignersError as error:
         raise InvalidSignersError(str(path), [Fault("", line, text) for line, text in error.faults]) from error

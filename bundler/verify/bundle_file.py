@@ -9,6 +9,7 @@ from contextlib import closing, nullcontext
 from bundler.errors import FormatError
 from bundler.files.digest import Hasher
 from bundler.files.parallel import in_order
+from bundler.format.codec.buffers import Budget
 from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member, TarPlan
@@ -26,14 +27,17 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     plan = reader.plan
     names = repo_names(plan.layout)
     faults: set[Fault] = set()
-    decoded = _list_decoding_calls(reader, faults, plan.members, names, progress)
+    budget = Budget()
+    decoded = _list_decoding_calls(reader, faults, plan.members, names, progress, budget)
     # With one job no second thread hashes.
     hashing = nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
     # Chunks are decoded ahead on threads, and compared here in stream order.
-    with hashing as pool, closing(in_order(decoded, jobs=jobs, name="verify")) as chunks:
+    with hashing as pool, closing(in_order(decoded, jobs=jobs, name="verify", has_room=budget.has_room)) as chunks:
         stream = _StreamComparer(plan, names, faults, pool)
         for raw in chunks:
             stream.feed(raw)
+            budget.give()
+            del raw  # Not kept while the next is decoded.
     return Report(
         subject=str(reader.path),
         digest=reader.digest,
@@ -49,6 +53,7 @@ def _list_decoding_calls(
     members: tuple[Member, ...],
     names: dict[str, str],
     progress: Progress,
+    budget: Budget,
 ) -> Iterator[Callable[[], int | Buffer]]:
     """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged."""
 
@@ -67,7 +72,9 @@ def _list_decoding_calls(
         finally:
             progress(record.raw_bytes)
 
-    for number in range(len(reader.index.chunks)):
+    for number, record in enumerate(reader.index.chunks):
+        # Planes take as much again.
+        budget.take(2 * record.raw_bytes, record.stored_bytes)
         yield lambda number=number: decode(number)  # type: ignore[misc]
 
 

@@ -113,3 +113,17 @@ def test_a_keyboard_interrupt_while_the_caller_computes_ends_it_at_once() -> Non
 
     with pytest.raises(KeyboardInterrupt):
         list(in_order([work] * 1000, jobs=2))
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 4])
+def test_without_room_one_call_is_taken_at_a_time(jobs: int) -> None:
+    taken = 0
+
+    def calls() -> Iterator[Callable[[], int]]:
+        nonlocal taken
+        for number in range(9):
+            taken += 1
+            yield partial(int, number)
+
+    for done, result in enumerate(in_order(calls(), jobs=jobs, has_room=lambda: False)):
+        assert (result, taken) == (done, done + 1)

@@ -141,7 +141,7 @@ def test_any_files_come_out_as_they_went_in_whatever_the_chunk_size(
     files = {f"f{i}": piece * count for i, (piece, count) in enumerate(pieces)}
     path = tiny_bundle(tmp_path, locked_repo("org/m", files), contents=files.values())
     with BundleReader(path) as reader:
-        whole = b"".join(raw for _, raw in reader.chunks(range(len(reader.index.chunks)), jobs=2))
+        whole = b"".join(bytes(raw) for _, raw in reader.chunks(range(len(reader.index.chunks)), jobs=2))
         for member in reader.plan.members:
             if member.blob:
                 content = whole[member.offset : member.offset + member.size_bytes]

@@ -36,6 +36,9 @@ DEFAULT_LEVEL = 3
 
 _MAX_WIDTH = 4
 
+# Of a plane, in each thread; a writer has no longer ones.
+_KEPT_BYTES = 2 << 20
+
 # Compression is not tried further if the result is larger than this share of the content.
 _WORTHWHILE = 0.99
 
@@ -83,26 +86,15 @@ def _reuse_compressor(parameters: dict[str, int]) -> zstandard.ZstdCompressor:
     return compressor
 
 
-def _decode_frame(frame: Buffer, content_bytes: int) -> bytes:
-    """Decode exactly one frame of exactly this content size."""
+def _decode_frame(frame: memoryview, room: memoryview) -> None:
+    """Decode exactly one frame straight into `room`, which its content must fill exactly."""
     try:
         parameters = zstandard.get_frame_parameters(frame)
-        if parameters.content_size != content_bytes:
-            raise FormatError(f"frame header says {parameters.content_size} bytes, expected {content_bytes}")
-        return _per_thread.decompressor.decompress(frame, max_output_size=content_bytes, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        raise FormatError(f"frame does not decode: {error}") from error
-
-
-def _decode_plane(frame: memoryview, plane: memoryview) -> None:
-    """Decode exactly one frame straight into `plane`, which its content must fill exactly."""
-    try:
-        parameters = zstandard.get_frame_parameters(frame)
-        if parameters.content_size != len(plane):
-            raise FormatError(f"frame header says {parameters.content_size} bytes, expected {len(plane)}")
+        if parameters.content_size != len(room):
+            raise FormatError(f"frame header says {parameters.content_size} bytes, expected {len(room)}")
         with _per_thread.decompressor.stream_reader(frame) as reader:
-            if reader.readinto(plane) != len(plane) or reader.read(1):
-                raise FormatError(f"frame does not decode to {len(plane)} bytes: it is cut short")
+            if reader.readinto(room) != len(room) or reader.read(1):
+                raise FormatError(f"frame does not decode to {len(room)} bytes: it is cut short")
     except zstandard.ZstdError as error:
         raise FormatError(f"frame does not decode: {error}") from error
 
@@ -180,13 +172,19 @@ def _is_worthwhile(compressed: Buffer, content: Buffer) -> bool:
 
 
 def _decode_zstd(stored: memoryview, raw_bytes: int, room: memoryview) -> Buffer:
-    return _decode_frame(stored, raw_bytes)
+    if (length := frame_bytes(stored)) != len(stored):
+        raise FormatError(f"{len(stored) - length} bytes follow the frame")
+    raw = room[:raw_bytes]
+    _decode_frame(stored, raw)
+    return raw
 
 
 def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: int) -> Buffer:
     if raw_bytes % width:
         raise FormatError(f"{raw_bytes} bytes are not a whole number of {width}-byte words")
     count = raw_bytes // width
+    # Too long to be kept: in one piece, which the C library gives back to the system at once.
+    whole = memoryview(bytearray(raw_bytes)) if count > _KEPT_BYTES else None
     decoded: list[list[memoryview]] = []
     position = 0
     for number in range(width):
@@ -194,8 +192,8 @@ def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: 
         frame = stored[position:end]
         blocks = stored_blocks(frame)
         if blocks is None or sum(map(len, blocks)) != count:
-            plane = _per_thread.plane(number, count)
-            _decode_plane(frame, plane)
+            plane = whole[number * count :][:count] if whole else _per_thread.plane(number, count)
+            _decode_frame(frame, plane)
             blocks = _blocks(plane)
         decoded.append(blocks)
         position = end

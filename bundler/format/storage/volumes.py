@@ -22,7 +22,7 @@ from bundler.errors import BundleError, FormatError
 from bundler.format.index import PREAMBLE
 from bundler.format.storage.stored import OneFile, Stored
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
-from bundler.text.wording import name_some
+from bundler.text.wording import and_more, name_some
 
 # At least three digits, so that a shell's glob lists them in order.
 _SUFFIX = re.compile(r"(.+)\.([0-9]{3,})", re.DOTALL)
@@ -215,7 +215,7 @@ def _check_set(
     if len(bases) == 1 and (base := bases.pop()):
         path = base
     if complaints or not volumes:
-        listing = "".join(f"\n  {complaint}" for complaint in complaints)
+        listing = "".join(f"\n  {complaint}" for complaint in and_more(complaints))
         raise FormatError(
             f"{path}: not one complete set of volumes{listing}",
             hint="put all volumes of one bundle into one folder, and no other files with such names",

@@ -293,7 +293,8 @@ def _unpack(
             content = contents[blob.sha256]
             hasher = Hasher(content.algorithms, size_bytes=blob.size_bytes, pool=pool)
             if blob.size_bytes <= SMALL_BYTES:
-                whole = b"".join(parts(member))
+                # Copied one by one: a piece is gone when the next is there.
+                whole = b"".join(map(bytes, parts(member)))
                 hasher.update(whole)
                 _check(bundle, member.path, content, hasher)
                 small_files.write(places[blob.sha256], whole)

@@ -165,7 +165,7 @@ def _read_line(line: str, number: int) -> AllowedSigner:
     if len(rest) < 2 or not _is_key(rest[0]):
         raise MalformedError("expected principals, options, the type of a key and a key")
     try:
-        key = PublicKey.parse(base64.b64decode(rest[1], validate=True))
+        key = PublicKey.parse(base64.b64decode(rest[1].encode(), validate=True))
     except binascii.Error as error:
         raise MalformedError(f"expected a key in base64: {error}") from error
     if key.kind != rest[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from bundler.format.codec.buffers import BufferPool
+from bundler.format.codec.buffers import Budget, BufferPool
 from bundler.format.reader import BundleReader
 from tests.support.bundles import locked_repo, tiny_bundle
 
@@ -28,3 +28,28 @@ def test_chunks_read_with_reused_memory_are_those_read_alone(tmp_path: Path) -> 
         assert len(numbers) > 6  # more than `jobs` of 1 holds at once
         alone = [bytes(reader.chunk(number)) for number in numbers]
         assert [bytes(raw) for _, raw in reader.chunks(numbers, jobs=1)] == alone
+
+
+def test_a_longer_buffer_than_the_pools_is_made_for_once() -> None:
+    pool = BufferPool(10)
+    longer = pool.take(11)
+    assert len(longer) == 11
+    pool.give(longer)
+    assert len(pool.take()) == 10
+
+
+def test_a_budget_has_room_again_when_the_first_is_given_back() -> None:
+    budget = Budget()
+    budget.take(64 << 20, 1 << 20)  # Worth a quarter of it.
+    assert budget.has_room()
+    budget.take(16 << 20, 0)
+    assert not budget.has_room()
+    budget.give()
+    assert budget.has_room()
+
+
+def test_chunks_that_store_what_chunks_of_weights_do_are_decoded_on_all_cores() -> None:
+    budget = Budget()
+    for _ in range(1000):
+        budget.take(8 << 20, 1 << 20)
+    assert budget.has_room()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -182,3 +183,12 @@ def test_what_a_delta_omits_and_nobody_has_is_named_file_by_file(
         places = {"delta": opened.label, "home": home, "digest": reader.digest.removeprefix("sha256:")}
     assert caught.value.exit_code == 6
     told("unpack", "a delta whose base is damaged", caught.value, **places)
+
+
+def test_small_files_that_lie_in_two_chunks_are_whole(tmp_path: Path) -> None:
+    # With one job the second chunk is decoded into the memory of the first.
+    files = {f"{number:02}": random.Random(number).randbytes(200_000) for number in range(50)}
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", files), contents=files.values())
+    with BundleReader(bundle) as reader:
+        assert len(reader.index.chunks) > 2
+    assert install(bundle, tmp_path / "home", jobs=1).bundle.verify().ok

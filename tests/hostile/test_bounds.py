@@ -1,0 +1,77 @@
+"""A file of a megabyte takes no more than 300 MB and 5 s, whatever it is, and is answered on one screen.
+
+The commands run with 64 jobs, as they would on a machine of 64 cores. Seconds are those of a processor (a machine may
+be busy with others), and the kernel counts both: `RLIMIT_CPU` ends what takes longer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundler.text.text_file import MAX_BYTES
+from tests.hostile import bombs
+from tests.support.process import script
+
+_MOST_KIB = 300 << 10
+_MOST_SECONDS = 5
+_SCREEN_BYTES, _SCREEN_LINES = 12_000, 60
+pytestmark = pytest.mark.slow
+
+
+# A process of its own, and a small one: what a process takes counts from the one that started it on.
+_MEASURE = """
+import json, os, resource, subprocess, sys
+seconds = int(sys.argv[1])
+limit = lambda: resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+process = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL, preexec_fn=limit)
+_, status, used = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]))
+"""
+
+
+def run_bounded(*arguments: str | Path, stdin: Path | None = None) -> str:
+    """Run `bundle`, which must refuse what it is given within the bounds; return what it says."""
+    command = [sys.executable, "-I", "-S", "-c", _MEASURE, str(_MOST_SECONDS), script("bundle"), *arguments]
+    with (stdin or Path(os.devnull)).open("rb") as source:
+        done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=True)
+    code, peak_kib = json.loads(done.stdout)
+    said = done.stderr
+    assert code > 1, (code, said[:2000])
+    assert peak_kib < _MOST_KIB
+    assert "Traceback" not in said
+    assert len(said) < _SCREEN_BYTES, said[:2000]
+    assert said.count("\n") < _SCREEN_LINES, said[:2000]
+    return said
+
+
+@pytest.mark.parametrize("name", bombs.BUNDLES)
+def test_a_hostile_bundle_stays_within_bounds(tmp_path: Path, name: str) -> None:
+    path = bombs.write(tmp_path / "tiny.tar.zst", bombs.BUNDLES[name]())
+    home = tmp_path / "home"
+    run_bounded("verify", path, "--jobs", "64")
+    run_bounded("install", path, "--hf-home", home, "--jobs", "64")
+    run_bounded("install", "-", "--hf-home", home, "--jobs", "64", stdin=path)
+    assert not [path for path in home.rglob("*") if path.is_file() and path.name == "w.bin"]
+
+
+@pytest.mark.parametrize("name", bombs.text_bombs())
+def test_a_hostile_text_stays_within_bounds(tmp_path: Path, name: str) -> None:
+    content = bombs.text_bombs()[name]
+    for size in (len(content), MAX_BYTES):
+        manifest = bombs.write(tmp_path / "tiny.yaml", content[:size])
+        run_bounded("fetch", manifest, "--dry-run")
+    bombs.write(tmp_path / "policy.yaml", content[:MAX_BYTES])
+    bundle = bombs.write(tmp_path / "some.tar.zst", bombs.many_chunks())
+    run_bounded("install", bundle, "--policy", tmp_path / "policy.yaml", "--hf-home", tmp_path / "home")
+    bombs.write(tmp_path / "some.tar.zst.sig", content)
+    run_bounded("install", bundle, "--hf-home", tmp_path / "home")
+    receipt = tmp_path / "home/bundles/tiny.json"
+    receipt.parent.mkdir(parents=True, exist_ok=True)
+    bombs.write(receipt, content)
+    run_bounded("verify", "tiny", "--hf-home", tmp_path / "home")
