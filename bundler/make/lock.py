@@ -145,6 +145,8 @@ def lock_manifest(
     watcher = observer or Observer()
     client = HubClient(endpoint=endpoint, token=token, on_note=watcher.note)
     resolution = resolve(manifest, client, previous=previous, upgrade=mode == "upgrade")
+    for note in resolution.notes:
+        watcher.note(note)
     for warning in resolution.warnings:
         watcher.warn(warning)
     return Locked(path=path, lock=resolution.lock, previous=previous, warnings=resolution.warnings)

@@ -6,7 +6,7 @@ Rule book:
   with their index, and every small text file that configures a part of the model, in any folder;
   a *dataset* entry takes everything that can be data;
 * the same weights in a second form are left out: other frameworks, other runtimes, half-precision variants,
-  consolidated originals. A second form is taken only when there is no first one;
+  consolidated originals. A second form is taken only when there is no first one, and what is left out is named;
 * model card and licence are taken too (`README.md`, `LICENSE*`, `NOTICE*`): they are small, a dataset's card names
   its configurations, and many licences must be passed on. `ignore_patterns` can drop them;
 * `allow_patterns` replaces the default choice, `ignore_patterns` subtracts from it; both match as in
@@ -29,7 +29,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from bundler.errors import ManifestError
-from bundler.hub.selection.weights import is_pickle, model_files
+from bundler.hub.selection.weights import is_pickle, left_out, model_files
 from bundler.plan.manifest import Entry
 from bundler.text.wording import close_matches, counted, name_some
 
@@ -121,11 +121,13 @@ class Selection:
         paths: Files to take, sorted.
         absent: Optional files that the libraries ask for and the commit does not have, sorted.
         warnings: What was left out and may be needed, for people.
+        notes: What was left out because there is a better form of it, for people.
     """
 
     paths: tuple[str, ...]
     absent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) -> Selection:
@@ -167,7 +169,18 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     if entry.kind == "dataset":
         warnings.extend(_script_warning(entry, paths))
     absent = {*_PROBED[entry.kind], *probed} - set(paths)
-    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings))
+    notes = _name_left_out(entry, paths, chosen)
+    return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings), tuple(notes))
+
+
+def _name_left_out(entry: Entry, paths: Sequence[str], chosen: set[str]) -> list[str]:
+    if entry.kind != "model" or entry.allow_patterns is not None:
+        return []
+    found = [path for path in left_out(paths, chosen) if not matches(path, entry.ignore_patterns)]
+    if not found:
+        return []
+    what = "other forms of its weights, or files that are no part of a model"
+    return [f"{entry.label}: left out {name_some(found, shown=5)}: {what}; allow_patterns takes any file"]
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:

@@ -52,10 +52,12 @@ class Resolution:
     Attributes:
         lock: What the manifest resolved to.
         warnings: What was left out and may be needed, for people.
+        notes: What was left out because there is a better form of it, for people.
     """
 
     lock: Lock
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def resolve(
@@ -75,10 +77,10 @@ def resolve(
         ManifestError: Patterns or permissions of an entry do not fit its repository.
     """
     resolver = _Resolver(manifest, client, previous, upgrade)
-    results: dict[int, tuple[LockedRepo, list[str]]] = {}
+    results: dict[int, _Resolved] = {}
     errors: dict[int, BundleError] = {}
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="resolve") as pool:
-        futures: dict[Future[tuple[LockedRepo, list[str]]], int] = {
+        futures: dict[Future[_Resolved], int] = {
             pool.submit(resolver.resolve_entry, entry): index for index, entry in enumerate(manifest.entries)
         }
         for future in as_completed(futures):
@@ -91,12 +93,22 @@ def resolve(
                 errors[futures[future]] = error
     if errors:
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
-    repos = tuple(results[index][0] for index in range(len(manifest.entries)))
+    resolved = [results[index] for index in range(len(manifest.entries))]
+    repos = tuple(one.repo for one in resolved)
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
-    warnings = [warning for index in sorted(results) for warning in results[index][1]]
+    warnings = [warning for one in resolved for warning in one.warnings]
     warnings += resolver.missing_base_models(repos)
-    return Resolution(lock, tuple(warnings))
+    return Resolution(lock, tuple(warnings), tuple(note for one in resolved for note in one.notes))
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """One entry, with what people should know of it."""
+
+    repo: LockedRepo
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class _Resolver:
@@ -116,7 +128,7 @@ class _Resolver:
         found = (base_model_warning(entry, base, repos) for _, (entry, base) in sorted(self._bases.items()))
         return [warning for warning in found if warning]
 
-    def resolve_entry(self, entry: Entry) -> tuple[LockedRepo, list[str]]:
+    def resolve_entry(self, entry: Entry) -> _Resolved:
         """Resolve one entry; safe to call from several threads."""
         key = (entry.repo_type, entry.repo_id, entry.revision)
         answer = self._ask_once(key, lambda: self._ask(entry))
@@ -129,10 +141,10 @@ class _Resolver:
         # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
-        warnings = [
+        warnings = (
             *selection.warnings,
             *code_warnings(entry, code_references(configs), self._manifest.entries),
-        ]
+        )
         repo = LockedRepo(
             kind=entry.kind,
             repo_id=found.repo_id,
@@ -147,7 +159,7 @@ class _Resolver:
             files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
-        return self._keep_prepared(entry, repo), warnings
+        return _Resolved(self._keep_prepared(entry, repo), warnings, selection.notes)
 
     def _ask_once(self, key: tuple[str, ...], ask: Callable[[], _Answer]) -> _Answer:
         with self._mutex:

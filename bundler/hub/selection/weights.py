@@ -3,6 +3,10 @@
 A repository often has the same weights several times: for other frameworks and runtimes, in half precision, as the
 authors' original. The preferred form is safetensors under the plain name. The rules here recognise other forms by
 folder and file name, separately for each folder, because parts of a model may come in different forms.
+
+A file is a variant of another only where a library loads it with `variant=`, or where its name says that it has the
+same weights in another precision. `lora.v2.safetensors` beside `lora.safetensors` is neither, and is taken. What is
+left out is named, because a rule about names can be wrong.
 """
 
 from __future__ import annotations
@@ -39,6 +43,10 @@ _OTHER_INDEX = re.compile(
 _SHARD = r"(?:-\d{5}-of-\d{5})?"
 _VARIANT = re.compile(rf"(?P<base>[^/.]+)\.(?P<variant>[A-Za-z]\w*){_SHARD}\.safetensors")
 _VARIANT_INDEX = re.compile(r"(?P<base>[^/.]+)\.safetensors\.index\.(?P<variant>\w+)\.json")
+# What transformers and diffusers load with `variant=`; the weights of other libraries have no variants.
+_BASES_WITH_VARIANTS = frozenset({"model", "diffusion_pytorch_model"})
+# The same weights, whatever the file is called.
+_SAME_WEIGHTS = re.compile(r"fp16|bf16|fp32|float16|bfloat16|float32|non_ema", re.IGNORECASE)
 _BASE = re.compile(rf"(?P<base>[^/.]+?){_SHARD}\.safetensors")
 _PICKLE_WEIGHTS = re.compile(r"(?:pytorch_model|adapter_model|diffusion_pytorch_model)(?:-\d+-of-\d+)?\.bin")
 _PICKLE_INDEX = re.compile(r"(?:pytorch_model|adapter_model|diffusion_pytorch_model)\.bin\.index\.json")
@@ -55,6 +63,12 @@ _OTHER_WEIGHTS = {
     ".npz",
     *_PICKLE_SUFFIXES,
 }
+# What no library loads as a part of a model: for people, git and training; Python has rules of its own.
+_NO_PART = re.compile(
+    r".*\.(?:md|rst|pdf|html|png|jpe?g|gif|webp|svg|mp4|wav|mp3|flac|ogg|py|ipynb|sh|log)|\.git\w*|.*/\.git\w*"
+    r"|events\.out\..*|.*/events\.out\..*|LICEN[CS]E|NOTICE|\.DS_Store",
+    re.IGNORECASE,
+)
 
 
 def is_pickle(path: str) -> bool:
@@ -62,6 +76,18 @@ def is_pickle(path: str) -> bool:
     name = PurePosixPath(path)
     # OpenVINO's weights have the same suffix, and are plain numbers.
     return name.suffix.lower() in _PICKLE_SUFFIXES and not name.name.startswith("openvino")
+
+
+def left_out(paths: Sequence[str], chosen: set[str]) -> list[str]:
+    """Return the files that a library could load and `chosen` does not have; first those that are known least."""
+    found = [
+        path
+        for path in paths
+        if path not in chosen
+        and PurePosixPath(path).suffix not in _CONFIG_SUFFIXES
+        and not _NO_PART.fullmatch(path)
+    ]
+    return sorted(found, key=lambda path: (PurePosixPath(path).suffix in _OTHER_WEIGHTS, path))
 
 
 def model_files(entry: Entry, paths: Sequence[str], problems: list[str], warnings: list[str]) -> set[str]:
@@ -113,9 +139,16 @@ def _is_index_of(path: str, safetensors: list[str]) -> bool:
     )
 
 
+def _variant(name: str) -> re.Match[str] | None:
+    """Match the name of a variant of other weights; None if it is not one, though it may look like one."""
+    match = _VARIANT.fullmatch(name)
+    is_one = match and (match["base"] in _BASES_WITH_VARIANTS or _SAME_WEIGHTS.fullmatch(match["variant"]))
+    return match if is_one else None
+
+
 def _find_only_variants(safetensors: list[str]) -> list[str]:
     """Return the variants in the root folder, if it has no plain weights."""
-    matched = [(path, _VARIANT.fullmatch(path)) for path in safetensors if "/" not in path]
+    matched = [(path, _variant(path)) for path in safetensors if "/" not in path]
     if not matched or any(match is None for _, match in matched):
         return []
     return sorted({match["variant"] for _, match in matched if match})
@@ -132,7 +165,7 @@ def _choose_first_forms(safetensors: list[str]) -> list[str]:
     for path in safetensors:
         folder, _, name = path.rpartition("/")
         here = bases.get(folder, set())
-        variant = _VARIANT.fullmatch(name)
+        variant = _variant(name)
         if variant and variant["base"] in here:
             continue
         if name.startswith("consolidated") and any(not base.startswith("consolidated") for base in here):

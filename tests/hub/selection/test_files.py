@@ -157,6 +157,34 @@ def test_a_variant_that_is_the_only_form_is_taken_with_its_index() -> None:
     )
 
 
+def test_a_file_with_a_name_like_a_variant_s_is_taken_unless_it_is_one() -> None:
+    loras = ["lora.safetensors", "lora.v2.safetensors", "vae/ae.safetensors", "vae/ae.scaled.safetensors"]
+    assert chosen(loras) == loras
+    assert chosen(["lora.v2.safetensors"]) == ["lora.v2.safetensors"]
+    assert chosen(["flux.fp16.safetensors", "flux.safetensors"]) == ["flux.safetensors"]
+    assert chosen(["model.safetensors", "model.v2.safetensors"]) == ["model.safetensors"]
+
+
+def test_an_only_file_with_a_name_like_a_variant_s_is_not_said_to_load_as_one() -> None:
+    assert select(entry(), ["lora.v2.safetensors"]).warnings == ()
+
+
+def test_what_a_model_entry_leaves_out_is_named_and_not_what_is_for_people() -> None:
+    paths = [*GPT2, "figures/loss.png", "handler.py", "embeddings.npy"]
+    assert select(entry(), paths).notes == (
+        "models[0] (org/name): left out embeddings.npy, 64-8bits.tflite, 64.tflite, flax_model.msgpack, "
+        "onnx/decoder_model.onnx and 3 more: other forms of its weights, or files that are no part of a model; "
+        "allow_patterns takes any file",
+    )
+    assert select(entry("tokenizer"), paths).notes == ()
+
+
+def test_what_a_manifest_leaves_out_itself_is_not_named() -> None:
+    files = ["config.json", "model.safetensors", "model.onnx"]
+    assert select(entry(ignore_patterns=("*.onnx",)), files).notes == ()
+    assert select(entry(allow_patterns=("*.json", "*.safetensors")), files).notes == ()
+
+
 def test_consolidated_weights_are_left_out_beside_others_and_taken_alone() -> None:
     assert chosen(["consolidated.safetensors", "model.safetensors"]) == ["model.safetensors"]
     assert chosen(["consolidated.safetensors", "params.json"]) == ["consolidated.safetensors", "params.json"]
