@@ -11,20 +11,20 @@ Rule book:
 * content is compared with the hash that the Hub published when the lock was made, and with our own digests if the lock
   has them. Content that does not match is fetched once more from its first byte, and then refused;
 * a file in Xet storage is fetched with hf_xet if that is installed, into a separate folder (hf_xet writes out of order,
-  so a half-written file cannot be continued), and is hashed afterwards like any other.
+  so a half-written file cannot be continued), and is hashed afterwards like any other. If Xet storage does not work, or
+  brings something else, the file comes over HTTP, and a note says so.
 
 `bundler.make.fetch` decides which files to fetch, and how many at once.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
-from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-from huggingface_hub.utils import build_hf_headers, silent_tqdm
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.utils import build_hf_headers
 
 from bundler import __version__
 from bundler.errors import IntegrityError
@@ -33,6 +33,7 @@ from bundler.hub.connection.answers import within
 from bundler.hub.connection.endpoint import host_of
 from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
+from bundler.hub.connection.xet import XetFailedError, XetStorage
 from bundler.make.partial import Partial
 from bundler.make.store import Store, StoredBlob
 from bundler.make.transfer import StoppedError, Transfer, algorithms, mismatch
@@ -52,6 +53,7 @@ class Downloader:
             negative when bytes are thrown away. Called from several threads.
         on_received: Called with the number of bytes that came over the network; from several threads.
         on_note: Called with a line of text about something unusual that was handled.
+        xet: Whether Xet storage is still tried.
     """
 
     store: Store
@@ -61,6 +63,7 @@ class Downloader:
     on_progress: Callable[[int], None] = lambda count: None
     on_received: Callable[[int], None] = lambda count: None
     on_note: Callable[[str], None] = lambda note: None
+    xet: XetStorage = field(default_factory=XetStorage)
 
     def download(self, repo: LockedRepo, file: LockedFile) -> StoredBlob | None:
         """Bring one file into the store.
@@ -126,7 +129,7 @@ class Downloader:
     ) -> StoredBlob | None:
         """Fetch a file with hf_xet; return None if it must come over HTTP."""
         # Only LFS files are in Xet storage. A file that was begun over HTTP is continued over HTTP.
-        if file.lfs_sha256 is None or partial.size_bytes or not _xet_is_wanted():
+        if file.lfs_sha256 is None or partial.size_bytes or not self.xet.is_wanted:
             return None
         metadata = within(
             lambda: get_hf_file_metadata(url, headers=headers, token=self.token, endpoint=self.endpoint),
@@ -134,33 +137,32 @@ class Downloader:
         )
         if metadata.xet_file_data is None:
             return None
-        from huggingface_hub.file_download import xet_get
-
         with self.store.work_folder() as folder:
             target = folder / file.etag
-            for attempt in (1, 2):
-                xet_get(
-                    incomplete_path=target,
-                    xet_file_data=metadata.xet_file_data,
-                    headers=headers,
-                    expected_size=file.size_bytes,
-                    displayed_filename=file.path,
-                    # This project shows its own bar, for all files together.
-                    tqdm_class=silent_tqdm,
+            try:
+                has_arrived = self.xet.download(
+                    metadata.xet_file_data,
+                    target,
+                    headers,
+                    size_bytes=file.size_bytes,
+                    stop=self.stop,
+                    on_progress=self.on_progress,
+                    on_received=self.on_received,
                 )
-                if self.stop.is_set():
-                    raise StoppedError
-                self.on_received(target.stat().st_size)
-                self.on_progress(target.stat().st_size)
-                digests = hash_file(target, *algorithms(file))
-                fault = mismatch(file, digests)
-                if fault is None:
-                    return self.store.adopt(target, StoredBlob.of(file.etag, digests))
-                self.on_progress(-target.stat().st_size)
-                target.unlink()
-                if attempt == 2:
-                    raise _mismatch_error(repo, file, fault)
-        return None
+            except XetFailedError as error:
+                if self.xet.give_up():
+                    self.on_note(f"Xet storage {error}; fetching over HTTP instead")
+                return None
+            if not has_arrived:
+                raise StoppedError
+            digests = hash_file(target, *algorithms(file))
+            if fault := mismatch(file, digests):
+                self.on_progress(-file.size_bytes)
+                self.on_note(
+                    f"{repo.repo_id}: {file.path} arrived damaged from Xet storage ({fault}); fetching it over HTTP"
+                )
+                return None
+            return self.store.adopt(target, StoredBlob.of(file.etag, digests))
 
 
 def _mismatch_error(repo: LockedRepo, file: LockedFile, fault: str) -> IntegrityError:
@@ -169,9 +171,3 @@ def _mismatch_error(repo: LockedRepo, file: LockedFile, fault: str) -> Integrity
         hint="a proxy or mirror may be changing or caching it: try again, or without the proxy. If the lock was "
         "edited or damaged, write it again with `bundle lock --upgrade`",
     )
-
-
-def _xet_is_wanted() -> bool:
-    if constants.HF_HUB_DISABLE_XET:
-        return False
-    return importlib.util.find_spec("hf_xet") is not None

@@ -16,7 +16,6 @@ import pytest
 from bundler.errors import HubError, IntegrityError, NetworkError
 from bundler.files.digest import sha256_bytes
 from bundler.hub.connection import answers as answers_module
-from bundler.make import download as download_module
 from bundler.make import transfer as transfer_module
 from bundler.make.download import Downloader
 from bundler.make.store import Store
@@ -323,22 +322,3 @@ def test_a_download_that_is_told_to_stop_keeps_what_came(
     with pytest.raises(StoppedError):
         replace(downloader, on_received=stop_soon).download(repo, file)
     assert downloader.store.partial_bytes(file.etag) > 0
-
-
-def test_a_file_in_xet_storage_comes_through_hf_xet_and_is_hashed_all_the_same(
-    downloader: Downloader, repo: LockedRepo, hub: RunningHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from huggingface_hub import file_download
-
-    file = file_of(repo, "sub dir/model.safetensors")
-    contents = [BIG[:-1] + b"?", BIG]
-    metadata = file_download.HfFileMetadata(
-        commit_hash=repo.commit, etag=file.etag, location="", size=file.size_bytes, xet_file_data=object()
-    )
-    monkeypatch.setattr(download_module, "get_hf_file_metadata", lambda url, **options: metadata)
-    monkeypatch.setattr(
-        file_download, "xet_get", lambda incomplete_path, **options: incomplete_path.write_bytes(contents.pop(0))
-    )
-    downloader.download(repo, file)
-    assert contents == [] and downloader.store.find_verified(file.etag) is not None
-    assert hub.asked("GET", "model.safetensors") == []
