@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Literal
 
 from bundler.errors import LockError
@@ -168,6 +169,12 @@ class LockedRepo:
         """Sum of the selected files' sizes."""
         return sum(file.size_bytes for file in self.files)
 
+    @property
+    def has_only_code(self) -> bool:
+        """Whether it has only Python code, which other repos use."""
+        suffixes = {PurePosixPath(file.path).suffix for file in self.files}
+        return self.trust_remote_code and ".py" in suffixes and suffixes <= {".py", ".md", "", ".txt"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
@@ -176,7 +183,7 @@ class Lock:
     Attributes:
         name: The bundle's name.
         manifest_sha256: `Manifest.digest()` of the manifest this was resolved from.
-        repos: One per manifest entry, in manifest order.
+        repos: One per manifest entry, in manifest order; then those whose Python the others name.
     """
 
     name: str

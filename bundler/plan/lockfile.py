@@ -79,7 +79,8 @@ def list_differences(lock: Lock, manifest: Manifest) -> list[str]:
     found.extend(
         f"{repo.kind} {repo.repo_id} at {repo.revision}: in the lock, no longer in the manifest"
         for repo in lock.repos
-        if repo not in matched
+        # Code that an entry names may have none of its own.
+        if repo not in matched and not repo.has_only_code
     )
     # A lock holds the chosen files and not the patterns, so nothing more exact can be said.
     return found or ["the choice of files (allow_patterns or ignore_patterns) has changed"]

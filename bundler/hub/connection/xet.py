@@ -184,7 +184,8 @@ class _OneFile:
 
         storage = refresh_xet_connection_info(file_data=self._data, headers=self._headers)
         self._check_reach(storage.endpoint)
-        group = get_xet_session().new_file_download_group(
+        session: Any = get_xet_session()  # type: ignore[no-untyped-call]
+        group = session.new_file_download_group(
             endpoint=storage.endpoint,
             token=storage.access_token,
             token_expiry_unix_secs=storage.expiration_unix_epoch,

@@ -7,6 +7,7 @@ Rule book:
 * commits that the previous lock pins are kept, unless `upgrade` is set; new entries take the newest commit;
 * the lock holds canonical names. If the Hub answers with another name than was asked for, the repository has been
   renamed; the name asked for becomes an alias, because programs still use it;
+* Python of another repository that a trusted entry names is carried too, as an entry of its own at the end of the lock;
 * our own digests in the previous lock are kept for unchanged files, so that these need not be fetched again;
 * the faults of all entries are reported together; an unreachable Hub is reported once.
 
@@ -25,11 +26,17 @@ from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.hub.selection.card import CARD, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.selection.files import SelectionError, select
+from bundler.hub.selection.once import Once
 from bundler.hub.selection.remote_code import (
-    CONFIG_FILES,
+    MODULES,
+    NAMING_FILES,
+    CodeReference,
     code_references,
     code_warnings,
+    deeper_naming_files,
+    entry_for_code,
     module_folders,
+    other_repositories,
 )
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.lockfile import find_locked, pinned_commit
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
 _WORKERS = 4
 # Configuration files are searched for the code that they name. A longer file is not a configuration.
 _MAX_CONFIG_BYTES = 1 << 23
+_MAX_CONFIGS = 64
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,8 @@ def resolve(
     if errors:
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
     resolved = [results[index] for index in range(len(manifest.entries))]
-    repos = tuple(one.repo for one in resolved)
+    resolved += resolver.resolve_code(resolved)
+    repos = tuple(one.repo for one in resolved if one.repo is not None)
     _check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
     warnings = [warning for one in resolved for warning in one.warnings]
@@ -104,11 +113,13 @@ def resolve(
 
 @dataclass(frozen=True)
 class _Resolved:
-    """One entry, with what people should know of it."""
+    """One entry, with what people should know of it, and the Python that it names; no repo if none can be carried."""
 
-    repo: LockedRepo
-    warnings: tuple[str, ...]
-    notes: tuple[str, ...]
+    repo: LockedRepo | None
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    entry: Entry | None = None
+    references: tuple[CodeReference, ...] = ()
 
 
 class _Resolver:
@@ -119,7 +130,7 @@ class _Resolver:
         self._upgrade = upgrade
         self._known = _collect_known_digests(previous)
         self._mutex = threading.Lock()
-        self._once: dict[tuple[str, ...], _Once] = {}
+        self._once: dict[tuple[str, ...], Once[_Answer]] = {}
         self._bases: dict[str, tuple[Entry, str]] = {}
 
     def missing_base_models(self, repos: Iterable[LockedRepo]) -> list[str]:
@@ -134,16 +145,18 @@ class _Resolver:
         answer = self._ask_once(key, lambda: self._ask(entry))
         found, by_path = answer.revision, {file.path: file for file in answer.files}
         configs = self._read_configs(entry, found, by_path)
-        probed = [f"{folder}/config.json" for folder in module_folders(configs.pop("modules.json", b""))]
+        probed = [f"{folder}/config.json" for folder in module_folders(configs.get(MODULES, b""))]
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
         selection = select(entry, list(by_path), probed=probed)
         # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
+        references = code_references(configs, by_path) if entry.kind != "dataset" else []
+        carried = self._without_entry(entry, references)
         warnings = (
             *selection.warnings,
-            *code_warnings(entry, code_references(configs), self._manifest.entries),
+            *code_warnings(entry, references, self._manifest.entries, carried=carried),
         )
         repo = LockedRepo(
             kind=entry.kind,
@@ -159,11 +172,52 @@ class _Resolver:
             files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
-        return _Resolved(self._keep_prepared(entry, repo), warnings, selection.notes)
+        repo = self._keep_prepared(entry, repo)
+        return _Resolved(repo, warnings, selection.notes, entry, tuple(references))
+
+    def resolve_code(self, resolved: list[_Resolved]) -> list[_Resolved]:
+        """Resolve the Python of other repositories that trusted entries name and the manifest does not.
+
+        What cannot be had is a warning: the proof finds out whether it is needed.
+        """
+        found: dict[str, _Resolved] = {}
+        for one in resolved:
+            for name, sources in self._without_entry(one.entry, one.references).items():
+                label = one.entry.label if one.entry else name
+                said = f"{label}: {', '.join(sources)} names code of another repository, {name}"
+                if name not in found:
+                    found[name] = self._resolve_code_of(name, said)
+        return list(found.values())
+
+    def _resolve_code_of(self, repo_id: str, said: str) -> _Resolved:
+        entry = Entry(kind="model", repo_id=repo_id, trust_remote_code=True, allow_patterns=("*.py",))
+        try:
+            carried = self.resolve_entry(entry)
+        except NetworkError:
+            raise
+        except BundleError as error:
+            return _Resolved(
+                None,
+                (
+                    f"{said}, which cannot be carried: {error.message}; to load it offline add to models: "
+                    f"- {entry_for_code(repo_id)}",
+                ),
+            )
+        assert carried.repo is not None
+        return replace(
+            carried, notes=(f"{said}; its Python is carried too, of commit {carried.repo.commit}",), references=()
+        )
+
+    def _without_entry(self, entry: Entry | None, references: Iterable[CodeReference]) -> dict[str, list[str]]:
+        """Return the other repositories whose code `entry` names and trusts, and that have no entry of their own."""
+        if entry is None or not entry.trust_remote_code:
+            return {}
+        named = {name for e in self._manifest.entries for name in (e.repo_id, *e.aliases)}
+        return {name: sources for name, sources in other_repositories(references).items() if name not in named}
 
     def _ask_once(self, key: tuple[str, ...], ask: Callable[[], _Answer]) -> _Answer:
         with self._mutex:
-            once = self._once.setdefault(key, _Once(ask))
+            once = self._once.setdefault(key, Once(ask))
         return once.result()
 
     def _ask(self, entry: Entry) -> _Answer:
@@ -202,14 +256,18 @@ class _Resolver:
     def _read_configs(self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile]) -> dict[str, bytes]:
         if entry.kind == "dataset":
             return {}
-        names = [*CONFIG_FILES, ADAPTER_CONFIG, "modules.json"]
-        return {
-            name: self._client.read(
-                found.repo_id, entry.repo_type, found.commit, name, size_bytes=files[name].size_bytes
-            )
-            for name in names
-            if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES
-        }
+        configs: dict[str, bytes] = {}
+        names = [*NAMING_FILES, ADAPTER_CONFIG]
+        while names:
+            for name in names:
+                if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES:
+                    configs[name] = self._client.read(
+                        found.repo_id, entry.repo_type, found.commit, name, size_bytes=files[name].size_bytes
+                    )
+            # A router in a folder names more folders; a file that is too long is not asked for again.
+            deeper = [name for name in deeper_naming_files(configs, files) if name not in names]
+            names = deeper[: _MAX_CONFIGS - len(configs)]
+        return configs
 
     def _add_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))
@@ -232,28 +290,6 @@ class _Answer:
     revision: RemoteRevision
     files: tuple[LockedFile, ...]
     card: bytes
-
-
-class _Once:
-    """A request that several threads need and only one of them makes; all get its result or its error."""
-
-    def __init__(self, ask: Callable[[], _Answer]) -> None:
-        self._ask = ask
-        self._mutex = threading.Lock()
-        self._answer: _Answer | None = None
-        self._error: BundleError | None = None
-
-    def result(self) -> _Answer:
-        with self._mutex:
-            if self._error is not None:
-                raise self._error
-            if self._answer is None:
-                try:
-                    self._answer = self._ask()
-                except BundleError as error:
-                    self._error = error
-                    raise
-            return self._answer
 
 
 def _collect_known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str | None, str | None]]:

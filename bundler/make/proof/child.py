@@ -19,7 +19,7 @@ from typing import Any
 
 from bundler.files.atomic import atomic_write
 from bundler.make.proof import dataset, loading
-from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, Outcome
+from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, MissingPieceFault, Outcome
 from bundler.make.proof.findings import Finding
 from bundler.plan.layout import repo_folder
 from bundler.plan.lock import Lock, LockedRepo
@@ -79,6 +79,7 @@ def _check_entry(index: int, action: Callable[..., None], *arguments: Any) -> Fi
     except LoadingFault as error:
         finding.failure = str(error)
         finding.damaged = isinstance(error, ContradictionFault)
+        finding.line = error.line if isinstance(error, MissingPieceFault) else None
     except ImportError as error:
         finding.failure = finding.package = " ".join(str(error).split())[:400]
     return finding

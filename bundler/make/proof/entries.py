@@ -22,6 +22,18 @@ class ContradictionFault(LoadingFault):
     """All files are there, but they do not fit together, or one is damaged in the repo itself."""
 
 
+class MissingPieceFault(LoadingFault):
+    """Something that an entry needs is not in the bundle.
+
+    Attributes:
+        line: What to write into the manifest.
+    """
+
+    def __init__(self, message: str, *, line: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 @dataclass
 class Outcome:
     """The results for one entry.

@@ -25,6 +25,7 @@ class Finding:
         failure: What does not work; None if everything does.
         damaged: Whether the reason is the content of files, and not a missing file.
         missing: Files that a library looked for and the entry does not have, without those that the commit lacks.
+        line: What to write into the manifest, if the check knows.
         package: The package whose import failed; None if none did.
         prepared: The prepared files of a dataset.
     """
@@ -35,6 +36,7 @@ class Finding:
     failure: str | None = None
     damaged: bool = False
     missing: list[str] = field(default_factory=list)
+    line: str | None = None
     package: str | None = None
     prepared: list[str] = field(default_factory=list)
 
@@ -58,7 +60,7 @@ def parse_findings(text: bytes, entries: int) -> list[Finding]:
         raise ValueError(f"no list of findings: {error}") from error
     for finding in found:
         lists = (finding.proven, finding.notes, finding.missing, finding.prepared)
-        texts = (finding.failure, finding.package)
+        texts = (finding.failure, finding.line, finding.package)
         if not (
             type(finding.index) is int
             and 0 <= finding.index < entries
@@ -104,9 +106,9 @@ def refuse_failures(lock: Lock, findings: Iterable[Finding]) -> None:
         if finding.damaged:
             blocks.append(f"  the files are the same in the repo; another {entry}.revision may work")
             continue
-        if finding.missing:
+        if finding.missing and finding.line is None:
             blocks.append(f"  not found in the bundle: {', '.join(finding.missing)}")
-        blocks.append(f"  what to change: {_remedy(repo, entry, finding.missing)}")
+        blocks.append(f"  what to change: {finding.line or _remedy(repo, entry, finding.missing)}")
     if blocks:
         raise ProofError("\n".join(blocks))
     raise DependencyError(

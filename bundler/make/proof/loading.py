@@ -7,12 +7,10 @@ transformers does not have.
 
 from __future__ import annotations
 
-import json
-from pathlib import PurePosixPath
 from typing import Any
 
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model
-from bundler.hub.selection.remote_code import CONFIG_FILES, class_names
+from bundler.make.proof.code import prove_code
 from bundler.make.proof.entries import (
     ContradictionFault,
     LoadedEntry,
@@ -20,6 +18,7 @@ from bundler.make.proof.entries import (
     Outcome,
     try_call,
 )
+from bundler.make.proof.modules import prove_modules
 from bundler.make.proof.weights import prove_weights
 from bundler.text.wording import counted
 
@@ -52,7 +51,7 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
         LoadingFault: Something that should load does not.
         ImportError: A package that the entry needs is not installed.
     """
-    if _is_code_alone(entry):
+    if entry.repo.has_only_code:
         outcome.proven.append(
             f"has only Python code for other entries ({counted(len(entry.paths), 'file')}), which load it"
         )
@@ -63,47 +62,16 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
         _prove_config(entry, outcome)
     elif config:
         outcome.notes.append("config.json names no model_type, so it is not a transformers config; not loaded")
-    _prove_code(entry, outcome)
+    prove_code(entry, outcome)
     _prove_processor(entry, outcome)
     # An entry for sound or images may have a feature extractor and no tokenizer.
     if entry.paths & _TOKENIZER_FILES or not (is_model or entry.paths & _PROCESSOR_FILES):
         _prove_tokenizer(entry, outcome)
     if is_model:
-        _prove_modules(entry, outcome)
         _prove_adapter(entry, outcome)
+        # It may know better than a library why weights do not load.
         prove_weights(entry, config, outcome)
-
-
-def _is_code_alone(entry: LoadedEntry) -> bool:
-    """Return whether an entry has only Python code, which other repositories use."""
-    suffixes = {PurePosixPath(path).suffix for path in entry.paths}
-    return entry.repo.trust_remote_code and ".py" in suffixes and suffixes <= {".py", ".md", "", ".txt"}
-
-
-def _prove_code(entry: LoadedEntry, outcome: Outcome) -> None:
-    """Import every class that the entry's configurations name, in this repository or another."""
-    if not entry.repo.trust_remote_code:
-        return
-    from transformers.dynamic_module_utils import get_class_from_dynamic_module
-
-    classes = sorted({name for path in CONFIG_FILES for name in class_names(entry.json(path))})
-    loaded = 0
-    for reference in classes:
-        try:
-            try_call(
-                f"importing {reference}",
-                get_class_from_dynamic_module,
-                reference,
-                entry.repo.repo_id,
-                revision=entry.repo.revision,
-            )
-        except ImportError as error:
-            # For example a package for GPUs, which this machine may not have.
-            outcome.notes.append(f"{reference} not imported: {' '.join(str(error).split())[:200]}")
-        else:
-            loaded += 1
-    if loaded:
-        outcome.proven.append(f"its own Python is imported ({loaded} of {len(classes)} classes)")
+        prove_modules(entry, outcome)
 
 
 def _prove_processor(entry: LoadedEntry, outcome: Outcome) -> None:
@@ -188,21 +156,3 @@ def _encode_and_decode(tokenizer: Any) -> list[int]:
     raise LoadingFault(
         f"{type(tokenizer).__name__} has {len(tokenizer)} tokens, and encodes a text with none of them"
     )
-
-
-def _prove_modules(entry: LoadedEntry, outcome: Outcome) -> None:
-    """Check that what a sentence-transformers `modules.json` lists is there."""
-    if "modules.json" not in entry.paths:
-        return
-    try:
-        modules = json.loads((entry.snapshot / "modules.json").read_bytes())
-        folders = [(str(module["path"]), str(module["type"])) for module in modules]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ContradictionFault(
-            f"modules.json is not a list of sentence-transformers modules: {error!r}"
-        ) from error
-    for folder, kind in folders:
-        # Normalize has no settings, and often no folder. The module in the root folder is the transformers model.
-        if folder and not kind.endswith(".Normalize") and f"{folder}/config.json" not in entry.paths:
-            raise LoadingFault(f"modules.json names {folder} ({kind}), but {folder}/config.json is missing")
-    outcome.proven.append(f"all sentence-transformers modules are there ({len(folders)})")

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Timer
 
 import pytest
+from huggingface_hub import constants
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundler.hub.connection import xet
@@ -235,6 +236,6 @@ def test_a_download_that_is_told_to_stop_does_not_wait_for_the_storage(place: Pl
 
 
 def test_it_is_not_asked_where_it_is_switched_off(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xet.constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     place.downloader().download(place.repo, place.file("model.safetensors"))
     assert place.has("model.safetensors", BIG) and place.app.asked == []

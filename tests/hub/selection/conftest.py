@@ -54,6 +54,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(
         root / "org/custom", {**llama, "config.json": json.dumps(auto_map).encode(), "configuration_x.py": b"pass"}
     )
+    modules = b'[{"path": "", "type": "org/st-code--custom_st.Module"}]'
+    write(root / "org/st", {"modules.json": modules, "model.safetensors": WEIGHTS})
+    write(root / "org/st-code", {"custom_st.py": b"class Module: ...\n", "weights.safetensors": WEIGHTS})
     for name, base in {"adapter": "org/llama", "old-adapter": "llama", "lost-adapter": "org/gone"}.items():
         adapter = {"adapter_config.json": json.dumps({"base_model_name_or_path": base}).encode()}
         write(root / f"org/{name}", {**adapter, "adapter_model.safetensors": WEIGHTS})

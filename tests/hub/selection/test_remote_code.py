@@ -8,7 +8,9 @@ from bundler.hub.selection.remote_code import (
     CodeReference,
     code_references,
     code_warnings,
+    deeper_naming_files,
     module_folders,
+    named_classes,
 )
 from bundler.plan.manifest import Entry
 
@@ -40,8 +42,61 @@ def test_configurations_that_are_no_such_thing_name_no_code() -> None:
 def test_code_of_another_repository_is_no_worry_once_that_is_in_the_manifest_and_trusted() -> None:
     reference = CodeReference("config.json", "org/other", "modeling_x.py")
     (warning,) = code_warnings(CUSTOM, [reference], [CUSTOM])
-    assert "add org/other to models with trust_remote_code: true" in warning
+    assert "add to models: - {repo_id: org/other, trust_remote_code: true" in warning
     assert code_warnings(CUSTOM, [reference], [CUSTOM, OTHER]) == []
+
+
+def test_a_part_of_a_model_names_classes_too() -> None:
+    config = {"text_config": {"auto_map": {"AutoModel": "org/part--modeling_y.Y"}}}
+    assert code_references({"config.json": json.dumps(config).encode()}) == [
+        CodeReference("config.json", "org/part", "modeling_y.py")
+    ]
+
+
+def test_sentence_transformers_modules_name_classes_of_the_repository_or_of_another() -> None:
+    types = [
+        "custom_st.Module",
+        "org/other--st.Module",
+        "sentence_transformers.models.Pooling",
+        "pylate.models.Dense",
+        3,
+    ]
+    modules = json.dumps([{"path": "", "type": name} for name in types]).encode()
+    router = json.dumps({"types": {"query_0": "routed.Module", "document_0": "package.Class"}}).encode()
+    found = code_references(
+        {"modules.json": modules, "router_config.json": router}, {"custom_st.py", "routed.py", "README.md"}
+    )
+    assert found == [
+        CodeReference("modules.json", None, "custom_st.py"),
+        CodeReference("modules.json", "org/other", "st.py"),
+        CodeReference("router_config.json", None, "routed.py"),
+    ]
+    assert named_classes("modules.json", modules) == ["custom_st.Module", "org/other--st.Module"]
+
+
+def test_the_parts_of_a_pipeline_and_generation_code_are_python_too() -> None:
+    index = {
+        "_class_name": ["pipeline", "Own"],
+        "unet": ["my_unet", "UNet"],
+        "vae": ["diffusers", "VAE"],
+        "x": [1],
+    }
+    paths = ["custom_generate/generate.py", "pipeline.py", "unet/my_unet.py", "vae/config.json"]
+    assert [one.module for one in code_references({"model_index.json": json.dumps(index).encode()}, paths)] == [
+        "custom_generate/generate.py",
+        "pipeline.py",
+        "unet/my_unet.py",
+    ]
+
+
+def test_files_that_name_python_are_looked_for_in_the_folders_of_modules() -> None:
+    modules = json.dumps([{"path": "0_Router", "type": "sentence_transformers.models.Router"}, {"path": "../x"}])
+    router = json.dumps({"types": {"query_0_T": "sentence_transformers.models.Transformer", "../y": "x.Y"}})
+    paths = {"0_Router/router_config.json", "0_Router/query_0_T/config.json", "../x/config.json"}
+    configs = {"modules.json": modules.encode()}
+    assert deeper_naming_files(configs, paths) == ["0_Router/router_config.json"]
+    configs["0_Router/router_config.json"] = router.encode()
+    assert deeper_naming_files(configs, paths) == ["0_Router/query_0_T/config.json"]
 
 
 def test_the_folders_of_sentence_transformer_modules_are_read() -> None:

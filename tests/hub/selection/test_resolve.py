@@ -94,7 +94,9 @@ def test_a_dataset_keeps_the_choices_of_files_that_were_named(lock: Locker) -> N
     assert "data_files" not in lock("datasets: [{repo_id: org/text}]").lock.dumps()
 
 
-def test_remote_code_left_out_and_code_of_other_repositories_are_pointed_out(lock: Locker, told: Told) -> None:
+def test_remote_code_left_out_and_code_of_other_repositories_are_pointed_out(
+    lock: Locker, hub: RunningHub, told: Told
+) -> None:
     left_out = lock("models: [{repo_id: org/custom}]")
     assert "configuration_x.py" not in [file.path for file in left_out.lock.repos[0].files]
     own, other = left_out.warnings
@@ -103,7 +105,34 @@ def test_remote_code_left_out_and_code_of_other_repositories_are_pointed_out(loc
     trusted = lock("models: [{repo_id: org/custom, trust_remote_code: true}]")
     assert "configuration_x.py" in [file.path for file in trusted.lock.repos[0].files]
     (only,) = trusted.warnings
-    told("resolve", "remote code of another repository", only)
+    told("resolve", "remote code of another repository", only.replace(hub.endpoint, "{endpoint}"))
+
+
+def test_code_of_another_repository_comes_with_the_entry_that_trusts_it(lock: Locker, told: Told) -> None:
+    found = lock("models: [{repo_id: org/st, trust_remote_code: true}]\ndatasets: [{repo_id: org/text}]")
+    *_, code = found.lock.repos
+    assert [repo.repo_id for repo in found.lock.repos] == ["org/st", "org/text", "org/st-code"]
+    assert [file.path for file in code.files] == ["custom_st.py"] and code.trust_remote_code and code.has_only_code
+    assert found.warnings == () and Lock.loads(found.lock.dumps()) == found.lock
+    (note,) = found.notes
+    told("resolve", "code of another repository that comes along", note.replace(code.commit, "{commit}"))
+    again = lock("models: [{repo_id: org/st, trust_remote_code: true}]", previous=found.lock)
+    assert again.lock.repos[-1] == code
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "models: [{repo_id: org/st}]",
+        "models: [{repo_id: org/st, trust_remote_code: true}, {repo_id: org/st-code, ignore_patterns: ['*.py']}]",
+    ],
+)
+def test_code_of_another_repository_is_not_taken_without_trust_or_past_its_own_entry(
+    lock: Locker, manifest: str
+) -> None:
+    found = lock(manifest)
+    assert not [file for repo in found.lock.repos for file in repo.files if file.path.endswith(".py")]
+    assert "modules.json names code of another repository, org/st-code" in found.warnings[0]
 
 
 def test_an_adapter_s_base_model_that_the_manifest_lacks_is_named_with_what_to_write(
