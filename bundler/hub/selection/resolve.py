@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.hub.selection.card import CARD, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
-from bundler.hub.selection.files import SelectionError, select
+from bundler.hub.selection.files import SelectionError, select, unholdable
 from bundler.hub.selection.once import Once
 from bundler.hub.selection.remote_code import (
     MODULES,
@@ -148,7 +148,9 @@ class _Resolver:
         probed = [f"{folder}/config.json" for folder in module_folders(configs.get(MODULES, b""))]
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
-        selection = select(entry, list(by_path), probed=probed)
+        selection = select(entry, [*by_path, *answer.refused], probed=probed)
+        if wanted := [path for path in selection.paths if path in answer.refused]:
+            raise SelectionError(unholdable(entry, path, answer.refused[path]) for path in wanted)
         # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
@@ -237,12 +239,12 @@ class _Resolver:
                 f"{entry.repo_id}: the Hub no longer has commit {pinned}, which the lock pins for {entry.revision}",
                 hint="take what it has now: bundle lock --upgrade",
             ) from error
-        files = self._client.files(found.repo_id, entry.repo_type, found.commit)
+        listing = self._client.listing(found.repo_id, entry.repo_type, found.commit)
         card = b""
-        sizes = [file.size_bytes for file in files if file.path == CARD]
+        sizes = [file.size_bytes for file in listing.files if file.path == CARD]
         if sizes and sizes[0] <= _MAX_CONFIG_BYTES:
             card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=sizes[0])
-        return _Answer(found, tuple(files), card)
+        return _Answer(found, listing.files, listing.refused, card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
         """Return a hint with the names that an unknown name may have meant; None if there are none."""
@@ -285,10 +287,14 @@ class _Resolver:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the Hub has for a repo at a revision; `card` is empty if there is no card, or it is too long."""
+    """What the Hub has for a repo at a revision; `card` is empty if there is no card, or it is too long.
+
+    `refused` has the paths that no bundle can hold.
+    """
 
     revision: RemoteRevision
     files: tuple[LockedFile, ...]
+    refused: dict[str, str]
     card: bytes
 
 
