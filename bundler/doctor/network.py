@@ -100,6 +100,12 @@ def _check_exceptions(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     if odd:
         advice = "write host names, or .example.org for all hosts in a domain, separated by commas"
         yield warning("no_proxy", f"entries that no library understands: {', '.join(odd)}", advice)
+    # httpx2 looks up no name to see whether it is in a network, and knows no default ports.
+    unread = [entry for entry in entries if entry not in odd and ("/" in entry or entry.endswith((":80", ":443")))]
+    if unread:
+        advice = "name each host itself, and leave out :443 and :80; a network holds only for addresses"
+        found = f"entries that the client of the Hub does not apply to names: {', '.join(unread)}"
+        yield warning("no_proxy", found, advice)
     proxied = [name for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY") if environment.get(name)]
     if proxied and "*" not in entries and not set(_LOOPBACK) <= set(entries):
         yield warning(

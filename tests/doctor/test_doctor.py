@@ -144,6 +144,13 @@ def test_a_proxy_is_not_asked_in_offline_mode(monkeypatch: pytest.MonkeyPatch) -
     assert finding.state == "note" and proxy.asked == []
 
 
+def test_networks_and_default_ports_in_no_proxy_are_told(told: Told) -> None:
+    environment = {"NO_PROXY": "10.0.0.0/8,mirror.example:443,localhost,127.0.0.1,mirror.example:8080"}
+    (finding,) = [one for one in network.check_proxies(environment) if one.check == "no_proxy"]
+    assert finding.state == "warning"
+    told("doctor", "no_proxy with entries that the client does not read", words(finding))
+
+
 def test_no_proxy_without_loopback_and_with_odd_entries_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:

@@ -12,7 +12,8 @@ Rule book:
 * a permanent failure is not retried: no route, a proxy that refuses, a wrong certificate, a refusal by the Hub. A
   server error (5xx) is retried for a few seconds;
 * under a rate limit the client waits as long as the server asks, and says so;
-* every answer is checked, because ids, commits, paths and hashes become parts of file names.
+* every answer is checked, because ids, commits, paths and hashes become parts of file names. A file name that git takes
+  and no bundle can hold is set aside: it matters only to who wants that file.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from bundler import __version__
 from bundler.errors import BundleError, FormatError, HubError
-from bundler.files.paths import check_relative_path
+from bundler.files.paths import check_relative_path, relative_path_problem
 from bundler.hub.connection.answers import (
     ACCEPTED,
     MOST_ANSWER_BYTES,
@@ -49,7 +50,7 @@ from bundler.hub.connection.answers import (
     wait_seconds,
     within,
 )
-from bundler.hub.connection.endpoint import host_of, without_password
+from bundler.hub.connection.endpoint import DEFAULT_ENDPOINT, host_of, without_password
 from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
@@ -85,6 +86,19 @@ class RemoteRevision:
     gated: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The files of a commit.
+
+    Attributes:
+        files: Those that a bundle can hold, sorted by path.
+        refused: Path -> what is wrong with it, for the others.
+    """
+
+    files: tuple[LockedFile, ...]
+    refused: dict[str, str]
+
+
 class HubClient:
     """Asks one Hub; safe to use from several threads.
 
@@ -101,7 +115,7 @@ class HubClient:
         token: str | bool | None = None,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> None:
-        self.endpoint = (endpoint or constants.ENDPOINT).rstrip("/")
+        self.endpoint = (endpoint or constants.ENDPOINT or DEFAULT_ENDPOINT).rstrip("/")
         self._token = token
         self._on_note = on_note
 
@@ -132,22 +146,28 @@ class HubClient:
             return found
 
     def files(self, repo_id: str, repo_type: RepoType, commit: str) -> tuple[LockedFile, ...]:
-        """List every file of a commit with its size and published hashes, sorted by path.
+        """Return the `files` of `listing`."""
+        return self.listing(repo_id, repo_type, commit).files
+
+    def listing(self, repo_id: str, repo_type: RepoType, commit: str) -> Listing:
+        """List every file of a commit with its size and published hashes.
 
         Raises:
-            HubError: The Hub refused, or its answer has unsafe paths or impossible values.
+            HubError: The Hub refused, or its answer has paths that no repository has, or impossible values.
             NetworkError: The Hub cannot be reached.
         """
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, endpoint=self.endpoint):
             url = self._api_url(repo_id, repo_type, "tree", commit)
             files: dict[str, LockedFile] = {}
+            refused: dict[str, str] = {}
             try:
                 for page in self._read_pages(url):
-                    found = [_parse_file(row) for row in page if row.get("type") == "file"]
-                    for file in found:
+                    rows = [row for row in page if row.get("type") == "file"]
+                    refused |= {row["path"]: problem for row in rows if (problem := _name_problem(row["path"]))}
+                    for file in [_parse_file(row) for row in rows if row["path"] not in refused]:
                         if files.setdefault(file.path, file) != file:
                             raise ValueError(f"{file.path}: listed twice, with different contents")
-                    if len(files) > MOST_FILES:
+                    if len(files) + len(refused) > MOST_FILES:
                         raise ValueError(f"more than {MOST_FILES:,} files")
                 _refuse_files_in_files(files)
             except json.JSONDecodeError:
@@ -155,7 +175,7 @@ class HubClient:
             except (KeyError, TypeError, ValueError, AttributeError, FormatError) as error:
                 what = f"{repo_id}: {without_password(self.endpoint)} lists files in an unexpected way"
                 raise HubError(f"{what}: {repr(error)[:300]}") from error
-            return tuple(file for _, file in sorted(files.items()))
+            return Listing(files=tuple(file for _, file in sorted(files.items())), refused=refused)
 
     def read(self, repo_id: str, repo_type: RepoType, commit: str, path: str, *, size_bytes: int) -> bytes:
         """Return the content of a small file that the listing has. It is advice, not cargo: nothing checks its hash.
@@ -271,6 +291,12 @@ class HubClient:
                 continue
             raise_refusal(response)
             return response
+
+
+def _name_problem(path: str) -> str | None:
+    """Return why no bundle can hold a file of this name; None also for a path that no repository can have."""
+    is_possible = not any(segment in ("", ".", "..") for segment in path.split("/"))
+    return relative_path_problem(path) if is_possible else None
 
 
 def _parse_file(row: dict[str, Any]) -> LockedFile:

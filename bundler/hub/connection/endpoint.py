@@ -24,9 +24,13 @@ def hub_endpoint() -> str:
 def check_endpoint() -> str:
     """Return `hub_endpoint()` after checking that it is the address of a web server.
 
+    An empty HF_ENDPOINT is taken out of the environment: huggingface_hub takes it for an address.
+
     Raises:
         NetworkError: It is not.
     """
+    if os.environ.get("HF_ENDPOINT") == "":
+        del os.environ["HF_ENDPOINT"]
     address = hub_endpoint()
     if fault := address_fault(address):
         raise NetworkError(f"HF_ENDPOINT is {without_password(address)!r}: {fault}", hint=EXAMPLE_HINT)

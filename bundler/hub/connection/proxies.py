@@ -14,11 +14,13 @@ Rule book:
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import socket
 import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -56,7 +58,7 @@ def proxy_for(url: str) -> Proxy | None:
     except ValueError:
         return None  # Not an address; the request itself will fail, and say so.
     proxies = getproxies_environment()
-    if not parts.hostname or proxy_bypass(parts.hostname):
+    if not parts.hostname or proxy_bypass(parts.hostname) or _is_in_network(parts.hostname, proxies.get("no", "")):
         return None
     for scheme in (parts.scheme, "all"):
         value = proxies.get(scheme)
@@ -65,6 +67,19 @@ def proxy_for(url: str) -> Proxy | None:
             names = [f"{scheme}_proxy", *(n for n in os.environ if n.lower() == f"{scheme}_proxy")]
             return Proxy(next((n for n in names if os.environ.get(n)), names[0]), value)
     return None
+
+
+def _is_in_network(host: str, exceptions: str) -> bool:
+    """Return whether an address is in a network of NO_PROXY, which urllib does not read; httpx2 looks up no names."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    for entry in exceptions.split(","):
+        with contextlib.suppress(ValueError):
+            if "/" in entry and address in ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 def check_proxy(endpoint: str | None = None) -> Proxy | None:

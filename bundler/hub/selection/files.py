@@ -31,7 +31,7 @@ from pathlib import PurePosixPath
 from bundler.errors import ManifestError
 from bundler.hub.selection.weights import is_pickle, left_out, model_files
 from bundler.plan.manifest import Entry
-from bundler.text.wording import close_matches, counted, name_some
+from bundler.text.wording import close_matches, counted, name_some, printable, shortened
 
 # AutoTokenizer reads these from the root of a repo, each for some tokenizer class.
 _TOKENIZER_FILES = (
@@ -62,6 +62,7 @@ _TOKENIZER_FILES = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
 )
+_SHOWN_PATTERN = 60
 _LEGAL_FILES = re.compile(r"(?:README\.md|(?:LICEN[CS]E|COPYING|NOTICE|USE_POLICY)[^/]*)", re.IGNORECASE)
 
 _PROBED_TOKENIZER = (
@@ -185,7 +186,16 @@ def _name_left_out(entry: Entry, paths: Sequence[str], chosen: set[str]) -> list
     if not found:
         return []
     what = "other forms of its weights, or files that are no part of a model"
-    return [f"{entry.label}: left out {name_some(found, shown=5)}: {what}; allow_patterns takes any file"]
+    shown = name_some([shortened(printable(path)) for path in found], shown=5)
+    return [f"{entry.label}: left out {shown}: {what}; allow_patterns takes any file"]
+
+
+def unholdable(entry: Entry, path: str, problem: str) -> str:
+    """Return the fault of an entry that takes a file whose name no bundle can hold, with the pattern to add."""
+    pattern = re.sub(r"[^\w./ -]", "?", path)
+    if len(pattern) > _SHOWN_PATTERN:
+        pattern = f"{pattern[:_SHOWN_PATTERN]}*"
+    return f"{entry.label}: {problem}; to go without that file write ignore_patterns: [{pattern!r}]"
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:

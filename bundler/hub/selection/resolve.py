@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.hub.selection.card import CARD, default_config_warning, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
-from bundler.hub.selection.files import SelectionError, select
+from bundler.hub.selection.files import SelectionError, select, unholdable
 from bundler.hub.selection.once import Once
+from bundler.hub.selection.ref_names import check_names, name_pinned
 from bundler.hub.selection.remote_code import (
     MODULES,
     NAMING_FILES,
@@ -42,7 +43,6 @@ from bundler.hub.selection.remote_code import (
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.lockfile import find_locked, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
-from bundler.plan.names import DEFAULT_REVISION
 from bundler.text.wording import did_you_mean
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def resolve(
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
     resolved = [results[index] for index in range(len(manifest.entries))]
     resolved += resolver.resolve_code(resolved)
-    repos = _name_pinned(tuple(one.repo for one in resolved if one.repo is not None))
-    _check_names(repos)
+    repos = name_pinned(tuple(one.repo for one in resolved if one.repo is not None))
+    check_names(repos)
     lock = Lock(name=manifest.name, manifest_sha256=manifest.digest(), repos=repos)
     warnings = [warning for one in resolved for warning in one.warnings]
     warnings += resolver.missing_base_models(repos)
@@ -150,7 +150,9 @@ class _Resolver:
         probed = [f"{folder}/config.json" for folder in module_folders(configs.get(MODULES, b""))]
         if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
             self._bases[entry.path] = entry, base
-        selection = select(entry, list(by_path), probed=probed)
+        selection = select(entry, [*by_path, *answer.refused], probed=probed)
+        if wanted := [path for path in selection.paths if path in answer.refused]:
+            raise SelectionError(unholdable(entry, path, answer.refused[path]) for path in wanted)
         # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
@@ -242,12 +244,12 @@ class _Resolver:
                 f"{entry.repo_id}: the Hub no longer has commit {pinned}, which the lock pins for {entry.revision}",
                 hint="take what it has now: bundle lock --upgrade",
             ) from error
-        files = self._client.files(found.repo_id, entry.repo_type, found.commit)
+        listing = self._client.listing(found.repo_id, entry.repo_type, found.commit)
         card = b""
-        sizes = [file.size_bytes for file in files if file.path == CARD]
+        sizes = [file.size_bytes for file in listing.files if file.path == CARD]
         if sizes and sizes[0] <= _MAX_CONFIG_BYTES:
             card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=sizes[0])
-        return _Answer(found, tuple(files), card)
+        return _Answer(found, listing.files, listing.refused, card)
 
     def _suggest_name(self, entry: Entry) -> str | None:
         """Return a hint with the names that an unknown name may have meant; None if there are none."""
@@ -290,10 +292,14 @@ class _Resolver:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the Hub has for a repo at a revision; `card` is empty if there is no card, or it is too long."""
+    """What the Hub has for a repo at a revision; `card` is empty if there is no card, or it is too long.
+
+    `refused` has the paths that no bundle can hold.
+    """
 
     revision: RemoteRevision
     files: tuple[LockedFile, ...]
+    refused: dict[str, str]
     card: bytes
 
 
@@ -304,40 +310,6 @@ def _collect_known_digests(lock: Lock | None) -> dict[tuple[str, int], tuple[str
         for file in repo.files
         if file.sha256 and file.blake3
     }
-
-
-def _name_pinned(repos: tuple[LockedRepo, ...]) -> tuple[LockedRepo, ...]:
-    """Give a ref to each repo that all of its entries pin by one commit: most code names no revision."""
-    revisions: dict[tuple[str, str], set[str]] = {}
-    for repo in repos:
-        revisions.setdefault((repo.repo_type, repo.repo_id), set()).add(repo.revision)
-    return tuple(
-        replace(repo, refs=(DEFAULT_REVISION,))
-        if revisions[repo.repo_type, repo.repo_id] == {repo.commit}
-        else repo
-        for repo in repos
-    )
-
-
-def _check_names(repos: Iterable[LockedRepo]) -> None:
-    """Check names again, as the manifest's reader did, now with the present names of renamed repositories."""
-    commits: dict[tuple[str, str, str], str] = {}
-    owners: dict[tuple[str, str], str] = {}
-    for repo in repos:
-        owners.setdefault((repo.repo_type, repo.repo_id), repo.repo_id)
-    for repo in repos:
-        if commits.setdefault((repo.repo_type, repo.repo_id, repo.revision), repo.commit) != repo.commit:
-            raise HubError(
-                f"{repo.repo_id}: {repo.revision} changed on the Hub while it was being resolved",
-                hint="run the same command again",
-            )
-        for alias in repo.aliases:
-            owner = owners.setdefault((repo.repo_type, alias), repo.repo_id)
-            if owner != repo.repo_id:
-                raise ManifestError(
-                    f"{alias} would mean both {owner} and {repo.repo_id}",
-                    hint="one of them was renamed on the Hub: correct the aliases in the manifest",
-                )
 
 
 def _join_errors(errors: list[tuple[Entry, BundleError]]) -> BundleError:

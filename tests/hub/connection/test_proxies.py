@@ -133,6 +133,22 @@ def test_the_variable_and_both_ways_out_are_named(monkeypatch: pytest.MonkeyPatc
     told("proxies", "a proxy that refuses", caught.value, proxy=proxy.url)
 
 
+@pytest.mark.parametrize(
+    ("address", "is_direct"),
+    [("https://10.1.2.3", True), ("https://11.1.2.3", False), ("https://localhost", False)],
+)
+def test_a_network_in_no_proxy_holds_for_addresses_as_in_the_client(
+    monkeypatch: pytest.MonkeyPatch, address: str, is_direct: bool
+) -> None:
+    import httpx2
+
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,127.0.0.0/8")
+    client = httpx2.Client()
+    transport = client._transport_for_url(httpx2.URL(address))
+    assert (proxy_for(address) is None) == is_direct == (transport is client._transport)
+
+
 def test_a_proxy_for_other_addresses_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     with Proxy("refuses") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)

@@ -11,6 +11,8 @@ from huggingface_hub import constants
 
 from bundler.errors import HubError, ManifestError, NetworkError
 from bundler.hub.connection.client import HubClient
+from bundler.hub.selection.resolve import resolve
+from bundler.plan.manifest import Manifest
 from tests.hub.selection.conftest import Locker, refused
 from tests.support.hub import RunningHub
 from tests.support.messages import Told
@@ -159,6 +161,40 @@ def test_a_hostile_listing_is_refused(row: dict[str, object], told: Told) -> Non
         HubClient(endpoint=endpoint).files("org/llama", "model", "a" * 40)
     assert (type(caught.value), caught.value.exit_code) == (HubError, 5)
     told("resolve", f"the Hub lists {json.dumps(row)}", caught.value, endpoint=endpoint)
+
+
+def _listed(*paths: str) -> Callable:  # type: ignore[type-arg]
+    """Return a Hub with one repo, of empty files with these names."""
+
+    async def app(scope: dict[str, str], receive: object, send: Callable) -> None:  # type: ignore[type-arg]
+        rows = [{"type": "file", "path": path, "size": 2, "oid": "a" * 40} for path in paths]
+        answer = rows if "/tree/" in scope["path"] else {"id": "org/odd", "sha": "b" * 40}
+        body = b"{}" if "/resolve/" in scope["path"] else json.dumps(answer).encode()
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+ODD = ["notes\\old.safetensors", "a\nb.safetensors", "n" * 300 + ".safetensors", "\ud800.safetensors"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_name_that_no_bundle_can_hold_blocks_only_who_wants_that_file(odd: str, told: Told) -> None:
+    with RunningHub(_listed("config.json", "model.safetensors", odd)) as hub:
+
+        def lock(keys: str) -> list[str]:
+            manifest = Manifest.parse(f"version: 1\nname: odd\nmodels: [{{repo_id: org/odd{keys}}}]\n")
+            found = resolve(manifest, HubClient(endpoint=hub.endpoint)).lock
+            return [file.path for file in found.repos[0].files]
+
+        assert lock(", allow_patterns: [config.json, 'model.*']") == ["config.json", "model.safetensors"]
+        with pytest.raises(ManifestError) as caught:
+            lock("")
+        told("resolve", f"a file with a name that no bundle can hold {ODD.index(odd)}", caught.value)
+        pattern = caught.value.message.partition("ignore_patterns: ")[2]
+        assert lock(f", ignore_patterns: {pattern}") == ["config.json", "model.safetensors"]
 
 
 def test_a_page_that_is_no_hub_is_told_so(told: Told) -> None:
