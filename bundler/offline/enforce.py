@@ -20,7 +20,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,8 @@ from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
-from bundler.home.trust.policies import check_policies
+from bundler.home.stamps.check import ContentCheck
+from bundler.home.stamps.verify import verify_for_launch
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
@@ -47,7 +48,6 @@ from bundler.offline.variables import (
     parse_verified,
 )
 from bundler.plan.layout import default_hf_home
-from bundler.verify.report import no_progress
 
 # Modules that read the environment when they are imported; everything else goes through them.
 _READERS = ("huggingface_hub.constants", "datasets.config")
@@ -71,6 +71,7 @@ def enforce_offline(
     *,
     hf_home: str | Path | None = None,
     quick: bool = False,
+    full: bool = False,
     isolate: Literal["auto", "landlock", "none"] = "auto",
     show: Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]] | None = None,
 ) -> list[InstalledBundle]:
@@ -84,6 +85,7 @@ def enforce_offline(
         name: Bundle to verify; by default all that are installed, which may be none.
         hf_home: Cache root; by default as the Hugging Face libraries choose it.
         quick: Compare names, links and sizes only, and hash nothing.
+        full: Hash all; by default what was hashed before and has not changed since is not hashed again.
         isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more; where it
             cannot, a line on stderr says why.
         show: Called for each bundle that is verified; what it returns is held open meanwhile, and the function that
@@ -103,6 +105,7 @@ def enforce_offline(
     """
     if not isinstance(name, str | None):
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
+    check = ContentCheck(kind="quick" if quick else "full" if full else "stamped")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
     bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
     check_policies(bundles)
@@ -117,14 +120,19 @@ def enforce_offline(
     verified = _read_verified(home)
     for bundle in bundles:
         if verified.get(bundle.name) != bundle.digest:
-            with show(bundle) if show else nullcontext(no_progress) as progress:
-                bundle.verify(quick=quick, progress=progress, view=view).raise_if_failed()
+            verify_for_launch(
+                bundle, view, check, trust_home=may_trust_stamps(bundle), show=show, on_note=_say
+            ).raise_if_failed()
             verified[bundle.name] = bundle.digest
     _apply(home, view, verified, in_this_process=not early)
     if early:
         restart(f"{', '.join(early)} came before enforce_offline")
     guard.install()
     return bundles
+
+
+def _say(note: str) -> None:
+    sys.stderr.write(f"bundle: {note}\n")
 
 
 def isolation_in_force() -> str:

@@ -77,7 +77,7 @@ def check_composition(bundles: Sequence[InstalledBundle]) -> None:
     held: dict[str, tuple[InstalledBundle, str]] = {}
     lines = []
     for bundle in bundles:
-        for path, pin in pins(bundle.layout).items():
+        for path, pin in pins(bundle.names).items():
             first, value = held.setdefault(path, (bundle, pin.value))
             if value != pin.value:
                 lines.append(f"{pin.what}: {first.name} needs {value}, {bundle.name} needs {pin.value}")
