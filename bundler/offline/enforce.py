@@ -107,7 +107,7 @@ def enforce_offline(
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     check = ContentCheck(kind="quick" if quick else "full" if full else "stamped")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
-    bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
+    bundles = [Home(home).bundle(name, parse=False)] if name is not None else Home(home).bundles(parse=False)
     check_policies(bundles)
     _note_while_running(home, bundles)
     view = open_view(home, bundles)

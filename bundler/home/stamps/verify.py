@@ -17,7 +17,7 @@ import datetime
 import random
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,10 +120,9 @@ class _Verification:
         if self.check.kind == "quick":
             with self._progress() as progress:
                 return self.bundle.verify(quick=True, jobs=self.jobs, progress=progress, view=self.view)
-        try:
+        # Where there is none, that is said when something is to be remembered.
+        with suppress(NoStateFolderError):
             self.folder = open_state_folder(self.bundle.hf_home)
-        except NoStateFolderError as error:
-            self.on_note(f"note: what is hashed cannot be remembered: {error}")
         stamps = self._read()
         if stamps and (report := self._trust_stamps(stamps)):
             return report
@@ -210,7 +209,7 @@ class _Verification:
         fresh = fresh.settled(moment, known=known)
         if stamps and report.ok and not fresh.names:
             fresh = replace(fresh, names=stamps.names, kinds=stamps.kinds)
-        if self.folder is not None and (stamps is None or fresh != stamps):
+        if stamps is None or fresh != stamps:
             store_own_stamps(bundle, fresh, on_note=self.on_note)
         return replace(report, stamped_files=len(known), stamped_bytes=_sum(known))
 
