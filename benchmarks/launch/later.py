@@ -23,7 +23,7 @@ from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from bundler.home.generation import stamps_path
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import locked_repo, tiny_bundle
 
 _DOCUMENT = Path(__file__).parents[1] / "README.md"

@@ -19,8 +19,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +27,8 @@ from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
 from bundler.home.stamps.check import ContentCheck
-from bundler.home.stamps.verify import verify_for_launch
+from bundler.home.stamps.verify import Show, verify_for_launch
+from bundler.home.trust.policies import check_policies, may_trust_stamps
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
@@ -73,7 +72,7 @@ def enforce_offline(
     quick: bool = False,
     full: bool = False,
     isolate: Literal["auto", "landlock", "none"] = "auto",
-    show: Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]] | None = None,
+    show: Show | None = None,
 ) -> list[InstalledBundle]:
     """Verify installed bundles and keep this process and its Python children off the network.
 
@@ -117,13 +116,7 @@ def enforce_offline(
     else:
         # Before verification, whose threads it would not hold afterwards.
         _hold_below_python(isolate)
-    verified = _read_verified(home)
-    for bundle in bundles:
-        if verified.get(bundle.name) != bundle.digest:
-            verify_for_launch(
-                bundle, view, check, trust_home=may_trust_stamps(bundle), show=show, on_note=_say
-            ).raise_if_failed()
-            verified[bundle.name] = bundle.digest
+    verified = _verify_others(home, bundles, view, check, show)
     _apply(home, view, verified, in_this_process=not early)
     if early:
         restart(f"{', '.join(early)} came before enforce_offline")
@@ -199,6 +192,20 @@ def _hold_below_python(isolate: Literal["auto", "landlock", "none"]) -> None:
             "refuse connections, start the program with `bundle run`, or call enforce_offline before anything that "
             "starts threads; isolate='none' accepts it\n"
         )
+
+
+def _verify_others(
+    home: Path, bundles: list[InstalledBundle], view: View, check: ContentCheck, show: Show | None
+) -> dict[str, str]:
+    """Verify what no launcher on this node vouches for; return what is verified then: bundle name -> digest."""
+    verified = _read_verified(home)
+    for bundle in bundles:
+        if verified.get(bundle.name) != bundle.digest:
+            trust_home = may_trust_stamps(bundle)
+            report = verify_for_launch(bundle, view, check, trust_home=trust_home, show=show, on_note=_say)
+            report.raise_if_failed()
+            verified[bundle.name] = bundle.digest
+    return verified
 
 
 def _read_verified(home: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
 from bundler.home.stamps.check import CHECK_STAMPS, ContentCheck
 from bundler.home.stamps.verify import Show, verify_for_launch
+from bundler.home.trust.policies import check_policies, may_trust_stamps
 from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
 from bundler.offline.kernel.isolation import Isolation, Requested, choose

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.users import make_open_folder
 

@@ -12,7 +12,7 @@ import pytest
 
 from bundler.home.generation import stamps_path
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.stamps import turns
 from bundler.home.stamps.turns import take_turn
 from tests.support.bundles import locked_repo, tiny_bundle

@@ -16,7 +16,7 @@ import pytest
 from bundler.files.stamp import Stamp
 from bundler.home.generation import stamps_path
 from bundler.home.home import Home
-from bundler.home.install import install
+from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.remove import remove
 from bundler.home.stamps.check import ContentCheck
