@@ -122,6 +122,8 @@ def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> boo
 
 
 def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
+    begun, hashed = time.monotonic(), 0
+
     @contextlib.contextmanager
     def show(bundle: InstalledBundle) -> Iterator[Callable[[int], None]]:
         nonlocal hashed
@@ -135,13 +137,12 @@ def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
 
             yield count
 
-    begun, hashed = time.monotonic(), 0
     was_verified = is_verified(name, default_hf_home(hf_home), os.environ)
     bundles = bundler.enforce_offline(name, hf_home=hf_home, quick=quick, show=show)
-    bundle = next(bundle for bundle in bundles if bundle.name == name)
+    bundle = next(bundle for bundle in bundles if bundle.lock.name == name)
     if not was_verified:
         what = "names and sizes" if quick else f"{size(hashed)} hashed, all else unchanged since it was"
-        say(f"verified {bundle.name} {bundle.digest}: {what}, {time.monotonic() - begun:.1f} s")
+        say(f"verified {name} {bundle.digest}: {what}, {time.monotonic() - begun:.1f} s")
     return bundle
 
 
