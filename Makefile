@@ -88,6 +88,11 @@ train-real-text: $(STAMP)  ## a run killed again and again beside one without me
 .PHONY: bench-launch
 bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.launch.run --write
+	$(BIN)/python -m benchmarks.launch.later --write
+
+.PHONY: bench-launch-later
+bench-launch-later: $(STAMP)  ## of `make bench-launch` what launches after the first cost, and a job of 1,000 of them
+	$(BIN)/python -m benchmarks.launch.later --write
 
 .PHONY: bench-home
 bench-home: $(STAMP)  ## what work in a home costs, the more is installed in it, into benchmarks/README.md

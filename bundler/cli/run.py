@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cli.bundle_arguments import OutputFile
+from bundler.cli.content_options import choose_check, content_options
 from bundler.cli.networks import NetworkInReach, Target
 from bundler.cli.trust_options import policy_option
 from bundler.console.options import hf_home_option, jobs_option
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 )
 @hf_home_option
 @policy_option
-@click.option("--quick", is_flag=True, help="Compare names, links and sizes before the start, hash nothing.")
+@content_options
 @click.option(
     "--isolate",
     type=click.Choice(["auto", "netns", "seccomp", "landlock", "none"]),
@@ -75,6 +76,9 @@ def run(
     hf_home: Path | None,
     policy: Path | None,
     quick: bool,
+    full: bool,
+    sample: float,
+    recheck_days: float,
     isolate: Requested,
     allow_net: tuple[str, ...],
     pass_env: tuple[str, ...],
@@ -105,7 +109,7 @@ def run(
         names=names,
         hf_home=hf_home,
         policy=policy,
-        quick=quick,
+        check=choose_check(quick=quick, full=full, sample=sample, recheck_days=recheck_days),
         isolate=isolate,
         allow_net=allow_net,
         expect=expect,

@@ -116,7 +116,7 @@ def _verify_home(
     from bundler.home.home import Home
     from bundler.home.trust.kept import judge_installed
 
-    found = verify_all(Home(hf_home), quick=quick, jobs=jobs)
+    found = verify_all(Home(hf_home), quick=quick, jobs=jobs, on_note=say)
     rows = [(one, report, judge_installed(one.bundle, policies)) for one, report in found.reports]
     for _, report, judgement in rows:
         _say_report(report, judgement, quiet=quiet)
@@ -142,6 +142,7 @@ def _verify_installed(
     name: str, hf_home: Path | None, policies: tuple[Policy, ...], *, quick: bool, jobs: int | None
 ) -> tuple[Report, Judgement]:
     from bundler.home.home import Home
+    from bundler.home.stamps.verify import verify_and_stamp
     from bundler.home.trust.kept import judge_installed
 
     home = default_hf_home(hf_home)
@@ -149,7 +150,10 @@ def _verify_installed(
     installed = Home(home).bundle(name)
     total = sum(blob.size_bytes for blob in installed.layout.blobs)
     with progress_bar(f"verifying {name}", total) as (advance, _):
-        report = installed.verify(quick=quick, jobs=jobs, progress=advance)
+        if quick:
+            report = installed.verify(quick=True, jobs=jobs, progress=advance)
+        else:
+            report = verify_and_stamp(installed, jobs=jobs, progress=advance, on_note=say)
     return report, judge_installed(installed, policies)
 
 

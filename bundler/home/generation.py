@@ -34,3 +34,8 @@ def generation_path(hf_home: Path, name: str, digest: str) -> Path:
 def view_path(hf_home: Path, name: str, digest: str) -> Path:
     """Return the root of the view of a generation: a folder like an HF_HOME."""
     return hf_home / VIEWS_FOLDER / name / short_digest(digest)
+
+
+def stamps_path(hf_home: Path, name: str, digest: str) -> Path:
+    """Return where the home's stamps of a generation stand (`bundler.home.stamps`): beside its receipt."""
+    return generation_path(hf_home, name, digest).with_suffix(".stamps")

@@ -102,17 +102,19 @@ class Home:
                 hint=f"did you mean {close[0]!r}?" if close else "install one with `bundle install FILE`",
             ) from None
 
-    def bundles(self, *, on_damage: OnDamage | None = None) -> list[InstalledBundle]:
+    def bundles(self, *, on_damage: OnDamage | None = None, parse: bool = True) -> list[InstalledBundle]:
         """Open the current generation of every installed bundle, in name order.
 
         Args:
             on_damage: Called for a receipt that cannot be used; by default the error is raised.
+            parse: As for `bundle`.
 
         Raises:
             IntegrityError: A receipt was changed, and there is no `on_damage`.
             LockError: A receipt holds a malformed lock, and there is no `on_damage`.
         """
-        return [self.read(path) for path in self._each(map(self._pointer, self.names()), self.read, on_damage)]
+        read = partial(self.read, parse=parse)
+        return [read(path) for path in self._each(map(self._pointer, self.names()), read, on_damage)]
 
     def generations(
         self, name: str, *, on_damage: OnDamage | None = None, parse: bool = True

@@ -47,11 +47,13 @@ class View:
         bundles: Which.
         root: The folder that has `hub/` in it: the view of a generation, one put together of several, or HF_HOME.
         datasets: Where `datasets` looks for prepared datasets.
+        is_checked: Whether its names were compared when it was opened: one put together of several.
     """
 
     bundles: tuple[InstalledBundle, ...]
     root: Path
     datasets: Path
+    is_checked: bool = False
 
     @property
     def hub(self) -> Path:

@@ -19,8 +19,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +26,9 @@ from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import write_note
-from bundler.home.trust.policies import check_policies
+from bundler.home.stamps.check import ContentCheck
+from bundler.home.stamps.verify import Show, verify_for_launch
+from bundler.home.trust.policies import check_policies, may_trust_stamps
 from bundler.home.view.open import open_view
 from bundler.offline.guard import guard
 from bundler.offline.kernel import landlock
@@ -47,7 +47,6 @@ from bundler.offline.variables import (
     parse_verified,
 )
 from bundler.plan.layout import default_hf_home
-from bundler.verify.report import no_progress
 
 # Modules that read the environment when they are imported; everything else goes through them.
 _READERS = ("huggingface_hub.constants", "datasets.config")
@@ -71,8 +70,9 @@ def enforce_offline(
     *,
     hf_home: str | Path | None = None,
     quick: bool = False,
+    full: bool = False,
     isolate: Literal["auto", "landlock", "none"] = "auto",
-    show: Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]] | None = None,
+    show: Show | None = None,
 ) -> list[InstalledBundle]:
     """Verify installed bundles and keep this process and its Python children off the network.
 
@@ -84,6 +84,7 @@ def enforce_offline(
         name: Bundle to verify; by default all that are installed, which may be none.
         hf_home: Cache root; by default as the Hugging Face libraries choose it.
         quick: Compare names, links and sizes only, and hash nothing.
+        full: Hash all; by default what was hashed before and has not changed since is not hashed again.
         isolate: What the kernel does. By default Landlock where it can be had, unless a launcher did more; where it
             cannot, a line on stderr says why.
         show: Called for each bundle that is verified; what it returns is held open meanwhile, and the function that
@@ -103,8 +104,9 @@ def enforce_offline(
     """
     if not isinstance(name, str | None):
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
+    check = ContentCheck(kind="quick" if quick else "full" if full else "stamped")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
-    bundles = [Home(home).bundle(name)] if name is not None else Home(home).bundles()
+    bundles = [Home(home).bundle(name, parse=False)] if name is not None else Home(home).bundles(parse=False)
     check_policies(bundles)
     _note_while_running(home, bundles)
     view = open_view(home, bundles)
@@ -114,17 +116,16 @@ def enforce_offline(
     else:
         # Before verification, whose threads it would not hold afterwards.
         _hold_below_python(isolate)
-    verified = _read_verified(home)
-    for bundle in bundles:
-        if verified.get(bundle.name) != bundle.digest:
-            with show(bundle) if show else nullcontext(no_progress) as progress:
-                bundle.verify(quick=quick, progress=progress, view=view).raise_if_failed()
-            verified[bundle.name] = bundle.digest
+    verified = _verify_others(home, bundles, view, check, show)
     _apply(home, view, verified, in_this_process=not early)
     if early:
         restart(f"{', '.join(early)} came before enforce_offline")
     guard.install()
     return bundles
+
+
+def _say(note: str) -> None:
+    sys.stderr.write(f"bundle: {note}\n")
 
 
 def isolation_in_force() -> str:
@@ -191,6 +192,20 @@ def _hold_below_python(isolate: Literal["auto", "landlock", "none"]) -> None:
             "refuse connections, start the program with `bundle run`, or call enforce_offline before anything that "
             "starts threads; isolate='none' accepts it\n"
         )
+
+
+def _verify_others(
+    home: Path, bundles: list[InstalledBundle], view: View, check: ContentCheck, show: Show | None
+) -> dict[str, str]:
+    """Verify what no launcher on this node vouches for; return what is verified then: bundle name -> digest."""
+    verified = _read_verified(home)
+    for bundle in bundles:
+        if verified.get(bundle.name) != bundle.digest:
+            trust_home = may_trust_stamps(bundle)
+            report = verify_for_launch(bundle, view, check, trust_home=trust_home, show=show, on_note=_say)
+            report.raise_if_failed()
+            verified[bundle.name] = bundle.digest
+    return verified
 
 
 def _read_verified(home: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ Rule book:
 
 * what can be told before gigabytes are hashed, or a night's work is done, is told there: no bundle, no such command,
   an isolation that cannot be had;
+* what was hashed before and has not changed is not hashed again (`bundler.home.stamps`), unless all is asked for;
 * verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads;
 * the command gets the offline environment, without secrets of services that it cannot reach, and the isolation that was
   chosen; what it did is reported at its end.
@@ -15,14 +16,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.launches import LAUNCHES_FOLDER, note_launch
-from bundler.home.trust.policies import check_policies
+from bundler.home.stamps.check import CHECK_STAMPS, ContentCheck
+from bundler.home.stamps.verify import Show, verify_for_launch
+from bundler.home.trust.policies import check_policies, may_trust_stamps
 from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
 from bundler.offline.kernel.isolation import Isolation, Requested, choose
@@ -36,7 +38,6 @@ from bundler.offline.secrets import find_secrets, find_token_files
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.layout import default_hf_home
 from bundler.text.wording import counted, size
-from bundler.verify.report import no_progress
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
 _OTHER_NODES = (
@@ -46,8 +47,6 @@ _OTHER_NODES = (
 _ALL_THROUGH = "warning: --allow-net {network} lets every connection through: nothing of it is refused or counted"
 # Where `hf auth login` leaves tokens, whatever cache is used.
 _USUAL_HOME = Path("~/.cache/huggingface")
-# Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
-Show = Callable[[InstalledBundle], AbstractContextManager[Callable[[int], None]]]
 
 
 def run_offline(
@@ -56,7 +55,7 @@ def run_offline(
     names: Sequence[str] = (),
     hf_home: Path | None = None,
     policy: Path | None = None,
-    quick: bool = False,
+    check: ContentCheck = CHECK_STAMPS,
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
     expect: Sequence[str] = (),
@@ -74,7 +73,7 @@ def run_offline(
         names: The bundles to verify; default all that are installed.
         hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
         policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
-        quick: Compare names, links and sizes, hash nothing.
+        check: How closely content is looked at.
         isolate: What the kernel does, as `choose` takes it.
         allow_net: Networks that stay in reach besides this machine, as CIDR.
         expect: Targets, as HOST:PORT, whose refusal `--strict` lets pass: probes that a program is known to make.
@@ -103,7 +102,7 @@ def run_offline(
             on_note(_NOT_NOTED.format(folder=home.path / LAUNCHES_FOLDER))
         view = open_view(home.path, bundles)
         verified = run_forked(
-            lambda: tuple(_verify(bundle, view, quick, jobs, show, on_note) for bundle in bundles)
+            lambda: tuple(_verify(bundle, view, check, policy, jobs, show, on_note) for bundle in bundles)
         )
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified).apply(os.environ)
@@ -145,7 +144,7 @@ def _hide_secrets(
 def _open_bundles(
     home: Home, names: Sequence[str], command: Sequence[str], policy: Path | None
 ) -> list[InstalledBundle]:
-    bundles = [home.bundle(name) for name in dict.fromkeys(names)] or home.bundles()
+    bundles = [home.bundle(name, parse=False) for name in dict.fromkeys(names)] or home.bundles(parse=False)
     if not bundles:
         raise NotInstalledError(
             f"no bundle is installed in {home.path}",
@@ -180,18 +179,33 @@ def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]
 def _verify(
     bundle: InstalledBundle,
     view: View,
-    quick: bool,
+    check: ContentCheck,
+    policy: Path | None,
     jobs: int | None,
     show: Show | None,
     on_note: Callable[[str], None],
 ) -> VerifiedBundle:
     begun = time.monotonic()
-    with show(bundle) if show else nullcontext(no_progress) as progress:
-        report = bundle.verify(quick=quick, jobs=jobs, progress=progress, view=view)
+    report = verify_for_launch(
+        bundle,
+        view,
+        check,
+        trust_home=may_trust_stamps(bundle, policy),
+        jobs=jobs,
+        show=show,
+        on_note=on_note,
+    )
     report.raise_if_failed()
-    what = "names and sizes" if quick else size(report.size_bytes)
+    what = "names and sizes" if check.kind == "quick" else f"{size(report.size_bytes)} hashed"
+    if report.stamped_files:
+        what += f", {size(report.stamped_bytes)} not changed since they were"
     files, seconds = counted(report.files, "file"), time.monotonic() - begun
     on_note(f"verified {bundle.name} {bundle.digest}: {files}, {what}, {seconds:.1f} s")
     return VerifiedBundle(
-        name=bundle.name, digest=bundle.digest, files=report.files, size_bytes=report.size_bytes, quick=quick
+        name=bundle.name,
+        digest=bundle.digest,
+        files=report.files,
+        size_bytes=report.size_bytes,
+        quick=report.quick,
+        stamped_bytes=report.stamped_bytes,
     )

@@ -10,6 +10,7 @@
         repos: ["openai-community/*"]          # organisations and repos; default all
         allow_pickle: false                    # files that can run code when they are loaded
         allow_remote_code: false               # Python of repos
+        home_stamps: false                     # a launch hashes what the home's owner says to have hashed
         licenses: {allowed: [Apache-2.0, MIT]} # SPDX; or forbidden; known: {org/repo: MIT} where a card is not enough
       - bundles: ["*"]
         signature: optional
@@ -125,6 +126,7 @@ class PolicyRule:
         allow_pickle: Whether files may be in it that can run code when they are loaded.
         allow_remote_code: Whether Python of repos may be in it.
         licenses: What licences its repos may have.
+        home_stamps: Whether a launch believes root and the home's owner what they say that they have hashed.
         path: Where the rule stands.
     """
 
@@ -137,6 +139,7 @@ class PolicyRule:
     allow_pickle: bool = False
     allow_remote_code: bool = False
     licenses: LicenseRule | None = None
+    home_stamps: bool = False
     path: str = key("", Key(filled_with="path"))
 
     def conflicts(self) -> Iterator[tuple[str, str]]:

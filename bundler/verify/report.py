@@ -49,6 +49,8 @@ class Report:
         quick: Whether only names, links and sizes were checked.
         files: Number of files with content that were checked.
         size_bytes: Number of bytes that were hashed.
+        stamped_files: Of these files, how many were not hashed, since they have not changed since they were.
+        stamped_bytes: Their length.
         faults: All faults, sorted.
         hint: What to do about them.
     """
@@ -58,6 +60,8 @@ class Report:
     quick: bool = False
     files: int = 0
     size_bytes: int = 0
+    stamped_files: int = 0
+    stamped_bytes: int = 0
     faults: tuple[Fault, ...] = field(default=())
     hint: str | None = None
 

@@ -498,6 +498,8 @@ _RUN_OUTPUT = Output(
         described("bundles[].files", "integer", _VERIFIED, unit="files"),
         described("bundles[].hashed_bytes", "integer", _VERIFIED, "size_bytes", "bytes"),
         described("bundles[].quick", "boolean", _VERIFIED),
+        described("bundles[].stamped_bytes", "integer", _VERIFIED, "stamped_bytes", "bytes"),
+        key("bundles[].how", "string", "How its content was looked at: `full`, `stamped` or `quick`."),
         described("command", "array of strings", _LAUNCH),
         described("exit_code", "integer", _COMPLETED),
         described("hidden", "array of strings", _LAUNCH),

@@ -122,16 +122,28 @@ def is_verified(name: str, hf_home: Path, environment: Mapping[str, str]) -> boo
 
 
 def _enforce(name: str, hf_home: Path | None, *, quick: bool) -> Any:
+    begun, hashed = time.monotonic(), 0
+
     @contextlib.contextmanager
     def show(bundle: InstalledBundle) -> Iterator[Callable[[int], None]]:
-        begun, total = time.monotonic(), sum(blob.size_bytes for blob in bundle.layout.blobs)
+        nonlocal hashed
+        total = sum(blob.size_bytes for blob in bundle.layout.blobs)
         with progress_bar(f"verifying {bundle.name}", total) as (advance, _):
-            yield advance
-        what = "names and sizes" if quick else size(total)
-        say(f"verified {bundle.name} {bundle.digest}: {what}, {time.monotonic() - begun:.1f} s")
 
+            def count(done: int) -> None:
+                nonlocal hashed
+                hashed += done
+                advance(done)
+
+            yield count
+
+    was_verified = is_verified(name, default_hf_home(hf_home), os.environ)
     bundles = bundler.enforce_offline(name, hf_home=hf_home, quick=quick, show=show)
-    return next(bundle for bundle in bundles if bundle.lock.name == name)
+    bundle = next(bundle for bundle in bundles if bundle.lock.name == name)
+    if not was_verified:
+        what = "names and sizes" if quick else f"{size(hashed)} hashed, all else unchanged since it was"
+        say(f"verified {name} {bundle.digest}: {what}, {time.monotonic() - begun:.1f} s")
+    return bundle
 
 
 def _has_begun(path: Path) -> bool:

@@ -91,12 +91,12 @@ def tiny_bundle(
 def tree(root: Path) -> dict[str, str]:
     """Everything below `root` as path -> content digest, or the target of a link; for comparing whole states.
 
-    The log is left out: it says when.
+    The log and the stamps are left out: they say when.
     """
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if path.name == LOG_NAME:
+        if path.name == LOG_NAME or path.suffix == ".stamps":
             continue
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"

@@ -20,7 +20,7 @@ from bundler.home.common.journal import (
     restore_refs,
 )
 from bundler.home.common.reclaim import hand_over, reclaim
-from bundler.home.generation import GENERATIONS_FOLDER, generation_path
+from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.log import append_to_log
@@ -104,6 +104,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         forget_found(home.path, bundle.name)
         forget_move(home.path, bundle.name)
     kept_signature_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
+    stamps_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed

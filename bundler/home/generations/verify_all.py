@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bundler.errors import AccessError, BundleError, NotInstalledError
 from bundler.files.access import explain
 from bundler.files.parallel import available_cores
+from bundler.home.exclusive import Note, no_note
 from bundler.home.generations.inventory import Generation, list_generations
 from bundler.home.home import Home
 from bundler.home.installed import View
+from bundler.home.stamps.verify import verify_and_stamp
 from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
 from bundler.verify.report import Progress, Report, no_progress
@@ -37,15 +40,21 @@ class HomeReport:
 
 
 def verify_all(
-    home: Home, *, quick: bool = False, jobs: int | None = None, progress: Progress = no_progress
+    home: Home,
+    *,
+    quick: bool = False,
+    jobs: int | None = None,
+    progress: Progress = no_progress,
+    on_note: Note = no_note,
 ) -> HomeReport:
-    """Check all generations of all bundles; nothing is written, and one that is bad does not keep others from it.
+    """Check all generations of all bundles, and take their stamps; one that is bad does not keep others from it.
 
     Args:
         home: The home.
         quick: Look at names, links and sizes, hash nothing.
         jobs: Cores; default all.
         progress: Called with the number of bytes hashed since the last call.
+        on_note: Told what a person should know of and is no error.
 
     Raises:
         NotInstalledError: Nothing is installed: as likely as not it is the wrong home.
@@ -64,7 +73,11 @@ def verify_all(
     reports = []
     for one in generations:
         try:
-            report = _verify(one, generations, quick, jobs, progress, hashed)
+            if quick:
+                report = _verify(one, generations, True, jobs, progress, hashed)
+            else:
+                verify = partial(_verify, one, generations, False, jobs, progress)
+                report = verify_and_stamp(one.bundle, hashed=hashed, verify=verify, on_note=on_note)
         except OSError as error:
             failure = explain(error)
             if failure is None:

@@ -22,6 +22,7 @@ Rule book (each line is a guarantee that `tests/home/installation/test_install*.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,7 @@ from bundler.home.home import Home
 from bundler.home.installation.result import InstallResult
 from bundler.home.installation.steps import Installation
 from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
+from bundler.home.stamps.take import stamp_installed
 from bundler.home.trust.gate import admit
 from bundler.verify.report import Progress, no_progress
 
@@ -103,9 +105,12 @@ def install(
             f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
             hint="free some space and run the same command again",
         ):
+            begun = time.time()
             result = installation.run(on_total, progress)
         done = result.bundle
         closed = finish_sharing(hf_home, done.name, done.digest, done.layout, done.view, gid)
+        # Last of all: whatever changes a file changes its stamp.
+        stamp_installed(done, installation.written, begun, on_note)
         return replace(result, closed=closed)
 
 

@@ -76,6 +76,7 @@ class Installation:
         self.before = self._open_previous()
         self.held: list[Held] = []
         self.is_publishing = False
+        self.written: frozenset[str] = frozenset()
         self.moved_refs: tuple[tuple[str, str, str], ...] = ()
         self.set_aside: tuple[tuple[str, str], ...] = ()
 
@@ -100,6 +101,7 @@ class Installation:
         places = {blob.sha256: located[blob.path] for blob in self.content.blobs if blob.path in located}
         places |= find_base_content(self.bundle, self.content, self.home, places, self.jobs)
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
+        self.written = frozenset(blob.path for blob in wanted)
         check_room_for(wanted, self.hf_home)
         try:
             self._record(wanted)

@@ -32,3 +32,21 @@ def check_policies(bundles: Sequence[InstalledBundle], policy: Path | None = Non
     policies = load_policies(policy)
     for bundle in bundles:
         judge_installed(bundle, policies).raise_if_refused()
+
+
+def may_trust_stamps(bundle: InstalledBundle, policy: Path | None = None) -> bool:
+    """Tell whether this user may believe what root or the home's owner say that they have hashed.
+
+    Args:
+        bundle: The bundle.
+        policy: As for `check_policies`. Where there is none, they are believed; each that there is has to say so.
+
+    Raises:
+        PolicyError: A policy is malformed.
+    """
+    if not policy_paths(policy):
+        return True
+    from bundler.trust.policy import load_policies
+
+    rules = [found.find_rule(bundle.name) for found in load_policies(policy)]
+    return all(rule is not None and rule.home_stamps for rule in rules)

@@ -18,6 +18,7 @@ from bundler.files.atomic import temporary_path
 from bundler.files.digest import sha256_bytes
 from bundler.files.private_folder import make_private_folder
 from bundler.home.installed import InstalledBundle, View
+from bundler.home.stamps.names import StampedNames
 from bundler.home.verify.installed import InstalledCheck, verify_installed
 from bundler.home.view.compose import check_composition, compose_view, settle
 
@@ -29,25 +30,29 @@ def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
         ConflictError: They need one name to be two things.
         OfflineError: The place for a view of several belongs to another user.
     """
-    check_composition(bundles)
+    if len(bundles) > 1:
+        check_composition(bundles)
     shared = View(tuple(bundles), hf_home, hf_home / "datasets")
     if not bundles or any(bundle.view == hf_home for bundle in bundles):
         return shared
-    has_datasets = any(repo.prepared for bundle in bundles for repo in bundle.layout.repos)
+    has_datasets = any(repo.prepared for bundle in bundles for repo in bundle.names.repos)
     if len(bundles) == 1:
         [bundle] = bundles
         return View((bundle,), bundle.view, (bundle.view if has_datasets else hf_home) / "datasets")
-    described = "\n".join(sorted(f"{bundle.view} {bundle.lock.digest}" for bundle in bundles))
+    described = "\n".join(sorted(f"{bundle.view} {bundle.receipt.lock_blake3}" for bundle in bundles))
     name = f"view-{sha256_bytes(described.encode())[:32]}"
     root = _compose(make_private_folder(hf_home), name, bundles)
-    return View(tuple(bundles), root, (root if has_datasets else hf_home) / "datasets")
+    return View(tuple(bundles), root, (root if has_datasets else hf_home) / "datasets", is_checked=True)
 
 
 def _compose(folder: Path, name: str, bundles: Sequence[InstalledBundle]) -> Path:
     """Return a whole view of `bundles` in `folder`; one that somebody changed is left to the launches that read it."""
     for number in itertools.count():
         root = folder / f"{name}-{number}"
-        if _is_whole(root, bundles):
+        names = StampedNames(root)
+        # Whoever may write to this folder may as well launch what he likes as this user.
+        if names.hold() or (names.take() and _is_whole(root, bundles)):
+            names.keep()
             return root
         if os.path.lexists(root):
             continue

@@ -26,6 +26,7 @@ class VerifiedBundle:
         files: Files that were checked.
         size_bytes: Bytes that were hashed.
         quick: Whether only names, links and sizes were compared.
+        stamped_bytes: Bytes that were hashed earlier, and have not changed since.
     """
 
     name: str
@@ -33,6 +34,12 @@ class VerifiedBundle:
     files: int
     size_bytes: int
     quick: bool
+    stamped_bytes: int = 0
+
+    @property
+    def how(self) -> str:
+        """How its content was looked at: full, stamped or quick."""
+        return "quick" if self.quick else "stamped" if self.stamped_bytes else "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +97,9 @@ class LaunchReport:
     def text(self) -> str:
         """Return the report for a person."""
         done = self.completed
-        verified = ", ".join(f"{b.name} {b.digest}{' (quick)' if b.quick else ''}" for b in self.bundles)
+        verified = ", ".join(
+            f"{b.name} {b.digest}{'' if b.how == 'full' else f' ({b.how})'}" for b in self.bundles
+        )
         if done.isolation.inherited:
             kernel = "what the kernel refuses is in the report of the outer launch"
         elif done.kernel_refused is None:
@@ -141,6 +150,8 @@ class LaunchReport:
                     "digest": b.digest,
                     "files": b.files,
                     "hashed_bytes": b.size_bytes,
+                    "stamped_bytes": b.stamped_bytes,
+                    "how": b.how,
                     "quick": b.quick,
                 }
                 for b in self.bundles
