@@ -21,6 +21,7 @@ ONE_SUBJECT = "tests of one module share their set-up"
 
 MODULES = {
     "docs/generate/bundle_outputs.py": "a table, a row for each key of each output",
+    "tests/hub/selection/test_files.py": ONE_SUBJECT,
     "tests/infini_llama/model/test_modeling.py": ONE_SUBJECT,
     "tests/make/test_proof.py": ONE_SUBJECT,
     "tests/offline/kernel/test_seccomp.py": ONE_SUBJECT,

@@ -15,8 +15,7 @@ Nothing here reads a file or uses a network.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -40,6 +39,7 @@ from bundler.plan.lock_rules import (
 from bundler.plan.manifest_rules import ConfigName
 from bundler.plan.names import RepoKind, RepoType
 from bundler.text import strict_json
+from bundler.text.canonical_json import list_lines, spell_object, spell_value
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
 from bundler.text.rules import Key, key
@@ -218,8 +218,8 @@ class Lock:
         """Return the canonical text: JSON, one file per line, ending in a newline."""
         lines = ["{"]
         lines.append(f' "lock_version": {LOCK_VERSION},')
-        lines.append(f' "name": {_json(self.name)},')
-        lines.append(f' "manifest_sha256": {_json(self.manifest_sha256)},')
+        lines.append(f' "name": {spell_value(self.name)},')
+        lines.append(f' "manifest_sha256": {spell_value(self.manifest_sha256)},')
         lines.append(' "repos": [')
         for index, repo in enumerate(self.repos):
             lines.extend(_repo_lines(repo, last=index == len(self.repos) - 1))
@@ -290,42 +290,23 @@ class LockFile:
         return ()
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _inline(pairs: Mapping[str, object]) -> str:
-    return "{" + ", ".join(f"{_json(k)}: {_json(v)}" for k, v in pairs.items() if v is not None) + "}"
-
-
-def _list_lines(key: str, rows: list[str], *, last: bool) -> Iterator[str]:
-    end = "" if last else ","
-    if not rows:
-        yield f'   "{key}": []{end}'
-        return
-    yield f'   "{key}": ['
-    for index, row in enumerate(rows):
-        yield f"    {row}{'' if index == len(rows) - 1 else ','}"
-    yield f"   ]{end}"
-
-
 def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield "  {"
-    yield f'   "kind": {_json(repo.kind)},'
-    yield f'   "repo_id": {_json(repo.repo_id)},'
-    yield f'   "revision": {_json(repo.revision)},'
-    yield f'   "commit": {_json(repo.commit)},'
+    yield f'   "kind": {spell_value(repo.kind)},'
+    yield f'   "repo_id": {spell_value(repo.repo_id)},'
+    yield f'   "revision": {spell_value(repo.revision)},'
+    yield f'   "commit": {spell_value(repo.commit)},'
     # Only if they are used, here and below, so that all other locks have the same text as before these keys were added.
     if repo.refs:
-        yield f'   "refs": {_json(list(repo.refs))},'
-    yield f'   "aliases": {_json(list(repo.aliases))},'
-    yield f'   "trust_remote_code": {_json(repo.trust_remote_code)},'
-    yield f'   "allow_pickle": {_json(repo.allow_pickle)},'
-    yield f'   "configs": {_json(list(repo.configs))},'
+        yield f'   "refs": {spell_value(list(repo.refs))},'
+    yield f'   "aliases": {spell_value(list(repo.aliases))},'
+    yield f'   "trust_remote_code": {spell_value(repo.trust_remote_code)},'
+    yield f'   "allow_pickle": {spell_value(repo.allow_pickle)},'
+    yield f'   "configs": {spell_value(list(repo.configs))},'
     if repo.data_files:
-        yield f'   "data_files": {_json(list(repo.data_files))},'
+        yield f'   "data_files": {spell_value(list(repo.data_files))},'
     if repo.data_dirs:
-        yield f'   "data_dirs": {_json(list(repo.data_dirs))},'
+        yield f'   "data_dirs": {spell_value(list(repo.data_dirs))},'
     if repo.partial:
         yield '   "partial": true,'
     if repo.card is not None:
@@ -334,11 +315,11 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
             "base_models": list(repo.card.base_models),
             "datasets": list(repo.card.datasets),
         }
-        yield f'   "card": {_inline(claims)},'
-    yield from _list_lines(
+        yield f'   "card": {spell_object(claims)},'
+    yield from list_lines(
         "files",
         [
-            _inline(
+            spell_object(
                 {
                     "path": f.path,
                     "size": f.size_bytes,
@@ -352,11 +333,11 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
         ],
         last=False,
     )
-    yield from _list_lines("absent", [_json(name) for name in repo.absent], last=False)
-    yield from _list_lines(
+    yield from list_lines("absent", [spell_value(name) for name in repo.absent], last=False)
+    yield from list_lines(
         "prepared",
         [
-            _inline({"path": p.path, "size": p.size_bytes, "sha256": p.sha256, "blake3": p.blake3})
+            spell_object({"path": p.path, "size": p.size_bytes, "sha256": p.sha256, "blake3": p.blake3})
             for p in repo.prepared
         ],
         last=True,

@@ -1,0 +1,34 @@
+"""JSON in one form for people and for digests: an object or a value to a line, letters of all languages as they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+
+def spell_value(value: object) -> str:
+    """Return a value in one line."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def spell_object(pairs: Mapping[str, object]) -> str:
+    """Return an object in one line, less the keys whose value is None."""
+    return "{" + ", ".join(f"{spell_value(k)}: {spell_value(v)}" for k, v in pairs.items() if v is not None) + "}"
+
+
+def list_lines(key: str, rows: Sequence[str], *, last: bool) -> Iterator[str]:
+    """Yield the lines of a key of an entry whose value is a list.
+
+    Args:
+        key: The key.
+        rows: The items, each in one line.
+        last: No other key follows.
+    """
+    end = "" if last else ","
+    if not rows:
+        yield f'   "{key}": []{end}'
+        return
+    yield f'   "{key}": ['
+    for index, row in enumerate(rows):
+        yield f"    {row}{'' if index == len(rows) - 1 else ','}"
+    yield f"   ]{end}"
