@@ -43,7 +43,12 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except OSError as error:
+        # The temporary name would tell nobody what could not be written.
+        error.filename = str(path)
+        raise
     try:
         with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
             yield stream

@@ -117,7 +117,7 @@ def test_removing_a_bundle_with_a_damaged_pointer_goes_by_the_receipt_of_its_gen
 def test_removing_a_bundle_all_of_whose_receipts_are_damaged_sets_them_aside_and_says_what_stays(
     damaged: Path,
 ) -> None:
-    [generation] = (damaged / "bundles" / "generations" / "other").iterdir()
+    [generation] = (damaged / "bundles" / "generations" / "other").glob("*.json")
     generation.write_bytes(b"damaged")
     before = tree(damaged)
     done = bundle_command("remove", "other", "--hf-home", damaged)

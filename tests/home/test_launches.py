@@ -61,12 +61,24 @@ def test_the_note_of_another_machine_counts_for_as_long_as_a_job_may_run(bundle:
 @pytest.mark.parametrize(
     "text", ["", "{", '{"host": 1}', "[1]", json.dumps({"host": "h", "pid": "x", "generations": []}), "[" * 99999]
 )
-def test_what_is_no_note_is_passed_over_and_left(bundle: InstalledBundle, text: str) -> None:
+def test_a_note_that_cannot_be_read_is_that_of_a_launch_which_may_read_anything(
+    bundle: InstalledBundle, text: str
+) -> None:
     path = write_note(bundle.hf_home, [bundle])
     assert path is not None
     path.write_text(text)
-    assert find_launches(bundle.hf_home) == []
+    # Being written, or cut off by a full disk: its process is there, by the mark in the name.
+    [launch] = find_launches(bundle.hf_home)
+    assert launch.reads(bundle)
     assert path.exists()
+
+
+def test_what_has_no_mark_of_a_process_is_passed_over_and_left(bundle: InstalledBundle) -> None:
+    path = write_note(bundle.hf_home, [bundle])
+    assert path is not None
+    other = path.rename(path.with_name("notes.json"))
+    assert find_launches(bundle.hf_home) == []
+    assert other.exists()
 
 
 def test_a_link_among_the_notes_is_not_followed(bundle: InstalledBundle, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ PLACES = {
 def test_what_is_no_receipt_is_named_and_other_bundles_go_on(
     home: Path, tmp_path: Path, kind: str, where: str
 ) -> None:
-    [generation] = (home / "bundles" / "generations" / "tiny").iterdir()
+    [generation] = (home / "bundles" / "generations" / "tiny").glob("*.json")
     path = home / POINTER if where == "pointer" else generation
     path.unlink()
     PLACES[kind](path)

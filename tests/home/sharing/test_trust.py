@@ -213,7 +213,7 @@ def test_doctor_finds_a_home_that_every_user_may_write_to(home: Path) -> None:
 
 
 def test_a_hidden_receipt_that_every_user_may_change_deletes_nothing(packed: Path, home: Path) -> None:
-    [receipt] = (home / "bundles" / "generations" / "tiny").iterdir()
+    [receipt] = (home / "bundles" / "generations" / "tiny").glob("*.json")
     hidden = receipt.with_name(receipt.name + ".removing")
     hidden.write_bytes(receipt.read_bytes())
     hidden.chmod(0o666)

@@ -89,4 +89,4 @@ def test_raw_data_that_is_not_there_is_refused_before_anything_begins(config: Pa
     words = ["prepare", "--bundle", "tiny", "--config", str(config), "--raw-data", str(tmp_path / "no")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
-    assert "does not exist, and is no dataset:org/name" in result.output
+    assert "does not exist, and is not dataset:org/name" in result.output
