@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal
 
 from bundler import __version__
 from bundler.errors import TrustError
+from bundler.plan.lock_rules import Sha256
 from bundler.plan.names import is_bundle_name
 from bundler.text import strict_json
 from bundler.text.documents import REPOSITORY
@@ -44,7 +45,6 @@ PREDICATE_TYPE = f"{REPOSITORY}/bundle-statement/v1"
 # What JSON readers of other languages still read exactly (RFC 8259, section 6).
 MAX_SEQUENCE = 2**53 - 1
 
-_HEX64 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
@@ -168,10 +168,6 @@ class Statement:
         )
 
 
-def _hex_problem(text: str) -> str | None:
-    return None if _HEX64.fullmatch(text) else f"expected 64 lower-case hex digits, found {quoted(text)}"
-
-
 def _name_problem(text: str) -> str | None:
     return None if is_bundle_name(text) else f"expected the name of a bundle, found {quoted(text)}"
 
@@ -190,14 +186,13 @@ def _one_problem(subjects: tuple[_Subject, ...]) -> str | None:
     return None if len(subjects) == 1 else f"expected one subject, found {len(subjects)}"
 
 
-_Sha256 = Annotated[str, Rule(check=_hex_problem)]
 _Time = Annotated[str, Rule(check=_time_problem)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _SubjectDigest:
-    bundle_index_sha256: _Sha256 = key(about=Key(name="bundleIndexSha256"))
-    delta_index_sha256: _Sha256 | None = key(None, Key(name="deltaIndexSha256", shape=_Sha256))
+    bundle_index_sha256: Sha256 = key(about=Key(name="bundleIndexSha256"))
+    delta_index_sha256: Sha256 | None = key(None, Key(name="deltaIndexSha256", shape=Sha256))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +203,7 @@ class _Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class _Predicate:
-    lock_sha256: _Sha256 = key(about=Key(name="lockSha256"))
+    lock_sha256: Sha256 = key(about=Key(name="lockSha256"))
     sequence: int = key(at_least=0, at_most=MAX_SEQUENCE)
     signed_at: _Time = key(about=Key(name="signedAt"))
     expires: _Time | None = None
