@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,12 +22,12 @@ from pathlib import Path
 from benchmarks.home.run import cpu_seconds, run_bundle
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.section import circumstances, publish, spread
 from bundler.files.digest import Algorithm, Hasher
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
 from tests.support.bundles import locked_repo, tiny_bundle
 
-_DOCUMENT = Path(__file__).parents[1] / "README.md"
 MARKS = Marks("bench-home-large")
 TARGET_ROLLBACK_SECONDS = 0.5
 _PIECE_BYTES = 4 << 20
@@ -160,8 +159,7 @@ def markdown(large: Large, hashing: dict[str, float]) -> str:
     for what, seconds in large.rollbacks.items():
         median = statistics.median(seconds)
         verdict = "reached" if median <= TARGET_ROLLBACK_SECONDS else "**not reached**"
-        spread = f"**{median:.2f} s** [{min(seconds):.2f}–{max(seconds):.2f}]"
-        lines.append(f"| {what} | {spread}, {verdict}: {TARGET_ROLLBACK_SECONDS:g} |")
+        lines.append(f"| {what} | {spread(seconds)}, {verdict}: {TARGET_ROLLBACK_SECONDS:g} |")
     lines += ["", "| digests of what is installed | CPU per GB |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {what} | {seconds:.2f} s |" for what, seconds in hashing.items())])
 
@@ -178,15 +176,8 @@ def main() -> None:
         before = machine.load()
         hashing = measure_hashing(options.hash_bytes)
         large = measure(Path(folder), files=options.files, rounds=options.rounds)
-        known = machine.describe(Path(folder))
-    text = (
-        f"Commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, {known['file_system']}, "
-        f"Python {known['python']}. {options.rounds} rounds. Load averages (1, 5, 15 min): before "
-        f"{' '.join(map(str, before))}; after {' '.join(map(str, machine.load()))}.\n\n{markdown(large, hashing)}"
-    )
-    sys.stdout.write(f"{text}\n")
-    if options.write:
-        MARKS.write(_DOCUMENT, text)
+        known = circumstances(Path(folder), before, f"{options.rounds} rounds")
+    publish(MARKS, f"{known}\n\n{markdown(large, hashing)}", write=options.write)
 
 
 if __name__ == "__main__":

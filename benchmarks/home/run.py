@@ -20,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.section import circumstances, publish, spread
 from bundler.home.home import Home
 from tests.support.bundles import locked_repo, tiny_bundle
 
-_DOCUMENT = Path(__file__).parents[1] / "README.md"
 MARKS = Marks("bench-home")
 _BUNDLE = str(Path(sys.executable).with_name("bundle"))
 # What an installation among many may cost more than one of the first.
@@ -97,13 +97,9 @@ def markdown(readings: Readings, count: int) -> str:
         ratio = statistics.median(readings[many]) / statistics.median(readings[few])
         verdict = "reached" if ratio <= target else "**not reached**"
         lines.append(
-            f"| {title} | {_spread(readings[few])} | {_spread(readings[many])} | {ratio:.2f} | {verdict}: {target:g} |"
+            f"| {title} | {spread(readings[few])} | {spread(readings[many])} | {ratio:.2f} | {verdict}: {target:g} |"
         )
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"**{statistics.median(values):.2f} s** [{min(values):.2f}–{max(values):.2f}]"
 
 
 def main() -> None:
@@ -119,16 +115,9 @@ def main() -> None:
         bundles = make_bundles(work / "bundles", count=options.bundles, files=options.files)
         before = machine.load()
         readings = measure(bundles, options.rounds, work)
-        known = machine.describe(work)
-    text = (
-        f"Commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, Python "
-        f"{known['python']}. {options.bundles} bundles of {options.files:,} files, {options.rounds} rounds, seconds of "
-        f"CPU. Load averages (1, 5, 15 min) before: {' '.join(map(str, before))}.\n\n"
-        f"{markdown(readings, options.bundles)}"
-    )
-    sys.stdout.write(f"{text}\n")
-    if options.write:
-        MARKS.write(_DOCUMENT, text)
+        what = f"{options.bundles} bundles of {options.files:,} files, {options.rounds} rounds, seconds of CPU"
+        known = circumstances(work, before, what)
+    publish(MARKS, f"{known}\n\n{markdown(readings, options.bundles)}", write=options.write)
 
 
 if __name__ == "__main__":

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.section import circumstances, publish
 from bundler.home.generation import stamps_path
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 from tests.support.bundles import locked_repo, tiny_bundle
 
-_DOCUMENT = Path(__file__).parents[1] / "README.md"
 MARKS = Marks("bench-launch-later")
 _BUNDLE = Path(sys.executable).with_name("bundle")
 _MIB = 1 << 20
@@ -123,16 +123,8 @@ def main() -> None:
             title = f"{options.files:,} files in {count} bundle{'s' if count > 1 else ''}"
             rows.append(f"| {title} | {measure(home, options.rounds)} |")
         job = measure_job(work / "large", options.nodes, options.launches)
-        known = machine.describe(work)
-    text = (
-        f"Commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, Python "
-        f"{known['python']}. "
-        f"{options.rounds} rounds. Load averages (1, 5, 15 min): before {' '.join(map(str, before))}; after "
-        f"{' '.join(map(str, machine.load()))}.\n\n" + "\n".join(rows) + f"\n\n{job}"
-    )
-    sys.stdout.write(f"{text}\n")
-    if options.write:
-        MARKS.write(_DOCUMENT, text)
+        known = circumstances(work, before, f"{options.rounds} rounds")
+    publish(MARKS, "\n".join([known, "", *rows, "", job]), write=options.write)
 
 
 if __name__ == "__main__":

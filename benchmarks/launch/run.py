@@ -9,7 +9,6 @@ rounds before the first one warm the page cache. With `--write` the table replac
 from __future__ import annotations
 
 import argparse
-import datetime
 import statistics
 import subprocess
 import sys
@@ -19,18 +18,17 @@ from pathlib import Path
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.section import circumstances, publish, spread
 from bundler.errors import OfflineError
 from bundler.home.installation.install import install
 from bundler.offline.kernel.isolation import REQUESTED, choose
 from tests.support.bundles import locked_repo, tiny_bundle
 
-_DOCUMENT = Path(__file__).parents[1] / "README.md"
 MARKS = Marks("bench-launch")
 _BUNDLE = Path(sys.executable).with_name("bundle")
 _PLAIN = [sys.executable, "-c", "print()"]
 _FILES = {"config.json": b'{"model_type": "gpt2"}', "model.bin": bytes(1 << 20)}
 _WARM_UP_ROUNDS = 2
-_BUSY_FROM = 1.0
 TARGET_SECONDS = 0.5
 
 
@@ -76,33 +74,12 @@ def measure(measured: dict[str, list[str]], rounds: int) -> dict[str, list[float
 def markdown(seconds: dict[str, list[float]]) -> str:
     """Return the table: medians, and in brackets the least and the largest."""
     lines = ["| launch | first line after | more than plain | |", "| --- | --- | --- | --- |"]
-    lines.append(f"| `python -c 'print()'` | {_spread(seconds[''])} | | |")
+    lines.append(f"| `python -c 'print()'` | {spread(seconds[''])} | | |")
     for kind in filter(None, seconds):
         more = [taken - plain for taken, plain in zip(seconds[kind], seconds[""], strict=True)]
         verdict = "reached" if statistics.median(more) < TARGET_SECONDS else "**not reached**"
-        lines.append(f"| `bundle run --isolate {kind}` | {_spread(seconds[kind])} | {_spread(more)} | {verdict} |")
+        lines.append(f"| `bundle run --isolate {kind}` | {spread(seconds[kind])} | {spread(more)} | {verdict} |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"**{statistics.median(values):.2f} s** [{min(values):.2f}–{max(values):.2f}]"
-
-
-def circumstances(rounds: int, before: list[float], work: Path) -> str:
-    """Return a sentence about the machine, and how busy it was."""
-    known = machine.describe(work)
-    date = datetime.datetime.now().astimezone().date()
-    # What runs here takes no more than one core.
-    busy = (
-        ""
-        if before[0] < _BUSY_FROM
-        else " **The machine was busy with other work: expect less on one that is not.**"
-    )
-    return (
-        f"{date}, commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, Python "
-        f"{known['python']}. {rounds} rounds; target: less than {TARGET_SECONDS} s more than plain. Load averages (1, "
-        f"5, 15 min): before {' '.join(map(str, before))}; after {' '.join(map(str, machine.load()))}.{busy}"
-    )
 
 
 def main() -> None:
@@ -117,10 +94,9 @@ def main() -> None:
         install(bundle, work / "hf")
         before = machine.load()
         table = markdown(measure(commands(work / "hf"), options.rounds))
-        text = f"{circumstances(options.rounds, before, work)}\n\n{table}"
-    sys.stdout.write(f"{text}\n")
-    if options.write:
-        MARKS.write(_DOCUMENT, text)
+        what = f"{options.rounds} rounds; target: less than {TARGET_SECONDS} s more than plain"
+        known = circumstances(work, before, what)
+    publish(MARKS, f"{known}\n\n{table}", write=options.write)
 
 
 if __name__ == "__main__":

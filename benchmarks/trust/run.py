@@ -20,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
+from benchmarks.lib.section import circumstances, publish, spread
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.keys import certify, make_key
 
-_DOCUMENT = Path(__file__).parents[1] / "README.md"
 MARKS = Marks("bench-trust")
 KINDS = ("ed25519", "ecdsa-256", "rsa", "certificate")
 # What each of the two may cost.
@@ -114,7 +114,7 @@ def _run(program: str, *words: Path) -> float:
 def _spell(values: Sequence[float]) -> str:
     middle = statistics.median(values)
     verdict = "reached" if middle <= TARGET_MS else "**not reached**"
-    return f"**{middle:.0f}** [{min(values):.0f}–{max(values):.0f}], {verdict}: {TARGET_MS}"
+    return f"{spread(values, unit='', digits=0)}, {verdict}: {TARGET_MS}"
 
 
 def main() -> None:
@@ -126,15 +126,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-trust-") as folder:
         before = machine.load()
         readings = measure(Path(folder), rounds=options.rounds)
-        known = machine.describe(Path(folder))
-    text = (
-        f"Commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, Python "
-        f"{known['python']}. {options.rounds} rounds, milliseconds of CPU: median, least and most. "
-        f"Load averages (1, 5, 15 min) before: {' '.join(map(str, before))}.\n\n{markdown(readings)}"
-    )
-    sys.stdout.write(f"{text}\n")
-    if options.write:
-        MARKS.write(_DOCUMENT, text)
+        known = circumstances(Path(folder), before, f"{options.rounds} rounds, milliseconds of CPU")
+    publish(MARKS, f"{known}\n\n{markdown(readings)}", write=options.write)
 
 
 if __name__ == "__main__":
