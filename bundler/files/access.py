@@ -53,9 +53,9 @@ def raise_unless_absent(error: OSError) -> None:
 
 
 def explain(error: OSError) -> BundleError | None:
-    """Return the error to show to a person for `error`; None if `error` names no file."""
+    """Return the error to show to a person for `error`; None if it is about no file and no folder."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
-        return None
+        return _explain_no_temporary_folder(error)
     path = Path(os.fsdecode(error.filename))
     what = f"{path}: {error.strerror or error}"
     if is_disk_full(error):
@@ -68,6 +68,17 @@ def explain(error: OSError) -> BundleError | None:
     if error.errno in (errno.EACCES, errno.EPERM):
         return _explain_refusal(path, what)
     return AccessError(what, hint="look at that file and its file system, then run the same command again")
+
+
+def _explain_no_temporary_folder(error: OSError) -> BundleError | None:
+    # What tempfile.gettempdir raises has no file name; its text lists the folders that it tried.
+    _, found, tried = (error.strerror or "").partition("No usable temporary directory found in ")
+    if not found:
+        return None
+    return AccessError(
+        f"expected a folder for temporary files, and can write to none of {tried.strip('[]')}",
+        hint="set TMPDIR to a folder that can be written and has room",
+    )
 
 
 def _explain_refusal(path: Path, what: str) -> AccessError:

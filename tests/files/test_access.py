@@ -261,8 +261,21 @@ def test_an_error_of_the_system_about_a_file_gets_a_code_and_the_next_step(
     told("access", f"the system says {errno.errorcode[number]} of a file", found)
 
 
-def test_an_error_of_the_system_without_a_file_is_not_explain() -> None:
+def test_an_error_of_the_system_without_a_file_is_not_explained() -> None:
     assert explain(OSError(errno.EBADF, os.strerror(errno.EBADF))) is None
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told_of_tmpdir(
+    monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    """The words of the standard library, with the folders of this test."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/none"])
+    with pytest.raises(FileNotFoundError) as caught:
+        tempfile.gettempdir()
+    found = explain(caught.value)
+    assert type(found) is AccessError
+    told("access", "there is no folder for temporary files", found)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, where nobody can make a file, nor root")

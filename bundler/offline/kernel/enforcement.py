@@ -111,7 +111,7 @@ class _Namespace(KernelCounts):
 
     def finish(self) -> Refused:
         if self._filter is None:
-            return Refused(count=self.count_refused())
+            return Refused(count=self.count_refused() if self._isolation.counts else None)
         denials = self._filter.stop()
         count = self.count_refused() + sum(denial.count for denial in denials)
         return Refused(count=count, denials=denials, told=self._filter.told)

@@ -30,6 +30,7 @@ from typing import Literal, get_args
 
 from bundler.errors import OfflineError
 from bundler.offline.kernel import landlock, seccomp_filter
+from bundler.offline.kernel.namespace_counts import check_that_it_counts
 from bundler.offline.kernel.network_namespace import (
     enter_mount_namespace,
     enter_network_namespace,
@@ -75,6 +76,7 @@ class Isolation:
         reach: What stays in reach; of it landlock and none hold nothing below Python.
         names: Whether a mount namespace hides daemons that look names up, and has a hosts file of the launch.
         supervised: Whether the launcher is asked, and counts what it refuses.
+        counts: Whether the kernel counts what a namespace refuses.
         inherited: Whether an outer launch holds this one already, so that nothing is left to do.
     """
 
@@ -83,6 +85,7 @@ class Isolation:
     reach: Reach = field(default_factory=Reach)
     names: bool = False
     supervised: bool = False
+    counts: bool = True
     inherited: bool = False
 
     @property
@@ -190,10 +193,23 @@ def _try_namespace(reach: Reach) -> Isolation | str:
             detail = "network namespace: the kernel gives the whole process tree loopback only"
             # Look-ups through a daemon, over its UNIX socket, leave a network namespace.
             detail += "" if names else f", {_NAMES_ARE_ASKED}"
-            detail += "" if filtered else "; it counts no raw sockets, and no namespaces of the program's own"
-            return Isolation(kind="netns", detail=detail, reach=reach, names=names, supervised=filtered)
+            # An outer launch that is asked would count the probe.
+            counts = filtered or supervised_kind() is not None
+            counts = counts or problem_with(partial(_count_in_namespace, reach, names=names)) is None
+            if not counts:
+                detail += "; it counts nothing"
+            elif not filtered:
+                detail += "; it counts no raw sockets, and no namespaces of the program's own"
+            return Isolation(
+                kind="netns", detail=detail, reach=reach, names=names, supervised=filtered, counts=counts
+            )
         problem = f"this machine refuses a network namespace: {found}"
     return problem
+
+
+def _count_in_namespace(reach: Reach, *, names: bool) -> None:
+    enter_network_namespace(reach.own, names=names)
+    check_that_it_counts()
 
 
 def _try_filter(reach: Reach) -> Isolation | str:

@@ -35,6 +35,7 @@ _NLMSG_ERROR = 2
 _IFA_LOCAL = 2
 _IFF_UP = 0x1
 _SIOCGIFCONF = 0x8912
+_SIOCGIFFLAGS = 0x8913
 _LOOPBACK_INDEX = 1
 
 
@@ -156,7 +157,21 @@ def _write_proc(path: str, text: str) -> None:
 def _loopback_up(netlink: socket.socket) -> None:
     # struct ifinfomsg: family, pad, type, index, flags, mask of the flags to change.
     message = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, _LOOPBACK_INDEX, _IFF_UP, _IFF_UP)
-    _ask(netlink, _RTM_NEWLINK, _NLM_F_REQUEST | _NLM_F_ACK, message, "loopback up")
+    try:
+        _ask(netlink, _RTM_NEWLINK, _NLM_F_REQUEST | _NLM_F_ACK, message, "loopback up")
+    except OSError:
+        # gVisor takes no such request, and its loopback is up from the start.
+        if not _is_loopback_up():
+            raise
+
+
+def _is_loopback_up() -> bool:
+    # struct ifreq: ifr_name[16], ifr_flags; netdevice(7).
+    request = struct.pack("16sh22x", b"lo", 0)
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        (flags,) = struct.unpack_from("h", fcntl.ioctl(sock.fileno(), _SIOCGIFFLAGS, request), 16)
+        return bool(flags & _IFF_UP)
+    return False
 
 
 def _add_to_loopback(netlink: socket.socket, address: Address) -> None:

@@ -1,0 +1,164 @@
+"""The table of surroundings in OFFLINE_MODE.md, row by row: what `auto` takes in each, and that it holds there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.offline.conftest import KINDS, PYTHON, needs_landlock, needs_netns, needs_seccomp
+from tests.support.process import TIMEOUT_SECONDS, script
+
+_TEXT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text(encoding="utf-8")
+_ROWS = [
+    [cell.strip() for cell in line.strip("|").split(" | ")]
+    for line in _TEXT.partition("<!-- surroundings:")[2].partition("\n\n")[0].splitlines()[3:]
+]
+# Row -> the kinds that it names, in order.
+TABLE = {re.match(r"`([\w-]+)`", row[0])[1]: re.findall(r"`(\w+)`", row[1]) for row in _ROWS}  # type: ignore[index]
+
+_CONTAINER = "bwrap --ro-bind / / --tmpfs /run --dev /dev --proc /proc --unshare-user --bind {0} {0}"
+# What a container's profile or a service's SystemCallFilter= may refuse: unshare(2) and seccomp(2).
+_PROFILE = """
+import ctypes, os, struct, sys
+refused = {"x86_64": (272, 317), "aarch64": (97, 277)}[os.uname().machine]
+code = [(0x20, 0, 0, 0)]
+code += [(0x15, len(refused) - n, 0, number) for n, number in enumerate(refused)]
+code += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, 0x00050001)]
+program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in code))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+head = ctypes.create_string_buffer(struct.pack("=H6xQ", len(code), ctypes.addressof(program)))
+assert libc.prctl(22, 2, head, 0, 0) == 0, ctypes.get_errno()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+# Loopback works, and a connection of compiled code to the outside does not.
+_PROGRAM = """
+import ctypes, socket, struct
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname(), 10).close()
+libc = ctypes.CDLL(None, use_errno=True)
+address = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", 80, socket.inet_aton("198.51.100.7"))
+assert libc.connect(libc.socket(socket.AF_INET, socket.SOCK_STREAM, 0), address, 16) == -1
+"""
+
+
+def _launch(home: Path, tmp_path: Path, *around: str, env: dict[str, str] | None = None) -> dict[str, object]:
+    """Run the program through `bundle run` in surroundings, and return the report."""
+    report = tmp_path / "report.json"
+    words = [script("bundle"), "run", "--hf-home", home, "--report", report, "--", PYTHON, "-S", "-c", _PROGRAM]
+    done = subprocess.run(
+        [*around, *words],
+        env=env or dict(os.environ),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    value: dict[str, object] = json.loads(report.read_text())
+    return value
+
+
+def _kind(report: dict[str, object]) -> object:
+    isolation = report["isolation"]
+    assert isinstance(isolation, dict)
+    return isolation["kind"]
+
+
+def _attempts(report: dict[str, object]) -> dict[str, object]:
+    attempts = report["attempts"]
+    assert isinstance(attempts, dict)
+    return attempts
+
+
+def _needs(*words: str) -> None:
+    if not shutil.which(words[0]):
+        pytest.skip(f"this machine has no {words[0]}")
+    done = subprocess.run([*words, "true"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"{words[0]} does not work here: {done.stderr.strip()[-200:]}")
+
+
+def _first(row: str) -> str:
+    """Return the first of the kinds of a row that this machine has at all."""
+    return next(kind for kind in TABLE[row] if kind in KINDS)
+
+
+@needs_netns
+def test_a_shell_and_a_service_with_hardly_a_variable_get_a_namespace(home: Path, tmp_path: Path) -> None:
+    assert TABLE["shell"] == TABLE["service"] == ["netns"]
+    assert _kind(_launch(home, tmp_path)) == "netns"
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    assert _kind(_launch(home, tmp_path, env=bare)) == "netns"
+
+
+@needs_seccomp
+def test_tasks_of_a_real_mpirun_share_their_loopback(home: Path, tmp_path: Path) -> None:
+    assert TABLE["job-step"][0] == "seccomp"
+    around = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+    _needs(*around)
+    # The first task listens on a port that it writes down, the second one finds it there.
+    meet = """
+        import os, pathlib, socket, sys, time
+        note = pathlib.Path(sys.argv[1])
+        if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
+            listener = socket.create_server(("127.0.0.1", 0))
+            listener.settimeout(60)
+            note.with_suffix(".new").write_text(str(listener.getsockname()[1]))
+            note.with_suffix(".new").rename(note)
+            listener.accept()
+        else:
+            while not note.exists():
+                time.sleep(0.05)
+            socket.create_connection(("127.0.0.1", int(note.read_text())), 60)
+            print("met")
+    """
+    words = [*around, script("bundle"), "run", "--hf-home", home, "--strict", "--", PYTHON, "-S", "-c"]
+    done = subprocess.run(
+        [*words, textwrap.dedent(meet), tmp_path / "port"],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=TIMEOUT_SECONDS,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "met"), done.stderr
+    assert done.stderr.count("isolation seccomp") == 2
+
+
+def test_a_container_that_may_make_namespaces_gets_one(home: Path, tmp_path: Path) -> None:
+    around = _CONTAINER.format(tmp_path).split()
+    _needs(*around)
+    report = _launch(home, tmp_path, *around, "env", f"TMPDIR={tmp_path}")
+    assert _kind(report) == _first("container") == "netns"
+    assert _attempts(report)["kernel"] == 1
+
+
+def test_a_container_that_may_not_gets_a_filter(home: Path, tmp_path: Path) -> None:
+    around = [*_CONTAINER.format(tmp_path).split(), "--disable-userns", "--cap-drop", "ALL"]
+    _needs(*around)
+    report = _launch(home, tmp_path, *around, "env", f"TMPDIR={tmp_path}")
+    assert _kind(report) == _first("no-namespaces")
+    assert _attempts(report)["kernel"] == (1 if "seccomp" in KINDS else None)
+
+
+@needs_landlock
+def test_where_neither_can_be_had_landlock_is_left_and_counts_nothing(home: Path, tmp_path: Path) -> None:
+    report = _launch(home, tmp_path, PYTHON, "-S", "-c", _PROFILE)
+    assert _kind(report) == TABLE["no-filter"][0] == "landlock"
+    assert _attempts(report)["kernel"] is None
+
+
+@pytest.mark.slow
+def test_gvisor_gives_a_namespace_and_nobody_claims_to_have_counted(home: Path, tmp_path: Path) -> None:
+    around = ["runsc", "--network=none", "do", "--force-overlay=false"]
+    _needs(*around)
+    report = _launch(home, tmp_path, *around)
+    assert _kind(report) == TABLE["gvisor"][0] == "netns"
+    assert _attempts(report)["kernel"] is None
