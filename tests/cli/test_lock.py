@@ -13,7 +13,7 @@ import pytest
 
 from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
-from tests.support.network.listener import listener, tls_listener
+from tests.support.network.listener import free_port, listener, tls_listener
 from tests.support.process import run, script
 
 MANIFEST = """\
@@ -183,12 +183,6 @@ def test_wrong_usage_exits_with_2(manifest: Path) -> None:
     assert done.returncode == 2
     assert Bundle().lock(manifest, "-o", manifest).returncode == 2
     assert manifest.read_text() == MANIFEST
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def test_a_proxy_that_refuses_is_named_with_its_variable(manifest: Path) -> None:

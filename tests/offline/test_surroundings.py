@@ -6,13 +6,17 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import textwrap
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.offline.conftest import KINDS, PYTHON, needs_landlock, needs_netns, needs_seccomp
+from tests.offline.conftest import KINDS, PYTHON, needs_landlock, needs_netns
+from tests.support.network.listener import free_port
 from tests.support.process import TIMEOUT_SECONDS, script
 
 _TEXT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text(encoding="utf-8")
@@ -99,37 +103,109 @@ def test_a_shell_and_a_service_with_hardly_a_variable_get_a_namespace(home: Path
     assert _kind(_launch(home, tmp_path, env=bare)) == "netns"
 
 
-@needs_seccomp
-def test_tasks_of_a_real_mpirun_share_their_loopback(home: Path, tmp_path: Path) -> None:
-    assert TABLE["job-step"][0] == "seccomp"
-    around = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
-    _needs(*around)
-    # The first task listens on a port that it writes down, the second one finds it there.
-    meet = """
-        import os, pathlib, socket, sys, time
-        note = pathlib.Path(sys.argv[1])
-        if os.environ["OMPI_COMM_WORLD_RANK"] == "0":
-            listener = socket.create_server(("127.0.0.1", 0))
-            listener.settimeout(60)
-            note.with_suffix(".new").write_text(str(listener.getsockname()[1]))
-            note.with_suffix(".new").rename(note)
-            listener.accept()
-        else:
-            while not note.exists():
-                time.sleep(0.05)
-            socket.create_connection(("127.0.0.1", int(note.read_text())), 60)
-            print("met")
-    """
-    words = [*around, script("bundle"), "run", "--hf-home", home, "--strict", "--", PYTHON, "-S", "-c"]
+# The first task listens on a port that it writes down, the second one finds it there.
+_MEETING = """
+import os, pathlib, socket, sys, time
+note = pathlib.Path(sys.argv[1])
+if os.environ.get("SLURM_PROCID", os.environ.get("OMPI_COMM_WORLD_RANK")) == "0":
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(60)
+    note.with_suffix(".new").write_text(str(listener.getsockname()[1]))
+    note.with_suffix(".new").rename(note)
+    listener.accept()
+else:
+    while not note.exists():
+        time.sleep(0.05)
+    socket.create_connection(("127.0.0.1", int(note.read_text())), 60)
+    print("met")
+"""
+
+
+def _meet(home: Path, tmp_path: Path, *around: str) -> None:
+    """Have two tasks of one job step meet on loopback, each in a launch of its own."""
+    words = [*around, script("bundle"), "run", "--hf-home", home, "--strict", "--", PYTHON, "-S", "-c", _MEETING]
     done = subprocess.run(
-        [*words, textwrap.dedent(meet), tmp_path / "port"],
+        [*words, tmp_path / "port"],
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
         timeout=TIMEOUT_SECONDS,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "met"), done.stderr
-    assert done.stderr.count("isolation seccomp") == 2
+    assert done.stderr.count(f"isolation {_first('job-step')}") == 2
+
+
+def test_tasks_of_a_real_mpirun_share_their_loopback(home: Path, tmp_path: Path) -> None:
+    around = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"]
+    _needs(*around)
+    _meet(home, tmp_path, *around)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster of this machine: munged, slurmctld and slurmd, with all that they write in the test's folder."""
+    tools = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo")
+    if not all(map(shutil.which, tools)) or os.getuid() != 0:
+        pytest.skip("a cluster of this machine takes root and Debian's slurm-wlm and munge")
+    folder, host = tmp_path / "slurm", socket.gethostname().partition(".")[0]
+    folder.mkdir()
+    (folder / "key").write_bytes(os.urandom(1024))
+    (folder / "key").chmod(0o400)
+    ports = free_port(), free_port()
+    (folder / "slurm.conf").write_text(
+        textwrap.dedent(f"""
+            ClusterName=test
+            SlurmctldHost={host}(127.0.0.1)
+            SlurmctldPort={ports[0]}
+            SlurmdPort={ports[1]}
+            SlurmUser=root
+            AuthInfo=socket={folder}/munge
+            CredType=cred/munge
+            ProctrackType=proctrack/linuxproc
+            TaskPlugin=task/none
+            SelectType=select/linear
+            MpiDefault=none
+            StateSaveLocation={folder}
+            SlurmdSpoolDir={folder}
+            SlurmctldPidFile={folder}/slurmctld.pid
+            SlurmdPidFile={folder}/slurmd.pid
+            NodeName={host} NodeAddr=127.0.0.1 CPUs=2
+            PartitionName=all Nodes=ALL Default=YES
+        """)
+    )
+    monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
+    munged = ["munged", "--foreground", "--force", f"--key-file={folder}/key", f"--socket={folder}/munge"]
+    munged += [f"--pid-file={folder}/munge.pid", f"--log-file={folder}/munge.log", f"--seed-file={folder}/seed"]
+    daemons = []
+    try:
+        for words in (munged, ["slurmctld", "-D"], ["slurmd", "-D"]):
+            with (folder / f"{words[0]}.out").open("wb") as out:
+                daemons.append(subprocess.Popen(words, stdout=out, stderr=out))
+            time.sleep(0.2)
+        deadline = time.monotonic() + 60
+        while "idle" not in subprocess.run(["sinfo", "-h"], capture_output=True, text=True).stdout:
+            if time.monotonic() > deadline:
+                pytest.skip(f"Slurm does not start here: {(folder / 'slurmctld.out').read_text()[-300:]}")
+            time.sleep(0.2)
+        yield
+    finally:
+        for daemon in reversed(daemons):
+            daemon.terminate()
+            daemon.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm")
+def test_a_real_slurm_runs_tasks_that_meet_and_a_batch_script_in_a_namespace(home: Path, tmp_path: Path) -> None:
+    _meet(home, tmp_path, "srun", "--ntasks", "2", "--overcommit")
+    job = tmp_path / "job.sh"
+    job.write_text(f"#!/bin/sh\n{script('bundle')} run --hf-home {home} -- true\n")
+    out = tmp_path / "job.out"
+    # A job of two tasks: its batch script is one process all the same.
+    words = ["sbatch", "--wait", "--ntasks", "2", "--overcommit", f"--output={out}", job]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert done.returncode == 0, (done.stderr, out.read_text())
+    assert f"isolation {_first('shell')}" in out.read_text()
 
 
 def test_a_container_that_may_make_namespaces_gets_one(home: Path, tmp_path: Path) -> None:

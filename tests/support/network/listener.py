@@ -12,6 +12,13 @@ from pathlib import Path
 from tests.support.process import run
 
 
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on; somebody may, a moment later."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 @contextmanager
 def listener(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     """Accept connections on a loopback port, each handed to `serve` and then closed."""
