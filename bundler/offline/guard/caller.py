@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import linecache
 import os
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple
 
-_OWN = tuple(os.path.join(os.path.dirname(__file__), name) for name in ("guard.py", "caller.py"))  # noqa: PTH118, PTH120
+_OWN = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120
 _STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 
 _LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
@@ -88,10 +89,30 @@ class Asked(NamedTuple):
 
 def find_caller(frame: FrameType) -> Asked:
     """Read the stack from `frame` outwards."""
-    frames = [frame for frame in _outwards(frame) if frame.f_code.co_filename not in _OWN]
+    frames = list(_outwards(frame))
+    if not any(map(_is_the_users, frames)):
+        frames += _find_waiting(frames)
     through = next((frame for frame in frames if not _is_standard(frame)), frames[-1])
-    asked_by = next((frame for frame in frames if not (_is_standard(frame) or _is_installed(frame))), through)
+    asked_by = next(filter(_is_the_users, frames), through)
     return Asked(_place(asked_by), _place(through), _find_wanted(frames))
+
+
+def _find_waiting(frames: Sequence[FrameType]) -> list[FrameType]:
+    """Return the stack, from the user's line outwards, of the thread that waits for the work of a library's own thread.
+
+    It is one that waits by the standard library, within a library that is at work here: huggingface_hub fetches in
+    several threads. Of a look-up by asyncio, as fsspec's, there is nothing but the standard library here: then it is
+    the only one that waits within any.
+    """
+    here = {_library(frame) for frame in frames if not _is_standard(frame)}
+    found = []
+    for innermost in sys._current_frames().values():
+        others = list(_outwards(innermost))
+        first = next((number for number, frame in enumerate(others) if _is_the_users(frame)), None)
+        between = {_library(frame) for frame in others[:first] if not _is_standard(frame)}
+        if first is not None and _is_standard(innermost) and (here & between if here else between):
+            found.append(others[first:])
+    return found[0] if len(found) == 1 else []
 
 
 def missing_from_cache(error: BaseException | None) -> Wanted | None:
@@ -117,14 +138,20 @@ def causes(error: BaseException | None, *, hidden: bool) -> Iterator[BaseExcepti
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield the frames of a stack but for the guard's own, innermost first."""
     while frame is not None:
-        yield frame
+        if not frame.f_code.co_filename.startswith(_OWN):
+            yield frame
         frame = frame.f_back
 
 
 def _is_standard(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     return file.startswith("<frozen ") or (file.startswith(_STDLIB) and not _is_installed(frame))
+
+
+def _is_the_users(frame: FrameType) -> bool:
+    return not (_is_standard(frame) or _is_installed(frame))
 
 
 def _is_installed(frame: FrameType) -> bool:
@@ -199,4 +226,7 @@ def _config(frames: Iterable[FrameType]) -> str:
 
 
 def _may_be_repo(text: str) -> bool:
-    return bool(text) and text.count("/") <= 1 and not text.startswith(("/", ".")) and not os.path.exists(text)  # noqa: PTH110
+    # The readers of datasets for plain files, such as "csv", have names like repos without a namespace.
+    readers = getattr(sys.modules.get("datasets.packaged_modules"), "_PACKAGED_DATASETS_MODULES", ())
+    is_name = bool(text) and text.count("/") <= 1 and not text.startswith(("/", ".")) and text not in readers
+    return is_name and not os.path.exists(text)  # noqa: PTH110
