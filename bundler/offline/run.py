@@ -95,7 +95,7 @@ def run_offline(
     """
     home = Home(default_hf_home(hf_home))
     bundles = _open_bundles(home, names, command, policy)
-    isolation = _choose(isolate, allow_net, on_note)
+    isolation = _choose(isolate, allow_net, expect, on_note)
     # Before the first byte is verified, so that nobody prunes what is being read.
     with note_launch(home.path, bundles) as is_noted:
         if not is_noted:
@@ -156,9 +156,11 @@ def _open_bundles(
     return bundles
 
 
-def _choose(isolate: Requested, allow_net: Sequence[str], on_note: Callable[[str], None]) -> Isolation:
+def _choose(
+    isolate: Requested, allow_net: Sequence[str], expect: Sequence[str], on_note: Callable[[str], None]
+) -> Isolation:
     step = read_job_step(os.environ)
-    isolation = choose(isolate, allow_net, tasks_on_node=step.tasks_on_node)
+    isolation = choose(isolate, allow_net, tasks_on_node=step.tasks_on_node, names_targets=bool(expect))
     if step.nodes > 1 and only_loopback(isolation.reach.networks) and not isolation.inherited:
         on_note(_OTHER_NODES.format(nodes=step.nodes))
     for network in whole_internets(isolation.reach.networks):

@@ -44,6 +44,9 @@ _SET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    # Trackers that report on their own use, each by a switch of its own.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # Without it `get_token` may refresh a token over the network.
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     # The user's token is dropped; in its place stands one that is none, since code that says `token=True`, as for

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, Ran, needs_netns
+from tests.offline.conftest import COUNTING, KINDS, OUTSIDE, PYTHON, BundleRun, Ran, needs_netns, needs_seccomp
 from tests.offline.kernel.test_isolation import RAW_CONNECT
 from tests.support.messages import Told
 from tests.support.process import run, script
@@ -198,6 +198,14 @@ def test_expected_probes_are_named_and_pass_and_others_do_not(
     told("launch", "expected targets in the report", "\n".join(lines))
     more = code + f"\nwith contextlib.suppress(Exception): socket.socket().connect(('{OUTSIDE}', 81))"
     assert bundle_run(PYTHON, "-c", more, options=options).code == 11
+
+
+@needs_seccomp
+def test_probes_of_compiled_code_can_be_expected_without_a_word_about_isolation(bundle_run: BundleRun) -> None:
+    words = ("curl", "-s", f"http://{OUTSIDE}:80")
+    assert bundle_run("sh", "-c", '"$@" || true', "sh", *words, options=("--strict",)).code == 11
+    options = ("--strict", "--expect", f"{OUTSIDE}:80")
+    assert bundle_run("sh", "-c", '"$@" || true', "sh", *words, options=options).code == 0
 
 
 def test_a_look_up_of_an_expected_name_is_expected(bundle_run: BundleRun) -> None:

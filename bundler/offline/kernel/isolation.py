@@ -63,6 +63,7 @@ _REMEDIES: dict[Kind, str] = {
     "landlock": "it takes Linux 6.7 with landlock in its list of security modules",
 }
 _NAMES_ARE_ASKED = "but a name service on this machine may still be asked"
+_TARGETS_ARE_UNKNOWN = "it knows no targets of what it refuses, and some are expected"
 _GROUPS_ARE_LOST = "in a user namespace files cannot be given to this user's other groups (chgrp, rsync -a)"
 
 
@@ -94,13 +95,20 @@ class Isolation:
         return self.reach.own
 
 
-def choose(requested: Requested = "auto", allow_net: Sequence[str] = (), *, tasks_on_node: int = 1) -> Isolation:
+def choose(
+    requested: Requested = "auto",
+    allow_net: Sequence[str] = (),
+    *,
+    tasks_on_node: int = 1,
+    names_targets: bool = False,
+) -> Isolation:
     """Return the isolation that `requested` means on this machine.
 
     Args:
         requested: A kind, or the strongest that works and breaks nothing.
         allow_net: Networks besides loopback that must stay in reach, as CIDR.
         tasks_on_node: Launches beside this one, itself among them, that are one job and must find each other.
+        names_targets: Whether the targets of what the kernel refuses must be known.
 
     Raises:
         OfflineError: `requested` names a kind that does not work here, or not with these networks; or one of them
@@ -123,7 +131,7 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = (), *, task
             f"--isolate {requested}: {found}",
             hint=f"{_REMEDIES[requested]}; `--isolate auto` takes what there is",
         )
-    kinds, passed_over = _order(tasks_on_node)
+    kinds, passed_over = _order(tasks_on_node, names_targets=names_targets)
     for kind in kinds:
         found = _TRY[kind](reach)
         if isinstance(found, Isolation):
@@ -134,12 +142,13 @@ def choose(requested: Requested = "auto", allow_net: Sequence[str] = (), *, task
     return Isolation(kind="none", detail=detail, reach=reach)
 
 
-def _order(tasks_on_node: int) -> tuple[list[Kind], list[str]]:
+def _order(tasks_on_node: int, *, names_targets: bool) -> tuple[list[Kind], list[str]]:
     """Return what `auto` tries, strongest first, but for what breaks a program; and why something is left for later."""
     if tasks_on_node > 1:
         return ["seccomp", "landlock"], [f"no netns: {_parted(tasks_on_node)}"]
-    if lost_groups():
-        return ["seccomp", "netns", "landlock"], [f"not netns first: {_GROUPS_ARE_LOST}"]
+    if lost_groups() or names_targets:
+        reason = _GROUPS_ARE_LOST if lost_groups() else _TARGETS_ARE_UNKNOWN
+        return ["seccomp", "netns", "landlock"], [f"not netns first: {reason}"]
     return ["netns", "seccomp", "landlock"], []
 
 
