@@ -86,7 +86,12 @@ train-real-text: $(STAMP)  ## a run killed again and again beside one without me
 .PHONY: bench-launch
 bench-launch: $(STAMP)  ## what `bundle run` adds to the start of a program, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.launch.run --write
+	$(BIN)/python -m benchmarks.launch.connects --write
 	$(BIN)/python -m benchmarks.launch.later --write
+
+.PHONY: bench-launch-connects
+bench-launch-connects: $(STAMP)  ## of `make bench-launch` what a connect costs, and what a connection carries
+	$(BIN)/python -m benchmarks.launch.connects --write
 
 .PHONY: bench-launch-later
 bench-launch-later: $(STAMP)  ## of `make bench-launch` what launches after the first cost, and a job of 1,000 of them

@@ -32,16 +32,16 @@ _WARM_UP_ROUNDS = 2
 TARGET_SECONDS = 0.5
 
 
-def commands(hf_home: Path) -> dict[str, list[str]]:
-    """Return what is measured, the plain launch first; kinds that this machine refuses are said and left out."""
-    found = {"": _PLAIN}
+def commands(hf_home: Path, plain: list[str] = _PLAIN) -> dict[str, list[str]]:
+    """Return `plain`, and then launches of it by kind; kinds that this machine refuses are said and left out."""
+    found = {"": plain}
     for kind in REQUESTED:
         try:
             choose(kind)
         except OfflineError as error:
             sys.stderr.write(f"left out: {error.message}\n")
         else:
-            found[kind] = [str(_BUNDLE), "run", "--hf-home", str(hf_home), "--isolate", kind, "--", *_PLAIN]
+            found[kind] = [str(_BUNDLE), "run", "--hf-home", str(hf_home), "--isolate", kind, "--", *plain]
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.launch import run
+from benchmarks.launch import connects, run
 
 PRINTS = [sys.executable, "-S", "-c", "print()"]
 
@@ -34,5 +34,16 @@ def test_overheads_are_differences_within_a_round_and_judged_by_their_median() -
     ]
 
 
-def test_the_published_page_has_a_place_for_it() -> None:
-    assert run.MARKS.stand_in(Path(run.__file__).parents[1] / "README.md")
+def test_what_connects_cost_is_a_ratio_within_a_round() -> None:
+    rows = connects.markdown({"": ([10.0, 20.0], [2.0, 4.0]), "seccomp": ([20.0, 80.0], [2.0, 4.0])}).splitlines()
+    assert rows[2:] == [
+        "| plain | **15 µs** [10–20] |  | **3.00 GB/s** [2.00–4.00] |  |  |",
+        "| `bundle run --isolate seccomp` | **50 µs** [20–80] | **3.0 ×** [2.0–4.0] | **3.00 GB/s** [2.00–4.00] "
+        "| **1.00 ×** [1.00–1.00] | reached: 3 × a connect |",
+    ]
+
+
+def test_the_published_page_has_a_place_for_each() -> None:
+    page = Path(run.__file__).parents[1] / "README.md"
+    assert run.MARKS.stand_in(page)
+    assert connects.MARKS.stand_in(page)
