@@ -59,9 +59,9 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # By path, and by name and content: the pointer and the receipt of its generation say the same.
         self._by_path: dict[Path, tuple[tuple[int, int, int], _Opened]] = {}
-        self._by_content: dict[tuple[str, bytes], _Opened] = {}
+        # The pointer and the receipt of its generation say the same, and it is read once.
+        self._by_name: dict[str, list[_Opened]] = {}
 
     @cached_property
     def trust(self) -> Trust:
@@ -296,9 +296,11 @@ class Home:
             return self._by_path[path][1]
         self.trust.check_file(path)
         content, status = read_receipt_file(path, name)
-        opened = self._by_content.get((name, content))
+        known = self._by_name.setdefault(name, [])
+        opened = next((one for one in known if one.receipt.text == content), None)
         if opened is None:
-            opened = self._by_content[name, content] = _Opened(Receipt.parse(content, path, name=name))
+            opened = _Opened(Receipt.parse(content, path, name=name))
+            known.append(opened)
         self._by_path[path] = _stamp(status), opened
         return opened
 

@@ -75,6 +75,7 @@ class Receipt:
         path: Path = Path(),
         name: str = "",
         names: object = None,
+        lock_at: tuple[int, int] | None = None,
     ) -> None:
         self.digest = digest
         self.left_out = tuple(sorted(set(left_out)))
@@ -84,7 +85,8 @@ class Receipt:
             self.lock = lock
             name = lock.name
             lock = lock.dumps().rstrip().encode() + b","
-        self._lock_text = lock
+        self._text = lock
+        self._lock_at = lock_at or (0, len(lock))
         self._path = path
         self.name = name
         self._raw_names = names
@@ -103,14 +105,14 @@ class Receipt:
         """
         name = path.name.removesuffix(REMOVING_SUFFIX).removesuffix(".json") if name is None else name
         end = max(content.rfind(_SEAL), 0)
-        body = content[:end]
-        if content[end:] != _SEAL + sha256_bytes(body).encode() + b'"\n}\n':
+        # Nothing is copied: of 100,000 files the lock is tens of megabytes, and a rollback has no use for it.
+        if content[end:] != _SEAL + sha256_bytes(memoryview(content)[:end]).encode() + b'"\n}\n':
             raise IntegrityError(
                 f"{path}: receipt was changed after it was written: its own sha256 differs", hint=_hint(name)
             )
         try:
-            # Bytes, and copied once: of 100,000 files the lock is tens of megabytes, and a rollback has no use for it.
-            head, _, lock_text = body.partition(_LOCK)
+            head_end = content.find(_LOCK, 0, end)
+            head = content[: end if head_end < 0 else head_end]
             raw = strict_json.read(f'{head.decode("utf-8")} "lock": null}}')
         except (UnicodeDecodeError, StrictJsonError) as error:
             raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(name)) from error
@@ -132,7 +134,7 @@ class Receipt:
                 f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(name)
             )
         return cls(
-            lock_text,
+            content,
             digest,
             left_out,
             has_view=raw.get("has_view") is True,
@@ -140,7 +142,18 @@ class Receipt:
             path=path,
             name=name,
             names=raw.get("names"),
+            lock_at=(end if head_end < 0 else head_end + len(_LOCK), end),
         )
+
+    @property
+    def text(self) -> bytes:
+        """The whole text of a receipt that was read."""
+        return self._text
+
+    @property
+    def _lock_text(self) -> bytes:
+        start, end = self._lock_at
+        return self._text[start:end]
 
     @cached_property
     def lock(self) -> Lock:
@@ -164,7 +177,8 @@ class Receipt:
     @cached_property
     def lock_blake3(self) -> str:
         """BLAKE3 of the lock's text, in hex: it tells one lock from another without parsing them."""
-        return blake3_bytes(self._lock_text).hex()
+        start, end = self._lock_at
+        return blake3_bytes(memoryview(self._text)[start:end]).hex()
 
     @cached_property
     def _names(self) -> set[str]:
@@ -223,7 +237,8 @@ class Receipt:
         if "lock" in self.__dict__:
             return not self._names.isdisjoint(texts)
         # Much cheaper than parsing it.
-        return any(json.dumps(text, ensure_ascii=False).encode() in self._lock_text for text in texts)
+        needles = (json.dumps(text, ensure_ascii=False).encode() for text in texts)
+        return any(self._text.find(needle, *self._lock_at) >= 0 for needle in needles)
 
 
 def receipt_path(hf_home: Path, name: str) -> Path:
@@ -238,11 +253,19 @@ def write_receipt(hf_home: Path, receipt: Receipt) -> None:
     atomic_write(path, receipt.dumps())
 
 
-def set_current(hf_home: Path, name: str, digest: str) -> None:
-    """Move the pointer of a bundle to one of its generations, in one step."""
+def set_current(hf_home: Path, name: str, digest: str, *, text: bytes | None = None) -> None:
+    """Move the pointer of a bundle to one of its generations, in one step.
+
+    Args:
+        hf_home: The cache root.
+        name: The bundle's name.
+        digest: Which generation.
+        text: What its receipt says, if it was read already.
+    """
     _clear_place(hf_home, receipt_path(hf_home, name))
     # A file of its own, and no link: damage to one of the two leaves the other.
-    atomic_write(receipt_path(hf_home, name), generation_path(hf_home, name, digest).read_bytes())
+    content = generation_path(hf_home, name, digest).read_bytes() if text is None else text
+    atomic_write(receipt_path(hf_home, name), content)
 
 
 def _clear_place(hf_home: Path, path: Path) -> None:

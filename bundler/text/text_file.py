@@ -6,7 +6,8 @@ from pathlib import Path
 
 from bundler.text import strict_yaml
 from bundler.text.fault import Fault, InvalidFileError
-from bundler.text.strict_yaml import Node, StrictYamlError
+from bundler.text.strict_yaml import StrictYamlError
+from bundler.text.yaml_nodes import Node
 
 # People type manifests and configurations; a longer file is something else. It is refused before it is parsed,
 # because PyYAML takes up to two seconds for this length. Three thousand repos fit.

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from bundler.text import strict_yaml
-from bundler.text.strict_yaml import Scalar
+from bundler.text import yaml_nodes
 from bundler.text.wording import quoted, shortened
+from bundler.text.yaml_nodes import Scalar
 
 # YAML 1.1 reads 1e-3 as text, because it requires a dot and a sign; people who train models write 1e-3.
 # As Python reads numbers: an underscore stands between two digits.
@@ -82,7 +82,7 @@ class Tree(Protocol):
 
 
 class YamlTree:
-    """Nodes of `bundler.text.strict_yaml`."""
+    """Nodes of `bundler.text.yaml_nodes`."""
 
     words: Mapping[type, str] = {
         str: "text",
@@ -96,10 +96,10 @@ class YamlTree:
     has_lines = True
 
     def items(self, node: Any) -> Mapping[str, Any] | None:
-        return node.items if isinstance(node, strict_yaml.Mapping) else None
+        return node.items if isinstance(node, yaml_nodes.Mapping) else None
 
     def elements(self, node: Any) -> Sequence[Any] | None:
-        return node.items if isinstance(node, strict_yaml.Sequence) else None
+        return node.items if isinstance(node, yaml_nodes.Sequence) else None
 
     def text(self, node: Any) -> str | None:
         return node.text if isinstance(node, Scalar) and node.type_name == "str" else None

@@ -9,8 +9,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from bundler.format.storage.volumes import volume_base
-
 SYSTEM_POLICY = Path("/etc/bundle/policy.yaml")
 POLICY_VARIABLE = "BUNDLE_POLICY"
 SIGNATURE_SUFFIX = ".sig"
@@ -29,6 +27,9 @@ def policy_paths(extra: Path | None = None) -> list[Path]:
 
 def signature_path(place: Path | Sequence[Path]) -> Path:
     """Return where the signature of a bundle stands, of a file or of volumes."""
+    # Not at the top: what moves or deletes a generation needs only the suffix.
+    from bundler.format.storage.volumes import volume_base
+
     path = place if isinstance(place, Path) else place[0]
     base = volume_base(path) or path
     return base.with_name(f"{base.name}{SIGNATURE_SUFFIX}")

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from bundler.text import strict_yaml
 from bundler.text.fault import COMMAND_LINE
 from bundler.text.reader import Reader
-from bundler.text.strict_yaml import Mapping, Node, Scalar, StrictYamlError
+from bundler.text.strict_yaml import StrictYamlError
 from bundler.text.wording import quoted
+from bundler.text.yaml_nodes import Mapping, Node, Scalar
 
 
 def override(root: Node | None, overrides: Iterable[str], reader: Reader) -> Node | None:

@@ -59,6 +59,17 @@ def test_no_command_of_the_offline_side_imports_torch_or_a_hugging_face_library(
     )
 
 
+def test_a_rollback_loads_neither_yaml_nor_what_decodes_bundles() -> None:
+    run_python(
+        """
+        import sys
+        import bundler.cli.rollback, bundler.home.generations.rollback
+        heavy = {"yaml", "zstandard", "bundler.format.index"} & set(sys.modules)
+        assert not heavy, heavy
+        """
+    )
+
+
 def test_python_m_bundler_is_the_command() -> None:
     assert run([sys.executable, "-m", "bundler", "--help"]).stdout.startswith("Usage: bundle ")
 

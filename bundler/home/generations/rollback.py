@@ -73,7 +73,7 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
             place = move_aside(hf_home, pointer.relative_to(hf_home).as_posix())
             on_note(f"the damaged receipt of {name} is now {hf_home / place}")
         note_move(hf_home, name, chosen.digest)
-        set_current(hf_home, name, chosen.digest)
+        set_current(hf_home, name, chosen.digest, text=chosen.receipt.text)
         show_generation(home, chosen)
         if before is not None:
             hand_over_names(home, before)

@@ -173,20 +173,18 @@ def _has_names_of(shared: str, folder: str) -> bool:
     To follow all of 100,000 takes most of a second. The client's own tools delete the name when they delete content.
     """
     try:
-        with os.scandir(shared) as entries:
-            there = {entry.name for entry in entries}
+        there = set(os.listdir(shared))  # noqa: PTH208 -- names alone, as above
         is_followed = False
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name not in there:
                     return False
-                if entry.is_dir(follow_symlinks=False):
-                    if not _has_names_of(f"{shared}/{entry.name}", entry.path):
+                if entry.is_symlink():
+                    if not is_followed and not entry.is_file():
                         return False
-                elif not entry.is_symlink() or not (is_followed or entry.is_file()):
-                    return False
-                else:
                     is_followed = True
+                elif not entry.is_dir() or not _has_names_of(f"{shared}/{entry.name}", entry.path):
+                    return False
     except OSError:
         return False
     return True
