@@ -21,7 +21,7 @@ def shipped_paths(repos: Iterable[RepoLayout]) -> set[str]:
 def extra_files(hf_home: Path, repo: RepoLayout, folder: str, shipped: set[str]) -> Iterator[str]:
     """Yield the paths in the snapshots of `repo`, in one of its folders, that are not among `shipped`."""
     for commit in repo.trees:
-        for path in _list_files(hf_home, f"{folder}/snapshots/{commit}"):
+        for path in list_files(hf_home, f"{folder}/snapshots/{commit}"):
             if path not in shipped and not path.rpartition("/")[2].startswith(TEMPORARY_PREFIX):
                 yield path
 
@@ -29,13 +29,13 @@ def extra_files(hf_home: Path, repo: RepoLayout, folder: str, shipped: set[str])
 def hiding_markers(hf_home: Path, repo: RepoLayout, folder: str) -> Iterator[str]:
     """Yield the `.no_exist` markers that say of a file of `repo` that there is none."""
     for commit, files in repo.trees.items():
-        markers = set(_list_files(hf_home, f"{folder}/.no_exist/{commit}"))
+        markers = set(list_files(hf_home, f"{folder}/.no_exist/{commit}"))
         for file in files if markers else ():
             if (marker := f"{folder}/.no_exist/{commit}/{file.path}") in markers:
                 yield marker
 
 
-def _list_files(hf_home: Path, folder: str) -> Iterator[str]:
+def list_files(hf_home: Path, folder: str) -> Iterator[str]:
     """Yield the paths, relative to `hf_home`, of all files and links below a folder; strings, since they are many."""
     try:
         entries = list(os.scandir(f"{hf_home}/{folder}"))
@@ -46,6 +46,6 @@ def _list_files(hf_home: Path, folder: str) -> Iterator[str]:
         path = f"{folder}/{entry.name}"
         # A link to a folder is one name, not a tree.
         if entry.is_dir(follow_symlinks=False):
-            yield from _list_files(hf_home, path)
+            yield from list_files(hf_home, path)
         else:
             yield path

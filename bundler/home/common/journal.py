@@ -25,7 +25,9 @@ from bundler.errors import FormatError
 from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import atomic_write
 from bundler.files.leftovers import remove_leftovers
+from bundler.files.links import Resolver
 from bundler.files.paths import inside
+from bundler.home.common.extras import list_files
 from bundler.home.common.reclaim import delete, link_targets, owned_paths
 from bundler.home.sharing.trust import Trust
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
@@ -197,14 +199,14 @@ def clear_unfinished(hf_home: Path, name: str, *, keep: Iterable[Layout]) -> int
         return 0
     kept = {owned for content in keep for repo in content.repos for owned in owned_paths(repo)}
     freed = 0
-    linked: dict[Path, set[Path]] = {}
+    linked: dict[str, set[str]] = {}
+    resolver = Resolver()
     for blob in read_unfinished(hf_home, name):
-        place = inside(hf_home, blob)
-        repo = place.parent.parent
+        repo = blob.rpartition("/blobs/")[0]
         if repo not in linked:
-            linked[repo] = set(link_targets(repo / "snapshots"))
-            remove_leftovers(place.parent, now=time.time())
-        if place.resolve() not in linked[repo]:
+            linked[repo] = set(link_targets(hf_home, list_files(hf_home, f"{repo}/snapshots")))
+            remove_leftovers(inside(hf_home, f"{repo}/blobs"), now=time.time())
+        if resolver.resolve(f"{hf_home}/{blob}") not in linked[repo]:
             freed += delete(hf_home, blob, kept)
     path.unlink()
     return freed

@@ -6,17 +6,19 @@ Other bundles keep what they name, and the user what snapshots of his own link t
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write
 from bundler.files.leftovers import remove_leftovers
-from bundler.files.links import replace_symlink
+from bundler.files.links import Resolver, replace_symlink
 from bundler.files.paths import inside
 from bundler.home.common.conflicts import pins
+from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish_trees
 from bundler.home.common.trees import list_present
 from bundler.plan.layout import Layout, RepoLayout
@@ -47,7 +49,7 @@ def reclaim(
     current = list(current)
     hand_over(hf_home, gone, current)
     kept = [repo for content in keep for repo in content.repos]
-    kept_paths = {path for repo in kept for path in owned_files(repo)} | set(stays)
+    kept_paths = _list_kept(kept, stays)
     # What refs and links of other names say, is for the current generations to say.
     kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
@@ -71,6 +73,47 @@ def reclaim(
             freed += delete(hf_home, blob.path, kept_paths)
     publish_trees(hf_home, Layout(repos=tuple(r for r in kept if inside(hf_home, r.folder).exists())), {})
     return freed
+
+
+def list_content(
+    hf_home: Path,
+    gone: Layout,
+    *,
+    keep: Iterable[Layout],
+    stays: Iterable[str] = (),
+    deleted: Collection[str] = (),
+) -> Iterator[str]:
+    """Yield the files with content that `reclaim` would delete; nothing is changed.
+
+    Args:
+        hf_home: The cache root.
+        gone: As for `reclaim`, like `keep` and `stays`.
+        keep: What all other generations have.
+        stays: Files that were there before any bundle.
+        deleted: Paths that are taken to be gone already.
+    """
+    kept = _list_kept([repo for content in keep for repo in content.repos], stays)
+    for repo in gone.repos:
+        folders, prepared = [repo.folder], [blob.path for blob in repo.prepared]
+        for path, _ in repo.alias_links():
+            place = inside(hf_home, path)
+            if place.is_symlink() or not place.is_dir():
+                continue
+            if path.startswith("hub/"):
+                folders.append(path)
+            else:
+                prepared += [f"{path}/{blob.path.split('/', 2)[2]}" for blob in repo.prepared]
+        for folder in folders:
+            names = {repo.path_in(folder, file.path) for file in repo.snapshots} - kept
+            yield from names
+            left = (path for path in list_files(hf_home, f"{folder}/snapshots") if path not in names)
+            used = set(link_targets(hf_home, (path for path in left if path not in deleted)))
+            yield from (path for path in _list_unused(hf_home, repo, folder, used) if path not in kept)
+        yield from (path for path in prepared if path not in kept)
+
+
+def _list_kept(repos: Iterable[RepoLayout], stays: Iterable[str]) -> set[str]:
+    return {path for repo in repos for path in owned_files(repo)} | set(stays)
 
 
 def hand_over(hf_home: Path, gone: Layout, current: Iterable[Layout]) -> None:
@@ -109,13 +152,20 @@ def _reclaim_folder(hf_home: Path, repo: RepoLayout, folder: str, kept: set[str]
         path = f"{folder}/trees/{commit}.json"
         if not list_present(hf_home, folder, commit):
             delete(hf_home, path, kept)
-    used = set(link_targets(inside(hf_home, folder) / "snapshots"))
-    for blob in repo.blobs:
-        place = inside(hf_home, repo.path_in(folder, blob.path))
-        # Resolved as they are: the home, or a folder in it, may be a link to another disk.
-        if place.resolve() not in used:
-            freed += delete(hf_home, repo.path_in(folder, blob.path), kept)
+    used = set(link_targets(hf_home, list_files(hf_home, f"{folder}/snapshots")))
+    for path in _list_unused(hf_home, repo, folder, used):
+        freed += delete(hf_home, path, kept)
     return freed
+
+
+def _list_unused(hf_home: Path, repo: RepoLayout, folder: str, used: Collection[str]) -> Iterator[str]:
+    """Yield the blobs of a repo that are not among `used`, which `link_targets` gave."""
+    # Resolved as they are: the home, or a folder in it, may be a link to another disk.
+    resolver = Resolver()
+    for blob in repo.blobs:
+        path = repo.path_in(folder, blob.path)
+        if resolver.resolve(f"{hf_home}/{path}") not in used:
+            yield path
 
 
 def _names_another(ref: Path, content: bytes) -> bool:
@@ -155,11 +205,15 @@ def owned_names(repo: RepoLayout) -> Iterator[str]:
         yield path
 
 
-def link_targets(snapshots: Path) -> Iterator[Path]:
-    """Yield what the links below a `snapshots` folder lead to, resolved."""
-    for path in snapshots.rglob("*"):
-        if path.is_symlink():
-            yield (path.parent / path.readlink()).resolve()
+def link_targets(hf_home: Path, paths: Iterable[str]) -> Iterator[str]:
+    """Yield what those of `paths` that are links lead to, resolved; paths are relative to `hf_home`."""
+    resolver = Resolver()
+    for path in paths:
+        place = f"{hf_home}/{path}"
+        with contextlib.suppress(OSError):
+            # `join` takes the target alone where it is absolute.
+            target = os.readlink(place)  # noqa: PTH115 -- strings: a Path for each of 100,000 links takes seconds
+            yield resolver.resolve(posixpath.join(posixpath.dirname(place), target))
 
 
 def delete(hf_home: Path, path: str, kept: set[str]) -> int:

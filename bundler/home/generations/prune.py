@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.files.links import LostNames
 from bundler.home.common.journal import REMOVED, forget_unneeded, read_move
 from bundler.home.exclusive import Note, lock_home, no_note
-from bundler.home.generations.retire import retire_generation
+from bundler.home.generations.retire import list_half_retired, list_retired_content, retire_generation
 from bundler.home.generations.show import finish_killed
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
@@ -72,6 +73,7 @@ def prune(
     """
     with lock_home(hf_home, on_note=on_note):
         home = Home(hf_home)
+        half = list_half_retired(home) if dry_run else []
         freed = 0 if dry_run else finish_killed(home)
         if freed:
             on_note(f"finished a removal that was killed: {size(freed)} freed")
@@ -83,8 +85,14 @@ def prune(
                     spared.append((bundle, launch))
                 else:
                     doomed.append(bundle)
-        pruned = _estimate(home, doomed) if dry_run else [_retire(home, bundle, on_note) for bundle in doomed]
-        if not dry_run:
+        if dry_run:
+            estimated = _estimate(home, [*half, *doomed])
+            pruned = estimated[len(half) :]
+            freed = sum(one.freed_bytes for one in estimated[: len(half)])
+            if half:
+                on_note(f"would finish a removal that was killed: {size(freed)} freed")
+        else:
+            pruned = [_retire(home, bundle, on_note) for bundle in doomed]
             forget_unneeded(hf_home, home.all_names())
         return PruneResult(tuple(pruned), tuple(spared), freed + sum(one.freed_bytes for one in pruned))
 
@@ -128,11 +136,13 @@ def _find_doomed(
 def _estimate(home: Home, doomed: Sequence[InstalledBundle]) -> list[Pruned]:
     """Return what deleting each of `doomed`, one after the other, would free."""
     gone: set[tuple[str, str]] = set()
+    deleted: set[str] = set()
+    lost = LostNames()
     found = []
     for bundle in doomed:
         gone.add((bundle.name, bundle.digest))
-        near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
-        kept = {blob.path for key, other in near.kept.items() if key not in gone for blob in other.layout.blobs}
-        freed = sum(blob.size_bytes for blob in bundle.layout.blobs if blob.path not in kept)
-        found.append(Pruned(bundle, freed))
+        # Listed first: what it lists goes by what was deleted before.
+        paths = {*list_retired_content(home, bundle, gone=gone, deleted=deleted)} - deleted
+        found.append(Pruned(bundle, sum(lost.lose(f"{home.path}/{path}") for path in paths)))
+        deleted |= paths
     return found

@@ -5,6 +5,7 @@ A receipt that is hidden, and not yet deleted, stands for a retirement that was 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bundler.errors import IntegrityError, LockError
@@ -19,14 +20,14 @@ from bundler.home.common.journal import (
     read_found,
     restore_refs,
 )
-from bundler.home.common.reclaim import hand_over, reclaim
+from bundler.home.common.reclaim import hand_over, list_content, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
 from bundler.home.trust.paths import kept_signature_path
-from bundler.home.view.view import remove_view
+from bundler.home.view.view import list_view_content, remove_view
 
 
 def hand_over_names(home: Home, before: InstalledBundle) -> None:
@@ -88,11 +89,11 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
     if path.exists():
         path.replace(hidden)
         fsync_dir(path.parent)
-    remove_view(home.path, bundle.name, bundle.digest)
+    freed = remove_view(home.path, bundle.name, bundle.digest)
     found = read_found(home.path, bundle.name) or Found()
     if is_last:
         hand_on_found(home.path, found, {other.name: other.layout for other in near.kept.values()})
-    freed = reclaim(
+    freed += reclaim(
         home.path,
         bundle.layout,
         keep=near.layouts,
@@ -113,17 +114,46 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
 def finish_retirements(home: Home) -> int:
     """Finish what killed retirements left; return the bytes freed."""
     freed = 0
-    for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
-        try:
-            home.trust.check_file(hidden)
-            receipt = read_receipt(hidden, name=hidden.parent.name)
-        except (IntegrityError, LockError):
-            continue  # What it owned cannot be told: it stays, and nothing else does so for it.
-        bundle = home.make_installed(receipt)
+    for bundle in list_half_retired(home):
         own = retire_generation(home, bundle)
         append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=own)
         freed += own
     return freed
+
+
+def list_half_retired(home: Home) -> list[InstalledBundle]:
+    """Return generations whose retirement was killed."""
+    found = []
+    for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
+        try:
+            home.trust.check_file(hidden)
+            found.append(home.make_installed(read_receipt(hidden, name=hidden.parent.name)))
+        except (IntegrityError, LockError):
+            continue  # What it owned cannot be told: it stays, and nothing else does so for it.
+    return found
+
+
+def list_retired_content(
+    home: Home, bundle: InstalledBundle, *, gone: Collection[tuple[str, str]], deleted: Collection[str]
+) -> Iterator[str]:
+    """Yield what may hold content and would be deleted with a generation, as paths in the home; nothing is changed.
+
+    Args:
+        home: Its home.
+        bundle: The generation.
+        gone: (name, digest) of generations that are taken to be gone already.
+        deleted: Paths that went with them.
+
+    Raises:
+        OSError: A folder may not be read.
+    """
+    if bundle.has_view:
+        view = bundle.view.relative_to(home.path).as_posix()
+        yield from (f"{view}/{path}" for path in list_view_content(bundle.view))
+    near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
+    found = read_found(home.path, bundle.name) or Found()
+    keep = [other.layout for key, other in near.kept.items() if key not in gone]
+    yield from list_content(home.path, bundle.layout, keep=keep, stays=found.paths, deleted=deleted)
 
 
 def _remove_empty(*folders: Path) -> None:

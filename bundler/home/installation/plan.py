@@ -13,7 +13,14 @@ from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installation.part import select_part
-from bundler.home.installation.unpack import Staging, collect_checked, find_base_content, locate, room_needed
+from bundler.home.installation.unpack import (
+    Staging,
+    collect_checked,
+    count_new_bytes,
+    find_base_content,
+    locate,
+    room_needed,
+)
 from bundler.home.installed import InstalledBundle
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.verify.report import Progress, no_progress
@@ -29,7 +36,7 @@ class InstallPlan:
         files: Blobs and prepared files of the bundle, or of the part of it that was asked for.
         size_bytes: Their bytes.
         written_files: How many of them would be written; the others are there, and were hashed.
-        written_bytes: Their bytes.
+        written_bytes: Bytes of content that is not there, each once: a file may be another name of one that is.
         replaced: Digest of the current generation, which would stay for a rollback; None if there is none, or if it
             is this one.
         rooms: What each stage needs: `staging` for prepared datasets, which wait unseen until all is verified, and
@@ -58,7 +65,7 @@ def plan_install(
     """Find out what an installation would do. What is there is hashed, as the installation would.
 
     The home is not locked: another process may change it meanwhile. Where it is not known yet whether the file system
-    has symlinks, it is taken to have them.
+    has links, it is taken to have them.
 
     Args:
         source: The bundle: a file or volumes.
@@ -78,9 +85,9 @@ def plan_install(
         content = bundle.plan.layout if part == bundle.lock else layout(part)
         on_total(sum(blob.size_bytes for blob in content.blobs))
         before = _open_current(home, bundle.name)
-        wanted = _find_wanted(bundle, content, home, before, jobs or available_cores(), progress)
+        wanted, there = _find_wanted(bundle, content, home, before, jobs or available_cores(), progress)
         digest = bundle.whole_digest
-    waiting = room_needed([blob for blob in wanted if blob.path.startswith("datasets/")])
+    waiting = room_needed([blob for blob in wanted if blob.path.startswith("datasets/")], there)
     current = before.digest if before else None
     return InstallPlan(
         name=part.name,
@@ -88,11 +95,11 @@ def plan_install(
         files=len(content.blobs),
         size_bytes=sum(blob.size_bytes for blob in content.blobs),
         written_files=len(wanted),
-        written_bytes=sum(blob.size_bytes for blob in wanted),
+        written_bytes=count_new_bytes(wanted, there),
         replaced=current if current != digest else None,
         rooms=(
             measure_room("staging", hf_home, waiting),
-            measure_room("installed", hf_home, room_needed(wanted) - waiting),
+            measure_room("installed", hf_home, room_needed(wanted, there) - waiting),
         ),
     )
 
@@ -112,8 +119,11 @@ def _find_wanted(
     before: InstalledBundle | None,
     jobs: int,
     progress: Progress,
-) -> list[Blob]:
-    """Return the blobs that would be written, after the checks that an installation begins with."""
+) -> tuple[list[Blob], set[str]]:
+    """Return the blobs that would be written, and the SHA-256 of contents that are there, of which some are names.
+
+    The checks that an installation begins with come first.
+    """
     near = home.neighbours([content], besides=(bundle.name, ""), on_damage=ignore_damage)
     there = [*near.kept.values(), *([before] if before else [])]
     check_conflicts(
@@ -132,5 +142,5 @@ def _find_wanted(
         view=before.view if before else None,
     )
     places = {blob.sha256: located[blob.path] for blob in content.blobs if blob.path in located}
-    find_base_content(bundle, content, home, places, jobs)
-    return [blob for blob in content.blobs if blob.path not in located]
+    places |= find_base_content(bundle, content, home, places, jobs)
+    return [blob for blob in content.blobs if blob.path not in located], {*places}

@@ -18,7 +18,7 @@ class InstallResult:
         files: Blobs and prepared files of the bundle, or of the part of it that was asked for.
         size_bytes: Their bytes.
         written_files: How many of them were written; the others were there, and are verified.
-        written_bytes: Their bytes.
+        written_bytes: Bytes of content that was not there, each once: a file may be another name of one that is.
         symlinks: Whether snapshots are links; else hard links or copies.
         replaced: Digest of the generation that was the current one before, and stays for a rollback; None if none was.
         has_view: Whether the bundle has a view of its own, which no other installation can change.

@@ -42,6 +42,7 @@ from bundler.home.installation.unpack import (
     Staging,
     check_room_for,
     collect_checked,
+    count_new_bytes,
     find_base_content,
     locate,
     write_blobs,
@@ -102,7 +103,8 @@ class Installation:
         places |= find_base_content(self.bundle, self.content, self.home, places, self.jobs)
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
         self.written = frozenset(blob.path for blob in wanted)
-        check_room_for(wanted, self.hf_home)
+        new_bytes = count_new_bytes(wanted, places)
+        check_room_for(wanted, places, self.hf_home)
         try:
             self._record(wanted)
             write_blobs(self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part)
@@ -125,7 +127,7 @@ class Installation:
             raise
         if freed := clear_unfinished(self.hf_home, self.name, keep=[*self.near.layouts, self.installed.layout]):
             self.on_note(f"deleted what an earlier try left and nothing needs: {size(freed)} freed")
-        return self._describe(wanted, was_complete=was_complete)
+        return self._describe(len(wanted), new_bytes, was_complete=was_complete)
 
     @cached_property
     def near(self) -> Neighbours:
@@ -273,14 +275,14 @@ class Installation:
         else:
             path.unlink(missing_ok=True)
 
-    def _describe(self, wanted: Sequence[Blob], *, was_complete: bool) -> InstallResult:
+    def _describe(self, written_files: int, written_bytes: int, *, was_complete: bool) -> InstallResult:
         before = self.before.digest if self.before else None
         return InstallResult(
             bundle=self.installed,
             files=len(self.content.blobs),
             size_bytes=sum(blob.size_bytes for blob in self.content.blobs),
-            written_files=len(wanted),
-            written_bytes=sum(blob.size_bytes for blob in wanted),
+            written_files=written_files,
+            written_bytes=written_bytes,
             symlinks=self.symlinks,
             replaced=before if before != self.bundle.whole_digest else None,
             has_view=self.installed.view != self.hf_home,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, tem
 from bundler.files.digest import Hasher, hash_file
 from bundler.files.hash_many import blake3_files
 from bundler.files.leftovers import is_leftover
-from bundler.files.links import link_or_copy
+from bundler.files.links import hard_links_work, link_or_copy
 from bundler.files.paths import inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
 from bundler.files.space import check_room
@@ -187,21 +187,53 @@ def find_base_content(
     return found
 
 
-def room_needed(wanted: Sequence[Blob]) -> int:
-    """Return how much room blobs need that are not at their place, each content once."""
-    unique = {blob.sha256: blob.size_bytes for blob in wanted}
-    return sum(unique.values()) + _OVERHEAD_BYTES_PER_FILE * len(wanted)
+def count_new_bytes(wanted: Iterable[Blob], there: Container[str]) -> int:
+    """Return how many bytes of content are not there yet, each content once.
+
+    Args:
+        wanted: Blobs that are not at their place.
+        there: SHA-256 of contents that stand elsewhere in the home, of which a blob is another name.
+    """
+    return sum({blob.sha256: blob.size_bytes for blob in wanted if blob.sha256 not in there}.values())
 
 
-def check_room_for(wanted: Sequence[Blob], hf_home: Path) -> None:
+def room_needed(wanted: Sequence[Blob], there: Container[str], *, hard_links: bool = True) -> int:
+    """Return how much room an installation takes at most, for content and names.
+
+    Args:
+        wanted: As for `count_new_bytes`, like `there`.
+        there: SHA-256 of contents that stand elsewhere in the home.
+        hard_links: Whether a second name costs nothing; else it is a copy.
+    """
+    names = _OVERHEAD_BYTES_PER_FILE * len(wanted)
+    if hard_links:
+        return count_new_bytes(wanted, there) + names
+    # Prepared files are copied from where they wait: into the view, and into the shared one.
+    prepared = [blob for blob in wanted if blob.path.startswith("datasets/")]
+    waiting = count_new_bytes(prepared, there)
+    return waiting + sum(blob.size_bytes for blob in (*wanted, *prepared)) + names
+
+
+def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path) -> None:
     """Make sure that there is room for what is about to be written.
+
+    Args:
+        wanted: As for `room_needed`, like `there`.
+        there: SHA-256 of contents that stand elsewhere in the home.
+        hf_home: The cache root, which is there. Whether it has hard links is found out by making one, if it matters.
 
     Raises:
         SpaceError: There is not; nothing was written.
     """
     if not wanted:
         return
-    check_room({hf_home: room_needed(wanted)}, hint="free some, or install to another file system with --hf-home")
+    hard_links = True
+    if room_needed(wanted, there, hard_links=False) > room_needed(wanted, there):
+        # Where nothing can be made at all, the first write says so.
+        with contextlib.suppress(OSError):
+            hard_links = hard_links_work(hf_home / BUNDLES_FOLDER)
+    needed = room_needed(wanted, there, hard_links=hard_links)
+    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
 
 
 def write_blobs(

@@ -18,13 +18,14 @@ import filecmp
 import os
 import posixpath
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bundler.files.atomic import fsync_dir, temporary_path
 from bundler.files.digest import hash_file
-from bundler.files.links import link_or_copy
+from bundler.files.links import LostNames, link_or_copy
 from bundler.files.paths import inside
+from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish
 from bundler.home.common.set_aside import move_aside
 from bundler.home.generation import VIEWS_FOLDER, view_path
@@ -190,16 +191,40 @@ def _has_names_of(shared: str, folder: str) -> bool:
     return True
 
 
-def remove_view(hf_home: Path, name: str, digest: str) -> None:
-    """Delete a view: first its name, so that nobody sees half of one."""
+def remove_view(hf_home: Path, name: str, digest: str) -> int:
+    """Delete a view: first its name, so that nobody sees half of one.
+
+    Returns:
+        Bytes of the content that had no other name.
+    """
     root = view_path(hf_home, name, digest)
     gone = temporary_path(hf_home / VIEWS_FOLDER)
+    freed = 0
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         root.rename(gone)
+        with contextlib.suppress(OSError):
+            lost = LostNames()
+            freed = sum(lost.lose(f"{gone}/{path}") for path in list_view_content(gone))
         shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(OSError):
         root.parent.rmdir()
         root.parent.parent.rmdir()
+    return freed
+
+
+def list_view_content(root: Path) -> Iterator[str]:
+    """Yield the paths in a view of all that may hold content: prepared files, what `datasets` computed, and copies.
+
+    Raises:
+        OSError: A folder may not be read.
+    """
+    yield from list_files(root, "datasets")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / "hub") as entries:
+        for repo in entries:
+            # What is a link is content of the shared view.
+            for part in () if repo.is_symlink() else ("blobs", "snapshots"):
+                if not os.path.islink(f"{repo.path}/{part}"):  # noqa: PTH114 -- strings, as above
+                    yield from list_files(root, f"hub/{repo.name}/{part}")
 
 
 def _link_blobs(hf_home: Path, root: Path, repo: RepoLayout, written: Path) -> None:

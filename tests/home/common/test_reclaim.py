@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish
 from bundler.home.common.reclaim import delete, link_targets, reclaim
 from bundler.plan.layout import Layout, layout
@@ -142,5 +143,6 @@ def test_link_targets_are_those_of_links_at_every_depth(tmp_path: Path) -> None:
     (tmp_path / "snapshots/c/plain").touch()
     (tmp_path / "snapshots/c/a").symlink_to("../../blobs/1")
     (tmp_path / "snapshots/c/sub/b").symlink_to("../../../blobs/2")
-    assert sorted(link_targets(tmp_path / "snapshots")) == [tmp_path / "blobs/1", tmp_path / "blobs/2"]
-    assert list(link_targets(tmp_path / "none")) == []
+    paths = [*list_files(tmp_path, "snapshots")]
+    assert sorted(link_targets(tmp_path, paths)) == [f"{tmp_path}/blobs/1", f"{tmp_path}/blobs/2"]
+    assert list(link_targets(tmp_path, ["none"])) == []
