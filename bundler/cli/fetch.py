@@ -125,6 +125,7 @@ def fetch(
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.bundle import make_bundle, plan_bundle
     from bundler.make.sign import sign_made
+    from bundler.trust.signature_file import find_signature
 
     with ConsoleObserver() as observer:
         if dry_run:
@@ -151,11 +152,12 @@ def fetch(
                 sandbox="none" if unsandboxed else "auto",
                 observer=observer,
             )
+            old = find_signature(list(made.volumes) or made.path) if key else None
             signed = sign_made(made, key) if key else None
     if dry_run:
         report_plan(click.get_current_context(), planned, as_json=as_json)
     else:
-        report_made(made, signed, as_json=as_json)
+        report_made(made, signed, old, as_json=as_json)
 
 
 def _choose_mode(*, locked: bool, upgrade: bool) -> LockMode:

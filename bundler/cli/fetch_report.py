@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
+from bundler.cli.replaced import describe_old_signature, describe_replaced, old_signature_json, replaced_json
 from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
-from bundler.format.replaced import Replaced
+from bundler.errors import TrustError
 from bundler.make.bundle import BundlePlan, Made
 from bundler.make.fetch import RepoPlan
 from bundler.make.pickles import PickleScan
 from bundler.make.proof.run import Proof
-from bundler.text.wording import counted, name_some, size
+from bundler.text.wording import counted, size
 from bundler.trust.signature_file import SignedStatement
 
 
@@ -51,8 +52,14 @@ def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> No
     end_by_room(ctx, rooms)
 
 
-def report_made(made: Made, signed: tuple[SignedStatement, Path] | None, *, as_json: bool) -> None:
-    """Say what was proven, fetched, packed and signed."""
+def report_made(
+    made: Made,
+    signed: tuple[SignedStatement, Path] | None,
+    old_signature: SignedStatement | TrustError | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Say what was proven, fetched, packed and signed, and what that replaced."""
     _say_proof(made.proof)
     _say_pickles(made.pickles)
     fetched, packed = made.fetched, made.packed.result
@@ -72,8 +79,14 @@ def report_made(made: Made, signed: tuple[SignedStatement, Path] | None, *, as_j
         say(f"in {counted(len(made.volumes), 'volume')}, {first} to {last}")
     if signed:
         say(f"signed as release {signed[0].statement.sequence}: {signed[1]}")
+        if old_signature:
+            say(describe_old_signature(old_signature))
     if as_json:
-        signature = signed and {"path": str(signed[1]), "sequence": signed[0].statement.sequence}
+        signature = signed and {
+            "path": str(signed[1]),
+            "sequence": signed[0].statement.sequence,
+            "replaced": old_signature and old_signature_json(old_signature),
+        }
         print_json({**_made_json(made), "signature": signature})
 
 
@@ -88,18 +101,6 @@ def _plan_json(item: RepoPlan) -> dict[str, Any]:
         "staged_bytes": item.staged_bytes + item.partial_bytes,
         "download_bytes": item.missing_bytes,
     }
-
-
-def describe_replaced(replaced: Replaced) -> str:
-    """Say what a new bundle takes the place of."""
-    paths, what = name_some(map(str, replaced.paths)), replaced.digest or "which is no bundle, or a damaged one"
-    return f"replaces {paths}: {size(replaced.size_bytes)}, {what}"
-
-
-def replaced_json(replaced: Replaced) -> dict[str, Any]:
-    """Return the same for `--json`."""
-    paths = [str(path) for path in replaced.paths]
-    return {"paths": paths, "digest": replaced.digest, "size_bytes": replaced.size_bytes}
 
 
 def _say_proof(proof: Proof) -> None:

@@ -12,6 +12,7 @@ import click
 from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.content_options import choose_check, content_options
 from bundler.cli.networks import NetworkInReach, Target
+from bundler.cli.replaced import say_replaced_file
 from bundler.cli.trust_options import policy_option
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
@@ -120,6 +121,7 @@ def run(
     )
     say(report.text())
     if report_path:
+        say_replaced_file(report_path)
         report.write(report_path)
     completed = report.completed
     if strict:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.bundle_arguments import is_file_name
+from bundler.cli.replaced import say_replaced_file
 from bundler.console.options import hf_home_option
 from bundler.console.paths import GivenPath
 from bundler.plan.layout import default_hf_home
@@ -45,4 +46,5 @@ def sbom(bundle: str, output: Path | None, hf_home: Path | None) -> None:
     if output is None:
         click.echo(text, nl=False)
     else:
+        say_replaced_file(output)
         atomic_write(output, text.encode())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bundler.cli.replaced import describe_old_signature, old_signature_json
 from bundler.console.options import json_option
 from bundler.console.output import print_json, say
 from bundler.console.paths import GivenPath
@@ -55,15 +56,19 @@ def sign(
     from bundler.make.proof.proven import recall_proof
     from bundler.make.sign import sign_bundle
     from bundler.make.store import Store
+    from bundler.trust.signature_file import find_signature
 
     place = find_bundle(bundle)
     with BundleReader(place) as reader:
         proof = recall_proof(reader.lock, Store(Store.default_root(cache_dir)))
     if proof is None:
         say("note: nothing is remembered here of a proof with these packages: the statement says nothing of one")
+    old = find_signature(place)
     signed, path = sign_bundle(place, key, proof=proof, sequence=sequence, valid_days=valid_days)
     statement = signed.statement
     say(f"signed release {statement.sequence} of {statement.name}, {statement.digest}: {path}")
+    if old:
+        say(describe_old_signature(old))
     if as_json:
         print_json(
             {
@@ -73,5 +78,6 @@ def sign(
                 "sequence": statement.sequence,
                 "key": signed.signature.key.fingerprint,
                 "is_proven": statement.proof is not None,
+                "replaced": old and old_signature_json(old),
             }
         )

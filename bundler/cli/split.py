@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
+from bundler.cli.replaced import describe_replaced, replaced_json
 from bundler.console.options import json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
 from bundler.text.wording import counted, size
+
+if TYPE_CHECKING:
+    from bundler.make.split import Copied
 
 _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFile(), help="What to write.")
 
@@ -39,8 +44,11 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
         copied = split_bundle(place, volume_size, output, on_total=set_total, progress=advance)
     names = [str(path) for path in copied.volumes]
     say(f"split {copied.source}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{copied.digest}")
+    _say_replaced(copied)
     if as_json:
-        print_json({"digest": copied.digest, "bundle_bytes": copied.size_bytes, "volumes": names})
+        print_json(
+            {"digest": copied.digest, "bundle_bytes": copied.size_bytes, "volumes": names, **_replaced(copied)}
+        )
 
 
 @click.command()
@@ -65,5 +73,16 @@ def join(volumes: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     with progress_bar("joining") as (advance, set_total):
         copied = join_bundle(place, output, on_total=set_total, progress=advance)
     say(f"joined {copied.path}: {size(copied.size_bytes)}\n{copied.digest}")
+    _say_replaced(copied)
     if as_json:
-        print_json({"bundle": str(copied.path), "digest": copied.digest, "bundle_bytes": copied.size_bytes})
+        joined = {"bundle": str(copied.path), "digest": copied.digest, "bundle_bytes": copied.size_bytes}
+        print_json({**joined, **_replaced(copied)})
+
+
+def _say_replaced(copied: Copied) -> None:
+    if copied.replaced:
+        say(describe_replaced(copied.replaced))
+
+
+def _replaced(copied: Copied) -> dict[str, Any]:
+    return {"replaced": copied.replaced and replaced_json(copied.replaced)}

@@ -77,7 +77,7 @@ class Locked:
         path: Path of the lock, which may not exist yet.
         lock: The lock that fits the manifest.
         previous: The lock that is at `path` now; None if there is none, or it is damaged.
-        warnings: What was left out and may be needed, for people.
+        warnings: What was left out and may be needed, and that a damaged lock is replaced; for people.
     """
 
     path: Path
@@ -134,7 +134,7 @@ def lock_manifest(
     if mode == "insist":
         lock = _read_fitting(manifest, manifest_path, path)
         return Locked(path=path, lock=lock, previous=lock)
-    previous = _read_previous(path, mode)
+    previous, lost = _read_previous(path, mode)
     if mode == "reuse" and previous is not None and is_current(previous, manifest):
         return Locked(path=path, lock=previous, previous=previous)
     check_endpoint()
@@ -147,9 +147,10 @@ def lock_manifest(
     resolution = resolve(manifest, client, previous=previous, upgrade=mode == "upgrade")
     for note in resolution.notes:
         watcher.note(note)
-    for warning in resolution.warnings:
+    warnings = (*lost, *resolution.warnings)
+    for warning in warnings:
         watcher.warn(warning)
-    return Locked(path=path, lock=resolution.lock, previous=previous, warnings=resolution.warnings)
+    return Locked(path=path, lock=resolution.lock, previous=previous, warnings=warnings)
 
 
 def check_lock(manifest_path: Path, *, path: Path | None = None) -> Path:
@@ -192,12 +193,13 @@ def _read_fitting(manifest: Manifest, manifest_path: Path, path: Path) -> Lock:
     return lock
 
 
-def _read_previous(path: Path, mode: LockMode) -> Lock | None:
+def _read_previous(path: Path, mode: LockMode) -> tuple[Lock | None, tuple[str, ...]]:
+    """Return the lock that is there, and what is lost with it if it is damaged and may be replaced."""
     try:
-        return read_lock(path)
+        return read_lock(path), ()
     except LockError as error:
         if mode == "upgrade":
-            return None
+            return None, (f"{path} is damaged and is replaced: which commits it pinned cannot be told",)
         raise LockError(error.message, hint="bundle lock --upgrade writes it again, with new commits") from error
 
 

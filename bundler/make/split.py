@@ -9,6 +9,7 @@ from pathlib import Path
 from bundler.errors import UsageError
 from bundler.files.space import check_room
 from bundler.format.reader import BundleReader
+from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
 from bundler.format.storage.volumes import volume_base
@@ -24,6 +25,7 @@ class Copied:
         volumes: The new volumes, in order; empty if one file was made.
         digest: The bundle's digest.
         size_bytes: The bundle's length.
+        replaced: What stood in its place, and is gone; None if nothing did.
     """
 
     source: Path
@@ -31,6 +33,7 @@ class Copied:
     volumes: tuple[Path, ...]
     digest: str
     size_bytes: int
+    replaced: Replaced | None
 
 
 def split_bundle(
@@ -104,6 +107,7 @@ def _copy(
 ) -> Copied:
     check_room({destination.path.absolute().parent: reader.size_bytes})
     on_total(reader.size_bytes)
+    replaced = find_replaced(destination)
     copy_bundle(reader, destination, progress=progress)
     return Copied(
         source=reader.path,
@@ -111,4 +115,5 @@ def _copy(
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
         digest=reader.digest,
         size_bytes=reader.size_bytes,
+        replaced=replaced,
     )

@@ -16,6 +16,7 @@ _FETCH = "bundler/make/fetch.py:FetchResult"
 _PACK = "bundler/make/pack.py:PackResult"
 _MADE = "bundler/make/bundle.py:Made"
 _REPLACED = "bundler/format/replaced.py:Replaced"
+_COPIED = "bundler/make/split.py:Copied"
 _SOURCE = "bundler/home/lock_source.py:LockSource"
 _DIFF = "bundler/plan/lock_diff.py:LockDiff"
 _REPO_DIFF = "bundler/plan/lock_diff.py:RepoDiff"
@@ -78,6 +79,19 @@ _REPLACED_KEYS = (
     described("replaced.digest", "string or null", _REPLACED),
     described("replaced.size_bytes", "integer", _REPLACED),
 )
+
+
+def _old_signature(under: str) -> tuple[Key, ...]:
+    return (
+        key(f"{under}replaced.sequence", "integer or null", "Its release; null if it could not be used."),
+        key(
+            f"{under}replaced.digest",
+            "string or null",
+            "The digest that it was for; null if it could not be used.",
+        ),
+    )
+
+
 _ROOMS = (
     key("rooms", "array of objects", "The room that each stage needs, in order. Exit code 10 if it is not there."),
     described("rooms[].stage", "string", _ROOM),
@@ -167,6 +181,8 @@ _FETCH_OUTPUT = Output(
         key("signature", "object or null", "The signature, where `--sign` asked for one."),
         key("signature.path", "string", "Where it stands."),
         described("signature.sequence", "integer", _STATEMENT),
+        key("signature.replaced", "object or null", "The signature that stood in its place; null if none did."),
+        *_old_signature("signature."),
     ),
 )
 _DRY_RUN_OUTPUT = Output(
@@ -205,6 +221,8 @@ _SIGN_OUTPUT = Output(
         described("sequence", "integer", _STATEMENT),
         key("key", "string", "Fingerprint of the key, as `ssh-keygen -l` shows it."),
         key("is_proven", "boolean", "Whether the statement says what was proven."),
+        key("replaced", "object or null", "The signature that stood in its place; null if none did."),
+        *_old_signature(""),
     ),
 )
 _INSTALL_OUTPUT = Output(
@@ -348,6 +366,8 @@ _SPLIT_OUTPUT = Output(
         _DIGEST,
         key("bundle_bytes", "integer", "Length of the bundle as one file.", "bytes"),
         key("volumes", "array of strings", "Paths of the volumes, in order."),
+        described("replaced", "object or null", _COPIED),
+        *_REPLACED_KEYS,
     ),
 )
 _JOIN_OUTPUT = Output(
@@ -357,6 +377,8 @@ _JOIN_OUTPUT = Output(
         key("bundle", "string", "Path of the file."),
         _DIGEST,
         key("bundle_bytes", "integer", "Its length.", "bytes"),
+        described("replaced", "object or null", _COPIED),
+        *_REPLACED_KEYS,
     ),
 )
 _LIST_OUTPUT = Output(

@@ -96,6 +96,16 @@ def test_an_agent_signs_by_the_public_half(
     assert "signed by" in bundle("verify", packed, "--policy", write_policy(tmp_path, key.line(ALICE)))
 
 
+def test_signing_again_says_which_signature_it_replaces(packed: Path, tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    words = ["sign", packed, "--key", key.path, "--json"]
+    assert '"replaced": null' in bundle(*words, "--sequence", 1)
+    said = bundle(*words, "--sequence", 2)
+    assert "replaces the signature of release 1, sha256:" in said and '"sequence": 1' in said
+    packed.with_name("tiny.tar.zst.sig").write_bytes(b"torn")
+    assert "replaces what could not be used as a signature" in bundle(*words)
+
+
 def test_a_key_that_cannot_sign_is_wrong_usage(packed: Path, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("no key")
     said = bundle("sign", packed, "--key", tmp_path / "key", code=2)

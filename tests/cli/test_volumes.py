@@ -85,9 +85,26 @@ def test_join_gives_the_file_back(volumes: list[Path], digest: str) -> None:
         "bundle": "tiny.tar.zst",
         "digest": digest,
         "bundle_bytes": Path("away").stat().st_size,
+        "replaced": None,
     }
     assert Path("tiny.tar.zst").read_bytes() == Path("away").read_bytes()
     assert all(path.exists() for path in volumes)
+
+
+def test_splitting_and_joining_say_what_they_replace_and_delete(volumes: list[Path], digest: str) -> None:
+    again = bundle_command("split", "away", "--volume-size", "20M", "-o", "tiny.tar.zst", "--json")
+    size_bytes = json.loads(again.stdout)["replaced"]["size_bytes"]
+    assert json.loads(again.stdout)["replaced"] == {
+        "paths": [str(path) for path in volumes],
+        "digest": digest,
+        "size_bytes": size_bytes,
+    }
+    assert [path.exists() for path in volumes] == [True, False, False]
+    assert f"replaces {', '.join(map(str, volumes))}: " in again.stderr
+    Path("other").write_bytes(b"no bundle")
+    joined = bundle_command("join", volumes[0], "-o", "other", "--json")
+    assert json.loads(joined.stdout)["replaced"] == {"paths": ["other"], "digest": None, "size_bytes": 9}
+    assert "replaces other: 9 B, which is no bundle, or a damaged one" in joined.stderr
 
 
 def test_join_of_what_is_no_volume_is_wrong_usage(volumes: list[Path]) -> None:

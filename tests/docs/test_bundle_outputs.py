@@ -69,8 +69,9 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     replacing = bundle("fetch", manifest, *base, "--codec", "zstd", "--json", env=env)
     assert replacing["replaced"]
     key = make_key(tmp_path / "keys").path
-    signed = bundle("fetch", manifest, "-o", out, "--sign", key, "--json", env=env)
-    check("bundle fetch --json", whole, delta, replacing, signed, _fetch_a_pickle(tmp_path / "pickled"))
+    signing = ("fetch", manifest, "-o", out, "--sign", key, "--json")
+    signed = [bundle(*signing, env=env) for _ in range(2)]
+    check("bundle fetch --json", whole, delta, replacing, *signed, _fetch_a_pickle(tmp_path / "pickled"))
     check("bundle sign --json", bundle("sign", out, "--key", key, "--json", env=env))
     again = bundle("fetch", manifest, "-o", out, "--dry-run", "--json", env=env)
     assert again["replaced"]
@@ -107,9 +108,11 @@ def test_what_commands_on_a_bundle_file_write_is_documented(packed: Path, tmp_pa
     assert verified["signer"] == "a@example.org"
     check("bundle policy check --json", bundle("policy", "check", packed, "--policy", policy, "--json"))
     inspected = bundle("inspect", packed, "--files", "--json")
-    divided = bundle("split", packed, "--volume-size", 4000, "-o", tmp_path / "cut.tar.zst", "--json")
-    check("bundle split --json", divided)
-    check("bundle join --json", bundle("join", divided["volumes"][0], "-o", tmp_path / "j.tar.zst", "--json"))
+    splitting = ("split", packed, "--volume-size", 4000, "-o", tmp_path / "cut.tar.zst", "--json")
+    divided = bundle(*splitting)
+    check("bundle split --json", divided, bundle(*splitting))
+    joining = ("join", divided["volumes"][0], "-o", tmp_path / "j.tar.zst", "--json")
+    check("bundle join --json", bundle(*joining), bundle(*joining))
 
     last = Path(divided["volumes"][-1])
     content = bytearray(last.read_bytes())

@@ -88,7 +88,9 @@ def test_a_damaged_lock_is_replaced_by_upgrade_only(demo_hub: RunningHub, manife
         lock_manifest(manifest, endpoint=demo_hub.endpoint)
     assert str(refused.value.hint).startswith("bundle lock --upgrade")
     assert demo_hub.requests == []
-    assert lock_manifest(manifest, mode="upgrade", endpoint=demo_hub.endpoint).previous is None
+    locked = lock_manifest(manifest, mode="upgrade", endpoint=demo_hub.endpoint)
+    assert locked.previous is None
+    assert locked.warnings[0].startswith(f"{manifest.with_suffix('.lock')} is damaged and is replaced")
 
 
 def test_a_lock_is_not_put_over_its_manifest(manifest: Path) -> None:

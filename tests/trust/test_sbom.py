@@ -12,6 +12,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from bundler.plan.lock import Card, Lock
+from bundler.text.wording import size
 from bundler.trust.sbom import write_sbom
 from tests.support.bundles import COMMIT, lock_of, locked_repo, tiny_bundle
 from tests.support.process import run, script
@@ -102,6 +103,8 @@ def test_the_command_reads_a_bundle_or_an_installed_one(tmp_path: Path) -> None:
     assert run([script("bundle"), "sbom", "tiny", *home]).stdout == shown
     run([script("bundle"), "sbom", "tiny", *home, "-o", str(tmp_path / "tiny.cdx.json")])
     assert (tmp_path / "tiny.cdx.json").read_text() == shown
+    again = run([script("bundle"), "sbom", "tiny", *home, "-o", str(tmp_path / "tiny.cdx.json")])
+    assert again.stderr == f"replaces {tmp_path}/tiny.cdx.json: {size(len(shown))}\n"
     assert json.loads(shown)["specVersion"] == "1.6"
     missing = run([script("bundle"), "sbom", "other", *home], check=False)
     assert (missing.returncode, missing.stdout) == (9, "")
