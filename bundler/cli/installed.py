@@ -84,6 +84,7 @@ def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict
                 "aliases": list(repo.aliases),
                 "trust_remote_code": repo.trust_remote_code,
                 "allow_pickle": repo.allow_pickle,
+                "endpoint": repo.endpoint,
                 "licenses": None if repo.card is None else list(repo.card.licenses),
                 "files": len(repo.files),
                 "size_bytes": repo.size_bytes,
@@ -100,10 +101,24 @@ def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict
                 "installed_by_uid": one.installed and one.installed.uid,
                 "installed_with": one.installed and one.installed.version,
                 "source": one.installed and one.installed.source,
+                "signature": _signature_json(one.bundle),
             }
             for one in generations
         ],
     }
+
+
+def _signature_json(bundle: InstalledBundle) -> dict[str, Any] | None:
+    from bundler.home.trust.kept import read_kept_signature
+
+    found = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest)
+    if found is None:
+        return None
+    if isinstance(found, BundleError):
+        return {"key": None, "sequence": None, "signed_at": None, "problem": found.message}
+    statement, key = found.statement, found.signature.key
+    signed_at = statement.signed_at.isoformat()
+    return {"key": key.fingerprint, "sequence": statement.sequence, "signed_at": signed_at, "problem": None}
 
 
 def _content_json(bundle: InstalledBundle) -> dict[str, Any]:

@@ -37,6 +37,8 @@ from bundler.plan.names import RepoType, is_commit
 from bundler.plan.tree_listing import tree_json
 
 BUNDLES_FOLDER = "bundles"
+# Below `refs/`: names that bundles give to commits, and that are no branches (`bundler.home.common.kept_refs`).
+KEPT_REFS = "bundle"
 
 
 def default_hf_home(option: Path | None = None) -> Path:

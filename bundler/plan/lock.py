@@ -16,7 +16,7 @@ Nothing here reads a file or uses a network.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -29,6 +29,7 @@ from bundler.plan.lock_rules import (
     BundleName,
     DataDir,
     DataFiles,
+    Endpoint,
     FilePath,
     GitSha1,
     RepoId,
@@ -147,6 +148,8 @@ class LockedRepo:
         data_dirs: Folders of a dataset to prepare, sorted.
         partial: Whether files of a dataset were left out by patterns.
         card: What its card states; None in a lock of a version that did not read cards.
+        endpoint: Address of the Hub that the entry was resolved at, without user, password and query; None in a lock of
+            a version that did not note it.
         files: Selected files, sorted by path.
         absent: Optional files that the libraries look for and the commit does not have, sorted.
         prepared: For a dataset, its prepared files, sorted by path; empty until fetched.
@@ -165,6 +168,7 @@ class LockedRepo:
     data_dirs: tuple[DataDir, ...] = key((), Key(check=order_problem))
     partial: bool = False
     card: Card | None = key(None, Key())
+    endpoint: Endpoint | None = key(None, Key())
     files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
     absent: tuple[FilePath, ...] = key((), SORTED)
     prepared: tuple[PreparedFile, ...] = key((), _SORTED_BY_PATH)
@@ -310,12 +314,10 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     if repo.partial:
         yield '   "partial": true,'
     if repo.card is not None:
-        claims = {
-            "licenses": list(repo.card.licenses),
-            "base_models": list(repo.card.base_models),
-            "datasets": list(repo.card.datasets),
-        }
+        claims = {name: list(claimed) for name, claimed in asdict(repo.card).items()}
         yield f'   "card": {spell_object(claims)},'
+    if repo.endpoint is not None:
+        yield f'   "endpoint": {spell_value(repo.endpoint)},'
     yield from list_lines(
         "files",
         [

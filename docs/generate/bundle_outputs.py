@@ -401,6 +401,7 @@ _LIST_OUTPUT = Output(
         described("bundles[].entries[].aliases", "array of strings", _REPO),
         described("bundles[].entries[].trust_remote_code", "boolean", _REPO),
         described("bundles[].entries[].allow_pickle", "boolean", _REPO),
+        described("bundles[].entries[].endpoint", "string or null", _REPO),
         _licenses("bundles[].entries[]."),
         key("bundles[].entries[].files", "integer", "Files of the entry.", "files"),
         key("bundles[].entries[].size_bytes", "integer", "Their sizes together."),
@@ -421,6 +422,15 @@ _LIST_OUTPUT = Output(
                 ("source", "string", "source"),
             )
         ),
+        key(
+            "bundles[].generations[].signature",
+            "object or null",
+            "What was kept with it; null if it is not signed.",
+        ),
+        key("bundles[].generations[].signature.key", "string or null", "Fingerprint; whose it is, a policy says."),
+        key("bundles[].generations[].signature.sequence", "integer or null", "The release."),
+        key("bundles[].generations[].signature.signed_at", "string or null", "Time in UTC, ISO 8601."),
+        key("bundles[].generations[].signature.problem", "string or null", "Why it cannot be used; else null."),
         key("damaged", "array of strings", "What is wrong with each damaged receipt."),
         key("unfinished", "array of strings", "Names of bundles whose installation did not end."),
     ),

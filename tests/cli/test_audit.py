@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -15,6 +17,7 @@ from bundler.home.home import Home
 from bundler.home.launches import note_launch
 from bundler.home.log import LOG_NAME, read_log
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle
+from tests.support.keys import make_key
 from tests.support.users import ALICE, bundle_as, make_open_folder, needs_root
 
 SHARED = b"shared" * 1000
@@ -78,6 +81,29 @@ def test_list_tells_commits_aliases_and_for_each_generation_who_installed_it_whe
         f"  kept       {old['digest'][:19]}  {old['installed_at']} by {old['installed_by']} from {packed[0]}"
         in text
     )
+
+
+def test_list_tells_where_each_entry_was_fetched_and_by_whose_key_each_generation_is_signed(
+    tmp_path: Path,
+) -> None:
+    repo = replace(locked_repo("org/m", {"a": b"a"}), endpoint="https://hub.example.org")
+    bundle, home = tiny_bundle(tmp_path, repo, contents=[b"a"]), tmp_path / "home"
+
+    def listed() -> tuple[Any, Any]:
+        [value] = json.loads(bundle_command("list", "--hf-home", home, "--json").stdout)["bundles"]
+        return value["entries"][0]["endpoint"], value["generations"][0]["signature"]
+
+    assert bundle_command("install", bundle, "--hf-home", home).exit_code == 0
+    assert listed() == ("https://hub.example.org", None)
+    key = make_key(tmp_path)
+    signed = json.loads(bundle_command("sign", bundle, "--key", key.path, "--sequence", 7, "--json").stdout)
+    assert bundle_command("install", bundle, "--hf-home", home).exit_code == 0
+    _, signature = listed()
+    assert (signature["key"], signature["sequence"], signature["problem"]) == (signed["key"], 7, None)
+    [kept] = (home / "bundles/generations/tiny").glob("*.sig")
+    kept.write_bytes(b"torn")
+    _, signature = listed()
+    assert signature["key"] is None and str(kept) in signature["problem"]
 
 
 def test_without_a_log_list_tells_what_the_receipts_do(home: Path) -> None:

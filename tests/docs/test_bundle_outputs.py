@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,7 @@ def test_what_commands_on_an_installed_bundle_write_is_documented(
     check("bundle path --json", bundle("path", "m", "--hf-home", home, "--json"))
     check("bundle env --json", bundle("env", "tiny", "--hf-home", home, "--json"))
     check("bundle doctor --json", bundle("doctor", "--hf-home", home, "--json"))
+    _install_signed(home, tmp_path)
     (home / "bundles" / "other.json").write_bytes(b"damaged")
     whole = bundle("list", "--hf-home", home, "--json")
     log = home / "bundles" / "log.jsonl"
@@ -220,3 +222,11 @@ def test_what_a_failing_command_writes_is_documented(tmp_path: Path) -> None:
     (tmp_path / "broken.tar.zst").write_bytes(b"nothing")
     broken = bundle("inspect", tmp_path / "broken.tar.zst", "--json")
     check("any `bundle` command with --json that fails", missing, broken)
+
+
+def _install_signed(home: Path, folder: Path) -> None:
+    """Install a bundle that says where it comes from and by whose key."""
+    repo = replace(locked_repo("org/s", {"s": b"s"}), endpoint="https://huggingface.co")
+    packed = tiny_bundle(folder / "signed", repo, contents=[b"s"], name="signed")
+    bundle("sign", packed, "--key", make_key(folder / "signing").path, "--json")
+    bundle("install", packed, "--hf-home", home, "--json")

@@ -49,6 +49,17 @@ def test_a_lock_that_fits_is_taken_and_nobody_is_asked(
     assert check_lock(manifest) == manifest.with_suffix(".lock")
 
 
+def test_each_entry_says_where_it_was_resolved_and_goes_on_to_say_so_until_it_changes(
+    demo_hub: RunningHub, manifest: Path
+) -> None:
+    host = demo_hub.endpoint.removeprefix("http://")
+    first = lock_manifest(manifest, endpoint=f"http://user:secret@{host}/")
+    assert [repo.endpoint for repo in first.lock.repos] == [demo_hub.endpoint]
+    first.write()
+    again = lock_manifest(manifest, mode="upgrade", endpoint=demo_hub.endpoint.replace("127.0.0.1", "localhost"))
+    assert (again.lock, again.is_new) == (first.lock, False)
+
+
 def test_changes_name_what_was_added_what_stayed_and_what_went(demo_hub: RunningHub, manifest: Path) -> None:
     lock_manifest(manifest, endpoint=demo_hub.endpoint).write()
     manifest.write_text(MANIFEST + MINILM)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bundler.errors import LockError
 from bundler.plan.lock import Card, InvalidLockError, Lock, LockedFile, LockedRepo
+from bundler.plan.lock_rules import state_endpoint
 from bundler.text.fault import Fault
 from bundler.text.wording import has_control_character
 from tests.support.bundles import lock_of, locked_repo
@@ -79,9 +80,11 @@ claims = st.sets(names, max_size=3).map(lambda found: tuple(sorted(found)))
     st.dictionaries(names, st.tuples(st.integers(0, 2**50), hexes), max_size=5),
     st.sets(names, max_size=3),
     st.none() | st.builds(Card, licenses=claims, base_models=claims, datasets=claims),
+    st.none()
+    | st.sampled_from(["https://huggingface.co", "http://[::1]:8080/a/b-c", "https://hub.example.org:443"]),
 )
 def test_any_lock_survives_its_text(
-    files: dict[str, tuple[int, str]], absent: set[str], card: Card | None
+    files: dict[str, tuple[int, str]], absent: set[str], card: Card | None, endpoint: str | None
 ) -> None:
     repo = LockedRepo(
         kind="model",
@@ -89,6 +92,7 @@ def test_any_lock_survives_its_text(
         revision="v1.0",
         commit="a" * 40,
         card=card,
+        endpoint=endpoint,
         files=tuple(LockedFile(path=p, size_bytes=s, blob_id=b) for p, (s, b) in sorted(files.items())),
         absent=tuple(sorted(absent)),
     )
@@ -105,7 +109,7 @@ def _edited(**changes: Any) -> str:
             repo["files"][0]
             if key in ("path", "size", "blob_id", "sha256")
             else repo
-            if key in (*repo, "card")
+            if key in (*repo, "card", "endpoint")
             else raw
         )
         target[key] = value
@@ -137,6 +141,10 @@ def _edited(**changes: Any) -> str:
         (_edited(blob_id="x"), "repos[0].files[0].blob_id"),
         (_edited(sha256="0"), "repos[0].files[0].sha256: expected 64"),
         (_edited(absent=["../x"]), "repos[0].absent[0]"),
+        (_edited(endpoint="https://u:p@hub"), "repos[0].endpoint: expected the address of a Hub"),
+        (_edited(endpoint="https://hub?token=x"), "repos[0].endpoint: expected the address of a Hub"),
+        (_edited(endpoint="https://hub/\x1b[2J"), "repos[0].endpoint: expected the address of a Hub"),
+        (_edited(endpoint=1), "repos[0].endpoint: expected a string"),
         (_edited(card=[]), "repos[0].card: expected the keys licenses, base_models, datasets; found a list"),
         (_edited(card={"licenses": []}), "repos[0].card.base_models: missing"),
         (_edited(files={}), "repos[0].files: expected a list, found an object"),
@@ -277,3 +285,26 @@ def test_every_prefix_of_a_lock_and_every_wrong_byte_ends_in_an_error_of_ours() 
             # A few letters may be any: then the text is that of another lock.
             with contextlib.suppress(LockError):
                 Lock.loads(EXAMPLE[:place] + wrong + EXAMPLE[place + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("address", "stated"),
+    [
+        ("https://huggingface.co", "https://huggingface.co"),
+        ("HTTPS://user:secret@hub.example.org:8443/hf/?token=x#y", "https://hub.example.org:8443/hf"),
+        ("http://[::1]:80", "http://[::1]:80"),
+        ("http://[::1", None),
+        ("ftp://hub", None),
+        ("https://hub/a b", None),
+    ],
+)
+def test_an_endpoint_is_stated_without_what_is_secret(address: str, stated: str | None) -> None:
+    assert state_endpoint(address) == stated
+
+
+def test_a_lock_without_an_endpoint_has_the_text_that_it_had() -> None:
+    repo = locked_repo("org/m", {"a": b"a"})
+    text = lock_of(repo).dumps()
+    assert "endpoint" not in text
+    stated = lock_of(replace(repo, endpoint="https://huggingface.co")).dumps()
+    assert stated.replace('   "endpoint": "https://huggingface.co",\n', "") == text

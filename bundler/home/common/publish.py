@@ -23,6 +23,7 @@ from pathlib import Path
 from bundler.files.atomic import atomic_write, fsync_dir, temporary_path
 from bundler.files.links import hard_links_work, link_or_copy, replace_symlink
 from bundler.files.paths import inside
+from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.common.trees import OtherTrees, merge_tree
 from bundler.plan.layout import (
     BUNDLES_FOLDER,
@@ -31,7 +32,6 @@ from bundler.plan.layout import (
     RepoLayout,
     SnapshotFile,
     Text,
-    snapshot_link_target,
 )
 from bundler.plan.tree_listing import tree_json
 
@@ -94,7 +94,7 @@ def publish(
     places = None if symlinks else ContentPlaces(hf_home, located)
     trees = other_trees or {}
     for repo in layout.repos:
-        _snapshots(hf_home, repo.snapshots, places)
+        _snapshots(hf_home, repo, repo.snapshots, places)
         _listings(hf_home, repo, repo.folder, trees)
     for repo in layout.repos:
         on_step(repo.folder)
@@ -207,13 +207,16 @@ def publish_trees(hf_home: Path, layout: Layout, other_trees: OtherTrees) -> Non
         _listings(hf_home, repo, repo.folder, other_trees)
 
 
-def _snapshots(hf_home: Path, files: Iterable[SnapshotFile], places: ContentPlaces | None) -> None:
+def _snapshots(
+    hf_home: Path, repo: RepoLayout, files: Iterable[SnapshotFile], places: ContentPlaces | None
+) -> None:
+    links = SnapshotLinks(hf_home, repo)
     for file in files:
         path = inside(hf_home, file.path)
-        if places is None:
-            replace_symlink(path, snapshot_link_target(file.path, file.blob.path))
-        else:
+        if places is not None:
             places.put(file.blob, path)
+        elif not (path.is_symlink() and links.accepts(file.path, file.blob.path, str(path.readlink()))):
+            replace_symlink(path, links.choose(file.path, file.blob.path))
 
 
 def _write_if_changed(hf_home: Path, text: Text) -> None:
@@ -274,6 +277,6 @@ def _expand_alias(
     Either the file system has no symlinks, or the user downloaded the repo by its alias before, and that folder,
     with whatever else is in it, is theirs.
     """
-    _snapshots(hf_home, [replace(f, path=repo.path_in(folder, f.path)) for f in repo.snapshots], places)
+    _snapshots(hf_home, repo, [replace(f, path=repo.path_in(folder, f.path)) for f in repo.snapshots], places)
     _listings(hf_home, repo, folder, other_trees)
     _write_refs(hf_home, repo, folder, held)

@@ -20,6 +20,7 @@ from bundler.home.common.journal import (
     read_found,
     restore_refs,
 )
+from bundler.home.common.kept_refs import delete_kept_refs
 from bundler.home.common.reclaim import hand_over, list_content, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path
 from bundler.home.home import Home, ignore_damage
@@ -93,6 +94,8 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
     found = read_found(home.path, bundle.name) or Found()
     if is_last:
         hand_on_found(home.path, found, {other.name: other.layout for other in near.kept.values()})
+    same_name = [other.layout for other in others if other.digest != bundle.digest]
+    delete_kept_refs(home.path, bundle.name, bundle.layout, same_name)
     freed += reclaim(
         home.path,
         bundle.layout,

@@ -27,8 +27,10 @@ from bundler.home.common.journal import (
     record_found,
     unfinished_path,
 )
+from bundler.home.common.kept_refs import write_kept_refs
 from bundler.home.common.publish import find_moved_refs, gather_blobs, place_prepared, publish, publish_trees
 from bundler.home.common.set_aside import clear_ways, set_aside
+from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.common.sweep import sweep
 from bundler.home.common.trees import collect_trees
 from bundler.home.generation import generation_path
@@ -55,7 +57,7 @@ from bundler.home.sharing.untrusted_names import remove_untrusted
 from bundler.home.trust.gate import Admission
 from bundler.home.view.view import build_view, has_own_content
 from bundler.plan.content import Content
-from bundler.plan.layout import Blob, layout, snapshot_link_target
+from bundler.plan.layout import Blob, layout
 from bundler.text.wording import counted, size
 from bundler.verify.report import Progress
 
@@ -145,10 +147,11 @@ class Installation:
     def symlinks(self) -> bool:
         """Whether the file system has symlinks: by what is there, and only else by making one."""
         for repo in self.content.repos:
+            links = SnapshotLinks(self.hf_home, repo)
             for file in repo.snapshots:
                 if (place := inside(self.hf_home, file.path)).is_symlink():
-                    expected = Path(snapshot_link_target(file.path, file.blob.path))
-                    return place.readlink() == expected or symlinks_work(self.hf_home / "hub")
+                    is_right = links.accepts(file.path, file.blob.path, str(place.readlink()))
+                    return is_right or symlinks_work(self.hf_home / "hub")
         try:
             return symlinks_work(self.hf_home / "hub")
         except OSError:
@@ -229,6 +232,8 @@ class Installation:
         self.moved_refs = tuple(find_moved_refs(self.hf_home, self.content, held))
         publish(self.hf_home, self.content, symlinks=self.symlinks, located=located, other_trees=trees, held=held)
         mend_held(self.hf_home, self.held)
+        generations = self.home.generations(self.name, on_damage=ignore_damage, parse=False)
+        write_kept_refs(self.hf_home, self.name, [self.installed.names, *(one.names for one in generations)])
         set_current(self.hf_home, self.name, self.bundle.whole_digest)
         # Before another user's launch wants to leave a note there.
         with contextlib.suppress(OSError):

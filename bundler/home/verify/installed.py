@@ -13,10 +13,11 @@ from bundler.files.access import raise_unless_absent
 from bundler.files.paths import inside
 from bundler.home.common.conflicts import Pin, pins
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
+from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.sharing.trust import Trust, list_folders
 from bundler.home.verify.hashing import Expected, Hashed, compare_all
 from bundler.home.verify.names import NameReader
-from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
+from bundler.plan.layout import Blob, Layout, RepoLayout
 from bundler.verify.report import REINSTALL_HINT, Fault, FaultKind, Progress, Report, no_progress, repo_names
 
 
@@ -191,6 +192,7 @@ class InstalledCheck:
         linked: set[str] = set()
         root = f"{self.root}/"
         blobs = f"{repo.folder}/blobs"
+        links = SnapshotLinks(self.root, repo)
         if repo.blobs and os.path.realpath(f"{self.root}/{blobs}") != os.path.realpath(f"{self.hf_home}/{blobs}"):
             self._add("changed", blobs, f"expected a link to {self.hf_home}/{blobs}")
         for file in repo.snapshots:
@@ -198,8 +200,8 @@ class InstalledCheck:
             is_there, found = self._read_name(path, root + path)
             if found is not None:
                 linked.add(file.blob.path)
-                expected = snapshot_link_target(path, file.blob.path)
-                if found != expected:
+                if not links.accepts(path, file.blob.path, found):
+                    expected = links.choose(path, file.blob.path)
                     self._add("changed", path, f"expected a link to {expected}, found one to {found}")
             elif is_there:
                 real.add(file.blob.path)

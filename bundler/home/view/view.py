@@ -1,7 +1,7 @@
 """The view of one generation: a folder like an HF_HOME, which no other installation can change.
 
     hub/models--ns--name/blobs              link to the folder of that name in the shared view: content is there once
-    hub/models--ns--name/snapshots/…        links to `../../blobs/<etag>`, as the libraries make them
+    hub/models--ns--name/snapshots/…        links to blobs (`bundler.home.common.snapshot_links`)
     hub/models--ns--name/{refs,trees,.no_exist}
     hub/models--alias                       link to models--ns--name
     datasets/ns___name/…                    hard links to the prepared files, or copies where there are none
@@ -28,10 +28,11 @@ from bundler.files.paths import inside
 from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish
 from bundler.home.common.set_aside import move_aside
+from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.generation import VIEWS_FOLDER, view_path
 from bundler.home.installed import InstalledBundle
 from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.plan.layout import Blob, Layout, RepoLayout, snapshot_link_target
+from bundler.plan.layout import Blob, Layout, RepoLayout
 
 
 def build_view(
@@ -120,7 +121,8 @@ def _clear(hf_home: Path, root: Path, new: Path) -> list[tuple[str, str]]:
             if path.is_dir() and not path.is_symlink():
                 continue
             if path.is_symlink() or not path.is_file():
-                if not (path.is_symlink() and twin.is_symlink() and path.readlink() == twin.readlink()):
+                are_links = path.is_symlink() and twin.is_symlink()
+                if not are_links or (path.readlink() != twin.readlink() and path.resolve() != twin.resolve()):
                     moved.append(_move_aside(hf_home, path))
             elif twin.is_file():
                 if not filecmp.cmp(path, twin, shallow=False):
@@ -286,10 +288,11 @@ def _write_names(root: Path, repo: RepoLayout) -> None:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103 -- strings: a Path for each of 100,000 files takes seconds
             made.add(folder)
 
+    links = SnapshotLinks(root, repo)
     for file in repo.snapshots:
         path = f"{root}/{file.path}"
         make_folder(path)
-        os.symlink(snapshot_link_target(file.path, file.blob.path), path)  # noqa: PTH211 -- as above
+        os.symlink(links.choose(file.path, file.blob.path), path)  # noqa: PTH211 -- as above
     for text in (*repo.markers, *repo.tree_texts(), *repo.ref_texts()):
         path = f"{root}/{text.path}"
         make_folder(path)

@@ -41,6 +41,7 @@ from bundler.hub.selection.remote_code import (
     other_repositories,
 )
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.plan.lock_rules import state_endpoint
 from bundler.plan.lockfile import find_locked, pinned_commit
 from bundler.plan.manifest import Entry, Manifest
 from bundler.text.wording import did_you_mean
@@ -176,6 +177,7 @@ class _Resolver:
             data_dirs=tuple(sorted(set(entry.data_dirs))),
             partial=selection.partial,
             card=read_card(answer.card),
+            endpoint=state_endpoint(self._client.endpoint),
             files=tuple(self._add_known_digests(by_path[path]) for path in selection.paths),
             absent=selection.absent,
         )
@@ -285,8 +287,14 @@ class _Resolver:
         old = find_locked(entry, self._previous) if self._previous else None
         # They depend on the aliases, too: prepared files are listed under each alias.
         # The card does not matter: a lock of an older version has none.
-        if old and replace(old, prepared=(), card=repo.card, refs=(), partial=repo.partial) == repo:
-            return replace(repo, prepared=old.prepared)
+        # Nor does where it is asked: what has not changed is as it was found first.
+        found = replace(repo, endpoint=old.endpoint or repo.endpoint) if old else repo
+        if (
+            old
+            and replace(old, prepared=(), card=found.card, endpoint=found.endpoint, refs=(), partial=found.partial)
+            == found
+        ):
+            return replace(found, prepared=old.prepared)
         return repo
 
 

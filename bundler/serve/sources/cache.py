@@ -24,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
-from bundler.plan.layout import repo_folder
+from bundler.plan.layout import KEPT_REFS, repo_folder
 from bundler.plan.names import RepoType, is_commit, is_repo_id
 from bundler.serve.git_objects import lfs_pointer_id
 from bundler.serve.source import (
@@ -88,15 +88,16 @@ class CacheSource:
         """Return None: whoever has the cache has the files."""
 
     def refs(self, key: RepoKey) -> Refs:
-        """Return every name in `refs/` as a branch; a cache does not tell tags from branches."""
+        """Return every name in `refs/` as a branch but those of bundles; a cache does not tell tags from branches."""
         base = self._folder(key) / "refs"
         branches = {}
         for path in sorted(base.rglob("*")) if base.is_dir() else []:
-            if path.is_file() and not path.is_symlink():
+            name = path.relative_to(base).as_posix()
+            if path.is_file() and not path.is_symlink() and not name.startswith(f"{KEPT_REFS}/"):
                 # Stripped, since hand-made caches end refs in a newline.
                 commit = path.read_text("ascii", "replace").strip()
                 if is_commit(commit):
-                    branches[path.relative_to(base).as_posix()] = commit
+                    branches[name] = commit
         return Refs(branches=branches)
 
     def snapshot(self, key: RepoKey, revision: str) -> Snapshot:

@@ -28,6 +28,7 @@ def download(home: Path, bundle: Path) -> dict[str, str]:
     """Leave in `home` what a download of the same repo would; return what stands there."""
     install(bundle, home)
     shutil.rmtree(home / "bundles")
+    shutil.rmtree(home / FOLDER / "refs" / "bundle")
     return content(home)
 
 

@@ -8,6 +8,7 @@ alias either one: what is tested here holds for both.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ from bundler.errors import IntegrityError
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
 from bundler.home.installation.install import install
+from bundler.home.remove import remove
 from tests.home.generations.conftest import NEW_FILES, OLD_FILES
-from tests.support.bundles import COMMIT, OTHER_COMMIT, tree
+from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.hub import RunningHub
 
 
@@ -38,7 +40,7 @@ def size_of(*versions: dict[str, bytes]) -> int:
     return sum(map(len, {content for files in versions for content in files.values()}))
 
 
-def test_the_client_counts_content_that_commits_share_once_and_a_repo_once_for_each_of_its_names(
+def test_the_client_counts_content_once_that_commits_and_other_names_share(
     home: Path,
 ) -> None:
     found = scan_cache_dir(home / "hub")
@@ -46,8 +48,7 @@ def test_the_client_counts_content_that_commits_share_once_and_a_repo_once_for_e
     assert not found.warnings
     assert {repo.repo_id: repo.size_on_disk for repo in found.repos} == {"org/m": both, "m": both}
     assert {revision.commit_hash for repo in found.repos for revision in repo.revisions} == {COMMIT, OTHER_COMMIT}
-    # An alias is a link to the folder of its repo, which the client does not know: docs/home.md says so.
-    assert found.size_on_disk == 2 * both
+    assert found.size_on_disk == both
     assert "model/org/m" in hf_cache(home / "hub", "ls")
 
 
@@ -60,6 +61,7 @@ def test_in_a_view_the_client_sees_that_generation_and_no_other(home: Path) -> N
             "m": size_of(files),
         }
         assert [len(repo.revisions) for repo in found.repos] == [1, 1]
+        assert found.size_on_disk == size_of(files)
 
 
 def test_the_client_verifies_what_is_installed_under_each_name_and_sees_damage(
@@ -118,10 +120,34 @@ def test_what_the_client_deletes_in_a_view_is_names_and_no_content(
     assert tree(home) == before
 
 
-def test_the_clients_prune_takes_older_generations_and_never_the_current_one(
+def test_the_clients_prune_spares_what_a_bundle_has(home: Path, tmp_path: Path) -> None:
+    pinned = locked_repo("org/m", {"p": b"pinned"}, revision="a" * 40, commit="a" * 40)
+    install(tiny_bundle(tmp_path / "pinned", pinned, contents=[b"pinned"], name="pinned"), home)
+    before = tree(home)
+    refs = {ref for repo in scan_cache_dir(home / "hub").repos for one in repo.revisions for ref in one.refs}
+    assert {ref for ref in refs if ref.startswith("bundle/pinned/")} == {"bundle/pinned/aaaaaaaaaaaa"}
+    hf_cache(home / "hub", "prune", "--yes")
+    assert tree(home) == before
+    rollback("demo", home)
+    assert all(Home(home).bundle(name).verify().ok for name in ("demo", "pinned"))
+
+
+def test_where_a_branch_has_the_name_of_their_refs_an_installation_does_without(old: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    branch = home / "hub/models--org--m/refs/bundle"
+    branch.parent.mkdir(parents=True)
+    branch.write_text(COMMIT)
+    assert install(old, home).bundle.verify().ok
+    assert branch.read_text() == COMMIT
+    remove("demo", home)
+    assert branch.read_text() == COMMIT
+
+
+def test_where_their_refs_are_gone_the_clients_prune_takes_older_generations_and_never_the_current_one(
     home: Path,
     old: Path,
 ) -> None:
+    shutil.rmtree(home / "hub/models--org--m/refs/bundle")
     hf_cache(home / "hub", "prune", "--yes")
     assert Home(home).bundle("demo").verify().faults == ()
     before = tree(home)
