@@ -58,6 +58,16 @@ $(CLIENTS_STAMP): tests/infini_llama/clients/requirements.txt constraints.txt $(
 test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL and peft
 	$(BIN)/python -m pytest tests/infini_llama/clients
 
+SIGNING_STAMP := $(VENV)/.installed-signing
+
+$(SIGNING_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-signing]'
+	@touch $@
+
+.PHONY: test-signing
+test-signing: $(SIGNING_STAMP)  ## sigstore bundles beside OpenSSF's model_signing, which brings 30 packages
+	$(BIN)/python -m pytest tests/trust/dsse
+
 .PHONY: bench
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.pack.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)

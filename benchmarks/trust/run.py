@@ -58,10 +58,11 @@ reader = BundleReader(bundle)
 lock = reader.lock
 begun = spent()
 from bundler.trust.judge import Subject, judge
-from bundler.trust.policy import load_policies
+from bundler.trust.policy import listed_keys, load_policies
 from bundler.trust.signature_file import find_signature
-now = datetime.datetime.now(datetime.UTC)
-judge(Subject(lock, reader.digest), find_signature(bundle), load_policies(policy), now).raise_if_refused()
+now, policies = datetime.datetime.now(datetime.UTC), load_policies(policy)
+signed = find_signature(bundle, keys=listed_keys(policies))
+judge(Subject(lock, reader.digest), signed, policies, now).raise_if_refused()
 print(json.dumps(spent() - begun))
 """
 

@@ -152,7 +152,7 @@ def fetch(
                 sandbox="none" if unsandboxed else "auto",
                 observer=observer,
             )
-            old = find_signature(list(made.volumes) or made.path) if key else None
+            old = find_signature(list(made.volumes) or made.path, keys=()) if key else None
             signed = sign_made(made, key) if key else None
     if dry_run:
         report_plan(click.get_current_context(), planned, as_json=as_json)

@@ -30,7 +30,7 @@ def replaced_json(replaced: Replaced) -> dict[str, Any]:
 def describe_old_signature(old: SignedStatement | TrustError) -> str:
     """Say which signature a new one takes the place of."""
     if isinstance(old, TrustError):
-        return "replaces what could not be used as a signature"
+        return "replaces a file there that says nothing by itself"
     return f"replaces the signature of release {old.statement.sequence}, {old.statement.digest}"
 
 

@@ -10,6 +10,7 @@ from bundler.cli.replaced import describe_old_signature, old_signature_json
 from bundler.console.options import json_option
 from bundler.console.output import print_json, say
 from bundler.console.paths import GivenPath
+from bundler.trust.paths import SUFFIXES, Form, signature_path
 
 
 @click.command()
@@ -31,6 +32,14 @@ from bundler.console.paths import GivenPath
     type=GivenPath(file_okay=False),
     help="Where `bundle fetch` remembers what it proved.  [default: $BUNDLE_CACHE, else ~/.cache/bundle]",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(SUFFIXES)),
+    default="ssh",
+    show_default=True,
+    help="ssh: BUNDLE.sig. sigstore: BUNDLE.sigstore.json, and dsse: BUNDLE.dsse.json, with a key in a file.",
+)
 @json_option
 def sign(
     bundle: tuple[Path, ...],
@@ -38,6 +47,7 @@ def sign(
     sequence: int | None,
     valid_days: float | None,
     cache_dir: Path | None,
+    form: Form,
     as_json: bool,
 ) -> None:
     """Sign BUNDLE, a file or volumes, with an SSH key: write BUNDLE.sig beside it.
@@ -46,10 +56,14 @@ def sign(
     proven to load. It goes with the bundle; `bundle install` and `bundle verify` look for it there. Sign what you
     have just made, or verified: only index and lock are read.
 
+    `--format sigstore` writes a sigstore bundle, which `bundle install --signature FILE` takes where a policy lists the
+    key; `--format dsse` writes a DSSE envelope, which is for in-toto tools only.
+
     \b
     Examples:
       bundle sign demo.tar.zst --key ~/.ssh/id_ed25519
       bundle sign demo.tar.zst.001 --key ~/.ssh/id_ed25519_sk --valid-days 90
+      bundle sign demo.tar.zst --key release.pem --format sigstore
     """
     from bundler.format.find import find_bundle
     from bundler.format.reader import BundleReader
@@ -63,8 +77,9 @@ def sign(
         proof = recall_proof(reader.lock, Store(Store.default_root(cache_dir)))
     if proof is None:
         say("note: nothing is remembered here of a proof with these packages: the statement says nothing of one")
-    old = find_signature(place)
-    signed, path = sign_bundle(place, key, proof=proof, sequence=sequence, valid_days=valid_days)
+    target = signature_path(place, form)
+    old = find_signature(place, target, keys=()) if target.exists() else None
+    signed, path = sign_bundle(place, key, proof=proof, sequence=sequence, valid_days=valid_days, form=form)
     statement = signed.statement
     say(f"signed release {statement.sequence} of {statement.name}, {statement.digest}: {path}")
     if old:
@@ -76,7 +91,7 @@ def sign(
                 "name": statement.name,
                 "digest": statement.digest,
                 "sequence": statement.sequence,
-                "key": signed.signature.key.fingerprint,
+                "key": signed.key.fingerprint,
                 "is_proven": statement.proof is not None,
                 "replaced": old and old_signature_json(old),
             }

@@ -12,7 +12,7 @@ from bundler import __version__
 from bundler.errors import UsageError
 from bundler.files.atomic import atomic_write
 from bundler.format.reader import BundleReader
-from bundler.trust.paths import signature_path
+from bundler.trust.paths import Form, signature_path
 from bundler.trust.sign import sign
 from bundler.trust.signature_file import SignedStatement
 from bundler.trust.statement import MAX_SEQUENCE, ProofClaim, ProvenEntry, Statement
@@ -32,6 +32,7 @@ def sign_bundle(
     proof: Proof | None = None,
     sequence: int | None = None,
     valid_days: float | None = None,
+    form: Form = "ssh",
 ) -> tuple[SignedStatement, Path]:
     """Write the signature of a bundle beside it.
 
@@ -42,6 +43,7 @@ def sign_bundle(
         proof: What was shown of it here, with the packages that are installed now.
         sequence: Its release, a number higher than all before under its name; default the time in seconds since 1970.
         valid_days: How long it may be installed; default for ever.
+        form: That of `ssh-keygen -Y sign`, a sigstore bundle, or a DSSE envelope; each has a name of its own.
 
     Returns:
         The signature, and where it stands.
@@ -54,8 +56,8 @@ def sign_bundle(
     """
     with BundleReader(place) as reader:
         statement = make_statement(reader, proof, sequence=sequence, valid_days=valid_days)
-    signed = sign(statement, key)
-    path = signature_path(place)
+    signed = sign(statement, key, form)
+    path = signature_path(place, form)
     atomic_write(path, signed.content)
     return signed, path
 

@@ -140,7 +140,7 @@ def _judge_signature(
     if isinstance(signed, TrustError):
         yield Verdict(rule="signature", ok=False, detail=signed.message)
         return
-    yield Verdict(rule="signature", ok=True, detail=f"right, by key {signed.signature.key.fingerprint}")
+    yield Verdict(rule="signature", ok=True, detail=f"right, by key {signed.key.fingerprint}")
     problem = statement_problem(subject, signed)
     statement = signed.statement
     yield Verdict(rule="statement", ok=problem is None, detail=problem or f"of release {statement.sequence}")
@@ -192,7 +192,12 @@ class _PolicyJudge:
             )
             return
         who, reasons = find_signer(
-            signers, self.signed.signature, NAMESPACE, self.now.timestamp(), rule.signers or ()
+            signers,
+            self.signed.key,
+            self.signed.certificate,
+            NAMESPACE,
+            self.now.timestamp(),
+            rule.signers or (),
         )
         self.signer = who
         detail = (

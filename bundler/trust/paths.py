@@ -6,12 +6,16 @@ Apart from what reads them, so that those who have neither do not load what woul
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 SYSTEM_POLICY = Path("/etc/bundle/policy.yaml")
 POLICY_VARIABLE = "BUNDLE_POLICY"
 SIGNATURE_SUFFIX = ".sig"
+# A signature in SSH's form, and in those of other tools.
+Form = Literal["ssh", "sigstore", "dsse"]
+SUFFIXES: Mapping[Form, str] = {"ssh": SIGNATURE_SUFFIX, "sigstore": ".sigstore.json", "dsse": ".dsse.json"}
 
 
 def policy_paths(extra: Path | None = None) -> list[Path]:
@@ -25,14 +29,14 @@ def policy_paths(extra: Path | None = None) -> list[Path]:
     return [*([SYSTEM_POLICY] if _is_there(SYSTEM_POLICY) else []), *([chosen] if chosen else [])]
 
 
-def signature_path(place: Path | Sequence[Path]) -> Path:
+def signature_path(place: Path | Sequence[Path], form: Form = "ssh") -> Path:
     """Return where the signature of a bundle stands, of a file or of volumes."""
     # Not at the top: what moves or deletes a generation needs only the suffix.
     from bundler.format.storage.volumes import volume_base
 
     path = place if isinstance(place, Path) else place[0]
     base = volume_base(path) or path
-    return base.with_name(f"{base.name}{SIGNATURE_SUFFIX}")
+    return base.with_name(f"{base.name}{SUFFIXES[form]}")
 
 
 def _is_there(path: Path) -> bool:

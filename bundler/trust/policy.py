@@ -28,7 +28,7 @@ Every fault of a file is reported with its key path and line, all in one error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,6 +50,7 @@ from bundler.trust.ssh.allowed_signers import (
     match_list,
     read_allowed_signers,
 )
+from bundler.trust.ssh.public_key import PublicKey
 
 # A line for each signer is read in a moment, unlike YAML.
 _MAX_SIGNERS_BYTES = 1 << 20
@@ -206,6 +207,12 @@ def load_policies(extra: Path | None = None) -> tuple[Policy, ...]:
         PolicyError: One is malformed, or the user's is not there.
     """
     return tuple(Policy.load(path) for path in policy_paths(extra))
+
+
+def listed_keys(policies: Iterable[Policy]) -> list[PublicKey]:
+    """Return every key that some list of signers has for itself, and not to vouch for others."""
+    lists = (signers for policy in policies for signers in policy.signers.values())
+    return list(dict.fromkeys(signer.key for signers in lists for signer in signers if not signer.is_authority))
 
 
 def _read(path: Path, what: str, invalid: type[InvalidFileError], max_bytes: int = MAX_BYTES) -> str:

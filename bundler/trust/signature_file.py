@@ -6,17 +6,22 @@ the signature first and passes over what follows:
     sed '1,/^-----END/d' demo.tar.zst.sig | ssh-keygen -Y verify -s demo.tar.zst.sig -n NAMESPACE -f SIGNERS -I WHO
 
 A single file, volumes and a pipe of one bundle have one and the same `BUNDLE.sig`.
+
+A signature may also be a sigstore bundle whose payload is that statement. An SSH signature has its key in it, so it can
+be right by a key that nobody here knows; a sigstore bundle has none, so it is right by a key of a list of signers only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import TrustError
+from bundler.text.wording import counted
 from bundler.trust.paths import signature_path
-from bundler.trust.ssh.public_key import BadSignatureError
+from bundler.trust.ssh.certificate import Certificate
+from bundler.trust.ssh.public_key import BadSignatureError, PublicKey
 from bundler.trust.ssh.sshsig import BEGIN, END, SshSignature
 from bundler.trust.ssh.wire import MalformedError
 from bundler.trust.statement import Statement
@@ -35,35 +40,38 @@ class SignedStatement:
 
     Attributes:
         statement: What is said.
-        signature: By which key.
+        key: The key that signed it.
+        certificate: What vouches for that key, where it came with one.
         content: The file.
         source: Where it was read.
     """
 
     statement: Statement
-    signature: SshSignature
+    key: PublicKey
+    certificate: Certificate | None
     content: bytes
     source: str
 
 
 def find_signature(
-    place: Path | Sequence[Path] | None, given: Path | None = None
+    place: Path | Sequence[Path] | None, given: Path | None = None, *, keys: Collection[PublicKey]
 ) -> SignedStatement | TrustError | None:
     """Return the signature of a bundle; why it cannot be used; or None where there is none.
 
     Args:
         place: The bundle's file or volumes; None of a stream.
         given: Where its signature is; default beside it.
+        keys: As `parse_signature` takes them.
     """
     path = given or (signature_path(place) if place is not None else None)
     try:
-        return read_signature(path) if path and (given or path.exists()) else None
+        return read_signature(path, keys=keys) if path and (given or path.exists()) else None
     except TrustError as error:
         return error
 
 
-def read_signature(path: Path) -> SignedStatement:
-    """Read a signature file.
+def read_signature(path: Path, *, keys: Collection[PublicKey] = ()) -> SignedStatement:
+    """Read a signature file; `keys` as `parse_signature` takes them.
 
     Raises:
         TrustError: It is not there, is none, or its signature is wrong.
@@ -73,17 +81,25 @@ def read_signature(path: Path) -> SignedStatement:
             content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise TrustError(f"{path}: expected a signature there, found no file", hint=_AGAIN) from error
-    return parse_signature(content, source=str(path))
+    return parse_signature(content, source=str(path), keys=keys)
 
 
-def parse_signature(content: bytes, *, source: str) -> SignedStatement:
+def parse_signature(content: bytes, *, source: str, keys: Collection[PublicKey] = ()) -> SignedStatement:
     """Read the content of a signature file, and verify the signature.
+
+    Args:
+        content: The content.
+        source: The file's name for messages.
+        keys: Those that a sigstore bundle may be signed by. That one of them did says no more than an SSH signature
+            does by itself: which signer is accepted is asked afterwards.
 
     Raises:
         TrustError: It is none, or wrong.
     """
     if len(content) > MAX_BYTES:
         raise TrustError(f"{source}: expected a signature, found more than {MAX_BYTES:,} bytes", hint=_AGAIN)
+    if content.startswith(b"{"):
+        return _open_sigstore_bundle(content, source, keys)
     armored, end, text = content.partition(END)
     if not armored.startswith(BEGIN) or not end:
         found = f"{len(content):,} bytes that begin with {content[:20]!r}"
@@ -95,4 +111,21 @@ def parse_signature(content: bytes, *, source: str) -> SignedStatement:
         raise TrustError(f"{source}: the signature is malformed: {error}", hint=_AGAIN) from error
     except BadSignatureError as error:
         raise TrustError(f"{source}: the signature is wrong: {error}", hint=_AGAIN) from error
-    return SignedStatement(Statement.loads(text, source=source), signature, content, source)
+    statement = Statement.loads(text, source=source)
+    return SignedStatement(statement, signature.key, signature.certificate, content, source)
+
+
+def _open_sigstore_bundle(content: bytes, source: str, keys: Collection[PublicKey]) -> SignedStatement:
+    # The rarer form, which the other need not wait for.
+    from bundler.trust.dsse.sigstore_bundle import SigstoreBundle
+
+    bundle = SigstoreBundle.loads(content, source=source)
+    key = bundle.find_key(keys)
+    if key is None:
+        raise TrustError(
+            f"{source}: the signature is of none of the {counted(len(keys), 'key')} in the lists of signers of the "
+            "policies here; a sigstore bundle does not hold its key",
+            hint="if you trust the signer, list their key in a policy; an SSH signature needs that, too, but can be "
+            "checked without",
+        )
+    return SignedStatement(Statement.loads(bundle.envelope.payload, source=source), key, None, content, source)

@@ -113,6 +113,23 @@ def test_a_key_that_cannot_sign_is_wrong_usage(packed: Path, tmp_path: Path) -> 
     assert not packed.with_name("tiny.tar.zst.sig").exists()
 
 
+def test_a_sigstore_bundle_is_taken_where_a_policy_lists_its_key(packed: Path, tmp_path: Path) -> None:
+    key, home = make_key(tmp_path, kind="ecdsa-256"), tmp_path / "home"
+    policy = write_policy(tmp_path, key.line(ALICE))
+    bundle("sign", packed, "--key", key.path, "--format", "sigstore")
+    signature = packed.with_name("tiny.tar.zst.sigstore.json")
+    options = ("--signature", signature, "--policy", policy)
+    assert f"signed by {ALICE}" in bundle("verify", packed, *options)
+    said = bundle("install", packed, "--hf-home", home, "--signature", signature, code=20)
+    assert "of none of the 0 keys" in said
+    bundle("install", packed, "--hf-home", home, *options)
+    bundle("run", "--hf-home", home, "--", "true", env={"BUNDLE_POLICY": str(policy)})
+    # A form for in-toto tools is not one for this machine.
+    bundle("sign", packed, "--key", key.path, "--format", "dsse")
+    envelope = packed.with_name("tiny.tar.zst.dsse.json")
+    assert "mediaType" in bundle("verify", packed, "--signature", envelope, "--policy", policy, code=20)
+
+
 def test_an_installation_and_a_launch_ask_the_policy_each_time(packed: Path, tmp_path: Path) -> None:
     key, home = make_key(tmp_path), tmp_path / "home"
     policy = write_policy(tmp_path, make_key(tmp_path, "other").line(ALICE))

@@ -23,7 +23,7 @@ from bundler.home.trust.kept import keep_signature, read_kept_signature
 from bundler.home.trust.release import check_release, remember_release
 from bundler.plan.lock import Lock
 from bundler.trust.judge import Judgement, Subject, judge
-from bundler.trust.policy import Policy, load_policies
+from bundler.trust.policy import Policy, listed_keys, load_policies
 from bundler.trust.signature_file import SignedStatement, find_signature
 
 
@@ -66,10 +66,11 @@ class Judged:
         digest = place = None
         if isinstance(bundle, BundleReader):
             digest, place = bundle.whole_digest, bundle.volumes or bundle.path
-        signed = find_signature(place, signature)
+        policies = load_policies(policy)
+        signed = find_signature(place, signature, keys=listed_keys(policies))
         if signed is None and digest is not None:
-            signed = read_kept_signature(hf_home, bundle.lock.name, digest)
-        return cls(hf_home, bundle.lock, digest, signed, load_policies(policy), on_note)
+            signed = read_kept_signature(hf_home, bundle.lock.name, digest, policies)
+        return cls(hf_home, bundle.lock, digest, signed, policies, on_note)
 
     @property
     def _right(self) -> SignedStatement | None:

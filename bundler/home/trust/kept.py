@@ -11,7 +11,7 @@ from bundler.files.atomic import atomic_write
 from bundler.home.installed import InstalledBundle
 from bundler.home.trust.paths import kept_signature_path
 from bundler.trust.judge import Judgement, Subject, judge
-from bundler.trust.policy import Policy
+from bundler.trust.policy import Policy, listed_keys
 from bundler.trust.signature_file import SignedStatement, read_signature
 
 
@@ -22,11 +22,13 @@ def keep_signature(hf_home: Path, signed: SignedStatement) -> None:
         atomic_write(path, signed.content)
 
 
-def read_kept_signature(hf_home: Path, name: str, digest: str) -> SignedStatement | TrustError | None:
+def read_kept_signature(
+    hf_home: Path, name: str, digest: str, policies: Sequence[Policy]
+) -> SignedStatement | TrustError | None:
     """Return the signature of a generation; why it cannot be used; or None where none was kept."""
     path = kept_signature_path(hf_home, name, digest)
     try:
-        return read_signature(path) if path.exists() else None
+        return read_signature(path, keys=listed_keys(policies)) if path.exists() else None
     except TrustError as error:
         return error
 
@@ -38,6 +40,6 @@ def judge_installed(bundle: InstalledBundle, policies: Sequence[Policy]) -> Judg
         bundle: The bundle.
         policies: Those that hold here.
     """
-    signed = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest)
+    signed = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest, policies)
     subject = Subject(bundle.lock, bundle.digest, is_part=bool(bundle.left_out))
     return judge(subject, signed, policies, datetime.datetime.now(datetime.UTC))

@@ -23,8 +23,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bundler.trust.ssh.certificate import Certificate
 from bundler.trust.ssh.public_key import PublicKey
-from bundler.trust.ssh.sshsig import SshSignature
 from bundler.trust.ssh.wire import MalformedError
 
 # Options hold no spaces but in double quotes.
@@ -98,7 +98,8 @@ def read_allowed_signers(text: str) -> list[AllowedSigner]:
 
 def find_signer(
     signers: Sequence[AllowedSigner],
-    signature: SshSignature,
+    key: PublicKey,
+    certificate: Certificate | None,
     namespace: str,
     now: float,
     identities: Sequence[str] = (),
@@ -107,7 +108,8 @@ def find_signer(
 
     Args:
         signers: The list.
-        signature: It was verified.
+        key: That a signature was verified by.
+        certificate: What vouches for the key, where the signature has one.
         namespace: What it must have been made for.
         now: In seconds since 1970.
         identities: Whom it may be by; default anybody in the list.
@@ -116,14 +118,13 @@ def find_signer(
         The identity, or what the list calls it where that is a pattern; None with the reasons why there is none.
     """
     reasons = []
-    certificate = signature.certificate
     for signer in signers:
         where = f"line {signer.line}"
         if certificate and signer.is_authority and signer.key == certificate.authority:
             problem = certificate.problem(now)
             names = [name for name in certificate.principals if match_list(name, signer.principals)]
             found = [name for name in names if not identities or name in identities]
-        elif not signer.is_authority and not certificate and signer.key == signature.key:
+        elif not signer.is_authority and not certificate and signer.key == key:
             problem = None
             found = [name for name in identities if match_list(name, signer.principals)]
             found = found if identities else [signer.principals]
@@ -136,7 +137,7 @@ def find_signer(
         else:
             wanted = ", ".join(identities) or signer.principals
             reasons.append(f"{where}: its key stands for {signer.principals}, not for {wanted}")
-    what = f"certificate {certificate.key_id!r}" if certificate else f"key {signature.key.fingerprint}"
+    what = f"certificate {certificate.key_id!r}" if certificate else f"key {key.fingerprint}"
     return None, reasons or [f"{what} is in no line"]
 
 

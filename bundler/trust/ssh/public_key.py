@@ -128,16 +128,20 @@ def _verify_rsa(exponent: int, modulus: int, value: bytes, message: bytes, diges
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-    if not _LEAST_RSA_BITS <= modulus.bit_length() <= _MOST_RSA_BITS:
-        found = modulus.bit_length()
-        raise BadSignatureError(
-            f"expected an RSA key of {_LEAST_RSA_BITS} to {_MOST_RSA_BITS} bits, found {found}"
-        )
+    if problem := rsa_size_problem(modulus.bit_length()):
+        raise BadSignatureError(problem)
     size_bytes = (modulus.bit_length() + 7) // 8
     # Some signers leave leading zeros out (RFC 8332 allows no others).
     value = value.rjust(size_bytes, b"\0")
     public = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     public.verify(value, message, padding.PKCS1v15(), getattr(hashes, digest)())
+
+
+def rsa_size_problem(bits: int) -> str | None:
+    """Say what is wrong with the size of an RSA key, or return None."""
+    if _LEAST_RSA_BITS <= bits <= _MOST_RSA_BITS:
+        return None
+    return f"expected an RSA key of {_LEAST_RSA_BITS} to {_MOST_RSA_BITS} bits, found {bits}"
 
 
 def _verify_ecdsa(kind: str, curve: str, point: bytes, value: bytes, message: bytes) -> None:

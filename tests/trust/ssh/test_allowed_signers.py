@@ -23,7 +23,7 @@ def both(folder: Path, line: str, signature: bytes) -> tuple[str | None, list[st
     parsed = SshSignature.parse(signature)
     parsed.verify(MESSAGE, NAMESPACE)
     signers = read_allowed_signers((folder / "signers").read_text())
-    found = find_signer(signers, parsed, NAMESPACE, time.time(), [ALICE])
+    found = find_signer(signers, parsed.key, parsed.certificate, NAMESPACE, time.time(), [ALICE])
     theirs = keygen_verifies(folder / "signers", folder / "sig", MESSAGE, NAMESPACE, ALICE)
     assert (found[0] is not None) == theirs
     return found
@@ -89,7 +89,7 @@ def test_a_certificate_with_conditions_is_refused(tmp_path: Path) -> None:
     certificate = certify(authority, key, "-O", "source-address=10.0.0.0/8")
     parsed = SshSignature.parse(keygen_sign(certificate, MESSAGE, NAMESPACE))
     signers = read_allowed_signers(authority.line("*", "cert-authority"))
-    found, reasons = find_signer(signers, parsed, NAMESPACE, time.time())
+    found, reasons = find_signer(signers, parsed.key, parsed.certificate, NAMESPACE, time.time())
     assert (found, reasons) == (None, ["line 1: it has conditions that are not known here: source-address"])
 
 
