@@ -37,6 +37,7 @@ from bundler.home.trust.policies import check_policies
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.make.sign import sign_bundle
+from bundler.trust.dsse.sigstore_bundle import SigstoreBundle
 from bundler.trust.paths import signature_path
 from bundler.trust.ssh.sshsig import BEGIN, END
 from tests.fuzz.seals import seal_receipt
@@ -76,6 +77,7 @@ class World:
         self.foreign = self._release(4, key="stranger")
         install(middle, self.home, policy=self.policy, jobs=1)
         self.digest = Home(self.home).bundle("prod").digest
+        _, self.sigstore = sign_bundle(self.new, self.key.path, sequence=3, form="sigstore")
 
     def _release(self, number: int, *, key: str = "key") -> Path:
         folder = self.folder / f"release-{number}"
@@ -162,6 +164,15 @@ def _is_same_signature(one: bytes, other: bytes) -> bool:
         return False
 
 
+def _envelope(content: bytes) -> tuple[bytes, bytes] | None:
+    """What a sigstore bundle has of text and signature; None if it is none."""
+    try:
+        envelope = SigstoreBundle.loads(content, source="changed").envelope
+    except BundleError:
+        return None
+    return envelope.payload, envelope.signature
+
+
 class Tamperer:
     """Makes one tampering after the other.
 
@@ -178,6 +189,7 @@ class Tamperer:
             "delta": lambda dice: self._arrive(world.delta, world.delta, dice),
             "signature": self._signature,
             "statement": self._statement,
+            "sigstore bundle": self._sigstore_bundle,
             "policy": lambda dice: self._arrive(world.policy, world.foreign, dice),
             "list of signers": lambda dice: self._arrive(world.folder / "signers", world.foreign, dice),
             "receipt": self._receipt,
@@ -225,6 +237,15 @@ class Tamperer:
         spaced = json.dumps(said, indent=dice.randrange(4)).encode()
         content = armored + end + dice.choice([spaced, change(statement, dice)])
         self._with_content(path, content, lambda: self.world.install(self.world.new))
+
+    def _sigstore_bundle(self, dice: random.Random) -> None:
+        genuine = self.world.sigstore.read_bytes()
+        content = genuine
+        # Hint and key id may change: nothing is decided by them.
+        while _envelope(content) == _envelope(genuine):
+            content = change(genuine, dice)
+        install = self.world.install
+        self._with_content(self.world.sigstore, content, lambda: install(self.world.new, self.world.sigstore))
 
     def _receipt(self, dice: random.Random) -> None:
         path = receipt_path(self.world.home, "prod")
@@ -294,6 +315,7 @@ def main(first_seed: int, count: int) -> None:
             if world.shown() != before:
                 sys.exit(f"seed {seed}: {kind}: the home shows something else")
         # Untouched, the release is taken: what was refused was so for what was changed.
+        world.install(world.new, world.sigstore)
         world.install(world.new)
     sys.stdout.write(json.dumps({"refused": count, **dict(sorted(refused.items()))}) + "\n")
 
