@@ -150,7 +150,8 @@ def _signature_seeds(folder: Path, bundle: Path) -> list[bytes]:
     sign_bundle(bundle, signer.path, sequence=1)
     content = signature_path(bundle).read_bytes()
     signature_path(bundle).unlink()
+    _, sigstore = sign_bundle(bundle, signer.path, sequence=1, form="sigstore")
     armored, _, statement = content.partition(END)
     wire = base64.b64decode(armored.removeprefix(BEGIN).replace(b"\n", b""))
     keys = [base64.b64decode(path.read_text().split()[1]) for path in sorted((folder / "keys").glob("*.pub"))]
-    return [content, statement, wire, certified, *keys]
+    return [content, sigstore.read_bytes(), statement, wire, certified, *keys]

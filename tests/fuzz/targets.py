@@ -23,11 +23,12 @@ from bundler.format.tar import tar_plan
 from bundler.home.receipt import Receipt
 from bundler.plan.lock import Lock
 from bundler.plan.manifest import Manifest
+from bundler.trust.dsse.sigstore_bundle import SigstoreBundle
 from bundler.trust.policy import Policy
 from bundler.trust.signature_file import parse_signature
 from bundler.trust.ssh.allowed_signers import NotAListOfSignersError, read_allowed_signers
 from bundler.trust.ssh.certificate import is_certificate, read_certificate
-from bundler.trust.ssh.public_key import BadSignatureError, PublicKey
+from bundler.trust.ssh.public_key import ED25519, BadSignatureError, PublicKey, write_key
 from bundler.trust.ssh.sshsig import BEGIN, END, SshSignature
 from bundler.trust.ssh.wire import MalformedError
 from bundler.trust.statement import Statement
@@ -39,6 +40,9 @@ from tests.hostile.forge import forge
 _SCREEN_LINES, _SCREEN_CHARACTERS = 60, 12_000
 # Chunks of at most this decode; larger ones only take the time of clearing memory, again and again.
 _CHUNK_BYTES = 1 << 20
+
+# A key that somebody listed; it signed nothing of what is fuzzed.
+_LISTED = PublicKey(ED25519, write_key(ED25519, bytes(range(32))))
 
 Target = Callable[[bytes, Path], None]
 
@@ -190,7 +194,10 @@ def fuzz_policy(data: bytes, folder: Path) -> None:
 
 def fuzz_signature(data: bytes, folder: Path) -> None:
     """A signature file; and its parts, of which each but the first has to be got past: wire format, key, statement."""
-    _accepts(lambda: parse_signature(data, source="fuzzed.sig"))
+    _accepts(lambda: parse_signature(data, source="fuzzed.sig", keys=[_LISTED]))
+    _accepts(
+        lambda: Statement.loads(SigstoreBundle.loads(data, source="fuzzed").envelope.payload, source="fuzzed")
+    )
     _accepts(lambda: Statement.loads(data, source="fuzzed.sig"))
     import base64
 
