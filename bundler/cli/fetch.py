@@ -14,6 +14,7 @@ from bundler.console.paths import GivenPath
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.make.fetch import DEFAULT_JOBS
 from bundler.make.lock import LockMode
+from bundler.offline.sandbox.limits import DEFAULT_MINUTES
 
 
 @click.command(
@@ -47,6 +48,12 @@ from bundler.make.lock import LockMode
     metavar="KEY",
     type=GivenPath(dir_okay=False),
     help="Sign it with this SSH key, as `bundle sign`.",
+)
+@click.option(
+    "--signature",
+    metavar="FILE",
+    type=OutputFile(),
+    help="Where --sign writes the signature; a pipe needs it.  [default: BUNDLE.sig]",
 )
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
 @click.option("--upgrade", is_flag=True, help="Take the newest commits instead of those that the lock pins.")
@@ -92,12 +99,22 @@ from bundler.make.lock import LockMode
     help="Prove without a sandbox: Python of repos with trust_remote_code runs as you. Without this option it does "
     "not run where the kernel has no sandbox (exit code 11).",
 )
+@click.option(
+    "--proof-timeout",
+    "proof_minutes",
+    metavar="MINUTES",
+    type=click.FloatRange(min=0, min_open=True),
+    default=DEFAULT_MINUTES,
+    show_default=True,
+    help="How long the proof of one entry may take.",
+)
 @json_option
 def fetch(
     manifest_path: Path,
     output: Path | None,
     volume_size: int | None,
     key: Path | None,
+    signature: Path | None,
     locked: bool,
     upgrade: bool,
     dry_run: bool,
@@ -107,6 +124,7 @@ def fetch(
     codec: CodecChoice,
     level: int,
     unsandboxed: bool,
+    proof_minutes: float,
     as_json: bool,
 ) -> None:
     """Download what MANIFEST asks for, check every file, prove that it loads offline, and pack one bundle.
@@ -119,8 +137,12 @@ def fetch(
     if dry_run:
         # With it the Hub's client writes to HF_HOME: a list of agents, to name the one that runs it.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if output == Path("-") and key:
-        raise click.UsageError("--sign writes BUNDLE.sig beside a file: write one, sign it, and send both")
+    if key and output == Path("-") and not signature:
+        raise click.UsageError(
+            "--sign writes BUNDLE.sig beside a file, and a pipe has none: name one by --signature"
+        )
+    if signature and not key:
+        raise click.UsageError("--signature says where --sign writes: give --sign KEY as well")
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.bundle import make_bundle, plan_bundle
@@ -150,14 +172,17 @@ def fetch(
                 store=cache_dir,
                 jobs=jobs,
                 sandbox="none" if unsandboxed else "auto",
+                proof_minutes=proof_minutes,
                 observer=observer,
             )
-            old = find_signature(list(made.volumes) or made.path, keys=()) if key else None
-            signed = sign_made(made, key) if key else None
+            place = (list(made.volumes) or made.path) if signature is None else None
+            given = signature if signature and signature.exists() else None
+            old = find_signature(place, given, keys=()) if key else None
+            signed = sign_made(made, key, signature) if key else None
     if dry_run:
-        report_plan(click.get_current_context(), planned, as_json=as_json)
+        report_plan(click.get_current_context(), planned, observer.notes, as_json=as_json)
     else:
-        report_made(made, signed, old, as_json=as_json)
+        report_made(made, signed, old, observer.notes, as_json=as_json)
 
 
 def _choose_mode(*, locked: bool, upgrade: bool) -> LockMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bundler.text.wording import counted, size
 from bundler.trust.signature_file import SignedStatement
 
 
-def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> None:
+def report_plan(ctx: click.Context, planned: BundlePlan, notes: Sequence[str], *, as_json: bool) -> None:
     """Print what would be downloaded, for `--dry-run`; ends with 10 where there is too little room."""
     rooms = planned.rooms()
     if as_json:
@@ -33,6 +34,7 @@ def report_plan(ctx: click.Context, planned: BundlePlan, *, as_json: bool) -> No
                 "replaced": planned.replaced and replaced_json(planned.replaced),
                 "rooms": rooms_json(rooms),
                 "warnings": list(planned.locked.warnings),
+                "notes": list(notes),
             }
         )
         end_by_room(ctx, rooms)
@@ -56,6 +58,7 @@ def report_made(
     made: Made,
     signed: tuple[SignedStatement, Path] | None,
     old_signature: SignedStatement | TrustError | None,
+    notes: Sequence[str],
     *,
     as_json: bool,
 ) -> None:
@@ -87,7 +90,7 @@ def report_made(
             "sequence": signed[0].statement.sequence,
             "replaced": old_signature and old_signature_json(old_signature),
         }
-        print_json({**_made_json(made), "signature": signature})
+        print_json({**_made_json(made), "notes": list(notes), "signature": signature})
 
 
 def _plan_json(item: RepoPlan) -> dict[str, Any]:

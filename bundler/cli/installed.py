@@ -110,13 +110,14 @@ def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict
 
 def _signature_json(bundle: InstalledBundle) -> dict[str, Any] | None:
     from bundler.home.trust.kept import read_kept_signature
+    from bundler.trust.policy import load_policies
 
-    found = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest)
+    found = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest, load_policies())
     if found is None:
         return None
     if isinstance(found, BundleError):
         return {"key": None, "sequence": None, "signed_at": None, "problem": found.message}
-    statement, key = found.statement, found.signature.key
+    statement, key = found.statement, found.key
     signed_at = statement.signed_at.isoformat()
     return {"key": key.fingerprint, "sequence": statement.sequence, "signed_at": signed_at, "problem": None}
 

@@ -16,9 +16,13 @@ class ConsoleObserver(Observer):
     """Says on stderr what begins and what is unusual, and draws a bar for what is measured.
 
     A context manager: leaving it takes the bar away.
+
+    Attributes:
+        notes: What `note` was told.
     """
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self._bar = contextlib.ExitStack()
         self._advance: Callable[[int], None] = _show_nothing
         # tqdm's counter is not made for several threads.
@@ -46,6 +50,7 @@ class ConsoleObserver(Observer):
 
     def note(self, text: str) -> None:
         """See `Observer`."""
+        self.notes.append(text)
         say(f"note: {text}")
 
     def warn(self, text: str) -> None:

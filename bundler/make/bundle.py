@@ -33,12 +33,14 @@ from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
 from bundler.make.pickles import PickleScan, can_scan, list_pickles, scan_pickles
+from bundler.make.proof.children import LIMITS
 from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
 from bundler.make.room import plan_rooms
 from bundler.make.store import Store
+from bundler.offline.sandbox.limits import DEFAULT_MINUTES
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.plan.lockfile import lock_path
@@ -172,6 +174,7 @@ def make_bundle(
     endpoint: str | None = None,
     token: str | bool | None = None,
     sandbox: SandboxChoice = "auto",
+    proof_minutes: float = DEFAULT_MINUTES,
     observer: Observer | None = None,
 ) -> Made:
     """Download what a manifest asks for, check it, prove that it loads offline, and pack one bundle.
@@ -190,6 +193,7 @@ def make_bundle(
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
         sandbox: What must hold the Python of a repo while the proof runs it: auto, a kind, or none.
+        proof_minutes: How long the proof of one entry may take.
         observer: Gets progress and notes.
 
     Raises:
@@ -219,7 +223,7 @@ def make_bundle(
     )
     choose_confinement(planned.locked.lock, sandbox=sandbox)
     fetched = _fetch(planned, jobs, endpoint, token, watcher)
-    locked, proof = _prove(planned, fetched.lock, mode, sandbox, watcher)
+    locked, proof = _prove(planned, fetched.lock, mode, sandbox, proof_minutes, watcher)
     return _pack(planned, locked, fetched, proof, codec, level, watcher)
 
 
@@ -244,12 +248,18 @@ def _fetch(
 
 
 def _prove(
-    planned: BundlePlan, lock: Lock, mode: LockMode, sandbox: SandboxChoice, watcher: Observer
+    planned: BundlePlan,
+    lock: Lock,
+    mode: LockMode,
+    sandbox: SandboxChoice,
+    proof_minutes: float,
+    watcher: Observer,
 ) -> tuple[Locked, Proof]:
     """Add prepared datasets to `lock`, whose files are in the store, and prove that all of it loads."""
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
     complete = prepare(lock, planned.store, insist=mode == "insist", sandbox=sandbox)
-    proof = prove_once(complete, planned.store, sandbox=sandbox)
+    limits = replace(LIMITS, step_seconds=60 * proof_minutes)
+    proof = prove_once(complete, planned.store, sandbox=sandbox, limits=limits)
     locked = replace(planned.locked, lock=complete, previous=planned.locked.lock)
     if mode != "insist":
         locked.write()

@@ -6,7 +6,7 @@ import datetime
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bundler import __version__
 from bundler.errors import UsageError
@@ -20,6 +20,7 @@ from bundler.trust.statement import MAX_SEQUENCE, ProofClaim, ProvenEntry, State
 if TYPE_CHECKING:
     from bundler.make.bundle import Made
     from bundler.make.proof.run import Proof
+    from bundler.plan.lock import Lock
 
 # What a proof loads by, as packages are called.
 _PACKAGES = ("huggingface_hub", "transformers", "tokenizers", "torch", "accelerate", "datasets", "safetensors")
@@ -62,13 +63,38 @@ def sign_bundle(
     return signed, path
 
 
-def sign_made(made: Made, key: Path) -> tuple[SignedStatement, Path]:
-    """Sign a bundle that was just made; see `sign_bundle`."""
-    return sign_bundle(list(made.volumes) or made.path, key, proof=made.proof)
+def sign_made(made: Made, key: Path, path: Path | None = None) -> tuple[SignedStatement, Path]:
+    """Sign a bundle that was just made; see `sign_bundle`.
+
+    Args:
+        made: The bundle; of one that went to a pipe nothing can be read again, and nothing is.
+        key: See `bundler.trust.sign.sign`.
+        path: Where the signature goes; default beside the bundle.
+    """
+    signed = sign(make_statement(made, made.proof), key)
+    target = path or signature_path(list(made.volumes) or made.path)
+    atomic_write(target, signed.content)
+    return signed, target
+
+
+class Signable(Protocol):
+    """What a statement says of a bundle: one that was just made, or one that is read."""
+
+    @property
+    def lock(self) -> Lock:
+        """The lock inside."""
+
+    @property
+    def digest(self) -> str:
+        """Its digest."""
+
+    @property
+    def whole_digest(self) -> str:
+        """Of a delta the digest of the whole bundle; else its own."""
 
 
 def make_statement(
-    reader: BundleReader,
+    bundle: Signable,
     proof: Proof | None,
     *,
     sequence: int | None = None,
@@ -87,10 +113,10 @@ def make_statement(
     except OverflowError as error:
         raise UsageError(f"expected a number of days within this calendar, found {valid_days:g}") from error
     return Statement(
-        name=reader.lock.name,
-        digest=reader.whole_digest,
-        delta_digest=None if reader.digest == reader.whole_digest else reader.digest,
-        lock_digest=reader.lock.digest,
+        name=bundle.lock.name,
+        digest=bundle.whole_digest,
+        delta_digest=None if bundle.digest == bundle.whole_digest else bundle.digest,
+        lock_digest=bundle.lock.digest,
         sequence=int(time.time()) if sequence is None else sequence,
         signed_at=now,
         expires=expires,

@@ -23,7 +23,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -35,6 +34,7 @@ from bundler.files.atomic import atomic_write
 from bundler.files.digest import Digests, hash_file, sha256_bytes
 from bundler.files.leftovers import remove_leftovers
 from bundler.make.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
+from bundler.offline.sandbox.remove_tree import remove_tree
 
 RecordKind = Literal["prepared", "proven", "packed"]
 
@@ -213,13 +213,13 @@ class Store:
         for stale in work.iterdir():
             with contextlib.suppress(FileNotFoundError):
                 if not may_be_alive(stale, stale.stat().st_mtime, 24 * 3600):
-                    shutil.rmtree(stale, ignore_errors=True)
+                    _remove_work(stale)
         folder = work / f"w.{owner_mark()}"
         folder.mkdir()
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_work(folder)
 
     def sweep(self) -> None:
         """Delete files of killed runs that no run will use again; call this before this process writes."""
@@ -232,6 +232,12 @@ class Store:
                     if now - path.stat().st_mtime > ORPHAN_SECONDS:
                         path.unlink()
         self._partials.sweep(now)
+
+
+def _remove_work(folder: Path) -> None:
+    # Programs of strangers worked in it. What cannot be deleted now, a later run tries again.
+    with contextlib.suppress(OSError):
+        remove_tree(folder)
 
 
 def _record_path(path: Path) -> Path:

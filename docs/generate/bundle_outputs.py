@@ -54,6 +54,7 @@ _NAME = key("name", "string", "Name of the bundle.")
 _DIGEST = key("digest", "string", "Digest of the bundle, `sha256:` and 64 hex digits.")
 _LOCK = key("lock", "string", "Path of the lock.")
 _WARNINGS = key("warnings", "array of strings", "What a person should know of, and is no error.")
+_NOTES = key("notes", "array of strings", "What was unusual and was handled, as stderr says it.")
 _HOME = key("hf_home", "string", "The cache root.")
 
 
@@ -178,6 +179,7 @@ _FETCH_OUTPUT = Output(
             )
         ),
         _WARNINGS,
+        _NOTES,
         key("signature", "object or null", "The signature, where `--sign` asked for one."),
         key("signature.path", "string", "Where it stands."),
         described("signature.sequence", "integer", _STATEMENT),
@@ -200,6 +202,7 @@ _DRY_RUN_OUTPUT = Output(
         *_REPLACED_KEYS,
         *_ROOMS,
         _WARNINGS,
+        _NOTES,
     ),
 )
 _INSTALL_PLAN_OUTPUT = Output(

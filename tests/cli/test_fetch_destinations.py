@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.bundles import tree
 from tests.support.hub import RunningHub
+from tests.support.keys import make_key
 from tests.support.process import run, script
 
 MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n    aliases: [gpt2]\n"
@@ -23,6 +24,30 @@ MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/
 def environment(demo_hub: RunningHub, tmp_path: Path) -> dict[str, str]:
     (tmp_path / "small.yaml").write_text(MANIFEST)
     return {**os.environ, **demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+
+
+def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tmp_path: Path) -> None:
+    key = make_key(tmp_path / "keys")
+    (tmp_path / "signers").write_text(key.line("alice@example.org"))
+    (tmp_path / "policy.yaml").write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    options = ["-o", "-", "--sign", str(key.path), "--signature", "tape.sig"]
+    tape = subprocess.run(
+        [script("bundle"), "fetch", "small.yaml", *options],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
+    )
+    options = ["--signature", "tape.sig", "--policy", "policy.yaml", "--hf-home", "home"]
+    done = subprocess.run(
+        [script("bundle"), "install", "-", *options],
+        input=tape.stdout,
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
@@ -70,7 +95,12 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     assert [path.name for path in paths] == ["small.tar.zst.001", "small.tar.zst.002"]
     assert all(path.stat().st_size <= size for path in paths)
 
-    for words in (["-o", "-", "--json"], ["-o", "-", "--volume-size", "1G"]):
+    for words in (
+        ["-o", "-", "--json"],
+        ["-o", "-", "--volume-size", "1G"],
+        ["-o", "-", "--sign", "small.yaml"],
+        ["--signature", "small.sig"],
+    ):
         assert run([*map(str, fetch(*words))], env=environment, cwd=tmp_path, check=False).returncode == 2
     main_end, terminal = pty.openpty()
     refused = subprocess.run(

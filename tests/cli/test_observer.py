@@ -53,4 +53,5 @@ def test_notes_and_warnings_say_which_they_are(capsys: pytest.CaptureFixture[str
     observer = ConsoleObserver()
     observer.note("a mirror is slow")
     observer.warn("left out model.py")
+    assert observer.notes == ["a mirror is slow"]
     assert capsys.readouterr().err == "note: a mirror is slow\nwarning: left out model.py\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.findings import parse_findings
 from bundler.make.proof.run import prove
 from bundler.make.store import Store
+from bundler.offline.sandbox.limits import Limits
+from bundler.offline.sandbox.namespaces import holds_tasks
 from bundler.offline.sandbox.sandbox import Sandbox, choose_sandbox
 from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
@@ -141,3 +144,109 @@ def test_without_a_sandbox_remote_code_runs_only_if_that_is_asked_for(
     assert caught.value.exit_code == 11 and "--unsandboxed" in str(caught.value)
     assert choose_confinement(plain) == none
     assert choose_confinement(lock, sandbox="none").kind == "none"
+
+
+LOOPING = "while True: pass"
+FORKING = """
+import os, time
+while True:
+    if os.fork() == 0:
+        time.sleep(1000)
+"""
+# Each copy makes copies.
+DOUBLING = """
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+EATING = """
+held = []
+while True:
+    held.append(bytearray(os.urandom(1)) * (16 << 20))
+"""
+FILLING = """
+import os
+for number in range(10**9):
+    with open(os.path.expanduser(f"~/{number}"), "wb") as file:
+        file.write(b"x" * (1 << 20))
+"""
+PRINTING = """
+import sys
+while True:
+    sys.stdout.write("x" * (1 << 20))
+    sys.stdout.flush()
+"""
+LONG = """
+import os
+with open(os.path.expanduser("~/long"), "wb") as file:
+    while True:
+        file.write(b"x" * (1 << 20))
+"""
+# Deep beyond what a path can name, and closed to its owner.
+HIDING = """
+import os
+os.chdir(os.path.expanduser("~"))
+for level in range(3000):
+    os.mkdir("x")
+    os.chdir("x")
+os.mkdir("closed", 0o000)
+raise RuntimeError("hidden")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not KINDS, reason="this kernel has no sandbox")
+@pytest.mark.parametrize(
+    ("code", "limits", "why"),
+    [
+        (LOOPING, Limits(step_seconds=9), "took more than 0.15 minutes"),
+        (FORKING, Limits(processes=100), "started more than 100 processes"),
+        ("import os" + EATING, Limits(memory_bytes=1 << 30), r"took more than 1\.07 GB of memory"),
+        (FILLING, Limits(written_bytes=64 << 20), r"wrote more than 67\.1 MB"),
+        (LONG, Limits(written_bytes=64 << 20), r"File too large|wrote more than 67\.1 MB"),
+        (PRINTING, Limits(written_bytes=64 << 20), r"File too large|wrote more than 67\.1 MB"),
+        (HIDING, Limits(), "hidden|cannot be looked into"),
+    ],
+    ids=["loops", "forks", "eats memory", "fills the disk", "writes a long file", "prints", "hides"],
+)
+def test_remote_code_that_takes_too_much_is_ended_and_named(
+    tmp_path: Path, code: str, limits: Limits, why: str
+) -> None:
+    lock, store = remote_code(tmp_path, code)
+    with pytest.raises(ProofError, match=why) as caught:
+        prove(lock, store, limits=limits)
+    assert "tokenizers[0] (org/own)" in str(caught.value)
+    assert caught.value.exit_code == 8
+    assert list((tmp_path / "store" / "work").iterdir()) == []
+    assert _still_running(str(store.root)) == []
+
+
+def _still_running(mark: str) -> list[str]:
+    """Processes that were started with this text among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found += [path.parent.name] if mark.encode() in path.read_bytes() else []
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("landlock" not in KINDS, reason="this kernel has no Landlock")
+def test_what_forks_beside_other_processes_is_ended_to_the_last(tmp_path: Path) -> None:
+    lock, store = remote_code(tmp_path, FORKING)
+    with pytest.raises(ProofError, match="started more than 100 processes"):
+        prove(lock, store, sandbox="landlock", limits=Limits(processes=100))
+    assert _still_running(str(store.root)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("namespaces" not in KINDS or not holds_tasks(), reason="takes Linux 6.14 and namespaces")
+def test_copies_that_make_copies_are_held_by_the_kernel_and_ended(tmp_path: Path) -> None:
+    lock, store = remote_code(tmp_path, DOUBLING)
+    with pytest.raises(ProofError, match="started more than 100 processes"):
+        prove(lock, store, sandbox="namespaces", limits=Limits(processes=100))
+    assert list((tmp_path / "store" / "work").iterdir()) == []
+    assert _still_running(str(store.root)) == []

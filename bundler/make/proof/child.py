@@ -1,8 +1,9 @@
 """The child process of the proof: ``python -m bundler.make.proof.child JOB``, started by `bundler.make.proof.run`.
 
-JOB is a JSON file: `mode` ("prove" or "prepare"), `lock` and `home` (paths), and `result` (where to write). The result
-is a JSON list of `bundler.make.proof.findings.Finding`, one for each entry that was checked. What libraries print goes
-to the parent's log, which is used only if there is no result.
+JOB is a JSON file: `mode` ("prove" or "prepare"), `lock` and `home` (paths), `result` and `step` (where to write). The
+result is a JSON list of `bundler.make.proof.findings.Finding`, one for each entry that was checked; the step is the
+number of the entry that is being checked. What libraries print goes to the parent's log, which is used only if there
+is no result.
 
 The parent sets the environment before this process's first import. Only the address of the loopback Hub is added here.
 """
@@ -30,15 +31,17 @@ def main(job_path: str) -> int:
     job = json.loads(Path(job_path).read_bytes())
     home = Path(job["home"])
     lock = Lock.loads(Path(job["lock"]).read_text(), source=job["lock"])
-    findings = (_prepare if job["mode"] == "prepare" else _prove)(lock, home)
+    step = Path(job["step"])
+    findings = (_prepare if job["mode"] == "prepare" else _prove)(lock, home, step)
     atomic_write(Path(job["result"]), json.dumps([vars(finding) for finding in findings]).encode())
     return 0
 
 
-def _prove(lock: Lock, home: Path) -> list[Finding]:
+def _prove(lock: Lock, home: Path, step: Path) -> list[Finding]:
     asked = _AskedFiles()
     findings = []
     for index, repo in enumerate(lock.repos):
+        step.write_text(str(index))
         snapshot = home / "hub" / repo_folder(repo.repo_id, repo.repo_type) / "snapshots" / repo.commit
         entry = LoadedEntry(repo, snapshot)
         asked.begin(repo)
@@ -54,13 +57,14 @@ def _prove(lock: Lock, home: Path) -> list[Finding]:
     return findings
 
 
-def _prepare(lock: Lock, home: Path) -> list[Finding]:
+def _prepare(lock: Lock, home: Path, step: Path) -> list[Finding]:
     with dataset.serve_on_loopback(home) as endpoint:
         # Set before the first import of huggingface_hub, which reads it then.
         os.environ["HF_ENDPOINT"] = endpoint
         findings = []
         for index, repo in enumerate(lock.repos):
             if repo.kind == "dataset":
+                step.write_text(str(index))
                 prepared: list[str] = []
                 finding = _check_entry(index, _prepare_and_list, prepared, repo, home)
                 finding.prepared = prepared

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,19 +16,22 @@ from bundler.errors import ProofError
 from bundler.files.bounded import read_bounded
 from bundler.make.fetch import blob_path
 from bundler.make.proof.confinement import SandboxChoice, choose_confinement
-from bundler.make.proof.findings import Finding, parse_findings
+from bundler.make.proof.findings import Finding, entry_path, parse_findings
 from bundler.make.proof.home import assemble
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed, run_isolated
 from bundler.offline.launch.writable_overlay import mirror
+from bundler.offline.sandbox.limits import Breach, Limits, Watcher
 from bundler.offline.sandbox.sandbox import Sandbox, make_entry
-from bundler.offline.sandbox.visible import visible_to_python
+from bundler.offline.sandbox.visible import Visible, visible_to_python
 from bundler.offline.variables import WritableOverlay, offline_environment
 from bundler.plan.layout import BUNDLES_FOLDER, layout
 from bundler.plan.lock import Lock
 
 Mode = Literal["prove", "prepare"]
+# Far more than what is honest takes.
+LIMITS = Limits()
 
 # Characters from the end of the log: enough to see why a process died.
 _LOG_TAIL_BYTES = 2000
@@ -40,6 +44,7 @@ _PASSED = re.compile(
 )
 # The largest result that is read: thousands of entries, each with its findings.
 _MOST_RESULT_BYTES = 16 << 20
+_MOST_STEP_BYTES = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ def run_child(
     *,
     isolate: Requested = "auto",
     sandbox: SandboxChoice = "auto",
+    limits: Limits = LIMITS,
 ) -> ChildResult:
     """Let a child process check every entry of `lock`.
 
@@ -77,43 +83,57 @@ def run_child(
         home: The child's HF_HOME, which will be made below `work`.
         isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
+        limits: What the child may take; preparing datasets, which runs no code of repos, may take any time and room.
 
     Raises:
-        ProofError: The child ended without a result, or with something else in its place.
+        ProofError: The child ended without a result, or with something else in its place; or it went over a limit.
         OfflineError: This machine does not support `isolate`.
         SandboxError: This machine does not support `sandbox`.
     """
     chosen = choose_confinement(lock, isolate=isolate, sandbox=sandbox)
     assemble(home, layout(lock), blob_path(store))
-    if mode == "prove":
-        # As much of a receipt as the guard reads, so that it answers calls as it does in a launch.
-        (home / BUNDLES_FOLDER).mkdir(exist_ok=True)
-        (home / BUNDLES_FOLDER / f"{lock.name}.json").write_text(f'{{"lock": {lock.dumps()}}}')
     folders = _Folders.make(work, home, mode)
-    result, log = folders.scratch / "result.json", work / f"{mode}.log"
-    folders.lock.write_text(lock.dumps())
-    job = {"mode": mode, "lock": str(folders.lock), "home": str(home), "result": str(result)}
-    folders.job.write_text(json.dumps(job))
-    # -P: the working folder, which the child may write, is not imported from.
-    argv = [sys.executable, "-P", "-m", "bundler.make.proof.child", str(folders.job)]
-    read = (Path(bundler.__file__).parent, home, folders.lock, folders.job)
-    visible = visible_to_python(read, folders.writable)
+    log = work / f"{mode}.log"
+    folders.write_job(mode, lock)
+    if mode == "prepare":
+        limits = replace(limits, step_seconds=None, written_bytes=None)
+    log.touch()
+    watcher = Watcher(limits, (folders.scratch, log), lambda: _read_step(folders.step))
     with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
         completed = run_isolated(
-            argv,
+            folders.command(),
             env=_environment(mode, folders),
             isolate=isolate,
-            confine=make_entry(chosen, visible, folders.root),
+            confine=make_entry(chosen, folders.visible(), folders.root, limits),
+            wait=watcher.wait,
             cwd=folders.scratch,
             stdin=nothing,
             stdout=output,
             stderr=output,
         )
+    if watcher.breach is not None:
+        raise _refuse(lock, watcher.breach)
     try:
-        found = parse_findings(read_bounded(result, _MOST_RESULT_BYTES), len(lock.repos))
+        found = parse_findings(read_bounded(folders.result, _MOST_RESULT_BYTES), len(lock.repos))
     except (OSError, ValueError) as error:
         raise _dead(mode, completed, log) from error
     return ChildResult(found, completed, chosen)
+
+
+def _read_step(path: Path) -> int:
+    """Return the entry that the child says it is at; its first, where it says nothing that makes sense."""
+    with contextlib.suppress(OSError, ValueError):
+        return int(read_bounded(path, _MOST_STEP_BYTES))
+    return 0
+
+
+def _refuse(lock: Lock, breach: Breach) -> ProofError:
+    index = min(breach.step, len(lock.repos) - 1)
+    repo, entry = lock.repos[index], entry_path(lock, index)
+    hint = "an entry with trust_remote_code runs Python of its repo: look at that before you fetch it again"
+    if breach.is_time:
+        hint = f"if it may take so long: --proof-timeout MINUTES; {hint}"
+    return ProofError(f"{entry} ({repo.repo_id}): its proof was ended: it {breach.what}", hint=hint)
 
 
 def _dead(mode: Mode, completed: Completed, log: Path) -> ProofError:
@@ -149,6 +169,16 @@ class _Folders:
     writable: tuple[Path, ...]
     root: Path
 
+    @property
+    def result(self) -> Path:
+        """Where the child leaves its findings."""
+        return self.scratch / "result.json"
+
+    @property
+    def step(self) -> Path:
+        """Where the child says which entry it is at."""
+        return self.scratch / "step"
+
     @classmethod
     def make(cls, work: Path, home: Path, mode: Mode) -> _Folders:
         scratch, root, datasets = work / "scratch", work / "root", home / "datasets"
@@ -169,6 +199,26 @@ class _Folders:
             writable=tuple(writable),
             root=root,
         )
+
+    def command(self) -> list[str]:
+        """Return what the child is."""
+        # -P: the working folder, which the child may write, is not imported from.
+        return [sys.executable, "-P", "-m", "bundler.make.proof.child", str(self.job)]
+
+    def visible(self) -> Visible:
+        """Return what it may read and write."""
+        read = (Path(bundler.__file__).parent, self.home, self.lock, self.job)
+        return visible_to_python(read, self.writable)
+
+    def write_job(self, mode: Mode, lock: Lock) -> None:
+        """Write down what the child is to do, and what it reads besides."""
+        if mode == "prove":
+            # As much of a receipt as the guard reads, so that it answers calls as it does in a launch.
+            (self.home / BUNDLES_FOLDER).mkdir(exist_ok=True)
+            (self.home / BUNDLES_FOLDER / f"{lock.name}.json").write_text(f'{{"lock": {lock.dumps()}}}')
+        self.lock.write_text(lock.dumps())
+        job = {"lock": self.lock, "home": self.home, "result": self.result, "step": self.step}
+        self.job.write_text(json.dumps({"mode": mode, **{name: str(path) for name, path in job.items()}}))
 
 
 def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:

@@ -21,14 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from bundler.files.digest import sha256_bytes
+from bundler.make.proof.children import LIMITS
 from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.run import EntryProof, Proof, prove
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
+from bundler.offline.sandbox.limits import Limits
 from bundler.plan.lock import Lock
 
 
-def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
+def prove_once(
+    lock: Lock,
+    store: Store,
+    *,
+    isolate: Requested = "auto",
+    sandbox: SandboxChoice = "auto",
+    limits: Limits = LIMITS,
+) -> Proof:
     """Prove that everything in `lock` loads without a network, by every name; or return an earlier proof of it.
 
     Args:
@@ -36,16 +45,17 @@ def prove_once(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox
         store: The store with its files and with recorded proofs.
         isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
+        limits: What it may take of this machine.
 
     Raises:
-        ProofError: An entry does not load.
+        ProofError: An entry does not load, or goes over a limit.
         DependencyError: A package that an entry needs is not installed.
     """
     started = time.monotonic()
     key = _make_key(lock, isolate, sandbox)
     if (remembered := _read(store.record("proven", key))) is not None:
         return replace(remembered, seconds=time.monotonic() - started, is_remembered=True)
-    proof = prove(lock, store, isolate=isolate, sandbox=sandbox)
+    proof = prove(lock, store, isolate=isolate, sandbox=sandbox, limits=limits)
     store.keep_record("proven", key, asdict(proof))
     return proof
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bundler.errors import DependencyError
-from bundler.make.proof.children import run_child
+from bundler.make.proof.children import LIMITS, run_child
 from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import INSTALL_HINT, Finding, entry_path, refuse_failures
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
+from bundler.offline.sandbox.limits import Limits
 from bundler.plan.lock import Lock
 
 
@@ -94,7 +95,14 @@ def check_packages(lock: Lock) -> None:
         )
 
 
-def prove(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: SandboxChoice = "auto") -> Proof:
+def prove(
+    lock: Lock,
+    store: Store,
+    *,
+    isolate: Requested = "auto",
+    sandbox: SandboxChoice = "auto",
+    limits: Limits = LIMITS,
+) -> Proof:
     """Prove that everything in `lock` loads without a network, by every name.
 
     Args:
@@ -102,9 +110,11 @@ def prove(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: San
         store: The store with its files.
         isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
+        limits: What it may take of this machine.
 
     Raises:
-        ProofError: An entry does not load; the error names it, the missing files, and what to change.
+        ProofError: An entry does not load, or goes over a limit; the error names it, the missing files, and what to
+            change.
         DependencyError: A package that an entry needs is not installed.
     """
     check_packages(lock)
@@ -112,7 +122,7 @@ def prove(lock: Lock, store: Store, *, isolate: Requested = "auto", sandbox: San
     with store.work_folder() as work:
         # Another folder than the one of `prepare`: what was prepared there is shown to load here.
         home = work / "elsewhere" / "home"
-        result = run_child("prove", lock, store, work, home, isolate=isolate, sandbox=sandbox)
+        result = run_child("prove", lock, store, work, home, isolate=isolate, sandbox=sandbox, limits=limits)
     refuse_failures(lock, result.findings)
     return Proof(
         entries=tuple(_entry(lock, finding) for finding in result.findings),

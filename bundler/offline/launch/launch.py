@@ -97,6 +97,7 @@ def run_isolated(
     isolate: Requested = "auto",
     allow_net: Sequence[str] = (),
     confine: Callable[[Path], None] | None = None,
+    wait: Callable[[int, Path], int] | None = None,
     cwd: Path | None = None,
     stdin: int | IO[bytes] | None = None,
     stdout: int | IO[bytes] | None = None,
@@ -112,6 +113,7 @@ def run_isolated(
         allow_net: Networks that stay in reach besides loopback, as CIDR.
         confine: What the child does after it was isolated and before it becomes the command: it enters a sandbox
             (`bundler.offline.sandbox`). It is told in which folder attempts are noted.
+        wait: What waits for the child, given its number and that folder, and returns its wait status; it may end it.
         cwd: Its working directory.
         stdin: A file, a descriptor, `subprocess.DEVNULL`, or None for ours.
         stdout: The same.
@@ -133,7 +135,7 @@ def run_isolated(
 
         return start(argv, env, prepare=prepare_and_confine, meanwhile=meanwhile, cwd=cwd, streams=streams)
 
-    return _run(begin, env, isolation, lambda child: os.waitpid(child, 0)[1])
+    return _run(begin, env, isolation, wait or (lambda child, _: os.waitpid(child, 0)[1]))
 
 
 def launch(
@@ -164,14 +166,14 @@ def launch(
 
             return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)
 
-        return _run(begin, env, isolation, _pass_signals_on)
+        return _run(begin, env, isolation, lambda child, _: _pass_signals_on(child))
 
 
 def _run(
     begin: Callable[[Callable[[], None], Callable[[int], None], dict[str, str]], int],
     env: Mapping[str, str],
     isolation: Isolation,
-    wait: Callable[[int], int],
+    wait: Callable[[int, Path], int],
 ) -> Completed:
     with attempts_folder() as folder, adopt_orphans() as descendants, enforcement(isolation) as held:
         watch = FolderWatch(folder)
@@ -186,7 +188,7 @@ def _run(
         except BundleError:
             remove_folder(folder)  # nothing ran
             raise
-        code = os.waitstatus_to_exitcode(wait(child))
+        code = os.waitstatus_to_exitcode(wait(child, folder))
         left = descendants.left_behind()
         refused = held.finish()
         gone = watch.why_gone() if refused.told is None else None

@@ -11,6 +11,7 @@ See unshare(2), pid_namespaces(7), mount_namespaces(7), pivot_root(2).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ from bundler.offline.sandbox.system_calls import (
 )
 from bundler.offline.sandbox.visible import Visible
 
+_LEAST_PID_MAX = 301
 # No terminal: who holds it could type into it.
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
@@ -44,7 +46,7 @@ _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _MOST_LINKS = 40
 
 
-def enter_namespaces(visible: Visible, root: Path) -> None:
+def enter_namespaces(visible: Visible, root: Path, most_tasks: int | None = None) -> None:
     """Confine the calling process, which must have a single thread; it returns in a child that is process 1.
 
     The caller itself waits for that child and ends with its exit code.
@@ -52,6 +54,7 @@ def enter_namespaces(visible: Visible, root: Path) -> None:
     Args:
         visible: The files.
         root: An empty folder to put the new root on.
+        most_tasks: How many threads there may be in it, where the kernel can hold that for each namespace.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
@@ -60,7 +63,7 @@ def enter_namespaces(visible: Visible, root: Path) -> None:
     die_with_parent()
     if child := os.fork():
         become_keeper(child)
-    _make_root(visible, root)
+    _make_root(visible, root, most_tasks)
     change_root(root)
     drop_privileges()
     die_with_parent()
@@ -86,7 +89,7 @@ def _unshare_as_anybody(flags: int) -> None:
             os.close(descriptor)
 
 
-def _make_root(visible: Visible, root: Path) -> None:
+def _make_root(visible: Visible, root: Path, most_tasks: int | None) -> None:
     # Mounts of the outside may appear inside where they would anyhow; ours must not appear outside.
     mount(None, Path("/"), None, MS_REC | MS_SLAVE)
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m")
@@ -98,11 +101,23 @@ def _make_root(visible: Visible, root: Path) -> None:
     proc = root / "proc"
     proc.mkdir(exist_ok=True)
     mount("proc", proc, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if most_tasks is not None and holds_tasks():
+        # Numbers up to 300 are not given again, so a namespace cannot have fewer.
+        (proc / "sys/kernel/pid_max").write_text(str(max(most_tasks, _LEAST_PID_MAX)))
     # Root's own user id may write settings of the whole machine there, without any capability.
     set_mount_attributes(proc, ATTR_RDONLY)
     _make_devices(root / "dev", _DEVICES)
     # Of the mount that is the root; those below it have their own attributes already.
     mount(None, root, None, _MS_REMOUNT | MS_BIND | _MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def holds_tasks() -> bool:
+    """Tell whether the kernel has a limit of threads for each process namespace: from Linux 6.14 on.
+
+    Before, the same file was the limit of the whole machine.
+    """
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return found is not None and (int(found[1]), int(found[2])) >= (6, 14)
 
 
 def _make_devices(folder: Path, names: Iterable[str]) -> None:

@@ -22,6 +22,7 @@ from typing import Literal, get_args
 
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.sandbox import files
+from bundler.offline.sandbox.limits import Limits
 from bundler.offline.sandbox.namespaces import enter_namespaces
 from bundler.offline.sandbox.visible import Visible, visible_to_python
 
@@ -64,7 +65,9 @@ def choose_sandbox(allowed: Sequence[SandboxKind] = KINDS) -> Sandbox:
     return Sandbox(kind="none", detail="; ".join(["no sandbox", *reasons]))
 
 
-def make_entry(sandbox: Sandbox, visible: Visible, root: Path) -> Callable[[Path], None]:
+def make_entry(
+    sandbox: Sandbox, visible: Visible, root: Path, limits: Limits | None = None
+) -> Callable[[Path], None]:
     """Return what a forked child calls to enter `sandbox`, as the last step before it executes its program.
 
     It takes one more folder to be written: that in which the launch notes attempts.
@@ -73,12 +76,15 @@ def make_entry(sandbox: Sandbox, visible: Visible, root: Path) -> Callable[[Path
         sandbox: What `choose_sandbox` returned.
         visible: The files that are there, inside.
         root: An empty folder of the caller's.
+        limits: Those that the kernel keeps hold from then on; the others are a `Watcher`'s.
     """
 
     def enter(noted: Path) -> None:
+        if limits:
+            limits.enter()
         whole = replace(visible, write=(*visible.write, noted))
         if sandbox.kind == "namespaces":
-            enter_namespaces(whole, root)
+            enter_namespaces(whole, root, limits.most_tasks if limits else None)
         elif sandbox.kind == "landlock":
             files.enter_landlock(whole)
 
