@@ -15,34 +15,47 @@ from bundler.plan.layout import default_hf_home
 
 @click.command()
 @click.argument("bundle")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["cyclonedx", "spdx"]),
+    default="cyclonedx",
+    show_default=True,
+    help="CycloneDX 1.6 in JSON, or SPDX 3.0.1 in JSON-LD.",
+)
 @click.option("-o", "--output", type=GivenPath(dir_okay=False), help="Write it to this file. Default: stdout.")
 @hf_home_option
-def sbom(bundle: str, output: Path | None, hf_home: Path | None) -> None:
+def sbom(bundle: str, form: str, output: Path | None, hf_home: Path | None) -> None:
     """Write the bill of materials of BUNDLE, a bundle file or the name of an installed bundle.
 
-    CycloneDX 1.6 in JSON: each repo with its package URL, commit, the licences and origins that its card claims, and
-    its files with their hashes. Pickle files, and repos whose Python may be run, are marked. Equal bundles have equal
-    bills. Needs the package cyclonedx-python-lib.
+    It has each repo with its package URL, commit, the licences and origins that its card claims, and its files with
+    their hashes. Pickle files, and repos whose Python may be run, are marked. Equal bundles have equal bills. Needs the
+    package cyclonedx-python-lib; for SPDX spdx-python-model and license-expression.
 
     \b
     Examples:
       bundle sbom demo.tar.zst -o demo.cdx.json
+      bundle sbom demo --format spdx -o demo.spdx.json
       bundle sbom demo | jq '.components[].purl'
     """
     from bundler.files.atomic import atomic_write
-    from bundler.trust.sbom import write_sbom
+
+    if form == "spdx":
+        from bundler.trust.spdx import write_spdx as write
+    else:
+        from bundler.trust.sbom import write_sbom as write
 
     if is_file_name(bundle):
         from bundler.format.find import find_bundle
         from bundler.format.reader import BundleReader
 
         with BundleReader(find_bundle([Path(bundle)])) as reader:
-            text = write_sbom(reader.lock, reader.digest)
+            text = write(reader.lock, reader.digest)
     else:
         from bundler.home.home import Home
 
         installed = Home(default_hf_home(hf_home)).bundle(bundle)
-        text = write_sbom(installed.lock, installed.digest)
+        text = write(installed.lock, installed.digest)
     if output is None:
         click.echo(text, nl=False)
     else:

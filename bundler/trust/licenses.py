@@ -8,6 +8,7 @@ licences that SPDX does not list.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 from typing import Any
 
@@ -71,3 +72,26 @@ def parse_expression(expression: str) -> Any:
     if parsed is None:
         raise UnreadableLicenseError("an SPDX expression is empty")
     return parsed
+
+
+@functools.cache
+def normalize(word: str) -> str | None:
+    """Return an expression as SPDX spells it; None if it is none, or names a licence that SPDX does not list.
+
+    Raises:
+        DependencyError: The package license-expression is not installed.
+    """
+    try:
+        from license_expression import ExpressionError, ExpressionParseError, get_spdx_licensing
+    except ImportError as error:
+        raise DependencyError(
+            "licences are spelt as SPDX does by the package license-expression, which is not installed",
+            hint="pip install license-expression",
+        ) from error
+    if len(word) > _MOST_CHARACTERS:
+        return None
+    try:
+        parsed = get_spdx_licensing().parse(word, validate=True, strict=True)
+    except (ExpressionError, ExpressionParseError):
+        return None
+    return None if parsed is None else str(parsed.render())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from bundler.plan.lock import Card, Lock
+from bundler.plan.lock import Lock
 from bundler.text.wording import size
 from bundler.trust.sbom import write_sbom
 from tests.support.bundles import COMMIT, lock_of, locked_repo, tiny_bundle
+from tests.support.described import described_lock
 from tests.support.process import run, script
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -27,19 +27,7 @@ def properties(component: dict[str, Any]) -> dict[str, str]:
 
 @pytest.fixture
 def lock() -> Lock:
-    """A model with a tokenizer entry, pickle weights and code; its base; a prepared dataset."""
-    files = {"pytorch_model.bin": b"x", "config.json": b"{}"}
-    model = replace(
-        locked_repo("org/m", files, aliases=["m"]),
-        trust_remote_code=True,
-        card=Card(licenses=("apache-2.0", "llama3"), base_models=("org/base", "org/gone"), datasets=("org/d",)),
-    )
-    return lock_of(
-        replace(model, kind="tokenizer", files=model.files[:1]),
-        model,
-        locked_repo("org/base", {"b": b"b"}),
-        locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared={"default/0.0.0/h/d.arrow": b"arrow"}),
-    )
+    return described_lock()
 
 
 def test_it_is_valid_and_equal_for_equal_bundles(lock: Lock) -> None:
