@@ -189,8 +189,8 @@ EXIT_CODES: dict[int, str] = {
     20: "refused by its signature, its statement or a policy, or older than what was installed (nothing was done)",
     DIFFERS: "`bundle diff --exit-code`: the two differ",
     STOPPED_BY_SIGNAL: "`infini-llama train`: stopped by a signal, with a checkpoint; go on with `--resume`",
-    126: "`bundle run`: the command cannot be executed",
-    127: "`bundle run`: the command was not found",
+    126: "`bundle run`, `bundle record`: the command cannot be executed",
+    127: "`bundle run`, `bundle record`: the command was not found",
     130: "interrupted with Ctrl-C (128 + n for another signal n)",
     141: "the reader of standard output was gone, as in a pipe to `head -1`",
 }

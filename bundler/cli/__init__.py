@@ -21,6 +21,11 @@ from bundler.text.documents import describe_exit_codes
 
 # name -> (module, attribute, one-line help). The help stands here so that `bundle --help` imports no command.
 COMMANDS: dict[str, tuple[str, str, str]] = {
+    "record": (
+        "bundler.cli.record",
+        "record",
+        "Run a command online and write the manifest of all that it loads.",
+    ),
     "lock": ("bundler.cli.lock", "lock", "Resolve a manifest to commits and write its lock."),
     "fetch": ("bundler.cli.fetch", "fetch", "Download, check, prove and pack a manifest into one bundle."),
     "sign": ("bundler.cli.sign", "sign", "Sign a bundle with an SSH key: write BUNDLE.sig beside it."),

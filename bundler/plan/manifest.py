@@ -185,23 +185,16 @@ class Manifest:
             ManifestError: There is no such file, it is too long or not UTF-8, or it has faults.
             OSError: It cannot be read.
         """
-        try:
-            text = read_text_file(path, "manifest")
-        except NotATextFileError as error:
-            raise ManifestError(f"{path}: {error}") from error
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise ManifestError(
-                f"{path}: cannot read the manifest: {error.strerror}", hint=_suggest_manifests(path)
-            ) from error
-        return cls.parse(text, source=str(path))
+        return cls.parse(read_manifest(path), source=str(path))
 
     @classmethod
-    def parse(cls, text: str, *, source: str = "manifest") -> Manifest:
+    def parse(cls, text: str, *, source: str = "manifest", may_be_empty: bool = False) -> Manifest:
         """Parse and validate the text of a manifest.
 
         Args:
             text: YAML.
             source: The file's name for messages.
+            may_be_empty: Whether it may have no entries yet.
 
         Raises:
             InvalidManifestError: It has faults; the error names all of them.
@@ -215,7 +208,7 @@ class Manifest:
             raise InvalidManifestError(source, [Fault("version", reader.tree.key_line(root, "version"), message)])
         read = reader.read(ManifestFile, root)
         entries = () if read is None else (*read.tokenizers, *read.models, *read.datasets)
-        if not entries and not reader.faults:
+        if not entries and not reader.faults and not may_be_empty:
             reader.fault("", "expected at least one entry under tokenizers, models or datasets; found none", 1)
         _check_names(entries, reader)
         if read is None or reader.faults:
@@ -265,6 +258,23 @@ def manifest_schema() -> str:
     )
 
 
+def read_manifest(path: Path) -> str:
+    """Return the text of a manifest file.
+
+    Raises:
+        ManifestError: There is no such file, or it is too long or not UTF-8.
+        OSError: It cannot be read.
+    """
+    try:
+        return read_text_file(path, "manifest")
+    except NotATextFileError as error:
+        raise ManifestError(f"{path}: {error}") from error
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ManifestError(
+            f"{path}: cannot read the manifest: {error.strerror}", hint=_suggest_manifests(path)
+        ) from error
+
+
 def _suggest_manifests(path: Path) -> str | None:
     """Return a hint that names manifests in or beside `path`; None if there are none."""
     if path.is_dir():
@@ -274,7 +284,8 @@ def _suggest_manifests(path: Path) -> str | None:
         names = sorted(p.name for p in path.parent.glob("*.yaml"))
     except OSError:
         return None
-    close = close_matches(path.name, names, cutoff=0.4) or names[:5]
+    close = close_matches(path.name, names, cutoff=0.4)
+    close = close or names[:5]
     return f"{path.parent} has {', '.join(close)}" if close else None
 
 

@@ -22,6 +22,7 @@ LINES: dict[str, dict[str, str]] = {
         "home": "an HF_HOME: install, verify, list, remove",
         "offline": "running a program with the network shut",
         "make": "store, download, proof and packing",
+        "draft": "writing manifests: from a program that runs, from source code, entry by entry",
         "doctor": "looking at an environment as the libraries will see it",
         "cli": "the commands of `bundle`: parse, call, print",
     },

@@ -25,6 +25,7 @@ _PLACES: dict[str, dict[str, float]] = {
         "cli": 0.7,
         "doctor": 1.65,
         "make": 2.6,
+        "draft": 2.6,
         "offline": 1.15,
         "home": 1.15,
         "verify": 1.15,

@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from types import FrameType
 from typing import NamedTuple
 
-_OWN = os.path.join(os.path.dirname(__file__), "")  # noqa: PTH118, PTH120
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+_BUNDLER = os.path.dirname(os.path.dirname(_HERE))  # noqa: PTH120
+# What stands between a program and its libraries is ours where it is of the guard, or of a recording.
+_OWN = (os.path.join(_HERE, ""), os.path.join(_BUNDLER, "draft", "record", "watch", ""))  # noqa: PTH118
 _STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 
 _LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
@@ -138,7 +141,7 @@ def causes(error: BaseException | None, *, hidden: bool) -> Iterator[BaseExcepti
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield the frames of a stack but for the guard's own, innermost first."""
+    """Yield the frames of a stack but for our own, innermost first."""
     while frame is not None:
         if not frame.f_code.co_filename.startswith(_OWN):
             yield frame

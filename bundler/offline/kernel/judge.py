@@ -18,9 +18,11 @@ import ipaddress
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from bundler.offline.kernel.name_daemons import is_name_daemon
 from bundler.offline.kernel.networks import Address, Reach
@@ -61,6 +63,31 @@ class Refusal:
     target: str | None = None
     # A namespace of the program's own is let be; what is tried in there is not seen, which is what counts.
     passes: bool = False
+
+
+class CallJudge(Protocol):
+    """What a supervisor asks."""
+
+    def judge(self, call: str, values: list[int], thread: int, abi: Abi) -> Refusal | None:
+        """Return what to answer to a call, or None to let it go on."""
+
+
+class Witness:
+    """Lets every call go on, and names the targets outside this machine: for whoever wants to see, not to hold."""
+
+    def judge(self, call: str, values: list[int], thread: int, abi: Abi) -> Refusal | None:
+        """See `CallJudge`."""
+        if call not in ("connect", "sendto", "sendmsg", "sendmmsg"):
+            return None
+        for address, _ in _addresses(call, values, thread, abi):
+            family = int.from_bytes(address[:2], sys.byteorder)
+            target = _internet(family, address) if family in INTERNET else None
+            if target is not None and not Reach().allows(target[0], 0):
+                host = getattr(target[0], "ipv4_mapped", None) or target[0]
+                return Refusal(
+                    0, f"[{host}]:{target[1]}" if host.version == 6 else f"{host}:{target[1]}", passes=True
+                )
+        return None
 
 
 class Judge:

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from bundler.offline.kernel.filter_programs import namespace_filter, whole_filter
+from bundler.offline.kernel.judge import CallJudge, Judge, Witness
 from bundler.offline.kernel.networks import Reach
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.kernel.seccomp_filter import install_with_listener
@@ -37,10 +38,18 @@ _libc.syscall.restype = ctypes.c_long
 
 
 class SupervisedFilter:
-    """One filter and its supervisor; a context manager in the parent."""
+    """One filter and its supervisor; a context manager in the parent.
 
-    def __init__(self, reach: Reach, kind: Kind) -> None:
+    Args:
+        reach: What may be reached.
+        kind: Whose filter.
+        witness: Only see, and let everything go on.
+    """
+
+    def __init__(self, reach: Reach, kind: Kind, *, witness: bool = False) -> None:
         self._reach = reach
+        self._judge: CallJudge = Witness() if witness else Judge(reach)
+        self._holds = not witness
         self._kind: Kind = kind
         self._number, self._number_writer = os.pipe2(os.O_CLOEXEC)
         self._taken, self._taken_writer = os.pipe2(os.O_CLOEXEC)
@@ -76,7 +85,7 @@ class SupervisedFilter:
         if not number:
             return  # the child has failed, and will say why
         listener = _fetch(child, *struct.unpack("i", number))
-        self._supervisor = Supervisor(listener, self._reach, self._kind)
+        self._supervisor = Supervisor(listener, self._judge, self._kind, holds=self._holds)
         self._supervisor.start()
         os.write(self._taken_writer, b".")
 

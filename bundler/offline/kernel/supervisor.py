@@ -28,8 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bundler.offline.kernel.judge import Judge, Refusal, read_call
-from bundler.offline.kernel.networks import Reach
+from bundler.offline.kernel.judge import CallJudge, Refusal, read_call
 from bundler.offline.kernel.system_calls import (
     SOCKET_TYPE_MASK,
     TALK_ANSWERS,
@@ -80,13 +79,16 @@ class Denial:
 class Supervisor:
     """A thread that answers the notifications of one filter until `stop`.
 
+    One that does not hold its launch is there to see: whatever happens in here, the call goes on.
+
     Attributes:
         listener: The filter's descriptor; this object closes it.
     """
 
-    def __init__(self, listener: int, reach: Reach, kind: Kind) -> None:
+    def __init__(self, listener: int, judge: CallJudge, kind: Kind, *, holds: bool = True) -> None:
         self.listener = listener
-        self._judge = Judge(reach)
+        self._judge = judge
+        self._holds = holds
         self._kind = kind
         self._abis = abis()
         self._told: Counter[int] = Counter()
@@ -147,7 +149,8 @@ class Supervisor:
         try:
             abi = self._abis[architecture]
             call, values = read_call(abi, number, arguments, thread)
-            if call == "socket" and values[0] == TALK_FAMILY:
+            # A guard, or a launch inside this one, must not take a supervisor that only looks for one that holds.
+            if self._holds and call == "socket" and values[0] == TALK_FAMILY:
                 refusal = self._talk(values[1], values[2])
             else:
                 refusal = self._judge.judge(call, values, thread, abi)
@@ -158,6 +161,8 @@ class Supervisor:
         except Exception as error:
             # Anything but an answer would leave the caller waiting for ever.
             refusal = Refusal(errno.ENETUNREACH, f"an address that could not be judged ({error!r})")
+        if not self._holds and refusal is not None and not refusal.passes:
+            refusal = None
         with suppress(OSError):  # the caller has died, or a signal took it elsewhere
             # What was read came from the caller, and not from another process with its number, if it still waits.
             fcntl.ioctl(self.listener, _IS_VALID, struct.pack("=Q", ident))

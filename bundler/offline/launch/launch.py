@@ -3,9 +3,7 @@
 Two ways in: `run_isolated` for a child of our own (the proof of `bundle fetch`), `launch` for a user's command, which
 must notice as little of us as can be:
 
-* signals that are sent to us are passed on; those that a terminal sends reach the command without us, since it
-  stays in our process group, and are not sent twice (`si_code` tells the two apart);
-* when job control stops the command we stop too, so that the shell gets its prompt back, and go on with it;
+* signals are passed on, and job control works (`signals`);
 * the exit code is the command's, 128 + n if signal n killed it, 127 if it was not found, 126 if it cannot run;
 * if we are killed outright, the kernel kills the command: it must not go on unreported.
 
@@ -14,11 +12,10 @@ The environment is the caller's affair (`environment`); only the guard's folder 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -38,26 +35,11 @@ from bundler.offline.launch.attempts_folder import (
 from bundler.offline.launch.covered_files import cover_files
 from bundler.offline.launch.descendants import adopt_orphans
 from bundler.offline.launch.inherited import check_standard_streams
+from bundler.offline.launch.signals import block_signals, pass_signals_on
 from bundler.offline.launch.spawn import Streams, start
 from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
 
 _PR_SET_PDEATHSIG = 1
-_SI_KERNEL = 0x80
-
-_PASSED_ON = {
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-    signal.SIGWINCH,
-    signal.SIGTSTP,
-    signal.SIGCONT,
-}
-# Stops by job control. A plain SIGSTOP is somebody's business with the command alone.
-_JOB_STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +137,7 @@ def launch(
         CommandNotExecutableError: It cannot be executed.
     """
     check_standard_streams()
-    with _block_signals() as mask:
+    with block_signals() as mask:
 
         def begin(prepare: Callable[[], None], meanwhile: Callable[[int], None], env: dict[str, str]) -> int:
             def prepare_and_unblock() -> None:
@@ -166,7 +148,7 @@ def launch(
 
             return start(argv, env, prepare=prepare_and_unblock, meanwhile=meanwhile)
 
-        return _run(begin, env, isolation, lambda child, _: _pass_signals_on(child))
+        return _run(begin, env, isolation, lambda child, _: pass_signals_on(child))
 
 
 def _run(
@@ -222,47 +204,3 @@ def _add_guard(env: Mapping[str, str], folder: Path, isolation: Isolation) -> di
         # Under an outer launch, none here is still what holds there.
         **({ISOLATION: isolation.kind} if isolation.kind != "none" else {}),
     }
-
-
-@contextlib.contextmanager
-def _block_signals() -> Iterator[set[int]]:
-    """Hold back signals for `sigwaitinfo`; yield the mask that the command must get back."""
-    # A launcher may have left SIGCHLD ignored, which would make the kernel forget the exit code.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    waited_for = _PASSED_ON | {signal.SIGCHLD}
-    mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, waited_for)}
-    try:
-        yield mask
-    finally:
-        # What came after the command's end was meant for the command.
-        while signal.sigtimedwait(waited_for, 0):
-            pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _pass_signals_on(child: int) -> int:
-    """Pass signals on until the command has ended, and return its wait status."""
-    while True:
-        received = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})
-        if received.si_signo == signal.SIGCHLD:
-            status = _child_status(child)
-            if status is not None:
-                return status
-        elif received.si_code != _SI_KERNEL:
-            # Not waited for yet, so the number is still the command's.
-            os.kill(child, received.si_signo)
-
-
-def _child_status(pid: int) -> int | None:
-    """Take all news of children; return the command's wait status once it has ended."""
-    while True:
-        # Any child: we inherit orphans as process 1 of a container, and as the supervisor of a filter.
-        found, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
-        if found == 0:
-            return None
-        if found != pid:
-            continue
-        if not os.WIFSTOPPED(status):
-            return status
-        if os.WSTOPSIG(status) in _JOB_STOPS:
-            os.kill(os.getpid(), signal.SIGSTOP)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.offline.kernel.judge import Judge
 from bundler.offline.kernel.networks import Reach
 from bundler.offline.kernel.supervisor import Supervisor
 from tests.offline.conftest import KINDS, PYTHON, BundleRun
@@ -25,7 +26,7 @@ def verify():
     threading.Thread(target=time.sleep, args=(600,), daemon=True, name="left").start()
 
 run_forked(verify)
-see_through = launch._pass_signals_on
+see_through = launch.pass_signals_on
 
 def once_it_has_ended(child):
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
@@ -34,7 +35,7 @@ def once_it_has_ended(child):
         time.sleep(0.01)
     return see_through(child)
 
-launch._pass_signals_on = once_it_has_ended
+launch.pass_signals_on = once_it_has_ended
 print(launch.launch(["sh", "-c", "exit 3"], env=os.environ, isolation=choose(sys.argv[1])).exit_code)
 """
 
@@ -49,7 +50,7 @@ def test_the_judge_of_a_filter_takes_no_signal_from_the_launcher() -> None:
     """It runs when a filter is tried, before the launcher blocks signals, and may take its time to be gone."""
     reader, writer = os.pipe()  # in place of a filter's descriptor: it never has a question
     before = {thread.name for thread in Path("/proc/self/task").iterdir()}
-    supervisor = Supervisor(reader, Reach(), "seccomp")
+    supervisor = Supervisor(reader, Judge(Reach()), "seccomp")
     supervisor.start()
     (judge,) = {thread.name for thread in Path("/proc/self/task").iterdir()} - before
     status = Path(f"/proc/self/task/{judge}/status")

@@ -1,0 +1,1 @@
+"""Writing a manifest: from a program that runs, from source code, or entry by entry."""

@@ -1,0 +1,1 @@
+"""Running a program online as it is, and finding out all that it loads."""

@@ -1,0 +1,37 @@
+"""`docs/reference/json.md` has every key that the commands write which write manifests."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from docs.generate.draft_outputs import OUTPUTS
+from docs.generate.observed import faults
+from tests.offline.conftest import OUTSIDE
+from tests.support.hub import RunningHub
+from tests.support.process import run, script
+
+DOCUMENTED = {output.call: output for output in OUTPUTS}
+
+
+def check(call: str, *values: Any) -> None:
+    assert faults(DOCUMENTED[call], values) == []
+
+
+def test_the_report_of_a_recording_is_documented(demo_hub: RunningHub, tmp_path: Path) -> None:
+    code = f"""
+import contextlib, socket
+from huggingface_hub import hf_hub_download
+hf_hub_download("gpt2", "config.json", local_dir="mine")
+with contextlib.suppress(OSError):
+    socket.create_connection(("{OUTSIDE}", 4443), timeout=0.2)
+"""
+    report = tmp_path / "report.json"
+    words = [script("bundle"), "record", "-o", tmp_path / "m.yaml", "--report", report, "--"]
+    values = []
+    for source in (code, "pass"):
+        run([*words, sys.executable, "-c", source], env=demo_hub.environment(tmp_path / "hf"), cwd=tmp_path)
+        values.append(json.loads(report.read_bytes()))
+    check("bundle record --report FILE", *values)
