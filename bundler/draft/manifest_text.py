@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from bundler.draft.spelling import spell_entry, spell_flow_entry, spell_items, spell_value
+from bundler.draft.spelling import spell_entry, spell_flow_entry, spell_items, spell_text, spell_value
 from bundler.errors import ManifestError
 from bundler.plan.manifest import MANIFEST_VERSION, Entry, Manifest
 from bundler.plan.names import RepoKind
@@ -43,7 +43,7 @@ def new_manifest(name: str, entries: Iterable[Entry], *, comment: str = "") -> s
         comment: Lines for its head, without ``#``.
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
-    lines += [f"version: {MANIFEST_VERSION}", f"name: {name}"]
+    lines += [f"version: {MANIFEST_VERSION}", f"name: {spell_text(name)}"]
     entries = tuple(entries)
     for kind, section in SECTIONS.items():
         if chosen := [entry for entry in entries if entry.kind == kind]:
@@ -59,15 +59,18 @@ def empty_manifest(name: str, path: Path) -> str:
     Args:
         name: The bundle's name.
         path: Where it will be.
+
+    Raises:
+        ManifestError: No bundle can have that name.
     """
-    return f"""\
+    text = f"""\
 # What to carry to machines without internet: {document_address("manifests/README.md")}
 #
 #   bundle add openai-community/gpt2 -o {path}      adds an entry
 #   bundle record -o {path} -- python train.py      adds all that a program loads
 #   bundle fetch {path}                             makes the bundle
 version: {MANIFEST_VERSION}
-name: {name}                # the bundle will be {name}.tar.zst
+name: {spell_text(name)}                # the bundle will be {name}.tar.zst
 
 # tokenizers:
 #   - repo_id: openai-community/gpt2
@@ -79,6 +82,8 @@ name: {name}                # the bundle will be {name}.tar.zst
 #   - repo_id: org/name
 #     configs: [default]            # those to prepare for load_dataset
 """
+    Manifest.parse(text, source=str(path), may_be_empty=True)
+    return text
 
 
 def edit_manifest(text: str, wanted: Iterable[Entry], *, source: str = "manifest") -> str:
@@ -134,7 +139,7 @@ def _check(text: str, expected: Manifest, source: str) -> None:
 
 
 def _check_entries(expected: Manifest, source: str) -> None:
-    lines = [f"version: {expected.version}", f"name: {expected.name}"]
+    lines = [f"version: {expected.version}", f"name: {spell_text(expected.name)}"]
     for kind, section in SECTIONS.items():
         lines.append(f"{section}:")
         lines += [line for entry in expected.entries if entry.kind == kind for line in spell_entry(entry)]

@@ -33,7 +33,7 @@ from bundler.plan.manifest_rules import (
     Revision,
     entry_hint,
 )
-from bundler.plan.names import RepoKind, RepoType
+from bundler.plan.names import RepoKind, RepoType, is_repo_id
 from bundler.text.documents import document_address
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
@@ -276,7 +276,7 @@ def read_manifest(path: Path) -> str:
 
 
 def _suggest_manifests(path: Path) -> str | None:
-    """Return a hint that names manifests in or beside `path`; None if there are none."""
+    """Return a hint that names manifests in or beside `path`, or says how to make one of a repo's name; else None."""
     if path.is_dir():
         names = sorted(str(p) for p in path.glob("*.yaml"))
         return f"name one of its files: {', '.join(names)}" if names else "name a file, not a folder"
@@ -285,6 +285,9 @@ def _suggest_manifests(path: Path) -> str | None:
     except OSError:
         return None
     close = close_matches(path.name, names, cutoff=0.4)
+    if not close and path.suffix not in (".yaml", ".yml") and is_repo_id(str(path)):
+        file = f"{path.name.lower()}.yaml"
+        return f"is it a repo? bundle add {path} -o {file} && bundle fetch {file}"
     close = close or names[:5]
     return f"{path.parent} has {', '.join(close)}" if close else None
 

@@ -35,3 +35,15 @@ with contextlib.suppress(OSError):
         run([*words, sys.executable, "-c", source], env=demo_hub.environment(tmp_path / "hf"), cwd=tmp_path)
         values.append(json.loads(report.read_bytes()))
     check("bundle record --report FILE", *values)
+
+
+def bundle(*words: object) -> Any:
+    return json.loads(run([script("bundle"), *map(str, words), "--json"]).stdout)
+
+
+def test_what_scan_init_and_add_write_is_documented(tmp_path: Path) -> None:
+    code, manifest = tmp_path / "code.py", tmp_path / "m.yaml"
+    code.write_text('AutoModel.from_pretrained("org/a")\nAutoModel.from_pretrained(name)\n')
+    check("bundle init --json", bundle("init", "-o", manifest))
+    check("bundle add --json", bundle("add", "org/b", "--as", "dataset", "-o", manifest))
+    check("bundle scan --json", bundle("scan", code), bundle("scan", code, "-o", manifest))

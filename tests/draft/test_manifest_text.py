@@ -96,8 +96,8 @@ def test_a_new_manifest_has_a_section_for_each_kind() -> None:
         Entry(kind="dataset", repo_id="org/data", configs=("yes", "a b"), data_files=('"x.csv"',)),
         Entry(kind="tokenizer", repo_id="org/words", allow_patterns=tuple(f"folder/{n}.json" for n in range(9))),
     ]
-    text = new_manifest("n", entries, comment="Of today")
-    assert text.startswith("# Of today\nversion: 1\nname: n\n\ntokenizers:\n  - repo_id: org/words\n")
+    text = new_manifest("new", entries, comment="Of today")
+    assert text.startswith("# Of today\nversion: 1\nname: new\n\ntokenizers:\n  - repo_id: org/words\n")
     assert 'configs: ["yes", "a b"]' in text
     assert {replace(entry, path="") for entry in Manifest.parse(text).entries} == set(entries)
 
