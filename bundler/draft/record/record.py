@@ -28,6 +28,7 @@ from bundler.draft.write import find_entry
 from bundler.errors import UsageError
 from bundler.files.access import check_writable
 from bundler.files.atomic import atomic_write
+from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import lock_path, read_lock
@@ -116,11 +117,18 @@ def record(
     """
     watcher = observer or Observer()
     before = _read_before(manifest_path, name)
-    ran = run_watched(command, on_note=watcher.note)
+    check_endpoint()
+    # The client reads the environment when it is imported. What it will need afterwards is told before.
+    from huggingface_hub import constants
+
+    from bundler.hub.connection.failures import offline_error
+
+    if constants.HF_HUB_OFFLINE:
+        raise offline_error()
+    ran = run_watched(command)
     watcher.note(
         f"the command ended with {ran.exit_code}; the Hub is asked for the names and files of what it loaded"
     )
-    # Imported here because the client reads the environment when it is imported.
     from bundler.hub.connection.client import HubClient
     from bundler.hub.selection.resolve import resolve
 

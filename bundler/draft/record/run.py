@@ -17,18 +17,17 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bundler.draft.record.child import run_child
 from bundler.draft.record.front.start import open_front
 from bundler.draft.record.notes import HostUse, Notes, read_notes
-from bundler.draft.record.sockets import SocketUse, watch_sockets
+from bundler.draft.record.sockets import SocketUse
 from bundler.errors import UsageError
 from bundler.hub.connection.endpoint import check_endpoint
-from bundler.offline.launch.descendants import adopt_orphans
-from bundler.offline.launch.signals import block_signals, pass_signals_on
-from bundler.offline.launch.spawn import CommandNotFoundError, start
+from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.variables import OFFLINE
 
 SITE_FOLDER = Path(__file__).parent / "site"
@@ -55,12 +54,11 @@ class Ran:
     unseen: tuple[str, ...]
 
 
-def run_watched(command: Sequence[str], *, on_note: Callable[[str], None] = lambda note: None) -> Ran:
+def run_watched(command: Sequence[str]) -> Ran:
     """Run a command to its end, and note what it loads; to be called in the main thread.
 
     Args:
         command: Command and arguments.
-        on_note: Told what a person should know before the command begins.
 
     Raises:
         UsageError: This is an offline launch, or a recording.
@@ -77,30 +75,18 @@ def run_watched(command: Sequence[str], *, on_note: Callable[[str], None] = lamb
     upstream = check_endpoint()
     with tempfile.TemporaryDirectory(prefix="bundle-record-") as folder:
         notes = Path(folder)
-        with (
-            open_front(upstream, notes / _DOOR_NOTES) as address,
-            block_signals() as mask,
-            adopt_orphans() as descendants,
-            watch_sockets(mask) as seen,
-        ):
-            if seen.why_not:
-                on_note(f"note: {seen.why_not}")
-            child = start(
-                command,
-                make_environment(os.environ, address, notes),
-                prepare=seen.enter,
-                meanwhile=seen.attach,
-            )
-            code = os.waitstatus_to_exitcode(pass_signals_on(child))
-            left = descendants.left_behind()
-            hosts = seen.finish()
+        with open_front(upstream, notes / _DOOR_NOTES) as address:
+            ended = run_child(command, make_environment(os.environ, address, notes))
         found = read_notes(notes)
     return Ran(
-        exit_code=128 - code if code < 0 else code,
-        notes=replace(found, hosts=_join_hosts(found, hosts)),
+        exit_code=ended.exit_code,
+        notes=replace(found, hosts=_join_hosts(found, ended.sockets)),
         unseen=(
-            *([seen.why_not] if seen.why_not else []),
-            *(f"{process} outlives the command: what it loads from now on is not recorded" for process in left),
+            *([ended.why_blind] if ended.why_blind else []),
+            *(
+                f"{process} outlives the command: what it loads from now on is not recorded"
+                for process in ended.left
+            ),
             *(f"a note could not be made: {fault}" for fault in found.faults),
         ),
     )

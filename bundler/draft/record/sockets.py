@@ -83,7 +83,7 @@ def watch_sockets(mask: set[int]) -> Iterator[SocketWatch]:
         mask: The signals that the child must have blocked.
     """
     if reason := _why_not():
-        yield SocketWatch(None, f"connections of compiled programs will not be seen: {reason}", mask)
+        yield SocketWatch(None, f"connections of compiled programs were not seen: {reason}", mask)
         return
     with SupervisedFilter(Reach(), "seccomp", witness=True) as supervised:
         yield SocketWatch(supervised, None, mask)

@@ -75,3 +75,15 @@ load_dataset("json", data_files="own.jsonl")
     assert "hf://" in told
     assert "features" in told
     assert list(found.entries) == ["org/both"]
+
+
+@pytest.mark.slow
+def test_a_dataset_that_is_prepared_already_is_recorded_when_nobody_is_asked(
+    record: Record, hub: RunningHub, tmp_path: Path
+) -> None:
+    load = 'from datasets import load_dataset\nload_dataset("org/both", "small")\n'
+    run([PYTHON, program(tmp_path, load)], env=hub.environment(tmp_path / "hf"))
+    offline = 'import os\nos.environ["HF_HUB_OFFLINE"] = "1"\n' + load
+    found = record(PYTHON, program(tmp_path, offline))
+    assert found.entries["org/both"].configs == ("small",)
+    assert len(found.report["repos"][0]["commit"]) == 40

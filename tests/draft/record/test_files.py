@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundler.plan.lockfile import lock_path, read_lock
+from bundler.plan.manifest import Manifest
 from tests.draft.record.conftest import Record, program
 from tests.support.hub import RunningHub
 from tests.support.process import run, script
@@ -134,3 +135,26 @@ hf_hub_download("org/plain", "a.gguf", local_dir="mine")
     found = record(PYTHON, program(tmp_path, code))
     assert found.entries["org/plain"].allow_patterns == ("a.gguf",)
     assert any("local_dir" in text for text in found.report["warnings"])
+
+
+ELSEWHERE = """
+import os, signal, sys
+import urllib.request  # it has parts of its own there
+sys.platform = "darwin"
+for module, names in ((os, ["pipe2", "pidfd_open"]), (signal, ["sigwaitinfo", "sigtimedwait"])):
+    for name in names:
+        delattr(module, name)
+from bundler.cli import main
+main()
+"""
+
+
+def test_a_system_without_the_calls_of_linux_records_what_python_and_the_door_see(
+    hub: RunningHub, tmp_path: Path
+) -> None:
+    manifest, code = tmp_path / "m.yaml", program(tmp_path, DOWNLOAD + "sys.exit(3)")
+    words = [PYTHON, "-c", ELSEWHERE, "record", "-o", manifest, "--", PYTHON, code, "org/plain:a.gguf"]
+    done = run(words, env=hub.environment(tmp_path / "hf"), check=False)
+    assert done.returncode == 3, done.stderr
+    assert [entry.allow_patterns for entry in Manifest.load(manifest).entries] == [("a.gguf",)]
+    assert "compiled programs were not seen" in done.stderr

@@ -70,6 +70,7 @@ def test_what_can_be_refused_is_refused_before_the_program_runs(record: Record, 
     assert record("no-such-command", check=False).done.returncode == 127
     assert record(*touch, check=False, BUNDLE_OFFLINE="1").done.returncode == 2
     assert record(*touch, check=False, HF_ENDPOINT="no address").done.returncode == 4
+    assert record(*touch, check=False, HF_HUB_OFFLINE="1").done.returncode == 4
     assert not (tmp_path / "ran").exists()
 
 

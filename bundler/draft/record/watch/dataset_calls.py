@@ -10,12 +10,14 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import sys
 from types import ModuleType
 from typing import Any
 
 _watch: Any = sys.modules["bundler.draft.record.watch.watch"]
 _HUB_PATH = "hf://datasets/"
+_CACHED = "datasets.packaged_modules.cache.cache"
 # What changes a prepared dataset, and a manifest has no key for; a launch prepares it from the files.
 _OTHER = ("features", "storage_options")
 
@@ -42,9 +44,12 @@ def _note_builders(module: ModuleType) -> None:
 
 def _note_builder(call: dict[str, Any], builder: Any, frame: Any) -> None:
     files = _list_files(builder)
-    if not files and not getattr(builder, "repo_id", None):
-        return  # of this machine
     name = getattr(builder, "repo_id", None) or ""
+    if type(builder).__module__ == _CACHED and not os.path.exists(call["path"]):  # noqa: PTH110
+        # Prepared earlier, and the Hub was not asked: the library knows only the name.
+        name = call["path"]
+    if not files and not name:
+        return  # of this machine
     chosen, unsayable = {}, [key for key in (*_OTHER, *call.get("config_kwargs", {})) if call.get(key) is not None]
     unsayable += list(call.get("config_kwargs", {}))
     for key in ("data_files", "data_dir"):
