@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from bundler.draft.write import Written, add_entries
 from bundler.errors import HubError, ManifestError, UsageError
@@ -99,7 +99,7 @@ def ask_kind(repo_id: str, wish: Wish, client: HubClient) -> Entry:
     """
     found: dict[RepoType, RemoteRevision] = {}
     errors = []
-    types: tuple[RepoType, ...] = ("model", "dataset")
+    types: tuple[RepoType, ...] = get_args(RepoType)
     for repo_type in types:
         try:
             found[repo_type] = client.revision(repo_id, repo_type, wish.revision)
@@ -109,8 +109,8 @@ def ask_kind(repo_id: str, wish: Wish, client: HubClient) -> Entry:
         raise errors[0]
     if len(found) > 1:
         raise UsageError(
-            f"{repo_id} is a model, and a dataset of that name is there too",
-            hint="say which: --as model, --as tokenizer or --as dataset",
+            f"{repo_id} is {' and '.join(f'a {repo_type}' for repo_type in found)}: these are different repos",
+            hint=f"say which: {' or '.join(f'--as {repo_type}' for repo_type in found)}",
         )
     ((repo_type, remote),) = found.items()
     aliases = () if remote.repo_id == repo_id else (repo_id,)

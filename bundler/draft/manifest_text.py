@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
@@ -22,7 +23,8 @@ from bundler.plan.manifest import MANIFEST_VERSION, Entry, Manifest
 from bundler.plan.names import RepoKind
 from bundler.text.documents import document_address
 
-SECTIONS: dict[RepoKind, str] = {"tokenizer": "tokenizers", "model": "models", "dataset": "datasets"}
+# Kind of entry -> the list that has them, in the order of a manifest.
+SECTIONS: dict[RepoKind, str] = {kind: f"{kind}s" for kind in get_args(RepoKind)}
 _LISTS = ("aliases", "allow_patterns", "configs", "data_dirs", "data_files")
 _FLAGS = ("trust_remote_code", "allow_pickle")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 
 from bundler.plan.manifest import Entry
-from bundler.plan.names import DEFAULT_REVISION
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*[A-Za-z0-9_/-]|[A-Za-z]")
 # YAML 1.1 reads these as something else than text.
@@ -44,16 +44,9 @@ def spell_list(key: str, values: tuple[str, ...], indent: str) -> list[str]:
 
 def list_values(entry: Entry) -> dict[str, str | bool | tuple[str, ...]]:
     """Return the keys of an entry that are not at their default, in the order in which they are written."""
-    values: dict[str, str | bool | tuple[str, ...]] = {"repo_id": entry.repo_id}
-    if entry.revision != DEFAULT_REVISION:
-        values["revision"] = entry.revision
-    for key in ("aliases", "trust_remote_code", "allow_pickle", "configs", "data_dirs", "data_files"):
-        if value := getattr(entry, key):
-            values[key] = value
-    for key in ("allow_patterns", "ignore_patterns"):
-        if value := getattr(entry, key):
-            values[key] = value
-    return values
+    plain = Entry(kind=entry.kind, repo_id="")
+    keys = [field.name for field in fields(Entry) if field.name not in ("kind", "path")]
+    return {key: getattr(entry, key) for key in keys if getattr(entry, key) != getattr(plain, key)}
 
 
 def spell_value(key: str, value: str | bool | tuple[str, ...], indent: str) -> list[str]:

@@ -35,8 +35,14 @@ def make_entry(use: RepoUse, paths: Sequence[str]) -> Entry:
         paths: All files of its commit.
     """
     needed = use.files & set(paths)
-    if use.repo_type == "dataset":
+    repo_type: str = use.repo_type
+    if repo_type == "dataset":
         return _make_dataset(use, paths, needed)
+    if repo_type != "model":
+        # Of another type a part may be of no use: one build of a kernel, one module of several.
+        entry = _begin(use, use.repo_type)
+        whole = _takes(entry, paths, needed, exactly=False)
+        return entry if whole else replace(entry, allow_patterns=name_files(needed, paths))
     trusted = use.trusted or any(path.endswith(".py") for path in needed)
     pickled = any(is_pickle(path) for path in needed)
     tokenizer = replace(_begin(use, "tokenizer"), trust_remote_code=trusted)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 from bundler.draft.record.notes import DatasetUse, FileUse, Notes
 from bundler.errors import HubError
@@ -21,7 +21,8 @@ from bundler.plan.names import RepoType, is_commit, is_revision
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient
 
-_TYPES = ("model", "dataset")
+# A manifest has entries for repos of these types.
+_TYPES = get_args(RepoType)
 
 
 @dataclass(kw_only=True)
@@ -29,7 +30,7 @@ class RepoUse:
     """What was read of a repo at a revision.
 
     Attributes:
-        repo_type: model or dataset.
+        repo_type: Its type on the Hub.
         repo_id: Its present name.
         revision: Branch or tag that was asked for, or a commit.
         commit: The commit that was read.
