@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from bundler.console.options import hf_home_option, jobs_option, json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.plan.layout import default_hf_home
+from bundler.plan.names import RepoType
 
 
 @click.command()
 @click.argument("repo_id")
 @click.option("--bundle", "name", metavar="NAME", help="Look in this bundle only.")
-@click.option("--dataset", is_flag=True, help="REPO_ID is a dataset.")
+@click.option("--type", "repo_type", type=click.Choice(get_args(RepoType)), help="What REPO_ID is; default model.")
+@click.option("--dataset", is_flag=True, help="The same as --type dataset.")
 @click.option("--quick", is_flag=True, help="Compare names, links and sizes, hash nothing.")
 @hf_home_option
 @jobs_option
@@ -22,6 +25,7 @@ from bundler.plan.layout import default_hf_home
 def path(
     repo_id: str,
     name: str | None,
+    repo_type: RepoType | None,
     dataset: bool,
     quick: bool,
     hf_home: Path | None,
@@ -41,7 +45,7 @@ def path(
     bundle, folder = find_snapshot(
         Home(default_hf_home(hf_home)),
         repo_id,
-        "dataset" if dataset else "model",
+        repo_type or ("dataset" if dataset else "model"),
         name=name,
         on_damage=lambda error: say(f"warning: {error.message}"),
     )

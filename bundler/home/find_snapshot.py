@@ -18,7 +18,7 @@ def find_snapshot(
     Args:
         home: Where to look.
         repo_id: Its id, or an alias.
-        repo_type: model or dataset.
+        repo_type: The Hub's type of the repo.
         name: Look in this bundle only.
         on_damage: Called for a receipt that cannot be used, if the repo was found without it.
 

@@ -61,6 +61,10 @@ class View:
         return self.root / "hub"
 
 
+# How `bundle path` is asked for a repo of a type.
+_TYPE_OPTIONS = {"model": "", "dataset": " --dataset"}
+
+
 def _no_neighbours(content: Layout) -> Neighbours:
     return Neighbours()
 
@@ -204,10 +208,10 @@ class InstalledBundle:
                     folder = repo_folder(repo.repo_id, repo_type)
                     return self.view / "hub" / folder / "snapshots" / repo.commit
         if any(repo_id in (repo.repo_id, *repo.aliases) for repo in self.lock.repos):
-            other = "model" if repo_type == "dataset" else "dataset"
+            other = next(repo.repo_type for repo in self.lock.repos if repo_id in (repo.repo_id, *repo.aliases))
             raise NotInstalledError(
                 f"{repo_id} of bundle {self.name} is a {other}, not a {repo_type}",
-                hint=f"bundle path {repo_id}{' --dataset' if other == 'dataset' else ''}",
+                hint=f"bundle path {repo_id}{_TYPE_OPTIONS.get(other, f' --type {other}')}",
             )
         if repo_id in self.left_out:
             raise NotInstalledError(

@@ -91,7 +91,8 @@ def _list_entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
     if missing := sorted({*entry.aliases, entry.repo_id} - {*repo.aliases, repo.repo_id}):
         found.append(f"{entry.label}: aliases {', '.join(missing)} are not in the lock")
     for key in ("trust_remote_code", "allow_pickle"):
-        wanted, locked = getattr(entry, key), getattr(repo, key)
+        wanted = entry.trusts_code if key == "trust_remote_code" else getattr(entry, key)
+        locked = getattr(repo, key)
         if wanted != locked:
             found.append(f"{entry.label}: {key} is {str(wanted).lower()}, in the lock {str(locked).lower()}")
     if sorted(entry.configs) != list(repo.configs):

@@ -24,16 +24,19 @@ from typing import Literal
 from bundler.errors import ManifestError
 from bundler.files.digest import sha256_bytes
 from bundler.plan.manifest_rules import (
+    Backend,
     BundleName,
     ConfigName,
     DataDir,
     DataFiles,
     FilePattern,
+    Platform,
     RepoId,
     Revision,
+    TorchVersion,
     entry_hint,
 )
-from bundler.plan.names import RepoKind, RepoType, is_repo_id
+from bundler.plan.names import CODE_KINDS, RepoKind, RepoType, is_repo_id, repo_type_of
 from bundler.text.documents import document_address
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
@@ -49,14 +52,22 @@ MANIFEST_VERSION = 1
 _NO_PICKLE = {
     "tokenizer": "it is about model weights; a tokenizer entry has no weights",
     "dataset": "it is about model weights; a dataset's files are taken as they are",
+    "kernel": "it is about model weights; a kernel is code",
+    "space": "it is about model weights; a space's files are taken as they are",
 }
-_NO_REMOTE_CODE = {"dataset": "loading scripts of datasets are no longer run by the datasets library"}
-_NO_CONFIGS = dict.fromkeys(("tokenizer", "model"), "it names configurations of a dataset")
-_NO_DATA_DIRS = dict.fromkeys(("tokenizer", "model"), "it names folders of a dataset")
+_NO_REMOTE_CODE = {
+    "dataset": "loading scripts of datasets are no longer run by the datasets library",
+    "kernel": "a kernel is code, and is listed for it",
+    "space": "a space is taken for its code, and is listed for it",
+}
+_NOT_A_DATASET = ("tokenizer", "model", "kernel", "space")
+_NO_CONFIGS = dict.fromkeys(_NOT_A_DATASET, "it names configurations of a dataset")
+_NO_DATA_DIRS = dict.fromkeys(_NOT_A_DATASET, "it names folders of a dataset")
 _NO_DATA_FILES = {
-    "tokenizer": "it chooses files of a dataset",
+    **dict.fromkeys(_NOT_A_DATASET, "it chooses files of a dataset"),
     "model": "it chooses files of a dataset; allow_patterns does so here",
 }
+_KERNELS_ONLY = dict.fromkeys(("tokenizer", "model", "dataset", "space"), "it chooses builds of a kernel")
 
 
 class InvalidManifestError(InvalidFileError, ManifestError):
@@ -83,6 +94,9 @@ class Entry:
         data_files: Further choices of files to prepare, as load_dataset(data_files=...) takes them. Each is kept as
             JSON.
         data_dirs: Folders to prepare, as load_dataset(data_dir=...) takes them.
+        torch: Versions of torch that a kernel must have builds for, such as "2.13"; empty for all.
+        backends: What a kernel must run on, such as cu128, rocm64 or cpu; empty for all.
+        platforms: Processors and systems that a kernel must run on, such as x86_64-linux; empty for all.
         path: Key path in the manifest, for messages; not part of the entry's meaning.
     """
 
@@ -90,7 +104,7 @@ class Entry:
     repo_id: RepoId = key(
         about=Key(missing="write repo_id: namespace/name", synonyms=("repo", "id", "path", "model"))
     )
-    revision: Revision = key("main", Key(synonyms=("branch", "tag", "commit", "sha")))
+    revision: Revision = key("main", Key(synonyms=("branch", "tag", "commit", "sha", "version")))
     aliases: tuple[RepoId, ...] = key((), Key(unique=True, synonyms=("alias",)))
     allow_patterns: tuple[FilePattern, ...] | None = key(
         None,
@@ -129,12 +143,24 @@ class Entry:
             not_in=_NO_DATA_DIRS,
         ),
     )
+    torch: tuple[TorchVersion, ...] = key((), Key(unique=True, not_in=_KERNELS_ONLY))
+    backends: tuple[Backend, ...] = key(
+        (), Key(unique=True, synonyms=("backend", "cuda", "device"), not_in=_KERNELS_ONLY)
+    )
+    platforms: tuple[Platform, ...] = key(
+        (), Key(unique=True, synonyms=("platform", "arch"), not_in=_KERNELS_ONLY)
+    )
     path: str = key("", Key(filled_with="path"))
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the code of the repository is carried, and may be run."""
+        return self.trust_remote_code or self.kind in CODE_KINDS
 
     @property
     def repo_type(self) -> RepoType:
         """The Hub's type of the repo: a tokenizer is in a model repo."""
-        return "dataset" if self.kind == "dataset" else "model"
+        return repo_type_of(self.kind)
 
     @property
     def label(self) -> str:
@@ -154,7 +180,8 @@ class Entry:
             "configs": sorted(self.configs),
         }
         # Only if they are used, so that manifests without these newer keys keep their digests.
-        newer = {"data_files": sorted(self.data_files), "data_dirs": sorted(self.data_dirs)}
+        names = ("data_files", "data_dirs", "torch", "backends", "platforms")
+        newer = {name: sorted(getattr(self, name)) for name in names}
         return canonical | {name: value for name, value in newer.items() if value}
 
 
@@ -164,7 +191,7 @@ class Manifest:
 
     Attributes:
         name: The bundle's name; its file is ``NAME.tar.zst``.
-        entries: Tokenizers, models, datasets, each in the order of the file.
+        entries: Tokenizers, models, datasets, kernels, spaces, each in the order of the file.
         version: Version of the manifest's schema.
     """
 
@@ -207,9 +234,10 @@ class Manifest:
             )
             raise InvalidManifestError(source, [Fault("version", reader.tree.key_line(root, "version"), message)])
         read = reader.read(ManifestFile, root)
-        entries = () if read is None else (*read.tokenizers, *read.models, *read.datasets)
+        entries = () if read is None else tuple(entry for name in SECTIONS for entry in getattr(read, name))
         if not entries and not reader.faults and not may_be_empty:
-            reader.fault("", "expected at least one entry under tokenizers, models or datasets; found none", 1)
+            listed = f"{', '.join(SECTIONS[:-1])} or {SECTIONS[-1]}"
+            reader.fault("", f"expected at least one entry under {listed}; found none", 1)
         _check_names(entries, reader)
         if read is None or reader.faults:
             raise InvalidManifestError(source, reader.faults)
@@ -236,6 +264,8 @@ class ManifestFile:
         tokenizers: Repositories of which only tokenizer and configuration are wanted.
         models: Repositories of which the weights are wanted too.
         datasets: Dataset repositories.
+        kernels: Repositories of the kernels library, with compiled code for GPUs.
+        spaces: Spaces, for instance the metrics of the evaluate library.
     """
 
     version: Literal[1] = key(about=Key(missing=f"write version: {MANIFEST_VERSION}", expected="the number 1"))
@@ -243,6 +273,12 @@ class ManifestFile:
     tokenizers: tuple[Entry, ...] = key((), _section("tokenizer"))
     models: tuple[Entry, ...] = key((), _section("model"))
     datasets: tuple[Entry, ...] = key((), _section("dataset"))
+    kernels: tuple[Entry, ...] = key((), _section("kernel"))
+    spaces: tuple[Entry, ...] = key((), _section("space"))
+
+
+# The lists of a manifest, in its order.
+SECTIONS = ("tokenizers", "models", "datasets", "kernels", "spaces")
 
 
 def manifest_schema() -> str:
@@ -253,7 +289,7 @@ def manifest_schema() -> str:
         description="Which Hugging Face repositories a bundle holds. See manifests/README.md.",
         anyOf=[
             {"required": [section], "properties": {section: {"type": "array", "minItems": 1}}}
-            for section in ("tokenizers", "models", "datasets")
+            for section in SECTIONS
         ],
     )
 

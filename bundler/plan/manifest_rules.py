@@ -38,9 +38,10 @@ def repo_id_problem(text: str) -> str | None:
         return None
     expected = f"expected namespace/name as on the Hub, found {quoted(text)}"
     address = _URL.sub("", text.strip()).strip("/")
-    bare = re.sub(r"^(?:datasets|models|spaces)/", "", address)
+    bare = re.sub(r"^(?:datasets|models|kernels|spaces)/", "", address)
     bare = re.sub(r"/(?:tree|blob|resolve)/.*$", "", bare).removesuffix(".git")
-    section = ", under datasets:" if address.startswith("datasets/") else ""
+    match = re.match(r"(datasets|kernels|spaces)/", address)
+    section = f", under {match[1]}:" if match else ""
     if match := re.fullmatch(r"([^@:]+)[@:]([^@:]+)", bare):
         if is_repo_id(match[1]):
             return f"{expected}; write repo_id: {match[1]} and revision: {match[2]}{section}"
@@ -110,6 +111,31 @@ def data_files_problem(text: str) -> str | None:
             if problem := pattern_problem(pattern):
                 return problem
     return None
+
+
+def torch_problem(text: str) -> str | None:
+    """Check a version of torch: major and minor."""
+    if re.fullmatch(r"[1-9]\.[0-9]{1,3}", text):
+        return None
+    return f'expected major and minor version, quoted, such as "2.13"; found {quoted(text)}'
+
+
+def backend_problem(text: str) -> str | None:
+    """Check what a kernel runs on."""
+    if match := re.fullmatch(r"(?:cuda|cu)[ -]?([0-9]+)\.([0-9])(?:\.[0-9]+)?", text):
+        return f"write cu{match[1]}{match[2]}"
+    if text in ("cuda", "cu", "rocm", "xpu", "cann"):
+        return f"expected {text} with its version, such as cu128 for CUDA 12.8; found {quoted(text)}"
+    if re.fullmatch(r"cu[0-9]{2,4}|rocm[0-9]{2,4}|xpu[0-9]{5,6}|cann[0-9]{2,3}|cpu|metal|neuron|tpu", text):
+        return None
+    return f"expected a backend such as cu128, rocm64, xpu20252, metal or cpu; found {quoted(text)}"
+
+
+def platform_problem(text: str) -> str | None:
+    """Check a processor and system."""
+    if re.fullmatch(r"(?:x86_64|aarch64)-(?:linux|darwin|windows)", text):
+        return None
+    return f"expected a platform such as x86_64-linux or aarch64-linux; found {quoted(text)}"
 
 
 def entry_hint(text: str) -> str:
@@ -184,6 +210,27 @@ ConfigName = Annotated[
         schema={
             "pattern": r"^(?!\s)[^<>:/\\|?*\u0000-\u001f\u007f]+(?<!\s)$",
         },
+    ),
+]
+TorchVersion = Annotated[
+    str, Rule(check=torch_problem, name="torch_version", schema={"pattern": r"^[1-9]\.[0-9]{1,3}$"})
+]
+Backend = Annotated[
+    str,
+    Rule(
+        check=backend_problem,
+        name="backend",
+        schema={
+            "pattern": "^(?:cu[0-9]{2,4}|rocm[0-9]{2,4}|xpu[0-9]{5,6}|cann[0-9]{2,3}|cpu|metal|neuron|tpu)$",
+        },
+    ),
+]
+Platform = Annotated[
+    str,
+    Rule(
+        check=platform_problem,
+        name="platform",
+        schema={"pattern": "^(?:x86_64|aarch64)-(?:linux|darwin|windows)$"},
     ),
 ]
 FileChoice = Annotated[FilePattern | tuple[FilePattern, ...], Rule(name="file_choice")]

@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-RepoKind = Literal["tokenizer", "model", "dataset"]
-RepoType = Literal["model", "dataset"]
+RepoKind = Literal["tokenizer", "model", "dataset", "kernel", "space"]
+RepoType = Literal["model", "dataset", "kernel", "space"]
+
+# What is loaded of these is code, and nothing else: whoever lists one trusts it.
+CODE_KINDS: frozenset[RepoKind] = frozenset({"kernel", "space"})
 
 # What the libraries ask for where a program names no revision.
 DEFAULT_REVISION = "main"
@@ -20,6 +23,16 @@ _REPO_ID = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*/)?[A-Za-z0-9][A-Za-z0-9._-
 # Bundle names are used in file names and on command lines, so they must be safe in both.
 BUNDLE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
+
+
+def repo_type_of(kind: RepoKind) -> RepoType:
+    """Return the Hub's type of an entry's repo: a tokenizer is in a model repo."""
+    return "model" if kind == "tokenizer" else kind
+
+
+def address_prefix(repo_type: RepoType) -> str:
+    """Return what stands before the id in the Hub's addresses of a repo's pages and files: ``datasets/``."""
+    return "" if repo_type == "model" else f"{repo_type}s/"
 
 
 def is_repo_id(text: str) -> bool:

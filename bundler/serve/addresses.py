@@ -1,8 +1,8 @@
 """Addresses of the Hub: which repo a request is about, and what it asks of it.
 
-    /api/{models,datasets}/ID[/VERB/...]      the API
-    /ID/resolve/REVISION/PATH                 a model's file
-    /datasets/ID/resolve/REVISION/PATH        a dataset's file
+    /api/{models,datasets,kernels,spaces}/ID[/VERB/...]      the API
+    /ID/resolve/REVISION/PATH                                a model's file
+    /{datasets,kernels,spaces}/ID/resolve/REVISION/PATH      a file of another kind of repo
 
 Addresses are split at their raw slashes and decoded piece by piece: clients send a revision, and some a path, as one
 piece with its slashes encoded. The pieces only ever serve to look things up, so nothing is made of ``..``.
@@ -54,8 +54,8 @@ class RepoAddress:
                 return cls._split(REPO_TYPES[plural], f"/api/{plural}/", rest, _API_VERBS)
             case ("api", *_):
                 return None
-            case ("datasets", *rest):
-                address = cls._split("dataset", "/datasets/", rest, _FILE_VERBS)
+            case (plural, *rest) if plural in REPO_TYPES and plural != "models":
+                address = cls._split(REPO_TYPES[plural], f"/{plural}/", rest, _FILE_VERBS)
             case rest:
                 address = cls._split("model", "/", list(rest), _FILE_VERBS)
         # A repo's page for people is not served.

@@ -1,12 +1,12 @@
 """The Hub over HTTP, read-only: what the stock huggingface_hub client asks, answered from a `RepoSource`.
 
-    GET  /api/{models,datasets}                                  search
-    GET  /api/{models,datasets}/ID[/revision/REV]                repo info
-    GET  /api/{models,datasets}/ID/tree/REV[/FOLDER]             files, by pages
-    POST /api/{models,datasets}/ID/paths-info/REV                some files
-    GET  /api/{models,datasets}/ID/{refs,commits/REV,discussions,auth-check}
-    GET  /[datasets/]ID/resolve/REV/PATH                         a file; also HEAD, ranges
-    GET  /api/agent-harnesses, HEAD /api/telemetry/...           harmless answers
+    GET  /api/KIND                                       search; KIND is models, datasets, kernels or spaces
+    GET  /api/KIND/ID[/revision/REV]                     repo info
+    GET  /api/KIND/ID/tree/REV[/FOLDER]                  files, by pages
+    POST /api/KIND/ID/paths-info/REV                     some files
+    GET  /api/KIND/ID/{refs,commits/REV,discussions,auth-check}
+    GET  [/KIND]/ID/resolve/REV/PATH                     a file, without KIND a model's; also HEAD, ranges
+    GET  /api/agent-harnesses, HEAD /api/telemetry/...   harmless answers
 
 Rule book:
 

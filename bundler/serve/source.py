@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, get_args
 
 from bundler.errors import HubError
-from bundler.plan.names import RepoType
+from bundler.plan.names import RepoType, address_prefix
 from bundler.serve.git_objects import tree_ids
 
 DEFAULT_BRANCH = "main"
@@ -53,7 +53,7 @@ class RepoKey:
     """A repo's name, as in the Hub's addresses.
 
     Attributes:
-        repo_type: Model or dataset.
+        repo_type: What kind of repo it is on the Hub.
         repo_id: ``namespace/name``, or ``name`` for the Hub's oldest repos.
     """
 
@@ -61,13 +61,15 @@ class RepoKey:
     repo_id: str
 
     def __str__(self) -> str:
-        return f"datasets/{self.repo_id}" if self.repo_type == "dataset" else self.repo_id
+        return f"{address_prefix(self.repo_type)}{self.repo_id}"
 
     @classmethod
     def parse(cls, text: str) -> RepoKey:
         """Read what `str` writes: ``org/name`` for a model, ``datasets/org/name`` for a dataset."""
-        if text.startswith("datasets/"):
-            return cls("dataset", text.removeprefix("datasets/"))
+        for repo_type in get_args(RepoType):
+            prefix = address_prefix(repo_type)
+            if prefix and text.startswith(prefix):
+                return cls(repo_type, text.removeprefix(prefix))
         return cls("model", text)
 
 

@@ -96,14 +96,14 @@ class Reader:
         """Return the line of the value at the key path `path`; None if it was not read, or has no line."""
         return self._lines.get(path)
 
-    def other_version(self, root: Any, name: str, known: int) -> str | None:
-        """Return the version that a file states, if it is a whole number other than `known`; else None.
+    def other_version(self, root: Any, name: str, *known: int) -> str | None:
+        """Return the version that a file states, if it is a whole number that is not `known`; else None.
 
         In another version keys may mean something else, so the caller should report nothing else about the file.
         """
         node = (self.tree.items(root) or {}).get(name)
         found = None if node is None or self.tree.text(node) is not None else self.tree.number(node, int)
-        return None if found is None or found == known else self.tree.spell(node)
+        return None if found is None or found in known else self.tree.spell(node)
 
     def read(self, cls: type[T], root: Any, *, variant: str = "") -> T | None:
         """Read a whole file into a dataclass.

@@ -8,8 +8,8 @@ Rule book:
 * what a card claims is marked as declared; nothing here is concluded;
 * what may run code when it is loaded is marked: pickle files, and repos whose Python may be run.
 
-Package URLs have the form that the purl specification gives to type `huggingface`; datasets stand under `datasets/`, as
-in the Hub's own addresses.
+Package URLs have the form that the purl specification gives to type `huggingface`; datasets, kernels
+and spaces stand under `datasets/` and so on, as in the Hub's own addresses.
 
 Source: CycloneDX 1.6 (ECMA-424); github.com/package-url/purl-spec, types/huggingface.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from bundler import __version__
 from bundler.errors import DependencyError
 from bundler.hub.selection.weights import is_pickle
+from bundler.plan.names import address_prefix
 
 if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom
@@ -104,8 +105,9 @@ def _make_repo(entries: list[LockedRepo]) -> Component:
     from cyclonedx.model.component import Component, ComponentType, Pedigree
 
     first = entries[0]
-    is_dataset = first.repo_type == "dataset"
-    kind = ComponentType.DATA if is_dataset else ComponentType.MACHINE_LEARNING_MODEL
+    kinds = {"model": ComponentType.MACHINE_LEARNING_MODEL, "dataset": ComponentType.DATA}
+    # Kernels and spaces are code.
+    kind = kinds.get(first.repo_type, ComponentType.LIBRARY)
     url = _make_purl(first.repo_type, first.repo_id, first.commit)
     files = {file.path: file for entry in entries for file in entry.files}
     components = [_make_file(f"{url}#{path}", files[path]) for path in sorted(files)]
@@ -170,8 +172,7 @@ def _make_purl(repo_type: RepoType, repo_id: str, commit: str | None) -> Package
     from packageurl import PackageURL
 
     namespace, _, name = repo_id.rpartition("/")
-    if repo_type == "dataset":
-        namespace = f"datasets/{namespace}" if namespace else "datasets"
+    namespace = f"{address_prefix(repo_type)}{namespace}".rstrip("/")
     return PackageURL("huggingface", namespace or None, name, commit)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from docs.generate.outputs import Key, Output, described, fields, key
 
-_REPO = "bundler/plan/lock.py:LockedRepo"
+_REPO = "bundler/plan/locked_repo.py:LockedRepo"
 _INDEX = "bundler/format/index.py:BaseRecord"
 _PLAN = "bundler/make/fetch.py:RepoPlan"
 _SUMMARY = "bundler/format/summary.py:BundleSummary"

@@ -48,6 +48,7 @@ def test_proxies_tokens_endpoints_and_moved_caches_are_dropped() -> None:
         "HF_ENDPOINT": "http://mirror.invalid",
         "HF_HUB_CACHE": "/elsewhere",
         "TRANSFORMERS_CACHE": "/elsewhere",
+        "KERNELS_CACHE": "/elsewhere",
     }
     environment = offline_environment(HOME).apply(user)
     assert set(user) & set(environment) == {"HF_TOKEN"}

@@ -122,11 +122,13 @@ def _edited(**changes: Any) -> str:
         ("nonsense", "expected a lock in JSON"),
         ("[]", "expected a JSON object, found a list"),
         ('{"lock_version": 1, "lock_version": 1}', "appears twice"),
-        (_edited(lock_version=2), "lock_version: expected 1, found 2"),
+        (_edited(lock_version=3), "lock_version: expected 1 or 2, found 3"),
+        (_edited(lock_version=2), "lock_version: expected 1 for these kinds of repos, found 2"),
+        (_edited(kind="kernel"), "lock_version: expected 2 for these kinds of repos, found 1"),
         (_edited(lock_version=True), "lock_version"),
         (_edited(name="../x"), "name: expected"),
         (_edited(surprise=1), "surprise: unknown key"),
-        (_edited(kind="space"), "repos[0].kind"),
+        (_edited(kind="bucket"), "repos[0].kind"),
         (_edited(repo_id="a/b/c"), "repos[0].repo_id"),
         (_edited(repo_id="../.."), "repos[0].repo_id"),
         (_edited(aliases=["b", "a"]), "repos[0].aliases: expected sorted"),
@@ -155,6 +157,15 @@ def test_a_bad_lock_is_refused_with_the_path_to_the_bad_key(text: str, said: str
         Lock.loads(text, source="demo.lock")
     assert str(caught.value).startswith("demo.lock: ")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "space"])
+def test_a_lock_with_a_newer_kind_has_a_version_that_earlier_readers_refuse_by_name(kind: str) -> None:
+    text = _edited(kind=kind, lock_version=2)
+    lock = Lock.loads(text)
+    assert (lock.version, lock.repos[0].repo_type) == (2, kind)
+    assert Lock.loads(lock.dumps()) == lock
+    assert lock.dumps().startswith('{\n "lock_version": 2,\n')
 
 
 def test_all_faults_are_named_at_once() -> None:
@@ -204,9 +215,11 @@ def _with_prepared(**changes: Any) -> str:
         pytest.param(_edited(size=10**4299), "repos[0].files[0].size", "one of 4,300 digits", id="4300 digits"),
         pytest.param(_edited(size=1e300), "repos[0].files[0].size", "expected a number, found", id="float"),
         pytest.param(
-            _edited(lock_version=[[[]]]), "lock_version", "the number 1, found a list", id="version list"
+            _edited(lock_version=[[[]]]), "lock_version", "the number 1 or 2, found a list", id="version list"
         ),
-        pytest.param(_edited(lock_version=None), "lock_version", "the number 1, found null", id="version null"),
+        pytest.param(
+            _edited(lock_version=None), "lock_version", "the number 1 or 2, found null", id="version null"
+        ),
         pytest.param(_edited(path="a\x00b"), "repos[0].files[0].path", "has a control character", id="NUL"),
         pytest.param(_edited(path="a\x1b[2Jb"), "repos[0].files[0].path", "has a control character", id="escape"),
         pytest.param(_edited(name="a\x1b]0;x\x07"), "name", "expected lower-case", id="escape in the name"),

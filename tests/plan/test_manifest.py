@@ -276,6 +276,43 @@ def test_permissions_that_a_section_has_no_use_for_are_refused_with_the_reason()
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "expected"),
+    [
+        (
+            "kernels: [{repo_id: a/b, trust_remote_code: false}]",
+            "kernels[0].trust_remote_code",
+            "a kernel is code",
+        ),
+        ("spaces: [{repo_id: a/b, trust_remote_code: true}]", "spaces[0].trust_remote_code", "taken for its code"),
+        ("kernels: [{repo_id: a/b, version: 1}]", "kernels[0].version", "did you mean revision?"),
+        ("kernels: [{repo_id: a/b, torch: [2.13]}]", "kernels[0].torch[0]", "quote it"),
+        (
+            "kernels: [{repo_id: a/b, torch: ['2.13.0']}]",
+            "kernels[0].torch[0]",
+            "such as \"2.13\"; found '2.13.0'",
+        ),
+        ("kernels: [{repo_id: a/b, backends: [cuda12.8]}]", "kernels[0].backends[0]", "write cu128"),
+        ("kernels: [{repo_id: a/b, backends: [cuda]}]", "kernels[0].backends[0]", "such as cu128 for CUDA 12.8"),
+        ("kernels: [{repo_id: a/b, platforms: [linux]}]", "kernels[0].platforms[0]", "x86_64-linux"),
+        ("models: [{repo_id: a/b, torch: ['2.13']}]", "models[0].torch", "it chooses builds of a kernel"),
+        ("models: [{repo_id: spaces/a/b}]", "models[0].repo_id", "write a/b, under spaces:"),
+    ],
+)
+def test_faults_of_kernels_and_spaces_say_what_to_write(text: str, path: str, expected: str) -> None:
+    found, message = only_fault(f"{HEAD}{text}")
+    assert found == path
+    assert expected in message
+
+
+def test_kernels_and_spaces_are_trusted_and_keep_their_order() -> None:
+    manifest = Manifest.parse(f"{HEAD}spaces: [{{repo_id: a/s}}]\nkernels: [{{repo_id: a/k, torch: ['2.13']}}]")
+    assert [(entry.kind, entry.repo_type, entry.trusts_code) for entry in manifest.entries] == [
+        ("kernel", "kernel", True),
+        ("space", "space", True),
+    ]
+
+
 def test_another_version_stops_before_anything_else_is_judged() -> None:
     path, message = only_fault("version: 2\nname: 3\nsources: []")
     assert path == "version"
@@ -415,6 +452,8 @@ def test_the_schema_is_the_one_that_is_made_from_the_dataclasses() -> None:
         f"{HEAD}tokenizers:\ndatasets: [{{repo_id: a/b, configs: [x y]}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, data_files: [x.csv, [y, z], {{train: x.csv, test: [y, z]}}]}}]",
         "version: 1\nname: a.b-c_d\nmodels: [{repo_id: a/b}]",
+        f"{HEAD}spaces: [{{repo_id: evaluate-metric/accuracy}}]",
+        f"{HEAD}kernels: [{{repo_id: a/b, torch: ['2.9', '2.13'], backends: [cpu, cu128], platforms: [x86_64-linux]}}]",
     ],
 )
 def test_schema_and_parser_accept_the_same(text: str) -> None:
@@ -471,6 +510,11 @@ def test_schema_and_parser_accept_the_same(text: str) -> None:
         f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: x}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: ['x/*']}}]",
         f"{HEAD}datasets: [{{repo_id: a/b, data_dirs: [../x]}}]",
+        f"{HEAD}kernels: [{{repo_id: a/b, torch: ['2']}}]",
+        f"{HEAD}kernels: [{{repo_id: a/b, torch: '2.13'}}]",
+        f"{HEAD}kernels: [{{repo_id: a/b, backends: [cuda]}}]",
+        f"{HEAD}kernels: [{{repo_id: a/b, platforms: [linux]}}]",
+        f"{HEAD}spaces: [{{repo_id: a/b, torch: ['2.13']}}]",
     ],
 )
 def test_schema_and_parser_refuse_the_same(text: str) -> None:

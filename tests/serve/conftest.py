@@ -21,7 +21,7 @@ def write_tree(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 def write_repos(folder: Path) -> Path:
-    """Write models `org/model` (with a tag and a branch), `org/secret` (gated), `legacy`, two datasets, old names."""
+    """Write three models, one with a tag and a branch, one gated; datasets, a kernel, a space, and old names."""
     return write_tree(
         folder,
         {
@@ -37,6 +37,8 @@ def write_repos(folder: Path) -> Path:
             "legacy/onnx/model.onnx": b"onnx",
             "datasets/org/corpus/train.jsonl": b'{"text": "one"}\n{"text": "two"}\n',
             "datasets/squad/README.md": b"# squad\n",
+            "kernels/org/relu/build/torch-universal/__init__.py": b"",
+            "spaces/org/metric/metric.py": b"",
             "_branches/model-dev/config.json": b'{"model_type": "gpt2", "dev": true}',
             "hub.yaml": b"""\
 version: 1

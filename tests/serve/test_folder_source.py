@@ -41,9 +41,11 @@ def test_namespaces_hold_repos_and_single_names_hold_files(repos: Path) -> None:
     assert [str(key) for key in FolderSource(repos).repos()] == [
         "datasets/org/corpus",
         "datasets/squad",
+        "kernels/org/relu",
         "legacy",
         "org/model",
         "org/secret",
+        "spaces/org/metric",
     ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bundler.hub.connection.client import HubClient
 from bundler.plan.lock import Lock, LockedRepo
-from bundler.plan.names import RepoKind
+from bundler.plan.names import RepoKind, repo_type_of
 
 
 def locked(
@@ -20,7 +20,7 @@ def locked(
 ) -> LockedRepo:
     """Return a lock's entry for every file of a repo's main branch, less `without`."""
     client = HubClient(endpoint=endpoint)
-    repo_type = "dataset" if kind == "dataset" else "model"
+    repo_type = repo_type_of(kind)
     revision = client.revision(repo_id, repo_type, "main")
     files = client.files(revision.repo_id, repo_type, revision.commit)
     return LockedRepo(

@@ -105,3 +105,17 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path) -> None:
     done = run([script("bundle"), "sbom", str(bundle)], env={"PYTHONPATH": str(tmp_path)}, check=False)
     assert (done.returncode, done.stdout) == (13, "")
     assert "pip install cyclonedx-python-lib" in done.stderr
+
+
+def test_kernels_and_spaces_are_libraries_under_addresses_of_their_kind() -> None:
+    lock = lock_of(
+        locked_repo("org/k", {"build/torch-cpu/__init__.py": b""}, kind="kernel"),
+        locked_repo("org/s", {"s.py": b""}, kind="space"),
+    )
+    found = {
+        (part["type"], part["purl"]) for part in json.loads(write_sbom(lock, "sha256:" + "0" * 64))["components"]
+    }
+    assert found == {
+        ("library", f"pkg:huggingface/kernels/org/k@{COMMIT}"),
+        ("library", f"pkg:huggingface/spaces/org/s@{COMMIT}"),
+    }

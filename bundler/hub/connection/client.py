@@ -22,7 +22,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
@@ -54,7 +55,7 @@ from bundler.hub.connection.endpoint import DEFAULT_ENDPOINT, host_of, without_p
 from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
-from bundler.plan.names import RepoType, is_commit, is_repo_id
+from bundler.plan.names import RepoType, address_prefix, is_commit, is_repo_id
 from bundler.text.wording import close_matches, name_some
 
 __all__ = ["HubClient", "RemoteRevision", "hub_errors"]
@@ -184,18 +185,16 @@ class HubClient:
             HubError: Refused, or longer than it is listed.
             NetworkError: The Hub cannot be reached.
         """
-        prefix = "datasets/" if repo_type == "dataset" else ""
         with hub_errors(repo_id=repo_id, repo_type=repo_type, revision=commit, path=path, endpoint=self.endpoint):
-            url = f"{self.endpoint}/{prefix}{repo_id}/resolve/{quote(commit, safe='')}/{quote(path)}"
+            url = f"{self.endpoint}/{address_prefix(repo_type)}{repo_id}/resolve/{quote(commit, safe='')}/{quote(path)}"
             return self._get(url, most_bytes=size_bytes).content
 
     def similar(self, repo_id: str, repo_type: RepoType) -> tuple[list[str], RepoType | None]:
         """Look for repositories that an unknown name may have meant; raises no error.
 
         Returns:
-            Names of the same type and author; and the other repo type, if the name exists there, else None.
+            Names of the same type and author; and another repo type, if the name exists there, else None.
         """
-        other: RepoType = "model" if repo_type == "dataset" else "dataset"
         author, _, name = repo_id.rpartition("/")
         query = {"author": author} if author else {"search": name}
         listed = self._suggest(
@@ -204,8 +203,13 @@ class HubClient:
                 for row in json_rows(self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}))
             ]
         )
-        there = self._suggest(lambda: [str(json_object(self._get(self._api_url(repo_id, other)))["id"])])
-        return listed, other if there else None
+        for other in get_args(RepoType):
+            if other != repo_type and self._suggest(partial(self._ask_for_id, repo_id, other)):
+                return listed, other
+        return listed, None
+
+    def _ask_for_id(self, repo_id: str, repo_type: RepoType) -> list[str]:
+        return [str(json_object(self._get(self._api_url(repo_id, repo_type)))["id"])]
 
     def _api_url(self, repo_id: str, repo_type: RepoType, *rest: str) -> str:
         return "/".join([f"{self.endpoint}/api/{repo_type}s/{repo_id}", *(quote(part, safe="") for part in rest)])

@@ -34,6 +34,7 @@ from huggingface_hub.errors import (
 from bundler.errors import BundleError, HubError, NetworkError
 from bundler.hub.connection.endpoint import EXAMPLE_HINT, host_of, without_password
 from bundler.hub.connection.proxies import proxy_error, proxy_for
+from bundler.plan.names import RepoType, address_prefix
 
 
 class UnknownRepoError(HubError):
@@ -50,14 +51,14 @@ class Asked:
 
     Attributes:
         repo_id: Name on the Hub.
-        repo_type: model or dataset.
+        repo_type: The Hub's type of the repo.
         revision: Branch, tag or commit, if the request names one.
         path: File in the repo, if the request is about one.
         endpoint: The Hub's address, without a trailing slash.
     """
 
     repo_id: str
-    repo_type: str
+    repo_type: RepoType
     revision: str | None = None
     path: str | None = None
     endpoint: str
@@ -70,14 +71,14 @@ class Asked:
     @property
     def page(self) -> str:
         """Address of the repo's page in a browser."""
-        return f"{self.shown}/{'datasets/' if self.repo_type == 'dataset' else ''}{self.repo_id}"
+        return f"{self.shown}/{address_prefix(self.repo_type)}{self.repo_id}"
 
 
 @contextlib.contextmanager
 def hub_errors(
     *,
     repo_id: str,
-    repo_type: str = "model",
+    repo_type: RepoType = "model",
     revision: str | None = None,
     path: str | None = None,
     endpoint: str | None = None,

@@ -4,7 +4,8 @@ Rule book:
 
 * a *tokenizer* entry takes what AutoTokenizer and AutoConfig read; a *model* entry adds weights as safetensors
   with their index, and every small text file that configures a part of the model, in any folder;
-  a *dataset* entry takes everything that can be data;
+  a *dataset* entry takes everything that can be data, a *space* entry all but git's own files, a *kernel* entry the
+  builds for the machines that it names (`variants`);
 * the same weights in a second form are left out: other frameworks, other runtimes, half-precision variants,
   consolidated originals. A second form is taken only when there is no first one, and what is left out is named;
 * model card and licence are taken too (`README.md`, `LICENSE*`, `NOTICE*`): they are small, a dataset's card names
@@ -13,7 +14,7 @@ Rule book:
   huggingface_hub: with `fnmatch`, whose ``*`` matches across folders; a trailing ``/`` means everything below. A
   pattern that matches nothing is an error: it is misspelt, or the repository has changed;
 * Python and pickle are code. They are taken only with `trust_remote_code` and `allow_pickle`, even if a pattern
-  matches them.
+  matches them. Kernels and spaces are listed for their code.
 
 `Selection.absent` lists the optional files that the libraries ask for and the commit lacks. The names were read
 off a server's log, with transformers 5.23, sentence-transformers 6.2 and datasets 5.2 loading from it, and from
@@ -29,8 +30,10 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from bundler.errors import ManifestError
+from bundler.hub.selection.kernels import kernel_files
 from bundler.hub.selection.weights import is_pickle, left_out, model_files
 from bundler.plan.manifest import Entry
+from bundler.plan.names import CODE_KINDS
 from bundler.text.wording import close_matches, counted, name_some, printable, shortened
 
 # AutoTokenizer reads these from the root of a repo, each for some tokenizer class.
@@ -99,6 +102,8 @@ _PROBED: dict[str, tuple[str, ...]] = {
         "README.md",
     ),
     "dataset": (".huggingface.yaml", "README.md", "dataset_infos.json"),
+    "kernel": (),
+    "space": (),
 }
 
 
@@ -150,8 +155,10 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     if entry.allow_patterns is not None:
         chosen = {path for path in paths if matches(path, entry.allow_patterns)}
         chosen -= _find_forbidden(entry, chosen, warnings)
-    elif entry.kind == "dataset":
-        chosen = {path for path in paths if not _is_dataset_overhead(path, entry)}
+    elif entry.kind in ("dataset", "space"):
+        chosen = {path for path in paths if not _is_overhead(path, entry)}
+    elif entry.kind == "kernel":
+        chosen = kernel_files(entry, paths, problems, warnings)
     elif entry.kind == "tokenizer":
         chosen = {path for path in paths if _is_tokenizer_file(path)}
         if not chosen:
@@ -174,7 +181,7 @@ def select(entry: Entry, paths: Sequence[str], *, probed: Iterable[str] = ()) ->
     absent = {*_PROBED[entry.kind], *probed} - set(paths)
     notes = _name_left_out(entry, paths, chosen)
     partial = entry.kind == "dataset" and any(
-        path not in chosen and not _is_dataset_overhead(path, entry) for path in paths
+        path not in chosen and not _is_overhead(path, entry) for path in paths
     )
     return Selection(tuple(sorted(chosen)), tuple(sorted(absent)), tuple(warnings), tuple(notes), partial)
 
@@ -228,7 +235,7 @@ def _find_unused_patterns(entry: Entry, paths: Sequence[str]) -> list[str]:
 def _find_forbidden(entry: Entry, chosen: set[str], warnings: list[str]) -> set[str]:
     """Return the chosen files that are code and not permitted; the files of a dataset count as data."""
     refused: set[str] = set()
-    if entry.kind == "dataset":
+    if entry.kind == "dataset" or entry.kind in CODE_KINDS:
         return refused
     groups = {
         "trust_remote_code": {p for p in chosen if p.endswith(".py")} if not entry.trust_remote_code else set(),
@@ -245,10 +252,11 @@ def _find_python(entry: Entry, paths: Sequence[str]) -> set[str]:
     return {path for path in paths if path.endswith(".py")} if entry.trust_remote_code else set()
 
 
-def _is_dataset_overhead(path: str, entry: Entry) -> bool:
+def _is_overhead(path: str, entry: Entry) -> bool:
     # Git's own files are of no use. The library no longer runs a loading script, and refuses a dataset that has one.
     name = PurePosixPath(path).name
-    return name in (".gitattributes", ".gitignore") or path == _script_name(entry)
+    is_script = entry.kind == "dataset" and path == _script_name(entry)
+    return name in (".gitattributes", ".gitignore") or is_script
 
 
 def _script_name(entry: Entry) -> str:

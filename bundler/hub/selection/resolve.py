@@ -27,6 +27,7 @@ from bundler.errors import BundleError, HubError, ManifestError, NetworkError
 from bundler.hub.selection.card import CARD, default_config_warning, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.selection.files import SelectionError, select, unholdable
+from bundler.hub.selection.needs import find_needs
 from bundler.hub.selection.once import Once
 from bundler.hub.selection.ref_names import check_names, name_pinned
 from bundler.hub.selection.remote_code import (
@@ -157,12 +158,18 @@ class _Resolver:
         # Without the card in the snapshot, the library chooses other names.
         if CARD in selection.paths and (problems := unknown_configs(entry, answer.card)):
             raise SelectionError(problems)
-        references = code_references(configs, by_path) if entry.kind != "dataset" else []
+        references = code_references(configs, by_path) if entry.repo_type == "model" else []
         carried = self._without_entry(entry, references)
         warnings = (
             *selection.warnings,
             *default_config_warning(entry, answer.card),
             *code_warnings(entry, references, self._manifest.entries, carried=carried),
+            *find_needs(
+                entry,
+                selection.paths,
+                self._manifest.entries,
+                read=lambda path: self._read(entry, found, by_path[path]),
+            ),
         )
         repo = LockedRepo(
             kind=entry.kind,
@@ -170,7 +177,7 @@ class _Resolver:
             revision=entry.revision,
             commit=found.commit,
             aliases=tuple(sorted({*entry.aliases, entry.repo_id} - {found.repo_id})),
-            trust_remote_code=entry.trust_remote_code,
+            trust_remote_code=entry.trusts_code,
             allow_pickle=entry.allow_pickle,
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
@@ -257,26 +264,32 @@ class _Resolver:
         """Return a hint with the names that an unknown name may have meant; None if there are none."""
         names, other_type = self._client.similar(entry.repo_id, entry.repo_type)
         if other_type is not None:
-            section = "datasets" if other_type == "dataset" else "models or tokenizers"
+            section = "models or tokenizers" if other_type == "model" else f"{other_type}s"
             return f"{entry.repo_id} is a {other_type}: list it under {section}"
         others = [e.repo_id for e in self._manifest.entries if e.repo_id != entry.repo_id]
         return did_you_mean(entry.repo_id, {*names, *others}, cutoff=0.7)
 
     def _read_configs(self, entry: Entry, found: RemoteRevision, files: dict[str, LockedFile]) -> dict[str, bytes]:
-        if entry.kind == "dataset":
+        if entry.repo_type != "model":
             return {}
         configs: dict[str, bytes] = {}
         names = [*NAMING_FILES, ADAPTER_CONFIG]
         while names:
             for name in names:
                 if name in files and files[name].size_bytes <= _MAX_CONFIG_BYTES:
-                    configs[name] = self._client.read(
-                        found.repo_id, entry.repo_type, found.commit, name, size_bytes=files[name].size_bytes
-                    )
+                    configs[name] = self._read(entry, found, files[name])
             # A router in a folder names more folders; a file that is too long is not asked for again.
             deeper = [name for name in deeper_naming_files(configs, files) if name not in names]
             names = deeper[: _MAX_CONFIGS - len(configs)]
         return configs
+
+    def _read(self, entry: Entry, found: RemoteRevision, file: LockedFile) -> bytes:
+        """Read a small file; of one that is too long to be a configuration, nothing."""
+        if file.size_bytes > _MAX_CONFIG_BYTES:
+            return b""
+        return self._client.read(
+            found.repo_id, entry.repo_type, found.commit, file.path, size_bytes=file.size_bytes
+        )
 
     def _add_known_digests(self, file: LockedFile) -> LockedFile:
         sha256, blake3 = self._known.get((file.etag, file.size_bytes), (None, None))

@@ -22,8 +22,11 @@ from bundler.files.atomic import atomic_write
 from bundler.make.proof import dataset, loading
 from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, MissingPieceFault, Outcome
 from bundler.make.proof.findings import Finding
+from bundler.make.proof.kinds import kernel, space
 from bundler.plan.layout import repo_folder
 from bundler.plan.lock import Lock, LockedRepo
+
+_PROVERS = {"dataset": dataset.prove, "kernel": kernel.prove, "space": space.prove}
 
 
 def main(job_path: str) -> int:
@@ -46,11 +49,9 @@ def _prove(lock: Lock, home: Path, step: Path) -> list[Finding]:
         entry = LoadedEntry(repo, snapshot)
         asked.begin(repo)
         outcome = Outcome()
-        if repo.kind == "dataset":
-            finding = _check_entry(index, dataset.prove, entry, outcome)
-        else:
+        if repo.repo_type == "model":
             asked.watch_transformers()
-            finding = _check_entry(index, loading.prove, entry, outcome)
+        finding = _check_entry(index, _PROVERS.get(repo.kind, loading.prove), entry, outcome)
         finding.proven, finding.notes = outcome.proven, outcome.notes
         finding.missing = asked.missing()
         findings.append(finding)

@@ -233,7 +233,8 @@ def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:
         # Perhaps found by the working folder only.
         own["PYTHONPATH"] = os.pathsep.join(filter(None, [own.get("PYTHONPATH"), str(source)]))
     if mode == "prove":
-        overlay = WritableOverlay(modules=modules, datasets=datasets)
+        more = {name: folders.scratch / name for name in ("metrics", "evaluate")}
+        overlay = WritableOverlay(modules=modules, datasets=datasets, **more)
         return offline_environment(folders.home, overlay=overlay).apply(own)
     # The library must think that it is online. Only our Hub on loopback can be reached.
     return own | {

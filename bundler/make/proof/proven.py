@@ -76,7 +76,7 @@ def _make_key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:
             "python": sys.version,
             "packages": sorted(packages),
             # In a checkout the sources change without a new version.
-            "sources": [sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.glob("*.py"))],
+            "sources": [sha256_bytes(path.read_bytes()) for path in sorted(Path(__file__).parent.rglob("*.py"))],
         }
     )
 

@@ -21,12 +21,31 @@ _BUNDLER = os.path.dirname(os.path.dirname(_HERE))  # noqa: PTH120
 _OWN = (os.path.join(_HERE, ""), os.path.join(_BUNDLER, "draft", "record", "watch", ""))  # noqa: PTH118
 _STDLIB = os.path.dirname(os.__file__) + "/"  # noqa: PTH120
 
-_LIBRARIES = ("huggingface_hub", "transformers", "datasets", "diffusers", "peft", "sentence_transformers")
-# Arguments by which functions of these libraries take the name of a repo; `path` is how `load_dataset` does.
+_LIBRARIES = (
+    "huggingface_hub",
+    "transformers",
+    "datasets",
+    "diffusers",
+    "peft",
+    "sentence_transformers",
+    "evaluate",
+    "kernels",
+)
+# The type of what a library loads; of others a model, where nothing else says it.
+_TYPES = {"datasets": "dataset", "evaluate": "space", "kernels": "kernel"}
+# Arguments by which functions of these libraries take the name of a repo; `path` is how `load_dataset` and
+# `evaluate.load` do.
 _ID_NAMES = ("repo_id", "path_or_repo_id", "pretrained_model_name_or_path", "path")
 _NOT_FOUND = ("LocalEntryNotFoundError", "OfflineModeIsEnabled", "IncompleteSnapshotError")
-# Of datasets, which names the class in an error of its own, and of transformers, when a repo came without weights.
-_NOT_FOUND_TEXTS = ("(OfflineModeIsEnabled)", "does not appear to have a file named")
+# Of datasets, which names the class in an error of its own; of transformers, when a repo came without weights; of
+# evaluate; and of kernels, which has no version, or not this one.
+_NOT_FOUND_TEXTS = (
+    "(OfflineModeIsEnabled)",
+    "does not appear to have a file named",
+    "doesn't exist on the Hugging Face Hub either",
+    "and Hugging Face Hub is in offline mode",
+    "not found, available versions: ",
+)
 
 
 class Wanted(NamedTuple):
@@ -34,7 +53,7 @@ class Wanted(NamedTuple):
 
     Attributes:
         repo_id: The repo, by the name that the program used.
-        repo_type: model or dataset.
+        repo_type: model, dataset, kernel or space.
         file: Its file, if one was asked for by name.
         revision: Branch, tag or commit, if one was asked for.
         config: Configuration of a dataset, if one was asked for.
@@ -176,21 +195,30 @@ def _find_wanted(frames: Sequence[FrameType]) -> Wanted | None:
             continue
         for name in _ID_NAMES:
             repo_id = frame.f_locals.get(name)
-            if isinstance(repo_id, str) and _may_be_repo(repo_id) and (name != "path" or library == "datasets"):
+            is_named = name != "path" or library in ("datasets", "evaluate")
+            if isinstance(repo_id, str) and _may_be_repo(repo_id) and is_named:
                 file, repo_type = frame.f_locals.get("filename"), frame.f_locals.get("repo_type")
-                if not isinstance(repo_type, str):
+                # Of kernels it is a name among two that the library looks for.
+                if not isinstance(repo_type, str) or library == "kernels":
                     # `HfApi.dataset_info` and its like say it in their names.
                     named = frame.f_code.co_name.removesuffix("_info")
-                    repo_type = "dataset" if library == "datasets" else "model"
-                    repo_type = named if named in ("dataset", "space", "kernel") else repo_type
+                    repo_type = named if named in ("dataset", "space", "kernel") else _TYPES.get(library, "model")
+                if library == "evaluate" and "/" not in repo_id:
+                    repo_id = f"evaluate-{frame.f_locals.get('module_type') or 'metric'}/{repo_id}"
                 # Every dataset is first asked for a script of its own name, which next to none has.
                 if not isinstance(file, str) or (repo_type == "dataset" and file.endswith(".py")):
                     file = ""
-                revision = frame.f_locals.get("revision")
+                revision = frame.f_locals.get("revision") or _find_version(frame, library)
                 config = _config(frames) if repo_type == "dataset" else ""
                 revision = revision if isinstance(revision, str) else ""
                 return Wanted(repo_id, repo_type, file, revision, config, _find_call(frames), _find_place(frames))
     return None
+
+
+def _find_version(frame: FrameType, library: str) -> str:
+    """Return the branch of the version that the kernels library was asked for."""
+    version = frame.f_locals.get("version", frame.f_locals.get("version_spec"))
+    return f"v{version}" if library == "kernels" and isinstance(version, int) else ""
 
 
 def _library(frame: FrameType) -> str:

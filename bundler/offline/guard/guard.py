@@ -15,7 +15,7 @@ Rule book:
   given networks;
 * under BUNDLE_OFFLINE=1 a setting that would undo the launch is an error where it takes effect, with the remedy:
   HF_HUB_OFFLINE switched off, a cache folder other than the verified one;
-* `load_dataset` gets what it would online, or an error (`dataset_calls`);
+* `load_dataset` and `evaluate.load` get what they would online, or an error (`dataset_calls`, `metric_calls`);
 * an error of a library that was refused nothing, but found nothing in the cache either, gets a last line that says
   what the manifest lacks; one that hides a refusal gets the refusal as its last line;
 * this module is loaded in every Python process of a launch, perhaps by an interpreter that has neither this package
@@ -272,17 +272,8 @@ def _explain_in_threads(threading: ModuleType) -> None:
 
 def _explain(error: BaseException) -> None:
     """Say what the cache lacks, or what was refused, where `error` came of that and does not say so."""
-    caller = _load_sibling("caller")
-    wanted = caller.missing_from_cache(error)
-    if wanted:
-        what, hint = _load_sibling("missing").explain_missing(wanted, _home())
-        sys.stderr.write(f"\noffline: {what}\n  hint: {hint}\n")
-    elif _refusals and not any(
-        isinstance(cause, NetworkRefusedError) for cause in caller.causes(error, hidden=False)
-    ):
-        # A library took the refusal for its own trouble, and told nobody.
-        more = f"; {len(attempts)} refusals in this process" if len(attempts) > 1 else ""
-        sys.stderr.write(f"\n{_refusals[-1]}{more}\n")
+    explain = _load_sibling("explain").explain
+    explain(error, NetworkRefusedError, _refusals, attempts=len(attempts), home=_home(), load=_load_sibling)
 
 
 # Settings
@@ -309,8 +300,9 @@ def _check_library(module: ModuleType) -> None:
 
 def _answer_from_bundles(module: ModuleType) -> None:
     missing, hub = _load_sibling("missing"), os.environ.get("BUNDLE_HUB_CACHE") or os.path.join(_home(), "hub")  # noqa: PTH118
-    calls = _load_sibling("dataset_calls")
-    calls.answer_from_bundles(module, lambda name: missing.find_datasets(name, _home()), hub, _error)
+    kind = "space" if module.__name__ == "evaluate.loading" else "dataset"
+    calls = _load_sibling("metric_calls" if kind == "space" else "dataset_calls")
+    calls.answer_from_bundles(module, missing.finder_of(kind, _home()), hub, _error)
 
 
 def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
@@ -323,6 +315,7 @@ _CHECKS = {
     "datasets.config": _only_offline(_check_library),
     "datasets.load": _only_offline(_answer_from_bundles),
     "datasets.inspect": _only_offline(_answer_from_bundles),
+    "evaluate.loading": _only_offline(_answer_from_bundles),
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _AGAIN = "in the manifest, then fetch and install again"
 # What the libraries ask for where a program names no revision.
 _MAIN = "main"
+# Kinds of entries that are types of repos, too; all others are in model repos.
+_OWN_KINDS = ("dataset", "kernel", "space")
 
 
 class InstalledRepo(NamedTuple):
@@ -113,7 +115,9 @@ def _explain_unknown(wanted: Wanted, home: str) -> tuple[str, str]:
     for bundle, repo in _find_named(wanted.repo_id, home):
         kind = _type_of(repo)
         if kind != wanted.repo_type:
-            how = "load_dataset" if kind == "dataset" else "from_pretrained"
+            how = {"dataset": "load_dataset", "kernel": "get_kernel", "space": "evaluate.load"}.get(
+                kind, "from_pretrained"
+            )
             return (
                 f"{missing}: bundle {bundle} has a {kind} of that name",
                 f'pass repo_type="{kind}" to huggingface_hub, or use {how}; or {_say_what_to_have(wanted)}',
@@ -139,22 +143,33 @@ def _is_question(wanted: Wanted) -> bool:
 
 
 def _say_where_it_is(wanted: Wanted) -> str:
-    dataset = " --dataset" if wanted.repo_type == "dataset" else ""
-    return f"look at the files in the folder that `bundle path {wanted.repo_id}{dataset}` prints"
+    of_type = {"model": "", "dataset": " --dataset"}.get(wanted.repo_type, f" --type {wanted.repo_type}")
+    return f"look at the files in the folder that `bundle path {wanted.repo_id}{of_type}` prints"
 
 
 def _say_what_to_have(wanted: Wanted, section: str = "") -> str:
-    if wanted.repo_type not in ("model", "dataset"):
+    if wanted.repo_type not in ("model", *_OWN_KINDS):
         return f"no bundle holds a repo of type {wanted.repo_type}: take its files along in another way"
-    section = section or ("datasets" if wanted.repo_type == "dataset" else "models, or tokenizers,")
-    return f"have `- repo_id: {wanted.repo_id}` under {section} {_AGAIN}"
+    section = section or ("models, or tokenizers," if wanted.repo_type == "model" else f"{wanted.repo_type}s")
+    line = f"repo_id: {wanted.repo_id}"
+    if wanted.repo_type == "kernel" and wanted.revision:
+        # A version of a kernel is a branch, and code names it.
+        line = f"{{{line}, revision: {wanted.revision}}}"
+    return f"have `- {line}` under {section} {_AGAIN}"
 
 
-def find_datasets(name: str, home: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the datasets of a name in the bundles of this launch: the bundle's name, and the lock's object."""
-    for bundle, repo in _find_named(name, home):
-        if repo["kind"] == "dataset":
-            yield bundle, repo
+def finder_of(kind: str, home: str) -> Callable[[str], Iterator[tuple[str, dict[str, Any]]]]:
+    """Return a function that yields the entries of a name, and of this kind, in the bundles of this launch.
+
+    Each is a pair: the bundle's name, and the lock's object.
+    """
+
+    def find(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for bundle, repo in _find_named(name, home):
+            if repo["kind"] == kind:
+                yield bundle, repo
+
+    return find
 
 
 def _find_repos(wanted: Wanted, home: str, *, every: bool = False) -> Iterator[InstalledRepo]:
@@ -165,7 +180,7 @@ def _find_repos(wanted: Wanted, home: str, *, every: bool = False) -> Iterator[I
 
 
 def _type_of(repo: dict[str, Any]) -> str:
-    return "dataset" if repo["kind"] == "dataset" else "model"
+    return str(repo["kind"]) if repo["kind"] in _OWN_KINDS else "model"
 
 
 def _find_named(name: str, home: str, *, every: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:

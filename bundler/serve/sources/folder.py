@@ -1,10 +1,11 @@
-"""Repos that are plain folders: `DIR/<namespace>/<name>/...` for models, `DIR/datasets/...` for datasets.
+"""Repos that are plain folders: `DIR/<namespace>/<name>/...` for models, others in `DIR/datasets/...` and its like.
 
 The layout is that of the Hub's addresses:
 
     DIR/openai-community/gpt2/config.json       the model openai-community/gpt2
     DIR/bert-base-uncased/config.json           the model bert-base-uncased: a folder that holds files is a repo,
     DIR/datasets/org/corpus/train.jsonl         one that holds only folders is a namespace
+    DIR/kernels/org/relu/build/...              a kernel; DIR/spaces/... for spaces
     DIR/hub.yaml                                optional: renames, gated repos, tags, branches (`settings`)
 
 Rule book:
@@ -24,9 +25,10 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 from bundler.errors import FormatError, ManifestError
-from bundler.plan.names import is_commit, is_repo_id
+from bundler.plan.names import RepoType, address_prefix, is_commit, is_repo_id
 from bundler.serve.git_objects import commit_id
 from bundler.serve.source import (
     DEFAULT_BRANCH,
@@ -51,6 +53,8 @@ from bundler.serve.sources.settings import SETTINGS_FILE, HubSettings
 
 # The first segments of the Hub's addresses that are not namespaces of models.
 RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})
+
+_PREFIXES: dict[RepoType, str] = {repo_type: address_prefix(repo_type) for repo_type in get_args(RepoType)}
 
 # What a repo has at its top or one folder below: a card, a configuration, weights, a vocabulary, data.
 _KNOWN_FILES = (
@@ -132,9 +136,10 @@ class FolderSource:
     def repos(self) -> list[RepoKey]:
         """Return every repo, sorted."""
         found = [RepoKey("model", repo_id) for repo_id in _repo_ids(self._root, reserved=RESERVED)]
-        datasets = self._root / "datasets"
-        if is_real_folder(datasets, root=self._root):
-            found += [RepoKey("dataset", repo_id) for repo_id in _repo_ids(datasets, reserved=frozenset())]
+        for repo_type, prefix in _PREFIXES.items():
+            folder = self._root / prefix
+            if prefix and is_real_folder(folder, root=self._root):
+                found += [RepoKey(repo_type, repo_id) for repo_id in _repo_ids(folder, reserved=frozenset())]
         return sorted(found)
 
     def canonical(self, key: RepoKey) -> RepoKey:
@@ -206,11 +211,11 @@ class FolderSource:
 
     def _folder(self, key: RepoKey) -> Path:
         """Return where a repo lies, having checked that it is a repo and not a part of one."""
-        base = self._root / "datasets" if key.repo_type == "dataset" else self._root
+        base = self._root / _PREFIXES[key.repo_type]
         parts = key.repo_id.split("/")
         if (
             is_repo_id(key.repo_id)
-            and (key.repo_type == "dataset" or parts[0] not in RESERVED)
+            and (key.repo_type != "model" or parts[0] not in RESERVED)
             and all(is_served_name(part) for part in parts)
             and is_real_folder(folder := base.joinpath(*parts), root=self._root)
             and _holds_files(base / parts[0]) == (len(parts) == 1)

@@ -22,6 +22,7 @@ BUNDLES = {
         locked_repo("org/m", FILES, absent=["generation_config.json"], aliases=["m"]),
         locked_repo("org/d", FILES, kind="dataset"),
         locked_repo("org/t", FILES, kind="tokenizer"),
+        locked_repo("org/k", FILES, kind="kernel", revision="v1"),
         locked_repo("org/tagged", FILES, revision="v1"),
         locked_repo("org/pinned", FILES, revision=COMMIT, refs=["main"]),
         # As a lock of an earlier version has it.
@@ -57,6 +58,9 @@ MISSING = [
     "get('org/aside', 'config.json')",
     "get('org/gone', 'config.json')",
     "get('org/gone', 'app.py', repo_type='space')",
+    "get('org/gone', 'x.py', repo_type='kernel')",
+    "get('org/k', 'x.py')",
+    "snapshot_download('org/k', repo_type='kernel', revision='v9')",
     "snapshot_download('org/tagged')",
     "snapshot_download('org/gone')",
     "list_repo_files('org/m')",

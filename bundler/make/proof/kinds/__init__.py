@@ -1,0 +1,1 @@
+"""What "loads" means for each kind of entry that is no tokenizer, model or dataset."""
