@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bundler.home.sharing.trust import Trust
+from bundler.home.kernel_lock import wait_for_lock
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.layout import BUNDLES_FOLDER
 
 LOCK_NAME = ".lock"
@@ -43,7 +43,7 @@ def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
     Raises:
         UntrustedError: The home has folders that are not to be trusted: nobody writes there.
     """
-    Trust(hf_home).check_home()
+    TrustedUsers(hf_home).check_home()
     folder = hf_home / BUNDLES_FOLDER
     path = folder / LOCK_NAME
     made = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -67,7 +67,14 @@ def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
 
 
 def _acquire(path: Path, on_note: Note) -> int | None:
-    is_waiting = False
+    has_said_so = False
+
+    def say_so() -> None:
+        nonlocal has_said_so
+        if not has_said_so:
+            on_note(f"waiting for another `bundle` that installs or removes in {path.parent.parent}")
+        has_said_so = True
+
     while True:
         try:
             descriptor = _open(path)
@@ -78,13 +85,7 @@ def _acquire(path: Path, on_note: Note) -> int | None:
                 return None
             raise
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if not is_waiting:
-                    on_note(f"waiting for another `bundle` that installs or removes in {path.parent.parent}")
-                    is_waiting = True
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            wait_for_lock(descriptor, on_wait=say_so)
         except OSError as error:
             on_note(
                 f"{path.parent.parent}: its file system has no locks ({error.strerror}): "

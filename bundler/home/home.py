@@ -4,7 +4,7 @@ Rule book:
 
 * a receipt is read once, and again only when the file has changed since; a layout is computed once;
 * a receipt is read only if it is a file, and it and the folders on the way to it are to be trusted
-  (`bundler.home.sharing.trust`);
+  (`bundler.home.sharing.trusted_users`);
 * of a bundle that has nothing in common with the one at hand only the seal of its receipt is checked: work for one
   bundle does not grow with what else is installed;
 * nothing here writes. Who decides something by what it read here, and writes, holds `bundler.home.exclusive`.
@@ -24,7 +24,7 @@ from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.log import LogEntry, read_log
 from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
 from bundler.plan.names import is_bundle_name
 from bundler.text.wording import close_matches
@@ -64,15 +64,15 @@ class Home:
         self._by_name: dict[str, list[_Opened]] = {}
 
     @cached_property
-    def trust(self) -> Trust:
-        """Who is trusted in it.
+    def trusted_users(self) -> TrustedUsers:
+        """Whose files are used in it.
 
         Raises:
             UntrustedError: A folder that holds all the rest is not to be trusted.
         """
-        trust = Trust(self.path)
-        trust.check_home()
-        return trust
+        users = TrustedUsers(self.path)
+        users.check_home()
+        return users
 
     def names(self) -> list[str]:
         """Return the names of installed bundles, sorted; receipts are not read."""
@@ -257,7 +257,8 @@ class Home:
     def _each(
         self, paths: Iterable[Path], is_wanted: Callable[[Path], object], on_damage: OnDamage | None
     ) -> Iterator[Path]:
-        _ = self.trust  # Looked at before the first: what is wrong with the home is not the fault of one receipt.
+        # Looked at before the first: what is wrong with the home is not the fault of one receipt.
+        _ = self.trusted_users
         for path in paths:
             try:
                 if is_wanted(path):
@@ -294,7 +295,7 @@ class Home:
         name = path.stem if path.parent.name == BUNDLES_FOLDER else path.parent.name
         if path in self._by_path and self._by_path[path][0] == _stamp(path.stat()):
             return self._by_path[path][1]
-        self.trust.check_file(path)
+        self.trusted_users.check_file(path)
         content, status = read_receipt_file(path, name)
         known = self._by_name.setdefault(name, [])
         opened = next((one for one in known if one.receipt.text == content), None)

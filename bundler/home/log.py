@@ -20,7 +20,7 @@ from bundler import __version__
 from bundler.errors import UntrustedError
 from bundler.files.access import get_user_name
 from bundler.home.exclusive import Note, no_note
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.layout import BUNDLES_FOLDER
 
 LOG_NAME = "log.jsonl"
@@ -87,7 +87,7 @@ def append_to_log(
     )
     line = json.dumps({key: value for key, value in asdict(entry).items() if value is not None}) + "\n"
     try:
-        Trust(hf_home).check_file(path)
+        TrustedUsers(hf_home).check_file(path)
         _append(path, line.encode())
     except OSError as error:
         on_note(f"{path}: {error.strerror}: `bundle log` will not show that {name} was changed ({action})")
@@ -132,7 +132,7 @@ def read_log(hf_home: Path) -> list[LogEntry]:
     """
     path = hf_home / BUNDLES_FOLDER / LOG_NAME
     try:
-        Trust(hf_home).check_file(path)
+        TrustedUsers(hf_home).check_file(path)
         lines = path.read_bytes().split(b"\n") if path.is_file() else []
     except OSError:
         return []

@@ -106,7 +106,7 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
         path.unlink()
         fsync_dir(path.parent)
     elif hidden.exists():
-        home.trust.check_file(hidden)
+        home.trusted_users.check_file(hidden)
         adopt_generation(home, home.make_installed(read_receipt(hidden)), symlinks=False)
         hidden.unlink()
     found = read_found(hf_home, name)

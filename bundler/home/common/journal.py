@@ -29,7 +29,7 @@ from bundler.files.links import Resolver
 from bundler.files.paths import inside
 from bundler.home.common.extras import list_files
 from bundler.home.common.reclaim import delete, link_targets, owned_paths
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
 
 FOUND_SUFFIX = ".json.found"
@@ -66,7 +66,7 @@ def read_found(hf_home: Path, name: str) -> Found | None:
         UntrustedError: It is not to be trusted.
     """
     try:
-        Trust(hf_home).check_file(found_path(hf_home, name))
+        TrustedUsers(hf_home).check_file(found_path(hf_home, name))
         record = json.loads(found_path(hf_home, name).read_bytes())
         return Found(set(record["looked"]), set(record["paths"]), dict(record["refs"]))
     except OSError as error:
@@ -172,7 +172,7 @@ def read_unfinished(hf_home: Path, name: str) -> list[str]:
     """
     path = unfinished_path(hf_home, name)
     try:
-        Trust(hf_home).check_file(path)
+        TrustedUsers(hf_home).check_file(path)
         lines = path.read_text("utf-8").splitlines()
     except OSError as error:
         raise_unless_absent(error)

@@ -129,7 +129,7 @@ def list_half_retired(home: Home) -> list[InstalledBundle]:
     found = []
     for hidden in sorted((home.path / GENERATIONS_FOLDER).glob(f"*/*.json{REMOVING_SUFFIX}")):
         try:
-            home.trust.check_file(hidden)
+            home.trusted_users.check_file(hidden)
             found.append(home.make_installed(read_receipt(hidden, name=hidden.parent.name)))
         except (IntegrityError, LockError):
             continue  # What it owned cannot be told: it stays, and nothing else does so for it.

@@ -99,7 +99,7 @@ def install(
         )
         home = Home(hf_home)
         installation = Installation(bundle, home, only, jobs or available_cores(), admission)
-        home.trust.check_content(installation.content)
+        home.trusted_users.check_content(installation.content)
         prepare_sharing(hf_home, installation.content, gid)
         with report_full_disk(
             f"{hf_home}: the file system filled up while installing; what is written is kept and verified",

@@ -215,7 +215,7 @@ class Installation:
         keep = [*self.near.layouts, *(bundle.layout for bundle in before)]
         self.set_aside += tuple(set_aside(self.hf_home, self.content, keep))
         self.is_publishing = True
-        remove_untrusted(self.home.trust, self.content, self.on_note)
+        remove_untrusted(self.home.trusted_users, self.content, self.on_note)
         trees = collect_trees(keep)
         if self.symlinks:
             # Before prepared files are moved: a view has its own name of each.

@@ -26,7 +26,7 @@ from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.content import Content
 from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
 from bundler.text.wording import and_more
@@ -108,7 +108,7 @@ def locate(
         ]
 
     located: dict[str, Path] = {}
-    for blob, path in _find_matching(list(candidates), content.contents, known, jobs, Trust(hf_home)):
+    for blob, path in _find_matching(list(candidates), content.contents, known, jobs, TrustedUsers(hf_home)):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
@@ -122,7 +122,7 @@ def _find_matching(
     contents: Mapping[str, Content],
     known: frozenset[Content],
     jobs: int,
-    trust: Trust,
+    users: TrustedUsers,
 ) -> Iterator[tuple[Blob, Path]]:
     """Yield those candidates whose file has the blob's content, by size and hash, in any order.
 
@@ -131,7 +131,7 @@ def _find_matching(
 
     def may_match(blob: Blob, path: Path) -> bool:
         try:
-            return path.stat().st_size == blob.size_bytes and trust.judge_place(path) is None
+            return path.stat().st_size == blob.size_bytes and users.judge_place(path) is None
         except OSError:
             return False
 
@@ -171,7 +171,7 @@ def find_base_content(
         if blob.sha256 in missing
     }
     known = collect_checked(installed)
-    matching = _find_matching(list(candidates), content.contents, known, jobs, home.trust)
+    matching = _find_matching(list(candidates), content.contents, known, jobs, home.trusted_users)
     found = {blob.sha256: path for blob, path in matching}
     if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
         # A stream names its base at its end only.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.home.generation import GENERATIONS_FOLDER, VIEWS_FOLDER, generation_path
-from bundler.home.sharing.trust import list_folders
+from bundler.home.sharing.trusted_users import list_folders
 from bundler.plan.layout import BUNDLES_FOLDER, Layout
 
 

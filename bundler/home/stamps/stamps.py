@@ -22,7 +22,7 @@ from pathlib import Path
 from bundler.files.digest import sha256_bytes
 from bundler.files.stamp import Stamp
 from bundler.home.installed import InstalledBundle
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.home.stamps.columns import Columns, dump_columns
 
 STAMPS_VERSION = 1
@@ -119,7 +119,7 @@ class Stamps:
             bundle.receipt.lock_blake3,
         )
 
-    def holds(self, bundle: InstalledBundle, trust: Trust) -> bool:
+    def holds(self, bundle: InstalledBundle, users: TrustedUsers) -> bool:
         """Tell whether nothing of a generation and its view has changed since all of it was right.
 
         Its lock is not parsed, and no content read.
@@ -128,13 +128,13 @@ class Stamps:
             return False
         home = str(bundle.hf_home)
         places = (f"{home}/{folder}" for folder in _list_folders(self.content))
-        if any(trust.judge(_make_status(kind)) for kind in self.kinds) or any(map(trust.judge_place, places)):
+        if any(users.judge(_make_status(kind)) for kind in self.kinds) or any(map(users.judge_place, places)):
             return False
         if not names_hold(self.names, str(bundle.view)):
             return False
         content = self.content if isinstance(self.content, Columns) else Columns(dump_columns(self.content))
         try:
-            return content.hold(home, lambda status: trust.judge(status) is None)
+            return content.hold(home, lambda status: users.judge(status) is None)
         except OSError:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Container
@@ -131,8 +132,11 @@ def stamp_installed(bundle: InstalledBundle, written: Container[str], begun: flo
     try:
         # Nothing that it wrote has settled yet; the next change of it has another time than what stands here.
         moment = wait_for_clock(bundle.hf_home / BUNDLES_FOLDER, stamps.last_change_ns)
-    except OSError:
-        return  # Nothing can be written, so nothing was: all was there.
+    except OSError as error:
+        # Where nothing may be written nothing was: all was there. A disk that is full now is another matter.
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            on_note(f"note: what was hashed cannot be remembered, and is hashed again by the next launch: {error}")
+        return
     stamps = stamps.settled(moment)
     if not (may_write_home_stamps(bundle.hf_home) and _store_in_home(bundle, stamps, on_note=on_note)):
         store_own_stamps(bundle, stamps, on_note=on_note)

@@ -7,18 +7,17 @@ a file in it holds from node to node, and ends with its holder. Nobody waits for
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from bundler.home.kernel_lock import wait_for_lock
 
 # Less than this is hashed faster than anybody's word comes.
 WORTH_WAITING_BYTES = 64 << 20
 _LEAST_PATIENCE_SECONDS = 60
 # What the slowest storage gives: who takes longer has most likely stopped.
 _SLOWEST_BYTES_PER_SECOND = 20 << 20
-_LONGEST_PAUSE_SECONDS = 1.0
 
 
 def patience_seconds(size_bytes: int) -> float:
@@ -52,25 +51,11 @@ def take_turn(path: Path, *, what: str, seconds: float, on_note: Callable[[str],
 
 
 def _wait(descriptor: int, what: str, seconds: float, on_note: Callable[[str], None]) -> None:
-    deadline = time.monotonic() + seconds
-    pause = 0.05
-    is_waiting = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not is_waiting:
-                on_note(f"waiting for another launch of yours, which verifies {what}; for {seconds:.0f} s at most")
-                is_waiting = True
-        except OSError as error:
-            on_note(
-                f"note: no locks in the folder of stamps ({error.strerror}): each launch verifies {what} itself"
-            )
-            return
-        else:
-            return
-        if time.monotonic() > deadline:
+    def say_so() -> None:
+        on_note(f"waiting for another launch of yours, which verifies {what}; for {seconds:.0f} s at most")
+
+    try:
+        if not wait_for_lock(descriptor, on_wait=say_so, seconds=seconds):
             on_note(f"note: no word for {seconds:.0f} s: verifying {what} here too")
-            return
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    except OSError as error:
+        on_note(f"note: no locks in the folder of stamps ({error.strerror}): each launch verifies {what} itself")

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bundler.files.digest import Digests
 from bundler.home.installed import InstalledBundle, View
-from bundler.home.sharing.trust import Trust
+from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.home.stamps.check import MOST_SAMPLED_BYTES, ContentCheck
 from bundler.home.stamps.places import NoStateFolderError, Note, open_state_folder, read_stamps, turn_path
 from bundler.home.stamps.stamps import Stamps
@@ -165,7 +165,7 @@ class _Verification:
         is_own_view = self.view.root == self.bundle.view != self.bundle.hf_home
         if self.check.sample_percent or not (is_own_view or self.view.is_checked):
             return None
-        if not stamps.holds(self.bundle, Trust(self.bundle.hf_home)):
+        if not stamps.holds(self.bundle, TrustedUsers(self.bundle.hf_home)):
             return None
         return Report(
             subject=f"bundle {self.bundle.name} in {self.bundle.hf_home}",

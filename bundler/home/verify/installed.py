@@ -14,7 +14,7 @@ from bundler.files.paths import inside
 from bundler.home.common.conflicts import Pin, pins
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
 from bundler.home.common.snapshot_links import SnapshotLinks
-from bundler.home.sharing.trust import Trust, list_folders
+from bundler.home.sharing.trusted_users import TrustedUsers, list_folders
 from bundler.home.verify.hashing import Expected, Hashed, compare_all
 from bundler.home.verify.names import NameReader
 from bundler.plan.layout import Blob, Layout, RepoLayout
@@ -102,7 +102,7 @@ class InstalledCheck:
         self.content = content
         self.current = current
         self.kept = kept
-        self.trust = Trust(hf_home)
+        self.trusted_users = TrustedUsers(hf_home)
         self._reader = NameReader()
         self.faults: set[Fault] = set()
         self.to_hash: dict[str, Expected] = {}
@@ -125,7 +125,7 @@ class InstalledCheck:
         except OSError as error:
             raise_unless_absent(error)
             return False, None
-        if distrust := self.trust.judge(status):
+        if distrust := self.trusted_users.judge(status):
             self._add("untrusted", path, distrust.reason)
         return True, target
 
@@ -184,7 +184,7 @@ class InstalledCheck:
             is_on_the_way = folder in (repo.folder, f"{repo.folder}/blobs")
             names = self.datasets_root if folder.startswith("datasets/") else self.root
             for root in dict.fromkeys([self.hf_home, names] if is_on_the_way else [names]):
-                if distrust := self.trust.judge_place(f"{root}/{folder}"):
+                if distrust := self.trusted_users.judge_place(f"{root}/{folder}"):
                     self._add("untrusted", folder, distrust.reason)
 
     def _check_folder(self, repo: RepoLayout, folder: str, known: Container[str]) -> None:
@@ -224,10 +224,10 @@ class InstalledCheck:
         shown = path if _is_blob(path) else f"{self._prefix}{path}"
         try:
             status = os.lstat(place)
-            distrust = self.trust.judge(status)
+            distrust = self.trusted_users.judge(status)
             if stat.S_ISLNK(status.st_mode):
                 status = os.stat(place)  # noqa: PTH116 -- strings, as above
-                distrust = distrust or self.trust.judge(status)
+                distrust = distrust or self.trusted_users.judge(status)
         except OSError as error:
             raise_unless_absent(error)
             self.faults.add(Fault("missing", shown, self.names[blob.path]))

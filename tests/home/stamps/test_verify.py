@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -19,6 +20,7 @@ from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.remove import remove
+from bundler.home.stamps import take
 from bundler.home.stamps.check import ContentCheck
 from bundler.home.stamps.places import open_state_folder, own_stamps_path
 from bundler.home.stamps.stamps import Stamps
@@ -126,6 +128,20 @@ def test_content_that_was_only_touched_is_hashed_once_and_then_stamped(hf_home: 
     report = look(hf_home)
     assert (report.ok, report.size_bytes, report.stamped_files) == (True, len(MODEL), 1)
     assert look(hf_home).size_bytes == 0
+
+
+def test_an_installation_on_a_disk_that_is_full_in_the_end_says_that_it_has_no_stamps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path, changed_ns: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    notes: list[str] = []
+    monkeypatch.setattr(take, "wait_for_clock", fail)
+    bundle = tiny_bundle(tmp_path / "made", locked_repo("org/m", {"a": b"a"}), contents=[b"a"])
+    installed = install(bundle, tmp_path / "home", on_note=notes.append).bundle
+    assert not stamps_path(tmp_path / "home", "tiny", installed.digest).exists()
+    assert [note for note in notes if "cannot be remembered" in note and "No space left" in note]
 
 
 def test_what_changed_in_the_tick_in_which_it_was_hashed_has_no_stamp(hf_home: Path) -> None:

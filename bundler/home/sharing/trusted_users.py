@@ -1,4 +1,4 @@
-"""Whom a home trusts, and what in it is not to be trusted.
+"""Whose files a home uses, and what in it is not to be trusted.
 
 Rule book:
 
@@ -47,8 +47,8 @@ class Distrust:
     remedy: str
 
 
-class Trust:
-    """Who is trusted in one home, as this process sees it.
+class TrustedUsers:
+    """The users whose files a home uses, as this process sees it.
 
     Args:
         hf_home: The cache root; it need not be there.
