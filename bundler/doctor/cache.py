@@ -149,7 +149,7 @@ def _lists_more(tree: Path, folder: Path) -> bool:
         snapshot = folder / "snapshots" / tree.stem
         # Without a snapshot nothing can be loaded from this commit.
         return snapshot.is_dir() and any(not os.path.lexists(snapshot / path) for path in listed)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

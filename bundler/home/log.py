@@ -138,7 +138,7 @@ def read_log(hf_home: Path) -> list[LogEntry]:
         return []
     found = []
     for line in lines:
-        with contextlib.suppress(ValueError, TypeError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError):
             found.append(_parse(json.loads(line)))
     return found
 

@@ -71,7 +71,7 @@ def read_found(hf_home: Path, name: str) -> Found | None:
         return Found(set(record["looked"]), set(record["paths"]), dict(record["refs"]))
     except OSError as error:
         raise_unless_absent(error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     return None
 

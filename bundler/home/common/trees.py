@@ -55,6 +55,6 @@ def list_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
             for path, info in listing.items()
             if inside(hf_home / folder / "snapshots" / commit, path).exists()
         ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BundleError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError):
         # Missing, damaged or of a version that we do not know: the client would ignore it too.
         return []

@@ -262,12 +262,12 @@ class InstalledCheck:
             self._read_name(path, self._find_place(path))
             snapshot = inside(self.root, f"{folder}/snapshots/{commit}")
             try:
-                listing = json.loads(inside(self.root, path).read_bytes())["files"]
+                listing = dict(json.loads(inside(self.root, path).read_bytes())["files"])
             except OSError as error:
                 raise_unless_absent(error)
                 self._add("missing", path, repo.repo_id)
                 continue
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 self._add("changed", path, "expected a tree listing in JSON")
                 continue
             wrong = [

@@ -94,7 +94,8 @@ def _read_metadata(card: bytes) -> dict[object, object]:
         return {}
     try:
         metadata = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError):
+        # The package lets the errors of its own code out, as for `!!bool x`.
         return {}
     return metadata if isinstance(metadata, dict) else {}
 

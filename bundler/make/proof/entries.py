@@ -84,7 +84,7 @@ class LoadedEntry:
             return {}
         try:
             content = json.loads((self.snapshot / path).read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ContradictionFault(f"{path} is not JSON: {error}") from error
         return content if isinstance(content, dict) else {}
 

@@ -7,13 +7,14 @@ weights gigabytes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
+
+from bundler.text import strict_json
+from bundler.text.strict_json import StrictJsonError
 
 # The end of a fault about a missing file.
 MISSING_SHARD = "which is missing"
@@ -60,8 +61,10 @@ def index_faults(index: Path, headers: Mapping[str, Mapping[str, TensorHeader]])
         One line for each missing shard, and for each tensor that is not in the shard that the index names.
     """
     try:
-        listed: dict[str, Any] = json.loads(index.read_bytes())["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
+        listed = strict_json.read(index.read_text("utf-8"))["weight_map"]  # type: ignore[index]
+        if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
+            raise TypeError("weight_map maps no names to files")
+    except (StrictJsonError, ValueError, KeyError, TypeError) as error:
         return [f"{index.name}: not an index of shards: {error!r}"]
     faults = [f"{index.name} names {shard}, {MISSING_SHARD}" for shard in sorted({*listed.values()} - {*headers})]
     for name, shard in sorted(listed.items()):

@@ -30,7 +30,7 @@ def prove_modules(entry: LoadedEntry, outcome: Outcome) -> None:
     try:
         modules = json.loads((entry.snapshot / MODULES).read_bytes())
         folders = [(str(module["path"]), str(module["type"])) for module in modules]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ContradictionFault(f"{MODULES} is not a list of sentence-transformers modules: {error!r}") from error
     for folder, kind in folders:
         # Normalize has no settings, and often no folder. The module in the root folder is the transformers model. A

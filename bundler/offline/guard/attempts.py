@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
 from collections import Counter
@@ -14,6 +15,8 @@ from bundler.files.bounded import read_bounded
 
 # As many refused connections as anybody will read; a program that makes more has the rest counted as one.
 MOST_NOTE_BYTES = 16 << 20
+# Launches inside launches.
+_MOST_DEPTH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ def read_attempts(folder: Path) -> list[Attempt]:
     Those of launches inside the one whose folder it is are in folders below.
     """
     attempts = []
-    for path in sorted(folder.rglob("*.jsonl")):
+    for path in sorted(path for below in list_folders(folder) for path in below.glob("*.jsonl")):
         try:
             text = read_bounded(path, MOST_NOTE_BYTES).decode(errors="replace")
         except OSError:
@@ -64,6 +67,18 @@ def read_attempts(folder: Path) -> list[Attempt]:
             text = "{}"
         attempts += [_parse(line, path) for line in text.splitlines()]
     return attempts
+
+
+def list_folders(folder: Path) -> list[Path]:
+    """Return a folder and those below it, as deep as launches inside launches go: programs can make others here."""
+    found, waiting = [], [(folder, 0)]
+    while waiting:
+        at, depth = waiting.pop()
+        found.append(at)
+        with contextlib.suppress(OSError):
+            if depth < _MOST_DEPTH:
+                waiting += [(path, depth + 1) for path in at.iterdir() if path.is_dir() and not path.is_symlink()]
+    return found
 
 
 def checksum(target: str) -> int:
@@ -89,15 +104,15 @@ def _parse(line: str, path: Path) -> Attempt:
             event=str(raw["event"]),
             target=str(raw["target"]),
             pid=int(raw["pid"]),
-            argv=tuple(raw["argv"]),
+            argv=tuple(map(str, raw["argv"])),
             file=str(raw["line"]["file"]),
             line=int(raw["line"]["line"]),
             code=str(raw["line"]["code"]),
             wanted=str((raw["wanted"] or {}).get("repo_id", "")),
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         # A process that was killed while writing, or a full disk. It was an attempt all the same.
-        pid = int(path.stem) if path.stem.isdigit() else 0
+        pid = int(path.stem) if path.stem.isdecimal() else 0
         return Attempt(
             event="unknown", target="unknown", pid=pid, argv=(), file=str(path), line=0, code="unreadable record"
         )

@@ -198,7 +198,7 @@ def _find_named(name: str, home: str, *, every: bool = False) -> Iterator[tuple[
             for repo in repos:
                 if name in (repo["repo_id"], *repo["aliases"]):
                     yield bundle, repo
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # A damaged receipt: `bundle verify` says so, and advice can do without.
 
 

@@ -17,18 +17,19 @@ import contextlib
 import json
 import math
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bundler.files.atomic import atomic_write
 from bundler.files.bounded import read_bounded
 from bundler.files.owner import Owner
-from bundler.offline.guard.attempts import MOST_NOTE_BYTES
+from bundler.offline.guard.attempts import MOST_NOTE_BYTES, list_folders
 from bundler.offline.kernel.supervisor import Denial
+from bundler.offline.sandbox.remove_tree import remove_tree
 from bundler.offline.variables import ATTEMPTS_DIR
 
 _PREFIX = "bundle-attempts-"
@@ -71,7 +72,8 @@ def end_folder(folder: Path, count: int | None, denials: Sequence[Denial]) -> No
 def remove_folder(folder: Path) -> None:
     """Remove the folder of a launch, inner or not."""
     # A process that outlived the command may still be writing.
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(folder)
 
 
 @contextlib.contextmanager
@@ -109,15 +111,15 @@ class FolderWatch:
 def read_inner(folder: Path) -> Inner:
     """Return the figures of all launches inside the one whose folder this is."""
     count, denials = 0, []
-    for inner in sorted(path for path in folder.rglob(f"{_INNER}*") if path.is_dir()):
+    for inner in sorted(path for path in list_folders(folder)[1:] if _is_inner(path)):
         try:
             figures = json.loads(read_bounded(inner / _FIGURES, MOST_NOTE_BYTES))
-            found = [Denial(**{**denial, "argv": tuple(denial["argv"])}) for denial in figures["denials"]]
+            found = [_read_denial(denial) for denial in figures["denials"]]
             own, ended = int(figures["count"] or 0), figures["ended"] is True
             if own < 0 or any(denial.count < 0 for denial in found):
                 raise ValueError("no launch refuses less than nothing")
-            pid, argv = int(figures["pid"]), tuple(figures["argv"])
-        except (OSError, ValueError, KeyError, TypeError):
+            pid, argv = int(figures["pid"]), tuple(map(str, figures["argv"]))
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             found, own, ended, pid, argv = [], 0, False, 0, ()
         if not ended:
             target = "unknown: a launch inside this one ended before it could say what the kernel refused"
@@ -125,6 +127,16 @@ def read_inner(folder: Path) -> Inner:
         count += own
         denials += found
     return Inner(count=count, denials=tuple(denials))
+
+
+def _read_denial(raw: dict[str, Any]) -> Denial:
+    return Denial(
+        call=str(raw["call"]),
+        target=str(raw["target"]),
+        pid=int(raw["pid"]),
+        argv=tuple(map(str, raw["argv"])),
+        count=int(raw["count"]),
+    )
 
 
 def _is_inner(folder: Path) -> bool:
@@ -150,4 +162,4 @@ def _clear_stale() -> None:
             continue
         with contextlib.suppress(OSError):  # somebody else clears it too
             if folder.lstat().st_uid == os.getuid():
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_tree(folder)
