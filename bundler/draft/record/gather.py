@@ -5,6 +5,7 @@ Rule book:
 * the Hub says which repo a name means today; names that differ from it become aliases;
 * libraries ask for a branch once and for its commit afterwards: files of a commit that a branch led to belong to the
   branch. A commit that no branch led to was asked for as such;
+* a branch from a list of all (kernels are found so) counts where nothing else led to the commit;
 * a branch that moved while the program ran means the commit that it led to last.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from bundler.draft.record.notes import DatasetUse, FileUse, Notes
 from bundler.errors import HubError
-from bundler.plan.names import RepoType, is_commit, is_revision
+from bundler.plan.names import DEFAULT_REVISION, RepoType, is_commit, is_revision
 
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient
@@ -111,7 +112,9 @@ def _split_by_revision(
     asked: list[DatasetUse],
     client: HubClient,
 ) -> list[RepoUse]:
-    led_to = {use.revision: use.commit for use in uses if use.commit and _is_branch(use.revision)}
+    named = [use for use in uses if use.commit and _is_branch(use.revision)]
+    led_to = {use.revision: use.commit for use in named if not use.listed}
+    led_to |= _choose_listed(use for use in named if use.listed and use.commit not in led_to.values())
     files: dict[str, set[str]] = {}
     for use in uses:
         commit = use.commit or led_to.get(use.revision, "")
@@ -140,6 +143,13 @@ def _split_by_revision(
                 )
             )
     return found
+
+
+def _choose_listed(uses: Iterable[FileUse]) -> dict[str, str]:
+    """Return the branches that a program may have chosen from a list: any other before `main`, which needs no list."""
+    listed = {use.revision: use.commit for use in uses}
+    others = {commit for revision, commit in listed.items() if revision != DEFAULT_REVISION}
+    return {r: commit for r, commit in listed.items() if r != DEFAULT_REVISION or commit not in others}
 
 
 def _is_branch(revision: str) -> bool:

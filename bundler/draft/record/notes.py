@@ -28,6 +28,7 @@ class FileUse:
         commit: The commit that it came from; empty where nobody said.
         path: Path in the repo; empty where only the name was seen.
         local_dir: The folder that the program had it put into, if not the cache.
+        listed: Whether the revision was only listed with all others, and not asked for.
     """
 
     repo_type: str
@@ -36,6 +37,7 @@ class FileUse:
     commit: str
     path: str
     local_dir: str = ""
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def _read_file(note: dict[str, Any]) -> FileUse:
         commit if is_commit(commit) else "",
         str(note.get("path") or ""),
         str(note.get("local_dir") or ""),
+        bool(note.get("listed")),
     )
 
 

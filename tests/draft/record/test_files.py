@@ -74,6 +74,16 @@ snapshot_download("org/plain", allow_patterns="*.gguf")
     }
 
 
+def test_a_branch_that_was_chosen_from_a_list_is_the_revision(record: Record, tmp_path: Path) -> None:
+    code = """
+from huggingface_hub import hf_hub_download, list_repo_refs
+(commit,) = [ref.target_commit for ref in list_repo_refs("org/plain").branches if ref.name == "dev"]
+hf_hub_download("org/plain", "a.gguf", revision=commit)
+"""
+    found = record(PYTHON, program(tmp_path, code))
+    assert [(entry.repo_id, entry.revision) for entry in found.manifest.entries] == [("org/plain", "dev")]
+
+
 def test_all_processes_of_a_program_are_recorded(record: Record, tmp_path: Path) -> None:
     code = """
 import subprocess, sys, multiprocessing

@@ -29,8 +29,9 @@ def wrap(module: ModuleType) -> None:
         expected = object if take_note is _note_code else str
         setattr(module, name, _note_after(getattr(module, name), take_note, expected))
     if module.__name__ == "huggingface_hub.hf_api":
-        for name in ("resolve_revision", "model_info", "dataset_info"):
-            setattr(module.HfApi, name, _note_after(getattr(module.HfApi, name), _note_revision, object))
+        functions = dict.fromkeys(("resolve_revision", "model_info", "dataset_info"), _note_revision)
+        for name, take_note in (functions | {"list_repo_refs": _note_refs}).items():
+            setattr(module.HfApi, name, _note_after(getattr(module.HfApi, name), take_note, object))
             # The function of that name is a method of an object of the module's own.
             setattr(module, name, getattr(module.api, name))
 
@@ -86,6 +87,20 @@ def _note_revision(call: dict[str, Any], result: Any, frame: FrameType) -> None:
     _watch.note(
         "file", repo_type=repo_type, repo_id=call["repo_id"], revision=revision, commit=str(commit or ""), path=""
     )
+
+
+def _note_refs(call: dict[str, Any], result: Any, _: FrameType) -> None:
+    """Note all branches and tags of a repo: a program that asks for them chooses one, and goes on with its commit."""
+    for ref in (*result.branches, *result.tags):
+        _watch.note(
+            "file",
+            repo_type=call.get("repo_type") or "model",
+            repo_id=call["repo_id"],
+            revision=ref.name,
+            commit=ref.target_commit,
+            path="",
+            listed=True,
+        )
 
 
 def _note_code(call: dict[str, Any], _: Any, __: FrameType) -> None:
