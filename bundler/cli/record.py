@@ -96,6 +96,7 @@ def _as_json(found: Recorded) -> dict[str, object]:
         "hosts": [
             {"host": use.host, "port": use.port, "where": use.where, "code": use.code} for use in found.hosts
         ],
+        "urls": [{**vars(use)} for use in found.urls],
         "warnings": list(found.warnings),
         "unseen": list(found.unseen),
     }

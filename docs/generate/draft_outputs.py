@@ -6,6 +6,7 @@ from docs.generate.outputs import Key, Output, described, fields, key
 
 _RECORDED = "bundler/draft/record/record.py:Recorded"
 _REPO = "bundler/draft/record/record.py:RecordedRepo"
+_URL = "bundler/draft/record/notes.py:UrlUse"
 _HOST = "bundler/draft/record/notes.py:HostUse"
 
 _RECORD = Output(
@@ -19,6 +20,8 @@ _RECORD = Output(
         *fields(_REPO, "repos[]", words=("status",)),
         described("hosts", "array of objects", _RECORDED),
         *fields(_HOST, "hosts[]", apart=("address", "argv")),
+        described("urls", "array of objects", _RECORDED),
+        *fields(_URL, "urls[]"),
         described("warnings", "array of strings", _RECORDED),
         described("unseen", "array of strings", _RECORDED),
     ),

@@ -22,9 +22,11 @@ def check(call: str, *values: Any) -> None:
 
 def test_the_report_of_a_recording_is_documented(demo_hub: RunningHub, tmp_path: Path) -> None:
     code = f"""
-import contextlib, socket
+import contextlib, os, socket
+import torch
 from huggingface_hub import hf_hub_download
 hf_hub_download("gpt2", "config.json", local_dir="mine")
+torch.hub.download_url_to_file(os.environ["HF_ENDPOINT"] + "/gpt2/resolve/main/config.json", "c", progress=False)
 with contextlib.suppress(OSError):
     socket.create_connection(("{OUTSIDE}", 4443), timeout=0.2)
 """

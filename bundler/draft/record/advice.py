@@ -25,6 +25,11 @@ def list_advice(notes: Notes, found: Gathered) -> tuple[str, ...]:
         f"folder that `bundle path {name.partition(' ')[2]}` prints"
         for name, client in notes.http
     ]
+    advice += [
+        f"{use.library} reads {use.url}, in {use.where}: it is not of the Hub, and a launch does not reach its host; "
+        f"take along what {use.library} keeps of it"
+        for use in notes.urls
+    ]
     advice += [f"{name}; it is left out" for name in found.unknown]
     return tuple(dict.fromkeys(advice))
 

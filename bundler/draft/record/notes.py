@@ -95,6 +95,21 @@ class HostUse:
         return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port or '?'}"
 
 
+@dataclass(frozen=True, order=True)
+class UrlUse:
+    """A file of another host that a library keeps in a cache of its own.
+
+    Attributes:
+        url: Its address.
+        library: tiktoken or torch.
+        where: The line of the user's code, as ``file:line``.
+    """
+
+    url: str
+    library: str
+    where: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Notes:
     """All notes of a recording.
@@ -106,6 +121,7 @@ class Notes:
         http: Repos whose files were asked for by plain HTTP, as ``model org/name``, and by which client.
         trusted: Names of models for which Python was run.
         hosts: Other hosts that were asked.
+        urls: Files of other hosts that libraries keep.
         hub_hosts: Hosts that the Hub sent clients to.
         faults: What could not be noted, in words.
     """
@@ -116,6 +132,7 @@ class Notes:
     http: tuple[tuple[str, str], ...] = ()
     trusted: frozenset[str] = frozenset()
     hosts: tuple[HostUse, ...] = ()
+    urls: tuple[UrlUse, ...] = ()
     hub_hosts: frozenset[str] = frozenset()
     faults: tuple[str, ...] = ()
 
@@ -128,6 +145,7 @@ def read_notes(folder: Path) -> Notes:
     hosts: dict[HostUse, None] = {}
     http: dict[tuple[str, str], None] = {}
     trusted: set[str] = set()
+    urls: dict[UrlUse, None] = {}
     hub_hosts: set[str] = set()
     faults: dict[str, None] = {}
     for note in _read_lines(folder):
@@ -148,6 +166,9 @@ def read_notes(folder: Path) -> Notes:
                 http[str(note["repo"]), str(note["client"]) or "an unnamed client"] = None
             case "code":
                 trusted.add(str(note["repo_id"]))
+            case "url":
+                place = f"{note['where']['file']}:{note['where']['line']}"
+                urls[UrlUse(str(note["url"]), str(note["library"]), place)] = None
             case "hub_host":
                 hub_hosts.add(str(note["host"]))
             case "fault":
@@ -159,6 +180,7 @@ def read_notes(folder: Path) -> Notes:
         http=tuple(http),
         trusted=frozenset(trusted),
         hosts=tuple(hosts),
+        urls=tuple(urls),
         hub_hosts=frozenset(hub_hosts),
         faults=tuple(faults),
     )

@@ -22,7 +22,7 @@ from bundler.draft.names import name_bundle
 from bundler.draft.record.advice import list_advice
 from bundler.draft.record.entries import make_entry, widen_entry
 from bundler.draft.record.gather import RepoUse, gather
-from bundler.draft.record.notes import HostUse
+from bundler.draft.record.notes import HostUse, UrlUse
 from bundler.draft.record.run import Ran, run_watched
 from bundler.draft.write import find_entry
 from bundler.errors import UsageError
@@ -74,6 +74,7 @@ class Recorded:
         lock: The lock's path; None likewise.
         repos: What was loaded, in the order of the manifest's additions.
         hosts: Other hosts that were asked, with the line of code or the program.
+        urls: Files of other hosts that libraries keep in caches of their own.
         warnings: What a manifest cannot say, or a person should know.
         unseen: What cannot have been seen.
     """
@@ -83,6 +84,7 @@ class Recorded:
     lock: Path | None
     repos: tuple[RecordedRepo, ...]
     hosts: tuple[HostUse, ...]
+    urls: tuple[UrlUse, ...]
     warnings: tuple[str, ...]
     unseen: tuple[str, ...]
 
@@ -235,6 +237,7 @@ def _sum_up(
         lock=lock_path(manifest_path) if manifest_path else None,
         repos=repos,
         hosts=tuple(hosts),
+        urls=ran.notes.urls,
         warnings=tuple(warnings),
         unseen=ran.unseen,
     )

@@ -27,6 +27,7 @@ from bundler.draft.record.notes import HostUse, Notes, read_notes
 from bundler.draft.record.sockets import SocketUse
 from bundler.errors import UsageError
 from bundler.hub.connection.endpoint import check_endpoint
+from bundler.offline.kernel.network_namespace import own_addresses
 from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.variables import OFFLINE
 
@@ -87,7 +88,7 @@ def run_watched(command: Sequence[str]) -> Ran:
                 f"{process} outlives the command: what it loads from now on is not recorded"
                 for process in ended.left
             ),
-            *(f"a note could not be made: {fault}" for fault in found.faults),
+            *found.faults,
         ),
     )
 
@@ -116,13 +117,15 @@ def make_environment(base: Mapping[str, str], address: str, notes: Path) -> dict
 def _join_hosts(notes: Notes, sockets: Sequence[SocketUse]) -> tuple[HostUse, ...]:
     """Return the hosts that Python was seen to ask, and those that other code was: compiled, or another program."""
     known = {(use.address, use.port, use.argv) for use in notes.hosts}
+    own = {str(address) for address in own_addresses()}
     hub = {address for host in notes.hub_hosts for address in _look_up(host)}
     others = [
         HostUse(use.address, use.port, use.program)
         for use in sockets
-        if use.address not in hub and (use.address, use.port, use.argv) not in known
+        if use.address not in hub | own and (use.address, use.port, use.argv) not in known
     ]
-    return (*(use for use in notes.hosts if not _is_of_hub(use.host, notes)), *others)
+    named = (use for use in notes.hosts if use.address not in own and not _is_of_hub(use.host, notes))
+    return (*named, *others)
 
 
 def _is_of_hub(host: str, notes: Notes) -> bool:

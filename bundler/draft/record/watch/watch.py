@@ -2,8 +2,8 @@
 
 Three views, since none sees all:
 
-* the functions by which the libraries get a file or a dataset (`hub_calls`, `dataset_calls`): they tell names and
-  revisions as the program wrote them, also of what the cache has already;
+* the functions by which the libraries get a file or a dataset (`hub_calls`, `dataset_calls`, `url_calls`): they tell
+  names and revisions as the program wrote them, also of what the cache has already;
 * an audit hook (PEP 578) sees files of a snapshot that Python opens by their path;
 * the same hook, and `socket.getaddrinfo`, see connections to other machines, with the line of code.
 
@@ -74,7 +74,7 @@ def note_safely(noting: Callable[[], None]) -> None:
     try:
         noting()
     except Exception as error:
-        note("fault", text=repr(error)[:500])
+        note("fault", text=f"something that was loaded could not be noted: {error!r}"[:500])
 
 
 def find_line(frame: FrameType | None) -> dict[str, object]:
@@ -188,6 +188,8 @@ _WRAPPED: dict[str, Callable[[ModuleType], None]] = {
     "huggingface_hub.hf_api": _wrap_with("hub_calls"),
     "transformers.dynamic_module_utils": _wrap_with("hub_calls"),
     "datasets.load": _wrap_with("dataset_calls"),
+    "tiktoken.load": _wrap_with("url_calls"),
+    "torch.hub": _wrap_with("url_calls"),
 }
 
 

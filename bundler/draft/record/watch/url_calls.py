@@ -1,0 +1,51 @@
+"""Note files of other hosts that libraries keep in caches of their own, read from there too: tiktoken, torch.hub.
+
+`watch` loads this from its file when one of them is imported: the standard library only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from types import FrameType, ModuleType
+from typing import Any
+
+_watch: Any = sys.modules["bundler.draft.record.watch.watch"]
+
+# Module -> the functions that get a URL, and the argument that has it.
+_FUNCTIONS = {
+    "tiktoken.load": {"read_file_cached": "blobpath"},
+    "torch.hub": {"load_state_dict_from_url": "url", "download_url_to_file": "url", "load": "repo_or_dir"},
+}
+
+
+def wrap(module: ModuleType) -> None:
+    """Put a note behind the functions of a module that get files by URL."""
+    for name, argument in _FUNCTIONS[module.__name__].items():
+        setattr(module, name, _note_after(getattr(module, name), module.__name__.partition(".")[0], argument))
+
+
+def _note_after(original: Any, library: str, argument: str) -> Any:
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def noting(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        frame = sys._getframe(1)
+        _watch.note_safely(
+            lambda: _note(signature.bind(*arguments, **options).arguments, library, argument, frame)
+        )
+        return result
+
+    return noting
+
+
+def _note(call: dict[str, Any], library: str, argument: str, frame: FrameType) -> None:
+    url = call[argument]
+    if argument == "repo_or_dir":
+        if call.get("source", "github") != "github":
+            return
+        url = f"https://github.com/{url}"
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        _watch.note("url", url=url, library=library, where=_watch.find_line(frame))
