@@ -3,7 +3,7 @@
 It is the last step before a release is tagged (RELEASE.md). It makes a folder named for the version, `0.1` for all of
 0.1.x, and refuses to touch one that is there: what a release wrote changes never.
 
-    release.json      the version that wrote all this, and the digest of each bundle
+    release.json      the version that wrote all this, and the digest that an installation of each bundle has
     KIND.tar.zst      a bundle of each kind of tests/golden, `volumes` in several files
     base.lock         the lock of all of them but the delta
     next.lock         the lock of the delta
@@ -44,15 +44,15 @@ def release_folder(version: str) -> Path:
 
 
 def pack_bundles(folder: Path) -> dict[str, str]:
-    """Write a bundle of each kind and return their digests."""
+    """Write a bundle of each kind and return the digests that installations of them have."""
     with tempfile.TemporaryDirectory() as scratch:
         store = blob_store(Path(scratch), CONTENTS)
         base = folder / "auto.tar.zst"
         return {
-            "auto": pack(LOCK, store, base).digest,
-            "zstd": pack(LOCK, store, folder / "zstd.tar.zst", codec="zstd").digest,
-            "volumes": pack(LOCK, store, VolumeDestination(folder / "volumes.tar.zst", VOLUME_BYTES)).digest,
-            "delta": pack(NEXT_LOCK, store, folder / "delta.tar.zst", base=Base.open(base)).digest,
+            "auto": pack(LOCK, store, base).whole_digest,
+            "zstd": pack(LOCK, store, folder / "zstd.tar.zst", codec="zstd").whole_digest,
+            "volumes": pack(LOCK, store, VolumeDestination(folder / "volumes.tar.zst", VOLUME_BYTES)).whole_digest,
+            "delta": pack(NEXT_LOCK, store, folder / "delta.tar.zst", base=Base.open(base)).whole_digest,
         }
 
 

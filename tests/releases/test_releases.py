@@ -54,6 +54,15 @@ def assert_home_is_as_locked(home: Path, lock_file: Path) -> None:
             assert hashlib.sha256(prepared.read_bytes()).hexdigest() == file["sha256"]
 
 
+def read_content(home: Path) -> dict[str, str]:
+    """Return what libraries find in an HF_HOME, without what is the bundler's own there."""
+    return {
+        path: value
+        for path, value in tree(home).items()
+        if not path.startswith("bundles/") and "/refs/bundle/" not in path
+    }
+
+
 def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
@@ -119,12 +128,11 @@ def test_a_home_of_a_release_is_listed_and_verifies(release: Path, home: Path) -
 
 
 def test_to_install_into_the_home_what_is_there_writes_no_content(release: Path, home: Path) -> None:
-    before = {path: value for path, value in tree(home).items() if not path.startswith("bundles/")}
+    before = read_content(home)
     done = json.loads(bundle_command("install", release / "auto.tar.zst", "--hf-home", home, "--json"))
     assert done["written_files"] == 0
-    # Taken over: it has a view and the receipt of a generation now.
-    after = {path: value for path, value in tree(home).items() if not path.startswith("bundles/")}
-    assert {path: value for path, value in after.items() if "/refs/bundle/" not in path} == before
+    # If it was not before, it is taken over: it has a view and the receipt of a generation now.
+    assert read_content(home) == before
     assert json.loads(bundle_command("verify", "golden", "--hf-home", home, "--json"))["ok"]
 
 
