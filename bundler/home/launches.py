@@ -5,6 +5,9 @@ what a job is reading. On this machine the process table says whether a note is 
 note of another machine, which a shared file system may show, counts for 30 days: longer than a scheduler lets a job
 run, so that what a dead node left keeps room for a while and does no other harm.
 
+Whoever deletes hides the receipt of a generation first and looks for notes then; whoever launches writes the note first
+and looks for the receipt then. So one of the two sees the other, however they meet.
+
 Users who may not write to the home cannot leave a note. `bundle prune` says so where it matters: the folder is writable
 for all who can read the home, like /tmp, if whoever installs can give it that mode.
 """
@@ -18,12 +21,14 @@ import secrets
 import socket
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.files.owner import Owner
+from bundler.home.generation import generation_path
 from bundler.home.installed import InstalledBundle
+from bundler.home.receipt import receipt_path
 from bundler.plan.layout import BUNDLES_FOLDER
 
 LAUNCHES_FOLDER = f"{BUNDLES_FOLDER}/launches"
@@ -68,6 +73,41 @@ def note_launch(hf_home: Path, bundles: Sequence[InstalledBundle]) -> Iterator[b
         if path is not None:
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def note_installed(
+    hf_home: Path, bundles: list[InstalledBundle], open_again: Callable[[], list[InstalledBundle]]
+) -> tuple[list[InstalledBundle], Path | None]:
+    """Note that this process reads `bundles`; open them again where one was deleted before the note was there.
+
+    Args:
+        hf_home: The cache root.
+        bundles: What was opened.
+        open_again: Opens what is there now; raises where nothing is.
+
+    Returns:
+        What was noted in the end; and the note, to be deleted when the launch ends, or None where none can be written.
+    """
+    while True:
+        note = write_note(hf_home, bundles)
+        if note is None or all(map(_is_there, bundles)):
+            return bundles, note
+        note.unlink(missing_ok=True)
+        bundles = open_again()
+
+
+def _is_there(bundle: InstalledBundle) -> bool:
+    if generation_path(bundle.hf_home, bundle.name, bundle.digest).exists():
+        return True
+    # Of a version without generations there is only the pointer.
+    with contextlib.suppress(OSError):
+        return receipt_path(bundle.hf_home, bundle.name).read_bytes() == bundle.receipt.text
+    return False
+
+
+def find_reader(hf_home: Path, bundle: InstalledBundle) -> RunningLaunch | None:
+    """Return a launch that reads a generation, or may do so; None if none does."""
+    return next((launch for launch in find_launches(hf_home) if launch.reads(bundle)), None)
 
 
 def write_note(hf_home: Path, bundles: Sequence[InstalledBundle]) -> Path | None:

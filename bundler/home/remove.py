@@ -113,7 +113,11 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
     deleted: list[Pruned] = []
     spared = []
     for bundle in home.generations(name):
-        if launch := next((launch for launch in launches if launch.reads(bundle)), None):
+        done = next((launch for launch in launches if launch.reads(bundle)), None) or retire_generation(
+            home, bundle
+        )
+        if isinstance(done, RunningLaunch):
+            launch = done
             hand_over_names(home, bundle)
             spared.append((bundle, launch))
             if bundle.digest != current:
@@ -121,7 +125,7 @@ def _remove(name: str, home: Home, on_note: Note) -> RemoveResult:
             # No longer listed, though it stays for a while.
             own = 0
         else:
-            own = retire_generation(home, bundle)
+            own = done
             freed += own
             deleted.append(Pruned(bundle, own))
         append_to_log(hf_home, "remove", name, bundle.digest, freed_bytes=own, on_note=on_note)

@@ -25,7 +25,7 @@ from typing import Literal
 from bundler.errors import OfflineError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
-from bundler.home.launches import write_note
+from bundler.home.launches import note_installed
 from bundler.home.stamps.check import ContentCheck
 from bundler.home.stamps.verify import Show, verify_for_launch
 from bundler.home.trust.policies import check_policies, may_trust_stamps
@@ -106,9 +106,7 @@ def enforce_offline(
         raise TypeError(f"enforce_offline: expected the name of one bundle, or None for all, found {name!r}")
     check = ContentCheck(kind="quick" if quick else "full" if full else "stamped")
     home = default_hf_home(Path(hf_home) if hf_home is not None else None)
-    bundles = [Home(home).bundle(name, parse=False)] if name is not None else Home(home).bundles(parse=False)
-    check_policies(bundles)
-    _note_while_running(home, bundles)
+    bundles = _note_while_running(home, _open_bundles(home, name), name)
     view = open_view(home, bundles)
     early = _find_early_imports(view.hub)
     if early:
@@ -237,9 +235,18 @@ def _apply(home: Path, view: View, verified: dict[str, str], *, in_this_process:
     os.environ[ISOLATION] = isolation_in_force()
 
 
-def _note_while_running(home: Path, bundles: list[InstalledBundle]) -> None:
-    """Note that this process reads `bundles`, until it ends."""
-    if bundles and (note := write_note(home, bundles)):
+def _open_bundles(home: Path, name: str | None) -> list[InstalledBundle]:
+    bundles = [Home(home).bundle(name, parse=False)] if name is not None else Home(home).bundles(parse=False)
+    check_policies(bundles)
+    return bundles
+
+
+def _note_while_running(home: Path, bundles: list[InstalledBundle], name: str | None) -> list[InstalledBundle]:
+    """Note that this process reads `bundles`, until it ends; return them, or those that are there in their place."""
+    if not bundles:
+        return bundles
+    bundles, note = note_installed(home, bundles, lambda: _open_bundles(home, name))
+    if note is not None:
         owner = os.getpid()
 
         def remove() -> None:
@@ -248,6 +255,7 @@ def _note_while_running(home: Path, bundles: list[InstalledBundle]) -> None:
                 note.unlink(missing_ok=True)
 
         atexit.register(remove)
+    return bundles
 
 
 def _choose_attempts_folder() -> Path:

@@ -12,6 +12,7 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -21,7 +22,7 @@ from pathlib import Path
 from bundler.errors import NotInstalledError
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle, View
-from bundler.home.launches import LAUNCHES_FOLDER, note_launch
+from bundler.home.launches import LAUNCHES_FOLDER, note_installed
 from bundler.home.stamps.check import CHECK_STAMPS, ContentCheck
 from bundler.home.stamps.verify import Show, verify_for_launch
 from bundler.home.trust.policies import check_policies, may_trust_stamps
@@ -96,9 +97,12 @@ def run_offline(
     home = Home(default_hf_home(hf_home))
     bundles = _open_bundles(home, names, command, policy)
     isolation = _choose(isolate, allow_net, expect, on_note)
-    # Before the first byte is verified, so that nobody prunes what is being read.
-    with note_launch(home.path, bundles) as is_noted:
-        if not is_noted:
+    with contextlib.ExitStack() as ending:
+        # Before the first byte is verified, so that nobody prunes what is being read.
+        bundles, note = note_installed(home.path, bundles, lambda: _open_bundles(home, names, command, policy))
+        if note is not None:
+            ending.callback(_delete, note)
+        else:
             on_note(_NOT_NOTED.format(folder=home.path / LAUNCHES_FOLDER))
         view = open_view(home.path, bundles)
         verified = run_forked(
@@ -116,6 +120,11 @@ def run_offline(
         expected=tuple(expect),
         hidden=hidden,
     )
+
+
+def _delete(note: Path) -> None:
+    with contextlib.suppress(OSError):
+        note.unlink()
 
 
 def _hide_secrets(

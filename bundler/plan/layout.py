@@ -37,7 +37,7 @@ from bundler.plan.names import RepoType, is_commit
 from bundler.plan.tree_listing import tree_json
 
 BUNDLES_FOLDER = "bundles"
-# Below `refs/`: names that bundles give to commits, and that are no branches (`bundler.home.common.kept_refs`).
+# Below `refs/`: names that keep commits for bundles, and are no branches (`bundler.home.common.kept_refs`).
 KEPT_REFS = "bundle"
 
 
@@ -167,6 +167,11 @@ class RepoLayout:
             Text(path=f"{self.folder}/refs/{name}", content=commit.encode())
             for name, commit in sorted(self.refs.items())
         ]
+
+    def kept_refs(self, bundle: str) -> list[Text]:
+        """Return refs that keep the commits for a bundle, by as many digits as people are shown."""
+        folder = f"{self.folder}/refs/{KEPT_REFS}/{bundle}"
+        return [Text(path=f"{folder}/{commit[:12]}", content=commit.encode()) for commit in self.trees]
 
     def tree_paths(self) -> list[str]:
         """Return the paths of the `trees/` files."""

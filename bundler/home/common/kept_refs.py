@@ -19,9 +19,6 @@ from bundler.files.paths import inside
 from bundler.home.common.reclaim import delete
 from bundler.plan.layout import KEPT_REFS, Layout, Text
 
-# As many digits as people are shown.
-_DIGITS = 12
-
 
 def write_kept_refs(hf_home: Path, name: str, contents: Iterable[Layout]) -> None:
     """Write the refs of what a bundle has, where the commit is there and the ref is not.
@@ -62,6 +59,10 @@ def _list_refs(hf_home: Path, name: str, content: Layout) -> Iterator[tuple[str,
         for folder in repo.hub_folders:
             if folder != repo.folder and inside(hf_home, folder).is_symlink():
                 continue
-            for commit in repo.trees:
-                path = f"{folder}/refs/{KEPT_REFS}/{name}/{commit[:_DIGITS]}"
-                yield f"{folder}/snapshots/{commit}", Text(path=path, content=commit.encode())
+            # Whoever may write there could lead root out of the home by a link.
+            ways = (f"{folder}/refs", f"{folder}/refs/{KEPT_REFS}", f"{folder}/refs/{KEPT_REFS}/{name}")
+            if any(inside(hf_home, way).is_symlink() for way in ways):
+                continue
+            for text in repo.kept_refs(name):
+                path = repo.path_in(folder, text.path)
+                yield f"{folder}/snapshots/{text.content.decode()}", Text(path=path, content=text.content)

@@ -92,13 +92,21 @@ def prune(
             if half:
                 on_note(f"would finish a removal that was killed: {size(freed)} freed")
         else:
-            pruned = [_retire(home, bundle, on_note) for bundle in doomed]
+            pruned = []
+            for bundle in doomed:
+                done = _retire(home, bundle, on_note)
+                if isinstance(done, RunningLaunch):
+                    spared.append((bundle, done))
+                else:
+                    pruned.append(done)
             forget_unneeded(hf_home, home.all_names())
         return PruneResult(tuple(pruned), tuple(spared), freed + sum(one.freed_bytes for one in pruned))
 
 
-def _retire(home: Home, bundle: InstalledBundle, on_note: Note) -> Pruned:
+def _retire(home: Home, bundle: InstalledBundle, on_note: Note) -> Pruned | RunningLaunch:
     freed = retire_generation(home, bundle)
+    if isinstance(freed, RunningLaunch):
+        return freed
     append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=freed, on_note=on_note)
     return Pruned(bundle, freed)
 

@@ -25,6 +25,7 @@ from bundler.home.common.reclaim import hand_over, list_content, reclaim
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
+from bundler.home.launches import RunningLaunch, find_reader
 from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
 from bundler.home.trust.paths import kept_signature_path
@@ -70,7 +71,7 @@ def _list_current(home: Home, bundle: InstalledBundle) -> list[InstalledBundle]:
     return current
 
 
-def retire_generation(home: Home, bundle: InstalledBundle) -> int:
+def retire_generation(home: Home, bundle: InstalledBundle) -> int | RunningLaunch:
     """Delete a generation that is not the current one, and what only it needs.
 
     Args:
@@ -78,7 +79,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
         bundle: The generation.
 
     Returns:
-        Bytes freed.
+        Bytes freed; or a launch that reads it, for which it stays as it was.
     """
     near = home.neighbours([bundle.layout], besides=(bundle.name, bundle.digest))
     current = _list_current(home, bundle)
@@ -90,6 +91,10 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int:
     if path.exists():
         path.replace(hidden)
         fsync_dir(path.parent)
+    # Only now: a launch that is not noted yet will not find the receipt (`bundler.home.launches`).
+    if launch := find_reader(home.path, bundle):
+        hidden.replace(path)
+        return launch
     freed = remove_view(home.path, bundle.name, bundle.digest)
     found = read_found(home.path, bundle.name) or Found()
     if is_last:
@@ -119,6 +124,8 @@ def finish_retirements(home: Home) -> int:
     freed = 0
     for bundle in list_half_retired(home):
         own = retire_generation(home, bundle)
+        if isinstance(own, RunningLaunch):
+            continue
         append_to_log(home.path, "prune", bundle.name, bundle.digest, freed_bytes=own)
         freed += own
     return freed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,10 @@ def list_places(hf_home: Path, name: str, digest: str, content: Layout, view: Pa
     yield from (str(receipt.parent), str(receipt), f"{hf_home}/{BUNDLES_FOLDER}/{name}.json")
     if view != hf_home:
         yield from (str(view.parent), str(view), f"{view}/hub", f"{view}/datasets")
+    for repo in content.repos:
+        for ref in repo.kept_refs(name):
+            folder = posixpath.dirname(ref.path)
+            yield from (f"{hf_home}/{path}" for path in (posixpath.dirname(folder), folder, ref.path))
     for root in dict.fromkeys((hf_home, view)):
         for repo in content.repos:
             if root != hf_home:

@@ -143,6 +143,21 @@ def test_where_a_branch_has_the_name_of_their_refs_an_installation_does_without(
     assert branch.read_text() == COMMIT
 
 
+@pytest.mark.parametrize("way", ["bundle", "bundle/demo"])
+def test_nothing_is_written_or_deleted_where_a_link_leads(old: Path, tmp_path: Path, way: str) -> None:
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    (outside / "demo").mkdir(parents=True)
+    for path in (outside / COMMIT[:12], outside / "demo" / COMMIT[:12]):
+        path.write_text("mine")
+    link = home / "hub/models--org--m/refs" / way
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    before = tree(outside)
+    assert install(old, home).bundle.verify().ok
+    remove("demo", home)
+    assert tree(outside) == before and link.is_symlink()
+
+
 def test_where_their_refs_are_gone_the_clients_prune_takes_older_generations_and_never_the_current_one(
     home: Path,
     old: Path,

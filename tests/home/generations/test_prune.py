@@ -14,11 +14,13 @@ from click.testing import CliRunner
 
 from bundler.cli import main
 from bundler.errors import IntegrityError
+from bundler.home.generation import generation_path
 from bundler.home.generations.prune import prune
 from bundler.home.generations.rollback import rollback
 from bundler.home.home import Home
 from bundler.home.installation.install import install
-from bundler.home.launches import note_launch
+from bundler.home.launches import LAUNCHES_FOLDER, RunningLaunch, note_installed, note_launch
+from bundler.home.receipt import REMOVING_SUFFIX
 from bundler.home.remove import remove
 from bundler.home.view.open import open_view
 from tests.home.generations.conftest import NEW_FILES, OLD_FILES
@@ -160,3 +162,54 @@ def test_new_files_are_as_they_were(home: Path) -> None:
     prune(home)
     folder = Home(home).bundle("demo").snapshot_path("m")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == NEW_FILES
+
+
+def test_a_launch_that_notes_itself_too_late_opens_what_is_there_now(old: Path, new: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    install(old, home)
+    opened = Home(home).bundles(parse=False)
+    install(new, home)
+    assert len(prune(home).pruned) == 1
+    [bundle], note = note_installed(home, opened, lambda: Home(home).bundles(parse=False))
+    assert (bundle.digest, note is not None) == (Home(home).bundle("demo").digest, True)
+    assert [*(home / LAUNCHES_FOLDER).iterdir()] == [note]
+    assert bundle.verify(view=open_view(home, [bundle])).ok
+
+
+def look_too_early(hf_home: Path) -> list[RunningLaunch]:
+    """What is seen by one who looks for launches before one notes itself."""
+    return []
+
+
+def test_a_launch_that_notes_itself_while_a_prune_begins_keeps_its_generation(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [_, old] = Home(home).generations("demo")
+    before = tree(home)
+    monkeypatch.setattr("bundler.home.generations.prune.find_launches", look_too_early)
+    with note_launch(home, [old]):
+        result = prune(home)
+        assert (result.pruned, [bundle.digest for bundle, _ in result.running]) == ((), [old.digest])
+    assert tree(home) == before
+
+
+def test_a_launch_that_notes_itself_while_a_removal_begins_keeps_its_generation(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [new, _] = Home(home).generations("demo")
+    monkeypatch.setattr("bundler.home.remove.find_launches", look_too_early)
+    with note_launch(home, [new]):
+        result = remove("demo", home)
+        assert [bundle.digest for bundle, _ in result.running] == [new.digest]
+        assert new.verify(view=open_view(home, [new])).ok
+    assert len(prune(home).pruned) == 1
+
+
+def test_what_a_killed_prune_had_hidden_from_a_launch_is_shown_again(home: Path) -> None:
+    [_, old] = Home(home).generations("demo")
+    before = tree(home)
+    path = generation_path(home, "demo", old.digest)
+    path.rename(path.with_name(path.name + REMOVING_SUFFIX))
+    with note_launch(home, [old]):
+        assert prune(home).pruned == ()
+    assert tree(home) == before

@@ -28,6 +28,7 @@ def test_a_model_is_locked_with_commit_sizes_and_published_hashes(lock: Locker, 
         revision="main",
         commit=commit,
         card=Card(licenses=("mit",)),
+        endpoint=hub.endpoint,
         files=(
             LockedFile(path="README.md", size_bytes=len(CARD), blob_id=git_blob_sha1(CARD)),
             LockedFile(path="config.json", size_bytes=len(CONFIG), blob_id=git_blob_sha1(CONFIG)),
