@@ -120,7 +120,8 @@ def count_bytes(lock: Lock, plans: Sequence[RepoPlan]) -> StageBytes:
     must be prepared counts two more times: as Arrow files, and for the cache in which they are made.
     """
     unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
-    prepared = sum(item.size_bytes for repo in lock.repos for item in repo.prepared)
+    # A bundle has each content once.
+    prepared = sum({item.sha256: item.size_bytes for repo in lock.repos for item in repo.prepared}.values())
     return StageBytes(
         download=sum(p.missing_bytes for p in plans),
         staging=2 * unprepared,

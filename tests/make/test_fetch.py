@@ -19,12 +19,13 @@ import pytest
 
 from bundler.errors import IntegrityError, LockError, SpaceError
 from bundler.files.digest import hash_file, sha256_bytes
-from bundler.make.fetch import FetchResult, blob_path, fetch, plan
+from bundler.make.fetch import FetchResult, blob_path, count_bytes, fetch, plan
 from bundler.make.observer import Observer, Stage
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.text.wording import size
+from tests.support.bundles import locked_repo
 from tests.support.hub import RunningHub
 from tests.support.process import Child, run
 from tests.support.remote import lock_of, locked, write_repo
@@ -319,3 +320,9 @@ def test_an_interrupt_ends_it_quickly_and_keeps_what_came(
         # The Hub is silent and never lets go: only a fetch that does not wait for it ends.
         assert process.wait(timeout=60) != 0
     assert store.partial_bytes(big.etag) >= 2_000_000
+
+
+def test_prepared_content_of_two_datasets_takes_its_room_in_a_bundle_once() -> None:
+    rows = {"default/0.0.0/h/d.arrow": b"the same rows"}
+    repos = [locked_repo(f"org/{name}", {}, kind="dataset", prepared=rows) for name in "de"]
+    assert count_bytes(lock_of(*repos), []).bundle == len(b"the same rows")

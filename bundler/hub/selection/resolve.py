@@ -298,17 +298,14 @@ class _Resolver:
     def _keep_prepared(self, entry: Entry, repo: LockedRepo) -> LockedRepo:
         """Return `repo` with the prepared files of the previous lock, if everything they depend on is unchanged."""
         old = find_locked(entry, self._previous) if self._previous else None
+        if old is None:
+            return repo
         # They depend on the aliases, too: prepared files are listed under each alias.
         # The card does not matter: a lock of an older version has none.
         # Nor does where it is asked: what has not changed is as it was found first.
-        found = replace(repo, endpoint=old.endpoint or repo.endpoint) if old else repo
-        if (
-            old
-            and replace(old, prepared=(), card=found.card, endpoint=found.endpoint, refs=(), partial=found.partial)
-            == found
-        ):
-            return replace(found, prepared=old.prepared)
-        return repo
+        kept = replace(repo, prepared=old.prepared, endpoint=old.endpoint or repo.endpoint)
+        same = replace(old, card=kept.card, endpoint=kept.endpoint, refs=(), partial=kept.partial)
+        return kept if same == kept else repo
 
 
 @dataclass(frozen=True)
