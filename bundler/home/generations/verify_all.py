@@ -9,9 +9,10 @@ from functools import partial
 from bundler.errors import AccessError, BundleError, NotInstalledError
 from bundler.files.access import explain
 from bundler.files.parallel import available_cores
-from bundler.home.exclusive import Note, no_note
+from bundler.home.exclusive import Note, lock_home, no_note
+from bundler.home.generation import generation_path
 from bundler.home.generations.inventory import Generation, list_generations
-from bundler.home.home import Home
+from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import View
 from bundler.home.stamps.verify import verify_and_stamp
 from bundler.home.verify.hashing import Hashed
@@ -84,8 +85,33 @@ def verify_all(
                 raise
             add(failure)
         else:
-            reports.append((one, report))
+            found = (one, report) if report.ok else _look_again(home, one, report, quick, jobs, hashed, on_note)
+            reports += [found] if found else []
     return HomeReport(tuple(reports), tuple(errors.values()))
+
+
+def _look_again(
+    home: Home, one: Generation, report: Report, quick: bool, jobs: int | None, hashed: Hashed, on_note: Note
+) -> tuple[Generation, Report] | None:
+    """Look at what is wrong with a generation once more, while nobody changes the home; what was hashed is known.
+
+    To verify a home takes hours, in which others upgrade and prune: a generation that is no longer the current one does
+    not have the names of the shared view any more, and one that is deleted has nothing.
+
+    Returns:
+        What it is now, and what is wrong with it; None where it was deleted meanwhile.
+    """
+    with lock_home(home.path, on_note=on_note):
+        fresh = Home(home.path)
+        generations = [
+            found for name in fresh.all_names() for found in list_generations(fresh, name, on_damage=ignore_damage)
+        ]
+        key = (one.bundle.name, one.bundle.digest)
+        same = next((found for found in generations if (found.bundle.name, found.bundle.digest) == key), None)
+        if same is not None:
+            return same, _verify(same, generations, quick, jobs, no_progress, hashed)
+        # There, but damaged by now: what was found of it stands.
+        return (one, report) if generation_path(home.path, *key).exists() else None
 
 
 def _verify(
