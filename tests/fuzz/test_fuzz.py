@@ -20,7 +20,10 @@ FOUND = {
         b"version: 1_\nname: tiny\n",
         b"version: 1\nname: tiny\nmodels: [{repo_id: a/b, revision: 1__2}]\n",
     ],
-    "policy": ["version: 1\nrules: []\n\0--\0a@b.c ssh-ed25519 \u00e9\n".encode()],
+    "policy": [
+        "version: 1\nrules: []\n\0--\0a@b.c ssh-ed25519 \u00e9\n".encode(),
+        b'version: 1\nrules: []\n\0--\0"\n',
+    ],
 }
 _CHANGES = 40
 

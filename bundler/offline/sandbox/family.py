@@ -65,7 +65,9 @@ def end_family(root: int) -> None:
     First the children: with the first process of a namespace the kernel kills all others in it. What is left is
     stopped, until nothing runs that could fork, and then killed; `root` goes last: orphans are found below it.
     """
-    for pid in _children(root):
+    seen = [member.pid for member in list_family(root) if member.pid != root]
+    # Those seen go with them: without a sandbox, orphans get another parent than `root`.
+    for pid in (*_children(root), *seen):
         _signal(pid, signal.SIGKILL)
     stopped: set[int] = set()
     for _ in range(_MOST_PASSES):

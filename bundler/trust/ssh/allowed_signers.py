@@ -158,7 +158,7 @@ def _match(text: str, pattern: str) -> bool:
 
 
 def _read_line(line: str, number: int) -> AllowedSigner:
-    principals, *rest = _FIELD.findall(line)
+    principals, *rest = _split(line)
     if len(rest) >= 2 and not _is_key(rest[0]):
         options, *rest = rest
     else:
@@ -181,6 +181,21 @@ def _read_line(line: str, number: int) -> AllowedSigner:
         valid_before=_read_time(flags.get("valid-before")),
         line=number,
     )
+
+
+def _split(line: str) -> list[str]:
+    """Return the words of a line up to its key; a comment behind it may hold anything."""
+    words: list[str] = []
+    position = 0
+    while position < len(line) and not (len(words) > 2 and _is_key(words[-2])):
+        match = _FIELD.match(line, position)
+        if match is None:
+            raise MalformedError(f"a quote begins and does not end: {line[position : position + 40]!r}")
+        words.append(match[0])
+        position = match.end()
+        while line[position : position + 1].isspace():
+            position += 1
+    return words
 
 
 def _is_key(word: str) -> bool:

@@ -123,3 +123,21 @@ def test_every_malformed_line_is_named(tmp_path: Path) -> None:
 )
 def test_patterns_are_those_of_openssh(text: str, patterns: str, matches: bool) -> None:
     assert match_list(text, patterns) is matches
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['"', '"a ssh-ed25519 KEY', 'a "ssh-ed25519 KEY', 'a namespaces="x ssh-ed25519 KEY', 'a" ssh-ed25519 KEY'],
+)
+def test_a_quote_that_does_not_end_is_named(tmp_path: Path, line: str) -> None:
+    key = make_key(tmp_path).public.split()[1]
+    with pytest.raises(NotAListOfSignersError) as caught:
+        read_allowed_signers(line.replace("KEY", key))
+    [(number, said)] = caught.value.faults
+    assert number == 1 and "a quote begins and does not end" in said
+
+
+def test_a_comment_may_hold_a_quote(tmp_path: Path) -> None:
+    key = make_key(tmp_path)
+    line = key.line(ALICE).rstrip() + " Alice's \"old\n"
+    assert both(tmp_path, line, keygen_sign(key.path, MESSAGE, NAMESPACE)) == (ALICE, [])
