@@ -150,7 +150,10 @@ LOOPING = "while True: pass"
 FORKING = """
 import os, time
 while True:
-    if os.fork() == 0:
+    try:
+        if os.fork() == 0:
+            time.sleep(1000)
+    except OSError:
         time.sleep(1000)
 """
 # Each copy makes copies.

@@ -15,6 +15,8 @@ from pathlib import Path
 # Each pass stops what the one before missed. A stopped process starts no other, so few passes are needed.
 _MOST_PASSES = 200
 _PAUSE_SECONDS = 0.01
+# Of proc_pid_stat(5) the 20th and the 22nd field, of which two stand before those that are read here.
+_THREADS, _START = 17, 19
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,33 @@ class Member:
     """A process of a family.
 
     Attributes:
-        pid: Its number.
+        pid: Its number, which a later process may get.
+        start_ticks: When it started, which tells it from such a one.
         anonymous_bytes: Memory that is no file's; what it shares with those that it was forked from is counted in each.
     """
 
     pid: int
+    start_ticks: int
     anonymous_bytes: int
 
 
 def list_family(root: int) -> list[Member]:
     """Return a process and everything below it."""
     parents: dict[int, int] = {}
+    started: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            # pid (name) state ppid: the name may hold anything, brackets too.
-            fields = (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
+            fields = _read_stat(path)
             if fields[0] != "Z":
                 parents[int(path.name)] = int(fields[1])
+                started[int(path.name)] = int(fields[_START])
     children: dict[int, list[int]] = {}
     for pid, parent in parents.items():
         children.setdefault(parent, []).append(pid)
     found, waiting = [], [root] if root in parents else []
     while waiting:
         pid = waiting.pop()
-        found.append(Member(pid, _anonymous_bytes(pid)))
+        found.append(Member(pid, started[pid], _anonymous_bytes(pid)))
         waiting += children.get(pid, [])
     return found
 
@@ -65,23 +70,25 @@ def end_family(root: int) -> None:
     First the children: with the first process of a namespace the kernel kills all others in it. What is left is
     stopped, until nothing runs that could fork, and then killed; `root` goes last: orphans are found below it.
     """
-    seen = [member.pid for member in list_family(root) if member.pid != root]
+    family = {member.pid: member for member in list_family(root)}
+    children = _children(root)
     # Those seen go with them: without a sandbox, orphans get another parent than `root`.
-    for pid in (*_children(root), *seen):
-        _signal(pid, signal.SIGKILL)
-    stopped: set[int] = set()
+    for pid in dict.fromkeys((*children, *family)):
+        if pid in family and pid != root:
+            _signal(family[pid], signal.SIGKILL)
+    stopped: set[tuple[int, int]] = set()
     for _ in range(_MOST_PASSES):
-        below = {member.pid for member in list_family(root)} - {root}
-        for pid in below - stopped:
-            _signal(pid, signal.SIGSTOP)
-        if below <= stopped:
-            for pid in below:
-                _signal(pid, signal.SIGKILL)
-            if not below:
-                break
-        stopped |= below
+        below = {(one.pid, one.start_ticks): one for one in list_family(root) if one.pid != root}
+        is_still = below.keys() <= stopped
+        for known, member in below.items():
+            if is_still or known not in stopped:
+                _signal(member, signal.SIGKILL if is_still else signal.SIGSTOP)
+        if not below:
+            break
+        stopped |= below.keys()
         time.sleep(_PAUSE_SECONDS)
-    _signal(root, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(root, signal.SIGKILL)
 
 
 def count_tasks(uid: int) -> int:
@@ -90,8 +97,7 @@ def count_tasks(uid: int) -> int:
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             if path.stat().st_uid == uid:
-                # proc_pid_stat(5): the number of threads is the 20th field, the 18th behind the name.
-                found += int((path / "stat").read_text(errors="replace").rpartition(")")[2].split()[17])
+                found += int(_read_stat(path)[_THREADS])
     return found
 
 
@@ -103,9 +109,15 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+def _signal(member: Member, number: signal.Signals) -> None:
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        if int(_read_stat(Path(f"/proc/{member.pid}"))[_START]) == member.start_ticks:
+            os.kill(member.pid, number)
+
+
+def _read_stat(path: Path) -> list[str]:
+    """Return what proc_pid_stat(5) says of a process, behind its name, which may hold anything, brackets too."""
+    return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 def _anonymous_bytes(pid: int) -> int:
