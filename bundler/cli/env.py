@@ -77,7 +77,7 @@ def env(name: str, hf_home: Path | None, as_json: bool) -> None:
         bundle.hf_home,
         hub=view.hub,
         datasets=view.datasets,
-        overlay=make_overlay(bundle.hf_home, view.datasets),
+        overlay=make_overlay(bundle.hf_home, view.datasets, view.files),
         launch=launch,
     )
     if as_json:

@@ -62,6 +62,8 @@ def _print_summary(summary: BundleSummary, *, show_files: bool) -> None:
             f"{repo.kind:9}  {repo.repo_id}  {repo.revision} = {repo.commit[:12]}  "
             f"{counted(len(repo.files), 'file')}{prepared}, {size(repo.size_bytes)}{also}"
         )
+        if repo.origin is not None:
+            click.echo(f"           for {repo.origin.into}, from {repo.origin.url}  sha256 {repo.origin.sha256}")
         if repo.card is not None and repo.card.licenses:
             click.echo(f"           its card says: {', '.join(repo.card.licenses)}")
         if show_files:
@@ -96,5 +98,6 @@ def _repo_json(repo: LockedRepo, *, show_files: bool) -> dict[str, Any]:
         "size_bytes": repo.size_bytes,
         "prepared_files": len(repo.prepared),
         "prepared_bytes": sum(item.size_bytes for item in repo.prepared),
+        "url": repo.origin.url if repo.origin else None,
         **({"listing": [file.path for file in repo.files]} if show_files else {}),
     }

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
 from bundler.console.options import hf_home_option, jobs_option, json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.plan.layout import default_hf_home
-from bundler.plan.names import RepoType
+from bundler.plan.names import HUB_TYPES, RepoType
 
 
 @click.command()
 @click.argument("repo_id")
 @click.option("--bundle", "name", metavar="NAME", help="Look in this bundle only.")
-@click.option("--type", "repo_type", type=click.Choice(get_args(RepoType)), help="What REPO_ID is; default model.")
+@click.option("--type", "repo_type", type=click.Choice(HUB_TYPES), help="What REPO_ID is; default model.")
 @click.option("--dataset", is_flag=True, help="The same as --type dataset.")
 @click.option("--quick", is_flag=True, help="Compare names, links and sizes, hash nothing.")
 @hf_home_option

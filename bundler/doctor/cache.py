@@ -18,6 +18,7 @@ from bundler.files.leftovers import is_leftover
 from bundler.home.common.journal import list_unfinished
 from bundler.home.common.set_aside import SET_ASIDE_FOLDER
 from bundler.home.home import Home
+from bundler.plan.layout import CONTENT_FOLDERS
 from bundler.text.wording import counted, name_some
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")
@@ -70,7 +71,7 @@ def check_traces(hf_home: Path) -> Iterator[Diagnosis]:
     """Look for files of interrupted work."""
     now = time.time()
     ours, partial = [], []
-    for path in _walk(hf_home / "hub", hf_home / "bundles", hf_home / "datasets"):
+    for path in _walk(*(hf_home / name for name in (*CONTENT_FOLDERS, "bundles"))):
         if is_leftover(path, now=now):
             ours.append(path)
         elif path.name.endswith(".incomplete"):

@@ -166,6 +166,11 @@ def blake3_mapped_file(
     return Digests(size_bytes=size, blake3=digest.hexdigest())
 
 
+def sha1_name(content: bytes) -> str:
+    """Return the SHA-1 of `content`, by which some libraries name files; it protects nothing."""
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
 def sha256_bytes(content: bytes | memoryview) -> str:
     """Return the SHA-256 of `content` as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()

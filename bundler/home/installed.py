@@ -14,7 +14,7 @@ from bundler.home.generation import view_path
 from bundler.home.receipt import Receipt
 from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.plan.layout import Layout, layout, repo_folder
+from bundler.plan.layout import Layout, layout, repo_place
 from bundler.plan.lock import Lock
 from bundler.plan.names import RepoType
 from bundler.text.wording import close_matches
@@ -59,6 +59,17 @@ class View:
     def hub(self) -> Path:
         """Where huggingface_hub looks for repos."""
         return self.root / "hub"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The folders with files of other hosts: what is below them goes into one folder of a launch."""
+        return tuple(
+            self.root / repo.folder / "snapshots" / commit
+            for bundle in self.bundles
+            for repo in bundle.names.repos
+            if repo.repo_type == "file"
+            for commit in repo.trees
+        )
 
 
 # How `bundle path` is asked for a repo of a type.
@@ -205,8 +216,7 @@ class InstalledBundle:
             if repo.repo_type == repo_type:
                 known += [repo.repo_id, *repo.aliases]
                 if repo_id in known:
-                    folder = repo_folder(repo.repo_id, repo_type)
-                    return self.view / "hub" / folder / "snapshots" / repo.commit
+                    return self.view / repo_place(repo.repo_id, repo_type) / "snapshots" / repo.commit
         if any(repo_id in (repo.repo_id, *repo.aliases) for repo in self.lock.repos):
             other = next(repo.repo_type for repo in self.lock.repos if repo_id in (repo.repo_id, *repo.aliases))
             raise NotInstalledError(

@@ -134,8 +134,11 @@ def plan_bundle(
     endpoint: str | None = None,
     token: str | bool | None = None,
     observer: Observer | None = None,
+    keep: bool = False,
 ) -> BundlePlan:
     """Find out what `make_bundle` with the same arguments would do; nothing is downloaded, and nothing written.
+
+    But for files of other hosts, which are downloaded to find out what they are; with `keep` they stay in the store.
 
     Raises:
         BundleError: As `lock_manifest`, `Base.open` and `check_base_stays` do.
@@ -149,7 +152,14 @@ def plan_bundle(
         check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
     staging = Store(Store.default_root(store), make=False)
-    locked = lock_manifest(manifest_path, mode=mode, endpoint=endpoint, token=token, observer=observer)
+    locked = lock_manifest(
+        manifest_path,
+        mode=mode,
+        endpoint=endpoint,
+        token=token,
+        observer=observer,
+        store=staging if keep else None,
+    )
     return BundlePlan(
         locked=locked,
         repos=tuple(plan(locked.lock, staging)),
@@ -220,6 +230,7 @@ def make_bundle(
         endpoint=endpoint,
         token=token,
         observer=watcher,
+        keep=True,
     )
     choose_confinement(planned.locked.lock, sandbox=sandbox)
     fetched = _fetch(planned, jobs, endpoint, token, watcher)

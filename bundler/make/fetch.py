@@ -228,6 +228,7 @@ class _Run:
     def __init__(self, store: Store, observer: Observer, endpoint: str | None, token: str | bool | None) -> None:
         # Imported here because the client takes long to import, and `plan` does not need it.
         from bundler.make.download import Downloader
+        from bundler.make.web.files import WebFiles
 
         self._store = store
         self._observer = observer
@@ -244,6 +245,9 @@ class _Run:
             on_progress=observer.progress,
             on_received=self._count,
             on_note=observer.note,
+        )
+        self._web_files = WebFiles(
+            store=store, stop=self._stop, on_progress=observer.progress, on_received=self._count
         )
 
     def fetch_all(self, wanted: list[tuple[LockedRepo, LockedFile]], jobs: int) -> None:
@@ -297,7 +301,7 @@ class _Run:
                 f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
                 hint="what has arrived is kept: make room and run the same command again",
             ):
-                blob = self._downloader.download(repo, file)
+                blob = (self._web_files if repo.origin else self._downloader).download(repo, file)
             if blob is not None:
                 downloaded = True
                 break

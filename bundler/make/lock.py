@@ -21,6 +21,7 @@ from bundler.errors import LockError, UsageError
 from bundler.files.atomic import atomic_write
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.observer import Observer
+from bundler.make.store import Store
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import is_current, list_differences, lock_path, read_lock
 from bundler.plan.manifest import Manifest
@@ -110,6 +111,7 @@ def lock_manifest(
     endpoint: str | None = None,
     token: str | bool | None = None,
     observer: Observer | None = None,
+    store: Store | None = None,
 ) -> Locked:
     """Resolve every entry of a manifest to a commit and its files; nothing is written before `Locked.write`.
 
@@ -121,6 +123,8 @@ def lock_manifest(
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
         observer: Gets warnings, and notes about waiting.
+        store: Keeps files of other hosts, which are taken to find out what they are; without, they are taken again
+            when they are fetched.
 
     Raises:
         ManifestError: The manifest is malformed, or does not fit what the Hub has.
@@ -150,7 +154,29 @@ def lock_manifest(
     warnings = (*lost, *resolution.warnings)
     for warning in warnings:
         watcher.warn(warning)
-    return Locked(path=path, lock=resolution.lock, previous=previous, warnings=warnings)
+    lock = _add_files(resolution.lock, manifest, previous, mode, watcher, store)
+    return Locked(path=path, lock=lock, previous=previous, warnings=warnings)
+
+
+def _add_files(
+    lock: Lock, manifest: Manifest, previous: Lock | None, mode: LockMode, watcher: Observer, store: Store | None
+) -> Lock:
+    """Return the lock with the manifest's files of other hosts."""
+    if not manifest.files:
+        return lock
+    from bundler.hub.web.resolve import resolve_files
+    from bundler.make.web.files import make_keeper
+
+    if store is not None:
+        store.make()
+    files = resolve_files(
+        manifest.files,
+        previous=previous,
+        upgrade=mode == "upgrade",
+        keeper=None if store is None else make_keeper(store),
+        on_note=watcher.note,
+    )
+    return lock.with_repos((*lock.repos, *files))
 
 
 def check_lock(manifest_path: Path, *, path: Path | None = None) -> Path:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from threading import Event
 
 import httpx2
@@ -77,6 +77,7 @@ class Transfer:
         stop: When it is set, `run` ends with `StoppedError`.
         on_progress: Called with the number of new bytes in the file; negative when bytes are thrown away.
         on_received: Called with the number of bytes that came over the network.
+        open_url: Asks for an address, as `open_answer` does.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Transfer:
         stop: Event,
         on_progress: Callable[[int], None],
         on_received: Callable[[int], None],
+        open_url: Callable[..., AbstractContextManager[httpx2.Response]] = open_answer,
     ) -> None:
+        self._open_url = open_url
         self._url = url
         # Ask for no compression: a compressed answer has another length, and its ranges count compressed bytes.
         self._headers = {**headers, "Accept-Encoding": "identity"}
@@ -178,7 +181,7 @@ class Transfer:
         timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         with ExitStack() as opened:
             response = within(
-                lambda: opened.enter_context(open_answer(self._url, headers=headers, timeout=timeout)),
+                lambda: opened.enter_context(self._open_url(self._url, headers=headers, timeout=timeout)),
                 host=host_of(self._url),
             )
             if response.status_code == 416:

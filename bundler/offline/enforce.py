@@ -226,7 +226,7 @@ def _apply(home: Path, view: View, verified: dict[str, str], *, in_this_process:
         home,
         hub=view.hub,
         datasets=view.datasets,
-        overlay=make_overlay(home, view.datasets),
+        overlay=make_overlay(home, view.datasets, view.files),
         launch=launch,
     )
     for variable in environment.cleared:

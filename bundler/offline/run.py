@@ -182,7 +182,7 @@ def _make_environment(home: Path, view: View, verified: Sequence[VerifiedBundle]
         home,
         hub=view.hub,
         datasets=view.datasets,
-        overlay=make_overlay(home, view.datasets),
+        overlay=make_overlay(home, view.datasets, view.files),
         launch=Launch(verified={bundle.name: bundle.digest for bundle in verified}),
     )
 

@@ -77,6 +77,13 @@ _CACHES = (
     "PYTORCH_PRETRAINED_BERT_CACHE",
     "KERNELS_CACHE",
 )
+# Variable -> its folder below that of files of other hosts.
+FILE_VARIABLES = {
+    "TIKTOKEN_CACHE_DIR": "tiktoken",
+    "TORCH_HOME": "torch",
+    "NLTK_DATA": "nltk_data",
+    "BUNDLE_FILES": "files",
+}
 _TOKENS = (
     "HUGGING_FACE_HUB_TOKEN",
     "HF_TOKEN_PATH",
@@ -148,12 +155,14 @@ class WritableOverlay:
         datasets: For HF_DATASETS_CACHE, where `datasets` makes its locks.
         metrics: For HF_METRICS_CACHE, where `evaluate` keeps what it is about to count.
         evaluate: For HF_EVALUATE_CACHE, where it makes its locks.
+        files: The folder of files of other hosts, with what is in it: tiktoken, torch, nltk_data, files.
     """
 
     modules: Path | None = None
     datasets: Path | None = None
     metrics: Path | None = None
     evaluate: Path | None = None
+    files: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +208,12 @@ def offline_environment(
         values["HF_MODULES_CACHE"] = str(overlay.modules)
     if overlay.datasets:
         values["HF_DATASETS_CACHE"] = str(overlay.datasets)
+    if overlay.files:
+        # Only for libraries that the bundles have something for: a program may have a cache of its own elsewhere.
+        there = {name for name in FILE_VARIABLES.values() if (overlay.files / name).is_dir()}
+        values |= {
+            variable: str(overlay.files / name) for variable, name in FILE_VARIABLES.items() if name in there
+        }
     if launch.verified:
         values[VERIFIED] = format_verified(launch.verified)
     if launch.attempts_dir:

@@ -10,6 +10,7 @@ use that list, so they cannot disagree, and no path or link is ever read from a 
     hub/models--ns--name/refs/<branch or tag>           the commit, without a newline
     hub/models--alias                                   link to models--ns--name
     datasets/ns___name/<config>/0.0.0/<hash>/...        prepared Arrow files of a dataset
+    files/host--name/...                                the same for a file of another host
     bundles/NAME.json                                   the receipt (`bundler.home.receipt`)
 
 Facts about the layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache. `trees/` holds only the
@@ -24,7 +25,6 @@ from __future__ import annotations
 import functools
 import os
 import posixpath
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,12 +33,41 @@ from bundler.errors import LockError, UsageError
 from bundler.files.paths import check_relative_path
 from bundler.plan.content import Content
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
-from bundler.plan.names import RepoType, is_commit
+from bundler.plan.names import (
+    RepoType,
+    is_blob_path,
+    is_commit,
+    prepared_folder,
+    repo_folder,
+    repo_id_of,
+    repo_place,
+)
 from bundler.plan.tree_listing import tree_json
+
+__all__ = [
+    "BUNDLES_FOLDER",
+    "CONTENT_FOLDERS",
+    "KEPT_REFS",
+    "Blob",
+    "Layout",
+    "RepoLayout",
+    "SnapshotFile",
+    "Text",
+    "default_hf_home",
+    "is_blob_path",
+    "layout",
+    "prepared_folder",
+    "repo_folder",
+    "repo_id_of",
+    "repo_place",
+    "snapshot_link_target",
+]
 
 BUNDLES_FOLDER = "bundles"
 # Below `refs/`: names that keep commits for bundles, and are no branches (`bundler.home.common.kept_refs`).
 KEPT_REFS = "bundle"
+# The folders of repos, and of what the libraries made of them.
+CONTENT_FOLDERS = ("hub", "datasets", "files")
 
 
 def default_hf_home(option: Path | None = None) -> Path:
@@ -61,28 +90,6 @@ def default_hf_home(option: Path | None = None) -> Path:
         return Path(os.path.expandvars(home)).expanduser().absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser().absolute() / "huggingface"
-
-
-def repo_folder(repo_id: str, repo_type: RepoType) -> str:
-    """Return the folder of a repo below `hub/`, for instance ``models--openai-community--gpt2``."""
-    return "--".join([f"{repo_type}s", *repo_id.split("/")])
-
-
-def repo_id_of(folder: str) -> str:
-    """Return the id of the repo whose folder below `hub/` is named `folder`."""
-    return "/".join(folder.split("--")[1:])
-
-
-def prepared_folder(repo_id: str) -> str:
-    """Return the folder of a prepared dataset below `datasets/`, as the `datasets` library names it.
-
-    The library turns the last part of the id from camel case into snake case
-    (`datasets.naming.camelcase_to_snakecase`).
-    """
-    *namespace, name = repo_id.split("/")
-    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
-    name = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
-    return "___".join([*namespace, name])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +134,7 @@ class RepoLayout:
     """Everything of one repo.
 
     Attributes:
-        repo_type: model or dataset.
+        repo_type: What kind of repo it is.
         repo_id: Canonical id.
         folder: ``hub/models--...``.
         blobs: Content, sorted by path, each once.
@@ -155,7 +162,7 @@ class RepoLayout:
     @property
     def hub_folders(self) -> tuple[str, ...]:
         """Its own folder, and the folders of its aliases, which are links to it or copies of it."""
-        return (self.folder, *(f"hub/{repo_folder(alias, self.repo_type)}" for alias in self.aliases))
+        return (self.folder, *(repo_place(alias, self.repo_type) for alias in self.aliases))
 
     def path_in(self, folder: str, path: str) -> str:
         """Return the path, in the folder of an alias, of a file that has `path` in this repo's own folder."""
@@ -188,7 +195,7 @@ class RepoLayout:
         """Return (path, relative target) of the alias folders."""
         links = []
         for alias in self.aliases:
-            links.append((f"hub/{repo_folder(alias, self.repo_type)}", posixpath.basename(self.folder)))
+            links.append((repo_place(alias, self.repo_type), posixpath.basename(self.folder)))
             if self.prepared:
                 links.append((f"datasets/{prepared_folder(alias)}", prepared_folder(self.repo_id)))
         return links
@@ -246,7 +253,7 @@ def layout(lock: Lock) -> Layout:
 
 
 def _lay_out_repo(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) -> RepoLayout:
-    folder = f"hub/{repo_folder(repo_id, repo_type)}"
+    folder = repo_place(repo_id, repo_type)
     blobs: dict[str, Blob] = {}
     snapshots: dict[str, SnapshotFile] = {}
     markers: dict[str, Text] = {}

@@ -22,7 +22,7 @@ from typing import Literal
 from bundler.errors import LockError
 from bundler.files.digest import sha256_bytes
 from bundler.plan.lock_rules import BundleName, Sha256
-from bundler.plan.locked_repo import MAX_SIZE_BYTES, Card, LockedFile, LockedRepo, PreparedFile
+from bundler.plan.locked_repo import MAX_SIZE_BYTES, Card, LockedFile, LockedRepo, Origin, PreparedFile
 from bundler.text import strict_json
 from bundler.text.canonical_json import list_lines, spell_object, spell_value
 from bundler.text.fault import Fault, InvalidFileError
@@ -31,7 +31,7 @@ from bundler.text.rules import Key, key
 from bundler.text.strict_json import StrictJsonError
 from bundler.text.trees import JsonTree
 
-__all__ = ["MAX_SIZE_BYTES", "Card", "Lock", "LockedFile", "LockedRepo", "PreparedFile"]
+__all__ = ["MAX_SIZE_BYTES", "Card", "Lock", "LockedFile", "LockedRepo", "Origin", "PreparedFile"]
 
 # A lock without newer kinds of repos has version 1, and the text that it always had.
 LOCK_VERSION = 2
@@ -158,6 +158,16 @@ def _version_of(repos: Iterable[LockedRepo]) -> int:
     return 1 if all(repo.kind in _FIRST_KINDS for repo in repos) else LOCK_VERSION
 
 
+def _spell_origin(origin: Origin) -> dict[str, object]:
+    return {
+        "url": origin.url,
+        "into": origin.into,
+        "size": origin.size_bytes,
+        "sha256": origin.sha256,
+        "unpacked": origin.unpacked,
+    }
+
+
 def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield "  {"
     yield f'   "kind": {spell_value(repo.kind)},'
@@ -177,6 +187,8 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
         yield f'   "data_dirs": {spell_value(list(repo.data_dirs))},'
     if repo.partial:
         yield '   "partial": true,'
+    if repo.origin is not None:
+        yield f'   "origin": {spell_object(_spell_origin(repo.origin))},'
     if repo.card is not None:
         claims = {name: list(claimed) for name, claimed in asdict(repo.card).items()}
         yield f'   "card": {spell_object(claims)},'

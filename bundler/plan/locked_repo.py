@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from bundler.plan.file_rules import Into, Url, file_name
+from bundler.plan.git_objects import commit_id
 from bundler.plan.lock_rules import (
     SORTED,
     THERE,
@@ -104,6 +106,25 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a file of another host comes from.
+
+    Attributes:
+        url: Its address.
+        into: What it is for.
+        size_bytes: Length of what the address answers with.
+        sha256: SHA-256 of that.
+        unpacked: Whether that is a zip file, and the files of the entry are those in it.
+    """
+
+    url: Url
+    into: Into
+    size_bytes: int = key(about=_SIZE, at_least=0, at_most=MAX_SIZE_BYTES)
+    sha256: Sha256
+    unpacked: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class LockedRepo:
     """One manifest entry, pinned.
 
@@ -121,6 +142,7 @@ class LockedRepo:
         data_files: Further choices of a dataset's files to prepare, each as JSON, sorted.
         data_dirs: Folders of a dataset to prepare, sorted.
         partial: Whether files of a dataset were left out by patterns.
+        origin: Of a file of another host, where it comes from; its `repo_id` and commit follow from it.
         card: What its card states; None in a lock of a version that did not read cards.
         endpoint: Address of the Hub that the entry was resolved at, without user, password and query; None in a lock of
             a version that did not note it.
@@ -141,11 +163,32 @@ class LockedRepo:
     data_files: tuple[DataFiles, ...] = key((), Key(check=order_problem))
     data_dirs: tuple[DataDir, ...] = key((), Key(check=order_problem))
     partial: bool = False
+    origin: Origin | None = key(None, Key())
     card: Card | None = key(None, Key())
     endpoint: Endpoint | None = key(None, Key())
     files: tuple[LockedFile, ...] = key(about=_SORTED_BY_PATH)
     absent: tuple[FilePath, ...] = key((), SORTED)
     prepared: tuple[PreparedFile, ...] = key((), _SORTED_BY_PATH)
+
+    def conflicts(self) -> Iterator[tuple[str, str]]:
+        """Yield (key, fault) for each fault between keys that are right by themselves."""
+        if (self.origin is None) == (self.kind == "file"):
+            yield "origin", "a file of another host has one, and nothing else has"
+        elif self.origin is not None:
+            yield from self._check_origin(self.origin)
+
+    def _check_origin(self, origin: Origin) -> Iterator[tuple[str, str]]:
+        if self.repo_id != file_name(origin.url, origin.into):
+            yield "repo_id", f"expected {file_name(origin.url, origin.into)} for this address"
+        folders = {"torch_hub": "torch/hub/"}
+        start = folders.get(origin.into, f"{origin.into}/")
+        if any(not file.path.startswith(start) for file in self.files):
+            yield "files", f"expected paths below {start} for {origin.into}"
+        # What stands in a receipt for names alone has no files.
+        if self.files and self.commit != commit_id({file.path: file.blob_id for file in self.files}):
+            yield "commit", "is not that of these files"
+        if self.aliases or self.refs or self.prepared or self.absent:
+            yield "aliases", "a file of another host has one name and nothing else"
 
     @property
     def repo_type(self) -> RepoType:

@@ -76,6 +76,13 @@ def list_differences(lock: Lock, manifest: Manifest) -> list[str]:
             continue
         matched.append(repo)
         found.extend(_list_entry_differences(entry, repo))
+    for file in manifest.files:
+        entry_found = [repo for repo in lock.repos if repo.origin and repo.repo_id == file.name]
+        matched += entry_found
+        if not entry_found:
+            found.append(f"{file.label}: not in the lock")
+        elif file.sha256 not in (None, *(repo.origin.sha256 for repo in entry_found if repo.origin)):
+            found.append(f"{file.label}: sha256 is {file.sha256}, in the lock another")
     found.extend(
         f"{repo.kind} {repo.repo_id} at {repo.revision}: in the lock, no longer in the manifest"
         for repo in lock.repos

@@ -16,27 +16,16 @@ network: `bundler.hub.selection.resolve` finds out whether a repo exists.
 from __future__ import annotations
 
 import json
-import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from bundler.errors import ManifestError
 from bundler.files.digest import sha256_bytes
-from bundler.plan.manifest_rules import (
-    Backend,
-    BundleName,
-    ConfigName,
-    DataDir,
-    DataFiles,
-    FilePattern,
-    Platform,
-    RepoId,
-    Revision,
-    TorchVersion,
-    entry_hint,
-)
-from bundler.plan.names import CODE_KINDS, RepoKind, RepoType, is_repo_id, repo_type_of
+from bundler.plan.entry import Entry
+from bundler.plan.file_entry import FileEntry
+from bundler.plan.manifest_rules import BundleName, entry_hint
+from bundler.plan.names import RepoKind, RepoType, is_repo_id
 from bundler.text.documents import document_address
 from bundler.text.fault import Fault, InvalidFileError
 from bundler.text.reader import Reader
@@ -46,28 +35,9 @@ from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
 from bundler.text.trees import YamlTree
 from bundler.text.wording import close_matches
 
-MANIFEST_VERSION = 1
+__all__ = ["SECTIONS", "Entry", "FileEntry", "InvalidManifestError", "Manifest", "ManifestFile", "manifest_schema"]
 
-# Kind of entry -> why it does not have the key.
-_NO_PICKLE = {
-    "tokenizer": "it is about model weights; a tokenizer entry has no weights",
-    "dataset": "it is about model weights; a dataset's files are taken as they are",
-    "kernel": "it is about model weights; a kernel is code",
-    "space": "it is about model weights; a space's files are taken as they are",
-}
-_NO_REMOTE_CODE = {
-    "dataset": "loading scripts of datasets are no longer run by the datasets library",
-    "kernel": "a kernel is code, and is listed for it",
-    "space": "a space is taken for its code, and is listed for it",
-}
-_NOT_A_DATASET = ("tokenizer", "model", "kernel", "space")
-_NO_CONFIGS = dict.fromkeys(_NOT_A_DATASET, "it names configurations of a dataset")
-_NO_DATA_DIRS = dict.fromkeys(_NOT_A_DATASET, "it names folders of a dataset")
-_NO_DATA_FILES = {
-    **dict.fromkeys(_NOT_A_DATASET, "it chooses files of a dataset"),
-    "model": "it chooses files of a dataset; allow_patterns does so here",
-}
-_KERNELS_ONLY = dict.fromkeys(("tokenizer", "model", "dataset", "space"), "it chooses builds of a kernel")
+MANIFEST_VERSION = 1
 
 
 class InvalidManifestError(InvalidFileError, ManifestError):
@@ -77,132 +47,27 @@ class InvalidManifestError(InvalidFileError, ManifestError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One wanted repository. The constructor trusts; `Manifest.parse` checks.
-
-    Attributes:
-        kind: The list that has it; decides the default choice of files.
-        repo_id: Name on the Hub, ``namespace/name`` or, for a few old repos, ``name``.
-        revision: Branch, tag or full commit. Quote it if YAML would read a number, such as "1.0".
-        aliases: Other names that code loads it by, such as gpt2 for openai-community/gpt2.
-        allow_patterns: Take exactly the files that match one of these, instead of the default choice. * matches
-            across folders; a trailing / means everything below.
-        ignore_patterns: Leave out the files that match one of these.
-        trust_remote_code: Include the repository's Python, for classes that its config names. Loading it runs it.
-        allow_pickle: Include pickle weights where there are no safetensors. Loading pickle can run code.
-        configs: Dataset configurations to prepare; empty for all, or for none where there are data_files or data_dirs.
-        data_files: Further choices of files to prepare, as load_dataset(data_files=...) takes them. Each is kept as
-            JSON.
-        data_dirs: Folders to prepare, as load_dataset(data_dir=...) takes them.
-        torch: Versions of torch that a kernel must have builds for, such as "2.13"; empty for all.
-        backends: What a kernel must run on, such as cu128, rocm64 or cpu; empty for all.
-        platforms: Processors and systems that a kernel must run on, such as x86_64-linux; empty for all.
-        path: Key path in the manifest, for messages; not part of the entry's meaning.
-    """
-
-    kind: RepoKind = key(about=Key(filled_with="variant"))
-    repo_id: RepoId = key(
-        about=Key(missing="write repo_id: namespace/name", synonyms=("repo", "id", "path", "model"))
-    )
-    revision: Revision = key("main", Key(synonyms=("branch", "tag", "commit", "sha", "version")))
-    aliases: tuple[RepoId, ...] = key((), Key(unique=True, synonyms=("alias",)))
-    allow_patterns: tuple[FilePattern, ...] | None = key(
-        None,
-        Key(
-            shape=tuple[FilePattern, ...],
-            unique=True,
-            synonyms=("include",),
-            check=lambda patterns: (
-                None if patterns else "an empty list takes no file; leave it out for the default"
-            ),
-            schema={"minItems": 1},
-        ),
-    )
-    ignore_patterns: tuple[FilePattern, ...] = key((), Key(unique=True, synonyms=("exclude",)))
-    trust_remote_code: bool = key(False, Key(not_in=_NO_REMOTE_CODE))
-    allow_pickle: bool = key(False, Key(not_in=_NO_PICKLE))
-    configs: tuple[ConfigName, ...] = key((), Key(unique=True, synonyms=("config", "subset"), not_in=_NO_CONFIGS))
-    data_files: tuple[str, ...] = key(
-        (),
-        Key(
-            shape=tuple[DataFiles, ...],
-            # The order within one choice is kept, since `datasets` makes a name of it.
-            store=lambda choices: tuple(json.dumps(choice, ensure_ascii=False) for choice in choices),
-            unique=True,
-            instead="put a dash before each choice of files, as load_dataset(data_files=...) takes it",
-            not_in=_NO_DATA_FILES,
-        ),
-    )
-    data_dirs: tuple[DataDir, ...] = key(
-        (),
-        Key(
-            # `datasets` makes a name of it in this form.
-            store=lambda folders: tuple(posixpath.normpath(folder) for folder in folders),
-            unique=True,
-            synonyms=("data_dir",),
-            not_in=_NO_DATA_DIRS,
-        ),
-    )
-    torch: tuple[TorchVersion, ...] = key((), Key(unique=True, not_in=_KERNELS_ONLY))
-    backends: tuple[Backend, ...] = key(
-        (), Key(unique=True, synonyms=("backend", "cuda", "device"), not_in=_KERNELS_ONLY)
-    )
-    platforms: tuple[Platform, ...] = key(
-        (), Key(unique=True, synonyms=("platform", "arch"), not_in=_KERNELS_ONLY)
-    )
-    path: str = key("", Key(filled_with="path"))
-
-    @property
-    def trusts_code(self) -> bool:
-        """Whether the code of the repository is carried, and may be run."""
-        return self.trust_remote_code or self.kind in CODE_KINDS
-
-    @property
-    def repo_type(self) -> RepoType:
-        """The Hub's type of the repo: a tokenizer is in a model repo."""
-        return repo_type_of(self.kind)
-
-    @property
-    def label(self) -> str:
-        """The entry's key path and name, for messages."""
-        return f"{self.path} ({self.repo_id})" if self.path else self.repo_id
-
-    def _canonical(self) -> dict[str, object]:
-        canonical: dict[str, object] = {
-            "kind": self.kind,
-            "repo_id": self.repo_id,
-            "revision": self.revision,
-            "aliases": sorted(self.aliases),
-            "allow_patterns": None if self.allow_patterns is None else sorted(self.allow_patterns),
-            "ignore_patterns": sorted(self.ignore_patterns),
-            "trust_remote_code": self.trust_remote_code,
-            "allow_pickle": self.allow_pickle,
-            "configs": sorted(self.configs),
-        }
-        # Only if they are used, so that manifests without these newer keys keep their digests.
-        names = ("data_files", "data_dirs", "torch", "backends", "platforms")
-        newer = {name: sorted(getattr(self, name)) for name in names}
-        return canonical | {name: value for name, value in newer.items() if value}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Manifest:
     """Everything that a bundle should hold.
 
     Attributes:
         name: The bundle's name; its file is ``NAME.tar.zst``.
         entries: Tokenizers, models, datasets, kernels, spaces, each in the order of the file.
+        files: Files of other hosts.
         version: Version of the manifest's schema.
     """
 
     name: str
     entries: tuple[Entry, ...]
+    files: tuple[FileEntry, ...] = ()
     version: int = MANIFEST_VERSION
 
     def digest(self) -> str:
         """Return the SHA-256, in hex, of the canonical form."""
-        entries = sorted(json.dumps(entry._canonical(), sort_keys=True) for entry in self.entries)
-        return sha256_bytes(json.dumps([self.version, self.name, entries]).encode())
+        entries = sorted(json.dumps(entry.canonical(), sort_keys=True) for entry in self.entries)
+        files = sorted(json.dumps(entry.canonical(), sort_keys=True) for entry in self.files)
+        # As for newer keys of an entry.
+        return sha256_bytes(json.dumps([self.version, self.name, entries, *([files] if files else [])]).encode())
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -235,13 +100,15 @@ class Manifest:
             raise InvalidManifestError(source, [Fault("version", reader.tree.key_line(root, "version"), message)])
         read = reader.read(ManifestFile, root)
         entries = () if read is None else tuple(entry for name in SECTIONS for entry in getattr(read, name))
-        if not entries and not reader.faults and not may_be_empty:
-            listed = f"{', '.join(SECTIONS[:-1])} or {SECTIONS[-1]}"
+        files = read.files if read else ()
+        if not (entries or files) and not reader.faults and not may_be_empty:
+            listed = f"{', '.join(SECTIONS)} or files"
             reader.fault("", f"expected at least one entry under {listed}; found none", 1)
         _check_names(entries, reader)
+        _check_places(files, reader)
         if read is None or reader.faults:
             raise InvalidManifestError(source, reader.faults)
-        return cls(name=read.name, entries=entries)
+        return cls(name=read.name, entries=entries, files=files)
 
 
 def _section(kind: RepoKind) -> Key:
@@ -266,6 +133,7 @@ class ManifestFile:
         datasets: Dataset repositories.
         kernels: Repositories of the kernels library, with compiled code for GPUs.
         spaces: Spaces, for instance the metrics of the evaluate library.
+        files: Files of other hosts.
     """
 
     version: Literal[1] = key(about=Key(missing=f"write version: {MANIFEST_VERSION}", expected="the number 1"))
@@ -275,6 +143,14 @@ class ManifestFile:
     datasets: tuple[Entry, ...] = key((), _section("dataset"))
     kernels: tuple[Entry, ...] = key((), _section("kernel"))
     spaces: tuple[Entry, ...] = key((), _section("space"))
+    files: tuple[FileEntry, ...] = key(
+        (),
+        Key(
+            expected="a list of files ('- url: …')",
+            instead=lambda text: f"write - url: {text}",
+            null_is_empty=True,
+        ),
+    )
 
 
 # The lists of a manifest, in its order.
@@ -289,7 +165,7 @@ def manifest_schema() -> str:
         description="Which Hugging Face repositories a bundle holds. See manifests/README.md.",
         anyOf=[
             {"required": [section], "properties": {section: {"type": "array", "minItems": 1}}}
-            for section in SECTIONS
+            for section in (*SECTIONS, "files")
         ],
     )
 
@@ -326,6 +202,20 @@ def _suggest_manifests(path: Path) -> str | None:
         return f"is it a repo? bundle add {path} -o {file} && bundle fetch {file}"
     close = close or names[:5]
     return f"{path.parent} has {', '.join(close)}" if close else None
+
+
+def _check_places(files: tuple[FileEntry, ...], reader: Reader) -> None:
+    """Check that no two files are one, or go to one place."""
+    known = [entry for entry in files if not any(fault.path.startswith(entry.place) for fault in reader.faults)]
+    seen: dict[str, FileEntry] = {}
+    for entry in known:
+        for what in (entry.name, entry.destination):
+            if (first := seen.setdefault(what, entry)) is not entry:
+                path = f"{entry.place}.url"
+                reader.fault(
+                    path, f"goes to the same place as {first.place}: {entry.destination}", reader.line(path)
+                )
+                break
 
 
 def _check_names(entries: tuple[Entry, ...], reader: Reader) -> None:

@@ -1,4 +1,4 @@
-"""Rules for names: repo ids, revisions, commits, bundle names, and the kinds of repos.
+"""Rules for names: repo ids, revisions, commits, bundle names, the kinds of repos, and their folders in a cache.
 
 Manifest, lock and Hub client share these rules. A function here checks only the form of a name.
 """
@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-RepoKind = Literal["tokenizer", "model", "dataset", "kernel", "space"]
-RepoType = Literal["model", "dataset", "kernel", "space"]
+RepoKind = Literal["tokenizer", "model", "dataset", "kernel", "space", "file"]
+# `file` is none of the Hub's: what a manifest takes from another host.
+RepoType = Literal["model", "dataset", "kernel", "space", "file"]
+HUB_TYPES: tuple[RepoType, ...] = ("model", "dataset", "kernel", "space")
 
 # What is loaded of these is code, and nothing else: whoever lists one trusts it.
 CODE_KINDS: frozenset[RepoKind] = frozenset({"kernel", "space"})
@@ -56,3 +58,37 @@ def is_revision(text: str) -> bool:
 def is_commit(text: str) -> bool:
     """Return whether `text` is a full commit: 40 lower-case hex digits."""
     return bool(_COMMIT.fullmatch(text))
+
+
+def repo_folder(repo_id: str, repo_type: RepoType) -> str:
+    """Return the folder of a repo below `hub/`, for instance ``models--openai-community--gpt2``."""
+    return "--".join([f"{repo_type}s", *repo_id.split("/")])
+
+
+def repo_place(repo_id: str, repo_type: RepoType) -> str:
+    """Return the folder of a repo below HF_HOME; files of other hosts are no business of huggingface_hub."""
+    if repo_type == "file":
+        return f"files/{repo_id.replace('/', '--')}"
+    return f"hub/{repo_folder(repo_id, repo_type)}"
+
+
+def is_blob_path(path: str) -> bool:
+    """Tell whether a path of a layout is ``hub/<folder>/blobs/<etag>``; a file of a repo may have such a folder too."""
+    return path.startswith(("hub/", "files/")) and path.startswith("/blobs/", path.find("/", path.find("/") + 1))
+
+
+def repo_id_of(folder: str) -> str:
+    """Return the id of the repo whose folder below `hub/` is named `folder`."""
+    return "/".join(folder.split("--")[1:])
+
+
+def prepared_folder(repo_id: str) -> str:
+    """Return the folder of a prepared dataset below `datasets/`, as the `datasets` library names it.
+
+    The library turns the last part of the id from camel case into snake case
+    (`datasets.naming.camelcase_to_snakecase`).
+    """
+    *namespace, name = repo_id.split("/")
+    name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
+    name = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
+    return "___".join([*namespace, name])

@@ -11,13 +11,12 @@ piece with its slashes encoded. The pieces only ever serve to look things up, so
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
 from urllib.parse import quote, unquote
 
-from bundler.plan.names import RepoType
+from bundler.plan.names import HUB_TYPES, RepoType
 from bundler.serve.source import RepoKey
 
-REPO_TYPES: dict[str, RepoType] = {f"{repo_type}s": repo_type for repo_type in get_args(RepoType)}
+REPO_TYPES: dict[str, RepoType] = {f"{repo_type}s": repo_type for repo_type in HUB_TYPES}
 
 _API_VERBS = frozenset({"revision", "tree", "paths-info", "refs", "commits", "discussions", "auth-check"})
 _FILE_VERBS = frozenset({"resolve"})

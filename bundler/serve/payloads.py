@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bundler.serve.git_objects import COMMIT_DATE, COMMIT_TITLE, lfs_pointer
+from bundler.plan.git_objects import COMMIT_DATE, COMMIT_TITLE, lfs_pointer
 from bundler.serve.source import Refs, RepoKey, ServedFile, Snapshot
 
 

@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Protocol, get_args
+from typing import ClassVar, Protocol
 
 from bundler.errors import HubError
-from bundler.plan.names import RepoType, address_prefix
-from bundler.serve.git_objects import tree_ids
+from bundler.plan.git_objects import tree_ids
+from bundler.plan.names import HUB_TYPES, RepoType, address_prefix
 
 DEFAULT_BRANCH = "main"
 
@@ -66,7 +66,7 @@ class RepoKey:
     @classmethod
     def parse(cls, text: str) -> RepoKey:
         """Read what `str` writes: ``org/name`` for a model, ``datasets/org/name`` for a dataset."""
-        for repo_type in get_args(RepoType):
+        for repo_type in HUB_TYPES:
             prefix = address_prefix(repo_type)
             if prefix and text.startswith(prefix):
                 return cls(repo_type, text.removeprefix(prefix))

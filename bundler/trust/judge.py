@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from bundler.errors import TrustError
 from bundler.hub.selection.weights import is_pickle
+from bundler.plan.file_rules import host_of_url
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.text.wording import name_some, printable
 from bundler.trust.licenses import UnreadableLicenseError, is_acceptable
@@ -175,6 +176,12 @@ class _PolicyJudge:
             yield from self._judge_signer(rule, self.policy.signers[rule.allowed_signers])
         asked: list[tuple[str, bool, Callable[[LockedRepo], str | None]]] = [
             ("repos", rule.repos is not None, lambda repo: _repo_problem(repo, rule.repos or ())),
+            (
+                "hosts",
+                rule.hosts is not None
+                or (rule.repos is not None and any(repo.origin for repo in self.lock.repos)),
+                lambda repo: _host_problem(repo, rule.hosts or ()),
+            ),
             ("allow_pickle", not rule.allow_pickle, _pickle_problem),
             ("allow_remote_code", not rule.allow_remote_code, _code_problem),
             ("licenses", rule.licenses is not None, lambda repo: _license_problem(repo, rule)),
@@ -216,7 +223,16 @@ class _PolicyJudge:
         return Verdict(rule=rule, ok=ok, detail=detail, policy=str(self.policy.source))
 
 
+def _host_problem(repo: LockedRepo, patterns: Sequence[str]) -> str | None:
+    host = host_of_url(repo.origin.url) if repo.origin else ""
+    if not host or any(match_list(host, pattern) for pattern in patterns):
+        return None
+    return f"{repo.repo_id} is of {host}, none of {', '.join(patterns) or 'the hosts, of which the policy names none'}"
+
+
 def _repo_problem(repo: LockedRepo, patterns: Sequence[str]) -> str | None:
+    if repo.origin:
+        return None
     for name in (repo.repo_id, *repo.aliases):
         if not any(match_list(name, pattern) for pattern in patterns):
             other = f", another name of {repo.repo_id}," if name != repo.repo_id else ""

@@ -8,6 +8,7 @@
         signers: [release@example.org]         # whom of them; default all
         max_age_days: 90                       # since it was signed
         repos: ["openai-community/*"]          # organisations and repos; default all
+        hosts: ["download.pytorch.org"]        # of other files; default all, and none where repos are given
         allow_pickle: false                    # files that can run code when they are loaded
         allow_remote_code: false               # Python of repos
         home_stamps: false                     # a launch hashes what the home's owner says to have hashed
@@ -124,6 +125,7 @@ class PolicyRule:
         signers: Whose signature is accepted, of those in the list; default all of them.
         max_age_days: How long a signature is accepted after it was made; default for ever.
         repos: Patterns of the repos that may be in a bundle; default all.
+        hosts: Patterns of the hosts that other files in it may come from; default all, and none where `repos` is given.
         allow_pickle: Whether files may be in it that can run code when they are loaded.
         allow_remote_code: Whether Python of repos may be in it.
         licenses: What licences its repos may have.
@@ -137,6 +139,7 @@ class PolicyRule:
     signers: tuple[str, ...] | None = key(None, _GIVEN)
     max_age_days: float | None = key(None, above=0)
     repos: tuple[_Pattern, ...] | None = key(None, _GIVEN)
+    hosts: tuple[_Pattern, ...] | None = key(None, _GIVEN)
     allow_pickle: bool = False
     allow_remote_code: bool = False
     licenses: LicenseRule | None = None

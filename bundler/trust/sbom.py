@@ -9,7 +9,7 @@ Rule book:
 * what may run code when it is loaded is marked: pickle files, and repos whose Python may be run.
 
 Package URLs have the form that the purl specification gives to type `huggingface`; datasets, kernels
-and spaces stand under `datasets/` and so on, as in the Hub's own addresses.
+and spaces stand under `datasets/` and so on, as in the Hub's own addresses. Files of other hosts have type `generic`.
 
 Source: CycloneDX 1.6 (ECMA-424); github.com/package-url/purl-spec, types/huggingface.
 """
@@ -19,10 +19,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bundler import __version__
 from bundler.errors import DependencyError
 from bundler.hub.selection.weights import is_pickle
+from bundler.plan.file_rules import host_of_url
 from bundler.plan.names import address_prefix
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.license import License
     from packageurl import PackageURL
 
-    from bundler.plan.lock import Lock, LockedFile, LockedRepo
+    from bundler.plan.lock import Lock, LockedFile, LockedRepo, Origin
     from bundler.plan.names import RepoType
 
 # Names of properties, as CycloneDX wants them: with a namespace of the tool that writes them.
@@ -109,6 +111,9 @@ def _make_repo(entries: list[LockedRepo]) -> Component:
     # Kernels and spaces are code.
     kind = kinds.get(first.repo_type, ComponentType.LIBRARY)
     url = _make_purl(first.repo_type, first.repo_id, first.commit)
+    if first.origin is not None:
+        kind = ComponentType.LIBRARY if first.origin.unpacked else ComponentType.DATA
+        url = _make_generic_purl(first.origin)
     files = {file.path: file for entry in entries for file in entry.files}
     components = [_make_file(f"{url}#{path}", files[path]) for path in sorted(files)]
     prepared = {file.path: file for entry in entries for file in entry.prepared}
@@ -174,6 +179,15 @@ def _make_purl(repo_type: RepoType, repo_id: str, commit: str | None) -> Package
     namespace, _, name = repo_id.rpartition("/")
     namespace = f"{address_prefix(repo_type)}{namespace}".rstrip("/")
     return PackageURL("huggingface", namespace or None, name, commit)
+
+
+def _make_generic_purl(origin: Origin) -> PackageURL:
+    from packageurl import PackageURL
+
+    name = urlsplit(origin.url).path.rpartition("/")[2] or host_of_url(origin.url)
+    return PackageURL(
+        "generic", None, name, None, {"checksum": f"sha256:{origin.sha256}", "download_url": origin.url}
+    )
 
 
 def _make_licenses(words: Iterable[str]) -> list[License]:

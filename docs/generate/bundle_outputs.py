@@ -325,6 +325,7 @@ _INSPECT_OUTPUT = Output(
         key("chunks.*", "integer", "Chunks with that codec.", "chunks"),
         *_repo(aliases=True),
         _licenses("repos[]."),
+        key("repos[].url", "string or null", "Of a file of another host its address; else null."),
         key("repos[].files", "integer", "Files of the entry.", "files"),
         key("repos[].size_bytes", "integer", "Their sizes together."),
         key("repos[].prepared_files", "integer", "Prepared dataset files.", "files"),

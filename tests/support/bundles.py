@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bundler.files.digest import Hasher
 from bundler.home.log import LOG_NAME
 from bundler.make.pack import pack
+from bundler.plan.file_rules import Into, file_name
+from bundler.plan.git_objects import commit_id, lfs_pointer_id
 from bundler.plan.layout import Blob, Layout
-from bundler.plan.lock import Card, Lock, LockedFile, LockedRepo, PreparedFile
+from bundler.plan.lock import Card, Lock, LockedFile, LockedRepo, Origin, PreparedFile
 from bundler.plan.names import RepoKind
 
 COMMIT = "c" * 40
@@ -63,6 +66,31 @@ def locked_repo(
             PreparedFile(path=path, size_bytes=f.size_bytes, sha256=f.sha256 or "", blake3=f.blake3 or "")
             for path, f in sorted(ready.items())
         ),
+    )
+
+
+def locked_web_file(
+    url: str, files: Mapping[str, bytes], *, into: Into = "files", unpacked: bool = False
+) -> LockedRepo:
+    """A complete entry of a file of another host, or of the files in a zip."""
+    locked = tuple(
+        replace(file, blob_id=lfs_pointer_id(file.sha256 or "", file.size_bytes))
+        for file in (locked_file(path, files[path], lfs=True) for path in sorted(files))
+    )
+    return LockedRepo(
+        kind="file",
+        repo_id=file_name(url, into),
+        revision="main",
+        commit=commit_id({file.path: file.blob_id for file in locked}),
+        trust_remote_code=unpacked,
+        origin=Origin(
+            url=url,
+            into=into,
+            size_bytes=locked[0].size_bytes,
+            sha256=locked[0].sha256 or "",
+            unpacked=unpacked,
+        ),
+        files=locked,
     )
 
 

@@ -15,7 +15,7 @@ from bundler.trust import paths
 from bundler.trust.judge import Judgement, Subject, judge
 from bundler.trust.licenses import is_acceptable
 from bundler.trust.policy import InvalidPolicyError, InvalidSignersError, Policy, load_policies
-from tests.support.bundles import lock_of, locked_repo
+from tests.support.bundles import lock_of, locked_repo, locked_web_file
 from tests.support.keys import make_key
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -55,6 +55,33 @@ def test_a_name_that_no_rule_matches_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("repos", [["org/*", "m"], ["*"]])
 def test_repos_are_allowed_under_every_name_of_theirs(tmp_path: Path, repos: list[str]) -> None:
     assert ask(write(tmp_path, f'  - {{bundles: ["*"], signature: optional, repos: {repos}}}\n')).ok
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_ok"),
+    [
+        ("", True),
+        ('hosts: ["*.example"]', True),
+        ('hosts: ["b.example"]', False),
+        ('repos: ["org/*", "m"]', False),
+        ('repos: ["org/*", "m"], hosts: ["a.example"]', True),
+    ],
+)
+def test_files_of_other_hosts_are_for_hosts_to_allow_and_never_by_repos_alone(
+    tmp_path: Path, rule: str, is_ok: bool
+) -> None:
+    lock = lock_of(PLAIN, locked_web_file("https://A.example:8443/x.txt", {"files/x.txt": b"x"}))
+    asked = ask(write(tmp_path, f'  - {{bundles: ["*"], signature: optional, {rule}}}\n'), lock)
+    assert asked.ok == is_ok
+    assert is_ok or "is of a.example, none of" in refused(asked)["hosts"]
+
+
+def test_a_repo_for_torch_hub_is_code(tmp_path: Path) -> None:
+    repo = locked_web_file(
+        "https://a.example/z", {"torch/hub/a_b_c/hubconf.py": b""}, into="torch_hub", unpacked=True
+    )
+    asked = ask(write(tmp_path, '  - {bundles: ["*"], signature: optional}\n'), lock_of(repo))
+    assert "hubconf.py" in refused(asked)["allow_remote_code"]
 
 
 def test_an_alias_of_another_organisation_is_refused(tmp_path: Path) -> None:

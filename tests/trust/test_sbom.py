@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
 
 from bundler.plan.lock import Lock
 from bundler.text.wording import size
 from bundler.trust.sbom import write_sbom
-from tests.support.bundles import COMMIT, lock_of, locked_repo, tiny_bundle
+from tests.support.bundles import COMMIT, lock_of, locked_repo, locked_web_file, tiny_bundle
 from tests.support.described import described_lock
 from tests.support.process import run, script
 
@@ -119,3 +120,16 @@ def test_kernels_and_spaces_are_libraries_under_addresses_of_their_kind() -> Non
         ("library", f"pkg:huggingface/kernels/org/k@{COMMIT}"),
         ("library", f"pkg:huggingface/spaces/org/s@{COMMIT}"),
     }
+
+
+def test_files_of_other_hosts_are_generic_packages_with_their_address() -> None:
+    url = "https://a.example/models/x.pth?v=1"
+    entry = locked_web_file(url, {"torch/hub/checkpoints/x.pth": b"x"}, into="torch_hub")
+    text = write_sbom(lock_of(entry), DIGEST)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    [part] = json.loads(text)["components"]
+    assert entry.origin is not None
+    assert part["type"] == "data"
+    assert part["purl"].startswith("pkg:generic/x.pth?checksum=sha256:")
+    found = PackageURL.from_string(part["purl"]).qualifiers
+    assert found == {"checksum": f"sha256:{entry.origin.sha256}", "download_url": url}

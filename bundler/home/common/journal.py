@@ -245,7 +245,7 @@ def _is_blob(path: str) -> bool:
     parts = path.split("/")
     with contextlib.suppress(FormatError):
         inside(Path(), path)
-        return len(parts) == 4 and (parts[0], parts[2]) == ("hub", "blobs")
+        return len(parts) == 4 and parts[0] in ("hub", "files") and parts[2] == "blobs"
     return False
 
 

@@ -21,7 +21,7 @@ from bundler.home.common.conflicts import pins
 from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish_trees
 from bundler.home.common.trees import list_present
-from bundler.plan.layout import Layout, RepoLayout
+from bundler.plan.layout import CONTENT_FOLDERS, Layout, RepoLayout
 
 
 def reclaim(
@@ -227,7 +227,7 @@ def delete(hf_home: Path, path: str, kept: set[str]) -> int:
         status = place.lstat()
         place.unlink()
         freed = status.st_size if status.st_nlink == 1 and not stat.S_ISLNK(status.st_mode) else 0
-    top = {hf_home / "hub", hf_home / "datasets", hf_home}
+    top = {hf_home, *(hf_home / name for name in CONTENT_FOLDERS)}
     for parent in place.parents:
         if parent in top or hf_home not in parent.parents:
             break

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.paths import inside
-from bundler.plan.layout import BUNDLES_FOLDER, Layout
+from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout
 
 
 def sweep(hf_home: Path, content: Layout) -> None:
@@ -20,5 +20,5 @@ def sweep(hf_home: Path, content: Layout) -> None:
         folders |= {inside(hf_home, blob.path).parent for blob in repo.prepared}
     for folder in folders:
         remove_leftovers(folder, now=now)
-    for shared in ("hub", "datasets"):
+    for shared in CONTENT_FOLDERS:
         remove_leftovers(hf_home / shared, now=now, below=False)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from bundler.home.generation import GENERATIONS_FOLDER, VIEWS_FOLDER, generation_path
 from bundler.home.sharing.trusted_users import list_folders
-from bundler.plan.layout import BUNDLES_FOLDER, Layout
+from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout
 
 
 def list_shared_folders(hf_home: Path, content: Layout) -> Iterator[str]:
     """Yield the folders that hold all bundles, and those of `content` in the shared view; not all need be there."""
     yield str(hf_home)
     yield from (
-        f"{hf_home}/{name}" for name in ("hub", "datasets", BUNDLES_FOLDER, GENERATIONS_FOLDER, VIEWS_FOLDER)
+        f"{hf_home}/{name}" for name in (*CONTENT_FOLDERS, BUNDLES_FOLDER, GENERATIONS_FOLDER, VIEWS_FOLDER)
     )
     for repo in content.repos:
         yield from (f"{hf_home}/{folder}" for folder in list_folders(hf_home, repo))
@@ -36,7 +36,7 @@ def list_places(hf_home: Path, name: str, digest: str, content: Layout, view: Pa
     receipt = generation_path(hf_home, name, digest)
     yield from (str(receipt.parent), str(receipt), f"{hf_home}/{BUNDLES_FOLDER}/{name}.json")
     if view != hf_home:
-        yield from (str(view.parent), str(view), f"{view}/hub", f"{view}/datasets")
+        yield from (str(view.parent), str(view), *(f"{view}/{name}" for name in CONTENT_FOLDERS))
     for repo in content.repos:
         for ref in repo.kept_refs(name):
             folder = posixpath.dirname(ref.path)

@@ -27,7 +27,7 @@ from pathlib import Path
 from bundler.errors import UntrustedError
 from bundler.files.access import get_user_name, raise_unless_absent
 from bundler.files.atomic import TEMPORARY_PREFIX
-from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
+from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout, RepoLayout
 from bundler.text.wording import and_more
 
 # All numbers that a user can have; a user namespace that maps fewer shows the others as one.
@@ -130,7 +130,7 @@ class TrustedUsers:
         Raises:
             UntrustedError: All of these are named.
         """
-        places = [self.hf_home, *(self.hf_home / name for name in ("hub", "datasets", BUNDLES_FOLDER))]
+        places = [self.hf_home, *(self.hf_home / name for name in (*CONTENT_FOLDERS, BUNDLES_FOLDER))]
         try:
             places += [
                 Path(entry.path)

@@ -17,7 +17,7 @@ from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.sharing.trusted_users import TrustedUsers, list_folders
 from bundler.home.verify.hashing import Expected, Hashed, compare_all
 from bundler.home.verify.names import NameReader
-from bundler.plan.layout import Blob, Layout, RepoLayout
+from bundler.plan.layout import Blob, Layout, RepoLayout, is_blob_path
 from bundler.verify.report import REINSTALL_HINT, Fault, FaultKind, Progress, Report, no_progress, repo_names
 
 
@@ -68,11 +68,6 @@ def verify_installed(
     )
 
 
-def _is_blob(path: str) -> bool:
-    """Tell whether a path of a layout is `hub/<folder>/blobs/<etag>`; a file of a repo may have such a folder too."""
-    return path.startswith("hub/") and path.startswith("/blobs/", path.find("/", 4))
-
-
 class InstalledCheck:
     """Collects faults of names and links in one view, and the list of files whose content is still to be hashed.
 
@@ -111,7 +106,7 @@ class InstalledCheck:
 
     def _find_place(self, path: str) -> str:
         # Paths of a layout are plain relative ones. Strings, since a Path for each of 100,000 files takes seconds.
-        if _is_blob(path):
+        if is_blob_path(path):
             return f"{self.hf_home}/{path}"
         return f"{self.datasets_root if path.startswith('datasets/') else self.root}/{path}"
 
@@ -221,7 +216,7 @@ class InstalledCheck:
     def _check_content(self, path: str, blob: Blob) -> None:
         place = self._find_place(path)
         # The content of a view is that of the home, and its damage one fault.
-        shown = path if _is_blob(path) else f"{self._prefix}{path}"
+        shown = path if is_blob_path(path) else f"{self._prefix}{path}"
         try:
             status = os.lstat(place)
             distrust = self.trusted_users.judge(status)

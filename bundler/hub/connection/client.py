@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
@@ -55,7 +55,7 @@ from bundler.hub.connection.endpoint import DEFAULT_ENDPOINT, host_of, without_p
 from bundler.hub.connection.failures import UnknownRevisionError, hub_errors, offline_error
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.plan.lock import LockedFile
-from bundler.plan.names import RepoType, address_prefix, is_commit, is_repo_id
+from bundler.plan.names import HUB_TYPES, RepoType, address_prefix, is_commit, is_repo_id
 from bundler.text.wording import close_matches, name_some
 
 __all__ = ["HubClient", "RemoteRevision", "hub_errors"]
@@ -203,7 +203,7 @@ class HubClient:
                 for row in json_rows(self._get(f"{self.endpoint}/api/{repo_type}s", {**query, "limit": "500"}))
             ]
         )
-        for other in get_args(RepoType):
+        for other in HUB_TYPES:
             if other != repo_type and self._suggest(partial(self._ask_for_id, repo_id, other)):
                 return listed, other
         return listed, None

@@ -15,7 +15,7 @@
     weights.py   tensor names and shapes against the architecture
     headers.py   safetensors files, by their headers only
     dataset.py   datasets: prepared once from the fetched files, then loaded by name
-    kinds/       kernels and metrics
+    kinds/       kernels, metrics and files of other hosts
 
 Only the child processes import torch, transformers and datasets, and only those that the entries need.
 """

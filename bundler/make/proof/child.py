@@ -22,11 +22,11 @@ from bundler.files.atomic import atomic_write
 from bundler.make.proof import dataset, loading
 from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, MissingPieceFault, Outcome
 from bundler.make.proof.findings import Finding
-from bundler.make.proof.kinds import kernel, space
-from bundler.plan.layout import repo_folder
+from bundler.make.proof.kinds import file, kernel, space
+from bundler.plan.layout import repo_place
 from bundler.plan.lock import Lock, LockedRepo
 
-_PROVERS = {"dataset": dataset.prove, "kernel": kernel.prove, "space": space.prove}
+_PROVERS = {"dataset": dataset.prove, "kernel": kernel.prove, "space": space.prove, "file": file.prove}
 
 
 def main(job_path: str) -> int:
@@ -45,7 +45,7 @@ def _prove(lock: Lock, home: Path, step: Path) -> list[Finding]:
     findings = []
     for index, repo in enumerate(lock.repos):
         step.write_text(str(index))
-        snapshot = home / "hub" / repo_folder(repo.repo_id, repo.repo_type) / "snapshots" / repo.commit
+        snapshot = home / repo_place(repo.repo_id, repo.repo_type) / "snapshots" / repo.commit
         entry = LoadedEntry(repo, snapshot)
         asked.begin(repo)
         outcome = Outcome()

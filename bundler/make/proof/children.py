@@ -21,7 +21,7 @@ from bundler.make.proof.home import assemble
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed, run_isolated
-from bundler.offline.launch.writable_overlay import mirror
+from bundler.offline.launch.writable_overlay import merge_files, mirror
 from bundler.offline.sandbox.limits import Breach, Limits, Watcher
 from bundler.offline.sandbox.sandbox import Sandbox, make_entry
 from bundler.offline.sandbox.visible import Visible, visible_to_python
@@ -191,6 +191,8 @@ class _Folders:
         elif datasets.is_dir():
             # These files are links to the store: read here, with folders of their own for lock files.
             mirror(datasets, scratch / "datasets")
+        if mode == "prove" and (found := sorted((home / "files").glob("*/snapshots/*"))):
+            merge_files(found, scratch / "files")
         return cls(
             home=home,
             lock=work / "lock.json",
@@ -234,7 +236,10 @@ def _environment(mode: Mode, folders: _Folders) -> dict[str, str]:
         own["PYTHONPATH"] = os.pathsep.join(filter(None, [own.get("PYTHONPATH"), str(source)]))
     if mode == "prove":
         more = {name: folders.scratch / name for name in ("metrics", "evaluate")}
-        overlay = WritableOverlay(modules=modules, datasets=datasets, **more)
+        files = folders.scratch / "files"
+        overlay = WritableOverlay(
+            modules=modules, datasets=datasets, files=files if files.is_dir() else None, **more
+        )
         return offline_environment(folders.home, overlay=overlay).apply(own)
     # The library must think that it is online. Only our Hub on loopback can be reached.
     return own | {

@@ -11,25 +11,32 @@ The folder is that of `bundler.files.private_folder`, kept between launches.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from bundler.errors import ConflictError
+from bundler.files.atomic import temporary_path
+from bundler.files.digest import sha256_bytes
 from bundler.files.links import replace_symlink
 from bundler.files.private_folder import make_private_folder
 from bundler.offline.variables import WritableOverlay
 
 
-def make_overlay(hf_home: Path, datasets: Path | None = None) -> WritableOverlay:
-    """Make what `hf_home` needs; nothing for a cache that can be written.
+def make_overlay(hf_home: Path, datasets: Path | None = None, files: Sequence[Path] = ()) -> WritableOverlay:
+    """Make what `hf_home` needs; nothing for a cache that can be written, and has no files of other hosts.
 
     Args:
         hf_home: The cache root.
         datasets: Where the launch reads prepared datasets; default `hf_home/datasets`.
+        files: Folders with files of other hosts.
 
     Raises:
         OfflineError: The place for it belongs to another user.
+        ConflictError: Two bundles have different files for one place.
     """
     modules, datasets = hf_home / "modules", datasets or hf_home / "datasets"
     result = WritableOverlay()
@@ -48,7 +55,44 @@ def make_overlay(hf_home: Path, datasets: Path | None = None) -> WritableOverlay
             place = make_private_folder(hf_home) / name
             place.mkdir(exist_ok=True)
             result = replace(result, **{name: place})
+    if files:
+        described = sha256_bytes("\n".join(sorted(map(str, files))).encode())
+        place = make_private_folder(hf_home) / f"files-{described[:32]}"
+        merge_files(files, place)
+        result = replace(result, files=place)
     return result
+
+
+def merge_files(folders: Sequence[Path], place: Path) -> None:
+    """Make `place` show what several folders hold of files of other hosts; what is in none of them any more stays.
+
+    Libraries delete files that they do not expect, and write beside them: they do that here. What nltk reads is copied,
+    since it follows no link that leads out of its folder; all else are links to the verified content.
+
+    Raises:
+        ConflictError: Two of the folders have different files of one name.
+    """
+    seen: dict[Path, Path] = {}
+    for source in folders:
+        for path, _, names in os.walk(source):
+            for name in names:
+                content = Path(path, name).resolve()
+                below = Path(path, name).relative_to(source)
+                first = seen.setdefault(below, content)
+                if first != content and not filecmp.cmp(first, content, shallow=False):
+                    raise ConflictError(
+                        f"two bundles of this launch have different files for {below}",
+                        hint="start it with one of them, `--bundle NAME`",
+                    )
+    for below, content in seen.items():
+        target = place / below
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if below.parts[0] != "nltk_data":
+            replace_symlink(target, str(content))
+        elif not (target.is_file() and filecmp.cmp(content, target, shallow=False)):
+            temporary = temporary_path(target.parent)
+            shutil.copyfile(content, temporary)
+            temporary.replace(target)
 
 
 def _is_writable(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from bundler.errors import FormatError
 from bundler.format.reader import BundleReader
 from bundler.plan.layout import SnapshotFile
+from bundler.plan.names import HUB_TYPES
 from bundler.serve.source import (
     ContentChangedError,
     Refs,
@@ -45,7 +46,11 @@ class BundleSource:
             raise FormatError(
                 f"{path}: is a delta, and lacks what its base has", hint="install both, and serve that HF_HOME"
             )
-        self._repos = {RepoKey(repo.repo_type, repo.repo_id): repo for repo in self._reader.plan.layout.repos}
+        self._repos = {
+            RepoKey(repo.repo_type, repo.repo_id): repo
+            for repo in self._reader.plan.layout.repos
+            if repo.repo_type in HUB_TYPES
+        }
         self._aliases = {RepoKey(key.repo_type, a): key for key, repo in self._repos.items() for a in repo.aliases}
         self._files: dict[tuple[RepoKey, str], dict[str, SnapshotFile]] = {}
         for key, repo in self._repos.items():

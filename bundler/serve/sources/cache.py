@@ -22,11 +22,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
+from bundler.plan.git_objects import lfs_pointer_id
 from bundler.plan.layout import KEPT_REFS, repo_folder
-from bundler.plan.names import RepoType, is_commit, is_repo_id
-from bundler.serve.git_objects import lfs_pointer_id
+from bundler.plan.names import HUB_TYPES, RepoType, is_commit, is_repo_id
 from bundler.serve.source import (
     ContentChangedError,
     Refs,
@@ -148,7 +148,7 @@ class CacheSource:
 def _key_of(folder_name: str) -> RepoKey | None:
     """Return the repo that a folder of the cache holds; None for other folders."""
     plural, *parts = folder_name.split("--")
-    repo_type: RepoType | None = next((t for t in get_args(RepoType) if f"{t}s" == plural), None)
+    repo_type: RepoType | None = next((t for t in HUB_TYPES if f"{t}s" == plural), None)
     repo_id = "/".join(parts)
     return RepoKey(repo_type, repo_id) if repo_type and is_repo_id(repo_id) else None
 

@@ -25,11 +25,10 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
 
 from bundler.errors import FormatError, ManifestError
-from bundler.plan.names import RepoType, address_prefix, is_commit, is_repo_id
-from bundler.serve.git_objects import commit_id
+from bundler.plan.git_objects import commit_id
+from bundler.plan.names import HUB_TYPES, RepoType, address_prefix, is_commit, is_repo_id
 from bundler.serve.source import (
     DEFAULT_BRANCH,
     ContentChangedError,
@@ -54,7 +53,7 @@ from bundler.serve.sources.settings import SETTINGS_FILE, HubSettings
 # The first segments of the Hub's addresses that are not namespaces of models.
 RESERVED = frozenset({"api", "datasets", "models", "spaces", "kernels", "buckets", "collections", "papers"})
 
-_PREFIXES: dict[RepoType, str] = {repo_type: address_prefix(repo_type) for repo_type in get_args(RepoType)}
+_PREFIXES: dict[RepoType, str] = {repo_type: address_prefix(repo_type) for repo_type in HUB_TYPES}
 
 # What a repo has at its top or one folder below: a card, a configuration, weights, a vocabulary, data.
 _KNOWN_FILES = (

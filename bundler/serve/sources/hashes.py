@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bundler.files.digest import hash_file
-from bundler.serve.git_objects import lfs_pointer_id
+from bundler.plan.git_objects import lfs_pointer_id
 from bundler.serve.source import ContentChangedError, ServedFile
 from bundler.serve.sources.files import DiskFile, FileStamp
 from bundler.serve.sources.lfs import LfsRule

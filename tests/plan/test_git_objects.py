@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from bundler.files.digest import git_blob_sha1
-from bundler.serve.git_objects import commit_id, lfs_pointer, tree_ids
+from bundler.plan.git_objects import commit_id, lfs_pointer, tree_ids
 from tests.serve.conftest import write_tree
 
 # Names that sort differently as a file and as a folder, which git's order of a tree depends on.

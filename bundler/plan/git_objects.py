@@ -1,8 +1,9 @@
 """Git's names for things: the ids of trees and commits, and the text of an LFS pointer.
 
-A served folder is not a git repository, yet clients want a commit, and folders and LFS files have git ids on the
-Hub. They are computed as git would (`gitformat-loose`, `git-mktree`, the git-lfs pointer specification), so equal
-files give equal commits on every machine, whatever their dates, owners and permissions.
+A served folder is not a git repository, and a file of another host is in none. Yet clients and locks want a commit, and
+folders and LFS files have git ids on the Hub. They are computed as git would (`gitformat-loose`, `git-mktree`, the
+git-lfs pointer specification), so equal files give equal commits on every machine, whatever their dates, owners and
+permissions.
 """
 
 from __future__ import annotations

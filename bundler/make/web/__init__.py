@@ -1,0 +1,1 @@
+"""Files of other hosts in the store."""
