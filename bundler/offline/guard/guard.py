@@ -6,9 +6,10 @@ this process in BUNDLE_ATTEMPTS_DIR. Sockets of compiled code do not come by her
 
 Rule book:
 
-* the error is no `OSError`: HTTP libraries turn those into connection errors of their own and try again for up to a
-  minute; what they do not know they let pass, at the first try. But where `urllib.request` asks, which tries once, it
-  is one too, and becomes a `URLError`: by that, programs such as `torch.hub` know that they must do with their cache;
+* the error is what Python itself raises on a machine without a network, `OSError` or `gaierror`, and becomes
+  `URLError`, `ConnectError` and the like: by these, programs know that they must do with a cache of their own. But
+  where a client of the Hub or urllib3 asks, which try such errors again for up to a minute, it is neither, and passes
+  at the first try; that of urllib3 is turned when it leaves that library (`urllib3_calls`);
 * a number in place of a name is not looked up, so it is refused on connecting, not on resolving: one attempt, one
   line;
 * a name is looked up only where the answer comes from within reach: /etc/hosts, or name servers that all lie in the
@@ -42,6 +43,9 @@ _WATCHED = _LOOKUPS | _SENDS | {_REVERSE}
 
 # Empty, and the unspecified addresses, mean this machine to connect(2).
 _LOCAL_NAMES = frozenset({"", "localhost", "ip6-localhost", "localhost.localdomain", "0.0.0.0", "::", "::1"})  # noqa: S104
+
+_HUB = frozenset({"huggingface_hub"})
+_TRYING_AGAIN = _HUB | {"urllib3"}
 
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
@@ -184,12 +188,14 @@ def _refuse(event: str, host: str, port: object) -> None:
     if asked.wanted:
         hint = _load_sibling("missing").explain_refused(asked.wanted, _home())
     _refusals[:] = [f"{message}\n  hint: {hint}"]
-    raise _error(message, hint, as_os_error=_comes_of_urllib(sys._getframe(2)))
+    raise _error(message, hint, "" if _is_below(sys._getframe(2), _TRYING_AGAIN) else event)
 
 
-def _comes_of_urllib(frame: Any) -> bool:
+def _is_below(frame: Any, packages: frozenset[str]) -> bool:
+    """Tell whether code of one of some packages is at work in a frame, or called what is."""
     while frame is not None:
-        if frame.f_globals.get("__name__") == "urllib.request":
+        name = str(frame.f_globals.get("__name__", "")).removeprefix("pip._vendor.")
+        if name.partition(".")[0] in packages:
             return True
         frame = frame.f_back
     return False
@@ -215,15 +221,8 @@ def _tell_supervisor(target: str = "") -> None:
         return
 
 
-def _error(message: str, hint: str, *, as_os_error: bool = False) -> NetworkRefusedError:
-    bases: tuple[type, ...] = (NetworkRefusedError, OSError) if as_os_error else (NetworkRefusedError,)
-    # A program that uses this package gets an error of its tree, with its exit code; nobody else pays the import.
-    errors = sys.modules.get("bundler.errors")
-    error: NetworkRefusedError
-    if errors is None:
-        error = type("NetworkRefusedError", bases, {})(f"{message}\n  hint: {hint}")
-    else:
-        error = type("NetworkRefusedError", (errors.OfflineError, *bases), {})(message, hint=hint)
+def _error(message: str, hint: str, event: str = "") -> NetworkRefusedError:
+    error: NetworkRefusedError = _load_sibling("refusal").make_error(NetworkRefusedError, message, hint, event)
     return error
 
 
@@ -305,6 +304,11 @@ def _answer_from_bundles(module: ModuleType) -> None:
     calls.answer_from_bundles(module, missing.finder_of(kind, _home()), hub, _error)
 
 
+def _give_up_at_once(module: ModuleType) -> None:
+    is_of_hub: Any = lambda frame: _is_below(frame, _HUB)  # noqa: E731
+    _load_sibling("urllib3_calls").give_up_at_once(module, NetworkRefusedError, is_of_hub)
+
+
 def _only_offline(check: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
     return lambda module: check(module) if os.environ.get("BUNDLE_OFFLINE") == "1" else None
 
@@ -316,6 +320,8 @@ _CHECKS = {
     "datasets.load": _only_offline(_answer_from_bundles),
     "datasets.inspect": _only_offline(_answer_from_bundles),
     "evaluate.loading": _only_offline(_answer_from_bundles),
+    "urllib3.connectionpool": _give_up_at_once,
+    "pip._vendor.urllib3.connectionpool": _give_up_at_once,
 }
 
 
