@@ -12,6 +12,7 @@ from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
 from tests.support.process import run, script
 from tests.support.remote import write_repo
+from tests.support.web import WebServer
 
 pytest.importorskip("evaluate")
 pytestmark = pytest.mark.slow
@@ -161,3 +162,17 @@ def test_imports_that_nothing_brings_are_named_when_it_is_locked(hub_folder: Pat
         done = run([script("bundle"), "lock", "m.yaml"], env=hub.environment(tmp_path / "online"), cwd=tmp_path)
     assert "wrong.py imports .missing, and there is no missing.py among its files" in done.stderr
     assert f"wrong.py imports .nmt_bleu from {url}" in done.stderr
+
+
+def test_a_module_of_another_host_is_taken_from_the_bundle(hub_folder: Path, tmp_path: Path) -> None:
+    counting = hub_folder / "spaces/org/wrong/counting.py"
+    with WebServer({"/counting.py": counting.read_bytes()}) as web:
+        counting.unlink()
+        place = hub_folder / "spaces/org/wrong/wrong.py"
+        place.write_text(
+            place.read_text().replace("count_wrong\n", f"count_wrong  # From: {web.url}/counting.py\n")
+        )
+        manifest = f"{MANIFEST}files:\n  - url: {web.url}/counting.py\n"
+        home, said = make_home(hub_folder, tmp_path, manifest)
+    assert "warning" not in said and "metric loads as org/wrong" in said
+    assert "attempts   0" in launch(home, PROGRAM).stderr

@@ -49,7 +49,10 @@ def relative_imports(script: bytes) -> list[RelativeImport]:
             is_in_docstring = not is_in_docstring
         if not is_in_docstring and (match := _IMPORT.match(line)):
             name = match[1] or match[2]
-            found.setdefault(name, RelativeImport(name, match[3].strip()))
+            # A page of GitHub stands for the file that it shows, as the library has it.
+            url = match[3].strip()
+            is_page = url.startswith(("https://github.com/", "http://github.com/")) and "blob" in url
+            found.setdefault(name, RelativeImport(name, url.replace("blob", "raw") if is_page else url))
     return list(found.values())
 
 
@@ -66,9 +69,7 @@ def metric_warnings(entry: Entry, script: bytes, paths: Collection[str], urls: I
     for one in relative_imports(script):
         imported = f"{entry.label}: {script_of(entry.repo_id)} imports .{one.name}"
         if one.url and one.url not in urls:
-            warnings.append(
-                f"{imported} from {one.url}, which is not of the Hub, and evaluate.load will not find it"
-            )
+            warnings.append(f"{imported} from {one.url}, which is not of the Hub; add to files: - url: {one.url}")
         elif not one.url and f"{one.name}.py" not in paths:
             warnings.append(f"{imported}, and there is no {one.name}.py among its files")
     return warnings

@@ -167,7 +167,7 @@ class _Resolver:
             *find_needs(
                 entry,
                 selection.paths,
-                self._manifest.entries,
+                self._manifest,
                 read=lambda path: self._read(entry, found, by_path[path]),
             ),
         )

@@ -44,8 +44,7 @@ _WATCHED = _LOOKUPS | _SENDS | {_REVERSE}
 # Empty, and the unspecified addresses, mean this machine to connect(2).
 _LOCAL_NAMES = frozenset({"", "localhost", "ip6-localhost", "localhost.localdomain", "0.0.0.0", "::", "::1"})  # noqa: S104
 
-_HUB = frozenset({"huggingface_hub"})
-_TRYING_AGAIN = _HUB | {"urllib3"}
+_TRYING_AGAIN = frozenset({"huggingface_hub", "urllib3"})
 
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})
 
@@ -299,13 +298,15 @@ def _check_library(module: ModuleType) -> None:
 
 def _answer_from_bundles(module: ModuleType) -> None:
     missing, hub = _load_sibling("missing"), os.environ.get("BUNDLE_HUB_CACHE") or os.path.join(_home(), "hub")  # noqa: PTH118
-    kind = "space" if module.__name__ == "evaluate.loading" else "dataset"
-    calls = _load_sibling("metric_calls" if kind == "space" else "dataset_calls")
-    calls.answer_from_bundles(module, missing.finder_of(kind, _home()), hub, _error)
+    is_metric = module.__name__ == "evaluate.loading"
+    calls = _load_sibling("metric_calls" if is_metric else "dataset_calls")
+    find = missing.finder_of("space" if is_metric else "dataset", _home())
+    more = (lambda url: missing.find_file(url, _home()),) if is_metric else ()
+    calls.answer_from_bundles(module, find, hub, _error, *more)
 
 
 def _give_up_at_once(module: ModuleType) -> None:
-    is_of_hub: Any = lambda frame: _is_below(frame, _HUB)  # noqa: E731
+    is_of_hub: Any = lambda frame: _is_below(frame, _TRYING_AGAIN - {"urllib3"})  # noqa: E731
     _load_sibling("urllib3_calls").give_up_at_once(module, NetworkRefusedError, is_of_hub)
 
 

@@ -5,6 +5,7 @@ to the modules cache; it does not look into the Hub's cache. Without a network i
 modules cache, whatever revision was asked for. So here its download is answered from the bundle:
 
 * a file of a space that the bundle has at the revision asked for;
+* a file of another host that a script imports (``# From: URL``) and that a bundle has by this address;
 * the library first asks for a tag of its own version, and takes `main` where there is none. So it is told that there is
   none, unless the bundle has that tag;
 * a program that names no revision gets the only one that is there, and a line on stderr says so; a revision that the
@@ -38,7 +39,9 @@ class _File(NamedTuple):
     path: str
 
 
-def answer_from_bundles(module: ModuleType, find_spaces: Found, hub: str, refuse: Any) -> None:
+def answer_from_bundles(
+    module: ModuleType, find_spaces: Found, hub: str, refuse: Any, find_file: Callable[[str], str | None]
+) -> None:
     """Put a look into the bundles before the library's downloads, and before its own cache.
 
     Args:
@@ -46,6 +49,7 @@ def answer_from_bundles(module: ModuleType, find_spaces: Found, hub: str, refuse
         find_spaces: Returns the spaces of a name in the bundles of this launch: the bundle, and the lock's object.
         hub: The folder in which repos are read.
         refuse: Makes an error from what is wrong, and the remedy.
+        find_file: Returns where a bundle has the file of an address; None if none has.
     """
     download = module.cached_path
     get_cached = module.CachedEvaluationModuleFactory.get_module
@@ -55,6 +59,8 @@ def answer_from_bundles(module: ModuleType, find_spaces: Found, hub: str, refuse
     @functools.wraps(download)
     def cached_path(url: Any, *arguments: Any, **options: Any) -> Any:
         file = _parse(module, url)
+        if file is None and isinstance(url, str) and (place := find_file(url)):
+            return place
         answers = list(find_spaces(file.repo_id)) if file else []
         if file is None or not answers:
             return download(url, *arguments, **options)

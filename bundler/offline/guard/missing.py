@@ -172,6 +172,19 @@ def finder_of(kind: str, home: str) -> Callable[[str], Iterator[tuple[str, dict[
     return find
 
 
+def find_file(url: str, home: str) -> str | None:
+    """Return where a bundle of this launch has the file of an address; None if none has."""
+    hub = os.environ.get("BUNDLE_HUB_CACHE") or os.path.join(home, "hub")  # noqa: PTH118
+    for _, repo in _find_locked(home):
+        origin = repo.get("origin")
+        if origin and origin["url"] == url and not origin["unpacked"]:
+            folder = os.path.join(os.path.dirname(hub), "files", repo["repo_id"].replace("/", "--"))  # noqa: PTH118, PTH120
+            place = os.path.join(folder, "snapshots", repo["commit"], repo["files"][0]["path"])  # noqa: PTH118
+            if os.path.isfile(place):  # noqa: PTH113
+                return place
+    return None
+
+
 def _find_repos(wanted: Wanted, home: str, *, every: bool = False) -> Iterator[InstalledRepo]:
     """Yield the repos of that name and type, of the bundles of this launch or of `every` one."""
     for bundle, repo in _find_named(wanted.repo_id, home, every=every):
@@ -185,6 +198,13 @@ def _type_of(repo: dict[str, Any]) -> str:
 
 def _find_named(name: str, home: str, *, every: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the repos of a name, of any type, in the bundles of this launch; in all where it names none."""
+    for bundle, repo in _find_locked(home, every=every):
+        if name in (repo["repo_id"], *repo["aliases"]):
+            yield bundle, repo
+
+
+def _find_locked(home: str, *, every: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield all repos in the bundles of this launch, or in all that are installed."""
     verified = "" if every else os.environ.get("BUNDLE_VERIFIED", "")
     launched = [item.partition("=")[0] for item in verified.split()]
     folder = os.path.join(home, "bundles")  # noqa: PTH118
@@ -195,9 +215,7 @@ def _find_named(name: str, home: str, *, every: bool = False) -> Iterator[tuple[
         try:
             with open(os.path.join(folder, file), encoding="utf-8") as stream:  # noqa: PTH118, PTH123
                 repos = json.load(stream)["lock"]["repos"]
-            for repo in repos:
-                if name in (repo["repo_id"], *repo["aliases"]):
-                    yield bundle, repo
+            yield from ((bundle, repo) for repo in repos if isinstance(repo["aliases"], list) and repo["repo_id"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # A damaged receipt: `bundle verify` says so, and advice can do without.
 
