@@ -38,9 +38,13 @@ _FORMATS = frozenset(
         *("parquet", "pdffolder", "spark", "sql", "text", "videofolder", "webdataset", "xml"),
     }
 )
-_TYPES: dict[object, RepoKind] = {None: "model", "model": "model", "dataset": "dataset"}
-# A metric and its like are Spaces, kernels a type of their own.
-_OTHER_TYPES = {"evaluate.load": "a metric", "get_kernel": "a kernel"}
+_TYPES: dict[object, RepoKind] = {
+    None: "model",
+    "model": "model",
+    "dataset": "dataset",
+    "space": "space",
+    "kernel": "kernel",
+}
 
 
 @dataclass(frozen=True)
@@ -164,9 +168,10 @@ def _read(call: _Call) -> Iterator[Entry]:
         yield from _read_download(call, last)
     elif last in ("load_dataset", "load_dataset_builder"):
         yield from _read_dataset(call)
-    for name, what in _OTHER_TYPES.items():
-        if call.name == name or call.name.endswith(f".{name}"):
-            raise _OtherKindError(f"it loads {what}: no manifest has entries for repos of this type")
+    elif call.name == "evaluate.load":
+        yield from _read_metric(call)
+    elif last == "get_kernel":
+        yield from _read_kernel(call)
 
 
 def _read_from_pretrained(call: _Call) -> Iterator[Entry]:
@@ -227,6 +232,23 @@ def _read_dataset(call: _Call) -> Iterator[Entry]:
         )
 
 
+def _read_metric(call: _Call) -> Iterator[Entry]:
+    """Yield the space of a metric; a plain name is one of the library's own, by the kind that is given."""
+    name = call.text("path", 0)
+    if name and "/" not in name:
+        name = f"evaluate-{call.text('module_type') or 'metric'}/{name}"
+    yield from _model(call, name, "space")
+
+
+def _read_kernel(call: _Call) -> Iterator[Entry]:
+    """Yield a kernel: version N of it is the branch ``vN``."""
+    version = call.get("version")
+    if version is not None and not isinstance(version, int):
+        raise UnknownValueError(f"version={version!r}")
+    for entry in _model(call, call.text("repo_id", 0), "kernel"):
+        yield entry if version is None else replace(entry, revision=f"v{version}")
+
+
 def _model(call: _Call, name: str | None, kind: RepoKind = "model") -> Iterator[Entry]:
     """Yield the entry for a name, unless it is that of a folder of this machine."""
     if name is None or not is_repo_id(name) or Path(name).exists():
@@ -234,7 +256,9 @@ def _model(call: _Call, name: str | None, kind: RepoKind = "model") -> Iterator[
     revision = call.text("revision") or "main"
     if not is_revision(revision):
         raise UnknownValueError("revision")
-    trusted = kind != "dataset" and call.has("trust_remote_code") and call.get("trust_remote_code") is True
+    trusted = (
+        kind in ("tokenizer", "model") and call.has("trust_remote_code") and call.get("trust_remote_code") is True
+    )
     yield Entry(kind=kind, repo_id=name, revision=revision, trust_remote_code=trusted)
 
 

@@ -35,6 +35,12 @@ def entries(folder: Path, code: str) -> dict[str, Entry]:
         ('load_dataset("org/a", "en")', {"org/a": "dataset"}),
         ('snapshot_download(repo_id="org/a", repo_type="dataset")', {"org/a": "dataset"}),
         ('load_dataset("csv", data_files="x.csv")', {}),
+        (
+            'evaluate.load("accuracy"); evaluate.load("org/own")',
+            {"evaluate-metric/accuracy": "space", "org/own": "space"},
+        ),
+        ('evaluate.load("word_length", module_type="measurement")', {"evaluate-measurement/word_length": "space"}),
+        ('kernels.get_kernel("org/a", version=1, trust_remote_code=True)', {"org/a": "kernel"}),
         ('AutoModel.from_pretrained("./local"); AutoModel.from_pretrained("/data/model")', {}),
     ],
 )
@@ -70,7 +76,7 @@ def test_names_are_followed_within_a_file(tmp_path: Path, code: str) -> None:
         ('NAME = "org/a"\nNAME = "org/b"\nAutoModel.from_pretrained(NAME)', 3),
         ('AutoModel.from_pretrained("org/a", revision=REVISION)', 1),
         ('pipeline("summarization")', 1),
-        ('evaluate.load("accuracy")', 1),
+        ("evaluate.load(METRICS[0])", 1),
         ("x = (", 1),
     ],
 )
@@ -94,6 +100,7 @@ load_dataset("org/data", data_files={"train": "x.csv", "test": ["y.csv"]})
 load_dataset("org/both", "en")
 load_dataset("org/both")
 load_dataset("org/folder", data_dir="ada")
+get_kernel("org/kernel", version=2)
 """,
     )
     assert found["org/code"].trust_remote_code
@@ -102,6 +109,7 @@ load_dataset("org/folder", data_dir="ada")
     assert found["org/data"].data_files == ('{"train": "x.csv", "test": ["y.csv"]}',)
     assert found["org/both"].configs == ()
     assert found["org/folder"].data_dirs == ("ada",)
+    assert found["org/kernel"].revision == "v2"
 
 
 def test_folders_and_notebooks_are_read_and_environments_are_not(tmp_path: Path) -> None:
