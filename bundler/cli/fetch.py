@@ -65,6 +65,12 @@ from bundler.offline.sandbox.limits import DEFAULT_MINUTES
     help="Where downloads are staged.  [default: $BUNDLE_CACHE, else ~/.cache/bundle]",
 )
 @click.option(
+    "--from-cache",
+    metavar="DIR",
+    type=GivenPath(file_okay=False, exists=True),
+    help="HF cache whose files are taken, after hashing, instead of downloading them.  [default: $HF_HOME]",
+)
+@click.option(
     "-j",
     "--jobs",
     metavar="N",
@@ -119,6 +125,7 @@ def fetch(
     upgrade: bool,
     dry_run: bool,
     cache_dir: Path | None,
+    from_cache: Path | None,
     jobs: int,
     base: Path | None,
     codec: CodecChoice,
@@ -158,6 +165,7 @@ def fetch(
                 base=base,
                 volume_bytes=volume_size,
                 store=cache_dir,
+                from_cache=from_cache,
                 observer=observer,
             )
         else:
@@ -170,6 +178,7 @@ def fetch(
                 codec=codec,
                 level=level,
                 store=cache_dir,
+                from_cache=from_cache,
                 jobs=jobs,
                 sandbox="none" if unsandboxed else "auto",
                 proof_minutes=proof_minutes,

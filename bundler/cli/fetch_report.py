@@ -70,6 +70,8 @@ def report_made(
         f"fetched {counted(fetched.files, 'file')}, {size(fetched.size_bytes)}, of these downloaded now: "
         f"{counted(fetched.downloaded_files, 'file')}, {size(fetched.received_bytes)}"
     )
+    if fetched.cached_files:
+        say(f"taken from the HF cache: {counted(fetched.cached_files, 'file')}")
     did = "already packed, hashed again:" if made.packed.was_there else "packed"
     say(f"{did} {made.path}: {size(packed.size_bytes)}, {packed.ratio:.2f} times smaller, {made.digest}")
     if made.base is not None:
@@ -102,6 +104,7 @@ def _plan_json(item: RepoPlan) -> dict[str, Any]:
         "files": item.files,
         "size_bytes": item.size_bytes,
         "staged_bytes": item.staged_bytes + item.partial_bytes,
+        "cached_bytes": item.cached_bytes,
         "download_bytes": item.missing_bytes,
     }
 
@@ -151,6 +154,7 @@ def _made_json(made: Made) -> dict[str, Any]:
         "size_bytes": fetched.size_bytes,
         "downloaded_files": fetched.downloaded_files,
         "downloaded_bytes": fetched.received_bytes,
+        "cached_files": fetched.cached_files,
         "proof": asdict(made.proof),
         "pickles": [asdict(scan) for scan in made.pickles],
         "warnings": list(made.locked.warnings),

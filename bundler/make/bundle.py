@@ -27,6 +27,7 @@ from bundler.format.storage.destinations import (
     VolumeDestination,
 )
 from bundler.hub.connection.endpoint import check_endpoint
+from bundler.make.cache.hub_cache import HubCache
 from bundler.make.delta import Base, check_base_stays
 from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
 from bundler.make.lock import Locked, LockMode, lock_manifest
@@ -57,6 +58,7 @@ class BundlePlan:
         repos: What would be downloaded, entry by entry.
         base: What would be left out, or None.
         store: Where downloads are staged.
+        cache: The HF cache from which files are taken instead.
         destination: Where the bundle goes.
         replaced: What stands there, and would be replaced; a fetch keeps the bundle itself.
     """
@@ -65,6 +67,7 @@ class BundlePlan:
     repos: tuple[RepoPlan, ...]
     base: Base | None
     store: Store
+    cache: HubCache
     destination: Destination
     replaced: Replaced | None
 
@@ -131,6 +134,7 @@ def plan_bundle(
     base: Path | None = None,
     volume_bytes: int | None = None,
     store: Path | None = None,
+    from_cache: Path | None = None,
     endpoint: str | None = None,
     token: str | bool | None = None,
     observer: Observer | None = None,
@@ -151,7 +155,7 @@ def plan_bundle(
     if base is not None:
         check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
-    staging = Store(Store.default_root(store), make=False)
+    staging, cache = Store(Store.default_root(store), make=False), HubCache.open(from_cache)
     locked = lock_manifest(
         manifest_path,
         mode=mode,
@@ -162,7 +166,8 @@ def plan_bundle(
     )
     return BundlePlan(
         locked=locked,
-        repos=tuple(plan(locked.lock, staging)),
+        repos=tuple(plan(locked.lock, staging, cache)),
+        cache=cache,
         base=old,
         store=staging,
         destination=destination,
@@ -180,6 +185,7 @@ def make_bundle(
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     store: Path | None = None,
+    from_cache: Path | None = None,
     jobs: int = DEFAULT_JOBS,
     endpoint: str | None = None,
     token: str | bool | None = None,
@@ -199,6 +205,7 @@ def make_bundle(
         codec: ``auto`` stores weights as byte planes; ``zstd`` lets `tar --zstd` alone unpack the bundle.
         level: zstd level, 1 to 22.
         store: Folder for downloads; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
+        from_cache: HF cache from which files are taken instead of the network; by default HF_HOME.
         jobs: How many files to download at once.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
@@ -227,6 +234,7 @@ def make_bundle(
         base=base,
         volume_bytes=volume_bytes,
         store=store,
+        from_cache=from_cache,
         endpoint=endpoint,
         token=token,
         observer=watcher,
@@ -255,7 +263,16 @@ def _fetch(
     # Under `insist` this is the lock that stands there.
     planned.locked.write()
     store.sweep()
-    return fetch(lock, store, jobs=jobs, bundle_folder=folder, endpoint=endpoint, token=token, observer=watcher)
+    return fetch(
+        lock,
+        store,
+        jobs=jobs,
+        bundle_folder=folder,
+        cache=planned.cache,
+        endpoint=endpoint,
+        token=token,
+        observer=watcher,
+    )
 
 
 def _prove(

@@ -3,7 +3,7 @@
 Rule book:
 
 * each content is fetched once, even if several files or repos have it;
-* a file that is in the store and still matches its digest is not downloaded again;
+* a file that is in the store, or in an HF cache, and matches its digest is not downloaded again;
 * the first failure ends the fetch; everything that has arrived is kept for the next run;
 * no download begins unless the disk has room for all.
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bundler.errors import LockError
 from bundler.files.space import check_room, report_full_disk
+from bundler.make.cache.hub_cache import HubCache
 from bundler.make.observer import Observer
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import Blob
@@ -42,6 +43,7 @@ class RepoPlan:
         size_bytes: Sum of their sizes.
         staged_bytes: How many of these bytes are in the store; they are not hashed for this plan.
         partial_bytes: How many of the other bytes an interrupted run left there.
+        cached_bytes: How many bytes of the rest are in the HF cache, by their names; they are not hashed for this plan.
     """
 
     repo: LockedRepo
@@ -49,11 +51,12 @@ class RepoPlan:
     size_bytes: int
     staged_bytes: int
     partial_bytes: int
+    cached_bytes: int = 0
 
     @property
     def missing_bytes(self) -> int:
         """How many bytes would be downloaded."""
-        return self.size_bytes - self.staged_bytes - self.partial_bytes
+        return self.size_bytes - self.staged_bytes - self.partial_bytes - self.cached_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,7 @@ class FetchResult:
         size_bytes: Sum of their sizes.
         downloaded_files: Number of files that were not in the store.
         received_bytes: Number of bytes that came over the network.
+        cached_files: Number of files that were taken from the HF cache.
     """
 
     lock: Lock
@@ -73,14 +77,15 @@ class FetchResult:
     size_bytes: int
     downloaded_files: int
     received_bytes: int
+    cached_files: int = 0
 
 
-def plan(lock: Lock, store: Store) -> list[RepoPlan]:
+def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPlan]:
     """Return what a fetch of `lock` would do, one plan per entry; shared content counts for the first entry."""
     seen: set[str] = set()
     plans = []
     for repo in lock.repos:
-        staged = partial = total = 0
+        staged = partial = cached = total = 0
         for file in repo.files:
             if file.etag in seen:
                 continue
@@ -88,11 +93,18 @@ def plan(lock: Lock, store: Store) -> list[RepoPlan]:
             total += file.size_bytes
             if store.find(file.etag):
                 staged += file.size_bytes
+            elif cache and cache.find(repo, file):
+                cached += file.size_bytes
             else:
                 partial += min(store.partial_bytes(file.etag), file.size_bytes)
         plans.append(
             RepoPlan(
-                repo=repo, files=len(repo.files), size_bytes=total, staged_bytes=staged, partial_bytes=partial
+                repo=repo,
+                files=len(repo.files),
+                size_bytes=total,
+                staged_bytes=staged,
+                partial_bytes=partial,
+                cached_bytes=cached,
             )
         )
     return plans
@@ -103,7 +115,7 @@ class StageBytes:
     """How many bytes a fetch of a lock, and the bundle of it, may write.
 
     Attributes:
-        download: Of files that are not in the store.
+        download: Of files that are not in the store, from the network or the cache.
         staging: Of datasets that have to be prepared, in the store.
         bundle: Of the bundle.
     """
@@ -123,7 +135,8 @@ def count_bytes(lock: Lock, plans: Sequence[RepoPlan]) -> StageBytes:
     # A bundle has each content once.
     prepared = sum({item.sha256: item.size_bytes for repo in lock.repos for item in repo.prepared}.values())
     return StageBytes(
-        download=sum(p.missing_bytes for p in plans),
+        # A copy from the cache takes the same room.
+        download=sum(p.missing_bytes + p.cached_bytes for p in plans),
         staging=2 * unprepared,
         bundle=sum(p.size_bytes for p in plans) + unprepared + prepared,
     )
@@ -142,6 +155,7 @@ def fetch(
     *,
     jobs: int = DEFAULT_JOBS,
     bundle_folder: Path | None = None,
+    cache: HubCache | None = None,
     endpoint: str | None = None,
     token: str | bool | None = None,
     observer: Observer | None = None,
@@ -153,6 +167,7 @@ def fetch(
         store: The store to bring them into.
         jobs: How many files to download at once.
         bundle_folder: Folder in which the bundle will be written, to check its free space now.
+        cache: An HF cache to take files from instead.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
         observer: Gets progress and notes.
@@ -164,18 +179,21 @@ def fetch(
         NetworkError: The Hub cannot be reached.
         LockError: The lock has two sizes or digests for one etag.
     """
-    plans = plan(lock, store)
+    plans = plan(lock, store, cache)
     check_room(_room_needed(count_bytes(lock, plans), store, bundle_folder))
     wanted = _list_contents(lock)
     total = sum(file.size_bytes for _, file in wanted)
     missing = sum(item.missing_bytes for item in plans)
+    cached = sum(item.cached_bytes for item in plans)
     watcher = observer or Observer()
+    where = f", {size(cached)} in {cache.hub}" if cache and cached else ""
     watcher.begin(
         "fetch",
-        f"fetching {lock.name}: {size(missing)} to download, {size(total - missing)} staged in {store.root}",
+        f"fetching {lock.name}: {size(missing)} to download{where}, {size(total - missing - cached)} staged in "
+        f"{store.root}",
         total,
     )
-    run = _Run(store, watcher, endpoint, token)
+    run = _Run(store, cache, watcher, endpoint, token)
     run.fetch_all(wanted, jobs)
     return FetchResult(
         lock=_complete(lock, run.done),
@@ -183,6 +201,7 @@ def fetch(
         size_bytes=total,
         downloaded_files=run.downloaded_files,
         received_bytes=run.received_bytes,
+        cached_files=run.cached_files,
     )
 
 
@@ -198,7 +217,7 @@ def _list_contents(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
         for file in repo.files:
             _, known = by_etag.setdefault(file.etag, (repo, file))
             # A complete entry and a new one for the same content agree if all digests that both have are equal.
-            if known.size_bytes != file.size_bytes or _differ(known.sha256, file.sha256):
+            if known.size_bytes != file.size_bytes or len({known.sha256, file.sha256} - {None}) > 1:
                 raise LockError(
                     f"{repo.repo_id}: {file.path} and {known.path} have one etag, {file.etag}, and two contents",
                     hint="write the lock again with `bundle fetch --upgrade`",
@@ -206,10 +225,6 @@ def _list_contents(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
             if known.sha256 is None and file.sha256 is not None:
                 by_etag[file.etag] = (repo, file)
     return sorted(by_etag.values(), key=lambda item: item[1].size_bytes, reverse=True)
-
-
-def _differ(first: str | None, second: str | None) -> bool:
-    return first is not None and second is not None and first != second
 
 
 def _complete(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
@@ -225,18 +240,27 @@ def _complete(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
 class _Run:
     """The worker threads of a fetch, and their results."""
 
-    def __init__(self, store: Store, observer: Observer, endpoint: str | None, token: str | bool | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cache: HubCache | None,
+        observer: Observer,
+        endpoint: str | None,
+        token: str | bool | None,
+    ) -> None:
         # Imported here because the client takes long to import, and `plan` does not need it.
         from bundler.make.download import Downloader
         from bundler.make.web.files import WebFiles
 
         self._store = store
+        self._cache = cache
         self._observer = observer
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self.done: dict[str, StoredBlob] = {}
         self.downloaded_files = 0
         self.received_bytes = 0
+        self.cached_files = 0
         self._downloader = Downloader(
             store=store,
             endpoint=endpoint,
@@ -301,6 +325,10 @@ class _Run:
                 f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
                 hint="what has arrived is kept: make room and run the same command again",
             ):
+                if self._cache and (blob := self._cache.take(repo, file, self._store, self._observer.note)):
+                    with self._lock:
+                        self.cached_files += 1
+                    break
                 blob = (self._web_files if repo.origin else self._downloader).download(repo, file)
             if blob is not None:
                 downloaded = True
