@@ -13,7 +13,7 @@ from bundler.files.bounded import read_bounded
 from bundler.plan.names import is_commit, is_repo_id
 
 # As much as anybody needs to know of one process.
-_MOST_BYTES = 64 << 20
+_MOST_BYTES = 256 << 20
 _HUB_FILE = re.compile(r"hf://datasets/([^/@]+/[^/@]+|[^/@]+)@([0-9a-f]{40})/(.+)")
 
 
@@ -188,7 +188,13 @@ def read_notes(folder: Path) -> Notes:
 
 def _read_lines(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("*.jsonl")):
-        for line in read_bounded(path, _MOST_BYTES).splitlines():
+        try:
+            lines = read_bounded(path, _MOST_BYTES).splitlines()
+        except OSError as error:
+            # A night's work must not be lost for the notes of one process.
+            yield {"kind": "fault", "text": f"the notes of a process are left out: {error}"}
+            continue
+        for line in lines:
             try:
                 note = json.loads(line)
             except ValueError:

@@ -17,9 +17,10 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bundler.draft.record.child import run_child
 from bundler.draft.record.front.start import open_front
@@ -88,6 +89,7 @@ def run_watched(command: Sequence[str]) -> Ran:
                 f"{process} outlives the command: what it loads from now on is not recorded"
                 for process in ended.left
             ),
+            *list_past_door(found.hosts, upstream),
             *found.faults,
         ),
     )
@@ -126,6 +128,18 @@ def _join_hosts(notes: Notes, sockets: Sequence[SocketUse]) -> tuple[HostUse, ..
     ]
     named = (use for use in notes.hosts if use.address not in own and not _is_of_hub(use.host, notes))
     return (*named, *others)
+
+
+def list_past_door(hosts: Iterable[HostUse], upstream: str) -> list[str]:
+    """Return a line for each place that asks the Hub by its own address, and so past the door.
+
+    Args:
+        hosts: All hosts that Python was seen to ask.
+        upstream: The Hub's address.
+    """
+    name = urlsplit(upstream).hostname
+    past = dict.fromkeys(use.where for use in hosts if use.host == name)
+    return [f"{where} asks {name} past HF_ENDPOINT: what it loads there may not be recorded" for where in past]
 
 
 def _is_of_hub(host: str, notes: Notes) -> bool:
