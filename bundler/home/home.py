@@ -25,8 +25,8 @@ from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.log import LogEntry, read_log
 from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.plan.layout import BUNDLES_FOLDER, Layout, repo_id_of
-from bundler.plan.names import is_bundle_name
+from bundler.plan.layout import BUNDLES_FOLDER, Layout
+from bundler.plan.names import is_bundle_name, repo_id_of
 from bundler.text.wording import close_matches
 
 OnDamage = Callable[[BundleError], None]

@@ -14,9 +14,9 @@ from bundler.home.generation import view_path
 from bundler.home.receipt import Receipt
 from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.plan.layout import Layout, layout, repo_place
+from bundler.plan.layout import Layout, layout
 from bundler.plan.lock import Lock
-from bundler.plan.names import RepoType
+from bundler.plan.names import RepoType, repo_place
 from bundler.text.wording import close_matches
 from bundler.verify.report import Progress, Report, no_progress
 

@@ -35,33 +35,11 @@ from bundler.plan.content import Content
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.names import (
     RepoType,
-    is_blob_path,
     is_commit,
     prepared_folder,
-    repo_folder,
-    repo_id_of,
     repo_place,
 )
 from bundler.plan.tree_listing import tree_json
-
-__all__ = [
-    "BUNDLES_FOLDER",
-    "CONTENT_FOLDERS",
-    "KEPT_REFS",
-    "Blob",
-    "Layout",
-    "RepoLayout",
-    "SnapshotFile",
-    "Text",
-    "default_hf_home",
-    "is_blob_path",
-    "layout",
-    "prepared_folder",
-    "repo_folder",
-    "repo_id_of",
-    "repo_place",
-    "snapshot_link_target",
-]
 
 BUNDLES_FOLDER = "bundles"
 # Below `refs/`: names that keep commits for bundles, and are no branches (`bundler.home.common.kept_refs`).

@@ -17,7 +17,8 @@ from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.sharing.trusted_users import TrustedUsers, list_folders
 from bundler.home.verify.hashing import Expected, Hashed, compare_all
 from bundler.home.verify.names import NameReader
-from bundler.plan.layout import Blob, Layout, RepoLayout, is_blob_path
+from bundler.plan.layout import Blob, Layout, RepoLayout
+from bundler.plan.names import is_blob_path
 from bundler.verify.report import REINSTALL_HINT, Fault, FaultKind, Progress, Report, no_progress, repo_names
 
 

@@ -221,12 +221,13 @@ def list_view_content(root: Path) -> Iterator[str]:
         OSError: A folder may not be read.
     """
     yield from list_files(root, "datasets")
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / "hub") as entries:
-        for repo in entries:
-            # What is a link is content of the shared view.
-            for part in () if repo.is_symlink() else ("blobs", "snapshots"):
-                if not os.path.islink(f"{repo.path}/{part}"):  # noqa: PTH114 -- strings, as above
-                    yield from list_files(root, f"hub/{repo.name}/{part}")
+    for top in ("hub", "files"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / top) as entries:
+            for repo in entries:
+                # What is a link is content of the shared view.
+                for part in () if repo.is_symlink() else ("blobs", "snapshots"):
+                    if not os.path.islink(f"{repo.path}/{part}"):  # noqa: PTH114 -- strings, as above
+                        yield from list_files(root, f"{top}/{repo.name}/{part}")
 
 
 def _link_blobs(hf_home: Path, root: Path, repo: RepoLayout, written: Path) -> None:

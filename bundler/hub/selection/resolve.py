@@ -254,10 +254,7 @@ class _Resolver:
                 hint="take what it has now: bundle lock --upgrade",
             ) from error
         listing = self._client.listing(found.repo_id, entry.repo_type, found.commit)
-        card = b""
-        sizes = [file.size_bytes for file in listing.files if file.path == CARD]
-        if sizes and sizes[0] <= _MAX_CONFIG_BYTES:
-            card = self._client.read(found.repo_id, entry.repo_type, found.commit, CARD, size_bytes=sizes[0])
+        card = next((self._read(entry, found, file) for file in listing.files if file.path == CARD), b"")
         return _Answer(found, listing.files, listing.refused, card)
 
     def _suggest_name(self, entry: Entry) -> str | None:

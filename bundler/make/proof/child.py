@@ -23,8 +23,8 @@ from bundler.make.proof import dataset, loading
 from bundler.make.proof.entries import ContradictionFault, LoadedEntry, LoadingFault, MissingPieceFault, Outcome
 from bundler.make.proof.findings import Finding
 from bundler.make.proof.kinds import file, kernel, space
-from bundler.plan.layout import repo_place
 from bundler.plan.lock import Lock, LockedRepo
+from bundler.plan.names import repo_place
 
 _PROVERS = {"dataset": dataset.prove, "kernel": kernel.prove, "space": space.prove, "file": file.prove}
 

@@ -20,7 +20,7 @@ from bundler.hub.selection.remote_code import (
     named_classes,
 )
 from bundler.make.proof.entries import LoadedEntry, LoadingFault, MissingPieceFault, Outcome, try_call
-from bundler.plan.layout import repo_folder
+from bundler.plan.names import repo_folder
 from bundler.text.wording import name_some
 
 

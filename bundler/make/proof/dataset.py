@@ -22,8 +22,8 @@ from typing import Any
 
 from bundler.make.proof.entries import LoadedEntry, LoadingFault, Outcome, try_call
 from bundler.offline.guard.dataset_calls import find_default
-from bundler.plan.layout import prepared_folder
 from bundler.plan.lock import LockedRepo
+from bundler.plan.names import prepared_folder
 from bundler.text.wording import counted
 
 

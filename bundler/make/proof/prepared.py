@@ -21,8 +21,8 @@ from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import refuse_failures
 from bundler.make.store import Store, StoredBlob
 from bundler.offline.kernel.isolation import Requested
-from bundler.plan.layout import prepared_folder
 from bundler.plan.lock import Lock, LockedRepo, PreparedFile
+from bundler.plan.names import prepared_folder
 
 
 def prepare(
