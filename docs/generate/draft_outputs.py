@@ -31,7 +31,7 @@ _WRITTEN = "bundler/draft/write.py:Written"
 _FOUND = "bundler/draft/scan/calls.py:Found"
 _UNKNOWN = "bundler/draft/scan/calls.py:Unknown"
 _SCANNED = "bundler/draft/scan/scan.py:Scanned"
-_ENTRY = "bundler/plan/manifest.py:Entry"
+_ENTRY = "bundler/plan/entry.py:Entry"
 
 
 def _written(under: str = "") -> tuple[Key, ...]:
