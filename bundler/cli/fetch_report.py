@@ -14,9 +14,9 @@ from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
 from bundler.errors import TrustError
 from bundler.make.bundle import BundlePlan, Made
-from bundler.make.fetch import RepoPlan
 from bundler.make.pickles import PickleScan
 from bundler.make.proof.run import Proof
+from bundler.make.room import RepoPlan
 from bundler.text.wording import counted, size
 from bundler.trust.signature_file import SignedStatement
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout, layout, snapshot_link_target
+from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout, layout
 from bundler.plan.lock import Lock
+from bundler.plan.names import snapshot_link_target
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)

@@ -29,7 +29,7 @@ from bundler.format.storage.destinations import (
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.cache.hub_cache import HubCache
 from bundler.make.delta import Base, check_base_stays
-from bundler.make.fetch import DEFAULT_JOBS, FetchResult, RepoPlan, fetch, plan
+from bundler.make.fetch import DEFAULT_JOBS, FetchResult, fetch
 from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
@@ -39,7 +39,7 @@ from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.prepared import prepare
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof, check_packages
-from bundler.make.room import plan_rooms
+from bundler.make.room import RepoPlan, plan, plan_rooms
 from bundler.make.store import Store
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
 from bundler.plan.layout import layout

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bundler.errors import LockError
 from bundler.files.space import check_room, report_full_disk
 from bundler.make.cache.hub_cache import HubCache
 from bundler.make.observer import Observer
+from bundler.make.room import StageBytes, count_bytes, plan
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
@@ -31,32 +32,6 @@ DEFAULT_JOBS = 4
 # Seconds that Ctrl-C waits for downloads to stop. They may be waiting for a time-out; the bytes that they have written
 # are safe even if they do not stop in time.
 _STOP_SECONDS = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class RepoPlan:
-    """What a fetch would do for one entry of the lock.
-
-    Attributes:
-        repo: The entry.
-        files: Number of its files.
-        size_bytes: Sum of their sizes.
-        staged_bytes: How many of these bytes are in the store; they are not hashed for this plan.
-        partial_bytes: How many of the other bytes an interrupted run left there.
-        cached_bytes: How many bytes of the rest are in the HF cache, by their names; they are not hashed for this plan.
-    """
-
-    repo: LockedRepo
-    files: int
-    size_bytes: int
-    staged_bytes: int
-    partial_bytes: int
-    cached_bytes: int = 0
-
-    @property
-    def missing_bytes(self) -> int:
-        """How many bytes would be downloaded."""
-        return self.size_bytes - self.staged_bytes - self.partial_bytes - self.cached_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,68 +53,6 @@ class FetchResult:
     downloaded_files: int
     received_bytes: int
     cached_files: int = 0
-
-
-def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPlan]:
-    """Return what a fetch of `lock` would do, one plan per entry; shared content counts for the first entry."""
-    seen: set[str] = set()
-    plans = []
-    for repo in lock.repos:
-        staged = partial = cached = total = 0
-        for file in repo.files:
-            if file.etag in seen:
-                continue
-            seen.add(file.etag)
-            total += file.size_bytes
-            if store.find(file.etag):
-                staged += file.size_bytes
-            elif cache and cache.find(repo, file):
-                cached += file.size_bytes
-            else:
-                partial += min(store.partial_bytes(file.etag), file.size_bytes)
-        plans.append(
-            RepoPlan(
-                repo=repo,
-                files=len(repo.files),
-                size_bytes=total,
-                staged_bytes=staged,
-                partial_bytes=partial,
-                cached_bytes=cached,
-            )
-        )
-    return plans
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageBytes:
-    """How many bytes a fetch of a lock, and the bundle of it, may write.
-
-    Attributes:
-        download: Of files that are not in the store, from the network or the cache.
-        staging: Of datasets that have to be prepared, in the store.
-        bundle: Of the bundle.
-    """
-
-    download: int
-    staging: int
-    bundle: int
-
-
-def count_bytes(lock: Lock, plans: Sequence[RepoPlan]) -> StageBytes:
-    """Return how many bytes a fetch of `lock`, and the bundle of it, may write.
-
-    The bundle counts with the full size of its files, because the compressed size is not known yet. A dataset that
-    must be prepared counts two more times: as Arrow files, and for the cache in which they are made.
-    """
-    unprepared = sum(repo.size_bytes for repo in lock.repos if repo.kind == "dataset" and not repo.prepared)
-    # A bundle has each content once.
-    prepared = sum({item.sha256: item.size_bytes for repo in lock.repos for item in repo.prepared}.values())
-    return StageBytes(
-        # A copy from the cache takes the same room.
-        download=sum(p.missing_bytes + p.cached_bytes for p in plans),
-        staging=2 * unprepared,
-        bundle=sum(p.size_bytes for p in plans) + unprepared + prepared,
-    )
 
 
 def _room_needed(counts: StageBytes, store: Store, bundle_folder: Path | None) -> dict[Path, int]:

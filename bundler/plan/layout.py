@@ -22,7 +22,6 @@ Nothing here reads or writes a file; `bundler.home.common.publish` does.
 
 from __future__ import annotations
 
-import functools
 import os
 import posixpath
 from collections.abc import Iterable
@@ -195,17 +194,6 @@ class Layout:
     def blobs(self) -> list[Blob]:
         """All files that hold content, in the order in which a bundle has them."""
         return [blob for repo in self.repos for blob in (*repo.blobs, *repo.prepared)]
-
-
-def snapshot_link_target(path: str, blob_path: str) -> str:
-    """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
-    folder, _, name = blob_path.rpartition("/")
-    return f"{_find_relative_path(path.rpartition('/')[0], folder)}/{name}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _find_relative_path(start: str, folder: str) -> str:
-    return posixpath.relpath(folder, start)
 
 
 def layout(lock: Lock) -> Layout:

@@ -5,6 +5,8 @@ Manifest, lock and Hub client share these rules. A function here checks only the
 
 from __future__ import annotations
 
+import functools
+import posixpath
 import re
 from typing import Literal
 
@@ -92,3 +94,14 @@ def prepared_folder(repo_id: str) -> str:
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
     name = re.sub(r"([a-z\d])([A-Z])", r"\1_\2", name).lower()
     return "___".join([*namespace, name])
+
+
+def snapshot_link_target(path: str, blob_path: str) -> str:
+    """Return the relative link from a snapshot file to its blob, for instance ``../../blobs/<etag>``."""
+    folder, _, name = blob_path.rpartition("/")
+    return f"{_find_relative_path(path.rpartition('/')[0], folder)}/{name}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _find_relative_path(start: str, folder: str) -> str:
+    return posixpath.relpath(folder, start)

@@ -19,8 +19,9 @@ import pytest
 
 from bundler.errors import IntegrityError, LockError, SpaceError
 from bundler.files.digest import hash_file, sha256_bytes
-from bundler.make.fetch import FetchResult, blob_path, count_bytes, fetch, plan
+from bundler.make.fetch import FetchResult, blob_path, fetch
 from bundler.make.observer import Observer, Stage
+from bundler.make.room import count_bytes, plan
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock

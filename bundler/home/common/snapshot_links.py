@@ -15,7 +15,8 @@ import os
 import posixpath
 from pathlib import Path
 
-from bundler.plan.layout import RepoLayout, snapshot_link_target
+from bundler.plan.layout import RepoLayout
+from bundler.plan.names import snapshot_link_target
 
 
 class SnapshotLinks:

@@ -16,8 +16,8 @@ from pathlib import Path
 from bundler.files.digest import hash_file
 from bundler.make.cache.clone import clone_file
 from bundler.make.store import Store, StoredBlob
-from bundler.plan.layout import repo_folder
 from bundler.plan.lock import LockedFile, LockedRepo
+from bundler.plan.names import repo_folder
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import pytest
 
 from bundler.make.cache import hub_cache
 from bundler.make.cache.hub_cache import HubCache
-from bundler.make.fetch import blob_path, fetch, plan
+from bundler.make.fetch import blob_path, fetch
 from bundler.make.observer import Observer
+from bundler.make.room import plan
 from bundler.make.store import Store
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
