@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -71,6 +72,11 @@ from bundler.offline.sandbox.limits import DEFAULT_MINUTES
     help="HF cache whose files are taken, after hashing, instead of downloading them.  [default: $HF_HOME]",
 )
 @click.option(
+    "--offline",
+    is_flag=True,
+    help="Take everything from that cache, and ask nobody. What the cache lacks counts as absent.",
+)
+@click.option(
     "-j",
     "--jobs",
     metavar="N",
@@ -126,6 +132,7 @@ def fetch(
     dry_run: bool,
     cache_dir: Path | None,
     from_cache: Path | None,
+    offline: bool,
     jobs: int,
     base: Path | None,
     codec: CodecChoice,
@@ -153,10 +160,14 @@ def fetch(
     from bundler.cli.fetch_report import report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.bundle import make_bundle, plan_bundle
+    from bundler.make.cache.offline import serve_cache
     from bundler.make.sign import sign_made
     from bundler.trust.signature_file import find_signature
 
-    with ConsoleObserver() as observer:
+    with (
+        ConsoleObserver() as observer,
+        serve_cache(from_cache, observer.warn) if offline else nullcontext() as endpoint,
+    ):
         if dry_run:
             planned = plan_bundle(
                 manifest_path,
@@ -166,6 +177,7 @@ def fetch(
                 volume_bytes=volume_size,
                 store=cache_dir,
                 from_cache=from_cache,
+                endpoint=endpoint,
                 observer=observer,
             )
         else:
@@ -179,6 +191,7 @@ def fetch(
                 level=level,
                 store=cache_dir,
                 from_cache=from_cache,
+                endpoint=endpoint,
                 jobs=jobs,
                 sandbox="none" if unsandboxed else "auto",
                 proof_minutes=proof_minutes,
