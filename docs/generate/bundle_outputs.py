@@ -10,7 +10,7 @@ from docs.generate.outputs import Key, Output, described, fields, key
 
 _REPO = "bundler/plan/locked_repo.py:LockedRepo"
 _INDEX = "bundler/format/index.py:BaseRecord"
-_PLAN = "bundler/make/fetch.py:RepoPlan"
+_PLAN = "bundler/make/room.py:RepoPlan"
 _SUMMARY = "bundler/format/summary.py:BundleSummary"
 _FETCH = "bundler/make/fetch.py:FetchResult"
 _PACK = "bundler/make/pack.py:PackResult"
