@@ -141,19 +141,16 @@ def _verify_home(
 def _verify_installed(
     name: str, hf_home: Path | None, policies: tuple[Policy, ...], *, quick: bool, jobs: int | None
 ) -> tuple[Report, Judgement]:
+    from bundler.home.generations.verify_all import verify_current
     from bundler.home.home import Home
-    from bundler.home.stamps.verify import verify_and_stamp
     from bundler.home.trust.kept import judge_installed
 
-    home = default_hf_home(hf_home)
-    warn_of_other_caches(home)
-    installed = Home(home).bundle(name)
-    total = sum(blob.size_bytes for blob in installed.layout.blobs)
-    with progress_bar(f"verifying {name}", total) as (advance, _):
-        if quick:
-            report = installed.verify(quick=True, jobs=jobs, progress=advance)
-        else:
-            report = verify_and_stamp(installed, jobs=jobs, progress=advance, on_note=say)
+    home = Home(default_hf_home(hf_home))
+    warn_of_other_caches(home.path)
+    with progress_bar(f"verifying {name}") as (advance, set_total):
+        installed, report = verify_current(
+            home, name, quick=quick, jobs=jobs, on_total=set_total, progress=advance, on_note=say
+        )
     return report, judge_installed(installed, policies)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +13,7 @@ from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.generation import generation_path
 from bundler.home.generations.inventory import Generation, list_generations
 from bundler.home.home import Home, ignore_damage
-from bundler.home.installed import View
+from bundler.home.installed import InstalledBundle, View
 from bundler.home.stamps.verify import verify_and_stamp
 from bundler.home.verify.hashing import Hashed
 from bundler.home.verify.installed import InstalledCheck, verify_installed
@@ -88,6 +88,48 @@ def verify_all(
             found = (one, report) if report.ok else _look_again(home, one, report, quick, jobs, hashed, on_note)
             reports += [found] if found else []
     return HomeReport(tuple(reports), tuple(errors.values()))
+
+
+def verify_current(
+    home: Home,
+    name: str,
+    *,
+    quick: bool = False,
+    jobs: int | None = None,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
+    on_note: Note = no_note,
+) -> tuple[InstalledBundle, Report]:
+    """Check the current generation of a bundle, and take its stamps; the other arguments are those of `verify_all`.
+
+    Args:
+        home: The home.
+        name: The bundle's name.
+        quick: Look at names, links and sizes, hash nothing.
+        jobs: Cores; default all.
+        on_total: Called with the number of bytes that `progress` will at most add up to.
+        progress: Called with the number of bytes hashed since the last call.
+        on_note: Told what a person should know of and is no error.
+
+    Raises:
+        NotInstalledError: There is no such bundle.
+        IntegrityError: Its receipt was changed.
+    """
+    while True:
+        bundle = Home(home.path).bundle(name)
+        on_total(sum(blob.size_bytes for blob in bundle.layout.blobs))
+        hashed: Hashed = {}
+        if quick:
+            report = bundle.verify(quick=True, jobs=jobs, progress=progress)
+        else:
+            report = verify_and_stamp(bundle, jobs=jobs, progress=progress, hashed=hashed, on_note=on_note)
+        if report.ok:
+            return bundle, report
+        with lock_home(home.path, on_note=on_note):
+            now = Home(home.path).bundle(name)
+            if now.digest == bundle.digest:
+                return now, now.verify(quick=quick, jobs=jobs, hashed=hashed)
+        # An upgrade or a rollback went on: another generation has the name now.
 
 
 def _look_again(

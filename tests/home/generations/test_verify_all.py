@@ -10,7 +10,7 @@ import pytest
 
 from bundler.home.generations import verify_all as module
 from bundler.home.generations.prune import prune
-from bundler.home.generations.verify_all import verify_all
+from bundler.home.generations.verify_all import verify_all, verify_current
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 
@@ -57,3 +57,22 @@ def test_damage_is_found_all_the_same(home: Path, change_first: Callable[[Callab
     blob.write_bytes(blob.read_bytes()[::-1])
     change_first(lambda: None)
     assert verify_all(Home(home)).exit_code == 6
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_of_a_bundle_that_is_upgraded_meanwhile_it_is_the_new_generation_that_is_verified(
+    old: Path, new: Path, tmp_path: Path, quick: bool
+) -> None:
+    home = tmp_path / "home"
+    install(old, home)
+    waiting = [new]
+
+    def upgrade(total: int) -> None:
+        while waiting:
+            install(waiting.pop(), home)
+
+    bundle, report = verify_current(Home(home), "demo", quick=quick, on_total=upgrade)
+    assert (bundle.digest, report.faults) == (Home(home).bundle("demo").digest, ())
+    blob = (bundle.snapshot_path("m") / "w").resolve()
+    blob.unlink()
+    assert [fault.kind for fault in verify_current(Home(home), "demo", quick=quick)[1].faults] == ["missing"]
