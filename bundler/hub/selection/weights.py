@@ -14,9 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
-from bundler.plan.manifest import Entry
 from bundler.text.wording import name_some
+
+# What asks only for names of files, as a policy does, need not load what reads manifests.
+if TYPE_CHECKING:
+    from bundler.plan.manifest import Entry
 
 # Small text beside the weights: configs of the model, its processors, adapters, sub-modules; vocabularies.
 _CONFIG_SUFFIXES = {
