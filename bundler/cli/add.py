@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import click
 
@@ -11,7 +10,7 @@ from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.draft_report import describe_written, say_written
 from bundler.console.options import json_option
 from bundler.console.output import print_json, say
-from bundler.plan.names import RepoKind
+from bundler.plan.names import HUB_TYPES, RepoKind
 
 _manifest_option = click.option(
     "-o",
@@ -52,7 +51,9 @@ def init(manifest_path: Path, name: str | None, as_json: bool) -> None:
 @click.argument("repo_ids", nargs=-1, required=True, metavar="REPO_ID...")
 @_manifest_option
 @_name_option
-@click.option("--as", "kind", type=click.Choice(get_args(RepoKind)), help="What it is; the Hub is not asked.")
+@click.option(
+    "--as", "kind", type=click.Choice(("tokenizer", *HUB_TYPES)), help="What it is; the Hub is not asked."
+)
 @click.option("--revision", default="main", show_default=True, help="Branch, tag or full commit.")
 @click.option(
     "--alias", "aliases", multiple=True, metavar="NAME", help="Another name that code loads it by; repeatable."

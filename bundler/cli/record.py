@@ -72,6 +72,8 @@ def _say_report(found: Recorded) -> None:
             f"  {repo.status:<9} {repo.kind} {repo.repo_id} {repo.revision}: {repo.commit[:12]}, "
             f"{counted(len(repo.files), 'file')} read{names}"
         )
+    for url in found.urls:
+        say(f"  file      {url.url}, read by {url.library} in {url.where}")
     hosts = [f"{use.target}, by {use.where}{f' `{use.code}`' if use.code else ''}" for use in found.hosts]
     if hosts:
         say("  other hosts, which an offline launch does not reach:")

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from bundler.draft.write import Written, add_entries
 from bundler.errors import HubError, ManifestError, UsageError
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.plan.manifest import Entry
 from bundler.plan.manifest_rules import repo_id_problem
-from bundler.plan.names import RepoKind, RepoType
+from bundler.plan.names import HUB_TYPES, RepoKind, RepoType
 
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient, RemoteRevision
@@ -99,8 +99,7 @@ def ask_kind(repo_id: str, wish: Wish, client: HubClient) -> Entry:
     """
     found: dict[RepoType, RemoteRevision] = {}
     errors = []
-    types: tuple[RepoType, ...] = get_args(RepoType)
-    for repo_type in types:
+    for repo_type in HUB_TYPES:
         try:
             found[repo_type] = client.revision(repo_id, repo_type, wish.revision)
         except HubError as error:

@@ -10,21 +10,22 @@ Rule book:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import yaml
 
-from bundler.draft.spelling import spell_entry, spell_flow_entry, spell_items, spell_text, spell_value
+from bundler.draft.spelling import spell_entry, spell_file, spell_flow_entry, spell_items, spell_text, spell_value
 from bundler.errors import ManifestError
+from bundler.plan.file_entry import FileEntry
 from bundler.plan.manifest import MANIFEST_VERSION, Entry, Manifest
 from bundler.plan.names import RepoKind
 from bundler.text.documents import document_address
 
 # Kind of entry -> the list that has them, in the order of a manifest.
-SECTIONS: dict[RepoKind, str] = {kind: f"{kind}s" for kind in get_args(RepoKind)}
+SECTIONS: dict[RepoKind, str] = {kind: f"{kind}s" for kind in get_args(RepoKind) if kind != "file"}
 _LISTS = ("aliases", "allow_patterns", "configs", "data_dirs", "data_files")
 _FLAGS = ("trust_remote_code", "allow_pickle")
 
@@ -36,12 +37,15 @@ class _Edit:
     text: str
 
 
-def new_manifest(name: str, entries: Iterable[Entry], *, comment: str = "") -> str:
+def new_manifest(
+    name: str, entries: Iterable[Entry], *, files: Sequence[FileEntry] = (), comment: str = ""
+) -> str:
     """Return the text of a manifest with these entries.
 
     Args:
         name: The bundle's name.
-        entries: At least one.
+        entries: At least one, unless there are files.
+        files: Files of other hosts.
         comment: Lines for its head, without ``#``.
     """
     lines = [f"# {line}".rstrip() for line in comment.splitlines()]
@@ -50,8 +54,10 @@ def new_manifest(name: str, entries: Iterable[Entry], *, comment: str = "") -> s
     for kind, section in SECTIONS.items():
         if chosen := [entry for entry in entries if entry.kind == kind]:
             lines += ["", f"{section}:", *(line for entry in chosen for line in spell_entry(entry))]
+    if files:
+        lines += ["", "files:", *(line for entry in files for line in spell_file(entry))]
     text = "\n".join(lines) + "\n"
-    _check(text, Manifest(name=name, entries=entries), "manifest")
+    _check(text, Manifest(name=name, entries=entries, files=tuple(files)), "manifest")
     return text
 
 
@@ -88,13 +94,16 @@ name: {spell_text(name)}                # the bundle will be {name}.tar.zst
     return text
 
 
-def edit_manifest(text: str, wanted: Iterable[Entry], *, source: str = "manifest") -> str:
+def edit_manifest(
+    text: str, wanted: Iterable[Entry], *, files: Sequence[FileEntry] = (), source: str = "manifest"
+) -> str:
     """Return the text of a manifest with entries added or widened.
 
     Args:
         text: A manifest without faults.
         wanted: Entries as they should be. One whose `path` is that of an entry in the manifest replaces it; it may
             have more than that in its lists, and more permissions. The others are new.
+        files: Files of other hosts to add; those that the manifest has are passed over.
         source: The file's name for messages.
 
     Raises:
@@ -116,12 +125,18 @@ def edit_manifest(text: str, wanted: Iterable[Entry], *, source: str = "manifest
             edits += _edit_entry(text, sections[section][1].value[int(index)], before, after, newline)
     for kind, section in SECTIONS.items():
         if entries := [entry for entry in added if entry.kind == kind]:
-            edits.append(_add_to_section(text, sections.get(section), section, entries, newline))
+            spelled = _spell_entries(entries)
+            edits.append(_add_to_section(text, sections.get(section), section, spelled, newline))
+    there = {(entry.url, entry.into) for entry in manifest.files}
+    new = [entry for entry in files if (entry.url, entry.into) not in there]
+    if new:
+        spelled = _Spelled(lambda indent: [line for entry in new for line in spell_file(entry, indent)], None)
+        edits.append(_add_to_section(text, sections.get("files"), "files", spelled, newline))
     # At one place what is innermost comes first: they were found in this order.
     for _, edit in sorted(enumerate(edits), key=lambda pair: (pair[1].start, pair[0]), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     whole = tuple(changed.get(entry.path, entry) for entry in manifest.entries) + tuple(added)
-    _check(text, replace(manifest, entries=whole), source)
+    _check(text, replace(manifest, entries=whole, files=(*manifest.files, *new)), source)
     return text
 
 
@@ -197,26 +212,41 @@ def _add_items(text: str, node: yaml.SequenceNode, items: list[str], newline: st
     return _Edit(place, place, "".join(f"{newline}{indent}- {item}" for item in items))
 
 
+@dataclass(frozen=True)
+class _Spelled:
+    """Items of a list, as lines with an indent, and as items of a list in one line, where there is such a form."""
+
+    lines: Callable[[str], list[str]]
+    items: list[str] | None
+
+
+def _spell_entries(entries: list[Entry]) -> _Spelled:
+    return _Spelled(
+        lambda indent: [line for entry in entries for line in spell_entry(entry, indent)],
+        [spell_flow_entry(entry) for entry in entries],
+    )
+
+
 def _add_to_section(
-    text: str, section: tuple[yaml.Node, yaml.Node] | None, name: str, entries: list[Entry], newline: str
+    text: str, section: tuple[yaml.Node, yaml.Node] | None, name: str, spelled: _Spelled, newline: str
 ) -> _Edit:
     if section is None:
         place = len(text)
         gap = "" if text.endswith("\n") else newline
-        lines = ["", f"{name}:", *(line for entry in entries for line in spell_entry(entry))]
+        lines = ["", f"{name}:", *spelled.lines("  ")]
         return _Edit(place, place, gap + "".join(f"{line}{newline}" for line in lines))
     key, node = section
-    lines = [line for entry in entries for line in spell_entry(entry)]
+    lines = spelled.lines("  ")
     if not isinstance(node, yaml.SequenceNode):
         place = _line_end(text, key.end_mark.index)
     elif node.flow_style and node.value:
-        return _add_items(text, node, [spell_flow_entry(entry) for entry in entries], newline)
+        return _add_items(text, node, spelled.items or [], newline)
     elif node.flow_style:
         return _Edit(node.start_mark.index, node.end_mark.index, "".join(f"{newline}{line}" for line in lines))
     else:
         place = _line_end(text, _end(node.value[-1]))
         indent = " " * node.start_mark.column
-        lines = [line for entry in entries for line in spell_entry(entry, indent)]
+        lines = spelled.lines(indent)
     return _Edit(place, place, "".join(f"{newline}{line}" for line in lines))
 
 

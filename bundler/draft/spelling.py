@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import fields
 
+from bundler.plan.file_entry import FileEntry
 from bundler.plan.manifest import Entry
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*[A-Za-z0-9_/-]|[A-Za-z]")
@@ -59,6 +60,18 @@ def spell_value(key: str, value: str | bool | tuple[str, ...], indent: str) -> l
 def spell_entry(entry: Entry, indent: str = "  ") -> list[str]:
     """Return the lines of an entry, as an item of its list."""
     lines = [line for key, value in list_values(entry).items() for line in spell_value(key, value, f"{indent}  ")]
+    lines[0] = f"{indent}- {lines[0].strip()}"
+    return lines
+
+
+def spell_file(entry: FileEntry, indent: str = "  ") -> list[str]:
+    """Return the lines of a file of another host, as an item of its list."""
+    values = {"url": entry.url, "into": entry.into, "path": entry.path, "repo": entry.repo, "sha256": entry.sha256}
+    lines = [
+        f"{indent}  {key}: {value if key == 'url' else spell_text(value)}"
+        for key, value in values.items()
+        if value
+    ]
     lines[0] = f"{indent}- {lines[0].strip()}"
     return lines
 

@@ -154,11 +154,11 @@ def lock_manifest(
     warnings = (*lost, *resolution.warnings)
     for warning in warnings:
         watcher.warn(warning)
-    lock = _add_files(resolution.lock, manifest, previous, mode, watcher, store)
+    lock = add_files(resolution.lock, manifest, previous, mode, watcher, store)
     return Locked(path=path, lock=lock, previous=previous, warnings=warnings)
 
 
-def _add_files(
+def add_files(
     lock: Lock, manifest: Manifest, previous: Lock | None, mode: LockMode, watcher: Observer, store: Store | None
 ) -> Lock:
     """Return the lock with the manifest's files of other hosts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bundler.draft.record.gather import Gathered
 from bundler.draft.record.notes import DatasetUse, Notes
+from bundler.draft.record.web_files import make_files
 from bundler.plan.manifest_rules import config_problem, data_dir_problem, data_files_problem
 
 
@@ -28,7 +29,7 @@ def list_advice(notes: Notes, found: Gathered) -> tuple[str, ...]:
     advice += [
         f"{use.library} reads {use.url}, in {use.where}: it is not of the Hub, and a launch does not reach its host; "
         f"take along what {use.library} keeps of it"
-        for use in notes.urls
+        for use in make_files(notes.urls)[1]
     ]
     advice += [f"{name}; it is left out" for name in found.unknown]
     return tuple(dict.fromkeys(advice))

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 from bundler.draft.record.notes import DatasetUse, FileUse, Notes
 from bundler.errors import HubError
-from bundler.plan.names import DEFAULT_REVISION, RepoType, is_commit, is_revision
+from bundler.plan.names import DEFAULT_REVISION, HUB_TYPES, RepoType, is_commit, is_revision
 
 if TYPE_CHECKING:
     from bundler.hub.connection.client import HubClient
 
 # A manifest has entries for repos of these types.
-_TYPES = get_args(RepoType)
+_TYPES = HUB_TYPES
 
 
 @dataclass(kw_only=True)
@@ -76,7 +76,7 @@ def gather(notes: Notes, client: HubClient) -> Gathered:
     by_name: dict[tuple[RepoType, str], list[FileUse]] = {}
     for use in notes.files:
         if use.repo_type in _TYPES:
-            by_name.setdefault((cast("RepoType", use.repo_type), use.repo_id), []).append(use)
+            by_name.setdefault((use.repo_type, use.repo_id), []).append(use)
     present: dict[tuple[RepoType, str], str] = {}
     unknown = []
     for (repo_type, name), uses in by_name.items():

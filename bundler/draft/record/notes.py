@@ -103,11 +103,15 @@ class UrlUse:
         url: Its address.
         library: tiktoken or torch.
         where: The line of the user's code, as ``file:line``.
+        name: The name that the program gave it in the library's cache; empty for the library's own.
+        is_own: Whether it went into a folder of the program's own.
     """
 
     url: str
     library: str
     where: str
+    name: str = ""
+    is_own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +172,8 @@ def read_notes(folder: Path) -> Notes:
                 trusted.add(str(note["repo_id"]))
             case "url":
                 place = f"{note['where']['file']}:{note['where']['line']}"
-                urls[UrlUse(str(note["url"]), str(note["library"]), place)] = None
+                more = str(note.get("name") or ""), bool(note.get("own"))
+                urls[UrlUse(str(note["url"]), str(note["library"]), place, *more)] = None
             case "hub_host":
                 hub_hosts.add(str(note["host"]))
             case "fault":

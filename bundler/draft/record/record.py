@@ -24,11 +24,13 @@ from bundler.draft.record.entries import make_entry, widen_entry
 from bundler.draft.record.gather import RepoUse, gather
 from bundler.draft.record.notes import HostUse, UrlUse
 from bundler.draft.record.run import Ran, run_watched
+from bundler.draft.record.web_files import make_files
 from bundler.draft.write import find_entry
 from bundler.errors import UsageError
 from bundler.files.access import check_writable
 from bundler.files.atomic import atomic_write
 from bundler.hub.connection.endpoint import check_endpoint
+from bundler.make.lock import add_files
 from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import lock_path, read_lock
@@ -137,7 +139,8 @@ def record(
     client = HubClient(on_note=watcher.note)
     found = gather(ran.notes, client)
     advice = list_advice(ran.notes, found)
-    if not found.repos:
+    files, _ = make_files(ran.notes.urls)
+    if not (found.repos or files):
         return _sum_up(ran, advice, (), None)
     repos, entries = [], list(before.manifest.entries if before.manifest else ())
     for use in found.repos:
@@ -146,12 +149,13 @@ def record(
         repos.append(_describe(use, status, entries, ran.notes.splits))
     if before.text is None:
         comment = "Written by `bundle record`; edit it as you like."
-        text = new_manifest(name or name_bundle(manifest_path), entries, comment=comment)
+        text = new_manifest(name or name_bundle(manifest_path), entries, files=files, comment=comment)
     else:
-        text = edit_manifest(before.text, entries, source=str(manifest_path))
+        text = edit_manifest(before.text, entries, files=files, source=str(manifest_path))
     manifest = Manifest.parse(text, source=str(manifest_path))
     resolution = resolve(manifest, client, previous=_pin(manifest, before.lock, found.repos))
-    atomic_write(lock_path(manifest_path), resolution.lock.dumps().encode())
+    lock = add_files(resolution.lock, manifest, before.lock, "reuse", watcher, None)
+    atomic_write(lock_path(manifest_path), lock.dumps().encode())
     if text != before.text:
         atomic_write(manifest_path, text.encode())
     return _sum_up(ran, (*advice, *resolution.warnings), tuple(repos), manifest_path)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.draft.record.conftest import Record, program
 from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.support.process import script
@@ -53,33 +51,3 @@ from bundler.offline.kernel.supervisor import supervised_kind
 assert supervised_kind() is None
 """
     assert record(PYTHON, program(tmp_path, code)).done.returncode == 0
-
-
-@pytest.mark.slow
-def test_files_that_libraries_keep_are_told_with_their_address_also_from_their_caches(
-    record: Record, tmp_path: Path
-) -> None:
-    pytest.importorskip("tiktoken")
-    (tmp_path / "web").mkdir()
-    (tmp_path / "web" / "weights.pt").write_bytes(b"weights")
-    code = """
-import functools, http.server, threading, os
-handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory="web")
-server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-threading.Thread(target=server.serve_forever, daemon=True).start()
-address = f"http://127.0.0.1:{server.server_port}"
-import tiktoken.load, torch
-torch.hub.download_url_to_file(f"{address}/weights.pt", "weights.pt", progress=False)
-for _ in range(2):
-    tiktoken.load.read_file_cached(f"{address}/weights.pt?vocabulary")
-    os.remove("web/weights.pt") if os.path.exists("web/weights.pt") else None
-"""
-    path = program(tmp_path, code)
-    found = record(PYTHON, path, TIKTOKEN_CACHE_DIR=str(tmp_path / "kept"))
-    told = [(use["library"], use["url"].rpartition("/")[2], use["where"]) for use in found.report["urls"]]
-    assert told == [
-        ("torch", "weights.pt", f"{path}:8"),
-        ("tiktoken", "weights.pt?vocabulary", f"{path}:10"),
-    ]
-    assert len(found.report["warnings"]) == 2
-    assert found.report["hosts"] == []

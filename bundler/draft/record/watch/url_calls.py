@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from types import FrameType, ModuleType
 from typing import Any
@@ -42,10 +43,15 @@ def _note_after(original: Any, library: str, argument: str) -> Any:
 
 
 def _note(call: dict[str, Any], library: str, argument: str, frame: FrameType) -> None:
-    url = call[argument]
+    url, is_own = call[argument], call.get("model_dir") is not None
+    if "dst" in call:
+        home = os.path.realpath(sys.modules["torch.hub"].get_dir())
+        is_own = not os.path.realpath(call["dst"]).startswith(f"{home}/")
     if argument == "repo_or_dir":
         if call.get("source", "github") != "github":
             return
         url = f"https://github.com/{url}"
     if isinstance(url, str) and url.startswith(("http://", "https://")):
-        _watch.note("url", url=url, library=library, where=_watch.find_line(frame))
+        name = "" if is_own else call.get("file_name") or ""
+        where = _watch.find_line(frame)
+        _watch.note("url", url=url, library=library, name=name, own=is_own, where=where)
