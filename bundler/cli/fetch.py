@@ -157,7 +157,7 @@ def fetch(
         )
     if signature and not key:
         raise click.UsageError("--signature says where --sign writes: give --sign KEY as well")
-    from bundler.cli.fetch_report import report_made, report_plan
+    from bundler.cli.fetch_report import describe_stale_signature, report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.bundle import make_bundle, plan_bundle
     from bundler.make.cache.offline import serve_cache
@@ -199,8 +199,10 @@ def fetch(
             )
             place = (list(made.volumes) or made.path) if signature is None else None
             given = signature if signature and signature.exists() else None
-            old = find_signature(place, given, keys=()) if key else None
+            old = find_signature(place, given, keys=())
             signed = sign_made(made, key, signature) if key else None
+            if not key and (stale := describe_stale_signature(old, made)):
+                observer.note(stale)
     if dry_run:
         report_plan(click.get_current_context(), planned, observer.notes, as_json=as_json)
     else:

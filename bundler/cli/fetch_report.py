@@ -54,6 +54,16 @@ def report_plan(ctx: click.Context, planned: BundlePlan, notes: Sequence[str], *
     end_by_room(ctx, rooms)
 
 
+def describe_stale_signature(old: SignedStatement | TrustError | None, made: Made) -> str | None:
+    """Return what to say of a signature that stands beside a new bundle and is of another one; None if none does."""
+    if old is None or isinstance(old, TrustError) or old.statement.digest in (made.digest, made.whole_digest):
+        return None
+    return (
+        f"{old.source} signs another bundle, {old.statement.digest}, so nobody can install this one beside it: "
+        "sign it with `bundle sign`, or delete that file"
+    )
+
+
 def report_made(
     made: Made,
     signed: tuple[SignedStatement, Path] | None,

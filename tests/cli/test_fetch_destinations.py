@@ -50,6 +50,20 @@ def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tm
     assert done.returncode == 0, done.stderr.decode()
 
 
+def test_a_fetch_without_a_key_says_of_a_signature_that_is_of_another_bundle(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    key = make_key(tmp_path / "keys")
+    fetch = [script("bundle"), "fetch", "small.yaml"]
+    run([*fetch, "--sign", key.path], env=environment, cwd=tmp_path)
+    # The same bundle: its signature is still right.
+    assert "signs another bundle" not in run(fetch, env=environment, cwd=tmp_path).stderr
+    (tmp_path / "small.yaml").write_text(MANIFEST.replace("aliases: [gpt2]", "aliases: [gpt]"))
+    done = run([*fetch, "--json"], env=environment, cwd=tmp_path)
+    assert "small.tar.zst.sig signs another bundle, sha256:" in done.stderr
+    assert "signs another bundle" in json.loads(done.stdout)["notes"][-1]
+
+
 def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
