@@ -42,7 +42,7 @@ def test_it_tells_the_endpoint_when_ready_and_stops_cleanly_on_a_signal(
         out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert (process.returncode, out) == (0, "")
     assert err.splitlines() == [
-        f"serving 5 repos of {shared_repos}, read-only; Ctrl-C stops",
+        f"serving 7 repos of {shared_repos}, read-only; Ctrl-C stops",
         f"  export HF_ENDPOINT={endpoint}",
         "stopped",
     ]
