@@ -19,7 +19,7 @@ from bundler.cli import main
 from bundler.plan.lockfile import read_lock
 from tests.format.spec_reader import extract
 from tests.releases import make
-from tests.support.bundles import tree
+from tests.support.bundles import read_content, tree
 
 RELEASES = sorted(path for path in make.HERE.iterdir() if (path / "release.json").exists())
 
@@ -52,15 +52,6 @@ def assert_home_is_as_locked(home: Path, lock_file: Path) -> None:
         for file in repo.get("prepared", []):
             prepared = home / "datasets" / repo["repo_id"].replace("/", "___").lower() / file["path"]
             assert hashlib.sha256(prepared.read_bytes()).hexdigest() == file["sha256"]
-
-
-def read_content(home: Path) -> dict[str, str]:
-    """Return what libraries find in an HF_HOME, without what is the bundler's own there."""
-    return {
-        path: value
-        for path, value in tree(home).items()
-        if not path.startswith("bundles/") and "/refs/bundle/" not in path
-    }
 
 
 def files_of(folder: Path) -> set[str]:

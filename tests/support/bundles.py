@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,17 @@ def tiny_bundle(
     out = directory / f"{name}.tar.zst"
     pack(lock_of(*repos, name=name), blob_store(directory / "store", contents), out, jobs=jobs)
     return out
+
+
+def read_content(home: Path) -> dict[str, str]:
+    """What libraries find in an HF_HOME, links by where they lead; without what is the bundler's own there."""
+    return {
+        path: f"-> {posixpath.normpath(posixpath.join(posixpath.dirname(path), value[3:]))}"
+        if value.startswith("-> ")
+        else value
+        for path, value in tree(home).items()
+        if not path.startswith("bundles/") and "/refs/bundle/" not in path
+    }
 
 
 def tree(root: Path) -> dict[str, str]:
