@@ -72,7 +72,7 @@ def empty_manifest(name: str, path: Path) -> str:
         ManifestError: No bundle can have that name.
     """
     text = f"""\
-# What to carry to machines without internet: {document_address("manifests/README.md")}
+# What to carry to machines without internet: {document_address("manifests/README.md#keys")}
 #
 #   bundle add openai-community/gpt2 -o {path}      adds an entry
 #   bundle record -o {path} -- python train.py      adds all that a program loads
