@@ -19,12 +19,21 @@ CARD = "README.md"
 # As in huggingface_hub: the metadata is at the beginning, between two lines of dashes.
 _FENCE = "---"
 # Longer metadata is not parsed: no real card has it, and parsing would take long.
-_MAX_METADATA_CHARACTERS = 1 << 20
+_MAX_METADATA_CHARACTERS = 1 << 19
+_MAX_OPEN_BRACKETS = 1000
+_BRACKETS = re.compile(r"[\[\]{}]")
 # More, or longer ones, than any honest card has.
 _MAX_CLAIMS = 100
 _MAX_CLAIM_CHARACTERS = 200
 # SPDX specification 2.3, annex D: what an id of a licence is made of.
 _OTHER_THAN_IN_IDS = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader without merge keys (`<<`): of ten lines that merge each other it would make billions of pairs."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave the key where it stands; what constructs it will not know it."""
 
 
 def read_card(card: bytes) -> Card:
@@ -90,14 +99,23 @@ def _read_metadata(card: bytes) -> dict[object, object]:
         return {}
     end = next((number for number, line in enumerate(lines[1:], 1) if line.strip() == _FENCE), 0)
     text = "\n".join(lines[1:end])
-    if len(text) > _MAX_METADATA_CHARACTERS:
+    if len(text) > _MAX_METADATA_CHARACTERS or _count_open_brackets(text) > _MAX_OPEN_BRACKETS:
         return {}
     try:
-        metadata = yaml.safe_load(text)
+        metadata = yaml.load(text, _Loader)  # noqa: S506 -- a safe one
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError, RecursionError):
         # The package lets the errors of its own code out, as for `!!bool x`.
         return {}
     return metadata if isinstance(metadata, dict) else {}
+
+
+def _count_open_brackets(text: str) -> int:
+    """Return how many brackets are open at a time, at most: the parser's time grows with their square."""
+    most = now = 0
+    for bracket in _BRACKETS.findall(text):
+        now += 1 if bracket in "[{" else -1
+        most = max(most, now)
+    return most
 
 
 def _read_texts(metadata: dict[object, object], key: str) -> list[str]:

@@ -110,3 +110,18 @@ def test_base_models_and_datasets_are_the_words_of_the_card() -> None:
     card = read_card(b"---\nbase_model: org/base\ndatasets:\n- org/b\n- org/a\n---\n")
     assert card == Card(base_models=("org/base",), datasets=("org/a", "org/b"))
     assert read_card(b"") == read_card(b"# No metadata") == Card()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "".join(
+            f"a{n}: &a{n} {{<<: [{'*a%d, ' % (n - 1) * 9}]}}\n" if n else "a0: &a0 {k: v}\n" for n in range(20)
+        ),
+        "x: " + "[" * 400_000,
+        "x: " + "[" * 200_000 + "]" * 200_000,
+    ],
+    ids=["merges of merges", "open brackets", "nested brackets"],
+)
+def test_metadata_that_would_take_for_ever_states_nothing(metadata: str) -> None:
+    assert read_card(f"---\nlicense: mit\n{metadata}\n---\n".encode()) == Card()
