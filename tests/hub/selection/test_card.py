@@ -112,12 +112,14 @@ def test_base_models_and_datasets_are_the_words_of_the_card() -> None:
     assert read_card(b"") == read_card(b"# No metadata") == Card()
 
 
+def _name_nine(number: int) -> str:
+    return f"*a{number}, " * 9
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
-        "".join(
-            f"a{n}: &a{n} {{<<: [{'*a%d, ' % (n - 1) * 9}]}}\n" if n else "a0: &a0 {k: v}\n" for n in range(20)
-        ),
+        "\n".join(["a0: &a0 {k: v}", *(f"a{n}: &a{n} {{<<: [{_name_nine(n - 1)}]}}" for n in range(1, 20))]),
         "x: " + "[" * 400_000,
         "x: " + "[" * 200_000 + "]" * 200_000,
     ],
