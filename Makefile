@@ -27,13 +27,13 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
 	$(BIN)/python -m demo.run
 
-# The floor under what of bundler/ it runs is in setup.cfg.
+# With a floor under what of bundler/ the tests run in their own processes (setup.cfg).
 test: $(STAMP)  ## the whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=
 
 .PHONY: coverage
-coverage: test  ## the whole test suite, and the lines and branches of bundler/ that it does not run
-	$(BIN)/coverage report
+coverage: $(STAMP)  ## the whole test suite, and the lines and branches of bundler/ that it does not run in any process
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-config=tests/coverage.cfg
 
 $(BENCH_STAMP): benchmarks/requirements.txt
 	$(PYTHON) -m venv $(BENCH_VENV)
