@@ -21,6 +21,8 @@ def bundle_as(
 ) -> subprocess.CompletedProcess[str]:
     """Run `bundle` as a user who is in `groups` besides a group of his own."""
     listing = ["--groups", ",".join(map(str, groups))] if groups else ["--clear-groups"]
+    # They may not write where coverage does.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     code = "import os, sys; os.umask(int(sys.argv.pop(1))); from bundler.cli import main; main(prog_name='bundle')"
     return subprocess.run(
         [
@@ -38,7 +40,7 @@ def bundle_as(
         text=True,
         check=False,
         cwd="/",
-        env={**os.environ, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**inherited, "HOME": "/", "PYTHONDONTWRITEBYTECODE": "1"},
     )
 
 
