@@ -78,25 +78,31 @@ def main(work: Path) -> None:
         ],
         offline,
     )
-    launch = json.loads(report.read_text())
     rows = {
-        "fetched": f"{fetched['files']} files, {size(fetched['content_bytes'])} "
-        f"({size(fetched['downloaded_bytes'])} of it downloaded now)",
-        "bundle": f"{bundle}, {size(fetched['size_bytes'])}, "
-        f"{fetched['size_bytes'] / fetched['raw_bytes']:.3f} of {size(fetched['raw_bytes'])}",
-        "proven offline": f"{len(fetched['proof']['entries'])} entries, isolation {fetched['proof']['isolation']}",
-        "verified": f"{checked['files']} files, {size(checked['bytes'])}, {checked['digest']}",
-        "installed": f"{installed['files']} files, {size(installed['bytes'])} in {home}",
-        "training loss": f"{trained['first_loss']:.3f} first, {trained['last_loss']:.3f} last, "
-        f"{trained['steps']} steps, {trained['tokens']:,} tokens",
-        "checkpoint": trained["checkpoint"],
-        "isolation": launch["isolation"]["detail"],
-        "network": f"{launch['attempts']['total']} attempts seen",
+        **summarize(fetched, checked, installed, trained, json.loads(report.read_text())),
         "time": f"{time.monotonic() - started:.0f} s",
     }
     say("")
     for name, value in rows.items():
         click.echo(f"{name:15} {value}")
+
+
+def summarize(fetched: Any, checked: Any, installed: Any, trained: Any, launch: Any) -> dict[str, str]:
+    """Return what the steps have said, by title, from their JSON (docs/reference/json.md)."""
+    return {
+        "fetched": f"{fetched['files']} files, {size(fetched['size_bytes'])} "
+        f"({size(fetched['downloaded_bytes'])} of it downloaded now)",
+        "bundle": f"{fetched['bundle']}, {size(fetched['bundle_bytes'])}, "
+        f"{fetched['bundle_bytes'] / fetched['tar_bytes']:.3f} of {size(fetched['tar_bytes'])}",
+        "proven offline": f"{len(fetched['proof']['entries'])} entries, isolation {fetched['proof']['isolation']}",
+        "verified": f"{checked['files']} files, {size(checked['hashed_bytes'])}, {checked['digest']}",
+        "installed": f"{installed['files']} files, {size(installed['size_bytes'])} in {installed['hf_home']}",
+        "training loss": f"{trained['first_loss']:.3f} first, {trained['last_loss']:.3f} last, "
+        f"{trained['steps']} steps, {trained['tokens']:,} tokens",
+        "checkpoint": trained["checkpoint"],
+        "isolation": launch["isolation"]["detail"],
+        "network": f"{launch['attempts']['total']} attempts seen",
+    }
 
 
 def run_step(argv: list[str | Path], environment: dict[str, str]) -> Any:
