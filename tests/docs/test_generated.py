@@ -55,6 +55,7 @@ def test_every_command_that_writes_json_is_documented_and_tried(name: str) -> No
     writing = {command for command, names in options.items() if names & {"--json", "--report"}}
     documented = [output.call for output in OUTPUTS if output.call.startswith(f"{name} ")]
     assert {call.split()[1] for call in documented} == writing
+    assert len(set(documented)) == len(documented)
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*_outputs.py"))
     assert [call for call in documented if f'check("{call}"' not in tests] == []
 
