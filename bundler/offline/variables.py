@@ -17,6 +17,7 @@ folders.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,6 +99,12 @@ _PROXIES = tuple(
 )
 
 
+def put_first_on_python_path(environment: Mapping[str, str], folder: str) -> str:
+    """Return PYTHONPATH with `folder` at its beginning, and nowhere else."""
+    others = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path != folder]
+    return os.pathsep.join([folder, *others])
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfflineEnvironment:
     """What an offline launch changes in an environment.
@@ -119,8 +126,7 @@ class OfflineEnvironment:
         environment = {name: value for name, value in base.items() if name not in self.cleared}
         environment |= {name: value for name, value in self.defaults.items() if name not in environment}
         environment |= self.values
-        others = [p for p in base.get("PYTHONPATH", "").split(":") if p and p != self.python_path]
-        environment["PYTHONPATH"] = ":".join([self.python_path, *others])
+        environment["PYTHONPATH"] = put_first_on_python_path(base, self.python_path)
         return environment
 
     def shell(self) -> str:

@@ -30,7 +30,7 @@ from bundler.errors import UsageError
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.offline.kernel.network_namespace import own_addresses
 from bundler.offline.launch.spawn import CommandNotFoundError
-from bundler.offline.variables import OFFLINE
+from bundler.offline.variables import OFFLINE, put_first_on_python_path
 
 SITE_FOLDER = Path(__file__).parent / "site"
 RECORD_DIR = "BUNDLE_RECORD_DIR"
@@ -104,8 +104,7 @@ def make_environment(base: Mapping[str, str], address: str, notes: Path) -> dict
         notes: Folder for notes.
     """
     environment = dict(base)
-    others = [path for path in base.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE_FOLDER)]
-    environment["PYTHONPATH"] = os.pathsep.join([str(SITE_FOLDER), *others])
+    environment["PYTHONPATH"] = put_first_on_python_path(base, str(SITE_FOLDER))
     environment[RECORD_DIR] = str(notes)
     environment["HF_ENDPOINT"] = address
     environment |= _SWITCHED_OFF

@@ -37,7 +37,7 @@ from bundler.offline.launch.descendants import adopt_orphans
 from bundler.offline.launch.inherited import check_standard_streams
 from bundler.offline.launch.signals import block_signals, pass_signals_on
 from bundler.offline.launch.spawn import Streams, start
-from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER
+from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER, put_first_on_python_path
 
 _PR_SET_PDEATHSIG = 1
 
@@ -193,12 +193,11 @@ def _run(
 
 
 def _add_guard(env: Mapping[str, str], folder: Path, isolation: Isolation) -> dict[str, str]:
-    others = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(SITE_FOLDER)]
     # A packet from this machine to itself never leaves it, whatever address it uses.
     allowed = (*isolation.reach.networks, *isolation.own_addresses)
     return {
         **env,
-        "PYTHONPATH": os.pathsep.join([str(SITE_FOLDER), *others]),
+        "PYTHONPATH": put_first_on_python_path(env, str(SITE_FOLDER)),
         ATTEMPTS_DIR: str(folder),
         ALLOW_NET: ",".join(dict.fromkeys(str(network) for network in allowed)),
         # Under an outer launch, none here is still what holds there.
