@@ -6,30 +6,18 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import OutputFile
 from bundler.cli.draft_report import describe_written, say_written
+from bundler.cli.manifest_options import manifest_option, name_option
 from bundler.console.options import json_option
 from bundler.console.output import print_json, say
 from bundler.plan.names import HUB_TYPES, RepoKind
 
-_manifest_option = click.option(
-    "-o",
-    "--output",
-    "manifest_path",
-    metavar="MANIFEST",
-    type=OutputFile(),
-    default="manifest.yaml",
-    show_default=True,
-    help="The manifest.",
-)
-_name_option = click.option(
-    "--name", metavar="NAME", help="Name of the bundle.  [default: from the name of MANIFEST]"
-)
+_manifest_option = manifest_option("The manifest.")
 
 
 @click.command()
 @_manifest_option
-@_name_option
+@name_option
 @json_option
 def init(manifest_path: Path, name: str | None, as_json: bool) -> None:
     """Begin a manifest, with a comment for each kind of entry. One that is there stays as it is.
@@ -50,7 +38,7 @@ def init(manifest_path: Path, name: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("repo_ids", nargs=-1, required=True, metavar="REPO_ID...")
 @_manifest_option
-@_name_option
+@name_option
 @click.option(
     "--as", "kind", type=click.Choice(("tokenizer", *HUB_TYPES)), help="What it is; the Hub is not asked."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cli.bundle_arguments import OutputFile
+from bundler.cli.manifest_options import manifest_option, name_option
 from bundler.cli.observer import ConsoleObserver
 from bundler.console.output import say
 from bundler.files.access import check_writable
@@ -20,17 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
-@click.option(
-    "-o",
-    "--output",
-    "manifest_path",
-    metavar="MANIFEST",
-    type=OutputFile(),
-    default="manifest.yaml",
-    show_default=True,
-    help="The manifest to write. One that is there is added to, and keeps its comments.",
-)
-@click.option("--name", metavar="NAME", help="Name of the bundle.  [default: from the name of MANIFEST]")
+@manifest_option("The manifest to write. One that is there is added to, and keeps its comments.")
+@name_option
 @click.option("--report", "report_path", type=OutputFile(), help="Write what was found as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 @click.pass_context
