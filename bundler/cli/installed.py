@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from bundler.text.wording import counted, size
 if TYPE_CHECKING:
     from bundler.home.generations.inventory import Generation
     from bundler.home.installed import InstalledBundle
+    from bundler.trust.policy import Policy
 
 
 @click.command("list")
@@ -49,10 +51,13 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     }
     unfinished = list_unfinished(home.path)
     if as_json:
+        from bundler.trust.policy import load_policies
+
+        policies = load_policies() if bundles else ()
         print_json(
             {
                 "hf_home": str(home.path),
-                "bundles": [_bundle_json(bundle, generations[bundle.name]) for bundle in bundles],
+                "bundles": [_bundle_json(bundle, generations[bundle.name], policies) for bundle in bundles],
                 "damaged": list(damaged),
                 "unfinished": unfinished,
             }
@@ -70,7 +75,9 @@ def list_(ctx: click.Context, hf_home: Path | None, as_json: bool) -> None:
     ctx.exit(0 if not damaged else AccessError.exit_code if is_closed else IntegrityError.exit_code)
 
 
-def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict[str, Any]:
+def _bundle_json(
+    bundle: InstalledBundle, generations: list[Generation], policies: Sequence[Policy]
+) -> dict[str, Any]:
     return {
         "name": bundle.name,
         **_content_json(bundle),
@@ -101,18 +108,17 @@ def _bundle_json(bundle: InstalledBundle, generations: list[Generation]) -> dict
                 "installed_by_uid": one.installed and one.installed.uid,
                 "installed_with": one.installed and one.installed.version,
                 "source": one.installed and one.installed.source,
-                "signature": _signature_json(one.bundle),
+                "signature": _signature_json(one.bundle, policies),
             }
             for one in generations
         ],
     }
 
 
-def _signature_json(bundle: InstalledBundle) -> dict[str, Any] | None:
+def _signature_json(bundle: InstalledBundle, policies: Sequence[Policy]) -> dict[str, Any] | None:
     from bundler.home.trust.kept import read_kept_signature
-    from bundler.trust.policy import load_policies
 
-    found = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest, load_policies())
+    found = read_kept_signature(bundle.hf_home, bundle.name, bundle.digest, policies)
     if found is None:
         return None
     if isinstance(found, BundleError):
