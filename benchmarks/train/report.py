@@ -123,6 +123,27 @@ def section(readings: Readings, conditions: Conditions) -> str:
     return "\n".join(lines)
 
 
+def decision(readings: Readings) -> str:
+    """Return the tables of the decision about truncated back-propagation: what the cut saves."""
+    cut, whole = "ours", "ours-whole-row"
+    lines = ["| tokens in a row | cut | whole row |", "| --- | --- | --- |"]
+    lengths = sorted({length for action, variant, length in readings if (action, variant) == ("train", cut)})
+    for length in lengths:
+        cells = (_figure(readings, ("train", variant, length), "growth_mib") for variant in (cut, whole))
+        lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
+    longest = SPEED_LENGTHS[-1]
+    fast, slow = (_figure(readings, ("train", v, longest), "tokens_per_cpu_second") for v in (cut, whole))
+    lines += [
+        "",
+        f"At {longest:,} tokens the cut also trains {fast} tokens per CPU second, where the whole row trains {slow}.",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(readings: Readings, case: Case, figure: str) -> str:
+    return f"{_median(readings, case, figure):,.0f}" if case in readings else "–"
+
+
 def plot(readings: Readings) -> str:
     """Return tokens per CPU second by length, a line per variant, as SVG."""
     width, height, left, top, bottom, apart = 760, 300, 60, 48, 40, 210

@@ -29,6 +29,7 @@ from benchmarks.train.report import (
 from bundler.files.atomic import atomic_write
 
 _HERE = Path(__file__).parents[1]
+_DECISION = _HERE.parent / "docs/decisions/0005-truncated-back-propagation.md"
 _CHILD = Path(__file__).with_name("child.py")
 _PEER = "infini-transformer-pytorch"
 
@@ -81,9 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer-python", type=Path, required=True, help=f"Python of an environment with {_PEER}")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--write", action="store_true", help="Into benchmarks/README.md and train.svg; else to stdout."
-    )
+    parser.add_argument("--write", action="store_true", help="Into the documents and train.svg; else to stdout.")
     options = parser.parse_args()
     before = machine.load()
     readings = measure(options.rounds, options.peer_python)
@@ -101,6 +100,7 @@ def main() -> None:
         return
     atomic_write(_HERE / "train.svg", report.plot(readings).encode())
     report.MARKS.write(_HERE / "README.md", section)
+    report.MARKS.write(_DECISION, report.decision(readings))
 
 
 if __name__ == "__main__":

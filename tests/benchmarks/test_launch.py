@@ -34,6 +34,13 @@ def test_overheads_are_differences_within_a_round_and_judged_by_their_median() -
     ]
 
 
+def test_the_decision_says_what_each_kind_adds() -> None:
+    said = run.sentence(
+        {"": [1.0, 2.0], "auto": [2.0, 3.0], "netns": [1.2, 2.4], "landlock": [2.0, 3.0], "none": [1.0, 2.0]}
+    )
+    assert "\n0.30 s for `netns`, 1.00 s for `landlock`. " in said
+
+
 def test_what_connects_cost_is_a_ratio_within_a_round() -> None:
     rows = connects.markdown({"": ([10.0, 20.0], [2.0, 4.0]), "seccomp": ([20.0, 80.0], [2.0, 4.0])}).splitlines()
     assert rows[2:] == [

@@ -63,6 +63,13 @@ def test_tables_show_medians_and_a_dash_for_what_was_not_run() -> None:
     assert "busy" not in text
 
 
+def test_the_decision_says_what_the_cut_saves() -> None:
+    lines = train_report.decision(made_up()).splitlines()
+    assert "| 4,096 | 260 | – |" in lines
+    assert "| 16,384 | 260 | 260 |" in lines
+    assert lines[-1].endswith("trains 2,000 tokens per CPU second, where the whole row trains 500.")
+
+
 def test_the_benchmarks_page_has_the_marks() -> None:
     assert MARKS.stand_in(ROOT / "benchmarks/README.md")
 
