@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 
-from bundler.hub.selection.weights import is_pickle
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.make.store import Store
 from bundler.plan.lock import Lock, LockedFile
 from bundler.text.wording import quoted

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bundler.errors import TrustError
-from bundler.hub.selection.weights import is_pickle
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.plan.file_rules import host_of_url
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.text.wording import name_some, printable

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from bundler import __version__
 from bundler.errors import DependencyError
-from bundler.hub.selection.weights import is_pickle
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.plan.file_rules import host_of_url
 from bundler.plan.names import address_prefix
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from bundler import __version__
 from bundler.errors import DependencyError
-from bundler.hub.selection.weights import is_pickle
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.text.documents import REPOSITORY
 from bundler.trust.licenses import normalize
 

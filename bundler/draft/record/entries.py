@@ -18,7 +18,8 @@ from pathlib import PurePosixPath
 from bundler.draft.manifest_text import merge_entry
 from bundler.draft.record.gather import RepoUse
 from bundler.hub.selection.files import SelectionError, matches, select
-from bundler.hub.selection.weights import is_pickle, left_out
+from bundler.hub.selection.pickle_names import is_pickle
+from bundler.hub.selection.weights import left_out
 from bundler.plan.manifest import Entry
 from bundler.plan.manifest_rules import config_problem, data_dir_problem, data_files_problem
 from bundler.plan.names import RepoKind

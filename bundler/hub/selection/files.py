@@ -31,7 +31,8 @@ from pathlib import PurePosixPath
 
 from bundler.errors import ManifestError
 from bundler.hub.selection.kernels import kernel_files
-from bundler.hub.selection.weights import is_pickle, left_out, model_files
+from bundler.hub.selection.pickle_names import is_pickle
+from bundler.hub.selection.weights import left_out, model_files
 from bundler.plan.manifest import Entry
 from bundler.plan.names import CODE_KINDS
 from bundler.text.wording import close_matches, counted, name_some, printable, shortened

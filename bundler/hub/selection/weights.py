@@ -14,13 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
 
+from bundler.hub.selection.pickle_names import PICKLE_SUFFIXES
+from bundler.plan.manifest import Entry
 from bundler.text.wording import name_some
-
-# What asks only for names of files, as a policy does, need not load what reads manifests.
-if TYPE_CHECKING:
-    from bundler.plan.manifest import Entry
 
 # Small text beside the weights: configs of the model, its processors, adapters, sub-modules; vocabularies.
 _CONFIG_SUFFIXES = {
@@ -54,7 +51,6 @@ _SAME_WEIGHTS = re.compile(r"fp16|bf16|fp32|float16|bfloat16|float32|non_ema", r
 _BASE = re.compile(rf"(?P<base>[^/.]+?){_SHARD}\.safetensors")
 _PICKLE_WEIGHTS = re.compile(r"(?:pytorch_model|adapter_model|diffusion_pytorch_model)(?:-\d+-of-\d+)?\.bin")
 _PICKLE_INDEX = re.compile(r"(?:pytorch_model|adapter_model|diffusion_pytorch_model)\.bin\.index\.json")
-_PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 _OTHER_WEIGHTS = {
     ".gguf",
     ".onnx",
@@ -65,7 +61,7 @@ _OTHER_WEIGHTS = {
     ".mlmodel",
     ".nemo",
     ".npz",
-    *_PICKLE_SUFFIXES,
+    *PICKLE_SUFFIXES,
 }
 # What no library loads as a part of a model: for people, git and training; Python has rules of its own.
 _NO_PART = re.compile(
@@ -73,13 +69,6 @@ _NO_PART = re.compile(
     r"|events\.out\..*|.*/events\.out\..*|LICEN[CS]E|NOTICE|\.DS_Store",
     re.IGNORECASE,
 )
-
-
-def is_pickle(path: str) -> bool:
-    """Return whether loading this file may run code: it is pickle, or has a suffix that usually means pickle."""
-    name = PurePosixPath(path)
-    # OpenVINO's weights have the same suffix, and are plain numbers.
-    return name.suffix.lower() in _PICKLE_SUFFIXES and not name.name.startswith("openvino")
 
 
 def left_out(paths: Sequence[str], chosen: set[str]) -> list[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bundler.errors import BundleError, IntegrityError
 from bundler.files.digest import Digests, hash_file
-from bundler.hub.selection.weights import is_pickle
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.hub.web.archive import unpack
 from bundler.hub.web.download import download
 from bundler.plan.file_entry import FileEntry
