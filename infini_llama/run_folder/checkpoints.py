@@ -52,6 +52,8 @@ class Provenance:
         versions: Versions of this package, torch, transformers and Python.
         world_size: Number of processes that trained.
         started_from: Folder of the model that the run started with, and its provenance; empty for a new model.
+        rewarming: From which step and rates a changed schedule is come to (see `infini_llama.train.schedule`); empty
+            unless the run resumed with one.
     """
 
     bundle: str
@@ -66,6 +68,7 @@ class Provenance:
     world_size: int
     tokenizer_origin: dict[str, Any] = field(default_factory=dict)
     started_from: dict[str, Any] = field(default_factory=dict)
+    rewarming: dict[str, Any] = field(default_factory=dict)
 
 
 def incoming_folder(output_dir: Path) -> Path:

@@ -30,7 +30,7 @@ def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: 
     Raises:
         ConfigError: The bundle or the model differs.
     """
-    before = json.loads((checkpoint / PROVENANCE).read_bytes())
+    before = read_provenance(checkpoint)
     if before["bundle_digest"] != now.bundle_digest and not accept_other_bundle:
         raise ConfigError(
             f"{checkpoint} was trained from {_bundle(before['bundle'], before['bundle_digest'])}, and now there is "
@@ -62,9 +62,15 @@ def check_provenance(checkpoint: Path, now: Provenance, *, accept_other_bundle: 
     return [_line(*item) for item in changed.items()]
 
 
+def read_provenance(checkpoint: Path) -> dict[str, Any]:
+    """Return what a complete checkpoint was made from, as it was written."""
+    record: dict[str, Any] = json.loads((checkpoint / PROVENANCE).read_bytes())
+    return record
+
+
 def read_started_from(checkpoint: Path) -> dict[str, Any]:
     """Return the record of the model that the checkpoint's run started with; empty for a new model."""
-    record: dict[str, Any] = json.loads((checkpoint / PROVENANCE).read_bytes()).get("started_from", {})
+    record: dict[str, Any] = read_provenance(checkpoint).get("started_from", {})
     return record
 
 

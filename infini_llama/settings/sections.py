@@ -106,8 +106,13 @@ class TrainingSettings:
         gate_learning_rate: Peak learning rate of the gates. At the usual rate they hardly change during a training.
         weight_decay: For matrices; null means 0.0. Norms, biases and gates are never decayed.
         decay_embeddings: Whether embeddings are decayed like matrices.
-        schedule: How the learning rate changes after the warm-up.
+        schedule: How the learning rate changes after the warm-up. `wsd` stays at the peak and falls with a square root
+            in the last steps, so that a run can go on from before them, with more steps.
         warmup_steps: Steps in which the learning rate rises from 0 to the peak.
+        decay_steps: Steps at the end in which the learning rate of `wsd` falls; null for a tenth of all.
+        min_learning_rate_ratio: Share of the peak at which the learning rate ends.
+        rewarm_steps: After a resume with other rates, another schedule or another number of steps: steps that lead from
+            the learning rate of the checkpoint to the new one; 0 to change it at once.
         max_grad_norm: Larger gradients are scaled down to this norm; 0 for no limit.
         adam_beta1: Decay of the first moment.
         adam_beta2: Decay of the second moment.
@@ -130,8 +135,11 @@ class TrainingSettings:
     gate_learning_rate: float = key(0.01, above=0)
     weight_decay: float | None = key(0.1, at_least=0)
     decay_embeddings: bool = key(False)
-    schedule: Literal["constant", "cosine", "linear"] = key("cosine")
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = key("cosine")
     warmup_steps: int = key(0, at_least=0)
+    decay_steps: int | None = key(None, at_least=1)
+    min_learning_rate_ratio: float = key(0.0, at_least=0, at_most=1)
+    rewarm_steps: int = key(0, at_least=0)
     max_grad_norm: float = key(1.0, at_least=0)
     adam_beta1: float = key(0.9, at_least=0, below=1)
     adam_beta2: float = key(0.95, at_least=0, below=1)
@@ -223,6 +231,13 @@ class Settings:
         if training.warmup_steps > training.steps:
             message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
             yield "training.warmup_steps", message
+        if training.decay_steps is not None and training.schedule != "wsd":
+            yield "training.decay_steps", f"expected it with schedule wsd only, found schedule {training.schedule}"
+        elif training.warmup_steps + (training.decay_steps or 0) > training.steps >= training.warmup_steps:
+            message = f"with warmup_steps it is more than training.steps ({training.steps})"
+            yield "training.decay_steps", message
+        if training.schedule == "constant" and training.min_learning_rate_ratio:
+            yield "training.min_learning_rate_ratio", "expected a schedule that falls, found schedule constant"
         if self.evaluation.raw_data is not None and self.evaluation.fraction:
             yield "evaluation.fraction", "expected this or evaluation.raw_data, found both"
         reach, row = training.backprop_segments, self.data.segments_per_row

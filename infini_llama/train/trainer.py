@@ -2,18 +2,20 @@
 
 * `training_step`: rows longer than `backprop_segments` are split (see `infini_llama.train.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.train.optimizer`);
+* `create_scheduler`: minimum rates, plateaus and changed schedules (see `infini_llama.train.schedule`);
 * `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals come from the configuration, not from the
   checkpoint;
 * `_save_checkpoint`: written to another folder, synced, renamed, with its provenance
   (see `infini_llama.run_folder.checkpoints`);
 * the library's own log is off, because it goes to stdout (see `infini_llama.train.metrics_log`).
 
-Distribution, accumulation, clipping, precision, schedules and resuming are the library's.
+Distribution, accumulation, clipping, precision and resuming are the library's.
 """
 
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,17 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainingArguments
 
+from bundler.text.wording import counted
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
+from infini_llama.run_folder.provenance import read_provenance
 from infini_llama.settings.sections import Settings
 from infini_llama.train.distribution import DistributedTrainer, sharding_arguments
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.optimizer import parameter_groups
+from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler
 from infini_llama.train.truncation import split_into_parts
 
 
@@ -45,8 +50,6 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         adam_beta1=training.adam_beta1,
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
-        lr_scheduler_type="constant_with_warmup" if training.schedule == "constant" else training.schedule,
-        warmup_steps=training.warmup_steps,
         bf16=training.precision == "bfloat16",
         activation_checkpointing=training.activation_checkpointing,
         logging_strategy="steps",
@@ -82,6 +85,7 @@ class InfiniTrainer(DistributedTrainer):
     def __init__(self, *, settings: Settings, provenance: Provenance, **kwargs: Any) -> None:
         self._settings, self._provenance = settings, provenance
         self._incoming: Path | None = None
+        self._rewarming: Rewarming | None = None
         super().__init__(distributed=settings.training.distributed, **kwargs)
         self.remove_callback(PrinterCallback)
 
@@ -132,6 +136,16 @@ class InfiniTrainer(DistributedTrainer):
             self.optimizer = optimizer_class(groups, **options)
         return self.optimizer
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the schedule of `infini_llama.train.schedule`, made on the first call."""
+        if self.lr_scheduler is None:
+            steered = self.optimizer if optimizer is None else optimizer
+            assert steered is not None
+            self.lr_scheduler = make_scheduler(steered, self._settings.training, lambda: self._rewarming)
+        return self.lr_scheduler
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Load both as the library does, then set rates and decays of the present configuration.
 
@@ -145,6 +159,7 @@ class InfiniTrainer(DistributedTrainer):
             for group in self.optimizer.param_groups
         ]
         super()._load_optimizer_and_scheduler(checkpoint)
+        self._rewarm(Path(checkpoint))
         schedule = self.lr_scheduler
         assert isinstance(schedule, LambdaLR)
         schedule.base_lrs = [options["initial_lr"] for options in configured]
@@ -155,6 +170,18 @@ class InfiniTrainer(DistributedTrainer):
         schedule._last_lr = rates
         for group, options, rate in zip(self.optimizer.param_groups, configured, rates, strict=True):
             group.update(options, lr=rate)
+
+    def _rewarm(self, checkpoint: Path) -> None:
+        """Begin the way to a changed schedule, or go on with one that a checkpoint is on."""
+        training, before = self._settings.training, read_provenance(checkpoint)
+        record = before.get("rewarming", {})
+        if training.rewarm_steps and has_changed(before["settings"]["training"], training):
+            assert self.optimizer is not None
+            rates = {str(group["name"]): float(group["lr"]) for group in self.optimizer.param_groups}
+            record = {"step": before["step"], "steps": training.rewarm_steps, "rates": rates}
+            say(f"note: {counted(training.rewarm_steps, 'step')} lead to the changed learning rates")
+        self._rewarming = Rewarming(**record) if record else None
+        self._provenance = replace(self._provenance, rewarming=record)
 
     def _load_callback_state(self) -> None:
         """Load it as the library does, then set the intervals for log and checkpoints of the present configuration.

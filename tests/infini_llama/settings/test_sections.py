@@ -62,7 +62,7 @@ def test_all_faults_are_named_at_once_with_key_path_and_line() -> None:
         "training.weight_decy (line 8): unknown key; did you mean weight_decay?",
         "training.batch_size (line 9): appears twice; the first is in line 6",
         "training.warmup_steps (line 10): expected at least 0, found -1",
-        "training.schedule (line 11): expected one of constant, cosine, linear; found cosin; did you mean cosine?",
+        "training.schedule (line 11): expected one of constant, cosine, linear, wsd; found cosin; did you mean cosine?",
         "training.decay_embeddings (line 12): expected true or false, found yes",
     ]
 
@@ -154,3 +154,24 @@ def test_the_schema_is_the_one_that_is_made_from_the_dataclasses_and_takes_the_d
 def test_the_demo_configuration_is_valid() -> None:
     settings = load(Path(__file__).parents[3] / "demo" / "train.yaml")
     assert isinstance(settings, Settings)
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        (
+            "decay_steps: 3",
+            "training.decay_steps: expected it with schedule wsd only, found schedule cosine",
+        ),
+        (
+            "schedule: wsd\n  warmup_steps: 8\n  decay_steps: 3",
+            "training.decay_steps: with warmup_steps it is more than training.steps (10)",
+        ),
+        (
+            "schedule: constant\n  min_learning_rate_ratio: 0.1",
+            "training.min_learning_rate_ratio: expected a schedule that falls, found schedule constant",
+        ),
+    ],
+)
+def test_keys_of_a_schedule_that_do_not_fit_together_are_named(lines: str, fault: str) -> None:
+    assert faults(MINIMAL + f"  {lines}\n") == [fault]

@@ -145,6 +145,33 @@ def test_a_resumed_run_goes_by_the_rates_that_are_configured_now(
     }
 
 
+def test_a_changed_rate_is_come_to_in_steps_that_may_be_interrupted(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path
+) -> None:
+    run = Path(trained.checkpoint).parent
+    shutil.rmtree(trained.checkpoint)
+    more = ("training.steps=8", "training.schedule=constant", "training.checkpoint_every_steps=1")
+    changed = configured(
+        *more, "training.learning_rate=6e-2", "training.rewarm_steps=4", "training.keep_checkpoints=9"
+    )
+
+    def rates() -> list[float]:
+        train(changed, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.find_latest(run))
+        return [
+            json.loads(line)["learning_rate"]["decay"] for line in (run / "metrics.jsonl").read_text().splitlines()
+        ]
+
+    straight, end = rates(), weights(run / "checkpoint-8")
+    # The rate of the line of step n is that of step n + 1.
+    before = straight[2]
+    assert before < 0.03
+    assert straight[2:] == pytest.approx([before + (0.06 - before) * part / 4 for part in (0, 1, 2, 3, 4, 4)])
+    for step in (6, 7, 8):
+        shutil.rmtree(run / f"checkpoint-{step}")
+    assert rates() == straight
+    assert weights(run / "checkpoint-8") == end
+
+
 def test_a_resumed_run_logs_and_saves_in_the_intervals_that_are_configured_now(
     trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path
 ) -> None:
