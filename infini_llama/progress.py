@@ -34,18 +34,27 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
 
-    def show(self, *, loss: float, tokens_per_second: float, rss_bytes: int) -> None:
-        """Show the latest measurements."""
+    def show(self, measured: str) -> None:
+        """Show the latest measurements beside the bar."""
         if self._bar is not None:
-            self._bar.set_postfix_str(
-                f"loss {loss:.4f}, {tokens_per_second:,.0f} tokens/s, {rss_bytes / 2**30:.2f} GiB"
-            )
+            self._bar.set_postfix_str(measured)
 
     def close(self) -> None:
         """Stop updating the bar, and leave it on the screen."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration for people: its two largest units, such as `2 h 05 min` or `1 d 03 h`."""
+    left = round(seconds)
+    if left < 60:
+        return f"{left} s"
+    for larger, smaller, unit in ((86400, 3600, ("d", "h")), (3600, 60, ("h", "min")), (60, 1, ("min", "s"))):
+        if left >= larger:
+            return f"{left // larger} {unit[0]} {left % larger // smaller:02} {unit[1]}"
+    raise AssertionError(seconds)
 
 
 def say(message: str) -> None:

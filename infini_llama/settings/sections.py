@@ -125,6 +125,8 @@ class TrainingSettings:
         log_every_steps: Steps between two lines in the log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
         keep_checkpoints: How many checkpoints to keep; the oldest are deleted.
+        device_tflops: Peak of one device at this precision by its data sheet, in TFLOP/s (10^12 operations a second),
+            so that the log says which share of it is used (MFU); null if it is not known.
         report_to: `tensorboard` writes its files beside `metrics.jsonl`; that package must be installed.
     """
 
@@ -150,6 +152,7 @@ class TrainingSettings:
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)
     keep_checkpoints: int = key(2, at_least=1)
+    device_tflops: float | None = key(None, above=0)
     report_to: Literal["none", "tensorboard"] = key("none")
 
 

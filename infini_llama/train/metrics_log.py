@@ -9,14 +9,16 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bundler.errors import DependencyError
+from infini_llama.model.flops import training_flops
 from infini_llama.model.gate import MemoryGate
-from infini_llama.progress import ProgressBar, say
+from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.progress import ProgressBar, format_seconds, say
 from infini_llama.run_folder.metrics import append, drop_after
 from infini_llama.train import sharding
 
@@ -31,16 +33,24 @@ class MetricsLog(TrainerCallback):
         model: The model, whose gates are logged.
         bad_records: Number of records that were left out of the data; written in each line, so that it is not missed.
         tensorboard: Whether to write TensorBoard's files too.
+        device_tflops: Peak of one device in TFLOP/s, of which the used share is written; None if it is not known.
 
     Raises:
         DependencyError: `tensorboard` is set, and TensorBoard is not installed.
     """
 
     def __init__(
-        self, output_dir: Path, model: torch.nn.Module, *, bad_records: int = 0, tensorboard: bool = False
+        self,
+        output_dir: Path,
+        model: InfiniLlamaForCausalLM,
+        *,
+        bad_records: int = 0,
+        tensorboard: bool = False,
+        device_tflops: float | None = None,
     ) -> None:
         self._output_dir, self._model, self._bad_records = output_dir, model, bad_records
-        self._last: tuple[float, int] = (0.0, 0)
+        self._flops_per_token, self._device_tflops = training_flops(model.config), device_tflops
+        self._last = _Mark(0.0, 0, 0)
         self._bar: ProgressBar | None = None
         self._writer_class = _summary_writer() if tensorboard else None
         self._writer: Any = None
@@ -49,7 +59,7 @@ class MetricsLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clock, and delete the lines that an earlier process wrote after the checkpoint."""
-        self._last = (time.monotonic(), int(state.num_input_tokens_seen))
+        self._last = _Mark(time.monotonic(), int(state.num_input_tokens_seen), state.global_step)
         self._bar = ProgressBar(total=state.max_steps, done=state.global_step)
         if state.is_world_process_zero:
             self._output_dir.mkdir(parents=True, exist_ok=True)
@@ -82,15 +92,14 @@ class MetricsLog(TrainerCallback):
         gates = gate_shares(self._model)
         if not state.is_world_process_zero:
             return
-        now, tokens = time.monotonic(), int(state.num_input_tokens_seen)
         line: dict[str, Any] = {
             "kind": "step",
             "step": state.global_step,
             "loss": logs["loss"],
             "learning_rate": learning_rates(kwargs.get("optimizer"), logs),
             "grad_norm": logs.get("grad_norm"),
-            "tokens": tokens,
-            "tokens_per_second": round((tokens - self._last[1]) / max(now - self._last[0], 1e-9), 1),
+            "tokens": int(state.num_input_tokens_seen),
+            **self._speeds(args.world_size, state),
             "peak_rss_bytes": peak_rss_bytes(),
             "gate_mean": sum(map(sum, gates)) / sum(map(len, gates)),
             "gate_min": min(map(min, gates)),
@@ -101,23 +110,35 @@ class MetricsLog(TrainerCallback):
         }
         if torch.cuda.is_available():
             line["peak_device_bytes"] = torch.cuda.max_memory_allocated()
-        self._last = (now, tokens)
         append(self._output_dir, line)
+        speed = _describe_speed(line)
         say(
             f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "
-            f"lr {logs['learning_rate']:.2e}  gates {line['gate_min']:.3f}..{line['gate_max']:.3f}  "
-            f"{line['tokens_per_second']:,.0f} tokens/s"
+            f"lr {logs['learning_rate']:.2e}  gates {line['gate_min']:.3f}..{line['gate_max']:.3f}  {speed}  "
+            f"{format_seconds(line['seconds_left'])} left"
         )
         if self._bar is not None:
-            self._bar.show(
-                loss=logs["loss"],
-                tokens_per_second=line["tokens_per_second"],
-                rss_bytes=line["peak_rss_bytes"],
-            )
+            self._bar.show(f"loss {logs['loss']:.4f}, {speed}")
         if self._writer is not None:
             for name, value in _scalars(line):
                 self._writer.add_scalar(name, value, state.global_step)
             self._writer.flush()
+
+    def _speeds(self, devices: int, state: TrainerState) -> dict[str, float]:
+        """Return how fast the steps since the last line were, and begin the next ones."""
+        now = _Mark(time.monotonic(), int(state.num_input_tokens_seen), state.global_step)
+        last, self._last = self._last, now
+        seconds = max(now.seconds - last.seconds, 1e-9)
+        per_device = (now.tokens - last.tokens) / seconds / devices
+        tflops = per_device * self._flops_per_token / 1e12
+        return {
+            "seconds": round(seconds, 3),
+            "seconds_left": round(seconds / max(now.step - last.step, 1) * (state.max_steps - now.step), 1),
+            "tokens_per_second": round(per_device * devices, 1),
+            "tokens_per_second_per_device": round(per_device, 1),
+            "tflops_per_device": float(f"{tflops:.4g}"),
+            **({"mfu": float(f"{tflops / self._device_tflops:.4g}")} if self._device_tflops else {}),
+        }
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -127,6 +148,20 @@ class MetricsLog(TrainerCallback):
             self._bar.close()
         if self._writer is not None:
             self._writer.close()
+
+
+class _Mark(NamedTuple):
+    """Where a run is: a time of the monotonic clock, tokens and steps so far."""
+
+    seconds: float
+    tokens: int
+    step: int
+
+
+def _describe_speed(line: dict[str, Any]) -> str:
+    used = f", {line['mfu']:.1%} MFU" if "mfu" in line else ""
+    memory = line.get("peak_device_bytes", line["peak_rss_bytes"]) / 2**30
+    return f"{line['tokens_per_second']:,.0f} tokens/s{used}, {memory:.2f} GiB"
 
 
 def gate_shares(model: torch.nn.Module) -> list[list[float]]:
@@ -151,8 +186,11 @@ def peak_rss_bytes() -> int:
 
 
 def _scalars(line: dict[str, Any]) -> list[tuple[str, float]]:
-    names = ("loss", "grad_norm", "tokens_per_second", "peak_rss_bytes", "gate_mean", "gate_min", "gate_max")
-    plain = [(f"train/{name}", line[name]) for name in names if line[name] is not None]
+    names = (
+        *("loss", "grad_norm", "tokens_per_second", "tokens_per_second_per_device", "tflops_per_device", "mfu"),
+        *("peak_rss_bytes", "peak_device_bytes", "gate_mean", "gate_min", "gate_max"),
+    )
+    plain = [(f"train/{name}", line[name]) for name in names if line.get(name) is not None]
     return [*plain, *((f"learning_rate/{name}", rate) for name, rate in line["learning_rate"].items())]
 
 

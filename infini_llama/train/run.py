@@ -215,8 +215,13 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
         data_collator=default_data_collator,
         processing_class=run.chosen.tokenizer,
     )
-    uses_tensorboard = settings.training.report_to == "tensorboard"
-    metrics = MetricsLog(output_dir, run.model, bad_records=run.data.bad_records, tensorboard=uses_tensorboard)
+    metrics = MetricsLog(
+        output_dir,
+        run.model,
+        bad_records=run.data.bad_records,
+        tensorboard=settings.training.report_to == "tensorboard",
+        device_tflops=settings.training.device_tflops,
+    )
     trainer.add_callback(metrics)
     trainer.add_callback(StopAtDivergence(output_dir))
     trainer.add_callback(ReportAtCheckpoint(output_dir, run.model, run.held_out, settings.evaluation.max_tokens))

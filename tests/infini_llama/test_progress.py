@@ -8,13 +8,16 @@ import subprocess
 import sys
 import termios
 
+import pytest
+
+from infini_llama.progress import format_seconds
 from tests.support.process import Child
 
 PROGRAM = """
 from infini_llama.progress import ProgressBar, say
 bar = ProgressBar(total=8, done=2)
 bar.advance(4)
-bar.show(loss=2.5, tokens_per_second=1234.4, rss_bytes=3 << 29)
+bar.show("loss 2.5000, 1,234 tokens/s, 1.50 GiB")
 say("a line")
 bar.close()
 """
@@ -50,3 +53,18 @@ def test_other_ranks_say_nothing() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=True
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (7500, "2 h 05 min"),
+        (97200, "1 d 03 h"),
+    ],
+)
+def test_a_duration_has_two_units(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text

@@ -11,6 +11,8 @@ import pytest
 
 from bundler.errors import DependencyError
 from bundler.home.installed import InstalledBundle
+from infini_llama import InfiniLlamaConfig
+from infini_llama.model.flops import training_flops
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, append, drop_after, read_metrics
 from infini_llama.train.metrics_log import MetricsLog
@@ -34,7 +36,10 @@ def test_a_resumed_run_takes_back_what_the_killed_one_wrote_after_its_checkpoint
     (run / FILE).write_bytes(content[: content.rindex(b'{"kind"') - 20])
     train(configured(), gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=checkpoints.find_latest(run))
     after = read_metrics(run)
-    measured = ("tokens_per_second", "peak_rss_bytes", "time")
+    measured = (
+        *("seconds", "seconds_left", "tokens_per_second", "tokens_per_second_per_device", "tflops_per_device"),
+        *("peak_rss_bytes", "time"),
+    )
     assert [{k: v for k, v in line.items() if k not in measured} for line in after] == [
         {k: v for k, v in line.items() if k not in measured} for line in before
     ]
@@ -44,12 +49,29 @@ def test_a_resumed_run_takes_back_what_the_killed_one_wrote_after_its_checkpoint
 def test_a_line_has_rates_by_group_and_gates_by_layer_and_head(
     gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
 ) -> None:
-    train(configured("training.steps=1"), gpt2_bundle, raw_data=raw_data, output_dir=tmp_path)
+    settings = configured("training.steps=1", "training.device_tflops=0.5")
+    train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path)
     (line,) = read_metrics(tmp_path)
     assert sorted(line) == [
         *("bad_records", "gate_max", "gate_mean", "gate_min", "gates", "grad_norm", "kind", "learning_rate"),
-        *("loss", "peak_rss_bytes", "step", "time", "tokens", "tokens_per_second"),
+        *(
+            "loss",
+            "mfu",
+            "peak_rss_bytes",
+            "seconds",
+            "seconds_left",
+            "step",
+            "tflops_per_device",
+            "time",
+            "tokens",
+        ),
+        *("tokens_per_second", "tokens_per_second_per_device"),
     ]
+    assert line["tokens_per_second_per_device"] == line["tokens_per_second"] > 0
+    flops = training_flops(InfiniLlamaConfig.from_pretrained(tmp_path / "checkpoint-1"))
+    assert line["tflops_per_device"] == pytest.approx(line["tokens_per_second"] * flops / 1e12, rel=1e-3)
+    assert line["mfu"] == pytest.approx(line["tflops_per_device"] / 0.5, rel=1e-3)
+    assert line["seconds_left"] == 0
     assert sorted(line["learning_rate"]) == ["decay", "gates", "no_decay"]
     (heads,) = line["gates"]
     assert len(heads) == 2
