@@ -6,6 +6,7 @@ it again at any time; the trainer writes it at each checkpoint and at the end.
 
 from __future__ import annotations
 
+import datetime
 import html
 import json
 from collections.abc import Sequence
@@ -16,11 +17,21 @@ import yaml
 
 from bundler.errors import UsageError
 from bundler.files.atomic import atomic_write
+from infini_llama.progress import format_seconds
 from infini_llama.report.charts import Line, line_chart
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, read_metrics
 
 REPORT = "report.html"
+# Keys of the provenance whose words are not those of the key.
+_WORDS = {
+    "lock_sha256": "SHA-256 of the lock",
+    "sha256": "SHA-256",
+    "step": "checkpoint of step",
+    "tokenizer_origin": "origin of the tokenizer",
+    "tokenizer_commit": "commit of the tokenizer",
+    "world_size": "processes",
+}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --faint: #767676; --rule: #e0e0e0; --paper: #fff }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --faint: #9a9a9a; --rule: #333; --paper: #16181a } }
@@ -99,11 +110,30 @@ def _overview(steps: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> st
         "tokens": f"{last['tokens']:,}",
         "loss": f"{_number(first['loss'])} in step {first['step']}, {_number(last['loss'])} at the end",
         "bad records": f"{last.get('bad_records', 0):,} left out",
+        **_when(steps),
     }
+    machine = provenance.get("machine", {})
+    if machine:
+        rows["machine"] = f"{provenance['world_size']} x {machine['device']}, {machine['system']}"
     lost = sum(line.get("loss") is None for line in steps)
     if lost:
         rows["warning"] = f"the loss is not finite in {lost} of {len(steps)} lines"
     return _table(rows)
+
+
+def _when(steps: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return when the run was and how long it trained, as far as its lines say; those of old versions do not."""
+    times = [line["time"] for line in steps if "time" in line]
+    spent = [line["seconds"] for line in steps if "seconds" in line]
+    rows = {}
+    if times:
+        rows["first line"], rows["last line"] = (
+            datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+            for time in (times[0], times[-1])
+        )
+    if len(spent) == len(steps):
+        rows["duration"] = f"{format_seconds(sum(spent))} of training, stops not counted"
+    return rows
 
 
 def _over_time(
@@ -165,15 +195,21 @@ def _perplexity_row(stretch: dict[str, Any], *, is_whole: bool) -> str:
 
 def _speed(steps: Sequence[dict[str, Any]]) -> str:
     speed = _over_time([("tokens/s", [line["tokens_per_second"] for line in steps])], steps)
-    memory = _over_time([("GiB", [line["peak_rss_bytes"] / 2**30 for line in steps])], steps)
-    return f"<h2>Tokens per second</h2>{speed}<h2>Peak memory of rank 0, GiB</h2>{memory}"
+    named = [("RAM", [line["peak_rss_bytes"] / 2**30 for line in steps])]
+    if any("peak_device_bytes" in line for line in steps):
+        named.append(("device", [line.get("peak_device_bytes", 0) / 2**30 for line in steps]))
+    used = ""
+    if any("mfu" in line for line in steps):
+        shares = [("MFU", [line.get("mfu") for line in steps])]
+        used = f"<h2>Share of the device's peak (MFU)</h2>{_over_time(shares, steps)}"
+    return f"<h2>Tokens per second</h2>{speed}{used}<h2>Peak memory of rank 0, GiB</h2>{_over_time(named, steps)}"
 
 
 def _origin(provenance: dict[str, Any]) -> str:
     heading = "<h2>Where it comes from</h2>"
     if not provenance:
         return f"{heading}<p class='note'>Not known: there is no complete checkpoint.</p>"
-    plain = {key: value for key, value in provenance.items() if key not in ("settings", "files")}
+    plain = {key: value for key, value in provenance.items() if key not in ("settings", "files", "machine")}
     settings = html.escape(yaml.safe_dump(provenance.get("settings", {}), sort_keys=False))
     return (
         f"{heading}{_table(_flat(plain))}<details><summary>Configuration</summary><pre>{settings}</pre></details>"
@@ -183,10 +219,11 @@ def _origin(provenance: dict[str, Any]) -> str:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in values.items():
+        name = prefix + _WORDS.get(key, key.replace("_", " "))
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flat(value, f"{name}: ")
         elif value not in ("", None, []):
-            flat[f"{prefix}{key}"] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            flat[name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return flat
 
 

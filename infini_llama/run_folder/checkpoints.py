@@ -51,6 +51,7 @@ class Provenance:
         seed: The seed in the settings.
         versions: Versions of this package, torch, transformers and Python.
         world_size: Number of processes that trained.
+        machine: `system` and `device` of rank 0, in words.
         started_from: Folder of the model that the run started with, and its provenance; empty for a new model.
         rewarming: From which step and rates a changed schedule is come to (see `infini_llama.train.schedule`); empty
             unless the run resumed with one.
@@ -69,6 +70,7 @@ class Provenance:
     tokenizer_origin: dict[str, Any] = field(default_factory=dict)
     started_from: dict[str, Any] = field(default_factory=dict)
     rewarming: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
 
 
 def incoming_folder(output_dir: Path) -> Path:

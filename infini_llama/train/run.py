@@ -291,6 +291,12 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
     )
 
 
+def _device() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU ({platform.machine()}, {counted(torch.get_num_threads(), 'thread')})"
+
+
 def _provenance(
     settings: Settings,
     bundle: InstalledBundle | None,
@@ -316,5 +322,6 @@ def _provenance(
             "python": platform.python_version(),
         },
         world_size=world_size,
+        machine={"system": platform.platform(), "device": _device()},
         started_from=started,
     )

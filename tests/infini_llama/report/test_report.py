@@ -82,6 +82,8 @@ def test_a_run_leaves_a_page_of_what_it_did_and_held_out_text_changes_no_weight(
     text = (tmp_path / "run" / REPORT).read_text()
     assert gpt2_bundle.digest in text
     assert "6 of 6" in text
+    assert re.search(r"<th>machine</th><td>1 x CPU \(\w+, \d+ threads?\), Linux", text)
+    assert "<th>first line</th>" in text
     (tmp_path / "run" / REPORT).unlink()
     result = CliRunner().invoke(main, ["report", str(tmp_path / "run")])
     assert (result.exit_code, result.output) == (0, f"{tmp_path}/run/{REPORT}\n")
@@ -100,6 +102,21 @@ def test_the_page_is_well_formed_and_loads_nothing() -> None:
     assert "default-src 'none'" in text
     # Loss, rates, a layer of gates, perplexity by place and over time, speed, memory.
     assert tags.names.count("svg") == 7
+
+
+def test_the_page_says_when_and_how_long_and_in_words() -> None:
+    lines = [
+        {**STEP, "step": 1, "time": 1764000000.5, "seconds": 3600.4, "mfu": 0.4},
+        {**STEP, "step": 2, "time": 1764100000.5, "seconds": 300.2, "mfu": 0.5, "peak_device_bytes": 1 << 31},
+    ]
+    text = page("run", lines, {"world_size": 2, "lock_sha256": "0a", "tokenizer_origin": {"kind": "repo"}})
+    assert "<th>first line</th><td>2025-11-24 16:00 UTC</td>" in text
+    assert "<th>last line</th><td>2025-11-25 19:46 UTC</td>" in text
+    assert "<th>duration</th><td>1 h 05 min of training, stops not counted</td>" in text
+    assert "<th>SHA-256 of the lock</th><td>0a</td>" in text
+    assert "<th>origin of the tokenizer: kind</th><td>repo</td>" in text
+    # Those of a run without MFU, and one more; no perplexities.
+    assert Tags(text).names.count("svg") == 6
 
 
 def test_what_the_page_tells_is_no_markup() -> None:
