@@ -79,7 +79,8 @@ class InfiniLlamaAttention(LlamaAttention):
         attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
         recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
         if recalled is not None:
-            attended = self.gate(attended, recalled, layout.present)
+            reads = layout.present if layout.sharing is None else layout.sharing.reads(layout.present)
+            attended = self.gate(attended, recalled, reads)
 
         weights = weights_by_row(weights, layout) if want_weights and weights is not None else None
         output = self.o_proj(layout.unfold_tokens(attended).reshape(*tokens, -1))
@@ -130,9 +131,14 @@ class InfiniLlamaAttention(LlamaAttention):
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
             ), carried
         sigma_keys = sigma(keys)
+        writes, held = None, layout.runs
+        if layout.sharing is not None:
+            writes, held = layout.sharing.writes(), layout.sharing.held
         if self.config.memory_update == "delta":
-            return scan_delta(sigma_keys, values, carried, layout.complete, layout.runs, layout.present)
-        return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs)
+            return scan_delta(
+                sigma_keys, values, carried, layout.complete, layout.runs, layout.present, held=held, writes=writes
+            )
+        return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs, held=held, writes=writes)
 
 
 def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
@@ -175,6 +181,10 @@ def local_mask(layout: SegmentLayout, tokens: int, implementation: str, dtype: t
         ValueError: Flash attention would need a mask.
     """
     square = layout.num_segments > 1 or (layout.aligned and tokens == layout.num_slots)
+    if layout.sharing is not None:
+        if implementation.startswith("flash"):
+            raise ValueError("flash attention takes no mask, and documents that share segments need one; use sdpa")
+        square = False
     if implementation.startswith("flash"):
         if not (square or layout.aligned):
             raise ValueError(

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from infini_llama.model.memory import Memory
-from infini_llama.model.segments import StreamPosition
+from infini_llama.model.position import StreamPosition
 
 
 class LayerState(NamedTuple):

@@ -34,9 +34,10 @@ class MemoryGate(nn.Module):
         Args:
             attended: A_dot, `(B, N, queries, heads, width)`.
             recalled: A_mem, of the same shape, in float32 or wider.
-            present: `(B, N)` bool, whether the memory before the segment holds anything.
+            present: `(B, N)` bool, whether the memory before the segment holds anything; or `(B, N, queries)`, whether
+                it holds anything that the query may read.
         """
         share = torch.sigmoid(self.bias.to(recalled.dtype)).unsqueeze(-1)
-        share = share * present.view(*present.shape, 1, 1, 1)
+        share = share * present.view(*present.shape, *(1,) * (recalled.dim() - present.dim()))
         # share * recalled + (1 - share) * attended, in one pass over memory
         return torch.lerp(attended.to(recalled.dtype), recalled, share).to(attended.dtype)

@@ -126,7 +126,14 @@ def novelty(memory: Memory, sigma_keys: Tensor, values: Tensor, present: Tensor)
 
 
 def scan_linear(
-    sigma_keys: Tensor, values: Tensor, carried: Memory, complete: Tensor, runs: Tensor | None
+    sigma_keys: Tensor,
+    values: Tensor,
+    carried: Memory,
+    complete: Tensor,
+    runs: Tensor | None,
+    *,
+    held: Tensor | None = None,
+    writes: Tensor | None = None,
 ) -> tuple[Memory, Memory]:
     """Return the memory before each of N segments, and after the last, by the linear rule; computed without a loop.
 
@@ -137,11 +144,13 @@ def scan_linear(
         complete: `(B, N)` bool; segments that are not full yet are false, and are not written.
         runs: `(B, N)`, the number of document starts up to and including each segment. What was written in an earlier
             run is forgotten. None if no document starts here: then the scan is a cumulative sum.
+        held: `(B, N)`, the run that the memory before each segment is of; None for that of the segment itself.
+        writes: `(B, N, S)` bool, the slots to write; None for all.
 
     Returns:
         The memory before each segment, with dimension N after B; and the memory after the last segment.
     """
-    written = associate(sigma_keys, values).where(complete)
+    written = associate(_only(sigma_keys, writes), values).where(complete)
     matrices = torch.cat((carried.matrix.unsqueeze(1), written.matrix), dim=1)
     normalisers = torch.cat((carried.normaliser.unsqueeze(1), written.normaliser), dim=1)
     if runs is None:
@@ -150,7 +159,7 @@ def scan_linear(
         # A cumulative sum could forget only by subtracting, which would leave rounding errors. A 0/1 matrix sums
         # exactly the visible segments, with N^2 instead of N additions.
         sources = torch.cat((torch.zeros_like(runs[:, :1]), runs), dim=1)
-        targets = torch.cat((runs, runs[:, -1:]), dim=1)
+        targets = torch.cat((runs if held is None else held, runs[:, -1:]), dim=1)
         visible = (sources.unsqueeze(1) == targets.unsqueeze(2)).tril().to(matrices.dtype)
         matrices = torch.einsum("bts,bshkv->bthkv", visible, matrices)
         normalisers = torch.einsum("bts,bshk->bthk", visible, normalisers)
@@ -164,6 +173,9 @@ def scan_delta(
     complete: Tensor,
     runs: Tensor | None,
     present: Tensor,
+    *,
+    held: Tensor | None = None,
+    writes: Tensor | None = None,
 ) -> tuple[Memory, Memory]:
     """Return what `scan_linear` returns, by the delta rule, in a loop: each segment needs the memory before it.
 
@@ -174,12 +186,22 @@ def scan_delta(
         complete: `(B, N)`, as for `scan_linear`.
         runs: `(B, N)` or None, as for `scan_linear`.
         present: `(B, N)` bool, whether the memory before each segment holds anything.
+        held: `(B, N)` or None, as for `scan_linear`.
+        writes: `(B, N, S)` or None, as for `scan_linear`.
     """
     memory, before = carried, []
+    written = _only(sigma_keys, writes)
     for n in range(sigma_keys.shape[1]):
+        answers, kept = present[:, n], memory
         if runs is not None:
-            memory = memory.where(runs[:, n] == (runs[:, n - 1] if n else 0))
-        before.append(memory)
-        new = novelty(memory, sigma_keys[:, n], values[:, n], present[:, n])
-        memory = memory.plus(associate(sigma_keys[:, n], new).where(complete[:, n]))
+            goes_on = runs[:, n] == (runs[:, n - 1] if n else 0)
+            answers, kept = answers & goes_on, memory.where(goes_on)
+        before.append(kept if held is None else memory)
+        new = novelty(kept, sigma_keys[:, n], values[:, n], answers)
+        memory = kept.plus(associate(written[:, n], new).where(complete[:, n]))
     return Memory(*(torch.stack(parts, dim=1) for parts in zip(*before, strict=True))), memory
+
+
+def _only(sigma_keys: Tensor, writes: Tensor | None) -> Tensor:
+    """Return the keys with zeros in the slots that are not written."""
+    return sigma_keys if writes is None else sigma_keys * writes.view(*writes.shape, 1, 1)

@@ -42,8 +42,9 @@ from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE, OLD_GATE, MemoryGate
 from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
 from infini_llama.model.inputs import check_cache, check_export, check_generation, take_columns, take_documents
+from infini_llama.model.position import StreamPosition
 from infini_llama.model.rope import Rotation
-from infini_llama.model.segments import SegmentLayout, StreamPosition
+from infini_llama.model.segments import SegmentLayout
 
 
 class InfiniLlamaDecoderLayer(LlamaDecoderLayer):
@@ -153,6 +154,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         document_ids: Tensor | None = None,
+        share_segments: bool = False,
         output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
@@ -168,6 +170,8 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             inputs_embeds: `(B, T, hidden_size)` instead of `input_ids`.
             use_cache: Whether to return a state if none was given.
             document_ids: `(B, T)`, non-negative. Where they change, the memory is emptied and a new segment starts.
+            share_segments: Whether a new document starts in the running segment instead, so that no slot stays empty
+                (see `infini_llama.model.sharing`). T is a multiple of the segment's length then.
             output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
                 the eager implementation has them.
             **kwargs: Passed to the local attention's implementation.
@@ -183,7 +187,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
         cache = InfiniCache(len(self.layers)) if given is None and use_cache else given
 
-        layout = self._lay_out(hidden_states, cache, attention_mask, document_ids)
+        layout = self._lay_out(hidden_states, cache, attention_mask, document_ids, share_segments)
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
         mask = local_mask(layout, hidden_states.shape[1], self.config._attn_implementation, hidden_states.dtype)
         states: list[Any] = []
@@ -211,7 +215,12 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         return nn.functional.dropout(embedded, self.config.embedding_dropout, self.training)
 
     def _lay_out(
-        self, hidden_states: Tensor, cache: InfiniCache | None, mask: Tensor | None, documents: Tensor | None
+        self,
+        hidden_states: Tensor,
+        cache: InfiniCache | None,
+        mask: Tensor | None,
+        documents: Tensor | None,
+        share: bool,
     ) -> SegmentLayout:
         """Return the layout of the tokens; mask and documents are the caller's."""
         rows, tokens = hidden_states.shape[:2]
@@ -221,6 +230,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             tokens,
             mask=take_columns(mask, "attention_mask", rows, tokens),
             documents=take_columns(documents, "document_ids", rows, tokens),
+            share=share,
         )
 
 
@@ -282,7 +292,8 @@ class InfiniLlamaForCausalLM(InfiniLlamaPreTrainedModel, LlamaForCausalLM):
             skip_logits: With `labels`: leave `logits` None if the loss can be computed without them, in less time and
                 memory (see `infini_llama.model.head_loss`). Our trainer sets it; other training loops read the logits.
             output_attentions: Whether to return the local attention's weights.
-            **kwargs: `shift_labels` and `num_items_in_batch` for the loss; others for the local attention.
+            **kwargs: `shift_labels` and `num_items_in_batch` for the loss; `share_segments`; others for the local
+                attention.
         """
         if output_attentions is not None:
             # Passed on only if given: None would override the configuration's value.

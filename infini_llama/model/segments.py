@@ -7,7 +7,8 @@ used by every layer. The advantages:
 
 * padding has no slot, so it is neither attended to nor remembered, and a padded row gives the same numbers as it would
   without padding;
-* a document starts on a new segment, so inside a segment plain causal attention is always right;
+* a document starts on a new segment, so inside a segment plain causal attention is always right (unless the caller has
+  documents share segments: see `infini_llama.model.sharing`);
 * a segment is written to the memory when it is complete, and a complete segment has no padding to mask.
 
 The cost is two small transfers from the device per forward pass, for the sizes. If all rows are at one position,
@@ -19,36 +20,13 @@ segment, W = N * S (or fewer, when there is a single segment).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True, kw_only=True)
-class StreamPosition:
-    """The position of each row of a stream; shared by all layers.
-
-    Attributes:
-        fill: `(B,)`, tokens in the running segment, 0 to S - 1.
-        present: `(B,)` bool, whether the memory holds anything.
-        document: `(B,)`, id of the document that the running segment belongs to.
-        width: R, the largest `fill`, known to the host.
-        alike: `fill` and `present` of all rows, if the host knows that they are the same; else None.
-    """
-
-    fill: Tensor
-    present: Tensor
-    document: Tensor
-    width: int
-    alike: tuple[int, bool] | None
-
-    @classmethod
-    def start(cls, rows: int, device: torch.device) -> StreamPosition:
-        """Return the position of `rows` streams before their first token."""
-        zeros = torch.zeros(rows, dtype=torch.long, device=device)
-        # No document has this id, so the first one starts a document; there is no memory to forget.
-        return cls(fill=zeros, present=zeros.bool(), document=zeros - 1, width=0, alike=(0, False))
+from infini_llama.model.position import StreamPosition
+from infini_llama.model.sharing import Sharing, take_shared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +49,7 @@ class SegmentLayout:
         any_complete: Whether any segment is complete, known to the host.
         any_present: Whether any segment has a memory to read, known to the host.
         after: The position after this pass.
+        sharing: Which slots belong together, where documents share segments; None where they do not.
     """
 
     num_segments: int
@@ -86,6 +65,7 @@ class SegmentLayout:
     any_complete: bool
     any_present: bool
     after: StreamPosition
+    sharing: Sharing | None = None
 
     @classmethod
     def build(
@@ -96,6 +76,7 @@ class SegmentLayout:
         *,
         mask: Tensor | None = None,
         documents: Tensor | None = None,
+        share: bool = False,
     ) -> SegmentLayout:
         """Lay out `tokens` more tokens per row.
 
@@ -106,7 +87,13 @@ class SegmentLayout:
             mask: `(B, T)`, false or 0 for padding; None for no padding.
             documents: `(B, T)`, a non-negative number per document; a change between consecutive tokens starts a new
                 document. None if all tokens continue the document of `before`.
+            share: Whether documents share segments.
+
+        Raises:
+            ValueError: Documents are to share segments, and these are no whole ones.
         """
+        if share and documents is not None:
+            return cls._build_shared(segment_length, before, documents, mask)
         if mask is None and documents is None and before.alike is not None:
             return cls._build_alike(segment_length, before, tokens, *before.alike)
         if mask is None:
@@ -197,6 +184,17 @@ class SegmentLayout:
             ),
         )
 
+    @classmethod
+    def _build_shared(
+        cls, segment_length: int, before: StreamPosition, documents: Tensor, mask: Tensor | None
+    ) -> SegmentLayout:
+        """Lay out whole segments that documents share: a token's slot is its index in the row."""
+        documents, after = take_shared(documents, mask, segment_length, before)
+        sharing = Sharing.of(documents, segment_length, before)
+        plain = cls._build_alike(segment_length, before, documents.shape[1], 0, present=True)
+        present = torch.cat((before.present.unsqueeze(1), plain.present[:, 1:]), dim=1)
+        return replace(plain, present=present, runs=sharing.kept, after=after, sharing=sharing)
+
     def fold_tokens(self, x: Tensor) -> Tensor:
         """Return the given tokens by segment: `(B, T, ...)` to `(B, N, slots, ...)`.
 
@@ -232,8 +230,9 @@ class SegmentLayout:
         return torch.arange(self.num_slots, device=self.slot.device).unsqueeze(0)
 
     def causal_mask(self) -> Tensor:
-        """Return which slots each query may see in its segment, true for yes: `(B or 1, 1, queries, slots)`."""
-        return (self.key_positions().unsqueeze(1) <= self.query_positions().unsqueeze(2)).unsqueeze(1)
+        """Return which slots each query may see in its segment, true for yes: `(B, B * N or 1; 1; queries; slots)`."""
+        earlier = (self.key_positions().unsqueeze(1) <= self.query_positions().unsqueeze(2)).unsqueeze(1)
+        return earlier if self.sharing is None else earlier & self.sharing.same_document()
 
     def _place(self, x: Tensor, source: Tensor | None) -> Tensor:
         """Put tokens into slots; without `source` they are already in order, and the last segment is filled up."""

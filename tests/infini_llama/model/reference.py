@@ -9,8 +9,19 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 
-def attention(module: Any, rotary: Any, hidden: Tensor, segment_length: int, update: str) -> Tensor:
-    """Return the output of one attention module for one row, `(T, hidden_size)` to `(T, hidden_size)`."""
+def attention(
+    module: Any, rotary: Any, hidden: Tensor, segment_length: int, update: str, begins_at: int = 0
+) -> Tensor:
+    """Return the output of one attention module for one document, `(T, hidden_size)` to `(T, hidden_size)`.
+
+    Args:
+        module: The attention.
+        rotary: Makes the angles of RoPE.
+        hidden: The input.
+        segment_length: Tokens of a segment.
+        update: The rule of the memory.
+        begins_at: Place in its first segment at which the document begins.
+    """
     width = module.head_dim
     heads = module.config.num_attention_heads
     shared = heads // module.config.num_key_value_heads
@@ -21,22 +32,24 @@ def attention(module: Any, rotary: Any, hidden: Tensor, segment_length: int, upd
         theirs = slice(head // shared * width, (head // shared + 1) * width)
         outputs.append(
             one_head(
-                q[:, mine], k[:, theirs], v[:, theirs], module.gate.bias[head], rotary, segment_length, update
+                *(q[:, mine], k[:, theirs], v[:, theirs], module.gate.bias[head]),
+                *(rotary, segment_length, update, begins_at),
             )
         )
     return module.o_proj(torch.cat(outputs, dim=1))
 
 
 def one_head(
-    q: Tensor, k: Tensor, v: Tensor, gate: Tensor, rotary: Any, segment_length: int, update: str
+    q: Tensor, k: Tensor, v: Tensor, gate: Tensor, rotary: Any, segment_length: int, update: str, begins_at: int
 ) -> Tensor:
     """Return A for one head, `(T, width)` each."""
     width = q.shape[1]
     matrix, normaliser = q.new_zeros(width, width), q.new_zeros(width)
     outputs = []
-    for start in range(0, len(q), segment_length):
-        q_s, k_s, v_s = (x[start : start + segment_length] for x in (q, k, v))
-        cos, sin = rotary(q_s, torch.arange(len(q_s))[None])
+    for cut in range(-begins_at, len(q), segment_length):
+        start, end = max(cut, 0), cut + segment_length
+        q_s, k_s, v_s = (x[start:end] for x in (q, k, v))
+        cos, sin = rotary(q_s, torch.arange(start, start + len(q_s))[None] - cut)
         q_rot, k_rot = (x[0, 0] for x in apply_rotary_pos_emb(q_s[None, None], k_s[None, None], cos, sin))
         for i in range(len(q_s)):
             local = torch.softmax(k_rot[: i + 1] @ q_rot[i] / width**0.5, dim=0) @ v_s[: i + 1]
@@ -55,8 +68,8 @@ def one_head(
     return torch.stack(outputs)
 
 
-def logits(model: Any, row: Tensor) -> Tensor:
-    """Return the logits of one row of tokens, `(T,)` to `(T, vocab_size)`."""
+def logits(model: Any, row: Tensor, begins_at: int = 0) -> Tensor:
+    """Return the logits of one document, `(T,)` to `(T, vocab_size)`; `begins_at` as for `attention`."""
     hidden = model.model.embed_tokens(row)
     for layer in model.model.layers:
         hidden = hidden + attention(
@@ -65,6 +78,7 @@ def logits(model: Any, row: Tensor) -> Tensor:
             layer.input_layernorm(hidden),
             model.config.segment_length,
             model.config.memory_update,
+            begins_at,
         )
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return model.lm_head(model.model.norm(hidden))
