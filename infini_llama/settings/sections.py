@@ -78,6 +78,8 @@ class DataSettings:
 
     Attributes:
         segments_per_row: Segments in a row, which is how far the memory reaches in training.
+        share_segments: Let documents follow each other without padding, several to a segment, each computed as if
+            alone. Otherwise each starts on a fresh segment, and short ones leave most of it empty.
         end_of_document: End each document with the tokenizer's end-of-text token.
         text_key: Key of a JSON line, or column of a Parquet file or dataset, that holds the text.
         on_bad_record: What to do about records without usable text: end with an error that names them, or skip them and
@@ -87,6 +89,7 @@ class DataSettings:
     """
 
     segments_per_row: int = key(at_least=1)
+    share_segments: bool = key(False)
     end_of_document: bool = key(True)
     text_key: str = key("text")
     on_bad_record: Literal["error", "skip"] = key("error")

@@ -45,6 +45,9 @@ from infini_llama.train.metrics_log import MetricsLog
 from infini_llama.train.stopping import StopAtSignal, stop_signals
 from infini_llama.train.trainer import InfiniTrainer, count_parameters, training_arguments
 
+# Below this share of slots with tokens a note says what would fill them.
+_WASTEFUL = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -189,8 +192,11 @@ def _make_ready(
     model = load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
     say(
         f"{counted(data.files, 'file')}, {counted(rows.tokens, 'token')} in {counted(len(rows), 'row')} of "
-        f"{settings.data.segments_per_row} x {settings.model.segment_length}; {count_parameters(model):,} parameters"
+        f"{settings.data.segments_per_row} x {settings.model.segment_length}, {rows.used_share:.0%} full; "
+        f"{count_parameters(model):,} parameters"
     )
+    if rows.used_share < _WASTEFUL and not settings.data.share_segments and len(rows) > 1:
+        say("note: the rest is padding, which costs as much; data.share_segments: true fills it with documents")
     arguments = training_arguments(settings, output_dir)
     return _Run(
         chosen=chosen,
@@ -288,6 +294,7 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
         segment_length=settings.model.segment_length,
         segments_per_row=settings.data.segments_per_row,
         padding_id=tokenizer.pad_token_id or 0,
+        share_segments=settings.data.share_segments,
     )
 
 

@@ -100,6 +100,7 @@ class InfiniTrainer(DistributedTrainer):
         Raises:
             ValueError: `num_items_in_batch` is None, and the row has several parts.
         """
+        inputs = {**inputs, "share_segments": self._settings.data.share_segments}
         tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
         if tokens <= reach:
             return super().training_step(model, {**inputs, "skip_logits": True}, num_items_in_batch)

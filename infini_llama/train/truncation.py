@@ -21,13 +21,14 @@ from infini_llama.data import IGNORED
 from infini_llama.model.cache import InfiniCache
 
 
-def split_into_parts(inputs: dict[str, Tensor], length: int, num_layers: int) -> Iterator[dict[str, Any]]:
+def split_into_parts(inputs: dict[str, Any], length: int, num_layers: int) -> Iterator[dict[str, Any]]:
     """Yield the model's arguments for each part of a batch, in order.
 
     The caller must run the model on a part before it asks for the next one.
 
     Args:
-        inputs: The model's inputs, `(B, T)` tensors; `labels` among them, not shifted.
+        inputs: The model's inputs, `(B, T)` tensors, `labels` among them, not shifted; what is no tensor goes to every
+            part.
         length: Tokens per part; the last part may have fewer.
         num_layers: Number of the model's layers, for the cache that holds the state.
     """
@@ -35,7 +36,7 @@ def split_into_parts(inputs: dict[str, Tensor], length: int, num_layers: int) ->
     shifted = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
     cache = InfiniCache(num_layers)
     for start in range(0, shifted.shape[1], length):
-        part = {name: x[:, start : start + length] for name, x in inputs.items()}
+        part = {name: x[:, start : start + length] if isinstance(x, Tensor) else x for name, x in inputs.items()}
         yield {
             **part,
             "shift_labels": shifted[:, start : start + length].contiguous(),

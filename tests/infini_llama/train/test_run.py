@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -203,7 +204,10 @@ def test_gates_move_at_a_rate_of_their_own(trained: Summary) -> None:
     ]
 
 
-@pytest.mark.parametrize("override", ["model.memory_update=delta", "training.activation_checkpointing=true"])
+@pytest.mark.parametrize(
+    "override",
+    ["model.memory_update=delta", "training.activation_checkpointing=true", "data.share_segments=true"],
+)
 def test_other_ways_to_train_learn_too(
     gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path, override: str
 ) -> None:
@@ -227,6 +231,23 @@ def test_truncated_back_propagation_sees_the_loss_of_the_whole_row_and_learns(
     assert summary.first_loss == pytest.approx(trained.first_loss, abs=1e-6)
     assert summary.last_loss < summary.first_loss - 1
     assert summary.tokens == trained.tokens
+
+
+def test_short_documents_share_segments_in_rows_that_are_split_too(
+    gpt2_bundle: InstalledBundle, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "short.jsonl"
+    lines = [{"text": f"The {word} sat on the mat."} for word in ("cat", "dog", "cow", "hen") * 40]
+    text.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    apart = train(configured(), gpt2_bundle, raw_data=text, output_dir=tmp_path / "apart")
+    assert "data.share_segments: true fills it" in capfd.readouterr().err
+    shared = configured("data.share_segments=true", "training.backprop_segments=2")
+    summary = train(shared, gpt2_bundle, raw_data=text, output_dir=tmp_path / "shared")
+    said = capfd.readouterr().err
+    assert re.search(r"9\d% full|100% full", said)
+    assert "note: the rest is padding" not in said
+    assert summary.tokens > 1.5 * apart.tokens
+    assert summary.last_loss < summary.first_loss - 1
 
 
 def test_truncated_back_propagation_over_a_whole_row_changes_no_weight(
