@@ -7,7 +7,7 @@ from docs.generate.outputs import Output, described, fields, key
 _SUMMARY = "infini_llama/train/run.py:Summary"
 _PREPARED = "infini_llama/data/preparation.py:Prepared"
 _CONVERSION = "infini_llama/model/convert.py:Conversion"
-_STRETCH = "infini_llama/model/perplexity.py:Stretch"
+_STRETCH = "infini_llama/train/perplexity.py:Stretch"
 
 _TRAIN = Output(
     call="infini-llama train --json",

@@ -30,7 +30,7 @@ def command(checkpoint: Path, raw_data: str, text_key: str, as_json: bool) -> No
     """
     model, tokenizer = checkpoints.load(checkpoint)
     from infini_llama.data import prepare_documents
-    from infini_llama.model.perplexity import perplexities
+    from infini_llama.train.perplexity import perplexities
 
     settings = DataSettings(
         segments_per_row=1, end_of_document=tokenizer.eos_token_id is not None, text_key=text_key

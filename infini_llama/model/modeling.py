@@ -170,8 +170,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             inputs_embeds: `(B, T, hidden_size)` instead of `input_ids`.
             use_cache: Whether to return a state if none was given.
             document_ids: `(B, T)`, non-negative. Where they change, the memory is emptied and a new segment starts.
-            share_segments: Whether a new document starts in the running segment instead, so that no slot stays empty
-                (see `infini_llama.model.sharing`). T is a multiple of the segment's length then.
+            share_segments: Whether it starts inside the running segment instead; T must then be whole segments.
             output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
                 the eager implementation has them.
             **kwargs: Passed to the local attention's implementation.

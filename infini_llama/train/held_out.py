@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerContro
 from infini_llama.data import Documents, prepare_documents
 from infini_llama.errors import TrainingDataError
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
-from infini_llama.model.perplexity import perplexities
 from infini_llama.report.report import write_report
 from infini_llama.run_folder.metrics import append
 from infini_llama.settings.sections import TOKENS_FOLDER, Settings
+from infini_llama.train.perplexity import perplexities
 
 
 def hold_out(

@@ -15,12 +15,12 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bundler.errors import DependencyError
-from infini_llama.model.flops import training_flops
 from infini_llama.model.gate import MemoryGate
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.progress import ProgressBar, format_seconds, say
 from infini_llama.run_folder.metrics import append, drop_after
 from infini_llama.train import sharding
+from infini_llama.train.flops import training_flops
 
 TENSORBOARD = "tensorboard"
 

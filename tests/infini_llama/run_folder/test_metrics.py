@@ -12,9 +12,9 @@ import pytest
 from bundler.errors import DependencyError
 from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig
-from infini_llama.model.flops import training_flops
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, append, drop_after, read_metrics
+from infini_llama.train.flops import training_flops
 from infini_llama.train.metrics_log import MetricsLog
 from infini_llama.train.run import train
 from tests.infini_llama.conftest import MakeModel

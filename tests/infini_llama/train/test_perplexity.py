@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from infini_llama.model.perplexity import perplexities, shut_gates_for_now
+from infini_llama.train.perplexity import perplexities, shut_gates_for_now
 from tests.infini_llama.conftest import MakeModel
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
-from infini_llama.model.flops import forward_flops, training_flops
+from infini_llama.train.flops import forward_flops, training_flops
 
 ROWS, SEGMENTS = 2, 4
 
