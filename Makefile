@@ -51,11 +51,12 @@ $(CLIENTS_STAMP): tests/infini_llama/clients/requirements.txt constraints.txt $(
 	$(CLIENTS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $<
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary transformers -c constraints.txt -d $(CLIENTS) transformers
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(CLIENTS)/site parameterized==0.9.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $(CLIENTS)/trackers wandb mlflow-skinny sqlalchemy alembic
 	cd $(CLIENTS) && tar -xzf transformers-*.tar.gz
 	@touch $@
 
 .PHONY: test-clients
-test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL and peft
+test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL, peft, W&B and MLflow
 	$(BIN)/python -m pytest tests/infini_llama/clients
 
 SIGNING_STAMP := $(VENV)/.installed-signing

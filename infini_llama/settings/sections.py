@@ -130,7 +130,8 @@ class TrainingSettings:
         keep_checkpoints: How many checkpoints to keep; the oldest are deleted.
         device_tflops: Peak of one device at this precision by its data sheet, in TFLOP/s (10^12 operations a second),
             so that the log says which share of it is used (MFU); null if it is not known.
-        report_to: `tensorboard` writes its files beside `metrics.jsonl`; that package must be installed.
+        report_to: Which program gets the measurements, besides `metrics.jsonl`; its package must be installed. Each
+            writes below the output folder, and asks no server.
     """
 
     steps: int = key(at_least=1)
@@ -156,7 +157,7 @@ class TrainingSettings:
     checkpoint_every_steps: int = key(500, at_least=1)
     keep_checkpoints: int = key(2, at_least=1)
     device_tflops: float | None = key(None, above=0)
-    report_to: Literal["none", "tensorboard"] = key("none")
+    report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = key("none")
 
 
 @dataclass(frozen=True, kw_only=True)

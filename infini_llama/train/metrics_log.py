@@ -26,7 +26,7 @@ TENSORBOARD = "tensorboard"
 
 
 class MetricsLog(TrainerCallback):
-    """Prints and writes a line per logged step, and shows a progress bar on a terminal.
+    """Prints and writes a line per logged step, shows a progress bar on a terminal, and adds to what others log.
 
     Args:
         output_dir: The run's folder.
@@ -111,6 +111,8 @@ class MetricsLog(TrainerCallback):
         if torch.cuda.is_available():
             line["peak_device_bytes"] = torch.cuda.max_memory_allocated()
         append(self._output_dir, line)
+        # What other programs are told, by the callbacks after this one.
+        logs.update((name.removeprefix("train/"), value) for name, value in _scalars(line))
         speed = _describe_speed(line)
         say(
             f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}  loss {logs['loss']:.4f}  "

@@ -228,7 +228,8 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
         tensorboard=settings.training.report_to == "tensorboard",
         device_tflops=settings.training.device_tflops,
     )
-    trainer.add_callback(metrics)
+    # Before those of other programs, which then show what it adds.
+    trainer.callback_handler.callbacks.insert(0, metrics)
     trainer.add_callback(StopAtDivergence(output_dir))
     trainer.add_callback(ReportAtCheckpoint(output_dir, run.model, run.held_out, settings.evaluation.max_tokens))
     return trainer

@@ -34,11 +34,16 @@ from infini_llama.train.distribution import DistributedTrainer, sharding_argumen
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.optimizer import parameter_groups
 from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler
+from infini_llama.train.trackers import choose_tracker
 from infini_llama.train.truncation import split_into_parts
 
 
 def training_arguments(settings: Settings, output_dir: Path) -> TrainingArguments:
-    """Return the library's arguments for a run."""
+    """Return the library's arguments for a run.
+
+    Raises:
+        DependencyError: The package that `training.report_to` names is not installed.
+    """
     training = settings.training
     return TrainingArguments(
         output_dir=str(output_dir),
@@ -69,7 +74,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         # So that the library never drops `document_ids` as an unused column.
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to="none",
+        report_to=choose_tracker(training.report_to, output_dir),
     )
 
 

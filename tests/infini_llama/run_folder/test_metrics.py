@@ -17,6 +17,7 @@ from infini_llama.run_folder.metrics import FILE, append, drop_after, read_metri
 from infini_llama.train.flops import training_flops
 from infini_llama.train.metrics_log import MetricsLog
 from infini_llama.train.run import train
+from infini_llama.train.trainer import training_arguments
 from tests.infini_llama.conftest import MakeModel
 from tests.infini_llama.train.test_run import configured
 
@@ -102,6 +103,14 @@ def test_a_loss_that_is_not_finite_is_null(tmp_path: Path) -> None:
 def test_a_run_without_metrics_has_none(tmp_path: Path) -> None:
     drop_after(tmp_path, 0)
     assert read_metrics(tmp_path) == []
+
+
+@pytest.mark.parametrize("package", ["wandb", "mlflow"])
+def test_a_tracker_that_is_not_installed_is_named_with_what_to_do(tmp_path: Path, package: str) -> None:
+    if importlib.util.find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(DependencyError, match=rf"training\.report_to: expected the package {package}"):
+        training_arguments(configured(f"training.report_to={package}"), tmp_path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="tensorboard is installed")
