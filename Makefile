@@ -56,7 +56,7 @@ $(CLIENTS_STAMP): tests/infini_llama/clients/requirements.txt constraints.txt $(
 	@touch $@
 
 .PHONY: test-clients
-test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL, peft, W&B and MLflow
+test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL, peft, W&B, MLflow, and training compiled
 	$(BIN)/python -m pytest tests/infini_llama/clients
 
 SIGNING_STAMP := $(VENV)/.installed-signing

@@ -125,6 +125,7 @@ class TrainingSettings:
         distributed: With several processes: `ddp`, where each holds everything; or `fsdp2`, where each holds a share of
             weights, gradients and optimizer state.
         activation_checkpointing: Recompute activations in the backward pass, which is slower and needs much less RAM.
+        compile: Compile the model (`torch.compile`), which takes minutes at the start, and a C++ compiler on CPUs.
         log_every_steps: Steps between two lines in the log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
         keep_checkpoints: How many checkpoints to keep; the oldest are deleted.
@@ -153,6 +154,7 @@ class TrainingSettings:
     backprop_segments: int | None = key(None, at_least=1)
     distributed: Literal["ddp", "fsdp2"] = key("ddp")
     activation_checkpointing: bool = key(False)
+    compile: bool = key(False)
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)
     keep_checkpoints: int = key(2, at_least=1)

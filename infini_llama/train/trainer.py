@@ -56,6 +56,7 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         adam_beta2=training.adam_beta2,
         max_grad_norm=training.max_grad_norm,
         bf16=training.precision == "bfloat16",
+        torch_compile=training.compile,
         activation_checkpointing=training.activation_checkpointing,
         logging_strategy="steps",
         logging_steps=training.log_every_steps,

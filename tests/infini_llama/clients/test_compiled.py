@@ -1,0 +1,31 @@
+"""A training with `training.compile`, with the code that Inductor makes: minutes, so in `make test-clients`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infini_llama.run_folder.metrics import read_metrics
+from infini_llama.settings.sections import parse
+from infini_llama.train.run import train
+from tests.infini_llama.train.test_run import CONFIG
+
+if not (Path(__file__).parents[3] / ".clients").is_dir():
+    pytest.skip("part of `make test-clients`", allow_module_level=True)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("override", ["training.backprop_segments=2", "data.share_segments=true"])
+def test_a_compiled_run_has_the_losses_of_one_that_is_not(tmp_path: Path, override: str) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The cat sat on the mat, and the dog sat by the door. " * 40)
+    config = CONFIG.replace("tokenizer: gpt2", "tokenizer: bytes\ntokenizer_fallback: byte")
+    losses = []
+    for compiled in ("false", "true"):
+        settings = parse(config, overrides=[override, f"training.compile={compiled}"])
+        train(settings, None, raw_data=text, output_dir=tmp_path / compiled)
+        losses.append([line["loss"] for line in read_metrics(tmp_path / compiled)])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert len(losses[0]) == 6
