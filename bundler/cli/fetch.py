@@ -83,7 +83,7 @@ from bundler.offline.sandbox.limits import DEFAULT_MINUTES
     type=click.IntRange(1, 64),
     default=DEFAULT_JOBS,
     show_default=True,
-    help="How many files to download at once.",
+    help="Over how many connections to download.",
 )
 @click.option(
     "--base",

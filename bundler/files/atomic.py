@@ -23,14 +23,16 @@ from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
 TEMPORARY_PREFIX = ".bundle-tmp-"
 
 
-def atomic_write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def atomic_write(path: Path, content: bytes, *, mode: int = 0o644, sync: bool = True) -> None:
     """Write all of `content` to `path`, or change nothing (see `atomic_writer`)."""
-    with atomic_writer(path, mode=mode) as stream:
+    with atomic_writer(path, mode=mode, sync=sync) as stream:
         stream.write(content)
 
 
 @contextlib.contextmanager
-def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> Iterator[BinaryIO]:
+def atomic_writer(
+    path: Path, *, mode: int = 0o644, sync: bool = True, sync_dir: bool = True
+) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
     A missing parent folder is created. Readers see the old content or the new, never a mixture; whoever could read the
@@ -39,6 +41,7 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
     Args:
         path: The final name.
         mode: Permission bits of a new file, less the umask.
+        sync: Sync the file. Without, a power failure may leave a damaged one: for what the next reader checks.
         sync_dir: Sync the folder too. Pass False when writing many files, and call `fsync_dir` once afterwards.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,12 +57,13 @@ def atomic_writer(path: Path, *, mode: int = 0o644, sync_dir: bool = True) -> It
             yield stream
             stream.flush()
             _keep_readers(path, descriptor)
-            file.sync()
+            if sync:
+                file.sync()
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if sync_dir:
+    if sync and sync_dir:
         fsync_dir(path.parent)
 
 

@@ -12,10 +12,10 @@ Afterwards `bundler.make.proof` proves that the files load offline, and `bundler
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bundler.errors import LockError
@@ -28,10 +28,8 @@ from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.text.wording import size
 
-DEFAULT_JOBS = 4
-# Seconds that Ctrl-C waits for downloads to stop. They may be waiting for a time-out; the bytes that they have written
-# are safe even if they do not stop in time.
-_STOP_SECONDS = 1.0
+# Connections. Small files wait for answers most of the time, and a distant server sends each connection so much.
+DEFAULT_JOBS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +70,20 @@ def fetch(
     endpoint: str | None = None,
     token: str | bool | None = None,
     observer: Observer | None = None,
+    on_stored: Callable[[StoredBlob], None] = lambda stored: None,
 ) -> FetchResult:
     """Bring every file of `lock` into `store`, verified.
 
     Args:
         lock: The lock; files must match digests that it already has.
         store: The store to bring them into.
-        jobs: How many files to download at once.
+        jobs: Over how many connections to download.
         bundle_folder: Folder in which the bundle will be written, to check its free space now.
         cache: An HF cache to take files from instead.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
         observer: Gets progress and notes.
+        on_stored: Called for each content that is in the store, verified; from several threads.
 
     Raises:
         SpaceError: There is not enough free space.
@@ -106,8 +106,8 @@ def fetch(
         f"{store.root}",
         total,
     )
-    run = _Run(store, cache, watcher, endpoint, token)
-    run.fetch_all(wanted, jobs)
+    run = _Run(store, cache, watcher, endpoint, token, jobs, on_stored)
+    run.fetch_all(wanted)
     return FetchResult(
         lock=_complete(lock, run.done),
         files=len(wanted),
@@ -160,16 +160,21 @@ class _Run:
         observer: Observer,
         endpoint: str | None,
         token: str | bool | None,
+        jobs: int,
+        on_stored: Callable[[StoredBlob], None],
     ) -> None:
         # Imported here because the client takes long to import, and `plan` does not need it.
-        from bundler.make.download import Downloader
+        from bundler.make.download.crew import Crew
+        from bundler.make.download.download import Downloader
         from bundler.make.web.files import WebFiles
 
         self._store = store
         self._cache = cache
         self._observer = observer
+        self._on_stored = on_stored
         self._stop = threading.Event()
         self._lock = threading.Lock()
+        self._crew = Crew(jobs, self._stop)
         self.done: dict[str, StoredBlob] = {}
         self.downloaded_files = 0
         self.received_bytes = 0
@@ -182,54 +187,23 @@ class _Run:
             on_progress=observer.progress,
             on_received=self._count,
             on_note=observer.note,
+            crew=self._crew,
         )
         self._web_files = WebFiles(
-            store=store, stop=self._stop, on_progress=observer.progress, on_received=self._count
+            store=store,
+            stop=self._stop,
+            on_progress=observer.progress,
+            on_received=self._count,
+            crew=self._crew,
         )
 
-    def fetch_all(self, wanted: list[tuple[LockedRepo, LockedFile]], jobs: int) -> None:
-        """Fetch all of `wanted` on `jobs` threads.
+    def fetch_all(self, wanted: list[tuple[LockedRepo, LockedFile]]) -> None:
+        """Fetch all of `wanted`.
 
         Raises:
-            BaseException: The first failure of a thread; the others were told to stop.
+            BaseException: The first failure; what has arrived is kept.
         """
-        tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]] = queue.SimpleQueue()
-        for item in wanted:
-            tasks.put(item)
-        outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-        # Daemon threads and not an executor, which waits for its threads at exit: after Ctrl-C the user would have to
-        # wait for a read time-out.
-        threads = [
-            threading.Thread(target=self._work, args=(tasks, outcomes), name=f"fetch-{n}", daemon=True)
-            for n in range(max(1, min(jobs, len(wanted))))
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            for _ in threads:
-                if failure := outcomes.get():
-                    raise failure
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join(_STOP_SECONDS / len(threads))
-
-    def _work(
-        self,
-        tasks: queue.SimpleQueue[tuple[LockedRepo, LockedFile]],
-        outcomes: queue.SimpleQueue[BaseException | None],
-    ) -> None:
-        try:
-            while not self._stop.is_set():
-                try:
-                    repo, file = tasks.get_nowait()
-                except queue.Empty:
-                    break
-                self._fetch_one(repo, file)
-        except BaseException as error:
-            outcomes.put(error)
-        else:
-            outcomes.put(None)
+        self._crew.run([partial(self._fetch_one, repo, file) for repo, file in wanted])
 
     def _fetch_one(self, repo: LockedRepo, file: LockedFile) -> None:
         downloaded = False
@@ -251,11 +225,12 @@ class _Run:
         with self._lock:
             self.done[file.etag] = blob
             self.downloaded_files += downloaded
+        self._on_stored(blob)
         self._observer.file_done(repo, file, downloaded=downloaded)
 
     def _find_staged(self, file: LockedFile) -> StoredBlob | None:
         """Return the blob for `file` if it is in the store and its bytes, hashed now, match the lock; else None."""
-        from bundler.make.transfer import mismatch
+        from bundler.make.download.transfer import mismatch
 
         blob = self._store.find_verified(file.etag)
         # A blob that matches its name but not the lock means that the lock is wrong; the download will report that.

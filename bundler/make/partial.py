@@ -1,12 +1,12 @@
 """Partial downloads: files that stay when a process is killed; each is owned by the process that writes it.
 
-    <etag>.<owner>           a download that is not finished, or not checked
+    <etag>.<owner>           a download that is not finished, or not checked; `bundler.make.ranges` says how much of it
 
 Rule book:
 
 * a partial download belongs to the process that renamed it to a name with its own mark. On every file system only one
   rename(2) succeeds. flock(2), which some cluster file systems ignore, only shows faster that an owner is dead;
-* the partial download of a dead owner is continued; that of a living owner is waited for while it grows;
+* the partial download of a dead owner is continued; that of a living owner is waited for while it changes;
 * for an owner on another machine only the time of the last change is known.
 """
 
@@ -16,14 +16,16 @@ import contextlib
 import fcntl
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
 
 from bundler.files.owner import Owner
+from bundler.make.ranges import PAGE_BYTES, Ranges, note_offset, read_note, write_note
 
-# Seconds without growth after which a partial download of another machine is taken over: longer than any retry of the
+# Seconds without a change after which a partial download of another machine is taken over: longer than any retry of the
 # client takes.
 ORPHAN_SECONDS = 600.0
 # Seconds after which a partial download that no process continued is deleted: its commit is not wanted any more.
@@ -33,30 +35,97 @@ FORGOTTEN_SECONDS = 30 * 24 * 3600.0
 class Partial:
     """A download in progress: a file that this process owns until the download is finished or given up.
 
-    Attributes:
+    Several threads may write to different ranges at the same time.
+
+    Args:
         path: Where the bytes are.
         file: The open file, unbuffered, so that written bytes are kept when the process is killed.
+        content_bytes: The length of the finished download.
+
+    Attributes:
+        path: Where the bytes are.
+        file: The open file.
+        content_bytes: The length of the finished download.
     """
 
-    def __init__(self, path: Path, file: FileIO) -> None:
+    def __init__(self, path: Path, file: FileIO, content_bytes: int) -> None:
         self.path = path
         self.file = file
+        self.content_bytes = content_bytes
+        self._mutex = threading.Lock()
+        self._ranges, self._has_note = _read_ranges(file, content_bytes)
+        if self._has_note and not self._ranges.size_bytes:
+            self.clear()
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the file has."""
-        return os.fstat(self.file.fileno()).st_size
+        """How many bytes of the content are there."""
+        with self._mutex:
+            return self._ranges.size_bytes
+
+    @property
+    def front_bytes(self) -> int:
+        """How many bytes are there from the first one on, without a hole."""
+        with self._mutex:
+            return self._ranges.front_bytes
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Return first byte and the byte after the last of each hole, in order."""
+        with self._mutex:
+            return list(self._ranges.missing(self.content_bytes))
+
+    def read(self, start: int, count: int) -> bytes:
+        """Read bytes that are there; fewer at the end of the file."""
+        return os.pread(self.file.fileno(), count, start)
 
     def write(self, block: bytes) -> None:
-        """Append all of `block`; a single write to a raw file may write only a part."""
-        rest = memoryview(block)
-        while rest:
-            rest = rest[self.file.write(rest) :]
+        """Append all of `block` to the bytes at the front."""
+        with self._mutex:
+            assert not self._has_note, "what has holes is written at an offset"
+            start = self._ranges.front_bytes
+            self._write(start, block)
+            self._ranges.add(start, start + len(block))
+
+    def write_at(self, start: int, block: bytes) -> None:
+        """Write all of `block` at an offset; `note` must have been called before the first one."""
+        assert self._has_note, "a file with holes could be taken for a prefix"
+        self._write(start, block)
+        with self._mutex:
+            self._ranges.add(start, start + len(block))
+
+    def note(self) -> None:
+        """Write down which ranges are there, for the case that this process dies."""
+        with self._mutex:
+            self._has_note = True
+            self._write(note_offset(self.content_bytes), write_note(self._ranges))
+
+    def cut_to_front(self) -> None:
+        """Forget what is not at the front, and all notes: the file is a prefix then."""
+        with self._mutex:
+            front = self._ranges.front_bytes
+            self.file.truncate(front)
+            self._ranges, self._has_note = Ranges([(0, front)]), False
 
     def clear(self) -> None:
         """Delete the content, to begin again."""
-        self.file.seek(0)
-        self.file.truncate()
+        with self._mutex:
+            self.file.truncate(0)
+            self._ranges, self._has_note = Ranges(), False
+
+    def _write(self, start: int, block: bytes) -> None:
+        # A single write may write only a part.
+        rest = memoryview(block)
+        while rest:
+            count = os.pwrite(self.file.fileno(), rest, start)
+            rest, start = rest[count:], start + count
+
+
+def _read_ranges(file: FileIO, content_bytes: int) -> tuple[Ranges, bool]:
+    """Return which ranges are there, and whether a note says so."""
+    length = os.fstat(file.fileno()).st_size
+    if length <= content_bytes:
+        return Ranges([(0, length)]), False
+    return read_note(os.pread(file.fileno(), PAGE_BYTES, note_offset(content_bytes)), content_bytes), True
 
 
 class PartialFolder:
@@ -71,15 +140,16 @@ class PartialFolder:
 
     @contextlib.contextmanager
     def own(
-        self, etag: str, *, is_stored: Callable[[], bool], patience_seconds: float = 60.0
+        self, etag: str, content_bytes: int, *, is_stored: Callable[[], bool], patience_seconds: float = 60.0
     ) -> Iterator[Partial | None]:
         """Own the partial download of `etag`: continue that of a dead process, or begin a new one.
 
         While another living process on this machine downloads the same content, this waits for it. If that process
-        makes no progress for `patience_seconds`, both download.
+        writes nothing for `patience_seconds`, both download.
 
         Args:
             etag: The content.
+            content_bytes: Its length.
             is_stored: Returns whether another process has finished the download.
             patience_seconds: How long another process's file may stay unchanged.
 
@@ -87,7 +157,7 @@ class PartialFolder:
             The file, or None when `is_stored()`. A file that was not moved away by the end of the block stays for the
             next run.
         """
-        partial = self._claim(etag, is_stored, patience_seconds)
+        partial = self._claim(etag, content_bytes, is_stored, patience_seconds)
         if partial is None:
             yield None
             return
@@ -99,9 +169,13 @@ class PartialFolder:
                 if partial.path.stat().st_size == 0:
                     partial.path.unlink()
 
-    def size_bytes(self, etag: str) -> int:
-        """Return how many bytes of `etag` an earlier run left."""
-        return max((size for _, size, _ in self._list(etag)), default=0)
+    def size_bytes(self, etag: str, content_bytes: int) -> int:
+        """Return how many bytes of `etag`, a content of that length, an earlier run left."""
+        most = 0
+        for path, _, _ in self._list(etag):
+            with contextlib.suppress(FileNotFoundError), FileIO(path) as file:
+                most = max(most, _read_ranges(file, content_bytes)[0].size_bytes)
+        return most
 
     def sweep(self, now: float) -> None:
         """Delete files that were not continued for `FORGOTTEN_SECONDS` before `now` (seconds since the epoch)."""
@@ -112,37 +186,40 @@ class PartialFolder:
                     path.unlink()
 
     def _list(self, etag: str) -> list[tuple[Path, int, float]]:
-        """Return path, size in bytes and time of the last change of each file for `etag`, the largest first."""
+        """Return path, room in bytes and time of the last change of each file for `etag`, the largest first."""
         found = []
         for path in self._root.glob(f"{etag}.*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                found.append((path, stat.st_size, stat.st_mtime))
+                # Holes take no room.
+                found.append((path, min(stat.st_size, 512 * stat.st_blocks), stat.st_mtime))
         return sorted(found, key=lambda item: item[1], reverse=True)
 
-    def _claim(self, etag: str, is_stored: Callable[[], bool], patience_seconds: float) -> Partial | None:
-        grown_at, last = time.monotonic(), -1
+    def _claim(
+        self, etag: str, content_bytes: int, is_stored: Callable[[], bool], patience_seconds: float
+    ) -> Partial | None:
+        changed_at, last = time.monotonic(), 0.0
         while True:
-            if last >= 0 and is_stored():
+            if last and is_stored():
                 return None
-            waiting_for = -1
-            for path, size, mtime in self._list(etag):
-                if partial := self._take_over(path, etag, mtime):
+            waiting_for = 0.0
+            for path, _, mtime in self._list(etag):
+                if partial := self._take_over(path, etag, content_bytes, mtime):
                     return partial
-                waiting_for = max(waiting_for, size)
+                waiting_for = max(waiting_for, mtime)
             if waiting_for > last:
-                grown_at, last = time.monotonic(), waiting_for
-            if waiting_for < 0 or time.monotonic() - grown_at > patience_seconds:
+                changed_at, last = time.monotonic(), waiting_for
+            if not waiting_for or time.monotonic() - changed_at > patience_seconds:
                 own = self._own_name(etag)
                 file = _open_locked(own, os.O_CREAT | os.O_EXCL)
                 assert file is not None, "a fresh name cannot be locked by another process"
-                return Partial(own, file)
+                return Partial(own, file, content_bytes)
             time.sleep(0.1)
 
     def _own_name(self, etag: str) -> Path:
         return self._root / f"{etag}.{owner_mark()}"
 
-    def _take_over(self, path: Path, etag: str, mtime: float) -> Partial | None:
+    def _take_over(self, path: Path, etag: str, content_bytes: int, mtime: float) -> Partial | None:
         """Rename the partial download of a dead owner to our name and open it; None if the owner may be alive."""
         if may_be_alive(path, mtime, ORPHAN_SECONDS):
             return None
@@ -155,8 +232,7 @@ class PartialFolder:
         except FileNotFoundError:
             file.close()
             return None
-        file.seek(0, os.SEEK_END)
-        return Partial(own, file)
+        return Partial(own, file, content_bytes)
 
 
 def owner_mark() -> str:

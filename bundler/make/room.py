@@ -61,7 +61,7 @@ def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPl
             elif cache and cache.find(repo, file):
                 cached += file.size_bytes
             else:
-                partial += min(store.partial_bytes(file.etag), file.size_bytes)
+                partial += store.partial_bytes(file.etag, file.size_bytes)
         plans.append(
             RepoPlan(
                 repo=repo,

@@ -167,15 +167,17 @@ class Store:
         if not blob.is_named_by_content:
             raise ValueError(f"blob {blob.etag} does not have the content that its name promises")
         final = self.path(blob.etag)
-        atomic_write(_record_path(final), json.dumps(asdict(blob)).encode())
-        # Not synced: if a power failure damages it, `find_verified` will find that.
+        # Not synced: if a power failure damages one of the two, `find` or `find_verified` will find that.
+        atomic_write(_record_path(final), json.dumps(asdict(blob)).encode(), sync=False)
         path.replace(final)
         return blob
 
     # Partial downloads
 
-    def partial(self, etag: str, *, patience_seconds: float = 60.0) -> AbstractContextManager[Partial | None]:
-        """Own the partial download of `etag` (see `PartialFolder.own`).
+    def partial(
+        self, etag: str, content_bytes: int, *, patience_seconds: float = 60.0
+    ) -> AbstractContextManager[Partial | None]:
+        """Own the partial download of `etag`, which is `content_bytes` long (see `PartialFolder.own`).
 
         Yields:
             The file, or None if another process has stored the blob meanwhile. A file not adopted when the block
@@ -183,12 +185,15 @@ class Store:
         """
         self.path(etag)
         return self._partials.own(
-            etag, is_stored=lambda: self.find(etag) is not None, patience_seconds=patience_seconds
+            etag,
+            content_bytes,
+            is_stored=lambda: self.find(etag) is not None,
+            patience_seconds=patience_seconds,
         )
 
-    def partial_bytes(self, etag: str) -> int:
-        """Return how many bytes of `etag` an earlier run left."""
-        return self._partials.size_bytes(etag)
+    def partial_bytes(self, etag: str, content_bytes: int) -> int:
+        """Return how many bytes of `etag`, which is `content_bytes` long, an earlier run left."""
+        return self._partials.size_bytes(etag, content_bytes)
 
     # Records, work folders, room
 

@@ -13,7 +13,7 @@ import pytest
 
 from bundler.make.partial import ORPHAN_SECONDS
 from bundler.make.store import Store
-from tests.make.test_store import ETAG
+from tests.make.test_store import CONTENT, ETAG
 from tests.support.process import Child
 
 
@@ -31,14 +31,14 @@ def test_a_partial_download_of_a_dead_process_is_continued(store: Store) -> None
         import os, signal, sys
         from pathlib import Path
         from bundler.make.store import Store
-        with Store(Path(sys.argv[1])).partial(sys.argv[2]) as partial:
+        with Store(Path(sys.argv[1])).partial(sys.argv[2], 10_000) as partial:
             partial.write(b"first half ")
             os.kill(os.getpid(), signal.SIGKILL)
         """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code), store.root, ETAG], check=False)
     assert killed.returncode == -9
-    assert store.partial_bytes(ETAG) == 11
-    with store.partial(ETAG) as partial:
+    assert store.partial_bytes(ETAG, len(CONTENT)) == 11
+    with store.partial(ETAG, len(CONTENT)) as partial:
         assert partial is not None and partial.size_bytes == 11
         partial.write(b"second")
         assert partial.path.read_bytes() == b"first half second"
@@ -52,7 +52,7 @@ def test_what_a_living_process_downloads_is_waited_for(store: Store) -> None:
         from bundler.make.store import Store
         from tests.make.test_store import CONTENT, ETAG, StoredBlob, hash_file
         store = Store(Path(sys.argv[1]))
-        with store.partial(ETAG) as partial:
+        with store.partial(ETAG, len(CONTENT)) as partial:
             partial.write(CONTENT)
             print("started", flush=True)
             sys.stdin.readline()
@@ -65,13 +65,13 @@ def test_what_a_living_process_downloads_is_waited_for(store: Store) -> None:
         text=True,
     ) as other:
         assert other.stdout and other.stdin and other.stdout.readline() == "started\n"
-        with store.partial(ETAG, patience_seconds=0.3) as own:
+        with store.partial(ETAG, len(CONTENT), patience_seconds=0.3) as own:
             assert own is not None and own.size_bytes == 0, (
                 "one that does not get on is left alone, and left behind"
             )
         other.stdin.write("\n")
         other.stdin.flush()
-        with store.partial(ETAG) as nothing:
+        with store.partial(ETAG, len(CONTENT)) as nothing:
             assert nothing is None
     assert store.find_verified(ETAG) is not None
 
@@ -79,10 +79,10 @@ def test_what_a_living_process_downloads_is_waited_for(store: Store) -> None:
 def test_another_machines_partial_download_is_taken_once_it_stands_still(store: Store) -> None:
     foreign = store.root / "partial" / f"{ETAG}.{'f' * 12}-1-0-abcd"
     foreign.write_bytes(b"half")
-    with store.partial(ETAG, patience_seconds=0) as partial:
+    with store.partial(ETAG, len(CONTENT), patience_seconds=0) as partial:
         assert partial is not None and partial.size_bytes == 0
     long_ago = time.time() - ORPHAN_SECONDS - 1
     os.utime(foreign, (long_ago, long_ago))
-    with store.partial(ETAG) as partial:
+    with store.partial(ETAG, len(CONTENT)) as partial:
         assert partial is not None and partial.size_bytes == 4
     assert not foreign.exists()

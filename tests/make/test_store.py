@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
 
 def put(store: Store, content: bytes = CONTENT, etag: str | None = None) -> StoredBlob:
     etag = etag or git_blob_sha1(content)
-    with store.partial(etag) as partial:
+    with store.partial(etag, len(content)) as partial:
         assert partial is not None
         partial.write(content)
         return store.adopt(

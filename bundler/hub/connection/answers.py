@@ -36,6 +36,8 @@ LEAST_BYTES_PER_SECOND = 1000
 WATCHED_SECONDS = 15.0
 BLOCK_BYTES = 1 << 20
 _MOST_REDIRECTS = 20
+# A line of text; more costs more time than a new connection.
+_MOST_REDIRECT_BYTES = 4 << 10
 MOST_REFUSAL_BYTES = 64 << 10
 _MOST_REFUSAL_CHARACTERS = 500
 
@@ -62,9 +64,18 @@ def open_answer(
                 yield response
                 return
             request = response.next_request
+            _read_short_rest(response)
         finally:
             response.close()
     raise httpx2.TooManyRedirects(f"more than {_MOST_REDIRECTS} redirects", request=request)
+
+
+def _read_short_rest(response: httpx2.Response) -> None:
+    """Read what stands below a redirect, if it is short, so that the connection can be used again."""
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= _MOST_REDIRECT_BYTES:
+        for _ in response.iter_raw():
+            pass
 
 
 class DrippingError(httpx2.RemoteProtocolError):

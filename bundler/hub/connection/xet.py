@@ -8,6 +8,8 @@ Rule book:
 * what fails is given up at once: a token that is refused, a host that takes no connection, an error of hf_xet;
 * what hangs is given up when none of the files that are being fetched had a new byte for `SILENT_SECONDS`;
 * who has given it up once does not try it again for other files;
+* of a repo with a file that is not in it no other is looked for here: to ask costs a round trip for each, and a mirror
+  without it has none;
 * nothing here checks content: the caller hashes what has arrived.
 """
 
@@ -46,6 +48,7 @@ class XetStorage:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._is_given_up = False
+        self._plain_repos: set[str] = set()
         self._reached: set[str] = set()
         self._heard = time.monotonic()
 
@@ -54,6 +57,14 @@ class XetStorage:
         """Whether files should be asked for here: hf_xet is there, is not switched off, and was not given up."""
         is_off = self._is_given_up or constants.HF_HUB_DISABLE_XET
         return not is_off and importlib.util.find_spec("hf_xet") is not None
+
+    def may_have(self, repo_id: str) -> bool:
+        """Return whether files of a repo should be asked for here."""
+        return self.is_wanted and repo_id not in self._plain_repos
+
+    def note_plain(self, repo_id: str) -> None:
+        """Ask for no more files of a repo: one of them is not here."""
+        self._plain_repos.add(repo_id)
 
     def give_up(self) -> bool:
         """Ask for no more files here; return whether this is news."""

@@ -59,7 +59,7 @@ class HubCache:
         self, repo: LockedRepo, file: LockedFile, store: Store, on_note: Callable[[str], None]
     ) -> StoredBlob | None:
         """Bring a file from the cache into the store; return None if it is not there, or not what it should be."""
-        from bundler.make.transfer import algorithms, mismatch
+        from bundler.make.download.transfer import algorithms, mismatch
 
         source = self.find(repo, file)
         if source is None:

@@ -18,8 +18,10 @@ from bundler.files.digest import Digests
 from bundler.hub.web.answer import HEADERS, open_file, web_errors
 from bundler.hub.web.download import download
 from bundler.hub.web.resolve import Keeper, unpack_files
+from bundler.make.download.crew import Crew
+from bundler.make.download.request import Address
+from bundler.make.download.transfer import Transfer
 from bundler.make.store import Store, StoredBlob
-from bundler.make.transfer import Transfer
 from bundler.plan.lock import LockedFile, LockedRepo, Origin
 
 
@@ -42,12 +44,14 @@ class WebFiles:
         stop: When it is set, downloads end with `StoppedError`.
         on_progress: As `Downloader` has it.
         on_received: As `Downloader` has it.
+        crew: As `Downloader` has it.
     """
 
     store: Store
     stop: Event
     on_progress: Callable[[int], None] = lambda count: None
     on_received: Callable[[int], None] = lambda count: None
+    crew: Crew | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
     def download(self, repo: LockedRepo, file: LockedFile) -> StoredBlob | None:
@@ -71,19 +75,18 @@ class WebFiles:
         return None
 
     def _download_plain(self, origin: Origin, file: LockedFile) -> StoredBlob | None:
-        with self.store.partial(file.etag) as partial_file:
+        with self.store.partial(file.etag, file.size_bytes) as partial_file:
             if partial_file is None:
                 return None
             transfer = Transfer(
-                origin.url,
-                HEADERS,
+                # The lock has its hash, so that nobody can change it on its way.
+                Address(url=origin.url, headers=HEADERS, open_url=partial(open_file, plain_http=True)),
                 partial_file,
                 file,
                 stop=self.stop,
                 on_progress=self.on_progress,
                 on_received=self.on_received,
-                # The lock has its hash, so that nobody can change it on its way.
-                open_url=partial(open_file, plain_http=True),
+                crew=self.crew,
             )
             with web_errors(origin.url):
                 digests = transfer.run()
@@ -91,6 +94,7 @@ class WebFiles:
                 self.on_progress(-partial_file.size_bytes)
                 partial_file.clear()
                 raise _changed(origin, fault)
+            partial_file.cut_to_front()
             return self.store.adopt(partial_file.path, StoredBlob.of(file.etag, digests))
 
     def _download_archive(self, repo: LockedRepo, origin: Origin, wanted: LockedFile) -> None:

@@ -213,7 +213,7 @@ def test_a_wait_that_no_clock_has_is_not_waited_for() -> None:
 
 
 def test_a_download_that_inflates_or_redirects_for_ever_ends(tmp_path: Path) -> None:
-    from bundler.make.download import Downloader
+    from bundler.make.download.download import Downloader
     from bundler.make.store import Store
     from bundler.plan.lock import LockedFile, LockedRepo
 

@@ -15,9 +15,9 @@ from huggingface_hub import constants
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundler.hub.connection import xet
-from bundler.make.download import Downloader
+from bundler.make.download.download import Downloader
+from bundler.make.download.request import StoppedError
 from bundler.make.store import Store
-from bundler.make.transfer import StoppedError
 from bundler.plan.lock import LockedFile, LockedRepo
 from bundler.serve.server import create_app
 from bundler.serve.sources import open_source

@@ -14,7 +14,7 @@ Rule book:
   so a half-written file cannot be continued), and is hashed afterwards like any other. If Xet storage does not work, or
   brings something else, the file comes over HTTP, and a note says so.
 
-`bundler.make.fetch` decides which files to fetch, and how many at once.
+`bundler.make.fetch` decides which files to fetch.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ from bundler.hub.connection.endpoint import host_of
 from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.hub.connection.xet import XetFailedError, XetStorage
+from bundler.make.download.crew import Crew
+from bundler.make.download.request import Address, StoppedError
+from bundler.make.download.transfer import Transfer, algorithms, mismatch
 from bundler.make.partial import Partial
 from bundler.make.store import Store, StoredBlob
-from bundler.make.transfer import StoppedError, Transfer, algorithms, mismatch
 from bundler.plan.lock import LockedFile, LockedRepo
 
 
@@ -53,6 +55,7 @@ class Downloader:
             negative when bytes are thrown away. Called from several threads.
         on_received: Called with the number of bytes that came over the network; from several threads.
         on_note: Called with a line of text about something unusual that was handled.
+        crew: Who helps with large files; None for one connection a file.
         xet: Whether Xet storage is still tried.
     """
 
@@ -63,6 +66,7 @@ class Downloader:
     on_progress: Callable[[int], None] = lambda count: None
     on_received: Callable[[int], None] = lambda count: None
     on_note: Callable[[str], None] = lambda note: None
+    crew: Crew | None = None
     xet: XetStorage = field(default_factory=XetStorage)
 
     def download(self, repo: LockedRepo, file: LockedFile) -> StoredBlob | None:
@@ -79,7 +83,7 @@ class Downloader:
             StoppedError: `stop` was set.
             OSError: The store cannot be written.
         """
-        with self.store.partial(file.etag) as partial:
+        with self.store.partial(file.etag, file.size_bytes) as partial:
             return self._download_into(partial, repo, file) if partial is not None else None
 
     def _download_into(self, partial: Partial, repo: LockedRepo, file: LockedFile) -> StoredBlob:
@@ -97,27 +101,30 @@ class Downloader:
             headers = build_hf_headers(token=self.token, library_name="bundle", library_version=__version__)
             if blob := self._download_by_xet(url, headers, partial, repo, file):
                 return blob
-            transfer = self._transfer(url, headers, partial, file)
+            address = Address(url=url, headers=headers)
+            transfer = self._transfer(address, partial, file, self.crew)
             digests = transfer.run()
             if fault := transfer.fault(digests):
                 self.on_note(f"{repo.repo_id}: {file.path} arrived damaged ({fault}); fetching it once more")
                 self._forget(partial)
-                transfer = self._transfer(url, headers, partial, file)
+                # In order: something in between may not be able to do ranges.
+                transfer = self._transfer(address, partial, file, None)
                 digests = transfer.run()
                 if fault := transfer.fault(digests):
                     self._forget(partial)
                     raise _mismatch_error(repo, file, fault)
+        partial.cut_to_front()
         return self.store.adopt(partial.path, StoredBlob.of(file.etag, digests))
 
-    def _transfer(self, url: str, headers: dict[str, str], partial: Partial, file: LockedFile) -> Transfer:
+    def _transfer(self, address: Address, partial: Partial, file: LockedFile, crew: Crew | None) -> Transfer:
         return Transfer(
-            url,
-            headers,
+            address,
             partial,
             file,
             stop=self.stop,
             on_progress=self.on_progress,
             on_received=self.on_received,
+            crew=crew,
         )
 
     def _forget(self, partial: Partial) -> None:
@@ -129,13 +136,14 @@ class Downloader:
     ) -> StoredBlob | None:
         """Fetch a file with hf_xet; return None if it must come over HTTP."""
         # Only LFS files are in Xet storage. A file that was begun over HTTP is continued over HTTP.
-        if file.lfs_sha256 is None or partial.size_bytes or not self.xet.is_wanted:
+        if file.lfs_sha256 is None or partial.size_bytes or not self.xet.may_have(repo.repo_id):
             return None
         metadata = within(
             lambda: get_hf_file_metadata(url, headers=headers, token=self.token, endpoint=self.endpoint),
             host=host_of(url),
         )
         if metadata.xet_file_data is None:
+            self.xet.note_plain(repo.repo_id)
             return None
         with self.store.work_folder() as folder:
             target = folder / file.etag

@@ -16,10 +16,10 @@ import pytest
 from bundler.errors import HubError, IntegrityError, NetworkError
 from bundler.files.digest import sha256_bytes
 from bundler.hub.connection import answers as answers_module
-from bundler.make import transfer as transfer_module
-from bundler.make.download import Downloader
+from bundler.make.download import request as request_module
+from bundler.make.download.download import Downloader
+from bundler.make.download.request import StoppedError
 from bundler.make.store import Store
-from bundler.make.transfer import StoppedError
 from bundler.plan.lock import LockedFile, LockedRepo
 from tests.support.hub import RunningHub
 from tests.support.remote import locked, write_repo
@@ -52,7 +52,7 @@ def repo(hub: RunningHub) -> LockedRepo:
 @pytest.fixture
 def downloader(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     # Waiting between tries is not what is tested here.
-    monkeypatch.setattr(transfer_module, "RETRIES_WITHOUT_PROGRESS", 2)
+    monkeypatch.setattr(request_module, "RETRIES_WITHOUT_PROGRESS", 2)
     return Downloader(store=Store(tmp_path / "store"), endpoint=hub.endpoint, stop=Event())
 
 
@@ -78,6 +78,17 @@ def test_a_file_arrives_with_all_its_digests(
     assert (file.lfs_sha256 is not None) == (path == "sub dir/model.safetensors")
 
 
+def test_a_repo_without_xet_storage_is_asked_for_it_once(
+    downloader: Downloader, repo: LockedRepo, hub: RunningHub
+) -> None:
+    pytest.importorskip("hf_xet")
+    file = file_of(repo, "sub dir/model.safetensors")
+    downloader.download(repo, file)
+    downloader.store.path(file.etag).unlink()
+    downloader.download(repo, file)
+    assert len(hub.asked("HEAD")) == 1 and len(hub.asked("GET", "model.safetensors")) == 2
+
+
 def test_a_dropped_connection_is_continued_where_it_broke(
     downloader: Downloader, repo: LockedRepo, hub: RunningHub
 ) -> None:
@@ -97,7 +108,7 @@ def test_a_connection_that_keeps_breaking_is_an_error_and_what_came_is_kept(
     hub.fault("drop", "model.safetensors", after_bytes=0, times=None)
     with pytest.raises(NetworkError):
         downloader.download(repo, file)
-    kept = downloader.store.partial_bytes(file.etag)
+    kept = downloader.store.partial_bytes(file.etag, file.size_bytes)
     assert 0 < kept <= 2_500_000 and not downloader.store.path(file.etag).exists()
 
 
@@ -119,15 +130,15 @@ def test_a_connection_that_always_drips_is_an_error_though_each_byte_is_new(
     file = file_of(repo, "sub dir/model.safetensors")
     with pytest.raises(NetworkError, match="bytes in 0 s, expected 1,000 a second"):
         downloader.download(repo, file)
-    assert len(hub.asked("GET", "model.safetensors")) == 1 + transfer_module.RETRIES_WITHOUT_PROGRESS
-    assert 0 < downloader.store.partial_bytes(file.etag) < 1_000
+    assert len(hub.asked("GET", "model.safetensors")) == 1 + request_module.RETRIES_WITHOUT_PROGRESS
+    assert 0 < downloader.store.partial_bytes(file.etag, file.size_bytes) < 1_000
 
 
 def test_a_partial_file_is_continued_by_the_next_run_without_what_is_there(
     downloader: Downloader, repo: LockedRepo, hub: RunningHub
 ) -> None:
     file = file_of(repo, "sub dir/model.safetensors")
-    with downloader.store.partial(file.etag) as partial:
+    with downloader.store.partial(file.etag, file.size_bytes) as partial:
         assert partial is not None
         partial.write(BIG[:1_234_567])
     # This process is alive, so its partial file is nobody else's; another machine's that stands still is.
@@ -206,7 +217,7 @@ def test_what_is_there_already_and_ends_too_early_is_fetched_once_more_from_its_
     downloader: Downloader, repo: LockedRepo, hub: RunningHub
 ) -> None:
     file = file_of(repo, "config.json")
-    with downloader.store.partial(file.etag) as partial:
+    with downloader.store.partial(file.etag, file.size_bytes) as partial:
         assert partial is not None
         partial.write(SMALL)
     (left,) = (downloader.store.root / "partial").iterdir()
@@ -321,4 +332,4 @@ def test_a_download_that_is_told_to_stop_keeps_what_came(
 
     with pytest.raises(StoppedError):
         replace(downloader, on_received=stop_soon).download(repo, file)
-    assert downloader.store.partial_bytes(file.etag) > 0
+    assert downloader.store.partial_bytes(file.etag, file.size_bytes) > 0

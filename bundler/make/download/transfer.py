@@ -3,105 +3,75 @@
 Rule book:
 
 * no more bytes are read than the lock states, whatever a server sends;
-* after a broken connection the transfer continues. If `RETRIES_WITHOUT_PROGRESS` connections in a row bring no new
-  bytes, it is an error. Only bytes beyond the longest length so far are new, so this also ends with a server that makes
-  the client start over again and again;
-* a very slow connection counts as one that breaks and brings nothing new, because the client's own timeout accepts one
-  byte now and then;
+* after a broken connection the transfer continues, as long as connections bring new bytes
+  (`bundler.make.download.request`);
+* a large file comes over several connections, if the server can (`bundler.make.download.parts`); everything else in
+  order over one;
 * if a server says that the file is shorter than the lock states, that is not a broken connection but other content,
   which `mismatch` reports.
 
-`bundler.make.download` decides what to do with content that does not match.
+`bundler.make.download.download` decides what to do with content that does not match.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
 from threading import Event
 
 import httpx2
-from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError
 
 from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
-from bundler.hub.connection.answers import (
-    DrippingError,
-    decoded_blocks,
-    not_dripping,
-    open_answer,
-    raise_refusal,
-    wait_seconds,
-    within,
+from bundler.hub.connection.answers import decoded_blocks, not_dripping
+from bundler.make.download import parts
+from bundler.make.download.crew import Crew
+from bundler.make.download.request import (
+    BROKEN,
+    Address,
+    Patience,
+    StoppedError,
+    content_range,
+    raise_final_refusal,
 )
-from bundler.hub.connection.endpoint import host_of
 from bundler.make.partial import Partial
 from bundler.make.store import StoredBlob
 from bundler.plan.lock import LockedFile
-
-# How many connections in a row may break without bringing a new byte.
-RETRIES_WITHOUT_PROGRESS = 4
-# A server that asks for more is not waited for.
-_MOST_WAIT_SECONDS = 900.0
-_RETRIED_STATUS_CODES = (408, 429, 500, 502, 503, 504)
-# RFC 9110, section 14.4.
-_CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+|\*)")
-
-
-class StoppedError(Exception):
-    """The download was told to stop (Ctrl-C, or another file failed); the bytes so far are kept."""
-
-
-class _LaterError(httpx2.RemoteProtocolError):
-    """A server wants to be asked later.
-
-    Attributes:
-        seconds: When.
-    """
-
-    def __init__(self, refusal: Exception, seconds: float) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
-        self.seconds = seconds
 
 
 class Transfer:
     """The transfer of the bytes of a file that its partial file lacks.
 
     Args:
-        url: The file's address.
-        headers: Request headers, with the token.
+        address: Where the file is.
         partial: The partial file to write to.
         file: The file's entry in the lock.
         stop: When it is set, `run` ends with `StoppedError`.
         on_progress: Called with the number of new bytes in the file; negative when bytes are thrown away.
         on_received: Called with the number of bytes that came over the network.
-        open_url: Asks for an address, as `open_answer` does.
+        crew: Who may help with a large file; None for one connection.
     """
 
     def __init__(
         self,
-        url: str,
-        headers: dict[str, str],
+        address: Address,
         partial: Partial,
         file: LockedFile,
         *,
         stop: Event,
         on_progress: Callable[[int], None],
         on_received: Callable[[int], None],
-        open_url: Callable[..., AbstractContextManager[httpx2.Response]] = open_answer,
+        crew: Crew | None = None,
     ) -> None:
-        self._open_url = open_url
-        self._url = url
-        # Ask for no compression: a compressed answer has another length, and its ranges count compressed bytes.
-        self._headers = {**headers, "Accept-Encoding": "identity"}
+        self._address = address
         self._partial = partial
         self._file = file
         self._stop = stop
         self._on_progress = on_progress
         self._on_received = on_received
+        self._crew = crew
         self._hasher = self._make_hasher()
+        # What is written and not hashed: many threads that hash small blocks wait for each other.
+        self._unhashed = memoryview(bytearray(min(BLOCK_BYTES, file.size_bytes)))
+        self._unhashed_bytes = 0
         self._have = 0
         self._is_longer = False
 
@@ -114,8 +84,29 @@ class Transfer:
             httpx2.HTTPStatusError: The Hub refused.
             OSError: The partial file cannot be written.
         """
+        if self._crew is not None and self._is_worth_parts(self._crew):
+            parted = parts.PartedTransfer(
+                self._address,
+                self._partial,
+                self._make_hasher(),
+                self._crew,
+                stop=self._stop,
+                on_progress=self._on_progress,
+                on_received=self._on_received,
+            )
+            if (digests := parted.run()) is not None:
+                return digests
+        return self._run_in_order()
+
+    def _is_worth_parts(self, crew: Crew) -> bool:
+        # What has holes is finished in the same way, with one job too.
+        lacks = self._partial.content_bytes - self._partial.front_bytes
+        has_holes = self._partial.size_bytes > self._partial.front_bytes
+        return has_holes or (crew.jobs > 1 and lacks >= 2 * parts.PART_BYTES)
+
+    def _run_in_order(self) -> Digests:
         self._hash_partial()
-        failures, reached = 0, self._have
+        patience = Patience(self._stop, self._have)
         while self._have < self._file.size_bytes:
             try:
                 if self._request():
@@ -125,19 +116,9 @@ class Transfer:
                     raise httpx2.RemoteProtocolError(
                         f"the connection ended {self._file.size_bytes - self._have:,} bytes early"
                     )
-            except (httpx2.NetworkError, httpx2.TimeoutException, httpx2.RemoteProtocolError) as error:
-                is_new = self._have > reached and not isinstance(error, DrippingError)
-                failures = 1 if is_new else failures + 1
-                reached = max(reached, self._have)
-                pause = min(2.0 ** (failures - 2), 8.0)
-                if isinstance(error, _LaterError):
-                    if failures > RETRIES_WITHOUT_PROGRESS or error.seconds > _MOST_WAIT_SECONDS:
-                        raise error.refusal from None
-                    pause = max(pause, error.seconds)
-                if failures > RETRIES_WITHOUT_PROGRESS:
-                    raise
-                if self._stop.wait(pause):
-                    raise StoppedError from None
+            except BROKEN as error:
+                patience.wait(error, self._have)
+        self._hash()
         return self._hasher.result()
 
     def fault(self, digests: Digests) -> str | None:
@@ -151,47 +132,45 @@ class Transfer:
         return Hasher(algorithms(self._file), size_bytes=self._file.size_bytes)
 
     def _hash_partial(self) -> None:
-        there = self._partial.size_bytes
-        if there > self._file.size_bytes:
-            # Longer than the file: it cannot be a part of it.
-            self._partial.clear()
-            return
-        self._partial.file.seek(0)
-        while block := self._partial.file.read(BLOCK_BYTES):
+        self._partial.cut_to_front()
+        while block := self._partial.read(self._have, BLOCK_BYTES):
             self._take(block)
 
     def _take(self, block: bytes) -> None:
         if self._stop.is_set():
             raise StoppedError
-        self._hasher.update(block)
+        rest = memoryview(block)
+        while rest:
+            count = min(len(rest), len(self._unhashed) - self._unhashed_bytes)
+            self._unhashed[self._unhashed_bytes : self._unhashed_bytes + count] = rest[:count]
+            self._unhashed_bytes += count
+            rest = rest[count:]
+            if self._unhashed_bytes == len(self._unhashed):
+                self._hash()
         self._have += len(block)
         self._on_progress(len(block))
+
+    def _hash(self) -> None:
+        self._hasher.update(self._unhashed[: self._unhashed_bytes])
+        self._unhashed_bytes = 0
 
     def _start_over(self) -> None:
         self._on_progress(-self._have)
         self._partial.clear()
         self._hasher = self._make_hasher()
+        self._unhashed_bytes = 0
         self._have = 0
 
     def _request(self) -> bool:
         """Request the missing bytes; return whether the server says that the file is shorter than in the lock."""
-        headers = dict(self._headers)
-        if self._have:
-            headers["Range"] = f"bytes={self._have}-"
-        timeout = httpx2.Timeout(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        with ExitStack() as opened:
-            response = within(
-                lambda: opened.enter_context(self._open_url(self._url, headers=headers, timeout=timeout)),
-                host=host_of(self._url),
-            )
+        wanted = {"Range": f"bytes={self._have}-"} if self._have else {}
+        with self._address.ask(**wanted) as response:
             if response.status_code == 416:
                 # The server has no bytes after ours.
                 return True
-            _raise_refusal(response)
-            content_range = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            if response.status_code != 206:
-                content_range = None
-            if self._have and not (content_range and int(content_range["first"]) == self._have):
+            raise_final_refusal(response)
+            told = content_range(response)
+            if self._have and not (told and told[0] == self._have):
                 # A server may ignore Range, and send the whole file.
                 self._start_over()
             # Take blocks as they arrive, so that `stop` is noticed soon.
@@ -207,19 +186,10 @@ class Transfer:
                     return False
             if self._have == self._file.size_bytes:
                 return False
-            if content_range:
-                return content_range["length"] == str(self._have)
+            if told:
+                return told[1] == str(self._have)
             # The client has checked that it received as many bytes as the Content-Length said.
             return "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-
-
-def _raise_refusal(response: httpx2.Response) -> None:
-    try:
-        raise_refusal(response)
-    except HfHubHTTPError as error:
-        if response.status_code not in _RETRIED_STATUS_CODES:
-            raise
-        raise _LaterError(error, wait_seconds(response.headers, default=0.0)) from error
 
 
 def algorithms(file: LockedFile) -> tuple[Algorithm, ...]:
