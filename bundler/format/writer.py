@@ -4,18 +4,20 @@ Rule book:
 
 * equal locks give equal bytes, whatever the number of jobs: chunks are cut by position in the tar stream alone,
   compressed independently, and written in order;
-* all content is hashed while it is packed, and must match the lock;
+* all content is hashed while it is packed, and must match the lock; of large blobs it may have been before
+  (`ReadyChunks`);
 * at most a few chunks per job are in memory, however large the files are.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from bundler.errors import IntegrityError
 from bundler.files.digest import Hasher, blake3_bytes, sha256_bytes
@@ -120,14 +122,24 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
             run, room = [], CHUNK_BYTES
         if is_large:
             assert member.blob is not None
-            for words in runs_of(member.blob):
-                whole = Piece(words.size_bytes, blob=member.blob, offset=words.start)
-                for part in _split(whole, CHUNK_BYTES):
-                    yield Chunk([part], BY_WIDTH[words.width])
+            yield from cut_large_blob(member.blob, runs_of)
             if tail:
                 run, room = [Piece(len(tail), tail)], CHUNK_BYTES - len(tail)
     if run:
         yield Chunk(run)
+
+
+def cut_large_blob(blob: Blob, runs_of: Callable[[Blob], list[Run]]) -> Iterator[Chunk]:
+    """Cut a blob of `LARGE_BLOB_BYTES` or more into chunks of its own; see `cut_into_chunks`."""
+    for words in runs_of(blob):
+        whole = Piece(words.size_bytes, blob=blob, offset=words.start)
+        for part in _split(whole, CHUNK_BYTES):
+            yield Chunk([part], BY_WIDTH[words.width])
+
+
+def choose_runs(codec: CodecChoice, blob_path: Callable[[Blob], Path]) -> Callable[[Blob], list[Run]]:
+    """Return what `cut_into_chunks` takes for a choice of codec."""
+    return no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
 
 
 def _split(piece: Piece, room: int) -> Iterator[Piece]:
@@ -140,16 +152,54 @@ def _split(piece: Piece, room: int) -> Iterator[Piece]:
         room = CHUNK_BYTES
 
 
+class ReadyChunks(Protocol):
+    """Chunks of large blobs that were encoded before, from bytes that have the digest in the lock."""
+
+    def take(self, chunk: Chunk) -> tuple[ChunkRecord, bytes] | None:
+        """Return the record and the frames of a chunk; None if it was not encoded before."""
+
+
 @dataclass(frozen=True)
-class _Encoded:
+class Encoded:
+    """A chunk as it is stored.
+
+    Attributes:
+        chunk: What it is made of.
+        raw: Its bytes, before; None if they were checked already.
+        record: What the index says of it.
+        frames: Its bytes, stored.
+        buffer: What the others stand in, for the pool that it was taken from.
+    """
+
     chunk: Chunk
-    raw: memoryview
+    raw: memoryview | None
     record: ChunkRecord
-    frames: list[Buffer]
+    frames: Sequence[Buffer]
     buffer: bytearray
 
 
-def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int, buffers: BufferPool) -> _Encoded:
+def encode_chunk(
+    chunk: Chunk,
+    blob_path: Callable[[Blob], Path],
+    level: int,
+    buffers: BufferPool,
+    ready: ReadyChunks | None = None,
+) -> Encoded:
+    """Read and compress a chunk, or take what is ready.
+
+    Args:
+        chunk: The chunk.
+        blob_path: Returns the path at which a blob's content can be read.
+        level: zstd level.
+        buffers: Buffers of `buffer_bytes()`.
+        ready: What was encoded before.
+
+    Raises:
+        IntegrityError: A blob is shorter than the lock says.
+        OSError: It cannot be read.
+    """
+    if ready is not None and (found := ready.take(chunk)) is not None:
+        return Encoded(chunk, None, found[0], [found[1]], bytearray())
     buffer = buffers.take()
     # One buffer for the raw bytes, and after them the codec's room.
     view, room = memoryview(buffer)[: chunk.size_bytes], memoryview(buffer)[CHUNK_BYTES:]
@@ -163,7 +213,12 @@ def _encode(chunk: Chunk, blob_path: Callable[[Blob], Path], level: int, buffers
         position += piece.size_bytes
     frames = chunk.codec.encode(view, level, room)
     record = ChunkRecord(chunk.codec.number, len(view), sum(map(len, frames)), blake3_bytes(*frames))
-    return _Encoded(chunk, view, record, frames, buffer)
+    return Encoded(chunk, view, record, frames, buffer)
+
+
+def buffer_bytes() -> int:
+    """Return the size of the buffers that `encode_chunk` takes."""
+    return CHUNK_BYTES + room_bytes(CHUNK_BYTES)
 
 
 def _read_into(path: Path, piece: Piece, target: memoryview) -> None:
@@ -194,6 +249,7 @@ def write_bundle(
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int = 1,
+    ready: ReadyChunks | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Index:
     """Write a whole bundle to `out`, front to back.
@@ -208,6 +264,7 @@ def write_bundle(
         codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
         level: zstd level.
         jobs: Number of threads that compress.
+        ready: What was encoded before, by the same codec and level.
         progress: Called with the number of tar-stream bytes done since the last call.
 
     Returns:
@@ -220,14 +277,13 @@ def write_bundle(
     out.write(PREAMBLE)
     records: list[ChunkRecord] = []
     checker = _BlobChecker()
-    buffers = BufferPool(CHUNK_BYTES + room_bytes(CHUNK_BYTES))
-    chunks = cut_into_chunks(
-        plan, no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
-    )
-    calls = (partial(_encode, chunk, blob_path, level, buffers) for chunk in chunks)
+    buffers = BufferPool(buffer_bytes())
+    chunks = cut_into_chunks(plan, choose_runs(codec, blob_path))
+    calls = (partial(encode_chunk, chunk, blob_path, level, buffers, ready) for chunk in chunks)
     with closing(in_order(calls, jobs=jobs, name="pack")) as encoded:
         for done in encoded:
-            checker.feed(done.chunk.pieces, done.raw)
+            if done.raw is not None:
+                checker.feed(done.chunk.pieces, done.raw)
             out.write(chunk_header(done.record))
             for frame in done.frames:
                 out.write(frame)

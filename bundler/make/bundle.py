@@ -27,6 +27,7 @@ from bundler.format.storage.destinations import (
     VolumeDestination,
 )
 from bundler.hub.connection.endpoint import check_endpoint
+from bundler.make.ahead import Ahead
 from bundler.make.cache.hub_cache import HubCache
 from bundler.make.delta import Base, check_base_stays
 from bundler.make.fetch import DEFAULT_JOBS, FetchResult, fetch
@@ -241,17 +242,14 @@ def make_bundle(
         keep=True,
     )
     choose_confinement(planned.locked.lock, sandbox=sandbox)
-    fetched = _fetch(planned, jobs, endpoint, token, watcher)
-    locked, proof = _prove(planned, fetched.lock, mode, sandbox, proof_minutes, watcher)
-    return _pack(planned, locked, fetched, proof, codec, level, watcher)
+    with Ahead(planned.store, codec, level, planned.locked.lock, planned.repos) as ahead:
+        fetched = _fetch(planned, jobs, endpoint, token, watcher, ahead)
+        locked, proof = _prove(planned, fetched.lock, mode, sandbox, proof_minutes, watcher)
+        return _pack(planned, locked, fetched, proof, codec, level, watcher, ahead)
 
 
 def _fetch(
-    planned: BundlePlan,
-    jobs: int,
-    endpoint: str | None,
-    token: str | bool | None,
-    watcher: Observer,
+    planned: BundlePlan, jobs: int, endpoint: str | None, token: str | bool | None, watcher: Observer, ahead: Ahead
 ) -> FetchResult:
     """Find what would stop the work later, write the lock, and bring every file into the store."""
     lock, store, destination = planned.locked.lock, planned.store, planned.destination
@@ -263,7 +261,7 @@ def _fetch(
     # Under `insist` this is the lock that stands there.
     planned.locked.write()
     store.sweep()
-    return fetch(
+    fetched = fetch(
         lock,
         store,
         jobs=jobs,
@@ -272,7 +270,11 @@ def _fetch(
         endpoint=endpoint,
         token=token,
         observer=watcher,
+        on_stored=ahead.add,
     )
+    # The proof forks, which is not safe beside threads.
+    ahead.finish()
+    return fetched
 
 
 def _prove(
@@ -302,6 +304,7 @@ def _pack(
     codec: CodecChoice,
     level: int,
     watcher: Observer,
+    ahead: Ahead,
 ) -> Made:
     """Scan its pickle files, and pack what was proven, unless it is there."""
     lock, destination, base = locked.lock, planned.destination, planned.base
@@ -312,7 +315,14 @@ def _pack(
     pickles = _scan_pickles(lock, planned.store, watcher)
     watcher.begin("pack", f"packing {destination.path}", total)
     packed = pack_once(
-        lock, planned.store, destination, base=base, codec=codec, level=level, progress=watcher.progress
+        lock,
+        planned.store,
+        destination,
+        base=base,
+        codec=codec,
+        level=level,
+        ready=ahead,
+        progress=watcher.progress,
     )
     return Made(
         locked=locked,

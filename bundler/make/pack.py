@@ -12,7 +12,7 @@ from bundler.files.space import report_full_disk
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.storage.destinations import Destination, FileDestination
 from bundler.format.tar import tar_plan
-from bundler.format.writer import write_bundle
+from bundler.format.writer import ReadyChunks, write_bundle
 from bundler.make.delta import Base
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
@@ -51,6 +51,7 @@ def pack(
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int | None = None,
+    ready: ReadyChunks | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> PackResult:
     """Write the bundle of a complete lock to `out`; after an error no incomplete file is left.
@@ -64,6 +65,7 @@ def pack(
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Threads; default `available_cores()`.
+        ready: What was encoded before, by the same codec and level.
         progress: Called with the number of tar-stream bytes done since the last call; of a delta, with those of the
             whole bundle before.
 
@@ -86,6 +88,7 @@ def pack(
         codec=codec,
         level=level,
         jobs=jobs or available_cores(),
+        ready=ready,
         progress=progress,
     )
     whole = write(plan=tar_plan(lock), out=_Nowhere()) if base else None

@@ -33,6 +33,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES
 from bundler.format.storage.volumes import volume_files
+from bundler.format.writer import ReadyChunks
 from bundler.make.delta import Base
 from bundler.make.fetch import blob_path
 from bundler.make.pack import PackResult, pack
@@ -62,6 +63,7 @@ def pack_once(
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int | None = None,
+    ready: ReadyChunks | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Packed:
     """Bring the bundle of a complete lock, whose files are in `store`, to its destination.
@@ -74,6 +76,7 @@ def pack_once(
         codec: How to store weights.
         level: zstd level, 1 to 22.
         jobs: Number of threads; by default `available_cores()`.
+        ready: What was encoded before, by the same codec and level.
         progress: Called with the number of tar-stream bytes done since the last call; with a negative number if
             the existing bundle is damaged.
 
@@ -90,7 +93,15 @@ def pack_once(
         return Packed(found, was_there=True)
     done.add(-done.total)
     result = pack(
-        lock, blob_path(store), destination, base=base, codec=codec, level=level, jobs=jobs, progress=progress
+        lock,
+        blob_path(store),
+        destination,
+        base=base,
+        codec=codec,
+        level=level,
+        jobs=jobs,
+        ready=ready,
+        progress=progress,
     )
     parts = _list_part_bytes(destination.volumes) if isinstance(destination, VolumeDestination) else []
     if isinstance(destination, FileDestination | VolumeDestination):

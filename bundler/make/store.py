@@ -6,7 +6,7 @@
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
     proven/<key>.json                a successful proof (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
-    work/                            temporary caches for a proof
+    work/                            temporary caches for a proof, and what is encoded ahead (`bundler.make.ahead`)
 
 Rule book:
 
