@@ -145,6 +145,10 @@ fuzz: $(FUZZ_STAMP)  ## coverage-guided fuzzing of all that is read from others,
 soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all refused before a byte is visible
 	$(BIN)/python -m tests.trust.tamperings 0 10000
 
+.PHONY: bench-fetch
+bench-fetch: $(STAMP)  ## fetching beside `hf download` over a line that is slow for each connection, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.network.fetch --write $(BENCH_FLAGS)
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write
