@@ -23,7 +23,7 @@ from bundler.hub.connection.endpoint import (
     hub_endpoint,
     without_password,
 )
-from bundler.hub.connection.proxies import probe, proxy_error, proxy_for
+from bundler.hub.connection.proxies import list_unread_exceptions, probe, proxy_error, proxy_for
 from bundler.hub.connection.reach import PROBE_SECONDS, ask_within
 
 # Values that the libraries read as true.
@@ -100,9 +100,7 @@ def _check_exceptions(environment: Mapping[str, str]) -> Iterator[Diagnosis]:
     if odd:
         advice = "write host names, or .example.org for all hosts in a domain, separated by commas"
         yield warning("no_proxy", f"entries that no library understands: {', '.join(odd)}", advice)
-    # httpx2 looks up no name to see whether it is in a network, and knows no default ports.
-    unread = [entry for entry in entries if entry not in odd and ("/" in entry or entry.endswith((":80", ":443")))]
-    if unread:
+    if unread := [entry for entry in list_unread_exceptions(listed) if entry not in odd]:
         advice = "name each host itself, and leave out :443 and :80; a network holds only for addresses"
         found = f"entries that the client of the Hub does not apply to names: {', '.join(unread)}"
         yield warning("no_proxy", found, advice)

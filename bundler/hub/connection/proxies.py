@@ -82,6 +82,15 @@ def _is_in_network(host: str, exceptions: str) -> bool:
     return False
 
 
+def list_unread_exceptions(exceptions: str) -> list[str]:
+    """Return the entries of NO_PROXY that the client does not apply to names: networks, and default ports.
+
+    httpx2 looks up no name to see whether it is in a network, and compares ports with those in the address.
+    """
+    entries = [entry.strip() for entry in exceptions.split(",")]
+    return [entry for entry in entries if "://" not in entry and ("/" in entry or entry.endswith((":80", ":443")))]
+
+
 def check_proxy(endpoint: str | None = None) -> Proxy | None:
     """Check that the proxy to the Hub, if there is one, lets requests through.
 
@@ -117,10 +126,10 @@ def check_proxy_once(endpoint: str | None = None) -> None:
 def proxy_error(proxy: Proxy, problem: str, endpoint: str) -> NetworkError:
     """Return the error for a proxy that does not let requests through, with what to do."""
     host = urlsplit(endpoint).hostname
-    return NetworkError(
-        f"the proxy {proxy} {problem}",
-        hint=f"correct or unset {proxy.variable}, or list {host} in NO_PROXY if it can be reached directly",
-    )
+    hint = f"correct or unset {proxy.variable}, or list {host} in NO_PROXY if it can be reached directly"
+    if unread := list_unread_exceptions(getproxies_environment().get("no", "")):
+        hint += f"; of NO_PROXY the client does not apply {', '.join(unread)} to names"
+    return NetworkError(f"the proxy {proxy} {problem}", hint=hint)
 
 
 def probe(proxy: Proxy, endpoint: str, *, timeout_seconds: float = PROBE_SECONDS) -> str | None:

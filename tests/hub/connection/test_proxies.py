@@ -158,6 +158,20 @@ def test_a_proxy_for_other_addresses_is_not_asked(monkeypatch: pytest.MonkeyPatc
     assert proxy.asked == []
 
 
+def test_what_no_proxy_has_and_the_client_does_not_read_is_told_with_a_proxy_that_refuses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Proxy("refuses") as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "localhost,10.0.0.0/8, hub.example:443 ,hub.example:8443")
+        with pytest.raises(NetworkError) as caught:
+            check_proxy(HUB)
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith(
+        "; of NO_PROXY the client does not apply 10.0.0.0/8, hub.example:443 to names"
+    )
+
+
 MANIFEST = "version: 1\nname: tiny\ntokenizers: [{repo_id: org/tiny}]\n"
 
 
