@@ -149,14 +149,15 @@ def blake3_mapped_file(
     Raises:
         OSError: The file cannot be read or mapped.
     """
-    flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
     digest = blake3(max_threads=threads)
     with path.open("rb", buffering=0) as stream:
         descriptor = stream.fileno()
         size = os.fstat(descriptor).st_size
         for start in range(0, size, _WINDOW_BYTES):
             # Read this window and the next two ahead, so that the disk works while we hash.
-            os.posix_fadvise(descriptor, start, 3 * _WINDOW_BYTES, os.POSIX_FADV_WILLNEED)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(descriptor, start, 3 * _WINDOW_BYTES, os.POSIX_FADV_WILLNEED)
             count = min(_WINDOW_BYTES, size - start)
             # MAP_POPULATE waits for the disk here, in one thread. Otherwise a hashing thread would wait, and the others
             # would spin.

@@ -90,7 +90,7 @@ def _hash_in_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, i
     # fork(2) copies only the calling thread: a lock that another thread holds would stay locked in the child for ever.
     if sys.platform != "linux" or threading.active_count() > 1:
         return
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe()
     try:
         with warnings.catch_warnings():
             # CPython 3.12 also counts threads of compiled libraries; the child calls none of those libraries.

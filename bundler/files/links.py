@@ -1,4 +1,4 @@
-"""Symbolic and hard links: whether a file system supports them, replacing a file by one, and where they lead.
+"""Names on a file system: links and the case of letters; replacing a file by a link, and where links lead.
 
 Functions for many files take strings: a `Path` for each of 100,000 takes seconds.
 """
@@ -54,6 +54,20 @@ def hard_links_work(directory: Path) -> bool:
         source.unlink(missing_ok=True)
         link.unlink(missing_ok=True)
     return True
+
+
+def ignores_case(directory: Path) -> bool:
+    """Return whether names that differ only in case are one in `directory`; a file is made to find out.
+
+    Raises:
+        OSError: Nothing can be made there.
+    """
+    probe = temporary_path(directory)
+    probe.touch(exist_ok=False)
+    try:
+        return probe.with_name(probe.name.swapcase()).exists()
+    finally:
+        probe.unlink()
 
 
 def replace_symlink(path: Path, target: str) -> None:

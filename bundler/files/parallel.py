@@ -17,8 +17,13 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use, after limits by `taskset`, a cgroup's cpuset or Slurm."""
-    return len(os.sched_getaffinity(0))
+    """Return how many cores this process may use, after limits by `taskset`, a cgroup's cpuset or Slurm.
+
+    Where no such limits are known (macOS), those that there are.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def in_order(

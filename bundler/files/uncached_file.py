@@ -4,7 +4,7 @@ By default the kernel starts writing late: the sync at the end of a file of giga
 file, and nothing else is done meanwhile. The kernel also keeps the whole file in the page cache and must find free
 pages for it, which in many virtual machines takes longer than the disk. So large writes are uncached
 (`RWF_DONTCACHE`, Linux 6.14): their pages are written and reused at once. On older kernels, and on file systems that
-refuse the flag, a thread syncs the file now and then.
+refuse the flag, and on other systems, a thread syncs the file now and then.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class UncachedFile(io.FileIO):
         if self._takes_uncached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
             try:
                 return os.pwritev(self.fileno(), [data], _HERE, _RWF_DONTCACHE)
-            except (OSError, NotImplementedError):
+            except (OSError, NotImplementedError, AttributeError):
                 # Any other fault is reported by the plain write below.
                 self._takes_uncached = False
         count = super().write(data)
@@ -50,7 +50,7 @@ class UncachedFile(io.FileIO):
         if self._unsynced_bytes >= STEP_BYTES and (self._pending is None or self._pending.done()):
             self._wait()
             self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="sync")
-            self._pending = self._pool.submit(os.fdatasync, self.fileno())
+            self._pending = self._pool.submit(_sync_data, self.fileno())
             self._unsynced_bytes = 0
         return count
 
@@ -76,3 +76,8 @@ class UncachedFile(io.FileIO):
         if self._pending:
             self._pending.result()
         self._pending = None
+
+
+def _sync_data(descriptor: int) -> None:
+    # macOS has only the other, which writes the times of the file too.
+    getattr(os, "fdatasync", os.fsync)(descriptor)

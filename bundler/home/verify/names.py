@@ -36,7 +36,9 @@ class NameReader:
         try:
             if folder != self._folder or self._descriptor < 0:
                 self._close()
-                self._descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                self._descriptor = os.open(
+                    folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+                )
                 self._folder = folder
             status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):

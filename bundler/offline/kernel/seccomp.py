@@ -51,8 +51,8 @@ class SupervisedFilter:
         self._judge: CallJudge = Witness() if witness else Judge(reach)
         self._holds = not witness
         self._kind: Kind = kind
-        self._number, self._number_writer = os.pipe2(os.O_CLOEXEC)
-        self._taken, self._taken_writer = os.pipe2(os.O_CLOEXEC)
+        self._number, self._number_writer = os.pipe()
+        self._taken, self._taken_writer = os.pipe()
         self._supervisor: Supervisor | None = None
         self._denials: tuple[Denial, ...] = ()
         self.told: dict[int, int] = {}

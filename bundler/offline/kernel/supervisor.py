@@ -93,7 +93,7 @@ class Supervisor:
         self._abis = abis()
         self._told: Counter[int] = Counter()
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
-        self._stop, self._stopped = os.pipe2(os.O_CLOEXEC)
+        self._stop, self._stopped = os.pipe()
         self._thread = threading.Thread(target=self._serve, name="bundle-supervisor", daemon=True)
         # From Linux 6.6: caller and supervisor share a core in turn.
         with suppress(OSError):

@@ -45,6 +45,10 @@ class Descendants:
 def adopt_orphans() -> Iterator[Descendants]:
     """Make orphans among the processes that are started meanwhile children of this process."""
     libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "prctl"):
+        # Not Linux: orphans go to the first process, and nobody can wait for them.
+        yield Descendants()
+        return
     before = ctypes.c_int()
     libc.prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(before), 0, 0, 0)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

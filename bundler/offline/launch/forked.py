@@ -7,7 +7,6 @@ launcher, SIGCHLD among it, which it would wait for for ever. It must also fork,
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -17,8 +16,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bundler.errors import BundleError
-
-_PR_SET_PDEATHSIG = 1
+from bundler.offline.launch.parent_death import die_with_parent
 
 Result = TypeVar("Result")
 
@@ -30,13 +28,13 @@ def run_forked(work: Callable[[], Result]) -> Result:
         BundleError: What `work` raised, anew.
         RuntimeError: It raised something else, which it has written to stderr, or was killed.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         code = 1
         try:
             os.close(reader)
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            die_with_parent()
             with os.fdopen(writer, "wb") as stream:
                 pickle.dump(_outcome(work), stream)
             code = 0

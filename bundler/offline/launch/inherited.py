@@ -14,6 +14,8 @@ import stat
 
 from bundler.errors import OfflineError
 
+# Also where there is no /proc (macOS); on Linux a link to /proc/self/fd.
+_DESCRIPTORS = "/dev/fd"
 _NAMES = ("standard input", "standard output", "standard error")
 
 
@@ -34,7 +36,7 @@ def check_standard_streams() -> None:
 
 def close_inherited_sockets() -> None:
     """Close all descriptors beyond the standard streams that reach out, in a child about to execute a command."""
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 -- names of no files
+    for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208 -- names of no files
         number = int(name)
         if number > 2 and reaches_out(number):
             os.close(number)
@@ -47,7 +49,7 @@ def reaches_out(descriptor: int) -> bool:
             return False
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             return _family(descriptor) != socket.AF_UNIX
-        return os.readlink(f"/proc/self/fd/{descriptor}") == "anon_inode:[io_uring]"  # noqa: PTH115 -- no path
+        return os.readlink(f"{_DESCRIPTORS}/{descriptor}") == "anon_inode:[io_uring]"  # noqa: PTH115 -- no path
     except OSError:
         return False  # not open
 
@@ -55,4 +57,4 @@ def reaches_out(descriptor: int) -> bool:
 def _family(descriptor: int) -> int:
     copy = socket.socket(fileno=os.dup(descriptor))
     with contextlib.closing(copy):
-        return copy.getsockopt(socket.SOL_SOCKET, socket.SO_DOMAIN)
+        return copy.family

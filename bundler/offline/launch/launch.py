@@ -12,7 +12,6 @@ The environment is the caller's affair (`environment`); only the guard's folder 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -35,11 +34,10 @@ from bundler.offline.launch.attempts_folder import (
 from bundler.offline.launch.covered_files import cover_files
 from bundler.offline.launch.descendants import adopt_orphans
 from bundler.offline.launch.inherited import check_standard_streams
+from bundler.offline.launch.parent_death import die_with_parent
 from bundler.offline.launch.signals import block_signals, pass_signals_on
 from bundler.offline.launch.spawn import Streams, start
 from bundler.offline.variables import ALLOW_NET, ATTEMPTS_DIR, ISOLATION, SITE_FOLDER, put_first_on_python_path
-
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +161,7 @@ def _run(
         def prepare() -> None:
             held.enter()
             # After the namespace, which resets it.
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            die_with_parent()
 
         try:
             child = begin(prepare, held.attach, _add_guard(env, folder, isolation))

@@ -66,7 +66,7 @@ def start(
         CommandNotFoundError: There is no such command.
         CommandNotExecutableError: It cannot be executed.
     """
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    reader, writer = os.pipe()
     # Not safe beside threads (one may hold a lock): callers have none at work.
     child = os.fork()
     if child == 0:

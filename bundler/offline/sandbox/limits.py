@@ -8,7 +8,8 @@ Rule book:
   and still open, show only there;
 * what goes over a limit is stopped and killed with all that it started, and it is said which limit that was;
 * the program itself tells which step of its work it is at, each later than the one before; whatever it claims, it has
-  the time of all steps at most.
+  the time of all steps at most;
+* where there is no /proc (macOS), time and disk are held, and memory and processes are not.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ class Limits:
         _lower(resource.RLIMIT_CORE, 0)
         if self.written_bytes is not None:
             _lower(resource.RLIMIT_FSIZE, self.written_bytes)
-        # Those of the user are counted together, and those of root are not held by it.
-        _lower(resource.RLIMIT_NPROC, count_tasks(os.getuid()) + self.most_tasks)
+        # Those of the user are counted together, and those of root are not held by it. This process is one of them, so
+        # none means that they cannot be counted, and a limit would be too low.
+        if tasks := count_tasks(os.getuid()):
+            _lower(resource.RLIMIT_NPROC, tasks + self.most_tasks)
 
     @property
     def most_tasks(self) -> int:
@@ -106,7 +109,7 @@ class Watcher:
         self.breach: Breach | None = None
         self._limits, self._written, self._read_step = limits, tuple(written), read_step
         self._step, self._since = 0, time.monotonic()
-        free = _free_memory()
+        free = _free_memory() or 0
         self._memory = limits.memory_bytes or free * 3 // 4
         self._memory_left = free // _MEMORY_LEFT
         self._disk_left = min(_MOST_DISK_LEFT_BYTES, _free_disk(self._written[0]) // _DISK_LEFT)
@@ -156,7 +159,8 @@ class Watcher:
             )
         if taken > self._memory:
             return f"took more than {size(self._memory)} of memory"
-        if (left := _free_memory()) < self._memory_left:
+        left = _free_memory()
+        if left is not None and left < self._memory_left:
             return f"left {size(left)} of memory on this machine, of {size(self._memory_left * _MEMORY_LEFT)}"
         return None
 
@@ -181,9 +185,13 @@ class Watcher:
         return None
 
 
-def _free_memory() -> int:
-    """Return how much memory is free, on this machine and in the group that limits this process."""
-    words = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines() if ":" in line)
+def _free_memory() -> int | None:
+    """Return how much memory is free, on this machine and in the group that limits this process; None if not told."""
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except FileNotFoundError:
+        return None
+    words = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     free = int(words["MemAvailable"].split()[0]) << 10
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/self/cgroup").read_text().splitlines()
