@@ -11,6 +11,12 @@ BENCH_STAMP := $(BENCH_VENV)/.installed
 # For instance BENCH_FLAGS=--large
 BENCH_FLAGS ?=
 
+# `make wheelhouse` takes the version of another machine's Python by the same name.
+WHEELHOUSE_PYTHON := $(filter 3.%,$(PYTHON))
+ifneq ($(WHEELHOUSE_PYTHON),)
+override PYTHON := python3
+endif
+
 .PHONY: demo test lint format clean
 .DEFAULT_GOAL := help
 
@@ -68,6 +74,22 @@ $(SIGNING_STAMP): $(STAMP)
 .PHONY: test-signing
 test-signing: $(SIGNING_STAMP)  ## sigstore bundles beside OpenSSF's model_signing, which brings 30 packages
 	$(BIN)/python -m pytest tests/trust/dsse
+
+WHEELHOUSE_STAMP := $(VENV)/.installed-wheelhouse
+# For instance WHEELHOUSE_FLAGS='--extra train', which brings torch
+WHEELHOUSE_FLAGS ?=
+
+$(WHEELHOUSE_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[wheelhouse]'
+	@touch $@
+
+.PHONY: wheelhouse
+wheelhouse: $(WHEELHOUSE_STAMP)  ## wheels for a machine that has Python and nothing else: PYTHON=3.12 PLATFORM=manylinux_2_28_x86_64
+	$(BIN)/python -m scripts.wheelhouse --python '$(WHEELHOUSE_PYTHON)' --platform '$(PLATFORM)' $(WHEELHOUSE_FLAGS)
+
+.PHONY: test-wheelhouse
+test-wheelhouse: $(WHEELHOUSE_STAMP)  ## such wheels installed where there is no network; takes 40 MB from the package index
+	$(BIN)/python -m pytest tests/packaging/test_wheelhouse.py
 
 .PHONY: bench
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
