@@ -51,4 +51,4 @@ def test_every_service_whose_secrets_are_hidden_has_its_row_with_examples_that_a
     assert set(rows) == set(SECRETS)
     for service, examples in rows.items():
         for name in re.findall(r"`(\w+)`", examples):
-            assert re.fullmatch(SECRETS[service], name), (service, name)
+            assert SECRETS[service].have(name), (service, name)
