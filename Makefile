@@ -34,7 +34,9 @@ demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
 	$(BIN)/python -m demo.run
 
 # With a floor under what of bundler/ the tests run in their own processes (setup.cfg).
+# Tests start the commands thousands of times: compiled once, whatever PYTHONDONTWRITEBYTECODE says.
 test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m compileall -q bundler infini_llama
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=
 
 .PHONY: coverage

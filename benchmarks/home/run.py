@@ -9,7 +9,6 @@ fills a home of its own. With `--write` the table replaces the one in README.md.
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import statistics
 import subprocess
@@ -76,9 +75,7 @@ def _fill(home: Path, bundles: Sequence[Path]) -> Iterator[tuple[str, float]]:
 
 def run_bundle(*words: object) -> None:
     """Run the command; end this program if it fails."""
-    # An installed program has its bytecode: without, compiling the modules would be a third of a short command.
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    done = subprocess.run([_BUNDLE, *map(str, words)], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([_BUNDLE, *map(str, words)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"bundle {' '.join(map(str, words))} ended with {done.returncode}:\n{done.stderr}")
 
@@ -113,6 +110,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="replace the table in benchmarks/README.md")
     options = parser.parse_args()
+    machine.keep_bytecode()
     with tempfile.TemporaryDirectory(prefix="bench-home-") as folder:
         work = Path(folder)
         bundles = make_bundles(work / "bundles", count=options.bundles, files=options.files)

@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--write", action="store_true", help="replace the table in benchmarks/README.md")
     options = parser.parse_args()
+    machine.keep_bytecode()
     with tempfile.TemporaryDirectory(prefix="bench-connects-") as folder:
         work = Path(folder)
         bundle = tiny_bundle(work, locked_repo("org/small", _FILES), contents=_FILES.values())

@@ -67,3 +67,11 @@ def _output(*argv: str) -> str:
 def _first(pattern: str, text: str) -> str:
     found = re.search(pattern, text, re.MULTILINE)
     return found[1] if found else ""
+
+
+def keep_bytecode() -> None:
+    """Let what is measured write its bytecode and find it again, as installed programs do, whatever is set here.
+
+    Without, compiling the modules would be a half of a short command.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
