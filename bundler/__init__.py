@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bundler.make.bundle import Made, make_bundle
     from bundler.make.lock import lock_manifest
     from bundler.make.observer import Observer
-    from bundler.offline import enforce_offline
+    from bundler.offline.enforce import enforce_offline
     from bundler.offline.run import run_offline
     from bundler.plan.lock import Lock
     from bundler.plan.manifest import Manifest
@@ -64,7 +64,7 @@ _MODULES = {
     "Made": "bundler.make.bundle",
     "Manifest": "bundler.plan.manifest",
     "Observer": "bundler.make.observer",
-    "enforce_offline": "bundler.offline",
+    "enforce_offline": "bundler.offline.enforce",
     "install": "bundler.home.installation.install",
     "lock_manifest": "bundler.make.lock",
     "make_bundle": "bundler.make.bundle",

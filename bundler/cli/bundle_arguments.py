@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +49,8 @@ class VolumeSize(click.ParamType[int]):
             self.fail(f"{value!r}: expected a size such as 3900M, 25GB or 4GiB", param, ctx)
         unit = match[2] or ""
         factor = (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
+        from decimal import Decimal
+
         count = int(Decimal(match[1]) * factor)
         if count < 1:
             self.fail(f"{value!r}: expected more than nothing", param, ctx)

@@ -12,7 +12,7 @@ from bundler.cli.bundle_arguments import is_file_name
 from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json
 from bundler.errors import DIFFERS
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:

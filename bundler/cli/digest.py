@@ -8,7 +8,7 @@ import click
 
 from bundler.cli.bundle_arguments import is_file_name
 from bundler.console.options import hf_home_option
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 
 
 @click.command()

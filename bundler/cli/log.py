@@ -9,7 +9,7 @@ import click
 
 from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.text.wording import size
 
 

@@ -8,7 +8,7 @@ import click
 
 from bundler.console.options import hf_home_option, jobs_option, json_option
 from bundler.console.output import print_json, progress_bar, say
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.plan.names import HUB_TYPES, RepoType
 
 

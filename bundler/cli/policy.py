@@ -12,7 +12,7 @@ from bundler.cli.trust_options import judgement_json, policy_option, signature_o
 from bundler.console.group import ErrorGroup
 from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json, say
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 
 if TYPE_CHECKING:
     from bundler.trust.judge import Judgement

@@ -10,7 +10,7 @@ from bundler.cli.bundle_arguments import is_file_name
 from bundler.cli.replaced import say_replaced_file
 from bundler.console.options import hf_home_option
 from bundler.console.paths import GivenPath
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 
 
 @click.command()

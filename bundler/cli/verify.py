@@ -12,7 +12,7 @@ from bundler.cli.trust_options import judgement_json, policy_option, say_refusal
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
 from bundler.errors import TrustError
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import contextlib
 import os
 import signal
 import sys
-import traceback
 
 import click
 
@@ -62,4 +61,6 @@ def _is_of_echo(error: OSError) -> bool:
 
     The streams themselves do not show it when Python does not buffer them (PYTHONUNBUFFERED).
     """
+    import traceback  # rarely needed
+
     return any(frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))

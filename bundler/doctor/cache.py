@@ -18,7 +18,7 @@ from bundler.files.leftovers import is_leftover
 from bundler.home.common.journal import list_unfinished
 from bundler.home.common.set_aside import SET_ASIDE_FOLDER
 from bundler.home.home import Home
-from bundler.plan.layout import CONTENT_FOLDERS
+from bundler.plan.folders import CONTENT_FOLDERS
 from bundler.text.wording import counted, name_some
 
 _MOVED = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "HF_DATASETS_CACHE")

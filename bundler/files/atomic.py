@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +78,7 @@ def _keep_readers(path: Path, descriptor: int) -> None:
 
 def temporary_path(directory: Path) -> Path:
     """Return an unused temporary name in `directory`; no file is created."""
-    return directory / f"{TEMPORARY_PREFIX}{Owner.current().mark}-{secrets.token_hex(6)}"
+    return directory / f"{TEMPORARY_PREFIX}{Owner.current().mark}-{os.urandom(6).hex()}"
 
 
 def fsync_dir(directory: Path) -> None:

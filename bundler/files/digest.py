@@ -14,12 +14,14 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from blake3 import blake3
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 Algorithm = Literal["sha256", "git_sha1", "blake3"]
 

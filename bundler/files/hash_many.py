@@ -17,7 +17,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from bundler.files.digest import Digests, blake3_file, blake3_mapped_file
@@ -65,6 +64,9 @@ def blake3_files(
             return blake3_file(paths[number], progress=tell)
         except OSError as error:
             return error
+
+    # A launch that hashes nothing does without it, and that is most of them.
+    from concurrent.futures import ThreadPoolExecutor, as_completed
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="hash") as pool:
         futures = {pool.submit(read, number): number for number in left}

@@ -10,8 +10,10 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Result = TypeVar("Result")
 
@@ -50,7 +52,10 @@ def in_order(
         for call in calls:
             yield call()
         return
-    tasks = (_Task(call) for call in calls)
+    # Here, since many a command only wants to know how many cores there are.
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    tasks = (_Task(call, Future()) for call in calls)
     pending: deque[_Task[Result]] = deque()
     with ThreadPoolExecutor(jobs - 1, thread_name_prefix=name) as pool:
         try:
@@ -72,8 +77,8 @@ def in_order(
 class _Task(Generic[Result]):
     """A call that the first free thread makes."""
 
-    def __init__(self, call: Callable[[], Result]) -> None:
-        self.future: Future[Result] = Future()
+    def __init__(self, call: Callable[[], Result], future: Future[Result]) -> None:
+        self.future = future
         self._call: Callable[[], Result] | None = call
         self._claim = threading.Lock()
 
@@ -97,4 +102,4 @@ class _Task(Generic[Result]):
         try:
             return self.future.result()
         finally:
-            self.future = Future()
+            del self.future

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import io
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 # Enough to keep a disk busy, and little enough that waiting for it is short.
 STEP_BYTES = 64 << 20
@@ -49,7 +51,7 @@ class UncachedFile(io.FileIO):
         self._unsynced_bytes += count
         if self._unsynced_bytes >= STEP_BYTES and (self._pending is None or self._pending.done()):
             self._wait()
-            self._pool = self._pool or ThreadPoolExecutor(1, thread_name_prefix="sync")
+            self._pool = self._pool or _make_pool()
             self._pending = self._pool.submit(_sync_data, self.fileno())
             self._unsynced_bytes = 0
         return count
@@ -81,3 +83,10 @@ class UncachedFile(io.FileIO):
 def _sync_data(descriptor: int) -> None:
     # macOS has only the other, which writes the times of the file too.
     getattr(os, "fdatasync", os.fsync)(descriptor)
+
+
+def _make_pool() -> ThreadPoolExecutor:
+    # Few files are large enough for one, and whoever writes none need not load it.
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, thread_name_prefix="sync")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout, layout
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Blob, Layout, layout
 from bundler.plan.lock import Lock
 from bundler.plan.names import snapshot_link_target
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bundler.home.kernel_lock import wait_for_lock
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.folders import BUNDLES_FOLDER
 
 LOCK_NAME = ".lock"
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.folders import BUNDLES_FOLDER
 
 GENERATIONS_FOLDER = f"{BUNDLES_FOLDER}/generations"
 VIEWS_FOLDER = f"{BUNDLES_FOLDER}/views"

@@ -17,17 +17,21 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.errors import AccessError, BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
 from bundler.files.access import explain
 from bundler.home.generation import GENERATIONS_FOLDER, generation_path
 from bundler.home.installed import InstalledBundle, Neighbours
-from bundler.home.log import LogEntry, read_log
 from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.plan.layout import BUNDLES_FOLDER, Layout
+from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.names import is_bundle_name, repo_id_of
 from bundler.text.wording import close_matches
+
+if TYPE_CHECKING:
+    from bundler.home.log import LogEntry
+    from bundler.plan.layout import Layout
 
 OnDamage = Callable[[BundleError], None]
 
@@ -164,6 +168,8 @@ class Home:
         Raises:
             UntrustedError: It is not to be believed, and there is no `on_damage`.
         """
+        from bundler.home.log import read_log
+
         try:
             return read_log(self.path)
         except UntrustedError as error:

@@ -6,19 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.errors import NotInstalledError
 from bundler.files.parallel import available_cores
-from bundler.home.common.conflicts import settle_refs
 from bundler.home.generation import view_path
 from bundler.home.receipt import Receipt
-from bundler.home.verify.hashing import Hashed
-from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.plan.layout import Layout, layout
-from bundler.plan.lock import Lock
 from bundler.plan.names import RepoType, repo_place
 from bundler.text.wording import close_matches
 from bundler.verify.report import Progress, Report, no_progress
+
+if TYPE_CHECKING:
+    from bundler.home.verify.hashing import Hashed
+    from bundler.plan.layout import Layout
+    from bundler.plan.lock import Lock
 
 
 @dataclass
@@ -66,6 +67,7 @@ class View:
         return tuple(
             self.root / repo.folder / "snapshots" / commit
             for bundle in self.bundles
+            if bundle.receipt.has_kind("file")
             for repo in bundle.names.repos
             if repo.repo_type == "file"
             for commit in repo.trees
@@ -147,6 +149,8 @@ class InstalledBundle:
     @cached_property
     def layout(self) -> Layout:
         """Every name below `hf_home` that it owns."""
+        from bundler.plan.layout import layout
+
         return layout(self.lock)
 
     def verify(
@@ -169,6 +173,10 @@ class InstalledBundle:
             view: What a launch reads; by default its own view, and what it has in the shared one.
             hashed: What verifications of other bundles have hashed, which is not hashed again; empty to begin with.
         """
+        # Not where stamps say all that a launch wants to know.
+        from bundler.home.common.conflicts import settle_refs
+        from bundler.home.verify.installed import InstalledCheck, verify_installed
+
         checks = []
         if view is not None:
             others = [other.layout for other in view.bundles if other.digest != self.digest]

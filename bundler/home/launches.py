@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import stat
 import time
@@ -29,7 +28,7 @@ from bundler.files.owner import Owner
 from bundler.home.generation import generation_path
 from bundler.home.installed import InstalledBundle
 from bundler.home.receipt import receipt_path
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.folders import BUNDLES_FOLDER
 
 LAUNCHES_FOLDER = f"{BUNDLES_FOLDER}/launches"
 PATIENCE_SECONDS = 30 * 24 * 3600
@@ -117,7 +116,7 @@ def write_note(hf_home: Path, bundles: Sequence[InstalledBundle]) -> Path | None
         "pid": os.getpid(),
         "generations": [[bundle.name, bundle.digest] for bundle in bundles],
     }
-    path = hf_home / LAUNCHES_FOLDER / f"{Owner.current().mark}-{secrets.token_hex(4)}.json"
+    path = hf_home / LAUNCHES_FOLDER / f"{Owner.current().mark}-{os.urandom(4).hex()}.json"
     try:
         make_folder(hf_home)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

@@ -21,7 +21,7 @@ from bundler.errors import UntrustedError
 from bundler.files.access import get_user_name
 from bundler.home.exclusive import Note, no_note
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.folders import BUNDLES_FOLDER
 
 LOG_NAME = "log.jsonl"
 _NO_LOGIN = 2**32 - 1

@@ -24,19 +24,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bundler import __version__
 from bundler.errors import IntegrityError
 from bundler.files.access import raise_unless_absent
-from bundler.files.atomic import atomic_write
 from bundler.files.digest import blake3_bytes, sha256_bytes
-from bundler.home.common.set_aside import move_aside
-from bundler.home.generation import generation_path
-from bundler.plan.layout import BUNDLES_FOLDER, Layout, layout
-from bundler.plan.lock import Lock
+from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.text import strict_json
 from bundler.text.strict_json import StrictJsonError
-from bundler.text.trees import JsonTree
+
+if TYPE_CHECKING:
+    from bundler.plan.layout import Layout
+    from bundler.plan.lock import Lock
+    from bundler.plan.names import RepoKind
 
 RECEIPT_VERSION = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -81,7 +82,7 @@ class Receipt:
         self.left_out = tuple(sorted(set(left_out)))
         self.has_view = has_view
         self.is_checked = is_checked
-        if isinstance(lock, Lock):
+        if not isinstance(lock, bytes):
             self.lock = lock
             name = lock.name
             lock = lock.dumps().rstrip().encode() + b","
@@ -117,21 +118,20 @@ class Receipt:
         except (UnicodeDecodeError, StrictJsonError) as error:
             raise IntegrityError(f"{path}: expected a receipt in JSON: {error}", hint=_hint(name)) from error
         assert isinstance(raw, dict), "what ends in a brace begins with one"
-        spell = JsonTree().spell
         if raw.get("receipt_version") != RECEIPT_VERSION:
             raise UnknownReceiptError(
-                f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {spell(raw.get('receipt_version'))}",
+                f"{path}: receipt_version: expected {RECEIPT_VERSION}, found {_spell(raw.get('receipt_version'))}",
                 hint="a newer `bundle` wrote it: install that version here",
             )
         digest = raw.get("bundle_digest")
         if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
             raise IntegrityError(
-                f"{path}: bundle_digest: expected 'sha256:<hex>', found {spell(digest)}", hint=_hint(name)
+                f"{path}: bundle_digest: expected 'sha256:<hex>', found {_spell(digest)}", hint=_hint(name)
             )
         left_out = raw.get("left_out", [])
         if not isinstance(left_out, list) or not all(isinstance(repo_id, str) for repo_id in left_out):
             raise IntegrityError(
-                f"{path}: left_out: expected a list of repo ids, found {spell(left_out)}", hint=_hint(name)
+                f"{path}: left_out: expected a list of repo ids, found {_spell(left_out)}", hint=_hint(name)
             )
         return cls(
             content,
@@ -169,7 +169,7 @@ class Receipt:
             raise IntegrityError(
                 f"{self._path}: expected a receipt in UTF-8: {error}", hint=_hint(self.name)
             ) from error
-        lock = Lock.loads(text, source=str(self._path))
+        lock = self._load(text)
         if lock.name != self.name:
             raise IntegrityError(f"{self._path}: receipt is that of bundle {lock.name!r}", hint=_hint(self.name))
         return lock
@@ -191,10 +191,40 @@ class Receipt:
         Raises:
             LockError: It is malformed.
         """
+        from bundler.plan.layout import layout
+
         if self._raw_names is not None:
-            return layout(Lock.loads(json.dumps(self._raw_names), source=str(self._path)))
+            return layout(self._load(json.dumps(self._raw_names)))
         # Of an earlier version.
         return layout(self._without_files())
+
+    @cached_property
+    def has_prepared(self) -> bool:
+        """Whether it has prepared files of datasets."""
+        repos = self._list_repos()
+        if repos is None:
+            return any(repo.prepared for repo in self.names.repos)
+        return any(repo.get("prepared") for repo in repos)
+
+    def has_kind(self, kind: RepoKind) -> bool:
+        """Tell whether one of its entries is of a kind."""
+        repos = self._list_repos()
+        if repos is None:
+            return any(repo.kind == kind for repo in self.lock.repos)
+        return any(repo.get("kind") == kind for repo in repos)
+
+    def _list_repos(self) -> list[dict[str, Any]] | None:
+        """Return the entries of the lock as `names` has them, which nothing has checked; None where it has none."""
+        repos = self._raw_names.get("repos") if isinstance(self._raw_names, dict) else None
+        if not isinstance(repos, list) or not all(isinstance(repo, dict) for repo in repos):
+            return None
+        return repos
+
+    def _load(self, text: str) -> Lock:
+        # All that reads a lock is loaded with it, and most launches have no use for that.
+        from bundler.plan.lock import Lock
+
+        return Lock.loads(text, source=str(self._path))
 
     def _without_files(self) -> Lock:
         return self.lock.with_repos(tuple(replace(repo, files=(), absent=()) for repo in self.lock.repos))
@@ -246,37 +276,6 @@ def receipt_path(hf_home: Path, name: str) -> Path:
     return hf_home / BUNDLES_FOLDER / f"{name}.json"
 
 
-def write_receipt(hf_home: Path, receipt: Receipt) -> None:
-    """Write the receipt of a generation whose content and view are in place; it is not the current one by that."""
-    path = generation_path(hf_home, receipt.lock.name, receipt.digest)
-    _clear_place(hf_home, path)
-    atomic_write(path, receipt.dumps())
-
-
-def set_current(hf_home: Path, name: str, digest: str, *, text: bytes | None = None) -> None:
-    """Move the pointer of a bundle to one of its generations, in one step.
-
-    Args:
-        hf_home: The cache root.
-        name: The bundle's name.
-        digest: Which generation.
-        text: What its receipt says, if it was read already.
-    """
-    _clear_place(hf_home, receipt_path(hf_home, name))
-    # A file of its own, and no link: damage to one of the two leaves the other.
-    content = generation_path(hf_home, name, digest).read_bytes() if text is None else text
-    atomic_write(receipt_path(hf_home, name), content)
-
-
-def _clear_place(hf_home: Path, path: Path) -> None:
-    """Move out of the way what a receipt cannot replace: a folder of its name, or a file in place of its folder."""
-    in_the_way = [path] if path.is_dir() and not path.is_symlink() else []
-    if os.path.lexists(path.parent) and not path.parent.is_dir():
-        in_the_way = [path.parent]
-    for place in in_the_way:
-        move_aside(hf_home, place.relative_to(hf_home).as_posix())
-
-
 def read_receipt_file(path: Path, name: str) -> tuple[bytes, os.stat_result]:
     """Return the text of a receipt, and its status from before; what is no file is as bad as a changed one.
 
@@ -318,6 +317,12 @@ def read_receipt(path: Path, *, name: str | None = None) -> Receipt:
     receipt = Receipt.parse(read_receipt_file(path, known)[0], path, name=name)
     assert receipt.lock, "parsed here, so that a fault of it is found here"
     return receipt
+
+
+def _spell(value: object) -> str:
+    from bundler.text.trees import JsonTree
+
+    return JsonTree().spell(value)
 
 
 def _hint(name: str) -> str:

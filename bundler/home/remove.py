@@ -33,7 +33,8 @@ from bundler.home.installed import InstalledBundle
 from bundler.home.launches import RunningLaunch, find_launches
 from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, UnknownReceiptError, read_receipt, receipt_path
-from bundler.plan.layout import BUNDLES_FOLDER, Layout
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Layout
 from bundler.text.wording import counted
 
 

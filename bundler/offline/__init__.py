@@ -7,9 +7,3 @@ kernel/       below Python: a network namespace with loopback only, or a filter 
 launch/       starts a command with all of that, passes signals and the exit code on, and reports what was seen
 enforce       the same for a process that is running already; restart starts it again where that is needed
 """
-
-from __future__ import annotations
-
-from bundler.offline.enforce import enforce_offline
-
-__all__ = ["enforce_offline"]

@@ -46,7 +46,7 @@ from bundler.offline.variables import (
     offline_environment,
     parse_verified,
 )
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 
 # Modules that read the environment when they are imported; everything else goes through them.
 _READERS = ("huggingface_hub.constants", "datasets.config")

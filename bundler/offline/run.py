@@ -37,7 +37,7 @@ from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.launch.writable_overlay import make_overlay
 from bundler.offline.secrets import find_secrets, find_token_files
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.text.wording import counted, size
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"

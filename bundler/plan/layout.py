@@ -22,51 +22,25 @@ Nothing here reads or writes a file; `bundler.home.common.publish` does.
 
 from __future__ import annotations
 
-import os
+import json
 import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bundler.errors import LockError, UsageError
+from bundler.errors import LockError
 from bundler.files.paths import check_relative_path
 from bundler.plan.content import Content
-from bundler.plan.lock import Lock, LockedFile, LockedRepo
+from bundler.plan.folders import KEPT_REFS
 from bundler.plan.names import (
     RepoType,
     is_commit,
     prepared_folder,
     repo_place,
 )
-from bundler.plan.tree_listing import tree_json
 
-BUNDLES_FOLDER = "bundles"
-# Below `refs/`: names that keep commits for bundles, and are no branches (`bundler.home.common.kept_refs`).
-KEPT_REFS = "bundle"
-# The folders of repos, and of what the libraries made of them.
-CONTENT_FOLDERS = ("hub", "datasets", "files")
-
-
-def default_hf_home(option: Path | None = None) -> Path:
-    """Return the cache root by huggingface_hub's rule: `option`, HF_HOME, XDG_CACHE_HOME, `~/.cache`.
-
-    Raises:
-        UsageError: A variable is set to an empty text. The library would then use the working directory.
-    """
-    if option is not None:
-        return option.expanduser().absolute()
-    for name in ("HF_HOME", "XDG_CACHE_HOME"):
-        if (value := os.environ.get(name)) == "":
-            raise UsageError(
-                f"{name} is set, but empty: huggingface_hub would use the working directory as the cache",
-                hint=f"unset {name}, or set it to a folder",
-            )
-        if value:
-            break
-    if home := os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(home)).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser().absolute() / "huggingface"
+if TYPE_CHECKING:
+    from bundler.plan.lock import Lock, LockedFile, LockedRepo
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +78,16 @@ class Text:
 
     path: str
     content: bytes
+
+
+def tree_json(files: Iterable[LockedFile]) -> bytes:
+    """Return a `trees/<commit>.json` (format_version 1 of huggingface_hub) that lists `files`."""
+    listing: dict[str, dict[str, object]] = {}
+    for file in sorted(files, key=lambda f: f.path):
+        listing[file.path] = {"size": file.size_bytes, "blob_id": file.blob_id}
+        if file.lfs_sha256:
+            listing[file.path] |= {"lfs_sha256": file.lfs_sha256, "lfs_size": file.size_bytes}
+    return json.dumps({"format_version": 1, "files": listing}, indent=1, ensure_ascii=False).encode()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -63,7 +62,9 @@ def close_matches(word: str, known: Iterable[str], *, at_most: int = 3, cutoff: 
         at_most: How many to return.
         cutoff: The least similarity, from 0 to 1. Long names of several parts need a lower one than keys.
     """
-    # difflib takes time in proportion to both lengths; a name longer than this was not typed.
+    import difflib  # only errors have a use for it
+
+    # It takes time in proportion to both lengths; a name longer than this was not typed.
     return difflib.get_close_matches(word[:256], list(known), n=at_most, cutoff=cutoff)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from bundler.errors import IntegrityError
-from bundler.plan.layout import Layout
 from bundler.text.wording import and_more, counted
+
+if TYPE_CHECKING:
+    from bundler.plan.layout import Layout
 
 FaultKind = Literal["missing", "extra", "changed", "untrusted"]
 

@@ -37,7 +37,7 @@ from bundler.files.digest import sha256_bytes
 from bundler.files.owner import Owner
 from bundler.home.installed import InstalledBundle
 from bundler.offline.variables import VERIFIED, VERIFIED_HOME, format_verified, parse_verified
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from bundler.text.wording import size
 from infini_llama.progress import say
 

@@ -70,6 +70,29 @@ def test_a_rollback_loads_neither_yaml_nor_what_decodes_bundles() -> None:
     )
 
 
+def test_a_launch_of_what_has_not_changed_loads_nothing_that_reads_locks_hashes_or_puts_views_together(
+    tmp_path: Path,
+) -> None:
+    files = {"config.json": b"{}", "model.bin": b"weights"}
+    bundle = tiny_bundle(tmp_path, locked_repo("org/small", files), contents=files.values())
+    install(bundle, tmp_path / "hf")
+    run_python(
+        f"""
+        import sys
+        import bundler.offline.run
+        from bundler.cli import main
+        bundler.offline.run.run_forked = lambda work: work()  # to see what it loads
+        try:
+            main(["run", "--hf-home", {str(tmp_path / "hf")!r}, "--isolate", "none", "--", "true"])
+        except SystemExit as end:
+            assert not end.code
+        heavy = {{"concurrent.futures", "difflib", "yaml", "numpy", "bundler.plan.lock", "bundler.plan.layout"}}
+        heavy |= {{"bundler.home.view.compose", "bundler.home.verify.installed", "bundler.offline.enforce"}}
+        assert not heavy & set(sys.modules), heavy & set(sys.modules)
+        """
+    )
+
+
 def test_python_m_bundler_is_the_command() -> None:
     assert run([sys.executable, "-m", "bundler", "--help"]).stdout.startswith("Usage: bundle ")
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from bundler.cli import main
 from bundler.errors import UsageError
 from bundler.home.home import Home
-from bundler.plan.layout import default_hf_home
+from bundler.plan.folders import default_hf_home
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 
 

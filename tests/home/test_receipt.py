@@ -15,9 +15,8 @@ from bundler.home.receipt import (
     UnknownReceiptError,
     read_receipt,
     receipt_path,
-    set_current,
-    write_receipt,
 )
+from bundler.home.write_receipt import set_current, write_receipt
 from tests.support.bundles import lock_of, locked_repo, tree
 from tests.support.messages import Told
 

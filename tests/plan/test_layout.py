@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import LockError
-from bundler.plan.layout import default_hf_home, layout
+from bundler.plan.folders import default_hf_home
+from bundler.plan.layout import layout
 from bundler.plan.lock import Lock, LockedFile, LockedRepo
 from bundler.plan.names import prepared_folder, repo_folder, snapshot_link_target
 from tests.support.bundles import COMMIT, OTHER_COMMIT, lock_of, locked_file, locked_repo

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import TEMPORARY_PREFIX
-from bundler.plan.layout import RepoLayout
+
+if TYPE_CHECKING:
+    from bundler.plan.layout import RepoLayout
 
 
 def shipped_paths(repos: Iterable[RepoLayout]) -> set[str]:

@@ -30,7 +30,8 @@ from bundler.files.paths import inside
 from bundler.home.common.extras import list_files
 from bundler.home.common.reclaim import delete, link_targets, owned_paths
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Layout, RepoLayout
 
 FOUND_SUFFIX = ".json.found"
 UNFINISHED_SUFFIX = ".json.unfinished"

@@ -17,7 +17,8 @@ from pathlib import Path
 from bundler.files.atomic import atomic_write
 from bundler.files.paths import inside
 from bundler.home.common.reclaim import delete
-from bundler.plan.layout import KEPT_REFS, Layout, Text
+from bundler.plan.folders import KEPT_REFS
+from bundler.plan.layout import Layout, Text
 
 
 def write_kept_refs(hf_home: Path, name: str, contents: Iterable[Layout]) -> None:

@@ -25,15 +25,8 @@ from bundler.files.links import hard_links_work, link_or_copy, replace_symlink
 from bundler.files.paths import inside
 from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.common.trees import OtherTrees, merge_tree
-from bundler.plan.layout import (
-    BUNDLES_FOLDER,
-    Blob,
-    Layout,
-    RepoLayout,
-    SnapshotFile,
-    Text,
-)
-from bundler.plan.tree_listing import tree_json
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Blob, Layout, RepoLayout, SnapshotFile, Text, tree_json
 
 
 class ContentPlaces:

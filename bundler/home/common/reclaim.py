@@ -21,7 +21,8 @@ from bundler.home.common.conflicts import pins
 from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish_trees
 from bundler.home.common.trees import list_present
-from bundler.plan.layout import CONTENT_FOLDERS, Layout, RepoLayout
+from bundler.plan.folders import CONTENT_FOLDERS
+from bundler.plan.layout import Layout, RepoLayout
 
 
 def reclaim(

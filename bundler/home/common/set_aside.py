@@ -11,10 +11,14 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from bundler.files.paths import inside
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
-from bundler.plan.layout import BUNDLES_FOLDER, Layout, RepoLayout
+from bundler.plan.folders import BUNDLES_FOLDER
+
+if TYPE_CHECKING:
+    from bundler.plan.layout import Layout, RepoLayout
 
 SET_ASIDE_FOLDER = f"{BUNDLES_FOLDER}/set-aside"
 

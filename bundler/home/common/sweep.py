@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.paths import inside
-from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout
+from bundler.plan.folders import BUNDLES_FOLDER, CONTENT_FOLDERS
+from bundler.plan.layout import Layout
 
 
 def sweep(hf_home: Path, content: Layout) -> None:

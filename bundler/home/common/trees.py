@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError
 from bundler.files.paths import inside
 from bundler.plan.layout import Layout
-from bundler.plan.lock import LockedFile
+
+if TYPE_CHECKING:
+    from bundler.plan.lock import LockedFile
 
 # (folder of the repo below HF_HOME, commit) -> files that other generations ship of that commit.
-OtherTrees = Mapping[tuple[str, str], Iterable[LockedFile]]
+OtherTrees = Mapping[tuple[str, str], Iterable["LockedFile"]]
 
 
 def collect_trees(contents: Iterable[Layout]) -> dict[tuple[str, str], list[LockedFile]]:
@@ -46,6 +49,8 @@ def merge_tree(
 
 def list_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
     """Return the entries of a tree listing on disk whose snapshot files exist."""
+    from bundler.plan.lock import LockedFile
+
     try:
         listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
         return [

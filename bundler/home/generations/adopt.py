@@ -8,8 +8,9 @@ from bundler.errors import IntegrityError, LockError
 from bundler.home.generation import generation_path
 from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
-from bundler.home.receipt import Receipt, write_receipt
+from bundler.home.receipt import Receipt
 from bundler.home.view.view import build_view
+from bundler.home.write_receipt import write_receipt
 
 
 def adopt_generation(home: Home, bundle: InstalledBundle, *, symlinks: bool) -> None:

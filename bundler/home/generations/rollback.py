@@ -20,8 +20,9 @@ from bundler.home.generations.show import finish_killed, show_generation
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.log import append_to_log
-from bundler.home.receipt import UnknownReceiptError, receipt_path, set_current
+from bundler.home.receipt import UnknownReceiptError, receipt_path
 from bundler.home.view.view import build_view, has_no_loose_end
+from bundler.home.write_receipt import set_current
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,11 @@ from bundler.home.installation.unpack import (
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.launches import make_folder
 from bundler.home.log import append_to_log, name_source
-from bundler.home.receipt import Receipt, receipt_path, set_current, write_receipt
+from bundler.home.receipt import Receipt, receipt_path
 from bundler.home.sharing.untrusted_names import remove_untrusted
 from bundler.home.trust.gate import Admission
 from bundler.home.view.view import build_view, has_own_content
+from bundler.home.write_receipt import set_current, write_receipt
 from bundler.plan.content import Content
 from bundler.plan.layout import Blob, layout
 from bundler.text.wording import counted, size

@@ -28,7 +28,8 @@ from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.content import Content
-from bundler.plan.layout import BUNDLES_FOLDER, Blob, Layout
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Blob, Layout
 from bundler.text.wording import and_more
 from bundler.verify.report import Progress, repo_names
 

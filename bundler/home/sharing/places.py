@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bundler.home.generation import GENERATIONS_FOLDER, VIEWS_FOLDER, generation_path
 from bundler.home.sharing.trusted_users import list_folders
-from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout
+from bundler.plan.folders import BUNDLES_FOLDER, CONTENT_FOLDERS
+from bundler.plan.layout import Layout
 
 
 def list_shared_folders(hf_home: Path, content: Layout) -> Iterator[str]:

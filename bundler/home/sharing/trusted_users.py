@@ -23,12 +23,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.errors import UntrustedError
 from bundler.files.access import get_user_name, raise_unless_absent
 from bundler.files.atomic import TEMPORARY_PREFIX
-from bundler.plan.layout import BUNDLES_FOLDER, CONTENT_FOLDERS, Layout, RepoLayout
+from bundler.plan.folders import BUNDLES_FOLDER, CONTENT_FOLDERS
 from bundler.text.wording import and_more
+
+if TYPE_CHECKING:
+    from bundler.plan.layout import Layout, RepoLayout
 
 # All numbers that a user can have; a user namespace that maps fewer shows the others as one.
 _ALL_USERS = 2**32 - 1

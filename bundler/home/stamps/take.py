@@ -9,6 +9,7 @@ import stat
 from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.files.digest import Digests
 from bundler.files.stamp import Stamp, read_own_clock, stamp_tree, wait_for_clock
@@ -24,8 +25,11 @@ from bundler.home.stamps.places import (
     write_own_stamps,
 )
 from bundler.home.stamps.stamps import Kind, Stamps
-from bundler.home.verify.hashing import Hashed
-from bundler.plan.layout import BUNDLES_FOLDER, Blob
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Blob
+
+if TYPE_CHECKING:
+    from bundler.home.verify.hashing import Hashed
 
 
 @dataclass(frozen=True)

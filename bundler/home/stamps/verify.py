@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.files.digest import Digests
 from bundler.home.installed import InstalledBundle, View
@@ -27,17 +28,11 @@ from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.home.stamps.check import MOST_SAMPLED_BYTES, ContentCheck
 from bundler.home.stamps.places import NoStateFolderError, Note, open_state_folder, read_stamps, turn_path
 from bundler.home.stamps.stamps import Stamps
-from bundler.home.stamps.take import (
-    read_clock,
-    store_own_stamps,
-    store_stamps,
-    take_names,
-    take_stamps,
-)
-from bundler.home.stamps.turns import WORTH_WAITING_BYTES, patience_seconds, take_turn
-from bundler.home.verify.hashing import Hashed
 from bundler.text.wording import size
 from bundler.verify.report import Progress, Report, no_progress
+
+if TYPE_CHECKING:
+    from bundler.home.verify.hashing import Hashed
 
 # Shows how far the verification of a bundle is: a context manager that gives what takes the number of bytes done.
 Show = Callable[[InstalledBundle], AbstractContextManager[Progress]]
@@ -87,6 +82,8 @@ def verify_and_stamp(
         verify: Checks it, by default as `InstalledBundle.verify` does.
         on_note: Told what a person should know.
     """
+    from bundler.home.stamps.take import read_clock, store_stamps, take_names, take_stamps
+
     begun, moment = time.time(), read_clock(bundle.hf_home)
     known: Hashed = {} if hashed is None else hashed
     names = take_names(bundle)
@@ -126,6 +123,9 @@ class _Verification:
         stamps = self._read()
         if stamps and (report := self._trust_stamps(stamps)):
             return report
+        # Most launches end above, and need none of what hashes, waits and takes stamps.
+        from bundler.home.stamps.turns import WORTH_WAITING_BYTES, patience_seconds, take_turn
+
         known = self._list_known(stamps)
         missing = self._measure(known)
         if self.check.kind == "full" or self.folder is None or missing < WORTH_WAITING_BYTES:
@@ -192,6 +192,8 @@ class _Verification:
 
     def _hash(self, stamps: Stamps | None, known: Hashed) -> Report:
         """Compare names one by one, and hash what is not known; remember it."""
+        from bundler.home.stamps.take import read_clock, store_own_stamps, take_names, take_stamps
+
         bundle = self.bundle
         begun, moment = time.time(), read_clock(bundle.hf_home)
         names = take_names(bundle)

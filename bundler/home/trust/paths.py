@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bundler.home.generation import generation_path
-from bundler.plan.layout import BUNDLES_FOLDER
+from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.trust.paths import SIGNATURE_SUFFIX
 
 RELEASES_FOLDER = f"{BUNDLES_FOLDER}/releases"

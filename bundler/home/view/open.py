@@ -19,8 +19,6 @@ from bundler.files.digest import sha256_bytes
 from bundler.files.private_folder import make_private_folder
 from bundler.home.installed import InstalledBundle, View
 from bundler.home.stamps.names import StampedNames
-from bundler.home.verify.installed import InstalledCheck, verify_installed
-from bundler.home.view.compose import check_composition, compose_view, settle
 
 
 def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
@@ -31,11 +29,14 @@ def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
         OfflineError: The place for a view of several belongs to another user.
     """
     if len(bundles) > 1:
+        # Here and below: most launches read one bundle, and have no use for what puts several together.
+        from bundler.home.view.compose import check_composition
+
         check_composition(bundles)
     shared = View(tuple(bundles), hf_home, hf_home / "datasets")
     if not bundles or any(bundle.view == hf_home for bundle in bundles):
         return shared
-    has_datasets = any(repo.prepared for bundle in bundles for repo in bundle.names.repos)
+    has_datasets = any(bundle.receipt.has_prepared for bundle in bundles)
     if len(bundles) == 1:
         [bundle] = bundles
         return View((bundle,), bundle.view, (bundle.view if has_datasets else hf_home) / "datasets")
@@ -47,6 +48,8 @@ def open_view(hf_home: Path, bundles: Sequence[InstalledBundle]) -> View:
 
 def _compose(folder: Path, name: str, bundles: Sequence[InstalledBundle]) -> Path:
     """Return a whole view of `bundles` in `folder`; one that somebody changed is left to the launches that read it."""
+    from bundler.home.view.compose import compose_view
+
     for number in itertools.count():
         root = folder / f"{name}-{number}"
         names = StampedNames(root)
@@ -71,6 +74,9 @@ def _compose(folder: Path, name: str, bundles: Sequence[InstalledBundle]) -> Pat
 
 
 def _is_whole(root: Path, bundles: Sequence[InstalledBundle]) -> bool:
+    from bundler.home.verify.installed import InstalledCheck, verify_installed
+    from bundler.home.view.compose import settle
+
     checks = [
         InstalledCheck(
             bundle.hf_home,

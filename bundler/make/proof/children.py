@@ -26,7 +26,8 @@ from bundler.offline.sandbox.limits import Breach, Limits, Watcher
 from bundler.offline.sandbox.sandbox import Sandbox, make_entry
 from bundler.offline.sandbox.visible import Visible, visible_to_python
 from bundler.offline.variables import WritableOverlay, offline_environment
-from bundler.plan.layout import BUNDLES_FOLDER, layout
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 
 Mode = Literal["prove", "prepare"]

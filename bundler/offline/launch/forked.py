@@ -11,7 +11,6 @@ import os
 import pickle
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -40,8 +39,8 @@ def run_forked(work: Callable[[], Result]) -> Result:
             code = 0
         except KeyboardInterrupt:
             pass  # our parent has got it too
-        except BaseException:
-            traceback.print_exc()
+        except BaseException as fault:
+            sys.excepthook(type(fault), fault, fault.__traceback__)
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

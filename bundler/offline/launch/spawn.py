@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +130,9 @@ def _hand_descriptors_on(streams: Streams) -> None:
 
 
 def _descriptor(stream: int | IO[bytes]) -> int:
+    # Whoever gives one has loaded this.
+    import subprocess
+
     if stream == subprocess.DEVNULL:
         return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     return stream if isinstance(stream, int) else stream.fileno()

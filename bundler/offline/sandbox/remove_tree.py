@@ -7,7 +7,6 @@ that its owner may not write to. Here what stands deep is moved up first, and ea
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def _empty(name: str, at: int) -> None:
             if _is_folder(inner, inside):
                 # Moving it changes its `..`, so it must be writable.
                 os.chmod(inner, 0o700, dir_fd=inside)
-                os.rename(inner, f"up-{secrets.token_hex(8)}", src_dir_fd=inside, dst_dir_fd=at)
+                os.rename(inner, f"up-{os.urandom(8).hex()}", src_dir_fd=inside, dst_dir_fd=at)
             else:
                 os.unlink(inner, dir_fd=inside)
     finally:

@@ -24,8 +24,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bundler.plan.folders import KEPT_REFS
 from bundler.plan.git_objects import lfs_pointer_id
-from bundler.plan.layout import KEPT_REFS
 from bundler.plan.names import HUB_TYPES, RepoType, is_commit, is_repo_id, repo_folder
 from bundler.serve.source import (
     ContentChangedError,
