@@ -270,7 +270,8 @@ class _Piece(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-_libc = ctypes.CDLL(None, use_errno=True)
+_read_memory = ctypes.CDLL(None, use_errno=True).process_vm_readv
+_read_memory.restype = ctypes.c_ssize_t
 
 
 def _read(thread: int, pointer: int, length: int, *, at_least: int | None = None) -> bytes:
@@ -283,9 +284,7 @@ def _read(thread: int, pointer: int, length: int, *, at_least: int | None = None
         raise OSError(errno.ESRCH, "the caller is in a process namespace that cannot be seen from here")
     buffer = ctypes.create_string_buffer(length)
     here, there = _Piece(ctypes.addressof(buffer), length), _Piece(pointer, length)
-    read = _libc.process_vm_readv
-    read.restype = ctypes.c_ssize_t
-    got = read(thread, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
+    got = _read_memory(thread, ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
     if got < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

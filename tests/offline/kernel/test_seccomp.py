@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bundler.offline.kernel.supervisor import supervised_kind
+from bundler.offline.kernel import seccomp
+from bundler.offline.kernel.seccomp import problem_with_supervision
+from bundler.offline.kernel.supervisor import Supervisor, supervised_kind
 from bundler.offline.launch.launch import Completed, run_isolated
 from tests.offline.conftest import OUTSIDE, PYTHON, BundleRun, needs_netns, needs_seccomp
 from tests.support.messages import Told
@@ -354,6 +356,20 @@ def test_an_inner_launch_cannot_widen_the_outer_one(bundle_run: BundleRun, told:
 def test_a_namespace_fits_into_a_filter(bundle_run: BundleRun) -> None:
     words = [script("bundle"), "run", "--isolate", "netns", "--", "true"]
     assert bundle_run(*words, options=("--isolate", "seccomp", "--strict")).code == 0
+
+
+@pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (6, 6), reason="it takes Linux 6.6")
+def test_a_caller_and_its_supervisor_share_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Watched(Supervisor):
+        def start(self) -> None:
+            made.append(self.shares_core)
+            super().start()
+
+    monkeypatch.setattr(seccomp, "Supervisor", Watched)
+    assert problem_with_supervision("seccomp") is None
+    assert made == [True]
 
 
 def test_outside_a_launch_nobody_answers_for_a_supervisor() -> None:
