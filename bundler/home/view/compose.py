@@ -82,8 +82,8 @@ def check_composition(bundles: Sequence[InstalledBundle]) -> None:
     held: dict[str, tuple[InstalledBundle, str]] = {}
     lines = []
     for bundle in bundles:
-        # One alone needs no lock to be parsed.
-        content = settle(bundle, bundles) if len(bundles) > 1 else bundle.names
+        # Of names alone: the locks are not parsed for a view that is there.
+        content = settle_refs(bundle.names, [other.names for other in bundles if other is not bundle])
         for path, pin in pins(content).items():
             first, value = held.setdefault(path, (bundle, pin.value))
             if value != pin.value:

@@ -84,6 +84,15 @@ def test_several_are_put_together_and_verify_there(home: Path) -> None:
     assert tree(view.root) == before
 
 
+def test_for_a_composition_that_is_there_no_lock_is_parsed(home: Path) -> None:
+    # Made once; then its names are compared, and remembered.
+    for _ in range(3):
+        opened = Home(home)
+        bundles = [opened.bundle(name, parse=False) for name in ("a", "b")]
+        open_view(home, bundles)
+    assert ["lock" in bundle.receipt.__dict__ for bundle in bundles] == [False, False]
+
+
 def test_a_damaged_composition_is_left_to_who_reads_it_and_another_is_made(home: Path) -> None:
     bundles = [Home(home).bundle("a"), Home(home).bundle("b")]
     root = open_view(home, bundles).root
