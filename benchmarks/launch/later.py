@@ -1,9 +1,10 @@
 """What launches cost after the first: ``python -m benchmarks.launch.later``.
 
-Bundles are installed, and launched without being read: one of large files, one of many files, ten at once. CPU seconds
-are those of `bundle run -- true` and of all that it starts. Then many launches start at once on nodes
-that share a home and a folder of stamps, and that nobody has hashed: how much of the content they read together. A node
-is a process here that starts its launches one after the other. With `--write` the table replaces the one in README.md.
+Bundles are installed, and launched without being read: one of large files, one of many files, ten at once, and one of
+500 GB, whose files are as long and have no content on the disk. CPU seconds are those of `bundle run -- true` and of
+all that it starts. Then many launches start at once on nodes that share a home and a folder of stamps, and that nobody
+has hashed: how much of the content they read together. A node is a process here that starts its launches one after the
+other. With `--write` the table replaces the one in README.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.lib import machine
@@ -25,7 +27,12 @@ from benchmarks.lib.section import circumstances, publish
 from bundler.home.generation import stamps_path
 from bundler.home.home import Home
 from bundler.home.installation.install import install
-from tests.support.bundles import locked_repo, tiny_bundle
+from bundler.home.receipt import Receipt
+from bundler.home.stamps.take import stamp_installed
+from bundler.home.view.view import build_view
+from bundler.home.write_receipt import set_current, write_receipt
+from bundler.plan.layout import layout
+from tests.support.bundles import lock_of, locked_repo, tiny_bundle
 
 MARKS = Marks("bench-launch-later")
 _BUNDLE = Path(sys.executable).with_name("bundle")
@@ -37,6 +44,27 @@ def make_home(home: Path, name: str, contents: dict[str, bytes]) -> None:
     repo = locked_repo(f"org/{name}", contents)
     with tempfile.TemporaryDirectory(dir=home.parent) as folder:
         install(tiny_bundle(Path(folder), repo, contents=contents.values(), name=name), home)
+
+
+def make_sparse_home(home: Path, size_bytes: int, files: int) -> None:
+    """Make a home with one bundle whose files take no room, and remember them as hashed, as an installation does."""
+    begun, digest = time.time(), f"sha256:{'5' * 64}"
+    repo = locked_repo(
+        "org/sparse", {f"model-{number}.safetensors": str(number).encode() for number in range(files)}
+    )
+    longer = [replace(file, size_bytes=size_bytes // files) for file in repo.files]
+    lock = lock_of(replace(repo, files=tuple(longer)), name="sparse")
+    content = layout(lock)
+    for blob in content.blobs:
+        place = home / blob.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+        os.truncate(place, blob.size_bytes)
+    build_view(home, "sparse", digest, content)
+    write_receipt(home, Receipt(lock, digest, has_view=True))
+    set_current(home, "sparse", digest)
+    bundle = Home(home).bundle("sparse")
+    stamp_installed(bundle, {blob.path for blob in content.blobs}, begun, sys.exit)
 
 
 def launch(home: Path, *options: object) -> tuple[float, float, dict[str, int]]:
@@ -97,6 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what launches cost after the first.")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--mib", type=int, default=2048, help="of the bundle of large files")
+    parser.add_argument("--sparse-gb", type=int, default=500, help="of the bundle of files without content")
     parser.add_argument("--files", type=int, default=100_000, help="of the bundle of many, and of ten together")
     parser.add_argument("--launches", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=32)
@@ -114,6 +143,8 @@ def main() -> None:
         }
         make_home(work / "large", "large", large)
         rows.append(f"| {options.mib} MiB in {len(large)} files | {measure(work / 'large', options.rounds)} |")
+        make_sparse_home(work / "sparse", options.sparse_gb * 1000**3, 100)
+        rows.append(f"| {options.sparse_gb} GB in 100 files | {measure(work / 'sparse', options.rounds)} |")
         for count in (1, 10):
             home = work / f"many-{count}"
             for number in range(count):

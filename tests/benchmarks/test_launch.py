@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.launch import connects, run
+from benchmarks.launch import connects, later, run
 
 PRINTS = [sys.executable, "-S", "-c", "print()"]
 
@@ -50,7 +50,17 @@ def test_what_connects_cost_is_a_ratio_within_a_round() -> None:
     ]
 
 
+def test_files_without_content_pass_for_hashed_and_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    later.make_sparse_home(tmp_path / "home", 4_000_000_000, 4)
+    _, _, read = later.launch(tmp_path / "home")
+    assert read == {"hashed_bytes": 0, "stamped_bytes": 4_000_000_000}
+
+
 def test_the_published_page_has_a_place_for_each() -> None:
     page = Path(run.__file__).parents[1] / "README.md"
     assert run.MARKS.stand_in(page)
     assert connects.MARKS.stand_in(page)
+    assert later.MARKS.stand_in(page)
