@@ -14,6 +14,7 @@ from bundler.cli.content_options import choose_check, content_options
 from bundler.cli.networks import NetworkInReach, Target
 from bundler.cli.replaced import say_replaced_file
 from bundler.cli.trust_options import policy_option
+from bundler.console.loading import load_without_collection
 from bundler.console.options import hf_home_option, jobs_option
 from bundler.console.output import progress_bar, say
 from bundler.files.access import check_writable
@@ -101,7 +102,8 @@ def run(
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
-    from bundler.offline.run import run_offline
+    with load_without_collection():
+        from bundler.offline.run import run_offline
 
     if report_path:
         check_writable(report_path.absolute().parent)

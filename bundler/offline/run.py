@@ -5,7 +5,8 @@ Rule book:
 * what can be told before gigabytes are hashed, or a night's work is done, is told there: no bundle, no such command,
   an isolation that cannot be had;
 * what was hashed before and has not changed is not hashed again (`bundler.home.stamps`), unless all is asked for;
-* verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads;
+* verification happens in a forked child (`bundler.offline.launch.forked`): a launcher has no threads. Isolations are
+  tried meanwhile;
 * the command gets the offline environment, without secrets of services that it cannot reach, and the isolation that was
   chosen; what it did is reported at its end.
 """
@@ -30,7 +31,7 @@ from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
 from bundler.offline.kernel.isolation import Isolation, Requested, choose
 from bundler.offline.kernel.networks import only_loopback, whole_internets
-from bundler.offline.launch.forked import run_forked
+from bundler.offline.launch.forked import fork_work
 from bundler.offline.launch.launch import launch
 from bundler.offline.launch.report import LaunchReport, VerifiedBundle
 from bundler.offline.launch.spawn import CommandNotFoundError
@@ -96,7 +97,6 @@ def run_offline(
     """
     home = Home(default_hf_home(hf_home))
     bundles = _open_bundles(home, names, command, policy)
-    isolation = _choose(isolate, allow_net, expect, on_note)
     with contextlib.ExitStack() as ending:
         # Before the first byte is verified, so that nobody prunes what is being read.
         bundles, note = note_installed(home.path, bundles, lambda: _open_bundles(home, names, command, policy))
@@ -105,9 +105,12 @@ def run_offline(
         else:
             on_note(_NOT_NOTED.format(folder=home.path / LAUNCHES_FOLDER))
         view = open_view(home.path, bundles)
-        verified = run_forked(
+        with fork_work(
             lambda: tuple(_verify(bundle, view, check, policy, jobs, show, on_note) for bundle in bundles)
-        )
+        ) as verify:
+            # Meanwhile; if it cannot be had, that ends the verification.
+            isolation = _choose(isolate, allow_net, expect, on_note)
+            verified = verify()
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified).apply(os.environ)
         hidden, files = _hide_secrets(environment, home.path, pass_env, on_note)

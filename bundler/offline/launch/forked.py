@@ -7,12 +7,13 @@ launcher, SIGCHLD among it, which it would wait for for ever. It must also fork,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import NoReturn, TypeVar
 
 from bundler.errors import BundleError
 from bundler.offline.launch.parent_death import die_with_parent
@@ -20,49 +21,61 @@ from bundler.offline.launch.parent_death import die_with_parent
 Result = TypeVar("Result")
 
 
-def run_forked(work: Callable[[], Result]) -> Result:
-    """Return what `work` returns in a forked child; it may write to our standard streams.
+@contextlib.contextmanager
+def fork_work(work: Callable[[], Result]) -> Iterator[Callable[[], Result]]:
+    """Begin `work` in a forked child, which may write to our standard streams; if nobody waits for it, it is killed.
 
-    Raises:
-        BundleError: What `work` raised, anew.
-        RuntimeError: It raised something else, which it has written to stderr, or was killed.
+    Yields:
+        What waits for it and returns what it returns. It raises a `BundleError` that `work` raised, anew; a
+        `RuntimeError` if that raised something else, which it has written to stderr, or was killed.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        code = 1
-        try:
-            os.close(reader)
-            die_with_parent()
-            with os.fdopen(writer, "wb") as stream:
-                pickle.dump(_outcome(work), stream)
-            code = 0
-        except KeyboardInterrupt:
-            pass  # our parent has got it too
-        except BaseException as fault:
-            sys.excepthook(type(fault), fault, fault.__traceback__)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        os.close(reader)
+        _run_child(work, writer)
     os.close(writer)
-    try:
-        with os.fdopen(reader, "rb") as stream:
+    status: int | None = None
+
+    def wait() -> Result:
+        nonlocal status
+        with os.fdopen(reader, "rb", closefd=False) as stream:
             outcome = stream.read()
-    except BaseException:
-        os.kill(child, signal.SIGKILL)
-        raise
-    finally:
         _, status = os.waitpid(child, 0)
-    if not outcome or status != 0:
-        raise RuntimeError(f"a child process for verification ended with {os.waitstatus_to_exitcode(status)}")
-    # Only our own child writes to this pipe.
-    error, result = pickle.loads(outcome)  # noqa: S301
-    if error is not None:
-        kind, message, hint = error
-        raise kind(message, hint=hint)
-    returned: Result = result
-    return returned
+        if not outcome or status != 0:
+            raise RuntimeError(f"a child process for verification ended with {os.waitstatus_to_exitcode(status)}")
+        # Only our own child writes to this pipe.
+        error, result = pickle.loads(outcome)  # noqa: S301
+        if error is not None:
+            kind, message, hint = error
+            raise kind(message, hint=hint)
+        returned: Result = result
+        return returned
+
+    try:
+        yield wait
+    finally:
+        os.close(reader)
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+
+
+def _run_child(work: Callable[[], object], writer: int) -> NoReturn:
+    code = 1
+    try:
+        die_with_parent()
+        with os.fdopen(writer, "wb") as stream:
+            pickle.dump(_outcome(work), stream)
+        code = 0
+    except KeyboardInterrupt:
+        pass  # our parent has got it too
+    except BaseException as fault:
+        sys.excepthook(type(fault), fault, fault.__traceback__)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _outcome(work: Callable[[], Result]) -> tuple[tuple[type[BundleError], str, str | None] | None, Result | None]:

@@ -19,13 +19,14 @@ from tests.support.process import TIMEOUT_SECONDS, run_python
 A_THREAD_IS_LEFT = """
 import os, signal, sys, threading, time
 from bundler.offline.launch import launch
-from bundler.offline.launch.forked import run_forked
+from bundler.offline.launch.forked import fork_work
 from bundler.offline.kernel.isolation import choose
 
 def verify():
     threading.Thread(target=time.sleep, args=(600,), daemon=True, name="left").start()
 
-run_forked(verify)
+with fork_work(verify) as wait:
+    wait()
 see_through = launch.pass_signals_on
 
 def once_it_has_ended(child):
@@ -44,6 +45,26 @@ print(launch.launch(["sh", "-c", "exit 3"], env=os.environ, isolation=choose(sys
 def test_a_command_that_ends_before_anybody_waits_is_seen_though_verification_left_a_thread(kind: str) -> None:
     """Were the thread the launcher's own, the kernel would give it the signal, and the launcher wait for ever."""
     assert run_python(A_THREAD_IS_LEFT, kind).stdout == "3\n"
+
+
+def test_work_that_nobody_waits_for_is_ended() -> None:
+    """An isolation that cannot be had is known while gigabytes are hashed."""
+    run_python(
+        """
+        import os, time
+        from bundler.offline.launch.forked import fork_work
+        try:
+            with fork_work(lambda: time.sleep(600)):
+                raise KeyError
+        except KeyError:
+            pass
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            raise SystemExit(0)
+        raise SystemExit("it is left")
+        """
+    )
 
 
 def test_the_judge_of_a_filter_takes_no_signal_from_the_launcher() -> None:
