@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.offline.conftest import KINDS, PYTHON, needs_landlock, needs_netns
+from tests.offline.conftest import COUNTING, KINDS, PYTHON, needs_landlock, needs_netns
 from tests.support.network.listener import free_port
 from tests.support.process import TIMEOUT_SECONDS, script
 
@@ -206,6 +206,81 @@ def test_a_real_slurm_runs_tasks_that_meet_and_a_batch_script_in_a_namespace(hom
     done = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     assert done.returncode == 0, (done.stderr, out.read_text())
     assert f"isolation {_first('shell')}" in out.read_text()
+
+
+_UNIT = """
+[Unit]
+DefaultDependencies=no
+SuccessAction=exit-force
+FailureAction=exit-force
+[Service]
+Type=oneshot
+Environment=HOME={folder}
+{settings}
+ExecStart={command}
+StandardError=file:{folder}/unit.err
+"""
+# As process 1, in namespaces of its own, with this unit and no other.
+_BOOT = """
+mount -t tmpfs tmpfs /run && mount --bind {units} /etc/systemd/system &&
+exec env -i container=test PATH=/usr/bin:/bin {systemd} --unit=launch.service --log-target=null --show-status=no
+"""
+_SYSTEMD = "/lib/systemd/systemd"
+
+
+def _boot(tmp_path: Path, settings: str, command: str) -> str:
+    """Run a command as a unit of a systemd that is process 1 of its namespaces, and return what it said on stderr."""
+    units = tmp_path / "units"
+    units.mkdir(exist_ok=True)
+    (units / "launch.service").write_text(_UNIT.format(folder=tmp_path, settings=settings, command=command))
+    boot = _BOOT.format(units=units, systemd=_SYSTEMD)
+    namespaces = [
+        "--pid",
+        "--mount",
+        "--cgroup",
+        "--net",
+        "--ipc",
+        "--uts",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+    ]
+    # Whoever ends `unshare` ends all in there.
+    subprocess.run(["unshare", *namespaces, "sh", "-c", boot], capture_output=True, timeout=60)
+    said = tmp_path / "unit.err"
+    return said.read_text() if said.exists() else ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "row"),
+    [("", "service"), ("RestrictNamespaces=yes", "no-namespaces")],
+    ids=["plain", "restricted"],
+)
+def test_a_unit_of_a_real_systemd(home: Path, tmp_path: Path, settings: str, row: str) -> None:
+    if not Path(_SYSTEMD).exists() or os.getuid() != 0:
+        pytest.skip("a systemd as process 1 of its own namespaces takes root and Debian's systemd")
+    if _boot(tmp_path, "", "/bin/sh -c 'echo started >&2'") != "started\n":
+        pytest.skip("systemd does not start in namespaces of its own here")
+    report, program = tmp_path / "report.json", tmp_path / "program.py"
+    program.write_text(_PROGRAM)
+    words = [script("bundle"), "run", "--hf-home", home, "--report", report, "--", PYTHON, "-S", program]
+    said = _boot(tmp_path, settings, " ".join(map(str, words)))
+    assert report.exists(), said
+    launched = json.loads(report.read_text())
+    assert launched["exit_code"] == 0, said
+    assert _kind(launched) == _first(row)
+    assert _attempts(launched)["kernel"] == (1 if _first(row) in COUNTING else None)
+
+
+def test_a_container_of_a_real_podman_gets_a_namespace(home: Path, tmp_path: Path) -> None:
+    # The whole machine as its root, read-only under an overlay; as many files and processes as are allowed here.
+    limits = [f"--ulimit={name}=1000:1000" for name in ("nofile", "nproc")]
+    around = ["podman", "--cgroup-manager=cgroupfs", "run", "--rm", "--runtime=runc", "--network=none", *limits]
+    around += [f"--volume={tmp_path}:{tmp_path}", f"--env=TMPDIR={tmp_path}", "--rootfs", "/:O"]
+    _needs(*around)
+    report = _launch(home, tmp_path, *around)
+    assert _kind(report) == _first("container") == "netns"
+    assert _attempts(report)["kernel"] == 1
 
 
 def test_a_container_that_may_make_namespaces_gets_one(home: Path, tmp_path: Path) -> None:
