@@ -122,6 +122,13 @@ PROGRAMS = {
     "inherited-udp": "os.write(GIVEN, b'x')",
     "inherited-loose": "socket.socket(fileno=GIVEN).sendto(b'x', (OUTSIDE, 9))",
     "inherited-stdout": "print('left')",
+    "taken": """
+        for name in os.listdir("/proc"):
+            if name.isdecimal():
+                with contextlib.suppress(OSError):
+                    taken = libc.syscall(438, os.pidfd_open(int(name)), GIVEN, 0)
+                    os.write(taken, b"x")
+    """,
     "name-daemon": f"found(*{NAME_DAEMONS!r})",
     "other-daemon": f"found(*{OTHER_DAEMONS!r})",
     "abstract-daemon": f"found({ABSTRACT!r})",
@@ -132,6 +139,7 @@ _CASES = [(row, kind) for row in TABLE if row not in UNTRIED for kind in KINDS]
 def _leaves(row: str, *launcher: str | Path) -> tuple[bool, Left]:
     code = _START + textwrap.dedent(PROGRAMS[row])
     inherited = row.removeprefix("inherited-") if row.startswith("inherited-") else ""
+    inherited = "taken" if row == "taken" else inherited
     left = outside([*launcher, PYTHON, "-S", "-c", code], inherited)
     return bool(left.packets or left.asked or "left" in left.out), left
 

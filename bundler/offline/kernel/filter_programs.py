@@ -42,7 +42,7 @@ _Line = str | tuple[int, int, str | None]
 
 def whole_filter() -> bytes:
     """Hand over what can reach another machine: the filter of the kind `seccomp`."""
-    targets = dict.fromkeys(("connect", "sendmsg", "sendmmsg", "request_key"), "notify")
+    targets = dict.fromkeys(("connect", "sendmsg", "sendmmsg", "request_key", "pidfd_getfd"), "notify")
     targets |= {name: name for name in ("sendto", "socket", "socketcall", "setsockopt")}
     return _assemble(
         [
@@ -73,7 +73,7 @@ def namespace_filter(*, notify: bool) -> bytes:
     targets = {"socket": "socket", "socketcall": "socketcall", "request_key": "no key", "io_uring_setup": "absent"}
     if notify:
         namespaces = {"unshare": "unshare", "clone": "unshare", "setns": "setns", "clone3": "absent"}
-        targets |= namespaces | {"request_key": "notify"}
+        targets |= namespaces | {"request_key": "notify", "pidfd_getfd": "notify"}
     return _assemble(
         [
             *_by_abi(targets),

@@ -6,7 +6,9 @@ Rule book:
 * what `Reach` allows passes; what is refused fails as if there were no route, and has a target to count it under;
 * a socket that is tied to a device, or has a source route, sends elsewhere than its address says, and joining a
   multicast group sends at once: these pass only where a given network lets them;
-* UNIX sockets pass, except those of daemons that look names up for others (`name_daemons`): of these a program is
+* a descriptor of another process may be taken (`pidfd_getfd`) where a launch holds that too, as ranks of a job do who
+  share memory, and of no other, whose sockets reach the outside;
+* UNIX sockets pass, except those of daemons that look names up for others (`other_programs`): of these a program is
   told that they do not run, so that it asks by DNS itself, where the question can be judged.
 """
 
@@ -24,8 +26,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from bundler.offline.kernel.name_daemons import is_name_daemon
 from bundler.offline.kernel.networks import Address, Reach
+from bundler.offline.kernel.other_programs import find_owner, is_held, is_name_daemon
 from bundler.offline.kernel.system_calls import (
     CLONE_NEWNET,
     DEVICE_NAMES,
@@ -113,6 +115,11 @@ class Judge:
             # Without a kind, of whichever the descriptor is.
             other = values[1] == 0 or values[1] & CLONE_NEWNET
             return Refusal(errno.EPERM, "another network namespace") if other else None
+        if call == "pidfd_getfd":
+            owner = find_owner(thread, values[0])
+            if owner is None or is_held(owner):
+                return None
+            return Refusal(errno.EPERM, f"a descriptor of process {owner}, which is in no launch")
         if call in ("unshare", "clone"):
             return Refusal(
                 0, "unknown: a network namespace of the program's own, where nobody counts", passes=True

@@ -10,8 +10,8 @@ So three files look different to the processes inside, and to no others:
     /etc/resolv.conf    names a DNS server that has no route, so that every look-up of an outside name fails at once
                         and counts as one attempt
 
-The folders of such daemons are empty inside, too (`name_daemons`): glibc asks nscd before it reads nsswitch.conf, and a
-program may know another by its path.
+The folders of such daemons are empty inside, too (`other_programs`): glibc asks nscd before it reads nsswitch.conf, and
+a program may know another by its path.
 
 They are bind mounts in a mount namespace of the child, of files on a temporary file system that nothing else sees,
 so nothing is left behind, whatever happens.
@@ -28,7 +28,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bundler.offline.kernel import name_daemons
+from bundler.offline.kernel import other_programs
 from bundler.offline.kernel.networks import Address, Network
 
 _MS_BIND = 0x1000
@@ -101,7 +101,7 @@ def mount_resolver_files(
     # Mounts of the outside keep appearing inside, as automounters need; ours must not appear outside.
     _mount(None, "/", None, _MS_REC | _MS_SLAVE)
     # First: /etc/resolv.conf may lead to a file in one of these folders.
-    name_daemons.hide(lambda folder: _mount("tmpfs", folder, "tmpfs", 0, "mode=0755,size=1m"))
+    other_programs.hide(lambda folder: _mount("tmpfs", folder, "tmpfs", 0, "mode=0755,size=1m"))
     scratch = tempfile.gettempdir()
     _mount("tmpfs", scratch, "tmpfs", 0, "mode=0755,size=1m")
     try:

@@ -59,7 +59,7 @@ class Denial:
     """Calls of one program for one target that the kernel refused.
 
     Attributes:
-        call: connect, sendto, sendmsg, sendmmsg, socket, setsockopt, request_key, setns, unshare or clone.
+        call: connect, sendto, sendmsg, sendmmsg, socket, setsockopt, request_key, setns, unshare, clone or pidfd_getfd.
         target: Address and port, or what else was asked for.
         pid: Process that was the first to ask.
         argv: Its command line.

@@ -73,7 +73,8 @@ class Abi:
         return list(struct.unpack(f"={len(data) // self.word}{'Q' if self.word == 8 else 'I'}", data))
 
 
-_SINCE_5_1 = {425: "io_uring_setup", 435: "clone3"}
+# Of one number everywhere: all that are younger than Linux 5.1.
+_SINCE_5_1 = {425: "io_uring_setup", 435: "clone3", 438: "pidfd_getfd"}
 _I386 = Abi(
     audit_arch=0x40000003,
     word=4,

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -265,6 +266,34 @@ def test_calls_by_their_32_bit_and_x32_numbers_are_judged_alike(tmp_path: Path) 
 def test_an_address_that_cannot_be_read_is_the_callers_bug(tmp_path: Path) -> None:
     done, out = supervised("failed(libc.connect(stream, ctypes.c_void_p(8), 16))", tmp_path)
     assert (out, done.denials) == ("Bad address\n", ())
+
+
+def test_descriptors_are_taken_of_what_a_launch_holds_and_of_nobody_else(home: Path, tmp_path: Path) -> None:
+    words = [script("bundle"), "run", "--hf-home", home, "--isolate", "seccomp", "--", "sh", "-c", "echo $$; cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        _take_descriptors(tmp_path, other=int(other.stdout.readline()))
+        other.communicate()
+
+
+def _take_descriptors(tmp_path: Path, *, other: int) -> None:
+    code = f"""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.read(reader, 1)
+            os._exit(0)
+        for process in (child, {other}, os.getppid(), {os.getppid()}):
+            failed(libc.syscall(438, os.pidfd_open(process), 0, 0))
+        failed(libc.syscall(438, 77, 0, 0))
+        os.write(writer, b".")
+        os.wait()
+    """
+    done, out = supervised(code, tmp_path)
+    assert out == 2 * "passed\n" + 2 * "Operation not permitted\n" + "Bad file descriptor\n"
+    assert {denial.target for denial in done.denials} == {
+        f"a descriptor of process {process}, which is in no launch" for process in (os.getpid(), os.getppid())
+    }
 
 
 def test_daemons_that_look_names_up_are_not_there(tmp_path: Path) -> None:

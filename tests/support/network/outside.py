@@ -79,7 +79,8 @@ def outside(argv: Sequence[str | Path], inherited: str = "") -> Left:
     Args:
         argv: Command and arguments.
         inherited: A socket to give it as descriptor 99 (`stdout`: as its standard output): `tcp` connected to the
-            listener, `udp` connected to the outside, `loose` UDP not connected.
+            listener, `udp` connected to the outside, `loose` UDP not connected. `taken`: this process has one like
+            `udp` there, and gives it to nobody.
     """
     if not shutil.which("unshare") or not shutil.which("ip"):
         pytest.skip("a machine with an outside takes unshare(1) and ip(8)")
@@ -120,14 +121,14 @@ def _main(inherited: str, argv: list[str]) -> None:
 
 
 def _run(inherited: str, peer: Any, argv: list[str], out: int, err: int) -> int:
-    kind = socket.SOCK_DGRAM if inherited in ("udp", "loose") else socket.SOCK_STREAM
+    kind = socket.SOCK_DGRAM if inherited in ("udp", "loose", "taken") else socket.SOCK_STREAM
     with socket.socket(socket.AF_INET, kind) as given:
         if inherited in ("tcp", "stdout"):
             given.connect(peer)
-        if inherited == "udp":
+        if inherited in ("udp", "taken"):
             given.connect((OUTSIDE, 9))
         os.dup2(given.fileno(), _GIVEN)
-        fds = (_GIVEN,) if inherited and inherited != "stdout" else ()
+        fds = (_GIVEN,) if inherited in ("tcp", "udp", "loose") else ()
         stdout = given.fileno() if inherited == "stdout" else out
         done = subprocess.run(argv, pass_fds=fds, stdout=stdout, stderr=err, stdin=subprocess.DEVNULL)
         os.close(_GIVEN)

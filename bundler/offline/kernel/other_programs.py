@@ -1,7 +1,8 @@
-"""Daemons of this machine that look names up for others, by the UNIX sockets on which they listen.
+"""Programs of this machine, outside of a launch, by which one of the launch could reach further than it may.
 
-A program asks them without any packet of its own, and they ask outside: from a network namespace too, and past a filter
-that judges addresses of the internet. So a launch does not let them be found:
+Daemons look names up for others, on UNIX sockets. A program asks them without any packet of its own, and they ask
+outside: from a network namespace too, and past a filter that judges addresses of the internet. So a launch does not let
+them be found:
 
 * in a mount namespace (`hide`) their folders are empty: a daemon that begins or ends meanwhile changes nothing there.
   A folder that the system makes only later is not hidden;
@@ -10,14 +11,23 @@ that judges addresses of the internet. So a launch does not let them be found:
 The system's D-Bus is among them: systemd-resolved and avahi answer there too. sssd and nslcd know users and groups
 also, without which a program may not learn its own name: they are hidden only where /etc/nsswitch.conf has them
 answer for hosts.
+
+Any other program may have sockets, and who may debug it can take them (pidfd_getfd). Of what is held as well that is
+let be (`is_held`), since ranks of a job share memory so: of the launch itself, and of others, whose programs have this
+in their environment. A launcher keeps orphans among its own children as long as the launch lasts, so that all of the
+launch is below it. But whoever executed the launcher may have left it children of their own, and the launcher itself
+is not held: these have fewer filters. See proc_pid_status(5), proc_pid_fdinfo(5), proc_pid_environ(5).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+
+from bundler.offline.variables import ISOLATION
 
 # Their folders below /run, and how the paths of their sockets end.
 _FOLDERS = ("nscd", "systemd/resolve", "avahi-daemon", "dbus")
@@ -74,3 +84,41 @@ def _read_host_services() -> list[tuple[str, tuple[str, ...]]]:
         words = found[1].split() if found else []
         return [_OF_HOSTS[word] for word in words if word in _OF_HOSTS]
     return []
+
+
+def find_owner(thread: int, pidfd: int) -> int | None:
+    """Return the process that a descriptor of a thread's stands for; None if it stands for none.
+
+    Raises:
+        OSError: This process may not look.
+    """
+    try:
+        lines = Path(f"/proc/{thread}/fdinfo/{pidfd & 0xFFFFFFFF}").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return None
+    found = next((int(line.removeprefix("Pid:")) for line in lines if line.startswith("Pid:")), None)
+    # -1: it has ended.
+    return None if found is None or found < 0 else found
+
+
+def is_held(process: int) -> bool:
+    """Tell whether a process is one of the launch, or of another; one that cannot be seen from here is not."""
+    own = os.getpid()
+    try:
+        if process == own or _read_status(process, "Seccomp_filters", 1) <= _read_status(
+            own, "Seccomp_filters", 0
+        ):
+            return False
+        if f"\0{ISOLATION}=seccomp\0".encode() in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
+            return True
+        while process not in (0, own):
+            process = _read_status(process, "PPid", 0)
+    except OSError:
+        return False
+    return process == own
+
+
+def _read_status(process: int, name: str, unknown: int) -> int:
+    """Return a figure of a process; `unknown` where the kernel does not tell it (filters are told from Linux 5.9)."""
+    lines = Path(f"/proc/{process}/status").read_text(errors="replace").splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), unknown)
