@@ -73,6 +73,23 @@ def test_figures_of_an_inner_launch_that_are_forged_take_nothing_off(
 
 
 @pytest.mark.parametrize("kind", COUNTED)
+def test_expected_targets_that_an_inner_launch_has_without_a_count_make_up_for_nothing(
+    bundle_run: BundleRun, tmp_path: Path, kind: str
+) -> None:
+    denial = {"call": "connect", "target": "8.8.8.8:80", "pid": 1, "argv": [], "count": 1}
+    forged = {"ended": True, "pid": 1, "argv": [], "count": 0, "denials": [denial]}
+    code = f"""
+        os.mkdir(notes + "/launch-forged")
+        open(notes + "/launch-forged/launch.json", "w").write(json.dumps({forged!r}))
+        attempt()
+    """
+    program = tmp_path / "program.py"
+    program.write_text(ATTEMPT + textwrap.dedent(code))
+    ran = bundle_run(PYTHON, program, options=("--isolate", kind, "--strict", "--expect", "8.8.8.8:80"))
+    assert ran.code == 11, ran.err
+
+
+@pytest.mark.parametrize("kind", COUNTED)
 def test_a_forged_note_of_an_expected_target_stands_for_no_other(
     bundle_run: BundleRun, tmp_path: Path, kind: str
 ) -> None:

@@ -116,8 +116,8 @@ def read_inner(folder: Path) -> Inner:
             figures = json.loads(read_bounded(inner / _FIGURES, MOST_NOTE_BYTES))
             found = [_read_denial(denial) for denial in figures["denials"]]
             own, ended = int(figures["count"] or 0), figures["ended"] is True
-            if own < 0 or any(denial.count < 0 for denial in found):
-                raise ValueError("no launch refuses less than nothing")
+            if any(denial.count < 0 for denial in found) or sum(denial.count for denial in found) > own:
+                raise ValueError("no launch refuses less than nothing, or less than it has targets for")
             pid, argv = int(figures["pid"]), tuple(map(str, figures["argv"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             found, own, ended, pid, argv = [], 0, False, 0, ()
