@@ -93,6 +93,19 @@ wheelhouse: $(WHEELHOUSE_STAMP)  ## wheels for a machine that has Python and not
 test-wheelhouse: $(WHEELHOUSE_STAMP)  ## such wheels installed where there is no network; takes 40 MB from the package index
 	$(BIN)/python -m pytest tests/packaging/test_wheelhouse.py
 
+# Programs of others that start, work and end under `bundle run`; no pins of ours, which would take old ones.
+LAUNCHES_VENV := .venv-launches
+LAUNCHES_STAMP := $(LAUNCHES_VENV)/.installed
+
+$(LAUNCHES_STAMP): tests/offline/programs/requirements.txt $(STAMP)
+	$(PYTHON) -m venv $(LAUNCHES_VENV)
+	$(LAUNCHES_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+.PHONY: test-launches
+test-launches: $(LAUNCHES_STAMP)  ## Ray, Dask, MLflow, spaCy and lm_eval under `bundle run --strict`
+	LAUNCHED_PYTHON=$(CURDIR)/$(LAUNCHES_VENV)/bin/python $(BIN)/python -m pytest tests/offline/programs
+
 .PHONY: bench
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.pack.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
@@ -212,4 +225,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(LAUNCHES_VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

@@ -12,6 +12,7 @@ from bundler.offline.kernel.isolation import REQUESTED
 from bundler.offline.kernel.supervisor import Denial
 from bundler.offline.secrets import SECRETS
 from tests.offline.conftest import BundleRun
+from tests.offline.programs.test_programs import PROGRAMS
 
 DOCUMENT = (Path(__file__).parents[2] / "OFFLINE_MODE.md").read_text()
 
@@ -20,6 +21,15 @@ def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     table = DOCUMENT.partition("<!-- exit codes:")[2].partition("\n\n")[0]
     rows = {int(code): text for code, text in re.findall(r"^\| (\d+) \| (.*) \|$", table, re.M)}
     assert rows == EXIT_CODES
+
+
+def test_the_table_of_programs_names_what_is_there() -> None:
+    table = DOCUMENT.partition("<!-- programs:")[2].partition("\n\n")[0].partition("-->")[2]
+    paths = re.findall(r"tests/[\w/]+\.py", table)
+    assert paths
+    assert [path for path in paths if not (Path(__file__).parents[2] / path).is_file()] == []
+    row = next(line for line in table.splitlines() if "make test-launches" in line)
+    assert set(re.findall(r"`(\w+)`", row)) == set(PROGRAMS)
 
 
 def test_every_error_has_a_documented_exit_code() -> None:
