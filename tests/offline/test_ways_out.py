@@ -129,6 +129,23 @@ PROGRAMS = {
                     taken = libc.syscall(438, os.pidfd_open(int(name)), GIVEN, 0)
                     os.write(taken, b"x")
     """,
+    "devices": """
+        import subprocess, time
+        def ip(*words):
+            return subprocess.run(["ip", *words], capture_output=True).returncode == 0
+        device = "out0"
+        if not ip("link", "show", device):
+            # Over that of the namespace outside, which a process there stands for.
+            process, index = os.environ["TEST_OUTSIDE"].split()
+            device = "own0"
+            ip("netns", "attach", "outside", process)
+            ip("netns", "set", "outside", "7")
+            ip("link", "add", "link", f"if{index}", "name", device, "link-netnsid", "7", "type", "macvlan")
+            ip("address", "add", "10.77.0.9/24", "dev", device)
+            ip("link", "set", device, "up")
+        ip("neighbour", "add", "10.77.0.5", "dev", device, "use")
+        time.sleep(0.5)  # the kernel asks a moment later
+    """,
     "name-daemon": f"found(*{NAME_DAEMONS!r})",
     "other-daemon": f"found(*{OTHER_DAEMONS!r})",
     "abstract-daemon": f"found({ABSTRACT!r})",

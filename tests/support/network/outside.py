@@ -1,5 +1,7 @@
 """A machine with an outside, in namespaces of its own: what leaves it is caught, and who is asked on it is known.
 
+A program finds in TEST_OUTSIDE a process of its network namespace, and the number of the device that leads outside.
+
 ``python -m tests.support.network.outside`` is started in a network and a mount namespace (`outside`). It has a cable to
 nowhere with a default route over it, watched at its other end; daemons on the UNIX sockets of name services and
 others, which note who comes; and a listener on loopback, which stands for a peer outside where a socket is connected
@@ -130,7 +132,8 @@ def _run(inherited: str, peer: Any, argv: list[str], out: int, err: int) -> int:
         os.dup2(given.fileno(), _GIVEN)
         fds = (_GIVEN,) if inherited in ("tcp", "udp", "loose") else ()
         stdout = given.fileno() if inherited == "stdout" else out
-        done = subprocess.run(argv, pass_fds=fds, stdout=stdout, stderr=err, stdin=subprocess.DEVNULL)
+        env = {**os.environ, "TEST_OUTSIDE": f"{os.getpid()} {socket.if_nametoindex('out0')}"}
+        done = subprocess.run(argv, env=env, pass_fds=fds, stdout=stdout, stderr=err, stdin=subprocess.DEVNULL)
         os.close(_GIVEN)
         return done.returncode
 
