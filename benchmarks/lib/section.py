@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,8 @@ def circumstances(work: Path, load_before: Sequence[float], what: str) -> str:
         if load_before[0] < _BUSY_FROM
         else " **The machine was busy with other work: expect less on one that is not.**"
     )
+    if busy and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        busy = " The machine was busy with other work, and what was measured went before it (`chrt`)."
     return (
         f"{date}, commit {known['commit']}. {known['cpu']}, {known['cores']} cores, {known['kernel']}, "
         f"{known['file_system']}, Python {known['python']}. {what}. Load averages (1, 5, 15 min): before "
