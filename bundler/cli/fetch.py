@@ -112,13 +112,21 @@ from bundler.offline.sandbox.limits import DEFAULT_MINUTES
     "not run where the kernel has no sandbox (exit code 11).",
 )
 @click.option(
+    "--prove",
+    "prove",
+    metavar="CMD",
+    multiple=True,
+    help="Run this shell command as a proof too, on what the bundle will hold, with the network shut; may be repeated, "
+    "and named in MANIFEST (prove).",
+)
+@click.option(
     "--proof-timeout",
     "proof_minutes",
     metavar="MINUTES",
     type=click.FloatRange(min=0, min_open=True),
     default=DEFAULT_MINUTES,
     show_default=True,
-    help="How long the proof of one entry may take.",
+    help="How long the proof of one entry, or one command of --prove, may take.",
 )
 @json_option
 def fetch(
@@ -138,6 +146,7 @@ def fetch(
     codec: CodecChoice,
     level: int,
     unsandboxed: bool,
+    prove: tuple[str, ...],
     proof_minutes: float,
     as_json: bool,
 ) -> None:
@@ -145,6 +154,7 @@ def fetch(
 
     Tokens, proxies and HF_ENDPOINT are honoured as huggingface_hub honours them. An interrupted fetch goes on where
     it was. The proof loads every entry in a process without network, in a sandbox; it needs `infini-llama[train]` here.
+    --prove 'python train.py --max-steps 2' proves that the program runs, in the same way.
     """
     mode = _choose_mode(locked=locked, upgrade=upgrade)
     out = choose_output(output, dry_run=dry_run, is_mixed=as_json or volume_size is not None)
@@ -177,6 +187,7 @@ def fetch(
                 volume_bytes=volume_size,
                 store=cache_dir,
                 from_cache=from_cache,
+                prove=prove,
                 endpoint=endpoint,
                 observer=observer,
             )
@@ -194,6 +205,7 @@ def fetch(
                 endpoint=endpoint,
                 jobs=jobs,
                 sandbox="none" if unsandboxed else "auto",
+                prove=prove,
                 proof_minutes=proof_minutes,
                 observer=observer,
             )

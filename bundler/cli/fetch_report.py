@@ -30,6 +30,7 @@ def report_plan(ctx: click.Context, planned: BundlePlan, notes: Sequence[str], *
             {
                 "repos": rows,
                 "download_bytes": planned.download_bytes,
+                "commands": list(planned.commands),
                 "bundle": str(planned.destination.path),
                 "replaced": planned.replaced and replaced_json(planned.replaced),
                 "rooms": rooms_json(rooms),
@@ -48,6 +49,8 @@ def report_plan(ctx: click.Context, planned: BundlePlan, notes: Sequence[str], *
         for file in repo.files:
             click.echo(f"  {size(file.size_bytes):>9}  {file.path}")
     click.echo(f"to download: {size(planned.download_bytes)}")
+    for command in planned.commands:
+        click.echo(f"to prove: {command}")
     print_rooms(rooms)
     if planned.replaced is not None:
         click.echo(f"unless it is the same, {describe_replaced(planned.replaced)}")
@@ -74,6 +77,10 @@ def report_made(
 ) -> None:
     """Say what was proven, fetched, packed and signed, and what that replaced."""
     _say_proof(made.proof)
+    for proven in made.commands:
+        say(
+            f"proven: `{proven.command}` runs, {proven.seconds:.1f} s, 0 network attempts; {proven.isolation_detail}"
+        )
     _say_pickles(made.pickles)
     fetched, packed = made.fetched, made.packed.result
     say(
@@ -166,6 +173,7 @@ def _made_json(made: Made) -> dict[str, Any]:
         "downloaded_bytes": fetched.received_bytes,
         "cached_files": fetched.cached_files,
         "proof": asdict(made.proof),
+        "commands": [asdict(proven) for proven in made.commands],
         "pickles": [asdict(scan) for scan in made.pickles],
         "warnings": list(made.locked.warnings),
     }

@@ -55,6 +55,8 @@ def _print_summary(summary: BundleSummary, *, show_files: bool) -> None:
         omitted = f"{summary.omitted_files} contents omitted"
         click.echo(f"delta of {base.name} {base.digest or '(by its lock)'}: {omitted}")
         click.echo(f"installs {summary.whole_digest}")
+    for command in summary.lock.proven_by:
+        click.echo(f"proven without a network by: {command}")
     for repo in summary.lock.repos:
         also = f"  also as {', '.join(repo.aliases)}" if repo.aliases else ""
         prepared = f", {len(repo.prepared)} prepared" if repo.prepared else ""
@@ -82,6 +84,7 @@ def _summary_json(summary: BundleSummary, *, show_files: bool) -> dict[str, Any]
         "volumes": [str(path) for path in summary.volumes],
         "base": base and {"name": base.name, "digest": base.digest, "omitted_files": summary.omitted_files},
         "chunks": dict(sorted(summary.chunks.items())),
+        "proven_by": list(summary.lock.proven_by),
         "repos": [_repo_json(repo, show_files=show_files) for repo in summary.lock.repos],
     }
 

@@ -25,3 +25,18 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise OSError(f"{path}: expected at most {most_bytes} bytes, found more")
     return content
+
+
+def read_tail(path: Path, most_bytes: int) -> bytes:
+    """Return the end of a file of ours that others write to, such as a log.
+
+    Args:
+        path: The file.
+        most_bytes: How much of it, at most.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - most_bytes))
+        return stream.read(most_bytes)

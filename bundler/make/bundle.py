@@ -6,12 +6,13 @@ Rule book:
   a folder that cannot be written to, too little free space;
 * the lock is written before the first download, so that an interrupted run can continue with its commits, and again,
   with our own digests, when all files are proven to load; with ``insist`` it is never written;
-* only files that were proven to load without a network are packed;
+* only files that were proven to load without a network are packed, and on which the user's own commands ran, if any;
 * each stage keeps its finished work in the store, and the next run uses it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,11 +36,10 @@ from bundler.make.lock import Locked, LockMode, lock_manifest
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
 from bundler.make.pickles import PickleScan, can_scan, list_pickles, scan_pickles
-from bundler.make.proof.children import LIMITS
-from bundler.make.proof.confinement import SandboxChoice, choose_confinement
-from bundler.make.proof.prepared import prepare
-from bundler.make.proof.proven import prove_once
+from bundler.make.proof.command import CommandProof, list_program_files
+from bundler.make.proof.process.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.run import Proof, check_packages
+from bundler.make.proof.stage import Proven, prove_all
 from bundler.make.room import RepoPlan, plan, plan_rooms
 from bundler.make.store import Store
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
@@ -47,6 +47,7 @@ from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.plan.lockfile import lock_path
 from bundler.plan.manifest import Manifest
+from bundler.plan.manifest_rules import command_problem
 from bundler.text.wording import counted
 
 
@@ -62,6 +63,7 @@ class BundlePlan:
         cache: The HF cache from which files are taken instead.
         destination: Where the bundle goes.
         replaced: What stands there, and would be replaced; a fetch keeps the bundle itself.
+        commands: Those of the user's that would run as a proof.
     """
 
     locked: Locked
@@ -71,6 +73,7 @@ class BundlePlan:
     cache: HubCache
     destination: Destination
     replaced: Replaced | None
+    commands: tuple[str, ...]
 
     @property
     def download_bytes(self) -> int:
@@ -90,6 +93,7 @@ class Made:
         locked: The lock inside, with the digest of every file, and its path beside the manifest.
         fetched: What was downloaded.
         proof: What was proven to load without a network.
+        commands: Those of the user's that ran on all of it.
         pickles: What a scanner says of its pickle files; empty if picklescan is not installed.
         packed: The bundle that was packed.
         volumes: Its files, if it is in volumes; else empty.
@@ -100,6 +104,7 @@ class Made:
     locked: Locked
     fetched: FetchResult
     proof: Proof
+    commands: tuple[CommandProof, ...]
     pickles: tuple[PickleScan, ...]
     packed: Packed
     volumes: tuple[Path, ...]
@@ -138,6 +143,7 @@ def plan_bundle(
     from_cache: Path | None = None,
     endpoint: str | None = None,
     token: str | bool | None = None,
+    prove: Sequence[str] = (),
     observer: Observer | None = None,
     keep: bool = False,
 ) -> BundlePlan:
@@ -147,11 +153,16 @@ def plan_bundle(
 
     Raises:
         BundleError: As `lock_manifest`, `Base.open` and `check_base_stays` do.
+        UsageError: A command of `prove` is none.
     """
     check_endpoint()
+    manifest = Manifest.load(manifest_path)
+    for command in prove:
+        if problem := command_problem(command):
+            raise UsageError(f"a command that proves: {problem}")
     if out is None:
         kind = "" if base is None else ".delta"
-        out = Path(f"{Manifest.load(manifest_path).name}{kind}.tar.zst")
+        out = Path(f"{manifest.name}{kind}.tar.zst")
     destination = _choose_destination(out, volume_bytes)
     if base is not None:
         check_base_stays(base, destination, lock_path(manifest_path))
@@ -173,6 +184,7 @@ def plan_bundle(
         store=staging,
         destination=destination,
         replaced=find_replaced(destination),
+        commands=tuple(dict.fromkeys((*manifest.prove, *prove))),
     )
 
 
@@ -191,6 +203,7 @@ def make_bundle(
     endpoint: str | None = None,
     token: str | bool | None = None,
     sandbox: SandboxChoice = "auto",
+    prove: Sequence[str] = (),
     proof_minutes: float = DEFAULT_MINUTES,
     observer: Observer | None = None,
 ) -> Made:
@@ -211,7 +224,8 @@ def make_bundle(
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
         sandbox: What must hold the Python of a repo while the proof runs it: auto, a kind, or none.
-        proof_minutes: How long the proof of one entry may take.
+        prove: Commands for a shell that must run on what the bundle holds, besides those of the manifest.
+        proof_minutes: How long the proof of one entry, or one command, may take.
         observer: Gets progress and notes.
 
     Raises:
@@ -220,7 +234,7 @@ def make_bundle(
         HubError: The Hub refused.
         NetworkError: The Hub cannot be reached.
         IntegrityError: The Hub sends other bytes than it published, or than the lock names.
-        ProofError: Something does not load without a network: no bundle was written.
+        ProofError: Something does not load without a network, or a command does not run: no bundle was written.
         DependencyError: A package that the proof needs is not installed: nothing was downloaded.
         SandboxError: Nothing here would hold the Python of a repo: nothing was downloaded.
         SpaceError: There is not enough free space.
@@ -238,14 +252,28 @@ def make_bundle(
         from_cache=from_cache,
         endpoint=endpoint,
         token=token,
+        prove=prove,
         observer=watcher,
         keep=True,
     )
     choose_confinement(planned.locked.lock, sandbox=sandbox)
+    if planned.commands:
+        list_program_files(Path.cwd())
     with Ahead(planned.store, codec, level, planned.locked.lock, planned.repos) as ahead:
         fetched = _fetch(planned, jobs, endpoint, token, watcher, ahead)
-        locked, proof = _prove(planned, fetched.lock, mode, sandbox, proof_minutes, watcher)
-        return _pack(planned, locked, fetched, proof, codec, level, watcher, ahead)
+        proven = prove_all(
+            fetched.lock,
+            planned.store,
+            commands=planned.commands,
+            insist=mode == "insist",
+            sandbox=sandbox,
+            minutes=proof_minutes,
+            watcher=watcher,
+        )
+        locked = replace(planned.locked, lock=proven.lock, previous=planned.locked.lock)
+        if mode != "insist":
+            locked.write()
+        return _pack(planned, locked, fetched, proven, codec, level, watcher, ahead)
 
 
 def _fetch(
@@ -277,30 +305,11 @@ def _fetch(
     return fetched
 
 
-def _prove(
-    planned: BundlePlan,
-    lock: Lock,
-    mode: LockMode,
-    sandbox: SandboxChoice,
-    proof_minutes: float,
-    watcher: Observer,
-) -> tuple[Locked, Proof]:
-    """Add prepared datasets to `lock`, whose files are in the store, and prove that all of it loads."""
-    watcher.begin("prove", "preparing datasets and proving that everything loads offline")
-    complete = prepare(lock, planned.store, insist=mode == "insist", sandbox=sandbox)
-    limits = replace(LIMITS, step_seconds=60 * proof_minutes)
-    proof = prove_once(complete, planned.store, sandbox=sandbox, limits=limits)
-    locked = replace(planned.locked, lock=complete, previous=planned.locked.lock)
-    if mode != "insist":
-        locked.write()
-    return locked, proof
-
-
 def _pack(
     planned: BundlePlan,
     locked: Locked,
     fetched: FetchResult,
-    proof: Proof,
+    proven: Proven,
     codec: CodecChoice,
     level: int,
     watcher: Observer,
@@ -327,7 +336,8 @@ def _pack(
     return Made(
         locked=locked,
         fetched=fetched,
-        proof=proof,
+        proof=proven.proof,
+        commands=proven.commands,
         pickles=pickles,
         packed=packed,
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),

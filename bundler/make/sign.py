@@ -120,11 +120,11 @@ def make_statement(
         sequence=int(time.time()) if sequence is None else sequence,
         signed_at=now,
         expires=expires,
-        proof=_claim(proof) if proof else None,
+        proof=_claim(proof, bundle.lock.proven_by) if proof else None,
     )
 
 
-def _claim(proof: Proof) -> ProofClaim:
+def _claim(proof: Proof, commands: tuple[str, ...]) -> ProofClaim:
     import importlib.metadata
     import platform
 
@@ -135,4 +135,6 @@ def _claim(proof: Proof) -> ProofClaim:
         except importlib.metadata.PackageNotFoundError:
             continue  # The proof did without.
     entries = tuple(ProvenEntry(repo_id=entry.repo_id, proven=entry.proven) for entry in proof.entries)
-    return ProofClaim(proven_at=proof.proven_at, isolation=proof.isolation, versions=versions, entries=entries)
+    return ProofClaim(
+        proven_at=proof.proven_at, isolation=proof.isolation, versions=versions, entries=entries, commands=commands
+    )

@@ -21,7 +21,7 @@ from typing import Literal
 
 from bundler.errors import LockError
 from bundler.files.digest import sha256_bytes
-from bundler.plan.lock_rules import BundleName, Sha256
+from bundler.plan.lock_rules import BundleName, Command, Sha256
 from bundler.plan.locked_repo import MAX_SIZE_BYTES, Card, LockedFile, LockedRepo, Origin, PreparedFile
 from bundler.text import strict_json
 from bundler.text.canonical_json import list_lines, spell_object, spell_value
@@ -33,8 +33,8 @@ from bundler.text.trees import JsonTree
 
 __all__ = ["MAX_SIZE_BYTES", "Card", "Lock", "LockedFile", "LockedRepo", "Origin", "PreparedFile"]
 
-# A lock without newer kinds of repos has version 1, and the text that it always had.
-LOCK_VERSION = 2
+# A lock without newer kinds of repos has version 1, and the text that it always had; with these 2, with commands 3.
+LOCK_VERSION = 3
 _FIRST_KINDS = frozenset({"tokenizer", "model", "dataset"})
 
 # The longest lock that is read into memory; real ones, with a line per file, are far shorter.
@@ -51,11 +51,13 @@ class Lock:
         name: The bundle's name.
         manifest_sha256: `Manifest.digest()` of the manifest this was resolved from.
         repos: One per manifest entry, in manifest order; then those whose Python the others name.
+        proven_by: Commands of the user's that ran on all of it without a network when it was fetched.
     """
 
     name: str
     manifest_sha256: str
     repos: tuple[LockedRepo, ...]
+    proven_by: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -64,8 +66,8 @@ class Lock:
 
     @property
     def version(self) -> int:
-        """Version of the text form: the first that has all kinds of repos of this lock."""
-        return _version_of(self.repos)
+        """Version of the text form: the first that has all that this lock has."""
+        return _version_of(self.repos, self.proven_by)
 
     @property
     def digest(self) -> str:
@@ -82,6 +84,8 @@ class Lock:
         lines.append(f' "lock_version": {self.version},')
         lines.append(f' "name": {spell_value(self.name)},')
         lines.append(f' "manifest_sha256": {spell_value(self.manifest_sha256)},')
+        if self.proven_by:
+            lines.append(f' "proven_by": {spell_value(list(self.proven_by))},')
         lines.append(' "repos": [')
         for index, repo in enumerate(self.repos):
             lines.extend(_repo_lines(repo, last=index == len(self.repos) - 1))
@@ -112,15 +116,17 @@ class Lock:
         except StrictJsonError as error:
             raise InvalidLockError(source, [Fault("", None, f"expected a lock in JSON: {error}")]) from error
         reader = Reader(JsonTree())
-        if found := reader.other_version(root, "lock_version", 1, LOCK_VERSION):
+        if found := reader.other_version(root, "lock_version", *range(1, LOCK_VERSION + 1)):
             raise LockError(
-                f"{source}: lock_version: expected 1 or {LOCK_VERSION}, found {found}",
+                f"{source}: lock_version: expected 1 to {LOCK_VERSION}, found {found}",
                 hint="a newer `bundle` wrote it: upgrade this one, or write the lock again with `bundle lock`",
             )
         read = reader.read(LockFile, root)
         if read is None or reader.faults:
             raise InvalidLockError(source, reader.faults)
-        return cls(name=read.name, manifest_sha256=read.manifest_sha256, repos=read.repos)
+        return cls(
+            name=read.name, manifest_sha256=read.manifest_sha256, repos=read.repos, proven_by=read.proven_by
+        )
 
 
 def _is_crowded(text: str) -> bool:
@@ -139,9 +145,10 @@ class InvalidLockError(InvalidFileError, LockError):
 class LockFile:
     """The keys of a lock file: those of a `Lock`, and its version."""
 
-    lock_version: Literal[1, 2] = key(about=Key(expected="the number 1 or 2"))
+    lock_version: Literal[1, 2, 3] = key(about=Key(expected="a number from 1 to 3"))
     name: BundleName
     manifest_sha256: Sha256
+    proven_by: tuple[Command, ...] = key((), Key(unique=True))
     repos: tuple[LockedRepo, ...]
 
     def conflicts(self) -> Iterable[tuple[str, str]]:
@@ -149,13 +156,15 @@ class LockFile:
         total = sum(repo.size_bytes + sum(file.size_bytes for file in repo.prepared) for repo in self.repos)
         if total > MAX_SIZE_BYTES:
             return [("repos", f"the sizes of all files add up to more than {MAX_SIZE_BYTES:,} bytes")]
-        if self.lock_version != (version := _version_of(self.repos)):
-            return [("lock_version", f"expected {version} for these kinds of repos, found {self.lock_version}")]
+        if self.lock_version != (version := _version_of(self.repos, self.proven_by)):
+            return [("lock_version", f"expected {version} for what it has, found {self.lock_version}")]
         return ()
 
 
-def _version_of(repos: Iterable[LockedRepo]) -> int:
-    return 1 if all(repo.kind in _FIRST_KINDS for repo in repos) else LOCK_VERSION
+def _version_of(repos: Iterable[LockedRepo], proven_by: tuple[str, ...]) -> int:
+    if proven_by:
+        return 3
+    return 1 if all(repo.kind in _FIRST_KINDS for repo in repos) else 2
 
 
 def _spell_origin(origin: Origin) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
 from bundler.files.paths import relative_path_problem
-from bundler.plan.manifest_rules import data_dir_problem, data_files_problem
+from bundler.plan.manifest_rules import command_problem, data_dir_problem, data_files_problem
 from bundler.plan.names import is_bundle_name, is_repo_id, is_revision
 from bundler.text.rules import Key, Rule
 from bundler.text.wording import quoted
@@ -63,6 +63,7 @@ DataDir = Annotated[str, Rule(check=data_dir_problem)]
 DataFiles = Annotated[str, Rule(check=data_files_problem)]
 GitSha1 = Annotated[str, Rule(check=_hex40_problem)]
 Sha256 = Annotated[str, Rule(check=_hex_problem)]
+Command = Annotated[str, Rule(check=command_problem)]
 Blake3 = Annotated[str, Rule(check=_hex_problem)]
 
 

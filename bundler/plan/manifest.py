@@ -24,7 +24,7 @@ from bundler.errors import ManifestError
 from bundler.files.digest import sha256_bytes
 from bundler.plan.entry import Entry
 from bundler.plan.file_entry import FileEntry
-from bundler.plan.manifest_rules import BundleName, entry_hint
+from bundler.plan.manifest_rules import BundleName, Commands, entry_hint
 from bundler.plan.names import RepoKind, RepoType, is_repo_id
 from bundler.text.documents import document_address
 from bundler.text.fault import Fault, InvalidFileError
@@ -54,16 +54,18 @@ class Manifest:
         name: The bundle's name; its file is ``NAME.tar.zst``.
         entries: Tokenizers, models, datasets, kernels, spaces, each in the order of the file.
         files: Files of other hosts.
+        prove: Commands that a fetch runs as a proof.
         version: Version of the manifest's schema.
     """
 
     name: str
     entries: tuple[Entry, ...]
     files: tuple[FileEntry, ...] = ()
+    prove: tuple[str, ...] = ()
     version: int = MANIFEST_VERSION
 
     def digest(self) -> str:
-        """Return the SHA-256, in hex, of the canonical form."""
+        """Return the SHA-256, in hex, of the canonical form of what is wanted; how it is proven is no part of that."""
         entries = sorted(json.dumps(entry.canonical(), sort_keys=True) for entry in self.entries)
         files = sorted(json.dumps(entry.canonical(), sort_keys=True) for entry in self.files)
         # As for newer keys of an entry.
@@ -108,7 +110,7 @@ class Manifest:
         _check_places(files, reader)
         if read is None or reader.faults:
             raise InvalidManifestError(source, reader.faults)
-        return cls(name=read.name, entries=entries, files=files)
+        return cls(name=read.name, entries=entries, files=files, prove=read.prove)
 
 
 def _section(kind: RepoKind) -> Key:
@@ -134,6 +136,8 @@ class ManifestFile:
         kernels: Repositories of the kernels library, with compiled code for GPUs.
         spaces: Spaces, for instance the metrics of the evaluate library.
         files: Files of other hosts.
+        prove: A command, or a list of them, for a shell: `bundle fetch` runs each on what the bundle holds, without a
+            network, and makes no bundle if one fails.
     """
 
     version: Literal[1] = key(about=Key(missing=f"write version: {MANIFEST_VERSION}", expected="the number 1"))
@@ -149,6 +153,15 @@ class ManifestFile:
             expected="a list of files ('- url: …')",
             instead=lambda text: f"write - url: {text}",
             null_is_empty=True,
+        ),
+    )
+    prove: tuple[str, ...] = key(
+        (),
+        Key(
+            shape=Commands,
+            store=lambda commands: (commands,) if isinstance(commands, str) else commands,
+            synonyms=("proof", "command"),
+            expected="a command such as python train.py, or a list of commands",
         ),
     )
 

@@ -18,6 +18,7 @@ from bundler.text.strict_json import StrictJsonError
 from bundler.text.wording import has_control_character, quoted
 
 _NAME_CHARACTERS = 80
+_MOST_COMMAND_CHARACTERS = 1000
 _URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 
 
@@ -138,6 +139,19 @@ def platform_problem(text: str) -> str | None:
     return f"expected a platform such as x86_64-linux or aarch64-linux; found {quoted(text)}"
 
 
+def command_problem(text: str) -> str | None:
+    """Check a command for a shell, in one line."""
+    if not text.strip():
+        return "expected a command such as python train.py, found an empty one"
+    if has_control_character(text):
+        return (
+            f"expected a command in one line, found {quoted(text)}; write several as a list, or join them with &&"
+        )
+    if len(text) > _MOST_COMMAND_CHARACTERS:
+        return f"expected a command of up to {_MOST_COMMAND_CHARACTERS} characters; put it into a script"
+    return None
+
+
 def entry_hint(text: str) -> str:
     """Return what to write instead of an entry without keys, such as plain text."""
     return f"write - repo_id: {text if is_repo_id(text) else 'namespace/name'}"
@@ -236,3 +250,13 @@ Platform = Annotated[
 FileChoice = Annotated[FilePattern | tuple[FilePattern, ...], Rule(name="file_choice")]
 # What a program passes to `load_dataset` as `data_files`.
 DataFiles = FileChoice | Mapping[str, FileChoice]
+Command = Annotated[
+    str,
+    Rule(
+        check=command_problem,
+        name="command",
+        schema={"maxLength": _MOST_COMMAND_CHARACTERS, "pattern": r"^(?!\s*$)[^\u0000-\u001f\u007f]+$"},
+    ),
+]
+# One command, or several that run one after another.
+Commands = Command | tuple[Command, ...]

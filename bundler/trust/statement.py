@@ -76,12 +76,14 @@ class ProofClaim:
         isolation: What kept the network away.
         versions: Package -> version of what loaded it; Python is one of them.
         entries: What was shown.
+        commands: Commands of the maker's that ran on all of it without a network.
     """
 
     proven_at: str = key(about=Key(name="provenAt"))
     isolation: str
     versions: Mapping[str, str]
     entries: tuple[ProvenEntry, ...]
+    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,4 +233,6 @@ def _write_proof(proof: ProofClaim) -> dict[str, Any]:
         "isolation": proof.isolation,
         "versions": dict(sorted(proof.versions.items())),
         "entries": [{"repoId": entry.repo_id, "proven": list(entry.proven)} for entry in proof.entries],
+        # Only if there are some, so that older versions read all other statements.
+        **({"commands": list(proof.commands)} if proof.commands else {}),
     }

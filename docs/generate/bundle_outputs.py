@@ -26,6 +26,8 @@ _INSTALL_PLAN = "bundler/home/installation/plan.py:InstallPlan"
 _ROOM = "bundler/files/space.py:Room"
 _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
+_COMMAND = "bundler/make/proof/command.py:CommandProof"
+_LOCK_VALUE = "bundler/plan/lock.py:Lock"
 _PICKLES = "bundler/make/pickles.py:PickleScan"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
 _INSTALL = "bundler/home/installation/result.py:InstallResult"
@@ -164,6 +166,8 @@ _FETCH_OUTPUT = Output(
         described("proof.entries", "array of objects", _PROOF),
         *fields(_ENTRY, "proof.entries[]"),
         *fields(_PROOF, "proof", units={"network_attempts": "attempts", "seconds": "seconds"}, apart=["entries"]),
+        described("commands", "array of objects", _MADE),
+        *fields(_COMMAND, "commands[]", units={"seconds": "seconds"}),
         key(
             "pickles",
             "array of objects",
@@ -199,6 +203,7 @@ _DRY_RUN_OUTPUT = Output(
         described("repos[].cached_bytes", "integer", _PLAN),
         key("repos[].download_bytes", "integer", "What would be downloaded."),
         key("download_bytes", "integer", "The same of all entries together."),
+        described("commands", "array of strings", _BUNDLE_PLAN),
         key("bundle", "string", "The bundle that would be written."),
         described("replaced", "object or null", _BUNDLE_PLAN),
         *_REPLACED_KEYS,
@@ -325,6 +330,7 @@ _INSPECT_OUTPUT = Output(
         key("base.omitted_files", "integer", "Contents that the delta leaves out.", "contents"),
         key("chunks", "object", "Codec -> how many chunks have it."),
         key("chunks.*", "integer", "Chunks with that codec.", "chunks"),
+        described("proven_by", "array of strings", _LOCK_VALUE),
         *_repo(aliases=True),
         _licenses("repos[]."),
         key("repos[].url", "string or null", "Of a file of another host its address; else null."),

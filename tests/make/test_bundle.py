@@ -7,13 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import UsageError
+from bundler.errors import ProofError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import PipeDestination
 from bundler.make.bundle import make_bundle, plan_bundle
 from bundler.make.lock import LockMismatchError
 from bundler.make.observer import Observer, Stage
+from bundler.make.proof.proven import recall_proof
+from bundler.make.sign import make_statement
+from bundler.make.store import Store
 from bundler.plan.lock import Lock
+from bundler.trust.statement import Statement
 from tests.support.hub import RunningHub
 
 
@@ -39,7 +43,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
-    demo_hub: RunningHub, manifest: Path, tmp_path: Path
+    demo_hub: RunningHub, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listener, out = Listener(), tmp_path / "out" / "small.tar.zst"
     out.parent.mkdir()
@@ -59,6 +63,22 @@ def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
     assert (again.digest, again.packed.was_there, again.proof.is_remembered) == (made.digest, True, True)
     assert (again.fetched.downloaded_files, demo_hub.requests) == (0, [])
     assert (lock_path.stat().st_ino, lock_path.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+
+    monkeypatch.chdir(out.parent)
+    text = manifest.read_text()
+    manifest.write_text(f"{text}prove: test -d $HF_HOME/hub\n")
+    with pytest.raises(ProofError, match="`exit 3` does not run offline: it ended with exit code 3"):
+        make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 3"])
+    with BundleReader(out) as reader:
+        assert reader.digest == made.digest
+    shown = make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["true"])
+    assert [proven.command for proven in shown.commands] == ["test -d $HF_HOME/hub", "true"]
+    assert (
+        Lock.loads(lock_path.read_text()).proven_by == ("test -d $HF_HOME/hub", "true") and demo_hub.requests == []
+    )
+    statement = make_statement(shown, recall_proof(shown.lock, Store(tmp_path / "store")))
+    assert statement.proof and statement.proof.commands == shown.lock.proven_by
+    assert Statement.loads(statement.dumps(), source="x") == statement
 
 
 def test_a_plan_counts_what_would_be_downloaded_and_writes_no_lock(

@@ -13,9 +13,9 @@ import pytest
 
 from bundler.errors import ProofError, SandboxError
 from bundler.make.fetch import fetch
-from bundler.make.proof import confinement
-from bundler.make.proof.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.findings import parse_findings
+from bundler.make.proof.process import confinement
+from bundler.make.proof.process.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.run import prove
 from bundler.make.store import Store
 from bundler.offline.sandbox.limits import Limits

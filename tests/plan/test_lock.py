@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -122,9 +123,9 @@ def _edited(**changes: Any) -> str:
         ("nonsense", "expected a lock in JSON"),
         ("[]", "expected a JSON object, found a list"),
         ('{"lock_version": 1, "lock_version": 1}', "appears twice"),
-        (_edited(lock_version=3), "lock_version: expected 1 or 2, found 3"),
-        (_edited(lock_version=2), "lock_version: expected 1 for these kinds of repos, found 2"),
-        (_edited(kind="kernel"), "lock_version: expected 2 for these kinds of repos, found 1"),
+        (_edited(lock_version=4), "lock_version: expected 1 to 3, found 4"),
+        (_edited(lock_version=2), "lock_version: expected 1 for what it has, found 2"),
+        (_edited(kind="kernel"), "lock_version: expected 2 for what it has, found 1"),
         (_edited(lock_version=True), "lock_version"),
         (_edited(name="../x"), "name: expected"),
         (_edited(surprise=1), "surprise: unknown key"),
@@ -166,6 +167,18 @@ def test_a_lock_with_a_newer_kind_has_a_version_that_earlier_readers_refuse_by_n
     assert (lock.version, lock.repos[0].repo_type) == (2, kind)
     assert Lock.loads(lock.dumps()) == lock
     assert lock.dumps().startswith('{\n "lock_version": 2,\n')
+
+
+def test_commands_that_proved_it_stand_in_a_lock_of_a_version_of_their_own() -> None:
+    lock = replace(Lock.loads(EXAMPLE), proven_by=("python train.py", "true"))
+    assert lock.dumps().splitlines()[1:5:3] == [
+        ' "lock_version": 3,',
+        ' "proven_by": ["python train.py", "true"],',
+    ]
+    assert Lock.loads(lock.dumps()) == lock
+    for wrong, said in ((["a\nb"], "in one line"), ([""], "an empty one"), (["x", "x"], "proven_by[1]")):
+        with pytest.raises(InvalidLockError, match=re.escape(said)):
+            Lock.loads(_edited(proven_by=wrong, lock_version=3))
 
 
 def test_all_faults_are_named_at_once() -> None:
@@ -215,10 +228,10 @@ def _with_prepared(**changes: Any) -> str:
         pytest.param(_edited(size=10**4299), "repos[0].files[0].size", "one of 4,300 digits", id="4300 digits"),
         pytest.param(_edited(size=1e300), "repos[0].files[0].size", "expected a number, found", id="float"),
         pytest.param(
-            _edited(lock_version=[[[]]]), "lock_version", "the number 1 or 2, found a list", id="version list"
+            _edited(lock_version=[[[]]]), "lock_version", "a number from 1 to 3, found a list", id="version list"
         ),
         pytest.param(
-            _edited(lock_version=None), "lock_version", "the number 1 or 2, found null", id="version null"
+            _edited(lock_version=None), "lock_version", "a number from 1 to 3, found null", id="version null"
         ),
         pytest.param(_edited(path="a\x00b"), "repos[0].files[0].path", "has a control character", id="NUL"),
         pytest.param(_edited(path="a\x1b[2Jb"), "repos[0].files[0].path", "has a control character", id="escape"),

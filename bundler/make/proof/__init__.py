@@ -1,11 +1,12 @@
 """The proof before packing: the fetched files load without a network, from a cache that holds nothing else.
 
-    home.py      builds that cache from the store, with the steps of an installation
+    stage.py     all of it, in order
     run.py       the proof of a whole lock
     proven.py    the same, unless the same files were proven before with the same packages
     prepared.py  prepared datasets: made once, kept in the store, listed in the lock
-    children.py  starts a child process, isolated and in a sandbox, on such a cache
-    confinement.py  what must hold it, for the Python of a repo above all
+    command.py   a command of the user's, run on all of it
+    process/     builds that cache from the store with the steps of an installation, and starts a child process on it,
+                 isolated and in a sandbox
     findings.py  what a child found, and the errors for it
     child.py     a child process: loads every entry by its own name and by each alias, and writes the results
     entries.py   what the checks share

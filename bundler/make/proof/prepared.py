@@ -16,9 +16,9 @@ from pathlib import Path
 from bundler.errors import IntegrityError, ProofError
 from bundler.files.digest import hash_file
 from bundler.files.paths import relative_path_problem
-from bundler.make.proof.children import run_child
-from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import refuse_failures
+from bundler.make.proof.process.children import run_child
+from bundler.make.proof.process.confinement import SandboxChoice
 from bundler.make.store import Store, StoredBlob
 from bundler.offline.kernel.isolation import Requested
 from bundler.plan.lock import Lock, LockedRepo, PreparedFile

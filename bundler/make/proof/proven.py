@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from bundler.files.digest import sha256_bytes
-from bundler.make.proof.children import LIMITS
-from bundler.make.proof.confinement import SandboxChoice
+from bundler.make.proof.process.children import LIMITS
+from bundler.make.proof.process.confinement import SandboxChoice
 from bundler.make.proof.run import EntryProof, Proof, prove
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
@@ -62,7 +62,7 @@ def prove_once(
 
 def recall_proof(lock: Lock, store: Store) -> Proof | None:
     """Return what was shown of a lock with the packages that are installed now; None if nothing is remembered."""
-    return _read(store.record("proven", _make_key(lock, "auto", "auto")))
+    return _read(store.record("proven", _make_key(replace(lock, proven_by=()), "auto", "auto")))
 
 
 def _make_key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:

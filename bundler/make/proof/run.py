@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bundler.errors import DependencyError
-from bundler.make.proof.children import LIMITS, run_child
-from bundler.make.proof.confinement import SandboxChoice
 from bundler.make.proof.findings import INSTALL_HINT, Finding, entry_path, refuse_failures
+from bundler.make.proof.process.children import LIMITS, run_child
+from bundler.make.proof.process.confinement import SandboxChoice
 from bundler.make.store import Store
 from bundler.offline.kernel.isolation import Requested
 from bundler.offline.sandbox.limits import Limits

@@ -12,6 +12,7 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -84,7 +85,11 @@ def make_entry(
             limits.enter()
         whole = replace(visible, write=(*visible.write, noted))
         if sandbox.kind == "namespaces":
+            here = Path.cwd()
             enter_namespaces(whole, root, limits.most_tasks if limits else None)
+            # In the new root by its name; a folder that is not shown there is left for the root.
+            with contextlib.suppress(OSError):
+                os.chdir(here)
         elif sandbox.kind == "landlock":
             files.enter_landlock(whole)
 

@@ -1,0 +1,1 @@
+"""Processes of the proof: the cache that they find, their folders and environment, and what holds them."""
