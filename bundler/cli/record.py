@@ -23,11 +23,17 @@ if TYPE_CHECKING:
 @click.command(context_settings={"allow_interspersed_args": False})
 @manifest_option("The manifest to write. One that is there is added to, and keeps its comments.")
 @name_option
+@click.option("--prove", is_flag=True, help="Have each `bundle fetch` of MANIFEST run CMD again, as a proof.")
 @click.option("--report", "report_path", type=OutputFile(), help="Write what was found as JSON.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD [ARG]...")
 @click.pass_context
 def record(
-    ctx: click.Context, manifest_path: Path, name: str | None, report_path: Path | None, command: tuple[str, ...]
+    ctx: click.Context,
+    manifest_path: Path,
+    name: str | None,
+    prove: bool,
+    report_path: Path | None,
+    command: tuple[str, ...],
 ) -> None:
     """Run CMD online, as it is, and write the manifest and the lock of all that it loads from the Hub.
 
@@ -46,7 +52,7 @@ def record(
     if report_path:
         check_writable(report_path.absolute().parent)
     with ConsoleObserver() as observer:
-        found = record_command(command, manifest_path, name=name, observer=observer)
+        found = record_command(command, manifest_path, name=name, prove=prove, observer=observer)
     _say_report(found)
     if report_path:
         atomic_write(report_path, (json.dumps(_as_json(found), indent=2, ensure_ascii=False) + "\n").encode())

@@ -140,15 +140,50 @@ def edit_manifest(
     return text
 
 
+def add_command(text: str, command: str, *, source: str = "manifest") -> str:
+    """Return the text of a manifest with a command that proves; the same text where it has it.
+
+    Args:
+        text: A manifest without faults.
+        command: For a shell, in one line.
+        source: The file's name for messages.
+
+    Raises:
+        ManifestError: The text has faults, or is written in a way that cannot be added to.
+    """
+    before = Manifest.parse(text, source=source)
+    if command in before.prove:
+        return text
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    section = next(((key, value) for key, value in root.value if key.value == "prove"), None)
+    expected = replace(before, prove=(*before.prove, command))
+    if section is not None and isinstance(section[1], yaml.ScalarNode):
+        node = section[1]
+        items = ", ".join(map(spell_text, expected.prove))
+        edit = _Edit(node.start_mark.index, node.end_mark.index, f"[{items}]")
+    else:
+        spelled = _Spelled(lambda indent: [f"{indent}- {spell_text(command)}"], [spell_text(command)])
+        edit = _add_to_section(text, section, "prove", spelled, newline)
+    text = text[: edit.start] + edit.text + text[edit.end :]
+    _check(text, expected, source)
+    return text
+
+
 def _check(text: str, expected: Manifest, source: str) -> None:
     try:
-        fits = Manifest.parse(text, source=source).digest() == expected.digest()
+        found = Manifest.parse(text, source=source)
+        fits = (found.digest(), found.prove) == (expected.digest(), expected.prove)
     except ManifestError:
         # Where the entries contradict each other, that is the fault to tell.
         _check_entries(expected, source)
         fits = False
     if not fits:
-        lines = "\n".join(line for entry in expected.entries for line in spell_entry(entry))
+        spelled = [line for entry in expected.entries for line in spell_entry(entry)]
+        if expected.prove:
+            spelled += ["prove:", *(f"  - {spell_text(command)}" for command in expected.prove)]
+        lines = "\n".join(spelled)
         raise ManifestError(
             f"{source}: it is written in a way that cannot be added to; nothing was changed",
             hint=f"add by hand what is missing there of:\n{lines}",

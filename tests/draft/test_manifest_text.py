@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.draft.manifest_text import edit_manifest, merge_entry, new_manifest
+from bundler.draft.manifest_text import add_command, edit_manifest, merge_entry, new_manifest
 from bundler.draft.spelling import spell_text
 from bundler.errors import ManifestError
 from bundler.plan.manifest import Entry, Manifest
@@ -117,3 +117,18 @@ def test_entries_are_joined_and_never_narrowed() -> None:
     more = replace(some, configs=("b",), aliases=("d",), allow_patterns=("b.csv",))
     joined = merge_entry(some, more)
     assert joined == replace(some, configs=("a", "b"), aliases=("d",), allow_patterns=("a.csv", "b.csv"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", '\nprove:\n  - "python b.py"\n'),
+        ("prove: python a.py  # two steps\n", 'prove: ["python a.py", "python b.py"]  # two steps\n'),
+        ("prove: [python a.py]\n", 'prove: [python a.py, "python b.py"]\n'),
+        ("prove:\n- python a.py  # one\n", 'prove:\n- python a.py  # one\n- "python b.py"\n'),
+        ("prove: python b.py\n", "prove: python b.py\n"),
+    ],
+)
+def test_a_command_that_proves_is_added_to_those_that_are_there(before: str, after: str) -> None:
+    text = "version: 1\nname: m\nmodels: [{repo_id: org/m}]  # one\n"
+    assert add_command(text + before, "python b.py") == text + after

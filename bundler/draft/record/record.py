@@ -12,12 +12,13 @@ Rule book:
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bundler.draft.manifest_text import edit_manifest, new_manifest
+from bundler.draft.manifest_text import add_command, edit_manifest, new_manifest
 from bundler.draft.names import name_bundle
 from bundler.draft.record.advice import list_advice
 from bundler.draft.record.entries import make_entry, widen_entry
@@ -34,7 +35,8 @@ from bundler.make.lock import add_files
 from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import lock_path, read_lock
-from bundler.plan.manifest import Entry, Manifest, read_manifest
+from bundler.plan.manifest import Entry, FileEntry, Manifest, read_manifest
+from bundler.plan.manifest_rules import command_problem
 
 Status = Literal["added", "widened", "unchanged"]
 
@@ -101,7 +103,12 @@ class _Before:
 
 
 def record(
-    command: Sequence[str], manifest_path: Path, *, name: str | None = None, observer: Observer | None = None
+    command: Sequence[str],
+    manifest_path: Path,
+    *,
+    name: str | None = None,
+    prove: bool = False,
+    observer: Observer | None = None,
 ) -> Recorded:
     """Run a command online and write down what it loads; to be called in the main thread.
 
@@ -109,26 +116,22 @@ def record(
         command: Command and arguments.
         manifest_path: The manifest to write, or to add to.
         name: The bundle's name in a new manifest; default from the file's name, or that of its folder.
+        prove: Whether the manifest gets the command as a proof, which every fetch of it runs again.
         observer: Gets notes and warnings.
 
     Raises:
         ManifestError: The manifest that is there has faults.
         LockError: The lock that is there has.
-        UsageError: This is an offline launch; or `name` is another than the manifest's.
+        UsageError: This is an offline launch; `name` is another than the manifest's; or a manifest cannot have the
+            command.
         CommandNotFoundError: There is no such command.
         HubError: The Hub refused.
         NetworkError: The Hub cannot be reached.
     """
     watcher = observer or Observer()
     before = _read_before(manifest_path, name)
-    check_endpoint()
-    # The client reads the environment when it is imported. What it will need afterwards is told before.
-    from huggingface_hub import constants
-
-    from bundler.hub.connection.failures import offline_error
-
-    if constants.HF_HUB_OFFLINE:
-        raise offline_error()
+    line = _spell_command(command) if prove else None
+    _check_online()
     ran = run_watched(command)
     watcher.note(
         f"the command ended with {ran.exit_code}; the Hub is asked for the names and files of what it loaded"
@@ -147,11 +150,9 @@ def record(
         paths = [file.path for file in client.files(use.repo_id, use.repo_type, use.commit)]
         status = _put(entries, use, paths)
         repos.append(_describe(use, status, entries, ran.notes.splits))
-    if before.text is None:
-        comment = "Written by `bundle record`; edit it as you like."
-        text = new_manifest(name or name_bundle(manifest_path), entries, files=files, comment=comment)
-    else:
-        text = edit_manifest(before.text, entries, files=files, source=str(manifest_path))
+    text = _spell(before, entries, files, manifest_path, name)
+    if line is not None:
+        text = add_command(text, line, source=str(manifest_path))
     manifest = Manifest.parse(text, source=str(manifest_path))
     resolution = resolve(manifest, client, previous=_pin(manifest, before.lock, found.repos))
     lock = add_files(resolution.lock, manifest, before.lock, "reuse", watcher, None)
@@ -159,6 +160,17 @@ def record(
     if text != before.text:
         atomic_write(manifest_path, text.encode())
     return _sum_up(ran, (*advice, *resolution.warnings), tuple(repos), manifest_path)
+
+
+def _check_online() -> None:
+    check_endpoint()
+    # The client reads the environment when it is imported. What it will need afterwards is told before.
+    from huggingface_hub import constants
+
+    from bundler.hub.connection.failures import offline_error
+
+    if constants.HF_HUB_OFFLINE:
+        raise offline_error()
 
 
 def _read_before(manifest_path: Path, name: str | None) -> _Before:
@@ -177,6 +189,22 @@ def _read_before(manifest_path: Path, name: str | None) -> _Before:
             hint="leave --name out, or write to another file with -o",
         )
     return _Before(text, manifest, read_lock(lock_path(manifest_path)))
+
+
+def _spell_command(command: Sequence[str]) -> str:
+    line = shlex.join(command)
+    if problem := command_problem(line):
+        raise UsageError(f"a manifest cannot have this command as a proof: {problem}", hint="put it into a script")
+    return line
+
+
+def _spell(
+    before: _Before, entries: Sequence[Entry], files: Sequence[FileEntry], manifest_path: Path, name: str | None
+) -> str:
+    if before.text is not None:
+        return edit_manifest(before.text, entries, files=files, source=str(manifest_path))
+    comment = "Written by `bundle record`; edit it as you like."
+    return new_manifest(name or name_bundle(manifest_path), entries, files=files, comment=comment)
 
 
 def _put(entries: list[Entry], use: RepoUse, paths: Sequence[str]) -> Status:

@@ -47,7 +47,9 @@ def test_the_lock_has_the_commits_that_were_used(record: Record, hub: RunningHub
 from huggingface_hub import HfApi, hf_hub_download
 hf_hub_download("org/plain", "a.gguf", revision=HfApi().model_info("org/plain", revision="dev").sha)
 """
-    found = record(PYTHON, program(tmp_path, code))
+    path = program(tmp_path, code)
+    found = record(PYTHON, path, "a b", options=("--prove",))
+    assert found.manifest.prove == (f"{PYTHON} {path} 'a b'",)
     lock = read_lock(lock_path(found.path))
     assert lock is not None
     assert (lock.manifest_sha256, [repo.commit for repo in lock.repos]) == (
