@@ -27,6 +27,7 @@ _NO_PICKLE = {
     "kernel": "it is about model weights; a kernel is code",
     "space": "it is about model weights; a space's files are taken as they are",
 }
+_NO_BASE = dict.fromkeys(("tokenizer", "dataset", "kernel", "space"), "it is about the base model of an adapter")
 _NO_REMOTE_CODE = {
     "dataset": "loading scripts of datasets are no longer run by the datasets library",
     "kernel": "a kernel is code, and is listed for it",
@@ -56,6 +57,8 @@ class Entry:
         ignore_patterns: Leave out the files that match one of these.
         trust_remote_code: Include the repository's Python, for classes that its config names. Loading it runs it.
         allow_pickle: Include pickle weights where there are no safetensors. Loading pickle can run code.
+        base_elsewhere: The base model of this adapter comes with another bundle; without this key the proof wants it
+            here.
         configs: Dataset configurations to prepare; empty for all, or for none where there are data_files or data_dirs.
         data_files: Further choices of files to prepare, as load_dataset(data_files=...) takes them. Each is kept as
             JSON.
@@ -87,6 +90,7 @@ class Entry:
     ignore_patterns: tuple[FilePattern, ...] = key((), Key(unique=True, synonyms=("exclude",)))
     trust_remote_code: bool = key(False, Key(not_in=_NO_REMOTE_CODE))
     allow_pickle: bool = key(False, Key(not_in=_NO_PICKLE))
+    base_elsewhere: bool = key(False, Key(not_in=_NO_BASE))
     configs: tuple[ConfigName, ...] = key((), Key(unique=True, synonyms=("config", "subset"), not_in=_NO_CONFIGS))
     data_files: tuple[str, ...] = key(
         (),
@@ -149,4 +153,5 @@ class Entry:
         # Only if they are used, so that manifests without these newer keys keep their digests.
         names = ("data_files", "data_dirs", "torch", "backends", "platforms")
         newer = {name: sorted(getattr(self, name)) for name in names}
-        return canonical | {name: value for name, value in newer.items() if value}
+        flags = {"base_elsewhere": True} if self.base_elsewhere else {}
+        return canonical | flags | {name: value for name, value in newer.items() if value}

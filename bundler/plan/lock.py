@@ -33,7 +33,7 @@ from bundler.text.trees import JsonTree
 
 __all__ = ["MAX_SIZE_BYTES", "Card", "Lock", "LockedFile", "LockedRepo", "Origin", "PreparedFile"]
 
-# A lock without newer kinds of repos has version 1, and the text that it always had; with these 2, with commands 3.
+# A lock without newer kinds of repos has version 1, and the text that it always had; with these 2, with newer keys 3.
 LOCK_VERSION = 3
 _FIRST_KINDS = frozenset({"tokenizer", "model", "dataset"})
 
@@ -162,7 +162,8 @@ class LockFile:
 
 
 def _version_of(repos: Iterable[LockedRepo], proven_by: tuple[str, ...]) -> int:
-    if proven_by:
+    repos = tuple(repos)
+    if proven_by or any(repo.base_elsewhere for repo in repos):
         return 3
     return 1 if all(repo.kind in _FIRST_KINDS for repo in repos) else 2
 
@@ -189,6 +190,8 @@ def _repo_lines(repo: LockedRepo, *, last: bool) -> Iterator[str]:
     yield f'   "aliases": {spell_value(list(repo.aliases))},'
     yield f'   "trust_remote_code": {spell_value(repo.trust_remote_code)},'
     yield f'   "allow_pickle": {spell_value(repo.allow_pickle)},'
+    if repo.base_elsewhere:
+        yield '   "base_elsewhere": true,'
     yield f'   "configs": {spell_value(list(repo.configs))},'
     if repo.data_files:
         yield f'   "data_files": {spell_value(list(repo.data_files))},'

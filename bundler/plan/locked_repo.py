@@ -137,6 +137,7 @@ class LockedRepo:
         aliases: Other names that code loads it by, sorted.
         trust_remote_code: Whether its Python code is shipped and may be run.
         allow_pickle: Whether its pickle weights are shipped.
+        base_elsewhere: Whether another bundle brings the base model of an adapter.
         configs: Dataset configurations to prepare, sorted; empty for all, or for none where there are `data_files` or
             `data_dirs`.
         data_files: Further choices of a dataset's files to prepare, each as JSON, sorted.
@@ -159,6 +160,7 @@ class LockedRepo:
     aliases: tuple[RepoId, ...] = key((), SORTED)
     trust_remote_code: bool = key(False, THERE)
     allow_pickle: bool = key(False, THERE)
+    base_elsewhere: bool = False
     configs: tuple[ConfigName, ...] = key((), SORTED)
     data_files: tuple[DataFiles, ...] = key((), Key(check=order_problem))
     data_dirs: tuple[DataDir, ...] = key((), Key(check=order_problem))

@@ -97,7 +97,7 @@ def _list_entry_differences(entry: Entry, repo: LockedRepo) -> list[str]:
     found = []
     if missing := sorted({*entry.aliases, entry.repo_id} - {*repo.aliases, repo.repo_id}):
         found.append(f"{entry.label}: aliases {', '.join(missing)} are not in the lock")
-    for key in ("trust_remote_code", "allow_pickle"):
+    for key in ("trust_remote_code", "allow_pickle", "base_elsewhere"):
         wanted = entry.trusts_code if key == "trust_remote_code" else getattr(entry, key)
         locked = getattr(repo, key)
         if wanted != locked:

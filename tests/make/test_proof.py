@@ -101,6 +101,30 @@ def tokenizer() -> dict[str, bytes]:
     }
 
 
+def adapter(base: str, *, width: int = 8) -> dict[str, bytes]:
+    """A LoRA adapter of one layer of the tiny Llama, if its width is that of the model."""
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    weights = {f"{name}A.weight": (2, width), f"{name}B.weight": (8, 2)}
+    content = save({key: np.zeros(shape, dtype=np.float32) for key, shape in weights.items()}, {"format": "pt"})
+    settings = json.dumps(config | {"base_model_name_or_path": base}).encode()
+    return {"adapter_config.json": settings, "adapter_model.safetensors": content}
+
+
+def diffusion() -> dict[str, bytes]:
+    parts = {
+        "unet": ["diffusers", "UNet2DModel"],
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "checker": [None, None],
+    }
+    return {
+        "model_index.json": json.dumps({"_class_name": "DDPMPipeline", **parts}).encode(),
+        "unet/config.json": b"{}",
+        "unet/diffusion_pytorch_model.safetensors": WHOLE,
+        "scheduler/scheduler_config.json": b"{}",
+    }
+
+
 LESS = {name: data for name, data in tensors().items() if name != "model.layers.0.mlp.up_proj.weight"}
 WRONG = tensors() | {"model.norm.weight": np.zeros(9, dtype=np.float32)}
 WHOLE = save(tensors(), {"format": "pt"})
@@ -145,7 +169,17 @@ def cargo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cargo]:
             "config.json": b'{"model_type": "curious", "auto_map": {"AutoConfig": "configuration_curious.Config"}}',
             "configuration_curious.py": CURIOUS,
         },
-        "org/whole": {**llama(tensors()), **tokenizer(), "config.json": json.dumps(CONFIG).encode()},
+        "org/whole": {
+            **llama(tensors()),
+            **tokenizer(),
+            "config.json": json.dumps(CONFIG).encode(),
+            "README.md": b"---\npipeline_tag: text-generation\n---\n",
+        },
+        "org/asked": {**llama(tensors()), "README.md": b"---\npipeline_tag: text-generation\n---\n"},
+        "org/adapter": adapter("whole"),
+        "org/misfit": adapter("org/whole", width=9),
+        "org/orphan": adapter("org/elsewhere"),
+        "org/diffusion": diffusion(),
         "org/sharded": sharded(),
         "org/tied": llama(tensors()),
         "org/extra": llama(tensors() | {"old_head.weight": np.zeros(3, dtype=np.float32)}),
@@ -187,6 +221,8 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
         cargo.locked("org/tokenizer", kind="tokenizer", aliases=("other/name", "tok")),
         cargo.locked("org/whole", aliases=("whole",)),
         *(cargo.locked(f"org/{name}") for name in ("sharded", "extra", "quantised", "remote", "plain")),
+        *(cargo.locked(f"org/{name}") for name in ("asked", "adapter", "diffusion")),
+        replace(cargo.locked("org/orphan"), base_elsewhere=True),
     )
     (pinned,) = cargo.fetched(cargo.locked("org/tied", aliases=("tied",))).repos
     pinned = replace(pinned, revision=pinned.commit, refs=("main",))
@@ -197,7 +233,21 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
     assert notes_of(proof, "org/tokenizer")[0][0] == "config loads as org/tokenizer and other/name and tok"
     assert notes_of(proof, "org/tokenizer")[0][1].startswith("tokenizer encodes and decodes (")
     assert notes_of(proof, "org/tokenizer")[0][1].endswith("as org/tokenizer and other/name and tok")
-    assert built in notes_of(proof, "org/whole")[0] and len(notes_of(proof, "org/whole")[0]) == 3
+    assert built in notes_of(proof, "org/whole")[0] and len(notes_of(proof, "org/whole")[0]) == 4
+    assert (
+        notes_of(proof, "org/whole")[0][3] == "pipeline('text-generation') is put together as org/whole and whole"
+    )
+    assert notes_of(proof, "org/asked")[1][0].startswith(
+        "not put together: pipeline('text-generation', model='org/asked')"
+    )
+    assert notes_of(proof, "org/adapter")[0][:2] == (
+        "its base model whole is in the bundle",
+        "adapter loads onto whole as org/adapter",
+    )
+    assert notes_of(proof, "org/orphan")[1][0] == (
+        "not tried: the adapter on org/elsewhere, which another bundle must bring (base_elsewhere)"
+    )
+    assert "all parts of the pipeline are there (2 parts)" in notes_of(proof, "org/diffusion")[0]
     assert notes_of(proof, "org/tied")[0][0] == f"code that names no revision finds commit {pinned.commit[:12]}"
     assert notes_of(proof, "org/sharded") == ((config.format("sharded"), built), ())
     assert notes_of(proof, "org/extra")[1] == ("1 tensor not used by LlamaForCausalLM: old_head.weight",)
@@ -214,11 +264,14 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
 def test_what_does_not_load_is_named_with_its_file_and_the_key_to_change(cargo: Cargo) -> None:
     lock = cargo.fetched(
         cargo.locked("org/tokenizer", kind="tokenizer", without=("tokenizer.json",)),
-        cargo.locked("org/whole", kind="tokenizer"),
+        cargo.locked("org/whole"),
         *(
             cargo.locked(f"org/{name}")
             for name in ("less", "wrong", "truncated", "hole", "shardless", "misplaced", "weightless", "pooled")
         ),
+        cargo.locked("org/misfit"),
+        cargo.locked("org/orphan"),
+        cargo.locked("org/diffusion", without=("unet/diffusion_pytorch_model.safetensors",)),
     )
     with pytest.raises(ProofError) as caught:
         prove(lock, cargo.store)
@@ -226,25 +279,32 @@ def test_what_does_not_load_is_named_with_its_file_and_the_key_to_change(cargo: 
     for expected in (
         "tokenizers[0] (org/tokenizer) does not load offline: GPT2Tokenizer loads with 1 special tokens",
         "tokenizers[0].allow_patterns or tokenizers[0].ignore_patterns",
-        "models[0] (org/less) does not load offline: LlamaForCausalLM.from_pretrained('org/less'): "
+        "models[1] (org/less) does not load offline: LlamaForCausalLM.from_pretrained('org/less'): "
         "the weights have no model.layers.0.mlp.up_proj.weight",
-        "models[1] (org/wrong) does not load offline: LlamaForCausalLM.from_pretrained('org/wrong'): "
+        "models[2] (org/wrong) does not load offline: LlamaForCausalLM.from_pretrained('org/wrong'): "
         "model.norm.weight has shape [9], the config asks for [8]",
-        "models[2] (org/truncated) does not load offline: model.safetensors: not a whole safetensors file",
-        "models[3] (org/hole) does not load offline: model.safetensors: not a whole safetensors file",
-        "models[4] (org/shardless) does not load offline: model.safetensors.index.json names "
+        "models[3] (org/truncated) does not load offline: model.safetensors: not a whole safetensors file",
+        "models[4] (org/hole) does not load offline: model.safetensors: not a whole safetensors file",
+        "models[5] (org/shardless) does not load offline: model.safetensors.index.json names "
         "model-00002-of-00002.safetensors, which is missing",
-        "models[5] (org/misplaced) does not load offline: model.safetensors.index.json puts "
+        "models[6] (org/misplaced) does not load offline: model.safetensors.index.json puts "
         "model.embed_tokens.weight into model-00002-of-00002.safetensors, which does not have it",
-        "models[6] (org/weightless) does not load offline: it has no weights",
-        "models[7] (org/pooled) does not load offline: modules.json names 1_Pooling (x.Pooling), but "
+        "models[7] (org/weightless) does not load offline: it has no weights",
+        "models[8] (org/pooled) does not load offline: modules.json names 1_Pooling (x.Pooling), but "
         "1_Pooling/config.json is missing",
-        "another models[1].revision may work",
+        "models[9] (org/misfit) does not load offline: PeftModel.from_pretrained(org/whole, 'org/misfit'): "
+        "RuntimeError: Error(s) in loading state_dict",
+        "models[10] (org/orphan) does not load offline: adapter_config.json names the base model org/elsewhere, and "
+        "the bundle has no weights of that name",
+        "  what to change: add to models: - repo_id: org/elsewhere; ",
+        "models[11] (org/diffusion) does not load offline: model_index.json names the part unet, and the bundle has no "
+        "weights of it",
+        "another models[2].revision may work",
     ):
         assert expected in text
     (missing,) = [line for line in text.splitlines() if "not found in the bundle" in line][:1]
     assert "tokenizer.json" in missing and "tokenizer_config.json" not in missing
-    assert "org/whole" not in text
+    assert "(org/whole)" not in text
     assert list((cargo.store.root / "work").iterdir()) == []
 
 

@@ -51,6 +51,12 @@ def read_card(card: bytes) -> Card:
     )
 
 
+def read_task(card: bytes) -> str | None:
+    """Return the task for which `transformers.pipeline` loads a model by its card; None if it names none."""
+    found = _read_texts(_read_metadata(card), "pipeline_tag")
+    return found[0] if found else None
+
+
 def declared_configs(card: bytes) -> tuple[str, ...]:
     """Return the names of the configurations in a card; none if it lists none, or cannot be read."""
     configs = _read_metadata(card).get("configs")

@@ -150,7 +150,7 @@ class _Resolver:
         found, by_path = answer.revision, {file.path: file for file in answer.files}
         configs = self._read_configs(entry, found, by_path)
         probed = [f"{folder}/config.json" for folder in module_folders(configs.get(MODULES, b""))]
-        if base := base_model(configs.pop(ADAPTER_CONFIG, b"")):
+        if (base := base_model(configs.pop(ADAPTER_CONFIG, b""))) and not entry.base_elsewhere:
             self._bases[entry.path] = entry, base
         selection = select(entry, [*by_path, *answer.refused], probed=probed)
         if wanted := [path for path in selection.paths if path in answer.refused]:
@@ -179,6 +179,7 @@ class _Resolver:
             aliases=tuple(sorted({*entry.aliases, entry.repo_id} - {found.repo_id})),
             trust_remote_code=entry.trusts_code,
             allow_pickle=entry.allow_pickle,
+            base_elsewhere=entry.base_elsewhere,
             configs=tuple(sorted(entry.configs)),
             data_files=tuple(sorted(entry.data_files)),
             data_dirs=tuple(sorted(set(entry.data_dirs))),

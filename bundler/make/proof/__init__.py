@@ -12,7 +12,7 @@
     entries.py   what the checks share
     loading.py   what "loads" means for tokenizers, configs and models
     code.py      the Python that files name, imported as the libraries import it
-    modules.py   sentence-transformers models, loaded with all of their modules
+    parts/       what is made of several: sentence-transformers, an adapter on its base, pipelines
     weights.py   tensor names and shapes against the architecture
     headers.py   safetensors files, by their headers only
     dataset.py   datasets: prepared once from the fetched files, then loaded by name

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model
 from bundler.make.proof.code import prove_code
 from bundler.make.proof.entries import (
     ContradictionFault,
@@ -19,7 +18,9 @@ from bundler.make.proof.entries import (
     Outcome,
     try_call,
 )
-from bundler.make.proof.modules import prove_modules
+from bundler.make.proof.parts.adapters import prove_adapter
+from bundler.make.proof.parts.modules import prove_modules
+from bundler.make.proof.parts.pipelines import prove_parts, prove_pipeline
 from bundler.make.proof.weights import prove_weights
 from bundler.plan.names import DEFAULT_REVISION
 from bundler.text.wording import counted
@@ -71,10 +72,12 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     if entry.paths & _TOKENIZER_FILES or not (is_model or entry.paths & _PROCESSOR_FILES):
         _prove_tokenizer(entry, outcome)
     if is_model:
-        _prove_adapter(entry, outcome)
-        # It may know better than a library why weights do not load.
+        # These may know better than a library why weights do not load.
+        prove_adapter(entry, outcome)
+        prove_parts(entry, outcome)
         prove_weights(entry, config, outcome)
         prove_modules(entry, outcome)
+        prove_pipeline(entry, config, outcome)
 
 
 def _prove_pin(entry: LoadedEntry, outcome: Outcome) -> None:
@@ -106,23 +109,6 @@ def _prove_processor(entry: LoadedEntry, outcome: Outcome) -> None:
             outcome.notes.append(f"processor not loaded: {' '.join(str(error).split())[:200]}")
             return
     outcome.proven.append(f"processor loads as {' and '.join(entry.names)}")
-
-
-def _prove_adapter(entry: LoadedEntry, outcome: Outcome) -> None:
-    """Look for the base model of an adapter, which may also be in another bundle."""
-    if ADAPTER_CONFIG not in entry.paths:
-        return
-    base = base_model((entry.snapshot / ADAPTER_CONFIG).read_bytes())
-    if base is None:
-        return
-    from transformers import AutoConfig
-
-    try:
-        try_call(f"AutoConfig.from_pretrained({base!r})", AutoConfig.from_pretrained, base)
-    except LoadingFault:
-        outcome.notes.append(f"its base model {base} is not in this bundle; the adapter needs it to load")
-    else:
-        outcome.proven.append(f"its base model {base} is in the bundle")
 
 
 def _prove_config(entry: LoadedEntry, outcome: Outcome) -> None:

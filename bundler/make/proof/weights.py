@@ -2,7 +2,7 @@
 
 transformers' own `from_pretrained` builds the model on the meta device, so its rules for renamed, tied and ignored
 weights decide what fits. Missing weights, for which it would only warn and use random numbers, are an error here. It
-reads headers instead of files: see `_read_headers_only`.
+reads headers instead of files: see `read_headers_only`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bundler.make.proof.entries import (
 from bundler.make.proof.headers import MISSING_SHARD, TensorHeader, index_faults, read_header
 from bundler.text.wording import counted, name_some
 
-_WEIGHT_SUFFIXES = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"})
+WEIGHT_SUFFIXES = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"})
 
 
 def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) -> None:
@@ -40,7 +40,7 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
         LoadingFault: Files are missing, damaged, or do not fit the architecture.
         ImportError: A package that the model needs is not installed.
     """
-    weights = sorted(path for path in entry.paths if PurePosixPath(path).suffix in _WEIGHT_SUFFIXES)
+    weights = sorted(path for path in entry.paths if PurePosixPath(path).suffix in WEIGHT_SUFFIXES)
     if not weights:
         raise LoadingFault(
             "it has no weights; an entry without weights belongs under `tokenizers`"
@@ -50,7 +50,7 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
     tensors = _check_headers(entry)
     safetensors = [path for path in weights if path.endswith(".safetensors")]
     checked = f"headers of {counted(len(safetensors), 'safetensors file')} checked ({tensors} tensors)"
-    if reason := _find_obstacle(config):
+    if reason := find_obstacle(config):
         outcome.proven.append(checked) if safetensors else None
         outcome.notes.append(f"architecture not built: {reason}")
         return
@@ -82,7 +82,7 @@ def _check_headers(entry: LoadedEntry) -> int:
     return sum(len(header) for files in folders.values() for header in files.values())
 
 
-def _find_obstacle(config: dict[str, Any]) -> str | None:
+def find_obstacle(config: dict[str, Any]) -> str | None:
     """Return why building the model from its config would prove nothing, or is impossible; None if it can be built."""
     import transformers
 
@@ -108,7 +108,7 @@ def _build(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome, tensors
     model_class = getattr(transformers, architecture)
     for name in entry.names:
         call = f"{architecture}.from_pretrained({name!r})"
-        with _read_headers_only():
+        with read_headers_only():
             _, info = try_call(
                 call,
                 model_class.from_pretrained,
@@ -144,7 +144,7 @@ def _refuse_difference(call: str, info: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _read_headers_only() -> Iterator[None]:
+def read_headers_only() -> Iterator[None]:
     """Let transformers' loader get meta tensors of the right shape from safetensors files, while the block runs.
 
     This replaces the loader's own reference to `safe_open`. If a later version has none, the loader reads the real
