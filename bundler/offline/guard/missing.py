@@ -115,12 +115,19 @@ def _explain_unknown(wanted: Wanted, home: str) -> tuple[str, str]:
     for bundle, repo in _find_named(wanted.repo_id, home):
         kind = _type_of(repo)
         if kind != wanted.repo_type:
+            there = InstalledRepo(bundle, repo)
+            if wanted.file and wanted.file not in there.files:
+                return f"{missing}: bundle {bundle} has a {kind} of that name, without it", _say_what_to_have(
+                    wanted
+                )
             how = {"dataset": "load_dataset", "kernel": "get_kernel", "space": "evaluate.load"}.get(
                 kind, "from_pretrained"
             )
+            is_there = _has_revision(there, wanted._replace(repo_type=kind), home)
+            more = "" if is_there else f' and revision="{repo["revision"]}"'
             return (
                 f"{missing}: bundle {bundle} has a {kind} of that name",
-                f'pass repo_type="{kind}" to huggingface_hub, or use {how}; or {_say_what_to_have(wanted)}',
+                f'pass repo_type="{kind}"{more} to huggingface_hub, or use {how}; or {_say_what_to_have(wanted)}',
             )
     return missing, _say_what_to_have(wanted)
 

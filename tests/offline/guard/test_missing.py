@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from bundler.cli import main
 from bundler.home.installation.install import install
+from bundler.plan.manifest import Manifest
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle
 from tests.support.messages import Told
 from tests.support.process import run, script
@@ -59,6 +62,7 @@ MISSING = [
     "get('org/gone', 'config.json')",
     "get('org/gone', 'app.py', repo_type='space')",
     "get('org/gone', 'x.py', repo_type='kernel')",
+    "get('org/k', 'config.json')",
     "get('org/k', 'x.py')",
     "snapshot_download('org/k', repo_type='kernel', revision='v9')",
     "snapshot_download('org/tagged')",
@@ -115,3 +119,48 @@ def test_what_is_not_here_is_explained_by_what_is(said: dict[str, str], call: st
     notes = re.findall(r"^offline: .*\n  hint: .*", said[call], re.MULTILINE)
     places = {"pinned": COMMIT, "commit": COMMIT[:12], "other": OTHER_COMMIT[:12], "folder": home.parent}
     told("missing", call, "\n".join(notes) or said[call], home=home, **places)
+
+
+def follow(call: str, hint: str) -> str:
+    """Return a call as a hint says that it should be, if it says so; else an empty text."""
+    if found := re.findall(r'(?:pass|and) (revision|repo_type)="([^"]+)"', hint):
+        for name, value in found:
+            bare = re.sub(rf", {name}=('[^']*'|COMMIT)", "", call)
+            call = f"{bare[:-1]}, {name}={value!r})"
+        return call
+    if found := re.search(r"leave out (local_dir|cache_dir);", hint):
+        return re.sub(rf", {found[1]}='[^']*'", "", call)
+    return call if "start it with `--bundle aside` as well" in hint else ""
+
+
+@pytest.mark.slow
+def test_what_a_hint_says_of_the_code_of_the_launch_and_of_the_manifest_is_true(
+    said: dict[str, str], home: Path
+) -> None:
+    hints = {call: "".join(re.findall(r"^  hint: (.*)", said[call], re.MULTILINE)) for call in MISSING}
+    assert all(hints.values())
+    calls = sorted({changed for call, hint in hints.items() if (changed := follow(call, hint))})
+    assert len(calls) > 8
+    bundles = ["--bundle", "more", "--bundle", "aside"]
+    words = [
+        script("bundle"),
+        "run",
+        "--hf-home",
+        home,
+        *bundles,
+        "--",
+        sys.executable,
+        home.parent / "program.py",
+    ]
+    done = run([*map(str, words), COMMIT, *calls], cwd=home.parent)
+    assert re.findall(r"^== .*\n(?!found\n).*", done.stderr.partition("offline:")[0], re.MULTILINE) == []
+    assert done.stderr.count("\nfound\n") == len(calls)
+
+    for words in {
+        tuple(found.split()) for hint in hints.values() for found in re.findall("`bundle (path [^`]+)`", hint)
+    }:
+        shown = CliRunner().invoke(main, [*words, "--hf-home", str(home)])
+        assert (Path(shown.stdout.strip()) / "config.json").is_file(), shown.stderr
+    lines = {found for hint in hints.values() for found in re.findall("`(- [^`]+)` (?:under ([a-z]+))?", hint)}
+    for line, section in lines:
+        Manifest.parse(f"version: 1\nname: m\n{section or 'models'}:\n  {line}\n")
