@@ -28,6 +28,8 @@ _PACKED = "bundler/make/pack_once.py:Packed"
 _PROOF = "bundler/make/proof/run.py:Proof"
 _COMMAND = "bundler/make/proof/command.py:CommandProof"
 _LOCK_VALUE = "bundler/plan/lock.py:Lock"
+_STAGED = "bundler/make/cache/staged.py:Staged"
+_STAGED_FILES = "bundler/make/cache/staged.py:StagedFiles"
 _PICKLES = "bundler/make/pickles.py:PickleScan"
 _ENTRY = "bundler/make/proof/run.py:EntryProof"
 _INSTALL = "bundler/home/installation/result.py:InstallResult"
@@ -210,6 +212,29 @@ _DRY_RUN_OUTPUT = Output(
         *_ROOMS,
         _WARNINGS,
         _NOTES,
+    ),
+)
+_STAGED_KEYS = tuple(
+    found
+    for name in ("content", "unfinished", "records")
+    for found in (
+        described(name, "object", _STAGED_FILES),
+        *fields(_STAGED, name, units={"files": "files"}),
+    )
+)
+_STAGING_FOLDER = key("folder", "string", "The folder in which `bundle fetch` stages downloads.")
+_CACHE_OUTPUT = Output(
+    call="bundle cache list --json",
+    summary="What is staged for fetches.",
+    keys=(_STAGING_FOLDER, *_STAGED_KEYS),
+)
+_CACHE_PRUNE_OUTPUT = Output(
+    call="bundle cache prune --json",
+    summary="What was deleted of that, or would be.",
+    keys=(
+        _STAGING_FOLDER,
+        key("dry_run", "boolean", "Whether `--dry-run` was given, and nothing deleted."),
+        *_STAGED_KEYS,
     ),
 )
 _INSTALL_PLAN_OUTPUT = Output(
@@ -604,6 +629,8 @@ OUTPUTS = (
     _CHECK_OUTPUT,
     _FETCH_OUTPUT,
     _DRY_RUN_OUTPUT,
+    _CACHE_OUTPUT,
+    _CACHE_PRUNE_OUTPUT,
     _INSTALL_PLAN_OUTPUT,
     _INSTALL_OUTPUT,
     _VERIFY_OUTPUT,

@@ -77,6 +77,8 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     again = bundle("fetch", manifest, "-o", out, "--dry-run", "--json", env=env)
     assert again["replaced"]
     check("bundle fetch --dry-run --json", planned, again)
+    check("bundle cache list --json", bundle("cache", "list", "--json", env=env))
+    check("bundle cache prune --json", bundle("cache", "prune", "--dry-run", "--json", env=env))
 
     manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
     differs = bundle("lock", manifest, "--check", "--json")
