@@ -103,6 +103,16 @@ def test_a_program_runs_in_its_folder_and_changes_nothing_there(
     assert "ended with exit code" in error.message and (project / "data/x.txt").read_text() == "data"
 
 
+@pytest.mark.parametrize("sandbox", KINDS)
+def test_of_a_home_it_reads_nothing_whose_name_begins_with_a_dot(
+    cargo: tuple[Lock, Store], project: Path, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxChoice
+) -> None:
+    write_repo(project, {".ssh/id": b"key"})
+    monkeypatch.setenv("HOME", str(project))
+    command = f"cat data/x.txt {project}/beside.py && test ! -e .ssh && ! cat {project}/.ssh/id"
+    assert prove(cargo, command, sandbox=sandbox).command == command
+
+
 def test_what_is_not_in_the_bundle_is_named_with_the_line_to_add(cargo: tuple[Lock, Store], project: Path) -> None:
     text = refuse(cargo, f"{PYTHON} asks.py").message
     assert f"`{PYTHON} asks.py` does not run offline: it ended with exit code 1\n" in text

@@ -36,7 +36,7 @@ from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed
 from bundler.offline.launch.report import LaunchReport
 from bundler.offline.sandbox.limits import Limits
-from bundler.offline.sandbox.visible import Interpreter, visible_to_python
+from bundler.offline.sandbox.visible import Interpreter, Visible, visible_to_python
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.text.wording import and_more
@@ -92,7 +92,8 @@ def prove_command(
         SandboxError: This machine does not support `sandbox`, which remote code needs.
     """
     chosen = choose_confinement(lock, isolate=isolate, sandbox=sandbox)
-    shown = list_program_files(Path.cwd())
+    folder = Path.cwd()
+    shown = list_program_files(folder)
     started = time.monotonic()
     with store.work_folder() as work:
         home = work / "elsewhere" / "home"
@@ -103,15 +104,11 @@ def prove_command(
         program.mkdir()
         for path in shown:
             (program / path.name).symlink_to(path)
-        read = (Path(bundler.__file__).parent, home, *shown)
-        visible = visible_to_python(read, folders.writable, others=tuple(_find_interpreters(command)))
-        # Python lists the folder of a program to import what is beside it.
-        visible = replace(visible, names=(*visible.names, Path.cwd()))
         completed, breach = Hold(isolate=isolate, sandbox=chosen, limits=limits).run(
             [_SHELL, "-c", command],
             folders,
             env=folders.command_environment(),
-            visible=visible,
+            visible=_show(command, folders, folder, shown),
             cwd=program,
             log=log,
         )
@@ -133,13 +130,26 @@ def list_program_files(folder: Path) -> list[Path]:
     Raises:
         UsageError: The home is somewhere below it.
     """
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111 -- not an error where there is none
+    home = _home()
     if folder in home.parents:
         raise UsageError(
             f"a command that proves may read the folder it is started in, and {folder} has the home {home} in it",
             hint="start `bundle fetch` in the folder of the program",
         )
     return sorted(path for path in folder.iterdir() if folder != home or not path.name.startswith("."))
+
+
+def _show(command: str, folders: Folders, folder: Path, shown: list[Path]) -> Visible:
+    # One folder is one mount, however much is in it.
+    program = shown if folder == _home() else [folder]
+    read = (Path(bundler.__file__).parent, folders.home, *program)
+    visible = visible_to_python(read, folders.writable, others=tuple(_find_interpreters(command)))
+    # Python lists the folder of a program to import what is beside it.
+    return replace(visible, names=(*visible.names, folder))
+
+
+def _home() -> Path:
+    return Path(os.path.expanduser("~"))  # noqa: PTH111 -- not an error where there is none
 
 
 def _find_interpreters(command: str) -> Iterator[Interpreter]:
