@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_dry_run import everything
 from tests.support.hub import RunningHub
 from tests.support.process import run, run_python, script
 
@@ -19,13 +20,18 @@ SHUT = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1", "HTTP_PROXY"
 
 
 @pytest.mark.slow
-def test_a_bundle_is_made_from_a_cache_alone(demo_hub: RunningHub, tmp_path: Path) -> None:
+def test_a_bundle_is_made_from_a_cache_alone(
+    demo_hub: RunningHub, tmp_path: Path, isolated_environment: Path
+) -> None:
     online = run_python(LOAD, env=demo_hub.environment(tmp_path / "hf"))
     demo_hub.clear()
     manifest = tmp_path / "words.yaml"
     manifest.write_text("version: 1\nname: words\ntokenizers:\n  - repo_id: openai-community/gpt2\n")
     environment = {**SHUT, "HF_HOME": str(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "store")}
     words = [script("bundle"), "fetch", manifest, "--offline", "--json"]
+    before = everything(tmp_path, isolated_environment)
+    planned = json.loads(run([*words, "--dry-run"], env=environment, cwd=tmp_path).stdout)
+    assert planned["download_bytes"] == 0 and everything(tmp_path, isolated_environment) == before
     made = run(words, env=environment, cwd=tmp_path)
     found = json.loads(made.stdout)
     assert (found["downloaded_files"], found["cached_files"]) == (0, found["files"])
