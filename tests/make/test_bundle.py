@@ -76,6 +76,11 @@ def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
     assert (
         Lock.loads(lock_path.read_text()).proven_by == ("test -d $HF_HOME/hub", "true") and demo_hub.requests == []
     )
+    insisted = make_bundle(
+        manifest, out, mode="insist", store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 0"]
+    )
+    assert insisted.lock.proven_by == ("test -d $HF_HOME/hub", "exit 0")
+    assert Lock.loads(lock_path.read_text()).proven_by == shown.lock.proven_by
     statement = make_statement(shown, recall_proof(shown.lock, Store(tmp_path / "store")))
     assert statement.proof and statement.proof.commands == shown.lock.proven_by
     assert Statement.loads(statement.dumps(), source="x") == statement
