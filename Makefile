@@ -67,6 +67,19 @@ $(CLIENTS_STAMP): tests/infini_llama/clients/requirements.txt constraints.txt $(
 test-clients: $(CLIENTS_STAMP)  ## our model under transformers' own tests, lm_eval, TRL, peft, W&B, MLflow, and training compiled
 	$(BIN)/python -m pytest tests/infini_llama/clients
 
+# Programs that `bundle record` writes manifests of, in an environment of their own.
+PROGRAMS_VENV := .venv-programs
+PROGRAMS_STAMP := $(PROGRAMS_VENV)/.installed
+
+$(PROGRAMS_STAMP): tests/programs/requirements.txt constraints.txt $(STAMP)
+	$(PYTHON) -m venv $(PROGRAMS_VENV)
+	$(PROGRAMS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $<
+	@touch $@
+
+.PHONY: test-programs
+test-programs: $(PROGRAMS_STAMP)  ## record, fetch and run programs of others, with no line by hand, into docs/record.md
+	$(BIN)/python -m tests.programs.run --write
+
 SIGNING_STAMP := $(VENV)/.installed-signing
 
 $(SIGNING_STAMP): $(STAMP)
@@ -225,4 +238,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(LAUNCHES_VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(LAUNCHES_VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) $(PROGRAMS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
