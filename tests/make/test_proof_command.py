@@ -103,6 +103,16 @@ def test_a_program_runs_in_its_folder_and_changes_nothing_there(
     assert "ended with exit code" in error.message and (project / "data/x.txt").read_text() == "data"
 
 
+@pytest.mark.skipif("namespaces" not in KINDS, reason="Landlock refuses sockets of this kind")
+def test_worker_processes_find_room_for_the_names_of_their_sockets(
+    cargo: tuple[Lock, Store], project: Path
+) -> None:
+    (project / "workers.py").write_text(
+        "from multiprocessing.connection import Listener as L\nL(family='AF_UNIX')\n"
+    )
+    assert prove(cargo, f"{PYTHON} workers.py", sandbox="namespaces").seconds > 0
+
+
 @pytest.mark.parametrize("sandbox", KINDS)
 def test_of_a_home_it_reads_nothing_whose_name_begins_with_a_dot(
     cargo: tuple[Lock, Store], project: Path, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxChoice

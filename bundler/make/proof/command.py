@@ -13,10 +13,12 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +38,7 @@ from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed
 from bundler.offline.launch.report import LaunchReport
 from bundler.offline.sandbox.limits import Limits
+from bundler.offline.sandbox.remove_tree import remove_tree
 from bundler.offline.sandbox.visible import Interpreter, Visible, visible_to_python
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
@@ -95,10 +98,10 @@ def prove_command(
     folder = Path.cwd()
     shown = list_program_files(folder)
     started = time.monotonic()
-    with store.work_folder() as work:
+    with store.work_folder() as work, _make_temporary() as temporary:
         home = work / "elsewhere" / "home"
         assemble(home, layout(lock), blob_path(store))
-        folders = Folders.make(work, home, "prove")
+        folders = Folders.make(work, home, "prove").with_temporary(temporary)
         folders.write_receipt(lock)
         program, log = folders.scratch / "program", work / "command.log"
         program.mkdir()
@@ -137,6 +140,17 @@ def list_program_files(folder: Path) -> list[Path]:
             hint="start `bundle fetch` in the folder of the program",
         )
     return sorted(path for path in folder.iterdir() if folder != home or not path.name.startswith("."))
+
+
+@contextlib.contextmanager
+def _make_temporary() -> Iterator[Path]:
+    """Make a temporary folder with a short name: sockets of worker processes are in it, and have 107 characters."""
+    folder = Path(tempfile.mkdtemp(prefix="b."))
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(OSError):
+            remove_tree(folder)
 
 
 def _show(command: str, folders: Folders, folder: Path, shown: list[Path]) -> Visible:
@@ -190,7 +204,7 @@ def _refuse(command: str, what: str, completed: Completed, lock: Lock, said: str
     ]
     lines += [f"  refused: {line}" for line in and_more(refused)]
     lines += [f"  unknown: {line}" for line in completed.uncounted]
-    if end := [line for line in said.splitlines() if line.strip()][-_SHOWN_LINES:]:
+    if end := [line for line in _EXPLAINED.sub("", said).splitlines() if line.strip()][-_SHOWN_LINES:]:
         lines += ["  the end of its output:", *(f"    {line}" for line in end)]
     hints = {
         "Read-only file system": "it may change new files in its working folder, $HOME and $TMPDIR, and no others",

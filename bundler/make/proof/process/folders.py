@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,12 +34,18 @@ class Folders:
         scratch: What it may write: a home, a temporary folder, and what libraries insist on.
         writable: All folders that it may write.
         root: An empty folder for a root of its own.
+        temporary: Its temporary folder.
     """
 
     home: Path
     scratch: Path
     writable: tuple[Path, ...]
     root: Path
+    temporary: Path
+
+    def with_temporary(self, folder: Path) -> Folders:
+        """Return these with another temporary folder."""
+        return replace(self, temporary=folder, writable=(*self.writable, folder))
 
     @classmethod
     def make(cls, work: Path, home: Path, mode: Mode) -> Folders:
@@ -56,7 +62,7 @@ class Folders:
             mirror(datasets, scratch / "datasets")
         if mode == "prove" and (found := sorted((home / "files").glob("*/snapshots/*"))):
             merge_files(found, scratch / "files")
-        return cls(home=home, scratch=scratch, writable=tuple(writable), root=root)
+        return cls(home=home, scratch=scratch, writable=tuple(writable), root=root, temporary=scratch / "tmp")
 
     def write_receipt(self, lock: Lock) -> None:
         """Write as much of a receipt as the guard reads, so that it answers calls as it does in a launch."""
@@ -90,7 +96,7 @@ class Folders:
 
     def _own_environment(self) -> dict[str, str]:
         own = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
-        own |= {"HOME": str(self.scratch / "home"), "TMPDIR": str(self.scratch / "tmp")}
+        own |= {"HOME": str(self.scratch / "home"), "TMPDIR": str(self.temporary)}
         return own | {"CUDA_VISIBLE_DEVICES": "", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _apply_offline(self, own: Mapping[str, str]) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Hold:
             OfflineError: This machine does not support the isolation.
         """
         log.touch()
-        watcher = Watcher(self.limits, (folders.scratch, log), read_step)
+        watcher = Watcher(self.limits, (*folders.writable, log), read_step)
         with log.open("wb") as output, Path(os.devnull).open("rb") as nothing:
             completed = run_isolated(
                 argv,
