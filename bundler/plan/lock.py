@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from bundler.errors import LockError
@@ -80,6 +81,10 @@ class Lock:
 
     def dumps(self) -> str:
         """Return the canonical text: JSON, one file per line, ending in a newline."""
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
         lines = ["{"]
         lines.append(f' "lock_version": {self.version},')
         lines.append(f' "name": {spell_value(self.name)},')

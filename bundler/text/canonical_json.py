@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
+# Made once: `json.dumps` makes one for each call that asks for anything but ASCII.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
 
 def spell_value(value: object) -> str:
     """Return a value in one line."""
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def spell_object(pairs: Mapping[str, object]) -> str:
     """Return an object in one line, less the keys whose value is None."""
-    return "{" + ", ".join(f"{spell_value(k)}: {spell_value(v)}" for k, v in pairs.items() if v is not None) + "}"
+    return _ENCODER.encode({key: value for key, value in pairs.items() if value is not None})
 
 
 def list_lines(key: str, rows: Sequence[str], *, last: bool) -> Iterator[str]:
