@@ -55,7 +55,7 @@ def atomic_writer(
         with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
             yield stream
             stream.flush()
-            _keep_readers(path, descriptor)
+            keep_readers(path, descriptor)
             if sync:
                 file.sync()
         temporary.replace(path)
@@ -66,11 +66,11 @@ def atomic_writer(
         fsync_dir(path.parent)
 
 
-def _keep_readers(path: Path, descriptor: int) -> None:
+def keep_readers(path: str | Path, descriptor: int) -> None:
     """Let group and others read a new file if they could read the one that it replaces."""
     # Best effort: a file system may have modes of its own.
     with contextlib.suppress(OSError):
-        old, new = path.lstat(), os.fstat(descriptor)
+        old, new = os.lstat(path), os.fstat(descriptor)
         if stat.S_ISREG(old.st_mode):
             kept = stat.S_IROTH | (stat.S_IRGRP if old.st_gid == new.st_gid else 0)
             os.fchmod(descriptor, stat.S_IMODE(new.st_mode) | (old.st_mode & kept))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bundler.files.small_files import SmallFiles
+from bundler.files.atomic import TEMPORARY_PREFIX
+from bundler.files.small_files import SmallFiles, _is_safe_to_sync_whole
 from tests.support.bundles import tree
 
 
@@ -22,20 +25,90 @@ def test_all_files_are_there_when_the_block_ends(tmp_path: Path) -> None:
 
 def test_a_file_has_its_name_only_once_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_sync: list[bool] = []
-    sync = os.fsync
-    monkeypatch.setattr("os.fsync", lambda number: (at_sync.append((tmp_path / "a").exists()), sync(number)))
+
+    def sync(descriptor: int) -> bool:
+        at_sync.append((tmp_path / "a").exists())
+        return True
+
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._sync_file_system", sync)
     with SmallFiles() as files:
         files.write(tmp_path / "a", b"content")
     assert at_sync == [False]
+    assert (tmp_path / "a").read_bytes() == b"content"
 
 
-def test_they_are_synced_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sync_is_for_many_files_and_each_batch_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[int] = []
+
+    def sync(descriptor: int) -> bool:
+        named.append(len([path for path in tree(tmp_path) if not path.startswith(TEMPORARY_PREFIX)]))
+        return True
+
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._sync_file_system", sync)
+    monkeypatch.setattr("bundler.files.small_files._BATCH_FILES", 10)
+    with SmallFiles() as files:
+        for number in range(25):
+            files.write(tmp_path / str(number), b"content")
+    assert named == [0, 10, 20]
+
+
+def test_where_the_sync_of_all_tells_of_a_failure_each_file_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._sync_file_system", lambda descriptor: False)
+    with SmallFiles() as files:
+        files.write(tmp_path / "good", b"content")
+    assert [*tree(tmp_path)] == ["good"]
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught, SmallFiles() as files:
+        files.write(tmp_path / "bad", b"content")
+    assert caught.value.filename == str(tmp_path / "bad")
+    assert [*tree(tmp_path)] == ["good"]
+
+
+def test_files_of_a_file_system_that_promises_less_are_synced_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     together = threading.Barrier(8)
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: False)
     # Ends only when eight syncs are under way at once.
     monkeypatch.setattr("os.fsync", lambda number: together.wait(60))
     with SmallFiles() as files:
         for number in range(8):
             files.write(tmp_path / str(number), b"")
+
+
+def test_an_old_kernel_and_another_system_are_not_asked_to_sync_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for release in ("5.7.19", "4.18.0-553.el8", "odd"):
+        monkeypatch.setattr("os.uname", lambda release=release: SimpleNamespace(release=release))
+        assert not _is_safe_to_sync_whole(str(tmp_path))
+    monkeypatch.undo()
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert not _is_safe_to_sync_whole(str(tmp_path))
+
+
+def test_a_file_that_takes_the_place_of_one_that_all_may_read_may_be_read_by_all(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(0o644)
+    umask = os.umask(0o077)
+    try:
+        with SmallFiles() as files:
+            files.write(tmp_path / "a", b"new")
+            files.write(tmp_path / "b", b"new")
+    finally:
+        os.umask(umask)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in "ab"] == [0o644, 0o600]
 
 
 def test_one_that_cannot_be_written_is_an_error_and_leaves_nothing_half_written(tmp_path: Path) -> None:
