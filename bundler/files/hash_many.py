@@ -3,7 +3,8 @@
 Large files are hashed one after the other, each on all cores, by mmap, because copying from the page cache takes as
 long as hashing. If a mapped file is truncated meanwhile, or its mount fails, the process that reads it dies of SIGBUS.
 So a forked child does the mapping. Files that the child did not finish are read here with read(2), which raises an
-error where the child died. Smaller files are read in parallel on threads.
+error where the child died. Smaller files are read in parallel on threads, and the smallest by the batch: to hand one
+to a thread costs more than to hash it.
 """
 
 from __future__ import annotations
@@ -19,31 +20,43 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from bundler.files.digest import Digests, blake3_file, blake3_mapped_file
+from bundler.files.digest import Digests, blake3_file, blake3_mapped_file, blake3_small_file
 
 # A file of this size or more is hashed on all cores.
 LARGE_BYTES = 16 << 20
+# Files of up to this size are read whole, so many of them by one thread.
+_SMALL_BYTES = 256 << 10
+_BATCH_FILES = 256
 
 # What the child sends: number of a file, bytes hashed since the last record, whether it is done, its digest if so.
 _RECORD = struct.Struct("<IQ?32s")
 
 
 def blake3_files(
-    paths: Sequence[Path], *, jobs: int, progress: Callable[[int], None] = lambda count: None
+    paths: Sequence[str | Path],
+    *,
+    jobs: int,
+    sizes: Sequence[int] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[int, Digests | OSError]]:
     """Hash files; yield the index of each in `paths`, and its digest or error, in the order in which they are done.
 
     Args:
         paths: The files.
         jobs: Cores to use.
+        sizes: Their lengths, where these are known; they decide how each is read, not what its digest is.
         progress: Called with the number of bytes hashed since the last call.
     """
-    sizes = [_size(path) for path in paths]
+    sizes = [_size(path) for path in paths] if sizes is None else sizes
     # Largest first: otherwise one core may still hash a large file at the end, while the others have nothing to do.
-    left = sorted(range(len(paths)), key=lambda number: -sizes[number])
+    order = sorted(range(len(paths)), key=lambda number: -sizes[number])
+    left = [number for number in order if sizes[number] > _SMALL_BYTES]
+    small = order[len(left) :]
     large = [number for number in left if sizes[number] >= LARGE_BYTES]
     told = dict.fromkeys(large, 0)
-    for position, count, digest in _hash_in_child([paths[number] for number in large], jobs) if large else ():
+    for position, count, digest in (
+        _hash_in_child([Path(paths[number]) for number in large], jobs) if large else ()
+    ):
         number = large[position]
         told[number] += count
         progress(count)
@@ -51,7 +64,7 @@ def blake3_files(
             left.remove(number)
             yield number, Digests(size_bytes=told[number], blake3=digest)
 
-    def read(number: int) -> Digests | OSError:
+    def read(number: int) -> list[tuple[int, Digests | OSError]]:
         known = told.get(number, 0)
 
         def tell(count: int) -> None:
@@ -61,25 +74,39 @@ def blake3_files(
             progress(count - repeated)
 
         try:
-            return blake3_file(paths[number], progress=tell)
+            return [(number, blake3_file(Path(paths[number]), progress=tell))]
         except OSError as error:
-            return error
+            return [(number, error)]
+
+    def read_batch(numbers: Sequence[int]) -> list[tuple[int, Digests | OSError]]:
+        found = [(number, _read_small(paths[number], sizes[number])) for number in numbers]
+        progress(sum(digests.size_bytes for _, digests in found if isinstance(digests, Digests)))
+        return found
 
     # A launch that hashes nothing does without it, and that is most of them.
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="hash") as pool:
-        futures = {pool.submit(read, number): number for number in left}
+        futures = [pool.submit(read, number) for number in left]
+        starts = range(0, len(small), _BATCH_FILES)
+        futures += [pool.submit(read_batch, small[start : start + _BATCH_FILES]) for start in starts]
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                yield from future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _size(path: Path) -> int:
+def _read_small(path: str | Path, size_bytes: int) -> Digests | OSError:
     try:
-        return path.stat().st_size
+        return blake3_small_file(path, size_bytes)
+    except OSError as error:
+        return error
+
+
+def _size(path: str | Path) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 -- strings: a Path for each of 100,000 files takes seconds
     except OSError:
         return 0  # hashing it will raise the same error
 

@@ -41,21 +41,20 @@ def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path
         The paths that were deleted.
     """
     removed = []
-    for folder, folders, names in os.walk(root):
-        for name in names:
-            path = Path(folder, name)
-            if is_leftover(path, now=now):
+    waiting = [os.fspath(root)]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                # Strings: a Path for each of 100,000 files takes seconds.
+                found = [(entry.name, entry.path, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except OSError:
+            continue  # Gone meanwhile, or not to be read.
+        for name, text, is_folder in found:
+            if name.startswith(TEMPORARY_PREFIX) and is_leftover(Path(text), now=now):
+                path = Path(text)
                 with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+                    shutil.rmtree(path) if is_folder else path.unlink()
                     removed.append(path)
-        for name in list(folders):
-            path = Path(folder, name)
-            if is_leftover(path, now=now):
-                folders.remove(name)
-                # os.walk lists a link to a folder as a folder.
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink() if path.is_symlink() else shutil.rmtree(path)
-                removed.append(path)
-        if not below:
-            break
+            elif is_folder and below:
+                waiting.append(text)
     return removed

@@ -5,11 +5,13 @@ Functions for many files take strings: a `Path` for each of 100,000 takes second
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import stat
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from bundler.files.atomic import temporary_path
@@ -70,11 +72,31 @@ def ignores_case(directory: Path) -> bool:
         probe.unlink()
 
 
-def replace_symlink(path: Path, target: str) -> None:
-    """Make `path` a symlink to `target` atomically; a file or link that is there is replaced."""
-    if path.is_symlink() and path.readlink() == Path(target):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
+def replace_symlink(
+    place: str | Path, target: str, *, accepts: Callable[[str], bool] = lambda found: False
+) -> None:
+    """Make a symlink to `target` at a place, atomically; a file or another link that is there is replaced.
+
+    Args:
+        place: Where.
+        target: What it says.
+        accepts: Tells of what a link says that is there whether it may stay.
+    """
+    # A link appears whole: the detour by another name is for what has to go.
+    for _ in range(2):
+        try:
+            os.symlink(target, place)  # noqa: PTH211 -- strings, as above
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120 -- as above
+        except FileExistsError:
+            break
+        else:
+            return
+    path = Path(place)
+    with contextlib.suppress(OSError):  # a file
+        found = os.readlink(path)  # noqa: PTH115 -- the text as it is
+        if found == target or accepts(found):
+            return
     temporary = temporary_path(path.parent)
     temporary.symlink_to(target)
     try:
@@ -84,8 +106,9 @@ def replace_symlink(path: Path, target: str) -> None:
         raise
 
 
-def link_or_copy(source: Path, path: Path) -> None:
-    """Make `path` a second name of `source`: a hard link where the file system supports them, else a copy."""
+def link_or_copy(source: str | Path, place: str | Path) -> None:
+    """Give `source` a second name: a hard link where the file system supports them, else a copy."""
+    path = Path(place)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
     try:

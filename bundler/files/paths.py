@@ -80,3 +80,8 @@ def check_relative_path(text: str, *, what: str = "path") -> str:
 def inside(root: Path, relative: str) -> Path:
     """Return `root / relative` after `check_relative_path`."""
     return root.joinpath(*check_relative_path(relative).split("/"))
+
+
+def path_inside(root: str | Path, relative: str) -> str:
+    """Return the text of `inside(root, relative)`: a `Path` for each of 100,000 files takes seconds."""
+    return f"{root}/{check_relative_path(relative)}"

@@ -243,14 +243,21 @@ class Home:
         found = [self.read(path, parse=False) for path in self._each(others, is_near, ignore_damage)]
         return {other.name: other for other in found}
 
-    def make_installed(self, receipt: Receipt) -> InstalledBundle:
-        """Return the bundle that a receipt describes; nothing is read or written."""
+    def make_installed(self, receipt: Receipt, content: Layout | None = None) -> InstalledBundle:
+        """Return the bundle that a receipt describes, and its `content` where that was computed already."""
 
         def find_neighbours(content: Layout) -> Neighbours:
             # Who only reads makes do with what may be read.
             return self.neighbours([content], besides=(receipt.name, receipt.digest), on_damage=lambda error: None)
 
-        return InstalledBundle(self.path, receipt, find_neighbours)
+        return InstalledBundle(self.path, receipt, find_neighbours, content)
+
+    def know(self, bundle: InstalledBundle, text: bytes) -> None:
+        """Take note of the text of a receipt that was just written: its lock need not be parsed when it is read."""
+        receipt = Receipt.parse(text, generation_path(self.path, bundle.name, bundle.digest), name=bundle.name)
+        receipt.lock = bundle.lock
+        opened = _Opened(receipt, self.make_installed(receipt, bundle.layout))
+        self._by_name.setdefault(bundle.name, []).append(opened)
 
     def _pointer(self, name: str) -> Path:
         return receipt_path(self.path, name)

@@ -93,11 +93,13 @@ class InstalledBundle:
         digest: The bundle's digest, ``sha256:<hex>``.
         left_out: Ids of the bundle's repos that are not installed.
         find_neighbours: Returns the other generations of this home that have a folder in common with a layout.
+        computed_layout: The layout of its lock, where it was computed already.
     """
 
     hf_home: Path
     receipt: Receipt = field(repr=False)
     find_neighbours: Callable[[Layout], Neighbours] = field(default=_no_neighbours, repr=False, compare=False)
+    computed_layout: Layout | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         """Say in short what it is: a notebook prints what `enforce_offline` returns."""
@@ -151,7 +153,7 @@ class InstalledBundle:
         """Every name below `hf_home` that it owns."""
         from bundler.plan.layout import layout
 
-        return layout(self.lock)
+        return layout(self.lock) if self.computed_layout is None else self.computed_layout
 
     def verify(
         self,

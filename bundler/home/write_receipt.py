@@ -11,11 +11,17 @@ from bundler.home.generation import generation_path
 from bundler.home.receipt import Receipt, receipt_path
 
 
-def write_receipt(hf_home: Path, receipt: Receipt) -> None:
-    """Write the receipt of a generation whose content and view are in place; it is not the current one by that."""
+def write_receipt(hf_home: Path, receipt: Receipt) -> bytes:
+    """Write the receipt of a generation whose content and view are in place; it is not the current one by that.
+
+    Returns:
+        What was written.
+    """
     path = generation_path(hf_home, receipt.lock.name, receipt.digest)
     _clear_place(hf_home, path)
-    atomic_write(path, receipt.dumps())
+    text = receipt.dumps()
+    atomic_write(path, text)
+    return text
 
 
 def set_current(hf_home: Path, name: str, digest: str, *, text: bytes | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,6 +37,15 @@ def hiding_markers(hf_home: Path, repo: RepoLayout, folder: str) -> Iterator[str
         for file in files if markers else ():
             if (marker := f"{folder}/.no_exist/{commit}/{file.path}") in markers:
                 yield marker
+
+
+def list_folders(hf_home: Path, folder: str) -> Iterator[str]:
+    """Yield the paths, relative to `hf_home`, of all folders below one; links to folders are none."""
+    with contextlib.suppress(OSError), os.scandir(f"{hf_home}/{folder}") as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield (path := f"{folder}/{entry.name}")
+                yield from list_folders(hf_home, path)
 
 
 def list_files(hf_home: Path, folder: str) -> Iterator[str]:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import time
@@ -21,12 +20,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bundler.errors import FormatError
 from bundler.files.access import raise_unless_absent
 from bundler.files.atomic import atomic_write
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.links import Resolver
-from bundler.files.paths import inside
+from bundler.files.paths import inside, path_inside, relative_path_problem
 from bundler.home.common.extras import list_files
 from bundler.home.common.reclaim import delete, link_targets, owned_paths
 from bundler.home.sharing.trusted_users import TrustedUsers
@@ -106,15 +104,19 @@ def record_found(
         for folder in repo.hub_folders:
             if inside(hf_home, folder).is_symlink():
                 continue
-            names = [*(blob.path for blob in repo.blobs), *(file.path for file in repo.snapshots)]
-            paths = [repo.path_in(folder, path) for path in names]
-            found.paths |= {p for p in paths if p not in owned and os.path.lexists(inside(hf_home, p))}
+            for part, items in (("blobs", repo.blobs), ("snapshots", repo.snapshots)):
+                # Where it is not there, nothing below it is: no need to ask for each of 100,000 files.
+                if os.path.lexists(path_inside(hf_home, f"{folder}/{part}")):
+                    paths = [repo.path_in(folder, item.path) for item in items]
+                    found.paths |= {
+                        p for p in paths if p not in owned and os.path.lexists(path_inside(hf_home, p))
+                    }
             for ref in repo.ref_texts():
                 path = repo.path_in(folder, ref.path)
                 if path not in owned and (old := _read_text(inside(hf_home, path))) is not None:
                     found.refs.setdefault(path, old)
         prepared = [blob.path for blob in repo.prepared]
-        found.paths |= {p for p in prepared if p not in owned and os.path.lexists(inside(hf_home, p))}
+        found.paths |= {p for p in prepared if p not in owned and os.path.lexists(path_inside(hf_home, p))}
     found.looked |= _list_folders(content)
     if fresh:
         _write_found(hf_home, name, found)
@@ -203,6 +205,8 @@ def clear_unfinished(hf_home: Path, name: str, *, keep: Iterable[Layout]) -> int
     linked: dict[str, set[str]] = {}
     resolver = Resolver()
     for blob in read_unfinished(hf_home, name):
+        if blob in kept:
+            continue
         repo = blob.rpartition("/blobs/")[0]
         if repo not in linked:
             linked[repo] = set(link_targets(hf_home, list_files(hf_home, f"{repo}/snapshots")))
@@ -244,10 +248,8 @@ def _list_records(hf_home: Path, suffix: str) -> list[str]:
 
 def _is_blob(path: str) -> bool:
     parts = path.split("/")
-    with contextlib.suppress(FormatError):
-        inside(Path(), path)
-        return len(parts) == 4 and parts[0] in ("hub", "files") and parts[2] == "blobs"
-    return False
+    is_below = len(parts) == 4 and parts[0] in ("hub", "files") and parts[2] == "blobs"
+    return is_below and relative_path_problem(path) is None
 
 
 def _list_folders(layout: Layout) -> set[str]:

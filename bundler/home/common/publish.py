@@ -18,11 +18,12 @@ import posixpath
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bundler.files.atomic import atomic_write, fsync_dir, temporary_path
 from bundler.files.links import hard_links_work, link_or_copy, replace_symlink
-from bundler.files.paths import inside
+from bundler.files.paths import inside, path_inside
 from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.common.trees import OtherTrees, merge_tree
 from bundler.plan.folders import BUNDLES_FOLDER
@@ -36,7 +37,7 @@ class ContentPlaces:
     file, since keeping both would take twice the room; the libraries load such a cache.
     """
 
-    def __init__(self, hf_home: Path, located: Mapping[str, Path] | None = None) -> None:
+    def __init__(self, hf_home: Path, located: Mapping[str, str] | None = None) -> None:
         self._hf_home = hf_home
         self._located = dict(located or {})
         self._hf_home_links: bool | None = None
@@ -44,7 +45,7 @@ class ContentPlaces:
     def put(self, blob: Blob, path: Path) -> None:
         """Make `path` a regular file with the blob's content."""
         home = inside(self._hf_home, blob.path)
-        source = self._located.get(blob.path, home)
+        source = Path(self._located.get(blob.path, home))
         if path.exists() and not path.is_symlink() and path.samefile(source):
             return
         if source != home or self._hard_links_work():
@@ -52,7 +53,7 @@ class ContentPlaces:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             source.replace(path)
-            self._located[blob.path] = path
+            self._located[blob.path] = str(path)
 
     def _hard_links_work(self) -> bool:
         # Found out by writing, and so only where something is to be written.
@@ -66,7 +67,7 @@ def publish(
     layout: Layout,
     *,
     symlinks: bool,
-    located: Mapping[str, Path] | None = None,
+    located: Mapping[str, str] | None = None,
     other_trees: OtherTrees | None = None,
     held: Collection[str] = (),
     on_step: Callable[[str], None] = lambda step: None,
@@ -132,27 +133,28 @@ def _write_refs(hf_home: Path, repo: RepoLayout, folder: str, held: Collection[s
             _write_if_changed(hf_home, replace(text, path=path))
 
 
-def gather_blobs(hf_home: Path, layout: Layout, located: Mapping[str, Path]) -> None:
+def gather_blobs(hf_home: Path, layout: Layout, located: Mapping[str, str]) -> None:
     """Give each blob its file, before a link to it replaces what may be the only copy of its content.
 
     A home that was copied without its links (`cp -L`, a FAT disk, Windows) has files in snapshots and no blobs.
     """
     folders = set()
-    for repo in layout.repos:
+    for repo in layout.repos if located else ():
         for blob in repo.blobs:
-            place, found = inside(hf_home, blob.path), located.get(blob.path)
-            if found is not None and found != place:
-                # Whatever stands at its place is not its content.
-                if place.is_dir() and not place.is_symlink():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(place))
-                link_or_copy(found, place)
-                folders.add(place.parent)
+            if (found := located.get(blob.path)) is None or found == path_inside(hf_home, blob.path):
+                continue
+            # Whatever stands at its place is not its content.
+            own = inside(hf_home, blob.path)
+            if own.is_dir() and not own.is_symlink():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(own))
+            link_or_copy(found, own)
+            folders.add(own.parent)
     for folder in folders:
         fsync_dir(folder)
 
 
 def place_prepared(
-    hf_home: Path, layout: Layout, sources: Mapping[str, Path], *, held: Collection[str] = ()
+    hf_home: Path, layout: Layout, sources: Mapping[str, str | Path], *, held: Collection[str] = ()
 ) -> None:
     """Move prepared dataset files from where they were verified to where `datasets` looks for them.
 
@@ -203,13 +205,17 @@ def publish_trees(hf_home: Path, layout: Layout, other_trees: OtherTrees) -> Non
 def _snapshots(
     hf_home: Path, repo: RepoLayout, files: Iterable[SnapshotFile], places: ContentPlaces | None
 ) -> None:
+    if places is not None:
+        for file in files:
+            places.put(file.blob, inside(hf_home, file.path))
+        return
     links = SnapshotLinks(hf_home, repo)
     for file in files:
-        path = inside(hf_home, file.path)
-        if places is not None:
-            places.put(file.blob, path)
-        elif not (path.is_symlink() and links.accepts(file.path, file.blob.path, str(path.readlink()))):
-            replace_symlink(path, links.choose(file.path, file.blob.path))
+        replace_symlink(
+            path_inside(hf_home, file.path),
+            links.choose(file.path, file.blob.path),
+            accepts=partial(links.accepts, file.path, file.blob.path),
+        )
 
 
 def _write_if_changed(hf_home: Path, text: Text) -> None:

@@ -219,9 +219,9 @@ def link_targets(hf_home: Path, paths: Iterable[str]) -> Iterator[str]:
 
 def delete(hf_home: Path, path: str, kept: set[str]) -> int:
     """Delete a file that nothing in `kept` names, and the folders that it leaves empty; return the bytes freed."""
-    place = inside(hf_home, path)
     if path in kept:
         return 0
+    place = inside(hf_home, path)
     freed = 0
     # Gone already means that an earlier removal was killed: its empty folders may still be there.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from bundler.files.paths import inside
-from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
+from bundler.home.common.extras import extra_files, hiding_markers, list_folders, shipped_paths
 from bundler.plan.folders import BUNDLES_FOLDER
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ def set_aside(hf_home: Path, content: Layout, others: Iterable[Layout]) -> list[
                 moved.append((path, move_aside(hf_home, path)))
             for marker in list(hiding_markers(hf_home, repo, folder)):
                 inside(hf_home, marker).unlink(missing_ok=True)
-            for file in repo.snapshots:
-                place = inside(hf_home, repo.path_in(folder, file.path))
-                if place.is_dir() and not place.is_symlink():
-                    _remove_empty(place)
+            folders = {
+                path for commit in repo.trees for path in list_folders(hf_home, f"{folder}/snapshots/{commit}")
+            }
+            for file in repo.snapshots if folders else ():
+                if (path := repo.path_in(folder, file.path)) in folders:
+                    _remove_empty(inside(hf_home, path))
     return moved
 
 

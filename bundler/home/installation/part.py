@@ -34,6 +34,8 @@ def select_part(bundle: Source, only: Sequence[str]) -> Lock:
 
 def join_parts(whole: Lock, part: Lock, there: Iterable[LockedRepo]) -> tuple[Lock, tuple[str, ...]]:
     """Return the lock of `part` and of what is `there` and the same in `whole`, and the ids of what is left out."""
+    if part is whole:
+        return whole, ()
     installed = {*part.repos, *there}
     repos = tuple(repo for repo in whole.repos if repo in installed)
     left_out = {repo.repo_id for repo in whole.repos} - {repo.repo_id for repo in repos}

@@ -13,13 +13,12 @@ from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installation.part import select_part
+from bundler.home.installation.room import count_new_bytes, room_needed
 from bundler.home.installation.unpack import (
     Staging,
     collect_checked,
-    count_new_bytes,
     find_base_content,
     locate,
-    room_needed,
 )
 from bundler.home.installed import InstalledBundle
 from bundler.plan.layout import Blob, Layout, layout

@@ -6,14 +6,14 @@ The rules that they keep stand in `bundler.home.installation.install`, which hol
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from bundler.errors import BundleError, TrustError
 from bundler.files.links import symlinks_work
-from bundler.files.paths import inside
+from bundler.files.paths import inside, path_inside
 from bundler.format.source import Source
 from bundler.home.common.conflicts import Held, check_conflicts
 from bundler.home.common.journal import (
@@ -40,11 +40,10 @@ from bundler.home.generations.show import finish_killed, mend_held
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installation.part import join_parts, select_part
 from bundler.home.installation.result import InstallResult
+from bundler.home.installation.room import check_room_for, count_new_bytes
 from bundler.home.installation.unpack import (
     Staging,
-    check_room_for,
     collect_checked,
-    count_new_bytes,
     find_base_content,
     locate,
     write_blobs,
@@ -58,7 +57,7 @@ from bundler.home.trust.gate import Admission
 from bundler.home.view.view import build_view, has_own_content
 from bundler.home.write_receipt import set_current, write_receipt
 from bundler.plan.content import Content
-from bundler.plan.layout import Blob, layout
+from bundler.plan.layout import Blob, Layout, layout
 from bundler.text.wording import counted, size
 from bundler.verify.report import Progress
 
@@ -149,9 +148,12 @@ class Installation:
         """Whether the file system has symlinks: by what is there, and only else by making one."""
         for repo in self.content.repos:
             links = SnapshotLinks(self.hf_home, repo)
-            for file in repo.snapshots:
-                if (place := inside(self.hf_home, file.path)).is_symlink():
-                    is_right = links.accepts(file.path, file.blob.path, str(place.readlink()))
+            is_there = os.path.lexists(f"{self.hf_home}/{repo.folder}/snapshots")
+            for file in repo.snapshots if is_there else ():
+                with contextlib.suppress(OSError):  # no link
+                    # Strings: a Path for each of 100,000 files takes seconds.
+                    found = os.readlink(path_inside(self.hf_home, file.path))  # noqa: PTH115
+                    is_right = links.accepts(file.path, file.blob.path, found)
                     return is_right or symlinks_work(self.hf_home / "hub")
         try:
             return symlinks_work(self.hf_home / "hub")
@@ -174,7 +176,8 @@ class Installation:
     @cached_property
     def installed(self) -> InstalledBundle:
         """What is installed in the end."""
-        return self.home.make_installed(self.receipt)
+        is_laid_out = self.receipt.lock is self.part
+        return self.home.make_installed(self.receipt, self.content if is_laid_out else None)
 
     def _open_previous(self) -> InstalledBundle | None:
         """Return the installed bundle of that name, if its receipt can be trusted to say what it owns."""
@@ -187,6 +190,11 @@ class Installation:
         contents = [self.content, *([self.before.layout] if self.before else [])]
         unfinished = read_unfinished(self.hf_home, self.name)
         return self.home.neighbours(contents, besides=(self.name, ""), blobs=unfinished, on_damage=on_damage)
+
+    def _list_others(self, near: Neighbours) -> list[Layout]:
+        """Return what generations need that are not the one that is installed."""
+        own = (self.name, self.bundle.whole_digest)
+        return [bundle.layout for key, bundle in near.kept.items() if key != own]
 
     def _find_known(self) -> frozenset[Content]:
         return collect_checked([*self.near.kept.values(), *([self.before] if self.before else [])])
@@ -207,7 +215,7 @@ class Installation:
         if wanted:
             note_unfinished(self.hf_home, self.name, [blob.path for blob in wanted])
 
-    def _publish(self, located: dict[str, Path], places: dict[str, Path]) -> None:
+    def _publish(self, located: dict[str, str], places: dict[str, str]) -> None:
         """Make what is verified visible: in a view of its own, in the shared one, and in the list of bundles."""
         before = [self.before] if self.before else []
         if before and before[0].digest != self.bundle.whole_digest:
@@ -226,7 +234,8 @@ class Installation:
             )
             self.set_aside += tuple(moved)
         # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
-        write_receipt(self.hf_home, self.receipt)
+        text = write_receipt(self.hf_home, self.receipt)
+        self.home.know(self.installed, text)
         self.admission.keep_signature()
         note_move(self.hf_home, self.name, self.bundle.whole_digest)
         place_prepared(self.hf_home, self.content, places, held=held)
@@ -235,7 +244,7 @@ class Installation:
         mend_held(self.hf_home, self.held)
         generations = self.home.generations(self.name, on_damage=ignore_damage, parse=False)
         write_kept_refs(self.hf_home, self.name, [self.installed.names, *(one.names for one in generations)])
-        set_current(self.hf_home, self.name, self.bundle.whole_digest)
+        set_current(self.hf_home, self.name, self.bundle.whole_digest, text=text)
         # Before another user's launch wants to leave a note there.
         with contextlib.suppress(OSError):
             make_folder(self.hf_home)
@@ -250,9 +259,11 @@ class Installation:
         )
         # Where the file system has no locks, another installation may have written its receipt between our look
         # and ours: look again, now that it can see ours. Whoever comes last has seen both.
-        now = self._find_neighbours(ignore_damage)
-        if (after := collect_trees([*now.layouts, *(bundle.layout for bundle in before)])) != trees:
-            publish_trees(self.hf_home, self.content, after)
+        others = self._list_others(self._find_neighbours(ignore_damage))
+        if others != self._list_others(self.near):
+            publish_trees(
+                self.hf_home, self.content, collect_trees([*others, *(bundle.layout for bundle in before)])
+            )
         if before and before[0].digest != self.bundle.whole_digest:
             hand_over_names(self.home, before[0])
         forget_move(self.hf_home, self.name)

@@ -7,8 +7,9 @@ bundle, from an earlier run, or, for a delta, from another bundle that is instal
 from __future__ import annotations
 
 import contextlib
+import os
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,10 +18,9 @@ from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, tem
 from bundler.files.digest import Hasher, hash_file
 from bundler.files.hash_many import blake3_files
 from bundler.files.leftovers import is_leftover
-from bundler.files.links import hard_links_work, link_or_copy
-from bundler.files.paths import inside
+from bundler.files.links import link_or_copy
+from bundler.files.paths import path_inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
-from bundler.files.space import check_room
 from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
@@ -32,9 +32,6 @@ from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.layout import Blob, Layout
 from bundler.text.wording import and_more
 from bundler.verify.report import Progress, repo_names
-
-# Room for one file's directory entry, inode and last block.
-_OVERHEAD_BYTES_PER_FILE = 4096
 
 
 class Staging:
@@ -62,11 +59,11 @@ class Staging:
                     with contextlib.suppress(FileNotFoundError):
                         file.rename(self.folder / file.name)
 
-    def first_place(self, blob: Blob) -> Path:
+    def first_place(self, blob: Blob) -> str:
         """Return where a blob's content is written first: where no library sees it."""
         if blob.path.startswith("datasets/"):
-            return self.folder / blob.sha256
-        return inside(self.hf_home, blob.path)
+            return f"{self.folder}/{blob.sha256}"
+        return path_inside(self.hf_home, blob.path)
 
 
 def collect_checked(bundles: Iterable[InstalledBundle]) -> frozenset[Content]:
@@ -84,7 +81,7 @@ def locate(
     progress: Progress,
     *,
     view: Path | None = None,
-) -> dict[str, Path]:
+) -> dict[str, str]:
     """Return blob path -> where its content already stands, hashed; content that differs does not count.
 
     Args:
@@ -96,59 +93,67 @@ def locate(
         view: A view that may have prepared files which the shared one has not.
     """
     hf_home = staging.hf_home
-    candidates: list[tuple[Blob, Path]] = []
+    candidates: list[tuple[Blob, str]] = []
     for repo in content.repos:
-        candidates += [(blob, inside(hf_home, blob.path)) for blob in (*repo.blobs, *repo.prepared)]
+        blobs, snapshots = f"{repo.folder}/blobs", f"{repo.folder}/snapshots"
+        # Where a folder is not there, nothing is: no need to ask for each of 100,000 files.
+        if os.path.lexists(f"{hf_home}/{blobs}"):
+            candidates += [(blob, path_inside(hf_home, blob.path)) for blob in repo.blobs]
+        candidates += [(blob, path_inside(hf_home, blob.path)) for blob in repo.prepared]
         candidates += [(blob, staging.first_place(blob)) for blob in repo.prepared]
-        candidates += [(blob, inside(view, blob.path)) for blob in repo.prepared if view is not None]
+        candidates += [(blob, path_inside(view, blob.path)) for blob in repo.prepared if view is not None]
         # Without symlinks and hard links a snapshot file may be the only copy of a blob.
-        candidates += [
-            (file.blob, path)
-            for file in repo.snapshots
-            if (path := inside(hf_home, file.path)).exists() and not path.is_symlink()
-        ]
+        if os.path.lexists(f"{hf_home}/{snapshots}"):
+            candidates += [
+                (file.blob, path)
+                for file in repo.snapshots
+                if not os.path.islink(path := path_inside(hf_home, file.path))  # noqa: PTH114 -- strings, as below
+            ]
 
-    located: dict[str, Path] = {}
-    for blob, path in _find_matching(list(candidates), content.contents, known, jobs, TrustedUsers(hf_home)):
+    located: dict[str, str] = {}
+    for blob, path in _find_matching(candidates, content.contents, known, jobs, TrustedUsers(hf_home)):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
-        if blob.path not in located or path == inside(hf_home, blob.path):
+        if blob.path not in located or path == path_inside(hf_home, blob.path):
             located[blob.path] = path
     return located
 
 
 def _find_matching(
-    candidates: Sequence[tuple[Blob, Path]],
+    candidates: Sequence[tuple[Blob, str]],
     contents: Mapping[str, Content],
     known: frozenset[Content],
     jobs: int,
     users: TrustedUsers,
-) -> Iterator[tuple[Blob, Path]]:
+) -> Iterator[tuple[Blob, str]]:
     """Yield those candidates whose file has the blob's content, by size and hash, in any order.
 
     What is not to be trusted is none: it could be changed again.
     """
 
-    def may_match(blob: Blob, path: Path) -> bool:
+    def may_match(blob: Blob, path: str) -> bool:
         try:
-            return path.stat().st_size == blob.size_bytes and users.judge_place(path) is None
+            # Strings, here and above: a Path for each of 100,000 files takes seconds.
+            return os.stat(path).st_size == blob.size_bytes and users.judge_place(path) is None  # noqa: PTH116
         except OSError:
             return False
 
     candidates = [candidate for candidate in candidates if may_match(*candidate)]
-    for number, found in blake3_files([path for _, path in candidates], jobs=jobs):
+    for number, found in blake3_files(
+        [path for _, path in candidates], jobs=jobs, sizes=[blob.size_bytes for blob, _ in candidates]
+    ):
         blob, path = candidates[number]
         if isinstance(found, OSError) or found.blake3 != blob.blake3:
             continue
         content = contents[blob.sha256]
-        if content in known or content.compare(hash_file(path, *content.algorithms)) is None:
+        if content in known or content.compare(hash_file(Path(path), *content.algorithms)) is None:
             yield blob, path
 
 
 def find_base_content(
-    bundle: Source, content: Layout, home: Home, places: Mapping[str, Path], jobs: int
-) -> dict[str, Path]:
+    bundle: Source, content: Layout, home: Home, places: Mapping[str, str], jobs: int
+) -> dict[str, str]:
     """Find what a delta leaves to its base in what is installed; any generation of any bundle will do.
 
     Returns:
@@ -165,7 +170,7 @@ def find_base_content(
     installed = [one for name in home.all_names() for one in home.generations(name, on_damage=ignore_damage)]
     # Prepared files of a generation that is not the current one are in its view alone.
     candidates = {
-        (missing[blob.sha256], inside(root, blob.path)): None
+        (missing[blob.sha256], path_inside(root, blob.path)): None
         for other in installed
         for blob in other.layout.blobs
         for root in ([home.path, other.view] if blob.path.startswith("datasets/") else [home.path])
@@ -188,60 +193,11 @@ def find_base_content(
     return found
 
 
-def count_new_bytes(wanted: Iterable[Blob], there: Container[str]) -> int:
-    """Return how many bytes of content are not there yet, each content once.
-
-    Args:
-        wanted: Blobs that are not at their place.
-        there: SHA-256 of contents that stand elsewhere in the home, of which a blob is another name.
-    """
-    return sum({blob.sha256: blob.size_bytes for blob in wanted if blob.sha256 not in there}.values())
-
-
-def room_needed(wanted: Sequence[Blob], there: Container[str], *, hard_links: bool = True) -> int:
-    """Return how much room an installation takes at most, for content and names.
-
-    Args:
-        wanted: As for `count_new_bytes`, like `there`.
-        there: SHA-256 of contents that stand elsewhere in the home.
-        hard_links: Whether a second name costs nothing; else it is a copy.
-    """
-    names = _OVERHEAD_BYTES_PER_FILE * len(wanted)
-    if hard_links:
-        return count_new_bytes(wanted, there) + names
-    # Prepared files are copied from where they wait: into the view, and into the shared one.
-    prepared = [blob for blob in wanted if blob.path.startswith("datasets/")]
-    waiting = count_new_bytes(prepared, there)
-    return waiting + sum(blob.size_bytes for blob in (*wanted, *prepared)) + names
-
-
-def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path) -> None:
-    """Make sure that there is room for what is about to be written.
-
-    Args:
-        wanted: As for `room_needed`, like `there`.
-        there: SHA-256 of contents that stand elsewhere in the home.
-        hf_home: The cache root, which is there. Whether it has hard links is found out by making one, if it matters.
-
-    Raises:
-        SpaceError: There is not; nothing was written.
-    """
-    if not wanted:
-        return
-    hard_links = True
-    if room_needed(wanted, there, hard_links=False) > room_needed(wanted, there):
-        # Where nothing can be made at all, the first write says so.
-        with contextlib.suppress(OSError):
-            hard_links = hard_links_work(hf_home / BUNDLES_FOLDER)
-    needed = room_needed(wanted, there, hard_links=hard_links)
-    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
-
-
 def write_blobs(
     bundle: Source,
     staging: Staging,
     wanted: list[Blob],
-    places: dict[str, Path],
+    places: dict[str, str],
     jobs: int,
     progress: Progress,
     *,
@@ -259,22 +215,22 @@ def write_blobs(
         is_part: Read the content of `wanted` and nothing else.
     """
     members = []
-    for blob in wanted:
+    first = [staging.first_place(blob) for blob in wanted]
+    for blob, path in zip(wanted, first, strict=True):
         if blob.sha256 not in places:
-            places[blob.sha256] = staging.first_place(blob)
+            places[blob.sha256] = path
             members.append(bundle.plan.first_of[blob.sha256])
     members.sort(key=lambda member: member.offset)
     spans = (
         [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
     )
     _unpack(bundle, members, spans, places, jobs, progress)
-    for blob in wanted:
-        path = staging.first_place(blob)
+    for blob, path in zip(wanted, first, strict=True):
         if path != places[blob.sha256]:
             link_or_copy(places[blob.sha256], path)
             progress(blob.size_bytes)
-    for folder in {staging.first_place(blob).parent for blob in wanted}:
-        fsync_dir(folder)
+    for folder in {path.rpartition("/")[0] for path in first}:
+        fsync_dir(Path(folder))
 
 
 def _unless_there(plan: TarPlan, wanted: list[Member]) -> list[Span]:
@@ -294,7 +250,7 @@ def _unpack(
     bundle: Source,
     members: list[Member],
     spans: list[Span],
-    places: dict[str, Path],
+    places: dict[str, str],
     jobs: int,
     progress: Progress,
 ) -> None:
@@ -302,6 +258,14 @@ def _unpack(
     runs = bundle.runs(spans, jobs=jobs)
     start: int = 0
     raw: Buffer = b""
+
+    def read_small(member: Member) -> bytes:
+        begin = member.offset - start
+        if begin >= 0 and begin + member.size_bytes <= len(raw):
+            progress(member.size_bytes)
+            return bytes(memoryview(raw)[begin : begin + member.size_bytes])
+        # Copied one by one: a piece is gone when the next is there.
+        return b"".join(map(bytes, parts(member)))
 
     def parts(member: Member) -> Iterator[memoryview]:
         """Yield the content of a member piece by piece; a piece is good until the next is asked for."""
@@ -326,13 +290,12 @@ def _unpack(
             content = contents[blob.sha256]
             hasher = Hasher(content.algorithms, size_bytes=blob.size_bytes, pool=pool)
             if blob.size_bytes <= SMALL_BYTES:
-                # Copied one by one: a piece is gone when the next is there.
-                whole = b"".join(map(bytes, parts(member)))
+                whole = read_small(member)
                 hasher.update(whole)
                 _check(bundle, member.path, content, hasher)
                 small_files.write(places[blob.sha256], whole)
             else:
-                with atomic_writer(places[blob.sha256], sync_dir=False) as stream:
+                with atomic_writer(Path(places[blob.sha256]), sync_dir=False) as stream:
                     for part in parts(member):
                         hasher.update(part)
                         stream.write(part)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,17 +73,40 @@ def take_stamps(
         hashed_at: When the hashing of all of it began, in seconds since 1970.
         is_right: Whether nothing was wrong with it.
     """
+
+    def is_hashed(blob: Blob, status: os.stat_result) -> bool:
+        found = hashed.get((status.st_dev, *Stamp.of(status)))
+        return isinstance(found, Digests) and found.blake3 == blob.blake3
+
+    content = _stamp_content(bundle, is_hashed)
+    return _make_stamps(bundle, content, names, hashed_at=hashed_at, is_right=is_right)
+
+
+def _stamp_content(
+    bundle: InstalledBundle, is_known: Callable[[Blob, os.stat_result], bool]
+) -> dict[str, tuple[Stamp, str]]:
+    """Return the stamps of those files with content that are known to be right."""
     content: dict[str, tuple[Stamp, str]] = {}
+    home = str(bundle.hf_home)
     for blob in bundle.layout.blobs:
         path = content_path(bundle, blob)
         try:
-            status = os.lstat(f"{bundle.hf_home}/{path}")
+            status = os.lstat(f"{home}/{path}")
         except OSError:
             continue
-        stamp = Stamp.of(status)
-        found = hashed.get((status.st_dev, *stamp))
-        if isinstance(found, Digests) and found.blake3 == blob.blake3 and stat.S_ISREG(status.st_mode):
-            content[path] = (stamp, blob.blake3)
+        if stat.S_ISREG(status.st_mode) and is_known(blob, status):
+            content[path] = (Stamp.of(status), blob.blake3)
+    return content
+
+
+def _make_stamps(
+    bundle: InstalledBundle,
+    content: dict[str, tuple[Stamp, str]],
+    names: Names,
+    *,
+    hashed_at: float,
+    is_right: bool,
+) -> Stamps:
     return Stamps(
         name=bundle.name,
         digest=bundle.digest,
@@ -124,15 +147,8 @@ def stamp_installed(bundle: InstalledBundle, written: Container[str], begun: flo
         begun: When the installation began, in seconds since 1970.
         on_note: Told if they cannot be written.
     """
-    hashed: Hashed = {}
-    for blob in bundle.layout.blobs:
-        try:
-            status = os.lstat(f"{bundle.hf_home}/{content_path(bundle, blob)}")
-        except OSError:
-            continue
-        if blob.path in written or status.st_mtime < begun:
-            hashed[(status.st_dev, *Stamp.of(status))] = Digests(size_bytes=status.st_size, blake3=blob.blake3)
-    stamps = take_stamps(bundle, hashed, take_names(bundle), hashed_at=begun, is_right=True)
+    content = _stamp_content(bundle, lambda blob, status: blob.path in written or status.st_mtime < begun)
+    stamps = _make_stamps(bundle, content, take_names(bundle), hashed_at=begun, is_right=True)
     try:
         # Nothing that it wrote has settled yet; the next change of it has another time than what stands here.
         moment = wait_for_clock(bundle.hf_home / BUNDLES_FOLDER, stamps.last_change_ns)

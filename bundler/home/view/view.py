@@ -36,7 +36,7 @@ from bundler.plan.layout import Blob, Layout, RepoLayout
 
 
 def build_view(
-    hf_home: Path, name: str, digest: str, content: Layout, *, sources: Mapping[str, Path] | None = None
+    hf_home: Path, name: str, digest: str, content: Layout, *, sources: Mapping[str, str | Path] | None = None
 ) -> list[tuple[str, str]]:
     """Make the view of a generation, or make it whole again; its content is in `hf_home`, verified.
 
@@ -77,10 +77,7 @@ def build_view(
             _link_blobs(hf_home, root, repo, temporary)
             _link_prepared(hf_home, root, repo, temporary, sources or {})
             _write_names(temporary, repo)
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for file in names:
-                _sync_file(Path(folder, file))
-            fsync_dir(Path(folder))
+        _sync_tree(str(temporary))
         if _is_no_folder(root):
             moved.append(_move_aside(hf_home, root))
         elif root.is_dir():
@@ -255,7 +252,7 @@ def _find_way(hf_home: Path, place: Path, target: Path) -> str:
 
 
 def _link_prepared(
-    hf_home: Path, root: Path, repo: RepoLayout, written: Path, sources: Mapping[str, Path]
+    hf_home: Path, root: Path, repo: RepoLayout, written: Path, sources: Mapping[str, str | Path]
 ) -> None:
     """Give the prepared files of a repo names below `written`, which is `root` or will be renamed to it."""
     for blob in repo.prepared:
@@ -303,11 +300,16 @@ def _write_names(root: Path, repo: RepoLayout) -> None:
         (root / path).symlink_to(target)
 
 
-def _sync_file(path: Path) -> None:
-    if path.is_symlink():
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sync_tree(folder: str) -> None:
+    """Write the files below a folder, and all names, to the disk."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _sync_tree(entry.path)
+            elif not entry.is_symlink():
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+    fsync_dir(Path(folder))
