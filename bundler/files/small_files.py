@@ -92,6 +92,8 @@ class _Batches:
         self._bytes = 0
         self._open: dict[str, int] = {}
         self._syncing: tuple[list[tuple[str, str]], dict[str, int], Future[None]] | None = None
+        # Folders without a file whose readers the new one would have to keep.
+        self._empty: set[str] = set()
         self._error: OSError | None = None
 
     def write(self, path: str, content: bytes) -> None:
@@ -101,6 +103,9 @@ class _Batches:
         if folder not in self._open:
             # Errors of writing are told to who had the file system open before they happened.
             self._open[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            with os.scandir(folder) as entries:
+                if next(entries, None) is None:
+                    self._empty.add(folder)
         self._count += 1
         temporary = f"{folder}/{self._start}{self._count:x}"
         try:
@@ -114,7 +119,7 @@ class _Batches:
             left = memoryview(content)
             while left:
                 left = left[os.write(descriptor, left) :]
-            if os.path.lexists(path):
+            if folder not in self._empty and os.path.lexists(path):
                 keep_readers(path, descriptor)
         except BaseException:
             self._written.pop()

@@ -144,6 +144,9 @@ def choose_runs(codec: CodecChoice, blob_path: Callable[[Blob], Path]) -> Callab
 
 def _split(piece: Piece, room: int) -> Iterator[Piece]:
     """Cut a piece so that the first part fits in `room`, the others in `CHUNK_BYTES`; drop empty parts."""
+    if 0 < piece.size_bytes <= room:
+        yield piece
+        return
     start = 0
     while start < piece.size_bytes:
         size = min(room, piece.size_bytes - start)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError
-from bundler.files.paths import inside
+from bundler.files.paths import path_inside
 from bundler.plan.layout import Layout
 
 if TYPE_CHECKING:
@@ -39,9 +40,11 @@ def merge_tree(
     """
     merged = {file.path: file for file in list_present(hf_home, folder, commit)}
     # What another installation, perhaps one that was killed, has not published yet is not listed yet.
-    snapshot = hf_home / folder / "snapshots" / commit
+    snapshot = f"{hf_home}/{folder}/snapshots/{commit}"
     merged |= {
-        file.path: file for file in other_trees.get((folder, commit), ()) if inside(snapshot, file.path).exists()
+        file.path: file
+        for file in other_trees.get((folder, commit), ())
+        if os.path.exists(path_inside(snapshot, file.path))  # noqa: PTH110 -- strings, as below
     }
     merged |= {file.path: file for file in files}
     return [merged[path] for path in sorted(merged)]
@@ -51,6 +54,9 @@ def list_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
     """Return the entries of a tree listing on disk whose snapshot files exist."""
     from bundler.plan.lock import LockedFile
 
+    snapshot = f"{hf_home}/{folder}/snapshots/{commit}"
+    if not os.path.isdir(snapshot):  # noqa: PTH112 -- strings: a Path for each of 100,000 files takes seconds
+        return []
     try:
         listing = json.loads((hf_home / folder / "trees" / f"{commit}.json").read_bytes())["files"]
         return [
@@ -58,7 +64,7 @@ def list_present(hf_home: Path, folder: str, commit: str) -> list[LockedFile]:
                 path=path, size_bytes=info["size"], blob_id=info["blob_id"], lfs_sha256=info.get("lfs_sha256")
             )
             for path, info in listing.items()
-            if inside(hf_home / folder / "snapshots" / commit, path).exists()
+            if os.path.exists(path_inside(snapshot, path))  # noqa: PTH110 -- strings, as above
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BundleError):
         # Missing, damaged or of a version that we do not know: the client would ignore it too.

@@ -87,11 +87,11 @@ def _stamp_content(
 ) -> dict[str, tuple[Stamp, str]]:
     """Return the stamps of those files with content that are known to be right."""
     content: dict[str, tuple[Stamp, str]] = {}
-    home = str(bundle.hf_home)
+    home, lstat = str(bundle.hf_home), os.lstat
     for blob in bundle.layout.blobs:
         path = content_path(bundle, blob)
         try:
-            status = os.lstat(f"{home}/{path}")
+            status = lstat(f"{home}/{path}")
         except OSError:
             continue
         if stat.S_ISREG(status.st_mode) and is_known(blob, status):
