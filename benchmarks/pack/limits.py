@@ -1,4 +1,4 @@
-"""Sizes that other tools refuse: packed, verified, installed and verified again. What `make soak` runs.
+"""Sizes that other tools refuse: packed, verified, installed, launched and removed. What `make soak` runs.
 
     python -m benchmarks.pack.limits [--write] [--file-bytes N] [--files N]
 
@@ -67,6 +67,11 @@ def _steps(name: str, work: Path) -> dict[str, Step]:
         "verify what is installed": Step(
             argv=[BIN / "bundle", "verify", name, "--hf-home", home], shown="bundle verify NAME"
         ),
+        "launch": Step(
+            argv=[BIN / "bundle", "run", "--bundle", name, "--hf-home", home, "--", "true"],
+            shown="bundle run --bundle NAME -- true",
+        ),
+        "remove": Step(argv=[BIN / "bundle", "remove", name, "--hf-home", home], shown="bundle remove NAME"),
     }
 
 
@@ -94,7 +99,7 @@ def _words(load: list[float]) -> str:
 @click.option("--work", type=click.Path(path_type=Path), default=HERE / "soak", show_default="benchmarks/soak")
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
-    """Pack, verify and install one huge file, and very many small ones."""
+    """Pack, verify, install, launch and remove one huge file, and very many small ones."""
     work = work.absolute()
     if work.exists():
         raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
