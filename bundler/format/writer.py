@@ -104,8 +104,7 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
         header = member.header
         pieces = [Piece(len(header), header)]
         content = Piece(member.size_bytes, member.content, member.blob)
-        last = number == len(plan.members) - 1
-        tail = bytes(member.padding) + (END_OF_ARCHIVE if last else b"")
+        tail = bytes(member.padding)
         is_large = member.blob is not None and member.size_bytes >= LARGE_BLOB_BYTES
         if not is_large:
             pieces.append(content)
@@ -125,6 +124,12 @@ def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_wor
             yield from cut_large_blob(member.blob, runs_of)
             if tail:
                 run, room = [Piece(len(tail), tail)], CHUNK_BYTES - len(tail)
+    for part in _split(Piece(len(END_OF_ARCHIVE), END_OF_ARCHIVE), room):
+        run.append(part)
+        room -= part.size_bytes
+        if room == 0:
+            yield Chunk(run)
+            run, room = [], CHUNK_BYTES
     if run:
         yield Chunk(run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext
+from functools import cache
 
 from bundler.errors import FormatError
 from bundler.files.digest import Hasher
@@ -12,7 +13,7 @@ from bundler.files.parallel import in_order
 from bundler.format.codec.buffers import Budget
 from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
-from bundler.format.tar import END_OF_ARCHIVE, Member, TarPlan
+from bundler.format.tar import END_OF_ARCHIVE, Member, Members, TarPlan
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress, Report, no_progress, repo_names
 
@@ -41,7 +42,7 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     return Report(
         subject=str(reader.path),
         digest=reader.digest,
-        files=sum(1 for member in plan.members if member.blob),
+        files=len(plan.first_of),
         size_bytes=plan.size_bytes,
         faults=tuple(sorted(faults)),
     )
@@ -50,12 +51,16 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
 def _list_decoding_calls(
     reader: BundleReader,
     faults: set[Fault],
-    members: tuple[Member, ...],
+    members: Members,
     names: dict[str, str],
     progress: Progress,
     budget: Budget,
 ) -> Iterator[Callable[[], int | Buffer]]:
     """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged."""
+
+    @cache
+    def list_members() -> tuple[Member, ...]:
+        return tuple(members)
 
     def decode(number: int) -> int | Buffer:
         record = reader.index.chunks[number]
@@ -63,7 +68,7 @@ def _list_decoding_calls(
             return reader.chunk(number)
         except FormatError as error:
             start = reader.chunk_start(number)
-            held = _find_members(members, start, start + record.raw_bytes)
+            held = _find_members(list_members(), start, start + record.raw_bytes)
             detail = error.message.removeprefix(f"{reader.path}: ")
             for member in held:
                 what = names[member.blob.path] + ": " if member.blob else ""
@@ -97,7 +102,7 @@ class _StreamComparer:
         self._hasher: Hasher | None = None
 
     @staticmethod
-    def _runs(members: tuple[Member, ...]) -> Iterator[tuple[Member | None, bytes | Blob]]:
+    def _runs(members: Members) -> Iterator[tuple[Member | None, bytes | Blob]]:
         for member in members:
             yield member, member.header
             if member.size_bytes or member.blob:

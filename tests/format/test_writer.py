@@ -88,7 +88,7 @@ def test_the_lock_is_alone_in_its_chunks_a_large_file_too_and_small_ones_share_t
 ) -> None:
     cut_small(monkeypatch)
     plan = tar_plan(LOCK)
-    lock, *blobs = plan.members[:5]
+    lock, *blobs = [*plan.members][:5]
     assert {blob.size_bytes for blob in blobs} == {3 * CHUNK_BYTES + 7, CHUNK_BYTES, 4, 0}
     chunks = list(cut_into_chunks(plan))
     starts = [sum(chunk.size_bytes for chunk in chunks[:n]) for n in range(len(chunks) + 1)]

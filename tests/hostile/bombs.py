@@ -63,7 +63,7 @@ def _lock_of(*files: LockedFile) -> Lock:
 
 def lock_bomb(text: bytes) -> bytes:
     """A bundle whose lock is this text, however long."""
-    header = tar_plan(lock_of(name="tiny")).members[0].header
+    header = tar_plan(lock_of(name="tiny")).front[0].header
     size = f"{len(text):011o}".encode()
     stream = header[:124] + size + header[135:] + text + bytes(1024 + -len(text) % 512)
     step = 4 * MIB
