@@ -30,7 +30,7 @@ def atomic_write(path: Path, content: bytes, *, mode: int = 0o644, sync: bool = 
 
 @contextlib.contextmanager
 def atomic_writer(
-    path: Path, *, mode: int = 0o644, sync: bool = True, sync_dir: bool = True
+    path: Path, *, mode: int = 0o644, sync: bool = True, sync_dir: bool = True, keep_cached: bool = False
 ) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
@@ -42,6 +42,7 @@ def atomic_writer(
         mode: Permission bits of a new file, less the umask.
         sync: Sync the file. Without, a power failure may leave a damaged one: for what the next reader checks.
         sync_dir: Sync the folder too. Pass False when writing many files, and call `fsync_dir` once afterwards.
+        keep_cached: Leave a large file in the page cache, since it is read soon.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
@@ -53,6 +54,7 @@ def atomic_writer(
         raise
     try:
         with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
+            file.keeps_cached = keep_cached
             yield stream
             stream.flush()
             keep_readers(path, descriptor)

@@ -5,12 +5,18 @@ file, and nothing else is done meanwhile. The kernel also keeps the whole file i
 pages for it, which in many virtual machines takes longer than the disk. So large writes are uncached
 (`RWF_DONTCACHE`, Linux 6.14): their pages are written and reused at once. On older kernels, and on file systems that
 refuse the flag, and on other systems, a thread syncs the file now and then.
+
+What is read soon, and fits into memory beside all else (`fits_in_page_cache`), is better left there: reading it back
+from the disk costs more than finding the pages.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,8 +34,13 @@ _HERE = -1  # pwritev2(2): write at the file's own position, and move it
 
 
 class UncachedFile(io.FileIO):
-    """A file open for writing; call `sync` before closing it."""
+    """A file open for writing; call `sync` before closing it.
 
+    Attributes:
+        keeps_cached: Whether what is written stays in the page cache; it goes to the disk as soon all the same.
+    """
+
+    keeps_cached = False
     _takes_uncached = True
     _pool: ThreadPoolExecutor | None = None
     _pending: Future[None] | None = None
@@ -41,7 +52,7 @@ class UncachedFile(io.FileIO):
         Raises:
             OSError: This, or data written before, could not be written.
         """
-        if self._takes_uncached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
+        if self._takes_uncached and not self.keeps_cached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
             try:
                 return os.pwritev(self.fileno(), [data], _HERE, _RWF_DONTCACHE)
             except (OSError, NotImplementedError, AttributeError):
@@ -90,3 +101,30 @@ def _make_pool() -> ThreadPoolExecutor:
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(1, thread_name_prefix="sync")
+
+
+def fits_in_page_cache(size_bytes: int, *, system: Path = Path("/")) -> bool:
+    """Tell whether so many bytes take at most half of the memory that is to be had without swapping.
+
+    Args:
+        size_bytes: How many.
+        system: Where `proc` and `sys` are mounted.
+    """
+    return size_bytes <= min(_list_free_memory(system), default=0) // 2
+
+
+def _list_free_memory(system: Path) -> Iterator[int]:
+    """Yield what is free in the machine, and in each control group with a limit that this process is in, in bytes."""
+    with contextlib.suppress(OSError):
+        for line in (system / "proc/meminfo").read_text("ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                yield int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError):
+        # Version 2 has one hierarchy, `0::/PATH`.
+        lines = (system / "proc/self/cgroup").read_text("ascii").splitlines()
+        path = next((line[3:] for line in lines if line.startswith("0::")), "/")
+        place = system / "sys/fs/cgroup" / path.lstrip("/")
+        for group in (place, *place.parents):
+            with contextlib.suppress(OSError, ValueError):  # "max"
+                limit = int((group / "memory.max").read_text("ascii"))
+                yield max(limit - int((group / "memory.current").read_text("ascii")), 0)

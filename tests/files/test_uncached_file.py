@@ -10,6 +10,7 @@ import pytest
 
 from bundler.files import uncached_file
 from bundler.files.atomic import atomic_writer
+from bundler.files.uncached_file import fits_in_page_cache
 
 
 @pytest.fixture
@@ -94,3 +95,46 @@ def test_what_the_disk_refuses_meanwhile_is_not_taken_for_written(
     assert caught.value.errno == errno.EIO
     assert (tmp_path / "x").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_is_read_soon_stays_in_the_page_cache_and_is_synced(
+    tmp_path: Path, uncached: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr("os.fsync", lambda number: (synced.append(os.fstat(number).st_size), real(number)))
+    content = os.urandom(3_000_001)
+    with atomic_writer(tmp_path / "x", keep_cached=True, sync_dir=False) as stream:
+        stream.write(content)
+    assert (tmp_path / "x").read_bytes() == content
+    assert uncached == []
+    assert synced == [len(content)]
+
+
+def limited(system: Path, *, available_kib: int, groups: dict[str, tuple[str, int]]) -> Path:
+    """A system with so much memory, and control groups with a limit and a use each; the process is in the last."""
+    (system / "proc/self").mkdir(parents=True)
+    (system / "proc/meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:   {available_kib} kB\n")
+    for path, (limit, used) in groups.items():
+        (system / "sys/fs/cgroup" / path).mkdir(parents=True)
+        (system / "sys/fs/cgroup" / path / "memory.max").write_text(f"{limit}\n")
+        (system / "sys/fs/cgroup" / path / "memory.current").write_text(f"{used}\n")
+    (system / "proc/self/cgroup").write_text("".join(f"0::/{path}\n" for path in list(groups)[-1:]))
+    return system
+
+
+def test_half_of_the_memory_that_is_to_be_had_may_be_filled(tmp_path: Path) -> None:
+    system = limited(tmp_path, available_kib=100, groups={})
+    assert fits_in_page_cache(50 * 1024, system=system)
+    assert not fits_in_page_cache(50 * 1024 + 1, system=system)
+
+
+def test_a_limit_of_a_control_group_or_of_one_above_it_counts(tmp_path: Path) -> None:
+    groups = {"job": ("3000", 1000), "job/step": ("max", 500)}
+    system = limited(tmp_path, available_kib=100, groups=groups)
+    assert fits_in_page_cache(1000, system=system)
+    assert not fits_in_page_cache(1001, system=system)
+
+
+def test_where_nothing_tells_how_much_memory_there_is_none_is_counted_on(tmp_path: Path) -> None:
+    assert not fits_in_page_cache(1, system=tmp_path)

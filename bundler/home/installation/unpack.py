@@ -21,6 +21,7 @@ from bundler.files.leftovers import is_leftover
 from bundler.files.links import link_or_copy
 from bundler.files.paths import path_inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
+from bundler.files.uncached_file import fits_in_page_cache
 from bundler.format.codec.codecs import Buffer
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
@@ -281,6 +282,8 @@ def _unpack(
             position += len(part)
 
     contents = bundle.plan.layout.contents
+    # A launch follows, and its stamps spare it the hashing, but not the reading.
+    is_read_soon = fits_in_page_cache(sum(member.size_bytes for member in members))
     # One job keeps to one core.
     hashing = contextlib.nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
     with SmallFiles() as small_files, hashing as pool:
@@ -295,7 +298,7 @@ def _unpack(
                 _check(bundle, member.path, content, hasher)
                 small_files.write(places[blob.sha256], whole)
             else:
-                with atomic_writer(Path(places[blob.sha256]), sync_dir=False) as stream:
+                with atomic_writer(Path(places[blob.sha256]), sync_dir=False, keep_cached=is_read_soon) as stream:
                     for part in parts(member):
                         hasher.update(part)
                         stream.write(part)
