@@ -123,6 +123,10 @@ test-launches: $(LAUNCHES_STAMP)  ## Ray, Dask, MLflow, spaCy and lm_eval under 
 bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 	$(BIN)/python -m benchmarks.pack.run --peers $(BENCH_VENV)/bin $(BENCH_FLAGS)
 
+.PHONY: bench-way
+bench-way: $(STAMP)  ## from a bundle file to loaded weights, beside tar and openssl, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.pack.whole_way --write $(BENCH_FLAGS)
+
 .PHONY: bench-files
 bench-files: $(STAMP)  ## what many small files cost beside tar and sha256sum, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.small_files --write

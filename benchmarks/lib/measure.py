@@ -66,6 +66,7 @@ class Run:
         peak_bytes: Resident memory of its largest process.
         flush_seconds: How long fsync of all it wrote took afterwards.
         size_bytes: Size of the result.
+        read_bytes: What it read from the disk.
     """
 
     wall_seconds: float
@@ -73,6 +74,7 @@ class Run:
     peak_bytes: int
     flush_seconds: float
     size_bytes: int
+    read_bytes: int = 0
 
 
 def command(*words: str | Path) -> tuple[str | Path, ...]:
@@ -125,6 +127,8 @@ def measure(step: Step, log: Path) -> Run:
         peak_bytes=usage.ru_maxrss * 1024,
         flush_seconds=_flush(step.writes),
         size_bytes=sum(size_of(path) for path in step.kept or step.writes),
+        # In blocks of 512 bytes, whatever the disk's are (getrusage(2)).
+        read_bytes=usage.ru_inblock * 512,
     )
     for path in (*step.reads, *step.writes):
         evict(path)

@@ -1,0 +1,189 @@
+"""The whole way from a bundle file to a program that has its weights: what `make bench-way` runs.
+
+    python -m benchmarks.pack.whole_way [--write] [--shape 1b] [--rounds N]
+
+What a user waits for is the sum: installing, and the first launch, verified, of a program that loads every tensor.
+Beside it stands what people do without this project: `zstd | tar`, `openssl dgst -sha256`, the same program; and `cp`,
+which verifies nothing. Each way begins with its archive in the page cache (warm) or on the disk alone (cold), and goes
+on with whatever it has left there itself. Everything is made in --work, which is removed at the end.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from benchmarks.lib import machine
+from benchmarks.lib.marks import Marks
+from benchmarks.lib.measure import Run, Step, command, evict, measure, remove, size_of, warm
+from benchmarks.lib.section import circumstances, publish, spread
+from benchmarks.pack.tools import BIN
+from bundler.console.output import say
+from bundler.text.wording import size
+
+HERE = Path(__file__).parents[1]
+MARKS = Marks("bench-way")
+# How many times as fast as tar, openssl and the program the whole way is to be.
+TARGET = 1.3
+_ROOM_BYTES = {"tiny": 2_000_000_000, "1b": 12_000_000_000, "8b": 80_000_000_000}
+_COMMIT = "be" * 20
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to carry files.
+
+    Attributes:
+        name: For people.
+        source: What it begins with.
+        out: What it makes.
+        steps: What is done, in order.
+    """
+
+    name: str
+    source: Path
+    out: Path
+    steps: Sequence[Step]
+
+
+def list_ways(work: Path) -> list[Way]:
+    """Return the ways; ours is the first, and what it is compared with the second."""
+    files, bundle, archive = work / "files", work / "way.tar.zst", work / "plain.tar.zst"
+    home, out, copy = work / "home", work / "out", work / "copy"
+    load = command(sys.executable, "-m", "benchmarks.pack.load_child")
+    snapshot = home / "hub" / "models--bench--way" / "snapshots" / _COMMIT
+    run = command(BIN / "bundle", "run", "--bundle", "way", "--hf-home", home, "--isolate", "none", "--")
+    here = HERE.parent
+    unpack = f"mkdir {_q(out)} && zstd -dcq {_q(archive)} | tar -C {_q(out)} -xf -"
+    check = f"openssl dgst -sha256 {_q(out)}/*.safetensors"
+    return [
+        Way(
+            "`bundle install`, `bundle run -- load`",
+            bundle,
+            home,
+            [
+                Step(argv=command(BIN / "bundle", "install", bundle, "--hf-home", home), shown="bundle install"),
+                Step(argv=[*run, *load, snapshot], shown="bundle run -- load", cwd=here),
+            ],
+        ),
+        Way(
+            "`zstd \\| tar`, `openssl dgst -sha256`, load",
+            archive,
+            out,
+            [
+                Step(argv=["bash", "-o", "pipefail", "-c", unpack], shown="zstd | tar"),
+                Step(argv=["bash", "-c", check], shown="openssl dgst"),
+                Step(argv=[*load, out], shown="load", cwd=here),
+            ],
+        ),
+        Way(
+            "`cp`, load (verifies nothing)",
+            files,
+            copy,
+            [
+                Step(argv=command("cp", "-r", "--reflink=never", files, copy), shown="cp"),
+                Step(argv=[*load, copy], shown="load", cwd=here),
+            ],
+        ),
+    ]
+
+
+def _q(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _prepare(work: Path, shape: str) -> None:
+    """Make the files, and both archives of them."""
+    files, lock = work / "files", work / "way.lock"
+    files.mkdir(parents=True)
+    child = command(sys.executable, "-m", "benchmarks.pack.pack_child")
+    for argv in (
+        command(sys.executable, "-m", "benchmarks.pack.weights", "generate", shape, files),
+        [*child, "lock", "way", "bench/way", files, lock],
+        [*child, "pack", lock, files, work / "way.tar.zst"],
+    ):
+        subprocess.run(argv, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
+    line = f"tar -C {_q(files)} -cf - . | zstd -3 -T0 -q -o {_q(work / 'plain.tar.zst')}"
+    subprocess.run(command("bash", "-o", "pipefail", "-c", line), check=True)
+
+
+def take(way: Way, log: Path, *, is_cold: bool) -> list[Run]:
+    """Go one way once; the files that it makes are removed."""
+    (evict if is_cold else warm)(way.source)
+    runs = [measure(step, log) for step in way.steps]
+    remove(way.out)
+    return runs
+
+
+def markdown(taken: dict[tuple[str, bool], list[list[Run]]]) -> str:
+    """Return the table: of each way, cold or warm, the runs of each step in each round."""
+    lines = [
+        "| | archive | each step, wall | sum, wall | sum, CPU | read from disk | this over ours: wall; CPU |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    sums = {key: [_add(runs) for runs in rounds] for key, rounds in taken.items()}
+    ours, beside = list(dict.fromkeys(name for name, _ in taken))[:2]
+    for (name, is_cold), rounds in taken.items():
+        steps = "; ".join(f"{statistics.median(walls):.2f} s" for walls in _list_walls(rounds))
+        wall, cpu, read = zip(*sums[name, is_cold], strict=True)
+        begun = "cold" if is_cold else "warm"
+        cells = f"| {name} | {begun} | {steps} | {spread(wall)} | {spread(cpu)} | {size(max(read))} |"
+        pairs = list(zip(sums[name, is_cold], sums[ours, is_cold], strict=True))
+        ratios = [[theirs[part] / own[part] for theirs, own in pairs] for part in (0, 1)]
+        verdict = ""
+        if name == beside:
+            verdict = f", {'reached' if statistics.median(ratios[0]) >= TARGET else '**not reached**'}: {TARGET:g}"
+        compared = "" if name == ours else f" {spread(ratios[0], '')}{verdict}; {spread(ratios[1], '')}"
+        lines.append(f"{cells}{compared} |")
+    return "\n".join(lines)
+
+
+def _list_walls(rounds: Sequence[Sequence[Run]]) -> list[list[float]]:
+    return [[run.wall_seconds for run in step] for step in zip(*rounds, strict=True)]
+
+
+def _add(runs: Sequence[Run]) -> tuple[float, float, int]:
+    wall, cpu = sum(run.wall_seconds for run in runs), sum(run.cpu_seconds for run in runs)
+    return wall, cpu, sum(run.read_bytes for run in runs)
+
+
+@click.command()
+@click.option("--shape", type=click.Choice([*_ROOM_BYTES]), default="1b", show_default=True, help="2.2 or 16 GB.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--work", type=click.Path(path_type=Path), default=HERE / "work", show_default="benchmarks/work")
+@click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
+def main(shape: str, rounds: int, work: Path, write: bool) -> None:
+    """Go from a bundle file to loaded weights, beside what people do with tar."""
+    work = work.absolute()
+    if work.exists():
+        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
+    machine.check_room(work, _ROOM_BYTES[shape])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    before = machine.load()
+    taken: dict[tuple[str, bool], list[list[Run]]] = {}
+    try:
+        _prepare(work, shape)
+        total = size_of(work / "files")
+        for number in range(rounds):
+            for is_cold in (True, False):
+                for way in list_ways(work):
+                    say(f"round {number + 1}, {'cold' if is_cold else 'warm'}: {way.name}")
+                    taken.setdefault((way.name, is_cold), []).append(
+                        take(way, work / "bench.log", is_cold=is_cold)
+                    )
+        known = circumstances(work, before, f"{size(total)} of generated bf16 weights, {rounds} rounds")
+    finally:
+        remove(work)
+    publish(MARKS, f"{known}\n\n{markdown(taken)}", write=write)
+
+
+if __name__ == "__main__":
+    main()
