@@ -195,9 +195,12 @@ def sha1_name(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-def sha256_bytes(content: bytes | memoryview) -> str:
-    """Return the SHA-256 of `content` as 64 hex digits."""
-    return hashlib.sha256(content).hexdigest()
+def sha256_bytes(*parts: bytes | memoryview) -> str:
+    """Return the SHA-256 of `parts`, one after the other, as 64 hex digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def sha256_raw(content: bytes) -> bytes:

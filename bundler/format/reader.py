@@ -137,7 +137,7 @@ class BundleReader:
             lock = Lock.loads(text.decode(), source=f"{self.path}: lock inside")
         except UnicodeDecodeError as error:
             raise FormatError(f"{self.path}: lock inside is not UTF-8: {error}") from error
-        if lock.name != self.name or lock.dumps().encode() != text:
+        if lock.name != self.name or lock.encoded != text:
             raise FormatError(f"{self.path}: lock inside is not in canonical form, or of another bundle")
         return lock
 

@@ -222,7 +222,7 @@ class BundleStream:
             raise FormatError(f"index of {size} bytes, expected at most {limit} after {len(self._records)} chunks")
         index = parse_index_frame(head + self._input.read(size - len(head), "its index"))
         self._stored_bytes += size
-        text = self.lock.dumps().encode()
+        text = self.lock.encoded
         base = index.base
         omitted = None if self.omitted is None else omitted_text(self.omitted)
         faults = {
@@ -255,7 +255,7 @@ class BundleStream:
             lock = Lock.loads(text.decode(), source=f"{self.label}: lock inside")
         except UnicodeDecodeError as error:
             raise FormatError(f"lock inside is not UTF-8: {error}") from error
-        if lock.dumps().encode() != text:
+        if lock.encoded != text:
             raise FormatError("lock inside is not in canonical form")
         # The header is compared with the lock later; here it only shows whether the bundle is a delta.
         name = omitted_path(lock.name).encode()

@@ -171,7 +171,7 @@ def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
 def _entries(
     lock: Lock, content: Layout, omitted: frozenset[str] | None
 ) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:
-    yield lock_path(lock.name), _REGULAR, None, lock.dumps().encode(), ""
+    yield lock_path(lock.name), _REGULAR, None, lock.encoded, ""
     if omitted is not None:
         yield omitted_path(lock.name), _REGULAR, None, omitted_text(omitted), ""
     for blob in content.blobs:

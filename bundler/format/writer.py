@@ -306,7 +306,7 @@ def write_bundle(
 def _make_index(
     lock: Lock, plan: TarPlan, records: list[ChunkRecord], base: BaseRecord | None, whole: Index | None
 ) -> Index:
-    text = lock.dumps().encode()
+    text = lock.encoded
     index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
     if base is None or whole is None:
         return index

@@ -252,12 +252,13 @@ class Home:
 
         return InstalledBundle(self.path, receipt, find_neighbours, content)
 
-    def know(self, bundle: InstalledBundle, text: bytes) -> None:
-        """Take note of the text of a receipt that was just written: its lock need not be parsed when it is read."""
+    def know(self, bundle: InstalledBundle, text: bytes) -> InstalledBundle:
+        """Return a bundle as the receipt says that was just written: its lock need not be parsed when it is read."""
         receipt = Receipt.parse(text, generation_path(self.path, bundle.name, bundle.digest), name=bundle.name)
         receipt.lock = bundle.lock
-        opened = _Opened(receipt, self.make_installed(receipt, bundle.layout))
-        self._by_name.setdefault(bundle.name, []).append(opened)
+        known = self.make_installed(receipt, bundle.layout)
+        self._by_name.setdefault(bundle.name, []).append(_Opened(receipt, known))
+        return known
 
     def _pointer(self, name: str) -> Path:
         return receipt_path(self.path, name)

@@ -73,7 +73,7 @@ class Lock:
     @property
     def digest(self) -> str:
         """``sha256:`` and the SHA-256 of the canonical text."""
-        return f"sha256:{sha256_bytes(self.dumps().encode())}"
+        return f"sha256:{sha256_bytes(self.encoded)}"
 
     def with_repos(self, repos: tuple[LockedRepo, ...]) -> Lock:
         """Return a copy with other repos."""
@@ -81,10 +81,11 @@ class Lock:
 
     def dumps(self) -> str:
         """Return the canonical text: JSON, one file per line, ending in a newline."""
-        return self._text
+        return self.encoded.decode()
 
     @cached_property
-    def _text(self) -> str:
+    def encoded(self) -> bytes:
+        """The canonical text in UTF-8, spelled once."""
         lines = ["{"]
         lines.append(f' "lock_version": {self.version},')
         lines.append(f' "name": {spell_value(self.name)},')
@@ -95,7 +96,7 @@ class Lock:
         for index, repo in enumerate(self.repos):
             lines.extend(_repo_lines(repo, last=index == len(self.repos) - 1))
         lines.extend([" ]", "}", ""])
-        return "\n".join(lines)
+        return "\n".join(lines).encode()
 
     @classmethod
     def loads(cls, text: str, *, source: str = "lock") -> Lock:

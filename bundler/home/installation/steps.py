@@ -235,7 +235,9 @@ class Installation:
             self.set_aside += tuple(moved)
         # From here on what is in the shared view has an owner, and is pruned with it if this run is killed.
         text = write_receipt(self.hf_home, self.receipt)
-        self.home.know(self.installed, text)
+        self.installed = self.home.know(self.installed, text)
+        # As long as the text that was written, which has it.
+        del self.receipt
         self.admission.keep_signature()
         note_move(self.hf_home, self.name, self.bundle.whole_digest)
         place_prepared(self.hf_home, self.content, places, held=held)
