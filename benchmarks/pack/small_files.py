@@ -55,11 +55,11 @@ def _steps(work: Path, number: int) -> dict[str, tuple[Step, Step | None]]:
     return {
         "pack": (
             Step(argv=pack, shown="pack", reads=(files,), cwd=here),
-            _shell(f"tar -C {_q(files)} -cf - . | zstd -q -3 -T0 -f -o {_q(archive)}", "tar | zstd -3 -T0"),
+            _shell(f"tar -C {_q(files)} -cf - . | zstd -q -3 -T0 -f -o {_q(archive)}", "tar \\| zstd -3 -T0"),
         ),
         "install": (
             Step(argv=[own, "install", bundle, "--hf-home", home], shown="bundle install"),
-            _shell(unpack, "zstd | tar, sync"),
+            _shell(unpack, "zstd \\| tar, sync"),
         ),
         "verify": (
             Step(argv=[own, "verify", "many", "--hf-home", home], shown="bundle verify"),
