@@ -28,6 +28,8 @@ SMALL_BYTES = 256 << 10
 # What waits for one syncfs(2). A process that is killed loses so much, which the next one writes again.
 _BATCH_FILES = 4096
 _BATCH_BYTES = 64 << 20
+# Fewer are synced one by one: syncfs(2) waits for what other programs have written, too.
+_MANY_FILES = 64
 # Threads that sync files one by one mostly wait. More of them gain little, and each keeps a file open.
 _AT_ONCE = 32
 
@@ -176,9 +178,9 @@ def _sync(written: list[tuple[str, str]], folders: dict[str, int]) -> None:
     """
     devices = {os.fstat(descriptor).st_dev: descriptor for descriptor in folders.values()}
     for descriptor in devices.values():
-        if _sync_file_system(descriptor):
+        if len(written) >= _MANY_FILES and _sync_file_system(descriptor):
             continue
-        # It may have been the file of another program.
+        # They are few, or it may have been the file of another program.
         for temporary, path in written:
             file = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC)
             try:

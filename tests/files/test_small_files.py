@@ -31,6 +31,7 @@ def test_a_file_has_its_name_only_once_it_is_on_the_disk(tmp_path: Path, monkeyp
         return True
 
     monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._MANY_FILES", 1)
     monkeypatch.setattr("bundler.files.small_files._sync_file_system", sync)
     with SmallFiles() as files:
         files.write(tmp_path / "a", b"content")
@@ -48,6 +49,7 @@ def test_one_sync_is_for_many_files_and_each_batch_has_one(
         return True
 
     monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._MANY_FILES", 1)
     monkeypatch.setattr("bundler.files.small_files._sync_file_system", sync)
     monkeypatch.setattr("bundler.files.small_files._BATCH_FILES", 10)
     with SmallFiles() as files:
@@ -60,6 +62,7 @@ def test_where_the_sync_of_all_tells_of_a_failure_each_file_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._MANY_FILES", 1)
     monkeypatch.setattr("bundler.files.small_files._sync_file_system", lambda descriptor: False)
     with SmallFiles() as files:
         files.write(tmp_path / "good", b"content")
