@@ -54,9 +54,7 @@ def blake3_files(
     small = order[len(left) :]
     large = [number for number in left if sizes[number] >= LARGE_BYTES]
     told = dict.fromkeys(large, 0)
-    for position, count, digest in (
-        _hash_in_child([Path(paths[number]) for number in large], jobs) if large else ()
-    ):
+    for position, count, digest in _hash_in_child([Path(paths[number]) for number in large], jobs):
         number = large[position]
         told[number] += count
         progress(count)
@@ -79,9 +77,7 @@ def blake3_files(
             return [(number, error)]
 
     def read_batch(numbers: Sequence[int]) -> list[tuple[int, Digests | OSError]]:
-        found = [(number, _read_small(paths[number], sizes[number])) for number in numbers]
-        progress(sum(digests.size_bytes for _, digests in found if isinstance(digests, Digests)))
-        return found
+        return _read_batch(numbers, paths, sizes, progress)
 
     # A launch that hashes nothing does without it, and that is most of them.
     from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -95,6 +91,14 @@ def blake3_files(
                 yield from future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read_batch(
+    numbers: Sequence[int], paths: Sequence[str | Path], sizes: Sequence[int], progress: Callable[[int], None]
+) -> list[tuple[int, Digests | OSError]]:
+    found = [(number, _read_small(paths[number], sizes[number])) for number in numbers]
+    progress(sum(digests.size_bytes for _, digests in found if isinstance(digests, Digests)))
+    return found
 
 
 def _read_small(path: str | Path, size_bytes: int) -> Digests | OSError:
@@ -117,7 +121,7 @@ def _hash_in_child(paths: Sequence[Path], threads: int) -> Iterator[tuple[int, i
     Files that the child cannot hash, or does not reach before it dies, are left out.
     """
     # fork(2) copies only the calling thread: a lock that another thread holds would stay locked in the child for ever.
-    if sys.platform != "linux" or threading.active_count() > 1:
+    if not paths or sys.platform != "linux" or threading.active_count() > 1:
         return
     reader, writer = os.pipe()
     try:

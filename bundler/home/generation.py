@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bundler.errors import NotInstalledError
 from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.names import is_bundle_name
 
 GENERATIONS_FOLDER = f"{BUNDLES_FOLDER}/generations"
 VIEWS_FOLDER = f"{BUNDLES_FOLDER}/views"
@@ -39,3 +41,13 @@ def view_path(hf_home: Path, name: str, digest: str) -> Path:
 def stamps_path(hf_home: Path, name: str, digest: str) -> Path:
     """Return where the home's stamps of a generation stand (`bundler.home.stamps`): beside its receipt."""
     return generation_path(hf_home, name, digest).with_suffix(".stamps")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no bundle has.
+
+    Raises:
+        NotInstalledError: It has other characters than names of bundles.
+    """
+    if not is_bundle_name(name):
+        raise NotInstalledError(f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from bundler.errors import AccessError, BundleError, IntegrityError, LockError, NotInstalledError, UntrustedError
 from bundler.files.access import explain
-from bundler.home.generation import GENERATIONS_FOLDER, generation_path
+from bundler.home.generation import GENERATIONS_FOLDER, check_name, generation_path
 from bundler.home.installed import InstalledBundle, Neighbours
 from bundler.home.receipt import Receipt, read_receipt_file, receipt_path
 from bundler.home.sharing.trusted_users import TrustedUsers
@@ -94,7 +94,7 @@ class Home:
             IntegrityError: Its receipt was changed.
             LockError: The lock in its receipt is malformed.
         """
-        _check_name(name)
+        check_name(name)
         try:
             return self.read(receipt_path(self.path, name), parse=parse)
         except (FileNotFoundError, NotADirectoryError):
@@ -134,7 +134,7 @@ class Home:
             IntegrityError: A receipt was changed, and there is no `on_damage`.
             LockError: A receipt holds a malformed lock, and there is no `on_damage`.
         """
-        _check_name(name)
+        check_name(name)
         try:
             paths = self.receipts_of(name)
         except PermissionError as error:
@@ -337,11 +337,6 @@ def _list_texts(content: Layout) -> set[str]:
         # Two ids may have one folder there: `org/MyData` and `org/my_data`.
         texts.add("dataset")
     return texts
-
-
-def _check_name(name: str) -> None:
-    if not is_bundle_name(name):
-        raise NotInstalledError(f"{name!r} is no bundle name: expected lower-case letters, digits, '.', '_', '-'")
 
 
 def _list_receipts(folder: Path) -> list[str]:

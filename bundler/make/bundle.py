@@ -23,9 +23,9 @@ from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.storage.destinations import (
     Destination,
-    FileDestination,
     PipeDestination,
     VolumeDestination,
+    choose_destination,
 )
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.make.ahead import Ahead
@@ -163,7 +163,7 @@ def plan_bundle(
     if out is None:
         kind = "" if base is None else ".delta"
         out = Path(f"{manifest.name}{kind}.tar.zst")
-    destination = _choose_destination(out, volume_bytes)
+    destination = choose_destination(out, volume_bytes)
     if base is not None:
         check_base_stays(base, destination, lock_path(manifest_path))
     old = Base.open(base) if base is not None else None
@@ -321,7 +321,9 @@ def _pack(
     if base is not None:
         # Of a delta the whole bundle is packed too, for its digest alone.
         total += sum(blob.size_bytes for blob in layout(lock).blobs if blob.sha256 not in base.contents)
-    pickles = _scan_pickles(lock, planned.store, watcher)
+    pickles = scan_pickles(lock, planned.store)
+    if not can_scan() and (left := list_pickles(lock)):
+        watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
     watcher.begin("pack", f"packing {destination.path}", total)
     packed = pack_once(
         lock,
@@ -344,17 +346,3 @@ def _pack(
         replaced=None if packed.was_there else planned.replaced,
         base=base,
     )
-
-
-def _scan_pickles(lock: Lock, store: Store, watcher: Observer) -> tuple[PickleScan, ...]:
-    if not can_scan() and (left := list_pickles(lock)):
-        watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
-    return scan_pickles(lock, store)
-
-
-def _choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
-    if isinstance(out, Path):
-        return FileDestination(out) if volume_bytes is None else VolumeDestination(out, volume_bytes)
-    if volume_bytes is not None:
-        raise UsageError("volumes cannot be written to a pipe", hint="write volumes to files")
-    return out

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bundler.plan.lock import LockedFile
 from bundler.plan.layout import tree_json
+from bundler.plan.lock import LockedFile
 
 PLAIN = LockedFile(path="b/config.json", size_bytes=0, blob_id="1" * 40)
 LARGE = LockedFile(path="a.bin", size_bytes=1 << 40, blob_id="2" * 40, lfs_sha256="3" * 64)

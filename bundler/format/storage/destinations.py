@@ -335,3 +335,16 @@ def _read_first_bytes(path: Path) -> bytes:
             return stream.read(VOLUME_HEAD_BYTES)
     except OSError:
         return b""
+
+
+def choose_destination(out: Path | PipeDestination, volume_bytes: int | None) -> Destination:
+    """Return where a bundle goes: to one file, to volumes of a size, or to a pipe.
+
+    Raises:
+        UsageError: Volumes should go to a pipe, or `volume_bytes` is too small.
+    """
+    if isinstance(out, Path):
+        return FileDestination(out) if volume_bytes is None else VolumeDestination(out, volume_bytes)
+    if volume_bytes is not None:
+        raise UsageError("volumes cannot be written to a pipe", hint="write volumes to files")
+    return out

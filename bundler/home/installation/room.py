@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bundler.files.links import hard_links_work
 from bundler.files.space import check_room
-from bundler.plan.layout import BUNDLES_FOLDER, Blob
+from bundler.plan.folders import BUNDLES_FOLDER
+from bundler.plan.layout import Blob
 
 # Room for one file's directory entry, inode and last block.
 _OVERHEAD_BYTES_PER_FILE = 4096
