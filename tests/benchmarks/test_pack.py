@@ -71,7 +71,15 @@ def test_every_tool_has_a_figure_or_a_reason_for_every_action(results: Any) -> N
 
 def test_a_run_tells_time_memory_and_size(results: Any) -> None:
     (packed,) = summary.runs(results, "generated-bf16", "bundle", "pack")
-    assert set(packed) == {"round", "wall_seconds", "cpu_seconds", "peak_bytes", "flush_seconds", "size_bytes"}
+    assert set(packed) == {
+        "round",
+        "wall_seconds",
+        "cpu_seconds",
+        "peak_bytes",
+        "flush_seconds",
+        "size_bytes",
+        "read_bytes",
+    }
     assert packed["wall_seconds"] > 0 and packed["cpu_seconds"] > 0
     assert packed["peak_bytes"] > 1_000_000
     assert 0 < packed["size_bytes"] < results["cases"]["generated-bf16"]["raw_bytes"]
