@@ -100,6 +100,7 @@ def _words(load: list[float]) -> str:
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
     """Pack, verify, install, launch and remove one huge file, and very many small ones."""
+    machine.keep_bytecode()
     work = work.absolute()
     if work.exists():
         raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")

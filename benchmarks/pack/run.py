@@ -244,6 +244,7 @@ def main(
     report_only: bool,
 ) -> None:
     """Measure bundles beside other tools, and write the tables."""
+    machine.keep_bytecode()
     results_path = output / "results.json"
     if not report_only:
         work = work.absolute()

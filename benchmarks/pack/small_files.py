@@ -127,6 +127,7 @@ def markdown(taken: dict[str, list[tuple[Run, Run | None]]], steps: dict[str, tu
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(files: int, file_bytes: int, rounds: int, work: Path, write: bool) -> None:
     """Pack, install, verify, launch and remove a repo of many small files."""
+    machine.keep_bytecode()
     work = work.absolute()
     if work.exists():
         raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")

@@ -162,6 +162,7 @@ def _add(runs: Sequence[Run]) -> tuple[float, float, int]:
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(shape: str, rounds: int, work: Path, write: bool) -> None:
     """Go from a bundle file to loaded weights, beside what people do with tar."""
+    machine.keep_bytecode()
     work = work.absolute()
     if work.exists():
         raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")

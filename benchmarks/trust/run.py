@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--write", action="store_true", help="replace the table in benchmarks/README.md")
     options = parser.parse_args()
+    machine.keep_bytecode()
     with tempfile.TemporaryDirectory(prefix="bench-trust-") as folder:
         before = machine.load()
         readings = measure(Path(folder), rounds=options.rounds)

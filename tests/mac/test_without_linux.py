@@ -15,7 +15,7 @@ import pytest
 
 from bundler.errors import ProofError
 from bundler.files.links import ignores_case
-from bundler.make.proof import home as home_module
+from bundler.make.proof.process import home as home_module
 from bundler.plan.layout import layout
 from tests.support.bundles import blob_store, lock_of, locked_repo
 from tests.support.hub import RunningHub
