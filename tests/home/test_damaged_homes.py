@@ -18,3 +18,11 @@ def test_whatever_state_a_home_is_in_an_installation_ends_with_everything_verifi
     ended = json.loads(done.stdout)
     assert sum(ended.values()) == 60
     assert ended["installed"] > 30, ended
+
+
+def test_a_damaged_file_of_another_bundle_is_not_handed_over() -> None:
+    # An upgrade whose neighbour's prepared file, damaged since, took the place of the verified one.
+    with tempfile.TemporaryDirectory() as scratch:
+        Path(scratch).chmod(0o755)
+        done = run([sys.executable, "-m", "tests.support.damaged_homes", "619", "1", scratch])
+    assert json.loads(done.stdout) == {"installed": 1}

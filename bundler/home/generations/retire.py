@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bundler.errors import IntegrityError, LockError
 from bundler.files.atomic import fsync_dir
+from bundler.files.digest import blake3_file
 from bundler.files.links import link_or_copy
 from bundler.files.paths import inside
 from bundler.home.common.journal import (
@@ -30,6 +31,7 @@ from bundler.home.log import append_to_log
 from bundler.home.receipt import REMOVING_SUFFIX, read_receipt
 from bundler.home.trust.paths import kept_signature_path
 from bundler.home.view.view import list_view_content, remove_view
+from bundler.plan.layout import Blob
 
 
 def hand_over_names(home: Home, before: InstalledBundle) -> None:
@@ -45,22 +47,32 @@ def hand_over_names(home: Home, before: InstalledBundle) -> None:
 
 
 def _hand_over_prepared(home: Home, before: InstalledBundle, current: list[InstalledBundle]) -> None:
-    """Put prepared files that only `before` needed so, in the shared view, in the form that another one needs."""
-    wanted = {
-        blob.path: other
-        for other in reversed(current)
-        for repo in other.names.repos
-        for blob in repo.prepared
-        if other.has_view
-    }
+    """Put prepared files that only `before` needed so, in the shared view, in the form that another one needs.
+
+    What stands in the view of another bundle was verified when that was installed, and may have been damaged since: it
+    is hashed before it gets a second name.
+    """
+    wanted: dict[str, list[tuple[InstalledBundle, Blob]]] = {}
+    for other in current:
+        for blob in (blob for repo in other.names.repos for blob in repo.prepared if other.has_view):
+            wanted.setdefault(blob.path, []).append((other, blob))
     kept = {blob for other in current for repo in other.names.repos for blob in repo.prepared}
-    for repo in before.names.repos:
-        for blob in repo.prepared:
-            if blob in kept or blob.path not in wanted:
-                continue
-            source = inside(wanted[blob.path].view, blob.path)
-            if source.is_file():
-                link_or_copy(source, inside(home.path, blob.path))
+    for blob in (blob for repo in before.names.repos for blob in repo.prepared):
+        candidates = wanted.get(blob.path, ())
+        place = inside(home.path, blob.path)
+        if blob in kept or not candidates or _holds(place, first := candidates[0][1]):
+            continue
+        sources = (inside(other.view, own.path) for other, own in candidates if own == first)
+        if (source := next((source for source in sources if _holds(source, first)), None)) is not None:
+            link_or_copy(source, place)
+
+
+def _holds(path: Path, blob: Blob) -> bool:
+    """Tell whether a file has the content of a blob."""
+    try:
+        return path.stat().st_size == blob.size_bytes and blake3_file(path).blake3 == blob.blake3
+    except OSError:
+        return False
 
 
 def _list_current(home: Home, bundle: InstalledBundle) -> list[InstalledBundle]:
