@@ -42,7 +42,7 @@ _Line = str | tuple[int, int, str | None]
 
 def whole_filter() -> bytes:
     """Hand over what can reach another machine: the filter of the kind `seccomp`."""
-    targets = dict.fromkeys(("connect", "sendmsg", "sendmmsg", "request_key", "pidfd_getfd"), "notify")
+    targets = dict.fromkeys(("bind", "connect", "sendmsg", "sendmmsg", "request_key", "pidfd_getfd"), "notify")
     targets |= {name: name for name in ("sendto", "socket", "socketcall", "setsockopt")}
     return _assemble(
         [
@@ -132,10 +132,14 @@ def filter_without_datagrams() -> bytes:
             *_always("refuse"),
             *_options("refuse"),
             "socketcall",
-            # Its arguments lie behind a pointer: 32-bit programs that use it get no new sockets at all.
+            # Its arguments lie behind a pointer: 32-bit programs that use it get no new sockets at all, and do not send
+            # with flags.
             _low(0),
-            _if_equal(1, "refuse"),
-            _if_equal(14, "refuse"),
+            *(
+                _if_equal(number, "refuse")
+                for number, name in SOCKETCALLS.items()
+                if name not in ("bind", "connect")
+            ),
             "allow",
             _return(_RET_ALLOW),
             "no key",

@@ -2,9 +2,11 @@
 
 Rule book:
 
-* the address is read from the caller's memory; what cannot be read is refused;
+* the address is read from the caller's memory; what cannot be read is refused. Of an argument that is an int to the
+  kernel the lower half of the register counts, as it does there;
 * what `Reach` allows passes; what is refused fails as if there were no route, and has a target to count it under;
-* a socket that is tied to a device, or has a source route, sends elsewhere than its address says, and joining a
+* a socket that is tied to a device (also by the scope of the address that it is bound to), or has a source route, sends
+  elsewhere than its address says, and joining a
   multicast group sends at once: these pass only where a given network lets them;
 * a descriptor of another process may be taken (`pidfd_getfd`) where a launch holds that too, as ranks of a job do who
   share memory, and of no other, whose sockets reach the outside;
@@ -38,6 +40,7 @@ from bundler.offline.kernel.system_calls import (
     JOINS_IPV4,
     JOINS_IPV6,
     OPTIONS,
+    PACKET_INFOS,
     PROTOCOLS_BY_OPTION,
     ROUTES,
     SOCKET_TYPE_MASK,
@@ -47,14 +50,17 @@ from bundler.offline.kernel.system_calls import (
 
 _MAX_MESSAGES = 1024  # UIO_MAXIOV: sendmmsg(2) takes no more at a time
 _MAX_ADDRESS_BYTES = 128
-_MAX_CONTROL_BYTES = 4096
+# The kernel takes no more (net.core.optmem_max), unless somebody asked for it.
+_MAX_CONTROL_BYTES = 1 << 20
+_INT = 0xFFFFFFFF
 _MAX_KINDS = 10_000
 _ENOKEY = 126
 # Everywhere: the kernel makes it first.
 _LOOPBACK_INDEX = 1
 # Ancillary data that lead a datagram elsewhere (ip(7), ipv6(7)): source routes, and where the number of a device is.
+_UNIX = struct.pack("=H", FAMILIES["AF_UNIX"])
 _CONTROL_ROUTES = {(0, 7), (41, 57), (41, 5)}
-_CONTROL_DEVICES = {(0, 8): 0, (41, 50): 16}
+_CONTROL_DEVICES = {(0, 8): 0, (41, 50): 16, (41, 2): 16}
 
 
 @dataclass(frozen=True)
@@ -106,20 +112,24 @@ class Judge:
             OSError: EFAULT: it points to nothing. Otherwise its memory cannot be read.
         """
         if call == "socket":
-            return _judge_socket(*values[:3])
+            return _judge_socket(*(value & _INT for value in values[:3]))
+        if call == "bind":
+            return self._judge_bind(_read_address(thread, values[1], values[2]))
         if call == "setsockopt":
             return self._judge_option(values, thread, abi)
         if call == "request_key":
             return Refusal(_ENOKEY, "a key of the kernel's, which may have a program ask outside")
         if call == "setns":
             # Without a kind, of whichever the descriptor is.
-            other = values[1] == 0 or values[1] & CLONE_NEWNET
+            other = values[1] & _INT == 0 or values[1] & CLONE_NEWNET
             return Refusal(errno.EPERM, "another network namespace") if other else None
         if call == "pidfd_getfd":
             owner = find_owner(thread, values[0])
-            if owner is None or is_held(owner):
+            if owner is None or is_held(owner, thread, self._reach.networks):
                 return None
-            return Refusal(errno.EPERM, f"a descriptor of process {owner}, which is in no launch")
+            return Refusal(
+                errno.EPERM, f"a descriptor of process {owner}, which is in no launch that reaches as far"
+            )
         if call in ("unshare", "clone"):
             return Refusal(
                 0, "unknown: a network namespace of the program's own, where nobody counts", passes=True
@@ -129,11 +139,15 @@ class Judge:
     def _judge_addresses(self, call: str, values: list[int], thread: int, abi: Abi) -> Refusal | None:
         for address, control in _addresses(call, values, thread, abi):
             key = (call if call == "connect" else "send", address)
-            if key not in self._known:
+            if address[:2] == _UNIX:
+                # What a path leads to may change, and differs by the folder that a program is in.
+                refusal = _judge_path(address, thread)
+            elif key in self._known:
+                refusal = self._known[key]
+            else:
                 if len(self._known) > _MAX_KINDS:
                     self._known.clear()
-                self._known[key] = self._judge_address(address, connects=call == "connect")
-            refusal = self._known[key]
+                refusal = self._known[key] = self._judge_address(address, connects=call == "connect")
             if refusal is None and control and not self._reach.networks and _leads_elsewhere(control, abi):
                 refusal = Refusal(errno.ENETUNREACH, "a source route, or a device to go by")
             if refusal is not None:
@@ -144,9 +158,6 @@ class Judge:
         if len(address) < 2:
             return None  # the kernel refuses it, or the socket is connected
         (family,) = struct.unpack_from("=H", address)
-        if family == FAMILIES["AF_UNIX"]:
-            path = address[2:].partition(b"\0")[0].decode(errors="replace")
-            return Refusal(errno.ENOENT) if is_name_daemon(path) else None
         if family == FAMILIES["AF_UNSPEC"] and connects:
             return None  # dissolves a connection
         if family in (FAMILIES["AF_NETLINK"], FAMILIES["AF_ALG"]):
@@ -162,8 +173,8 @@ class Judge:
 
     def _judge_option(self, values: list[int], thread: int, abi: Abi) -> Refusal | None:
         _, level, number, pointer, length = values[:5]
-        option = (level & 0xFFFFFFFF, number & 0xFFFFFFFF)
-        length &= 0xFFFFFFFF
+        option = (level & _INT, number & _INT)
+        length &= _INT
         if option not in OPTIONS or not 0 < length < 1 << 31:
             return None
         value = _read(thread, pointer, min(length, _MAX_ADDRESS_BYTES + 8))
@@ -174,12 +185,22 @@ class Judge:
             # IP_UNICAST_IF has it in the network's order.
             index = int.from_bytes(value[:4], "little" if option[0] == 1 else "big")
             return None if index in (0, _LOOPBACK_INDEX) or self._reach.networks else _tied(f"number {index}")
+        if option in PACKET_INFOS:
+            index = int.from_bytes(value[16:20], sys.byteorder)
+            return None if index in (0, _LOOPBACK_INDEX) or self._reach.networks else _tied(f"number {index}")
         if option in ROUTES:
             return Refusal(errno.EPERM, f"a route of the program's own ({OPTIONS[option]})")
         group = _group(option, value, abi)
         if group is None or any(group in network for network in self._reach.networks):
             return None
         return Refusal(errno.ENODEV, f"multicast group {group}")
+
+    def _judge_bind(self, address: bytes) -> Refusal | None:
+        if int.from_bytes(address[:2], sys.byteorder) != FAMILIES["AF_INET6"] or self._reach.networks:
+            return None
+        # struct sockaddr_in6: the scope of a link-local address is the device that the socket is tied to from then on.
+        index = int.from_bytes(address[24:28], sys.byteorder)
+        return None if index in (0, _LOOPBACK_INDEX) else _tied(f"number {index}")
 
 
 def read_call(abi: Abi, number: int, arguments: list[int], thread: int) -> tuple[str, list[int]]:
@@ -196,17 +217,22 @@ def read_call(abi: Abi, number: int, arguments: list[int], thread: int) -> tuple
 
 
 def _judge_socket(family: int, kind: int, protocol: int) -> Refusal | None:
-    if family & 0xFFFFFFFF not in FAMILIES.values():
+    if family not in FAMILIES.values():
         return Refusal(errno.EAFNOSUPPORT, f"a socket of {_family_name(family)}")
     if family not in INTERNET:
         return None
-    name = PROTOCOLS_BY_OPTION.get(protocol & 0xFFFFFFFF)
+    name = PROTOCOLS_BY_OPTION.get(protocol)
     kind &= SOCKET_TYPE_MASK
     if name is None and kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
         return None
     if kind == socket.SOCK_RAW:
         return Refusal(errno.EPERM, "a raw socket")
     return Refusal(errno.EPROTONOSUPPORT, f"a socket of {name or f'type {kind}'}")
+
+
+def _judge_path(address: bytes, thread: int) -> Refusal | None:
+    path = address[2:].partition(b"\0")[0].decode(errors="surrogateescape")
+    return Refusal(errno.ENOENT) if path and is_name_daemon(path, thread) else None
 
 
 def _tied(device: str) -> Refusal:
@@ -235,7 +261,7 @@ def _addresses(call: str, values: list[int], thread: int, abi: Abi) -> Iterator[
         # struct msghdr: address and its length, vector and its length, control and its length; mmsghdr begins with it.
         head = struct.Struct("=QI4xQQQQ" if abi.word == 8 else "=6I")
         step = 64 if abi.word == 8 else 32
-        messages = min(values[2], _MAX_MESSAGES) if call == "sendmmsg" else 1
+        messages = min(values[2] & _INT, _MAX_MESSAGES) if call == "sendmmsg" else 1
         for index in range(messages):
             message = head.unpack(_read(thread, values[1] + index * step, head.size))
             pointer, length, _, _, control, control_length = message
@@ -245,7 +271,7 @@ def _addresses(call: str, values: list[int], thread: int, abi: Abi) -> Iterator[
 def _read_address(thread: int, pointer: int, length: int) -> bytes:
     # socklen_t is an int: what stands above it in the register means nothing, and the kernel refuses negative ones.
     # Of a longer address sendmsg takes the beginning, so it is that which counts.
-    length &= 0xFFFFFFFF
+    length &= _INT
     return _read(thread, pointer, min(length, _MAX_ADDRESS_BYTES)) if pointer and 0 < length < 1 << 31 else b""
 
 
@@ -254,7 +280,9 @@ def _read_control(thread: int, pointer: int, length: int) -> bytes:
 
 
 def _leads_elsewhere(control: bytes, abi: Abi) -> bool:
-    """Tell whether ancillary data have a source route, or a device other than loopback to go by."""
+    """Tell whether ancillary data have a source route, or a device other than loopback to go by, or may have one."""
+    if len(control) >= _MAX_CONTROL_BYTES:
+        return True
     # struct cmsghdr: length with the head, level, type; the next one on the boundary of a word.
     head = struct.Struct("=Qii" if abi.word == 8 else "=Iii")
     place = 0
@@ -311,7 +339,6 @@ def _internet(family: int, address: bytes) -> tuple[Address, int] | None:
 
 
 def _family_name(family: int) -> str:
-    family &= 0xFFFFFFFF
     with suppress(ValueError):
         return socket.AddressFamily(family).name
     return f"family {family}"

@@ -6,17 +6,18 @@ them be found:
 
 * in a mount namespace (`hide`) their folders are empty: a daemon that begins or ends meanwhile changes nothing there.
   A folder that the system makes only later is not hidden;
-* where addresses are judged (`is_name_daemon`), by the end of the path.
+* where addresses are judged (`is_name_daemon`), by the end of the path, as it is written and as it is resolved.
 
 The system's D-Bus is among them: systemd-resolved and avahi answer there too. sssd and nslcd know users and groups
 also, without which a program may not learn its own name: they are hidden only where /etc/nsswitch.conf has them
 answer for hosts.
 
 Any other program may have sockets, and who may debug it can take them (pidfd_getfd). Of what is held as well that is
-let be (`is_held`), since ranks of a job share memory so: of the launch itself, and of others, whose programs have this
-in their environment. A launcher keeps orphans among its own children as long as the launch lasts, so that all of the
-launch is below it. But whoever executed the launcher may have left it children of their own, and the launcher itself
-is not held: these have fewer filters. See proc_pid_status(5), proc_pid_fdinfo(5), proc_pid_environ(5).
+let be (`is_held`), since ranks of a job share memory so: of the launch itself, and of others in the same network
+namespace that reach no further, whose programs have both in their environment. A launcher keeps orphans among its own
+children as long as the launch lasts, so that all of the launch is below it. But whoever executed the launcher may have
+left it children of their own, and the launcher itself is not held: these have fewer filters. See proc_pid_status(5),
+proc_pid_fdinfo(5), proc_pid_environ(5).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bundler.offline.variables import ISOLATION
+from bundler.errors import OfflineError
+from bundler.offline.kernel.networks import Network, parse_networks
+from bundler.offline.variables import ALLOW_NET, ISOLATION
 
 # Their folders below /run, and how the paths of their sockets end.
 _FOLDERS = ("nscd", "systemd/resolve", "avahi-daemon", "dbus")
@@ -47,12 +50,20 @@ _OF_HOSTS = {
 _LARGEST_FILE_BYTES = 65536
 
 
-def is_name_daemon(path: str) -> bool:
-    """Tell whether the UNIX socket at `path` is that of a daemon that looks names up."""
+def is_name_daemon(path: str, thread: int) -> bool:
+    """Tell whether the UNIX socket at `path` is that of a daemon that looks names up.
+
+    Args:
+        path: As the program names it.
+        thread: The thread that does.
+    """
     ends: tuple[str, ...] = _SOCKETS
     for _, more in _read_host_services():
         ends += more
-    return path.endswith(ends)
+    if not path.startswith("/"):
+        with contextlib.suppress(OSError):
+            path = os.path.join(os.readlink(f"/proc/{thread}/cwd"), path)  # noqa: PTH115, PTH118 -- at each connect
+    return os.path.normpath(path).endswith(ends) or os.path.realpath(path).endswith(ends)
 
 
 def hide(mount_empty: Callable[[str], None]) -> None:
@@ -101,21 +112,43 @@ def find_owner(thread: int, pidfd: int) -> int | None:
     return None if found is None or found < 0 else found
 
 
-def is_held(process: int) -> bool:
-    """Tell whether a process is one of the launch, or of another; one that cannot be seen from here is not."""
+def is_held(process: int, thread: int, networks: Sequence[Network]) -> bool:
+    """Tell whether a process is one of the launch, or of another; one that cannot be seen from here is not.
+
+    Args:
+        process: The process.
+        thread: The one of the launch that asks.
+        networks: Which ones the launch may reach.
+    """
     own = os.getpid()
     try:
         if process == own or _read_status(process, "Seccomp_filters", 1) <= _read_status(
             own, "Seccomp_filters", 0
         ):
             return False
-        if f"\0{ISOLATION}=seccomp\0".encode() in b"\0" + Path(f"/proc/{process}/environ").read_bytes():
+        if _is_of_another(process, thread, networks):
             return True
         while process not in (0, own):
             process = _read_status(process, "PPid", 0)
     except OSError:
         return False
     return process == own
+
+
+def _is_of_another(process: int, thread: int, networks: Sequence[Network]) -> bool:
+    """Tell whether a process is of another launch whose sockets reach no further than this one's."""
+    there, here = (Path(f"/proc/{one}/ns/net").readlink() for one in (process, thread))
+    words = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    reach = b",".join(word.partition(b"=")[2] for word in words if word.startswith(f"{ALLOW_NET}=".encode()))
+    try:
+        others = parse_networks([text for text in reach.decode(errors="replace").split(",") if text])
+    except OfflineError:
+        return False
+    is_inside = all(
+        any(one.version == own.version and one.subnet_of(own) for own in networks)  # type: ignore[arg-type]
+        for one in others
+    )
+    return there == here and is_inside and f"{ISOLATION}=seccomp".encode() in words
 
 
 def _read_status(process: int, name: str, unknown: int) -> int:

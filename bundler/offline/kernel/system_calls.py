@@ -49,7 +49,9 @@ ROUTES = {
 }
 DEVICE_NAMES = {(_SOCKET, socket.SO_BINDTODEVICE if hasattr(socket, "SO_BINDTODEVICE") else 25): "SO_BINDTODEVICE"}
 DEVICE_NUMBERS = {(_SOCKET, 62): "SO_BINDTOIFINDEX", (_IP, 50): "IP_UNICAST_IF", (_IPV6, 76): "IPV6_UNICAST_IF"}
-OPTIONS = JOINS_IPV4 | JOINS_IPV6 | JOINS_ANY | ROUTES | DEVICE_NAMES | DEVICE_NUMBERS
+# For all datagrams of a socket what IPV6_PKTINFO is beside one: an address to send from, then the number of a device.
+PACKET_INFOS = {(_IPV6, 50): "IPV6_PKTINFO"}
+OPTIONS = JOINS_IPV4 | JOINS_IPV6 | JOINS_ANY | ROUTES | DEVICE_NAMES | DEVICE_NUMBERS | PACKET_INFOS
 
 CLONE_NEWNET = 0x40000000
 
@@ -80,35 +82,43 @@ _I386 = Abi(
     word=4,
     calls=_SINCE_5_1
     | {102: "socketcall", 359: "socket", 362: "connect", 369: "sendto", 370: "sendmsg", 345: "sendmmsg"}
-    | {366: "setsockopt", 310: "unshare", 120: "clone", 346: "setns", 287: "request_key"},
+    | {361: "bind", 366: "setsockopt", 310: "unshare", 120: "clone", 346: "setns", 287: "request_key"},
 )
 _X86_64 = Abi(
     audit_arch=0xC000003E,
     word=8,
     calls=_SINCE_5_1
     | {41: "socket", 42: "connect", 44: "sendto", 46: "sendmsg", 307: "sendmmsg"}
-    | {54: "setsockopt", 272: "unshare", 56: "clone", 308: "setns", 249: "request_key"},
+    | {49: "bind", 54: "setsockopt", 272: "unshare", 56: "clone", 308: "setns", 249: "request_key"},
 )
 _ARM = Abi(
     audit_arch=0x40000028,
     word=4,
     calls=_SINCE_5_1
     | {281: "socket", 283: "connect", 290: "sendto", 296: "sendmsg", 374: "sendmmsg"}
-    | {294: "setsockopt", 337: "unshare", 120: "clone", 375: "setns", 310: "request_key"},
+    | {282: "bind", 294: "setsockopt", 337: "unshare", 120: "clone", 375: "setns", 310: "request_key"},
 )
 _AARCH64 = Abi(
     audit_arch=0xC00000B7,
     word=8,
     calls=_SINCE_5_1
     | {198: "socket", 203: "connect", 206: "sendto", 211: "sendmsg", 269: "sendmmsg"}
-    | {208: "setsockopt", 97: "unshare", 220: "clone", 268: "setns", 218: "request_key"},
+    | {200: "bind", 208: "setsockopt", 97: "unshare", 220: "clone", 268: "setns", 218: "request_key"},
 )
 # By `uname -m`: the 64-bit ABI, that of 32-bit programs on the same kernel, the number of seccomp(2).
 MACHINES = {"x86_64": (_X86_64, _I386, 317), "aarch64": (_AARCH64, _ARM, 277)}
 X86_64 = _X86_64
 
 # What socketcall(2) multiplexes, by its first argument.
-SOCKETCALLS = {1: "socket", 3: "connect", 11: "sendto", 14: "setsockopt", 16: "sendmsg", 20: "sendmmsg"}
+SOCKETCALLS = {
+    1: "socket",
+    2: "bind",
+    3: "connect",
+    11: "sendto",
+    14: "setsockopt",
+    16: "sendmsg",
+    20: "sendmmsg",
+}
 
 
 def abis() -> dict[int, Abi]:

@@ -34,11 +34,14 @@ class Descendants:
     def left_behind(self) -> list[str]:
         """Wait a moment for the last ones to go, and return those that stay: number and command line of each."""
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while alive := [pid for pid in _children() if pid not in self._others and not _has_ended(pid)]:
+        # Until none is listed: one that has ended may have left others since the list was made.
+        while listed := [pid for pid in _children() if pid not in self._others]:
+            alive = [pid for pid in listed if not _has_ended(pid)]
             if time.monotonic() > deadline:
-                break
-            time.sleep(_PAUSE_SECONDS)
-        return [f"process {pid} ({_command_line(pid)})" for pid in alive]
+                return [f"process {pid} ({_command_line(pid)})" for pid in alive or listed]
+            if alive:
+                time.sleep(_PAUSE_SECONDS)
+        return []
 
 
 @contextlib.contextmanager
