@@ -292,7 +292,8 @@ def _take_descriptors(tmp_path: Path, *, other: int) -> None:
     done, out = supervised(code, tmp_path)
     assert out == 2 * "passed\n" + 2 * "Operation not permitted\n" + "Bad file descriptor\n"
     assert {denial.target for denial in done.denials} == {
-        f"a descriptor of process {process}, which is in no launch that reaches as far" for process in (os.getpid(), os.getppid())
+        f"a descriptor of process {process}, which is in no launch that reaches as far"
+        for process in (os.getpid(), os.getppid())
     }
 
 
