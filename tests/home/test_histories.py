@@ -12,3 +12,9 @@ from tests.support.process import run
 def test_nothing_is_lost_half_visible_or_unverified_whatever_happens_in_whatever_order(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "tests.support.histories", "0", "25", str(tmp_path)])
     assert json.loads(done.stdout) == {"histories": 25, "steps": 300}
+
+
+def test_removing_and_pruning_clear_up_after_an_installation_that_was_killed(tmp_path: Path) -> None:
+    # Killed while it gave a repo its other name, a link beside the folders of repos.
+    done = run([sys.executable, "-m", "tests.support.histories", "982", "1", tmp_path])
+    assert json.loads(done.stdout)["histories"] == 1

@@ -20,6 +20,7 @@ from bundler.files.paths import inside, path_inside
 from bundler.home.common.conflicts import pins
 from bundler.home.common.extras import list_files
 from bundler.home.common.publish import publish_trees
+from bundler.home.common.sweep import sweep_shared
 from bundler.home.common.trees import list_present
 from bundler.plan.folders import CONTENT_FOLDERS
 from bundler.plan.layout import Layout, RepoLayout
@@ -54,6 +55,7 @@ def reclaim(
     # What refs and links of other names say, is for the current generations to say.
     kept_paths |= {path for content in current for repo in content.repos for path in owned_names(repo)}
     freed = 0
+    sweep_shared(hf_home)
     for repo in gone.repos:
         for folder in {repo.folder, *(posixpath.dirname(blob.path) for blob in repo.prepared)}:
             remove_leftovers(inside(hf_home, folder), now=time.time())

@@ -21,5 +21,10 @@ def sweep(hf_home: Path, content: Layout) -> None:
         folders |= {inside(hf_home, blob.path).parent for blob in repo.prepared}
     for folder in folders:
         remove_leftovers(folder, now=now)
+    sweep_shared(hf_home)
+
+
+def sweep_shared(hf_home: Path) -> None:
+    """Delete it in the folders that all bundles share, in which other names of repos are links."""
     for shared in CONTENT_FOLDERS:
-        remove_leftovers(hf_home / shared, now=now, below=False)
+        remove_leftovers(hf_home / shared, now=time.time(), below=False)
