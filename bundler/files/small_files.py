@@ -92,8 +92,9 @@ class _Batches:
         # Temporary name and final one of each file, and device -> a folder on it, open since before the first file.
         self._written: list[tuple[str, str]] = []
         self._bytes = 0
-        self._open: dict[str, int] = {}
-        self._syncing: tuple[list[tuple[str, str]], dict[str, int], Future[None]] | None = None
+        self._open: dict[int, int] = {}
+        self._folders: set[str] = set()
+        self._syncing: tuple[list[tuple[str, str]], dict[int, int], Future[None]] | None = None
         # Folders without a file whose readers the new one would have to keep.
         self._empty: set[str] = set()
         self._error: OSError | None = None
@@ -102,9 +103,12 @@ class _Batches:
         if self._error is not None:
             raise self._error
         folder = path.rpartition("/")[0]
-        if folder not in self._open:
-            # Errors of writing are told to who had the file system open before they happened.
-            self._open[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if folder not in self._folders:
+            self._folders.add(folder)
+            device = os.stat(folder).st_dev  # noqa: PTH116 -- strings, as above
+            if device not in self._open:
+                # Errors of writing are told to who had the file system open before they happened.
+                self._open[device] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             with os.scandir(folder) as entries:
                 if next(entries, None) is None:
                     self._empty.add(folder)
@@ -142,41 +146,43 @@ class _Batches:
 
     def _send(self) -> None:
         self._name_synced()
-        written, folders = self._written, self._open
-        self._written, self._open, self._bytes = [], {}, 0
-        self._syncing = written, folders, self._pool.submit(_sync, written, folders)
+        written, devices = self._written, self._open
+        self._written, self._open, self._folders, self._bytes = [], {}, set(), 0
+        self._syncing = written, devices, self._pool.submit(_sync, written, devices)
 
     def _name_synced(self) -> None:
         """Wait for the batch that is on its way to the disk, and give its files their names."""
         if self._syncing is None:
             return
-        written, folders, future = self._syncing
+        written, devices, future = self._syncing
+        # An interrupt while this waits leaves the batch to `finish`, which names what was written.
+        failure = future.exception()
         self._syncing = None
-        try:
-            future.result()
-        except OSError as error:
-            self._error = self._error or error
+        for descriptor in devices.values():
+            os.close(descriptor)
+        if failure is not None:
+            if not isinstance(failure, OSError):
+                raise failure
+            self._error = self._error or failure
             for temporary, _ in written:
                 os.unlink(temporary)  # noqa: PTH108 -- strings, as above
             return
-        finally:
-            for descriptor in folders.values():
-                os.close(descriptor)
         for temporary, path in written:
             try:
                 os.rename(temporary, path)  # noqa: PTH104 -- strings, as above
             except OSError as error:
+                # The temporary name would tell nobody what could not be written.
+                error.filename, error.filename2 = path, None
                 self._error = self._error or error
                 os.unlink(temporary)  # noqa: PTH108 -- strings, as above
 
 
-def _sync(written: list[tuple[str, str]], folders: dict[str, int]) -> None:
+def _sync(written: list[tuple[str, str]], devices: dict[int, int]) -> None:
     """Bring files to the disk.
 
     Raises:
         OSError: One of them could not be written.
     """
-    devices = {os.fstat(descriptor).st_dev: descriptor for descriptor in folders.values()}
     for descriptor in devices.values():
         if len(written) >= _MANY_FILES and _sync_file_system(descriptor):
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -120,6 +121,46 @@ def test_one_that_cannot_be_written_is_an_error_and_leaves_nothing_half_written(
         files.write(tmp_path / "taken", b"content")
         files.write(tmp_path / "other", b"content")
     assert [path for path in tree(tmp_path) if path != "other"] == []
+
+
+def test_what_cannot_have_its_name_is_called_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError) as caught, SmallFiles() as files:
+        files.write(tmp_path / "taken", b"content")
+    assert (caught.value.filename, caught.value.filename2) == (str(tmp_path / "taken"), None)
+
+
+def test_an_interrupt_while_it_waits_for_the_disk_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    monkeypatch.setattr("bundler.files.small_files._BATCH_FILES", 10)
+    waited = Future.exception
+    interrupts = [KeyboardInterrupt()]
+
+    def wait(future: Future[None]) -> BaseException | None:
+        if interrupts:
+            raise interrupts.pop()
+        return waited(future)
+
+    monkeypatch.setattr(Future, "exception", wait)
+    with pytest.raises(KeyboardInterrupt), SmallFiles() as files:
+        for number in range(25):
+            files.write(tmp_path / str(number), b"content")
+    assert tree(tmp_path)
+    assert [name for name in tree(tmp_path) if name.startswith(TEMPORARY_PREFIX)] == []
+
+
+def test_many_folders_take_one_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bundler.files.small_files._is_safe_to_sync_whole", lambda folder: True)
+    before, most = len(list(Path("/proc/self/fd").iterdir())), 0
+    with SmallFiles() as files:
+        for number in range(100):
+            files.write(tmp_path / f"{number}/file", b"content")
+            most = max(most, len(list(Path("/proc/self/fd").iterdir())))
+    assert most <= before + 2
+    assert len(tree(tmp_path)) == 100
 
 
 def test_an_error_is_told_at_the_next_file_and_the_others_are_finished_first(tmp_path: Path) -> None:

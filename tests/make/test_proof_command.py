@@ -137,6 +137,19 @@ def test_an_attempt_that_the_program_hides_fails_the_proof(cargo: tuple[Lock, St
     assert "  refused: 1 x 192.0.2.1:80, by " in text and "hides.py:4" in text
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("kill -9 $$; echo alive", 137),
+        (f"exec {PYTHON} -c 'import os, signal; os.kill(os.getpid(), signal.SIGTERM); print(1)'", 143),
+    ],
+)
+def test_a_program_that_ends_by_a_signal_of_its_own_is_not_proven(
+    cargo: tuple[Lock, Store], project: Path, command: str, code: int
+) -> None:
+    assert f"it ended with exit code {code}" in refuse(cargo, command).message
+
+
 def test_a_command_has_the_time_of_a_proof(cargo: tuple[Lock, Store], project: Path) -> None:
     error = refuse(cargo, "sleep 60", seconds=0.3)
     assert "it was ended: it took more than 0.005 minutes" in error.message

@@ -108,7 +108,8 @@ def prove_command(
         for path in shown:
             (program / path.name).symlink_to(path)
         completed, breach = Hold(isolate=isolate, sandbox=chosen, limits=limits).run(
-            [_SHELL, "-c", command],
+            # Below a shell of ours: as process 1 of its namespace it would outlive its own signals.
+            [_SHELL, "-c", f'{_SHELL} -c "$1"; exit $?', _SHELL, command],
             folders,
             env=folders.command_environment(),
             visible=_show(command, folders, folder, shown),
