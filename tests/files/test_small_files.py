@@ -159,7 +159,8 @@ def test_many_folders_take_one_descriptor(tmp_path: Path, monkeypatch: pytest.Mo
         for number in range(100):
             files.write(tmp_path / f"{number}/file", b"content")
             most = max(most, len(list(Path("/proc/self/fd").iterdir())))
-    assert most <= before + 2
+    # Not one for each folder; other threads of this process may have some of their own.
+    assert most <= before + 10
     assert len(tree(tmp_path)) == 100
 
 
