@@ -59,12 +59,22 @@ def _hand_over_prepared(home: Home, before: InstalledBundle, current: list[Insta
     kept = {blob for other in current for repo in other.names.repos for blob in repo.prepared}
     for blob in (blob for repo in before.names.repos for blob in repo.prepared):
         candidates = wanted.get(blob.path, ())
-        place = inside(home.path, blob.path)
-        if blob in kept or not candidates or _holds(place, first := candidates[0][1]):
+        if blob in kept or not candidates:
             continue
-        sources = (inside(other.view, own.path) for other, own in candidates if own == first)
+        place, first = inside(home.path, blob.path), candidates[0][1]
+        sources = [inside(other.view, own.path) for other, own in candidates if own == first]
+        # One of them stands there already: whoever is shown now was placed before.
+        if any(_is_one_file(source, place) for source in sources):
+            continue
         if (source := next((source for source in sources if _holds(source, first)), None)) is not None:
             link_or_copy(source, place)
+
+
+def _is_one_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _holds(path: Path, blob: Blob) -> bool:
