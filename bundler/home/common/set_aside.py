@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
+import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -47,12 +49,13 @@ def set_aside(hf_home: Path, content: Layout, others: Iterable[Layout]) -> list[
 
 
 def clear_ways(hf_home: Path, content: Layout) -> list[tuple[str, str]]:
-    """Move files out of the way that stand where `content` has folders, or links to some.
+    """Move files out of the way that stand where `content` has folders, or links to some; and folders, for files.
 
-    A copy without its links has left them: text with the target, as git and some archives write it.
+    A copy without its links has left such files: text with the target, as git and some archives write it. A folder
+    comes of a hand, or of an archive that was unpacked in the wrong place.
 
     Returns:
-        (old path, new path) of each file that was moved.
+        (old path, new path) of each file and folder that was moved.
     """
     moved = []
     for repo in content.repos:
@@ -71,7 +74,21 @@ def clear_ways(hf_home: Path, content: Layout) -> list[tuple[str, str]]:
             place = inside(hf_home, path)
             if place.is_file() and not place.is_symlink():
                 moved.append((path, move_aside(hf_home, path)))
+        moved += [(path, move_aside(hf_home, path)) for path in sorted(_folders_for_files(hf_home, repo))]
     return moved
+
+
+def _folders_for_files(hf_home: Path, repo: RepoLayout) -> set[str]:
+    """Return what is a folder, and has to be a blob, a prepared file or a list of files."""
+    # Not of refs: the folder `refs/a` belongs to another bundle's branch `a/b`.
+    files = [*(blob.path for blob in (*repo.blobs, *repo.prepared)), *repo.tree_paths()]
+    parents = {posixpath.dirname(path) for path in files}
+    # A listing of each parent, since a question for each of 100,000 files takes seconds.
+    found: set[str] = set()
+    for parent in parents:
+        with contextlib.suppress(FileNotFoundError), os.scandir(inside(hf_home, parent)) as entries:
+            found |= {f"{parent}/{entry.name}" for entry in entries if entry.is_dir(follow_symlinks=False)}
+    return found.intersection(files)
 
 
 def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
@@ -84,7 +101,7 @@ def _folders(hf_home: Path, repo: RepoLayout) -> list[str]:
 
 
 def move_aside(hf_home: Path, path: str) -> str:
-    """Move one file out of the way, and return where it is now."""
+    """Move one file or folder out of the way, to another disk where `hub` is on one, and return where it is now."""
     source = inside(hf_home, path)
     name, number = f"{SET_ASIDE_FOLDER}/{path}", 1
     is_open = _can_be_made(inside(hf_home, name).parent)
@@ -98,7 +115,7 @@ def move_aside(hf_home: Path, path: str) -> str:
         target.symlink_to(old if old.is_absolute() else os.path.relpath(source.parent / old, target.parent))
         source.unlink()
     else:
-        source.rename(target)
+        shutil.move(source, target)
     return name
 
 

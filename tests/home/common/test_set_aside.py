@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
+from bundler.home.common.set_aside import move_aside
 from bundler.home.generations.prune import prune
 from bundler.home.installation.install import install
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
@@ -109,3 +112,40 @@ def test_a_marker_that_hides_a_shipped_file_is_deleted(bundle: Path, home: Path)
     result = install(bundle, home)
     assert result.bundle.verify().ok
     assert tree(home) == good
+
+
+@pytest.mark.parametrize("what", ["blobs/", "trees/"])
+def test_a_folder_in_the_place_of_a_blob_or_a_listing_makes_way(bundle: Path, home: Path, what: str) -> None:
+    good = tree(home)
+    place = next(path for path in (home / "hub/models--org--m" / what).iterdir())
+    place.unlink()
+    (place / "deep").mkdir(parents=True)
+    (place / "deep" / "own").write_bytes(b"own")
+    path = place.relative_to(home)
+    result = install(bundle, home)
+    assert result.set_aside == ((str(path), f"bundles/set-aside/{path}"),)
+    assert (home / "bundles/set-aside" / path / "deep" / "own").read_bytes() == b"own"
+    assert result.bundle.verify().ok
+    assert {path: content for path, content in tree(home).items() if "set-aside" not in path} == good
+
+
+def test_what_is_in_the_way_on_another_disk_is_carried_over(
+    bundle: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An admin's `hub` may be a link to another disk: a rename does not go there."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(source))
+
+    place = next((home / "hub/models--org--m/blobs").iterdir())
+    place.unlink()
+    (place / "deep").mkdir(parents=True)
+    (place / "deep" / "own").write_bytes(b"own")
+    (home / SNAPSHOT / "extra").write_text("one")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", refuse)
+        moved = [move_aside(home, str(path.relative_to(home))) for path in (place, home / SNAPSHOT / "extra")]
+    assert [os.path.lexists(path) for path in (place, home / SNAPSHOT / "extra")] == [False, False]
+    assert (home / moved[0] / "deep" / "own").read_bytes() == b"own"
+    assert (home / moved[1]).read_text() == "one"
+    assert install(bundle, home).bundle.verify().ok
