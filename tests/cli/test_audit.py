@@ -212,6 +212,19 @@ def test_quiet_says_nothing_of_what_is_right_and_everything_of_what_is_not(home:
     assert "other" not in done.stderr
 
 
+@pytest.mark.parametrize("words", [["--all"], ["tiny"]])
+def test_a_second_look_at_a_fault_does_not_hide_what_was_hashed(home: Path, words: list[str]) -> None:
+    def hashed() -> list[int]:
+        value = json.loads(bundle_command("verify", *words, "--hf-home", home, "--json").stdout)
+        return [one["hashed_bytes"] for one in value.get("reports", [value])]
+
+    before = hashed()
+    assert sum(before) > 0
+    blob = next(path for path in (home / "hub/models--org--tiny/blobs").iterdir() if path.read_bytes() == b"new")
+    blob.write_bytes(b"bad")
+    assert hashed() == before
+
+
 def test_without_symlinks_an_older_generation_is_verified_by_its_content(
     packed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bundler.errors import AccessError, BundleError, NotInstalledError
@@ -128,7 +128,7 @@ def verify_current(
         with lock_home(home.path, on_note=on_note):
             now = Home(home.path).bundle(name)
             if now.digest == bundle.digest:
-                return now, now.verify(quick=quick, jobs=jobs, hashed=hashed)
+                return now, _add_up(report, now.verify(quick=quick, jobs=jobs, hashed=hashed))
         # An upgrade or a rollback went on: another generation has the name now.
 
 
@@ -151,9 +151,14 @@ def _look_again(
         key = (one.bundle.name, one.bundle.digest)
         same = next((found for found in generations if (found.bundle.name, found.bundle.digest) == key), None)
         if same is not None:
-            return same, _verify(same, generations, quick, jobs, no_progress, hashed)
+            return same, _add_up(report, _verify(same, generations, quick, jobs, no_progress, hashed))
         # There, but damaged by now: what was found of it stands.
         return (one, report) if generation_path(home.path, *key).exists() else None
+
+
+def _add_up(first: Report, second: Report) -> Report:
+    """Return what the second look found, with the bytes that both have hashed."""
+    return replace(second, size_bytes=first.size_bytes + second.size_bytes)
 
 
 def _verify(
