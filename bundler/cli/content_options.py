@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command."""
+    """Add the options; the command gets what they ask for as `check`."""
     options = [
         click.option(
             "--quick", is_flag=True, help="Compare names, links and sizes before the start, hash nothing."
@@ -35,12 +36,21 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
             help="Hash all again if that was done longer ago; 0 for never.  [default: 30]",
         ),
     ]
+
+    @functools.wraps(command)
+    def with_check(
+        *arguments: object, quick: bool, full: bool, sample: float, recheck_days: float, **others: object
+    ) -> object:
+        check = _choose_check(quick=quick, full=full, sample=sample, recheck_days=recheck_days)
+        return command(*arguments, check=check, **others)
+
+    whole: Callable[..., Any] = with_check
     for option in reversed(options):
-        command = option(command)
-    return command
+        whole = option(whole)
+    return whole
 
 
-def choose_check(*, quick: bool, full: bool, sample: float, recheck_days: float) -> ContentCheck:
+def _choose_check(*, quick: bool, full: bool, sample: float, recheck_days: float) -> ContentCheck:
     """Return what the options ask for.
 
     Raises:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.cli.bundle_arguments import OutputFile
-from bundler.cli.content_options import choose_check, content_options
+from bundler.cli.content_options import content_options
 from bundler.cli.networks import NetworkInReach, Target
+from bundler.cli.provision_options import provision_options
 from bundler.cli.replaced import say_replaced_file
 from bundler.cli.trust_options import policy_option
 from bundler.console.loading import load_without_collection
@@ -21,6 +22,8 @@ from bundler.files.access import check_writable
 
 if TYPE_CHECKING:
     from bundler.home.installed import InstalledBundle
+    from bundler.home.provision.provide import Provision
+    from bundler.home.stamps.check import ContentCheck
     from bundler.offline.kernel.isolation import Requested
 
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Bundle to verify; repeatable. Default: all installed.",
 )
+@provision_options
 @hf_home_option
 @policy_option
 @content_options
@@ -75,12 +79,10 @@ if TYPE_CHECKING:
 def run(
     ctx: click.Context,
     names: tuple[str, ...],
+    provision: Provision | None,
     hf_home: Path | None,
     policy: Path | None,
-    quick: bool,
-    full: bool,
-    sample: float,
-    recheck_days: float,
+    check: ContentCheck,
     isolate: Requested,
     allow_net: tuple[str, ...],
     pass_env: tuple[str, ...],
@@ -100,6 +102,7 @@ def run(
     Examples:
       bundle run -- python train.py
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
+      bundle run --from /shared/demo.tar.zst --hf-home /local/hf --keep-below 400G -- python train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
     with load_without_collection():
@@ -110,9 +113,10 @@ def run(
     report = run_offline(
         command,
         names=names,
+        provision=provision,
         hf_home=hf_home,
         policy=policy,
-        check=choose_check(quick=quick, full=full, sample=sample, recheck_days=recheck_days),
+        check=check,
         isolate=isolate,
         allow_net=allow_net,
         expect=expect,

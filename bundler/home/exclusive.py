@@ -20,6 +20,7 @@ from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.folders import BUNDLES_FOLDER
 
 LOCK_NAME = ".lock"
+_PROVISION_LOCK_NAME = ".from.lock"
 
 Note = Callable[[str], None]
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -29,8 +30,7 @@ def no_note(text: str) -> None:
     """Tell nobody."""
 
 
-@contextlib.contextmanager
-def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
+def lock_home(hf_home: Path, *, on_note: Note = no_note) -> contextlib.AbstractContextManager[None]:
     """Hold the right to change what is installed in `hf_home` while the block runs.
 
     Where nothing can be written no lock is needed: the block runs, and its own first write says what is wrong. What is
@@ -43,16 +43,37 @@ def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
     Raises:
         UntrustedError: The home has folders that are not to be trusted: nobody writes there.
     """
+    return _hold(hf_home, LOCK_NAME, "another `bundle` that installs or removes", on_note)
+
+
+def lock_provision(hf_home: Path, *, on_note: Note = no_note) -> contextlib.AbstractContextManager[None]:
+    """Hold the right to make room in `hf_home` and install what a launch lacks there, while the block runs.
+
+    Of the launches that begin at once on a node one does it and the others wait, and find it there. It is another lock
+    than that of `lock_home`, which each of the steps takes.
+
+    Args:
+        hf_home: As of `lock_home`.
+        on_note: As of `lock_home`.
+
+    Raises:
+        UntrustedError: As of `lock_home`.
+    """
+    return _hold(hf_home, _PROVISION_LOCK_NAME, "another launch that installs", on_note)
+
+
+@contextlib.contextmanager
+def _hold(hf_home: Path, name: str, other: str, on_note: Note) -> Iterator[None]:
     TrustedUsers(hf_home).check_home()
     folder = hf_home / BUNDLES_FOLDER
-    path = folder / LOCK_NAME
+    path = folder / name
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     # What is written is for nobody else to change, even where somebody set no umask at all.
     umask = os.umask(0o077)
     os.umask(umask | stat.S_IWOTH)
     descriptor = None
     try:
-        descriptor = _acquire(path, on_note)
+        descriptor = _acquire(path, other, on_note)
         yield
     finally:
         os.umask(umask)
@@ -66,13 +87,13 @@ def lock_home(hf_home: Path, *, on_note: Note = no_note) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _acquire(path: Path, on_note: Note) -> int | None:
+def _acquire(path: Path, other: str, on_note: Note) -> int | None:
     has_said_so = False
 
     def say_so() -> None:
         nonlocal has_said_so
         if not has_said_so:
-            on_note(f"waiting for another `bundle` that installs or removes in {path.parent.parent}")
+            on_note(f"waiting for {other} in {path.parent.parent}")
         has_said_so = True
 
     while True:

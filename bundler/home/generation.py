@@ -43,6 +43,11 @@ def stamps_path(hf_home: Path, name: str, digest: str) -> Path:
     return generation_path(hf_home, name, digest).with_suffix(".stamps")
 
 
+def used_path(hf_home: Path, name: str, digest: str) -> Path:
+    """Return the file whose time says when a generation was last launched (`bundler.home.uses`)."""
+    return generation_path(hf_home, name, digest).with_suffix(".used")
+
+
 def check_name(name: str) -> None:
     """Refuse a name that no bundle has.
 

@@ -18,7 +18,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bundler.errors import NotInstalledError
 from bundler.home.home import Home
@@ -27,8 +29,10 @@ from bundler.home.launches import LAUNCHES_FOLDER, note_installed
 from bundler.home.stamps.check import CHECK_STAMPS, ContentCheck
 from bundler.home.stamps.verify import Show, verify_for_launch
 from bundler.home.trust.policies import check_policies, may_trust_stamps
+from bundler.home.uses import note_use
 from bundler.home.view.open import open_view
 from bundler.offline.job_step import read_job_step
+from bundler.offline.kernel.enforcement import prepare
 from bundler.offline.kernel.isolation import Isolation, Requested, choose
 from bundler.offline.kernel.networks import only_loopback, whole_internets
 from bundler.offline.launch.forked import fork_work
@@ -40,6 +44,9 @@ from bundler.offline.secrets import find_secrets, find_token_files
 from bundler.offline.variables import Launch, OfflineEnvironment, offline_environment
 from bundler.plan.folders import default_hf_home
 from bundler.text.wording import counted, size
+
+if TYPE_CHECKING:
+    from bundler.home.provision.provide import Provision
 
 _NOT_NOTED = "note: {folder} cannot be written: `bundle prune` and `bundle remove` will not know of this launch"
 _OTHER_NODES = (
@@ -55,6 +62,7 @@ def run_offline(
     command: Sequence[str],
     *,
     names: Sequence[str] = (),
+    provision: Provision | None = None,
     hf_home: Path | None = None,
     policy: Path | None = None,
     check: ContentCheck = CHECK_STAMPS,
@@ -72,7 +80,8 @@ def run_offline(
 
     Args:
         command: Command and arguments.
-        names: The bundles to verify; default all that are installed.
+        names: The bundles to verify; default all that are installed, or those of `provision` alone.
+        provision: Bundles to run on besides, in just these generations; what is not installed is installed first.
         hf_home: The cache root; default HF_HOME, else ``~/.cache/huggingface``.
         policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
         check: How closely content is looked at.
@@ -96,20 +105,27 @@ def run_offline(
         CommandNotFoundError: There is no such command; CommandNotExecutableError, if it cannot be executed.
     """
     home = Home(default_hf_home(hf_home))
-    bundles = _open_bundles(home, names, command, policy)
+    provide = (
+        partial(provision.provide, home.path, policy=policy, jobs=jobs, on_note=on_note) if provision else list
+    )
+    open_bundles = partial(_open_bundles, home, names, provide, command, policy)
+    bundles = open_bundles()
     with contextlib.ExitStack() as ending:
         # Before the first byte is verified, so that nobody prunes what is being read.
-        bundles, note = note_installed(home.path, bundles, lambda: _open_bundles(home, names, command, policy))
+        bundles, note = note_installed(home.path, bundles, open_bundles)
         if note is not None:
             ending.callback(_delete, note)
         else:
             on_note(_NOT_NOTED.format(folder=home.path / LAUNCHES_FOLDER))
+        for bundle in bundles:
+            note_use(bundle)
         view = open_view(home.path, bundles)
         with fork_work(
             lambda: tuple(_verify(bundle, view, check, policy, jobs, show, on_note) for bundle in bundles)
         ) as verify:
             # Meanwhile; if it cannot be had, that ends the verification.
             isolation = _choose(isolate, allow_net, expect, on_note)
+            prepare(isolation)
             verified = verify()
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified).apply(os.environ)
@@ -154,15 +170,23 @@ def _hide_secrets(
 
 
 def _open_bundles(
-    home: Home, names: Sequence[str], command: Sequence[str], policy: Path | None
+    home: Home,
+    names: Sequence[str],
+    provide: Callable[[], list[InstalledBundle]],
+    command: Sequence[str],
+    policy: Path | None,
 ) -> list[InstalledBundle]:
-    bundles = [home.bundle(name, parse=False) for name in dict.fromkeys(names)] or home.bundles(parse=False)
+    is_command = shutil.which(command[0]) is not None or Path(command[0]).exists()
+    # Nothing is installed for a command that is not there.
+    provided = provide() if is_command else []
+    bundles = [*provided, *(home.bundle(name, parse=False) for name in dict.fromkeys(names))]
+    bundles = bundles or home.bundles(parse=False)
     if not bundles:
         raise NotInstalledError(
             f"no bundle is installed in {home.path}",
             hint="install one with `bundle install FILE`, or name another cache with --hf-home",
         )
-    if shutil.which(command[0]) is None and not Path(command[0]).exists():
+    if not is_command:
         raise CommandNotFoundError(f"{command[0]}: command not found")
     check_policies(bundles, policy)
     return bundles

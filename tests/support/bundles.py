@@ -131,12 +131,12 @@ def read_content(home: Path) -> dict[str, str]:
 def tree(root: Path) -> dict[str, str]:
     """Everything below `root` as path -> content digest, or the target of a link; for comparing whole states.
 
-    The log and the stamps are left out: they say when.
+    The log, the stamps and the times of use are left out: they say when.
     """
     found = {}
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root).as_posix()
-        if path.name == LOG_NAME or path.suffix == ".stamps":
+        if path.name == LOG_NAME or path.suffix in (".stamps", ".used"):
             continue
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"

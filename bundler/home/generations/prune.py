@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,7 @@ def prune(
     *,
     keep: int = 0,
     older_than: datetime.timedelta | None = None,
+    digests: Collection[str] | None = None,
     dry_run: bool = False,
     on_note: Note = no_note,
 ) -> PruneResult:
@@ -64,6 +65,7 @@ def prune(
         names: Bundles to look at; default all.
         keep: How many generations of each bundle stay besides the current one, the newest.
         older_than: Spare those that were installed later than this long ago.
+        digests: Spare all but these.
         dry_run: Delete nothing.
         on_note: Told what a person should know of and is no error.
 
@@ -81,6 +83,8 @@ def prune(
         doomed, spared = [], []
         for name in names or home.all_names():
             for bundle in _find_doomed(home, name, keep, older_than, on_note):
+                if digests is not None and bundle.digest not in digests:
+                    continue
                 if launch := next((launch for launch in launches if launch.reads(bundle)), None):
                     spared.append((bundle, launch))
                 else:

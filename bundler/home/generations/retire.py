@@ -23,7 +23,7 @@ from bundler.home.common.journal import (
 )
 from bundler.home.common.kept_refs import delete_kept_refs
 from bundler.home.common.reclaim import hand_over, list_content, reclaim
-from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path
+from bundler.home.generation import GENERATIONS_FOLDER, generation_path, stamps_path, used_path
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.launches import RunningLaunch, find_reader
@@ -136,6 +136,7 @@ def retire_generation(home: Home, bundle: InstalledBundle) -> int | RunningLaunc
         forget_move(home.path, bundle.name)
     kept_signature_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
     stamps_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
+    used_path(home.path, bundle.name, bundle.digest).unlink(missing_ok=True)
     hidden.unlink(missing_ok=True)
     _remove_empty(path.parent, home.path / GENERATIONS_FOLDER)
     return freed

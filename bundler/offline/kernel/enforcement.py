@@ -67,6 +67,16 @@ def enforcement(isolation: Isolation) -> AbstractContextManager[Enforcement]:
     return _Namespace(isolation) if isolation.kind == "netns" else _Filter(isolation)
 
 
+def prepare(isolation: Isolation) -> None:
+    """Do what can be done before there is a child, and takes time.
+
+    Raises:
+        OSError: The kernel refused; `filename` of the error names the step.
+    """
+    if isolation.kind == "landlock" and not isolation.inherited:
+        landlock.prepare()
+
+
 class _Nothing:
     def enter(self) -> None:
         pass

@@ -42,13 +42,28 @@ def why_not() -> str | None:
     return seccomp_filter.why_not()
 
 
+def prepare() -> None:
+    """Make the rules of `enter` already: there are 64,512, and a launch has a core idle while it verifies.
+
+    Raises:
+        OSError: The kernel refused; `filename` of the error names the step.
+    """
+    global _prepared
+    if _prepared is None:
+        _prepared = _make_ruleset(range(FIRST_PORT, 1 << 16))
+
+
 def enter() -> None:
     """Refuse the calling thread, and all that it starts from now on, TCP to ports below 1024, and datagrams.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
-    _restrict(range(FIRST_PORT, 1 << 16))
+    global _prepared
+    prepare()
+    assert _prepared is not None
+    ruleset, _prepared = _prepared, None
+    _restrict(ruleset)
     seccomp_filter.install(filter_without_datagrams())
 
 
@@ -58,34 +73,44 @@ def try_out() -> None:
     Raises:
         OSError: As of `enter`.
     """
-    _restrict(range(FIRST_PORT, FIRST_PORT + 1))
+    _restrict(_make_ruleset(range(FIRST_PORT, FIRST_PORT + 1)))
     seccomp_filter.install(filter_without_datagrams())
 
 
-def _restrict(ports: range) -> None:
-    seccomp_filter.no_new_privileges()
+def _make_ruleset(ports: range) -> int:
+    """Return the descriptor, which an exec closes, of rules that allow connections to these ports."""
     # struct landlock_ruleset_attr: of the file system, of the network.
     ruleset = _syscall("landlock ruleset", _CREATE_RULESET, struct.pack("=QQ", 0, _CONNECT_TCP), 16, 0)
+    # What is not allowed is refused, and there are no ranges: a rule for each port, hence no call of `_syscall`, whose
+    # conversions would take longer than the kernel does.
+    rule = (ctypes.c_uint64 * 2)(_CONNECT_TCP, 0)
+    words = [
+        ctypes.c_long(_ADD_RULE),
+        ctypes.c_long(ruleset),
+        ctypes.c_long(_RULE_NET_PORT),
+        rule,
+        ctypes.c_long(0),
+    ]
+    add = _libc.syscall
+    for port in ports:
+        rule[1] = port
+        if add(*words) != 0:
+            error = _error("landlock rule")
+            os.close(ruleset)
+            raise error
+    return ruleset
+
+
+def _restrict(ruleset: int) -> None:
     try:
-        # What is not allowed is refused, and there are no ranges: a rule for each port, hence no call of `_syscall`,
-        # whose conversions would take longer than the kernel does.
-        rule = (ctypes.c_uint64 * 2)(_CONNECT_TCP, 0)
-        words = [
-            ctypes.c_long(_ADD_RULE),
-            ctypes.c_long(ruleset),
-            ctypes.c_long(_RULE_NET_PORT),
-            rule,
-            ctypes.c_long(0),
-        ]
-        add = _libc.syscall
-        for port in ports:
-            rule[1] = port
-            if add(*words) != 0:
-                raise _error("landlock rule")
+        seccomp_filter.no_new_privileges()
         _syscall("landlock", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
+
+# Rules that are ready to be put in force.
+_prepared: int | None = None
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long

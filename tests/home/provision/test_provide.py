@@ -1,0 +1,160 @@
+"""bundler.home.provision.provide: what a launch lacks is installed once, whoever asks for it at the same time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import SpaceError
+from bundler.home.generation import generation_path
+from bundler.home.home import Home
+from bundler.home.installation.install import install
+from bundler.home.log import read_log
+from bundler.home.provision.provide import Provision
+from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
+
+BUNDLE = Path(sys.executable).with_name("bundle")
+SHOW = "import os; print(os.environ['HF_HUB_CACHE'])"
+
+
+def run(home: Path, *words: object) -> subprocess.Popen[str]:
+    command = [BUNDLE, "run", "--hf-home", home, "--isolate", "none", *words]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def installations(home: Path) -> list[str]:
+    return [line.name for line in read_log(home) if line.action == "install"]
+
+
+def test_what_is_not_there_is_installed_and_what_is_there_is_left_as_it_is(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    [first] = Provision((bundles["a"],)).provide(home)
+    assert first.verify().ok
+    before = tree(home)
+    [second] = Provision((bundles["a"],)).provide(home)
+    assert (second.digest, tree(home)) == (first.digest, before)
+    assert installations(home) == ["a"]
+
+
+def test_of_launches_that_begin_at_once_one_installs_and_all_run(bundles: dict[str, Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    started = [run(home, "--from", bundles["a"], "--", sys.executable, "-c", SHOW) for _ in range(4)]
+    told = [process.communicate() for process in started]
+    assert [process.returncode for process in started] == [0] * 4, told
+    assert len({out for out, _ in told}) == 1
+    assert installations(home) == ["a"]
+
+
+def test_a_launch_reads_the_generation_that_it_asked_for_though_another_is_current(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    old, new = (
+        tiny_bundle(
+            tmp_path / commit, locked_repo("org/m", {"w": content}, commit=commit), contents=[content], name="demo"
+        )
+        for commit, content in ((COMMIT, b"old"), (OTHER_COMMIT, b"new"))
+    )
+    for path in (old, new):
+        install(path, home)
+    read = (
+        "import os, glob; hub = os.environ['HF_HUB_CACHE']; "
+        "print(open(glob.glob(hub + '/models--org--m/snapshots/*/w')[0]).read())"
+    )
+    for path, content in ((old, "old"), (new, "new"), (old, "old")):
+        process = run(home, "--from", path, "--", sys.executable, "-c", read)
+        out, told = process.communicate()
+        assert (process.returncode, out) == (0, f"{content}\n"), told
+    assert installations(home) == ["demo", "demo"]
+
+
+def test_without_views_the_generation_that_a_launch_asks_for_becomes_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: str | Path, target_is_directory: bool = False) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(self))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    home = tmp_path / "home"
+    for commit, content in ((COMMIT, b"old"), (OTHER_COMMIT, b"new"), (COMMIT, b"old")):
+        repo = locked_repo("org/m", {"w": content}, commit=commit)
+        bundle = tiny_bundle(tmp_path / commit, repo, contents=[content], name="demo")
+        [provided] = Provision((bundle,)).provide(home)
+        assert Home(home).bundle("demo").digest == provided.digest
+        assert (home / "hub/models--org--m/refs/main").read_text() == commit
+
+
+def test_when_the_one_that_installs_is_killed_the_next_goes_on(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    content = {f"w{number}": os.urandom(1 << 20) for number in range(24)}
+    bundle = tiny_bundle(tmp_path / "made", locked_repo("org/m", content), contents=content.values(), name="big")
+    first = run(home, "--from", bundle, "-j", 1, "--", "true")
+    deadline = time.monotonic() + 60
+    while not list(home.glob("hub/*/blobs/*")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    second = run(home, "--from", bundle, "--", "true")
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    _, told = second.communicate()
+    assert second.returncode == 0, told
+    assert Home(home).bundle("big").verify().ok
+
+
+def test_a_damaged_receipt_is_written_again(bundles: dict[str, Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    [first] = Provision((bundles["a"],)).provide(home)
+    generation_path(home, "a", first.digest).write_text("damaged")
+    (home / "bundles" / "a.json").write_text("damaged")
+    [again] = Provision((bundles["a"],)).provide(home)
+    assert again.verify().ok
+
+
+def test_a_part_that_is_installed_is_completed(bundles: dict[str, Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert install(bundles["a"], home, only=["org/base"]).bundle.left_out == ("org/a",)
+    [whole] = Provision((bundles["a"],)).provide(home)
+    assert whole.left_out == ()
+
+
+def test_room_is_made_first_and_nothing_is_written_where_there_can_be_none(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    notes: list[str] = []
+    for name in ("c", "a"):
+        Provision((bundles[name],), limit_bytes=1999).provide(home, on_note=notes.append)
+    assert Home(home).names() == ["a"]
+    assert [note for note in notes if note.startswith("deleted c sha256:") and note.endswith(": 1 kB")]
+    before = tree(home)
+    with pytest.raises(SpaceError):
+        Provision((bundles["c"],), limit_bytes=999).provide(home)
+    assert tree(home) == before
+
+
+def test_nothing_is_installed_for_a_command_that_is_not_there(bundles: dict[str, Path], tmp_path: Path) -> None:
+    process = run(tmp_path / "home", "--from", bundles["a"], "--", "no-such-command")
+    _, told = process.communicate()
+    assert process.returncode != 0
+    assert not (tmp_path / "home" / "hub").exists(), told
+
+
+def test_the_report_names_what_was_provided_and_a_limit_alone_means_nothing(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    report = tmp_path / "report.json"
+    process = run(
+        tmp_path / "home", "--from", bundles["a"], "--from", bundles["c"], "--report", report, "--", "true"
+    )
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert [one["name"] for one in json.loads(report.read_text())["bundles"]] == ["a", "c"]
+    process = run(tmp_path / "home", "--keep-below", "1G", "--", "true")
+    assert ("--keep-below goes with --from" in process.communicate()[1], process.returncode) == (True, 2)
