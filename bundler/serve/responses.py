@@ -2,7 +2,9 @@
 
 Rule book:
 
-* a file is streamed in blocks from a thread; no request holds more than one block in memory;
+* a file is streamed in blocks from a thread; no request holds more than one block in memory. sendfile(2) would take
+  less of the processor, but what waits in the socket's buffer then are the file's own pages: a file that is changed in
+  place would be sent as it is changed, after it was found to be unchanged;
 * one range at a time (RFC 9110, section 14): what clients resume with. Several, or one that cannot be read, are
   answered with the whole file, as the RFC allows;
 * errors carry `X-Error-Code` and `X-Error-Message`, which huggingface_hub turns into its exceptions, and the same
