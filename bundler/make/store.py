@@ -2,7 +2,7 @@
 
     blobs/<first two>/<etag>         content, under its etag on the Hub
     blobs/<first two>/<etag>.json    its size and digests when it was checked
-    partial/<etag>.<owner>           a download that is not finished, or not checked (`bundler.make.partial`)
+    partial/<etag>.<owner>           a download that is not finished, or not checked (`bundler.make.staging.partial`)
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
     proven/<key>.json                a successful proof (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Literal
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import Digests, hash_file, sha256_bytes
 from bundler.files.leftovers import remove_leftovers
-from bundler.make.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
+from bundler.make.staging.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
 from bundler.offline.sandbox.remove_tree import remove_tree
 
 RecordKind = Literal["prepared", "proven", "packed"]

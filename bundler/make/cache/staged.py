@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.make.partial import ORPHAN_SECONDS, may_be_alive
+from bundler.make.staging.partial import ORPHAN_SECONDS, may_be_alive
 
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{64}\.json")

@@ -37,7 +37,7 @@ from bundler.hub.connection.xet import XetFailedError, XetStorage
 from bundler.make.download.crew import Crew
 from bundler.make.download.request import Address, StoppedError
 from bundler.make.download.transfer import Transfer, algorithms, mismatch
-from bundler.make.partial import Partial
+from bundler.make.staging.partial import Partial
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.lock import LockedFile, LockedRepo
 

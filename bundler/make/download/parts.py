@@ -6,7 +6,7 @@ Rule book:
   others given to the crew; else the file comes in order over one connection (`bundler.make.download.transfer`);
 * each part must come from the same file: the server is asked to send it only if the entity tag is that of the first
   (If-Range, RFC 9110, section 13.1.5). If it sends something else, the file comes in order from what is at the front;
-* which ranges are there is noted beside them (`bundler.make.ranges`), so that the next process asks for the others;
+* which ranges are there is noted beside them (`bundler.make.staging.ranges`): the next process asks for the others;
 * where the Hub redirects to a signed address, parts ask that address, which costs the Hub one request for each file.
   When it has expired, the Hub is asked again;
 * nobody writes any more when `run` ends.
@@ -33,7 +33,7 @@ from bundler.make.download.request import (
     content_range,
     raise_final_refusal,
 )
-from bundler.make.partial import Partial
+from bundler.make.staging.partial import Partial
 
 # At 20 MB/s a connection needs 0.8 s for a part, and a round trip of 50 ms to ask for it.
 PART_BYTES = 16 << 20

@@ -32,7 +32,7 @@ from bundler.make.download.request import (
     content_range,
     raise_final_refusal,
 )
-from bundler.make.partial import Partial
+from bundler.make.staging.partial import Partial
 from bundler.make.store import StoredBlob
 from bundler.plan.lock import LockedFile
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundler.make.ranges import MOST_RANGES, PAGE_BYTES, Ranges, note_offset, read_note, write_note
+from bundler.make.staging.ranges import MOST_RANGES, PAGE_BYTES, Ranges, note_offset, read_note, write_note
 
 _LENGTH = 200
 _PAIRS = st.lists(st.tuples(st.integers(0, _LENGTH), st.integers(0, _LENGTH)), max_size=12)

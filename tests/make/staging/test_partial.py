@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.make.partial import ORPHAN_SECONDS
+from bundler.make.staging.partial import ORPHAN_SECONDS
 from bundler.make.store import Store
 from tests.make.test_store import CONTENT, ETAG
 from tests.support.process import Child

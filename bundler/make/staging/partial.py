@@ -1,6 +1,6 @@
 """Partial downloads: files that stay when a process is killed; each is owned by the process that writes it.
 
-    <etag>.<owner>           a download that is not finished, or not checked; `bundler.make.ranges` says how much of it
+    <etag>.<owner>    a download that is not finished, or not checked; `bundler.make.staging.ranges` says how much of it
 
 Rule book:
 
@@ -23,7 +23,7 @@ from io import FileIO
 from pathlib import Path
 
 from bundler.files.owner import Owner
-from bundler.make.ranges import PAGE_BYTES, Ranges, note_offset, read_note, write_note
+from bundler.make.staging.ranges import PAGE_BYTES, Ranges, note_offset, read_note, write_note
 
 # Seconds without a change after which a partial download of another machine is taken over: longer than any retry of the
 # client takes.

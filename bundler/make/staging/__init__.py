@@ -1,0 +1,1 @@
+"""What is under way in the store: downloads that are not finished, and work folders."""
