@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+from typing import Any
 
 import click
 
 from bundler import __version__
+from bundler.console.ending import end_when_asked
 from bundler.console.group import ErrorGroup
 from bundler.text.documents import describe_exit_codes
 
@@ -66,6 +68,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 
 class BundleGroup(ErrorGroup):
     """A group whose commands are imported on use."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with end_when_asked():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -7,12 +7,15 @@ from typing import Any
 
 import click
 
+from bundler.console.ending import Ended
 from bundler.console.options import JSON_ASKED_FOR
 from bundler.console.output import print_json
 from bundler.console.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 from bundler.files.access import explain
 from bundler.text.wording import on_screen
+
+_GO_ON = "finished work is kept: run the same command again to continue"
 
 
 class ErrorGroup(click.Group):
@@ -40,8 +43,10 @@ class ErrorGroup(click.Group):
             return super().invoke(ctx)
         except BundleError as error:
             self._fail(ctx, error)
+        except Ended as end:
+            self._end(ctx, f"ended by {end}; {_GO_ON}", 128 + end.number)
         except KeyboardInterrupt:
-            self._end(ctx, "interrupted; finished work is kept: run the same command again to continue", 130)
+            self._end(ctx, f"interrupted; {_GO_ON}", 130)
         except OSError as error:
             if code := exit_code_of_failed_output(error):
                 ctx.exit(code)

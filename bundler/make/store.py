@@ -6,7 +6,7 @@
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
     proven/<key>.json                a successful proof (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
-    work/                            temporary caches for a proof, and what is encoded ahead (`bundler.make.ahead`)
+    work/                            caches for a proof (`bundler.make.staging.work`), and what is encoded ahead
 
 Rule book:
 
@@ -24,7 +24,6 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,8 +32,8 @@ from typing import Any, BinaryIO, Literal
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import Digests, hash_file, sha256_bytes
 from bundler.files.leftovers import remove_leftovers
-from bundler.make.staging.partial import ORPHAN_SECONDS, Partial, PartialFolder, may_be_alive, owner_mark
-from bundler.offline.sandbox.remove_tree import remove_tree
+from bundler.make.staging.partial import ORPHAN_SECONDS, Partial, PartialFolder
+from bundler.make.staging.work import clear_work_folders, make_work_folder
 
 RecordKind = Literal["prepared", "proven", "packed"]
 
@@ -213,24 +212,14 @@ class Store:
     def _kept_path(self, kind: RecordKind, key: str) -> Path:
         return self.root / kind / f"{sha256_bytes(key.encode())}.json"
 
-    @contextlib.contextmanager
-    def work_folder(self) -> Iterator[Path]:
+    def work_folder(self) -> AbstractContextManager[Path]:
         """Make an empty folder on the store's file system, so that hard links work; remove it when the block ends."""
-        work = self.root / "work"
-        for stale in work.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if not may_be_alive(stale, stale.stat().st_mtime, 24 * 3600):
-                    _remove_work(stale)
-        folder = work / f"w.{owner_mark()}"
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            _remove_work(folder)
+        return make_work_folder(self.root / "work")
 
     def sweep(self) -> None:
         """Delete files of killed runs that no run will use again; call this before this process writes."""
         now = time.time()
+        clear_work_folders(self.root / "work")
         for name in ("blobs", "prepared", "proven", "packed"):
             remove_leftovers(self.root / name, now=now)
         for path in (self.root / "blobs").glob("??/*"):
@@ -239,12 +228,6 @@ class Store:
                     if now - path.stat().st_mtime > ORPHAN_SECONDS:
                         path.unlink()
         self._partials.sweep(now)
-
-
-def _remove_work(folder: Path) -> None:
-    # Programs of strangers worked in it. What cannot be deleted now, a later run tries again.
-    with contextlib.suppress(OSError):
-        remove_tree(folder)
 
 
 def _record_path(path: Path) -> Path:

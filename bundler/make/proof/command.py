@@ -13,12 +13,10 @@ Rule book:
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,13 +30,13 @@ from bundler.make.proof.process.confinement import SandboxChoice, choose_confine
 from bundler.make.proof.process.folders import Folders
 from bundler.make.proof.process.held import Hold
 from bundler.make.proof.process.home import assemble
+from bundler.make.staging.work import make_temporary_folder
 from bundler.make.store import Store
 from bundler.offline.guard.attempts import group_attempts
 from bundler.offline.kernel.isolation import Requested
 from bundler.offline.launch.launch import Completed
 from bundler.offline.launch.report import LaunchReport
 from bundler.offline.sandbox.limits import Limits
-from bundler.offline.sandbox.remove_tree import remove_tree
 from bundler.offline.sandbox.visible import Interpreter, Visible, visible_to_python
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
@@ -98,7 +96,7 @@ def prove_command(
     folder = Path.cwd()
     shown = list_program_files(folder)
     started = time.monotonic()
-    with store.work_folder() as work, _make_temporary() as temporary:
+    with store.work_folder() as work, make_temporary_folder(work) as temporary:
         home = work / "elsewhere" / "home"
         assemble(home, layout(lock), blob_path(store))
         folders = Folders.make(work, home, "prove").with_temporary(temporary)
@@ -141,17 +139,6 @@ def list_program_files(folder: Path) -> list[Path]:
             hint="start `bundle fetch` in the folder of the program",
         )
     return sorted(path for path in folder.iterdir() if folder != home or not path.name.startswith("."))
-
-
-@contextlib.contextmanager
-def _make_temporary() -> Iterator[Path]:
-    """Make a temporary folder with a short name: sockets of worker processes are in it, and have 107 characters."""
-    folder = Path(tempfile.mkdtemp(prefix="b."))
-    try:
-        yield folder
-    finally:
-        with contextlib.suppress(OSError):
-            remove_tree(folder)
 
 
 def _show(command: str, folders: Folders, folder: Path, shown: list[Path]) -> Visible:

@@ -18,6 +18,7 @@ from typing import IO
 
 from bundler.errors import BundleError, OfflineError
 from bundler.offline.launch.inherited import close_inherited_sockets
+from bundler.offline.sandbox.family import end_family
 
 
 class CommandNotFoundError(BundleError):
@@ -89,18 +90,32 @@ def start(
             # No clean-up of a forked copy may run: buffers would be written twice.
             os._exit(255)
     os.close(writer)
-    failure: BaseException | None = None
+    try:
+        failure, message = _take_part(child, meanwhile, reader)
+    except BaseException:
+        # Interrupted: nobody would wait for it.
+        _end(child)
+        raise
+    if not message and failure is None:
+        return child
+    _end(child)
+    raise _error(argv[0], message, failure) from failure
+
+
+def _take_part(child: int, meanwhile: Callable[[int], None], reader: int) -> tuple[OSError | None, bytes]:
+    """Return what went wrong here, and what the child says that went wrong there; nothing once it executes."""
+    failure = None
     try:
         meanwhile(child)
     except OSError as error:
         failure = error
     with os.fdopen(reader, "rb") as stream:
-        message = stream.read()
-    if not message and failure is None:
-        return child
-    os.kill(child, signal.SIGKILL)
+        return failure, stream.read()
+
+
+def _end(child: int) -> None:
+    end_family(child)
     os.waitpid(child, 0)
-    raise _error(argv[0], message, failure) from failure
 
 
 def _error(command: str, message: bytes, failure: BaseException | None) -> BundleError:

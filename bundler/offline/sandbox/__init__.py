@@ -7,7 +7,7 @@
     limits.py        time, memory, processes and room that a program may take, and ending it
     family.py        a process and all below it, seen from outside
     remove_tree.py   deleting what it made, whatever that is
-    descendants.py   seeing a program through to its end, and ending what it left
+    descendants.py   seeing a program through to its end, and ending what it left, also when the launcher ends
     privileges.py    giving up capabilities and the session's keys
     system_calls.py  the kernel's interface
 

@@ -1,14 +1,20 @@
-"""See a program through to its end from the process above it, and leave none of what it started."""
+"""See a program through to its end from the process above it, and leave none of what it started.
+
+The process above, its keeper, ends all of it when it is asked to end, and when the launcher ends, however that does.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-from pathlib import Path
 from typing import NoReturn
 
+from bundler.offline.sandbox.family import end_below
 from bundler.offline.sandbox.system_calls import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, control
+
+# A terminal sends some of them to everything that runs in it.
+_ASKING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 
 
 def die_with_parent() -> None:
@@ -16,9 +22,12 @@ def die_with_parent() -> None:
     control(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every process below this one whose own parent ends."""
+def fork_below_keeper() -> None:
+    """Go on in a child, of which this process becomes the keeper; it adopts orphans, so it finds all of them."""
     control(PR_SET_CHILD_SUBREAPER, 1)
+    if child := os.fork():
+        become_keeper(child)
+    die_with_parent()
 
 
 def become_keeper(child: int) -> NoReturn:
@@ -28,16 +37,35 @@ def become_keeper(child: int) -> NoReturn:
     """
     code = 255
     try:
+        for number in _ASKING:
+            signal.signal(number, _stop)
+        # In place of SIGKILL: no other process would end what the program started.
+        control(PR_SET_PDEATHSIG, signal.SIGTERM)
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         code = _wait_for(child)
-        for pid in iter(_any_child, None):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+    except _StoppedError:
+        # The first process of a namespace takes all others with it. Before that /proc, which is that of the namespace
+        # by now, must not be read: its numbers are others than ours.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
     finally:
-        # No clean-up of a forked copy may run.
-        os._exit(128 - code if code < 0 else code)
+        try:
+            for number in _ASKING:
+                signal.signal(number, signal.SIG_IGN)
+            end_below(os.getpid())
+            _reap()
+        finally:
+            # No clean-up of a forked copy may run.
+            os._exit(128 - code if code < 0 else code)
+
+
+class _StoppedError(Exception):
+    """The keeper was asked to end."""
+
+
+def _stop(number: int, _: object) -> None:
+    raise _StoppedError
 
 
 def _wait_for(child: int) -> int:
@@ -47,12 +75,9 @@ def _wait_for(child: int) -> int:
             return os.waitstatus_to_exitcode(status)
 
 
-def _any_child() -> int | None:
-    """Return a child of this process, orphans below it included."""
-    own = os.getpid()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            # pid (name) state ppid: the name may hold anything, brackets too.
-            if int(path.read_text(errors="replace").rpartition(")")[2].split()[1]) == own:
-                return int(path.parent.name)
-    return None
+def _reap() -> None:
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return

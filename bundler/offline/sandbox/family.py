@@ -65,10 +65,17 @@ def measure_exactly(pid: int) -> int | None:
 
 
 def end_family(root: int) -> None:
-    """Kill a process and everything below it, also where it forks without end.
+    """Kill a process and everything below it, also where it forks without end; itself last: orphans are found there."""
+    end_below(root)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(root, signal.SIGKILL)
+
+
+def end_below(root: int) -> None:
+    """Kill everything below a process, also where it forks without end.
 
     First the children: with the first process of a namespace the kernel kills all others in it. What is left is
-    stopped, until nothing runs that could fork, and then killed; `root` goes last: orphans are found below it.
+    stopped, until nothing runs that could fork, and then killed.
     """
     family = {member.pid: member for member in list_family(root)}
     children = _children(root)
@@ -87,8 +94,6 @@ def end_family(root: int) -> None:
             break
         stopped |= below.keys()
         time.sleep(_PAUSE_SECONDS)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(root, signal.SIGKILL)
 
 
 def count_tasks(uid: int) -> int:

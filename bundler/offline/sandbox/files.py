@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bundler.offline.kernel import seccomp_filter
 from bundler.offline.kernel.filter_programs import filter_without_unix_sockets
-from bundler.offline.sandbox.descendants import adopt_orphans, become_keeper, die_with_parent
+from bundler.offline.sandbox.descendants import die_with_parent, fork_below_keeper
 from bundler.offline.sandbox.privileges import drop_privileges
 from bundler.offline.sandbox.system_calls import syscall
 from bundler.offline.sandbox.visible import Visible
@@ -74,10 +74,7 @@ def enter_landlock(visible: Visible) -> None:
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
     """
-    adopt_orphans()
-    die_with_parent()
-    if child := os.fork():
-        become_keeper(child)
+    fork_below_keeper()
     drop_privileges()
     _restrict(visible)
     seccomp_filter.install(filter_without_unix_sockets())

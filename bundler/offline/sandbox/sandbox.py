@@ -23,6 +23,7 @@ from typing import Literal, get_args
 
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.sandbox import files
+from bundler.offline.sandbox.descendants import fork_below_keeper
 from bundler.offline.sandbox.limits import Limits
 from bundler.offline.sandbox.namespaces import enter_namespaces
 from bundler.offline.sandbox.visible import Visible, visible_to_python
@@ -92,6 +93,9 @@ def make_entry(
                 os.chdir(here)
         elif sandbox.kind == "landlock":
             files.enter_landlock(whole)
+        elif sys.platform == "linux":
+            # Even then nothing of it stays.
+            fork_below_keeper()
 
     return enter
 
