@@ -23,7 +23,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bundler.draft.record.child import run_child
-from bundler.draft.record.front.start import open_front
 from bundler.draft.record.notes import HostUse, Notes, read_notes
 from bundler.draft.record.sockets import SocketUse
 from bundler.errors import UsageError
@@ -31,9 +30,11 @@ from bundler.hub.connection.endpoint import check_endpoint
 from bundler.offline.kernel.network_namespace import own_addresses
 from bundler.offline.launch.spawn import CommandNotFoundError
 from bundler.offline.variables import OFFLINE, put_first_on_python_path
+from bundler.serve.aside import open_aside
 
 SITE_FOLDER = Path(__file__).parent / "site"
 RECORD_DIR = "BUNDLE_RECORD_DIR"
+_DOOR = "bundler.draft.record.front.process"
 _DOOR_NOTES = "door.jsonl"
 # A conversion of weights that nobody loads, and a count of downloads at another host.
 _SWITCHED_OFF = {"DISABLE_SAFETENSORS_CONVERSION": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
@@ -77,7 +78,8 @@ def run_watched(command: Sequence[str]) -> Ran:
     upstream = check_endpoint()
     with tempfile.TemporaryDirectory(prefix="bundle-record-") as folder:
         notes = Path(folder)
-        with open_front(upstream, notes / _DOOR_NOTES) as address:
+        door = (_DOOR, upstream, str(notes / _DOOR_NOTES))
+        with open_aside(*door, what=f"the door to {upstream} did not open") as address:
             ended = run_child(command, make_environment(os.environ, address, notes))
         found = read_notes(notes)
     return Ran(

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bundler.errors import BundleError, NotInstalledError
+from bundler.errors import NotInstalledError
 from bundler.make.cache.hub_cache import HubCache
+from bundler.serve.aside import open_aside
 from bundler.serve.sources.cache import cache_folder
 
 _UNKNOWN = (
     "--offline: what {hub} does not have is not known: files that were never loaded count as absent from their repo, "
     "and a branch is what it was when it was loaded last"
 )
-_PATIENCE_SECONDS = 10
 
 
 @contextlib.contextmanager
@@ -38,6 +35,7 @@ def serve_cache(from_cache: Path | None, on_warning: Callable[[str], None]) -> I
 
     Raises:
         NotInstalledError: There is no cache.
+        BundleError: It cannot be shown.
     """
     os.environ["HF_HUB_OFFLINE"] = "0"
     for name in ("NO_PROXY", "no_proxy"):
@@ -48,23 +46,6 @@ def serve_cache(from_cache: Path | None, on_warning: Callable[[str], None]) -> I
             f"--offline takes everything from an HF cache, and {hub} is none with repos",
             hint="name another one: --from-cache DIR",
         )
-    words = [sys.executable, "-m", "bundler", "serve", str(hub), "--port", "0"]
-    with tempfile.TemporaryFile("w+") as said:
-        # Out of the terminal's reach: Ctrl-C is for the fetch.
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, start_new_session=True)
-        assert process.stdout
-        try:
-            endpoint = process.stdout.readline().decode().strip()
-            if not endpoint:
-                said.seek(0)
-                raise BundleError(f"{hub} could not be shown as a Hub: {said.read().strip()}")
-            on_warning(_UNKNOWN.format(hub=hub))
-            yield endpoint
-        finally:
-            process.terminate()
-            process.stdout.close()
-            try:
-                process.wait(_PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with open_aside("bundler.make.cache.process", str(hub), what=f"{hub} could not be shown as a Hub") as endpoint:
+        on_warning(_UNKNOWN.format(hub=hub))
+        yield endpoint

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from bundler.draft.record.front.start import open_front
+from bundler.serve.aside import open_aside
 from tests.support.hub import RunningHub
 
+FRONT = "bundler.draft.record.front.process"
 COMMIT = b"c" * 40
 BIG = bytes(range(256)) * 4000
 
@@ -101,7 +102,7 @@ def front(tmp_path: Path) -> Iterator[Front]:
     upstream = Upstream()
     with RunningHub(upstream) as hub:
         upstream.address = hub.endpoint
-        with open_front(hub.endpoint, tmp_path / "notes") as address:
+        with open_aside(FRONT, hub.endpoint, str(tmp_path / "notes"), what="the door") as address:
             yield Front(upstream, address, tmp_path / "notes")
 
 
@@ -159,7 +160,7 @@ def test_what_follows_a_redirect_comes_back_to_the_door_unless_it_leads_elsewher
 
 
 def test_a_hub_that_is_not_there_is_an_error_for_the_client(tmp_path: Path) -> None:
-    with open_front("http://127.0.0.1:9", tmp_path / "notes") as address:
+    with open_aside(FRONT, "http://127.0.0.1:9", str(tmp_path / "notes"), what="the door") as address:
         connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
         connection.request("GET", "/org/a/resolve/main/x")
         answer = connection.getresponse()

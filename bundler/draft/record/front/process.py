@@ -1,4 +1,4 @@
-"""The door as a process of its own: it prints its address, and ends when its standard input does."""
+"""The door as a process of its own (`bundler.serve.aside`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 import logging
 import os
 import sys
-import threading
 
 import uvicorn
 
 from bundler.draft.record.front.app import Front
+from bundler.serve.aside import announce, end_with_input
 from bundler.serve.listen import endpoint_of, open_listener
 
 
@@ -40,17 +40,9 @@ def main(upstream: str, notes: str) -> None:
         ws="none",
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
-    threading.Thread(target=_stop_at_end_of_input, args=(server,), daemon=True).start()
-    sys.stdout.write(f"{endpoint_of(listener)}\n")
-    sys.stdout.flush()
-    server.run(sockets=[listener])
-
-
-def _stop_at_end_of_input(server: uvicorn.Server) -> None:
-    while sys.stdin.buffer.read(1):
-        pass
-    server.should_exit = True
+    end_with_input()
+    announce(endpoint_of(listener))
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":
