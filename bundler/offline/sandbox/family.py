@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,11 @@ _MOST_PASSES = 200
 _PAUSE_SECONDS = 0.01
 # Of proc_pid_stat(5) the 20th and the 22nd field, of which two stand before those that are read here.
 _THREADS, _START = 17, 19
+_RESIDENT = re.compile(r"^Rss(?:Anon|Shmem):\s*([0-9]+)", re.MULTILINE)
+# Address, rights, offset, device and inode of a mapping, and what it is of.
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \S+ *(.*)")
+# Without a file, by a file without a name, and by a segment of System V. What is in /dev/shm counts as room.
+_SHARED = ("/dev/zero (deleted)", "/memfd:", "/SYSV")
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,12 @@ class Member:
     Attributes:
         pid: Its number, which a later process may get.
         start_ticks: When it started, which tells it from such a one.
-        anonymous_bytes: Memory that is no file's; what it shares with those that it was forked from is counted in each.
+        memory_bytes: Memory that is no file's, and what it maps of files in memory; what is shared is counted in each.
     """
 
     pid: int
     start_ticks: int
-    anonymous_bytes: int
+    memory_bytes: int
 
 
 def list_family(root: int) -> list[Member]:
@@ -50,18 +57,37 @@ def list_family(root: int) -> list[Member]:
     found, waiting = [], [root] if root in parents else []
     while waiting:
         pid = waiting.pop()
-        found.append(Member(pid, started[pid], _anonymous_bytes(pid)))
+        found.append(Member(pid, started[pid], _memory_bytes(pid)))
         waiting += children.get(pid, [])
     return found
 
 
 def measure_exactly(pid: int) -> int | None:
-    """Return the anonymous memory of a process, each page divided by those that share it; None if that is not told."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss_Anon:"):
-                return int(line.split()[1]) << 10
-    return None
+    """Return the memory of a process, each page divided by those that share it; None if that is not told.
+
+    It is what is no file's, and memory that it shares with others; not files that were there before it, in a store in
+    memory for instance.
+    """
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        [anonymous] = re.findall(r"^Pss_Anon: *([0-9]+) kB$", rollup, re.MULTILINE)
+        taken = int(anonymous)
+        # Most programs share none, and the list of all mappings is long.
+        if not re.search(r"^Pss_Shmem: *0 kB$", rollup, re.MULTILINE):
+            taken += sum(_list_shared(Path(f"/proc/{pid}/smaps").read_text(errors="replace")))
+    except (OSError, ValueError):
+        return None
+    return taken << 10
+
+
+def _list_shared(mappings: str) -> Iterator[int]:
+    """Yield how much each mapping of memory that is shared takes, in KiB (proc_pid_smaps(5))."""
+    is_shared = False
+    for line in mappings.splitlines():
+        if match := _MAPPING.match(line):
+            is_shared = match[1].startswith(_SHARED)
+        elif is_shared and line.startswith("Pss:"):
+            yield int(line.split()[1])
 
 
 def end_family(root: int) -> None:
@@ -125,9 +151,9 @@ def _read_stat(path: Path) -> list[str]:
     return (path / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
-def _anonymous_bytes(pid: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        # proc_pid_statm(5), in pages: size, resident, and of that what is of files or shared.
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
-        return max(0, int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE")
+def _memory_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        # proc_pid_status(5). What is shared is memory too: a mapping of no file is, unless it is asked to be private.
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+        return sum(int(kilobytes) << 10 for kilobytes in _RESIDENT.findall(text))
     return 0

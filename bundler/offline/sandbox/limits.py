@@ -4,8 +4,9 @@ Rule book:
 
 * the program is looked at from outside, several times a second. The kernel's own limits for a process say nothing of
   many processes, and the one on address space is unfit for torch, which reserves far more than it uses;
-* memory and disk have a second bound: what is left of them on the machine. Files in memory, and files that are deleted
-  and still open, show only there;
+* a folder in memory for files that processes share counts as room: its file system tells how much it holds;
+* memory and disk have a second bound: what is left of them on the machine. Files in memory that have no name and are
+  not mapped, and files on the disk that are deleted and still open, show only there;
 * what goes over a limit is stopped and killed with all that it started, and it is said which limit that was;
 * the program itself tells which step of its work it is at, each later than the one before; whatever it claims, it has
   the time of all steps at most;
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.offline.sandbox.family import Member, count_tasks, end_family, list_family, measure_exactly
+from bundler.offline.sandbox.namespaces import measure_shared
 from bundler.text.wording import size
 
 # For each step: importing torch from a cold disk takes minutes.
@@ -103,11 +105,13 @@ class Watcher:
 
     Attributes:
         breach: The limit that it went over; None if it went over none.
+        limits: The limits.
     """
 
     def __init__(self, limits: Limits, written: Sequence[Path], read_step: Callable[[], int]) -> None:
         self.breach: Breach | None = None
-        self._limits, self._written, self._read_step = limits, tuple(written), read_step
+        self.limits = limits
+        self._written, self._read_step = tuple(written), read_step
         self._step, self._since = 0, time.monotonic()
         free = _free_memory() or 0
         self._memory = limits.memory_bytes or free * 3 // 4
@@ -137,7 +141,7 @@ class Watcher:
             raise
 
     def _look(self, child: int, noted: Path) -> Breach | None:
-        limits, now = self._limits, time.monotonic()
+        limits, now = self.limits, time.monotonic()
         if (step := self._read_step()) > self._step:
             self._step, self._since = step, now
         if limits.step_seconds is not None and now - self._since > limits.step_seconds:
@@ -147,16 +151,14 @@ class Watcher:
             return Breach(self._step, f"started more than {limits.processes} processes")
         what = self._memory_problem(family)
         if what is None and limits.written_bytes is not None:
-            what = self._disk_problem((*self._written, noted), limits.written_bytes)
+            what = self._disk_problem((*self._written, noted), measure_shared(child), limits.written_bytes)
         return Breach(self._step, what) if what else None
 
     def _memory_problem(self, family: Sequence[Member]) -> str | None:
-        taken = sum(member.anonymous_bytes for member in family)
+        taken = sum(member.memory_bytes for member in family)
         if taken > self._memory:
             exact = [measure_exactly(member.pid) for member in family]
-            taken = sum(
-                one if one is not None else m.anonymous_bytes for one, m in zip(exact, family, strict=True)
-            )
+            taken = sum(one if one is not None else m.memory_bytes for one, m in zip(exact, family, strict=True))
         if taken > self._memory:
             return f"took more than {size(self._memory)} of memory"
         left = _free_memory()
@@ -164,8 +166,7 @@ class Watcher:
             return f"left {size(left)} of memory on this machine, of {size(self._memory_left * _MEMORY_LEFT)}"
         return None
 
-    def _disk_problem(self, places: Sequence[Path], most_bytes: int) -> str | None:
-        taken = 0
+    def _disk_problem(self, places: Sequence[Path], taken: int, most_bytes: int) -> str | None:
         waiting: list[str | os.DirEntry[str]] = [str(place) for place in places]
         while waiting:
             place = waiting.pop()

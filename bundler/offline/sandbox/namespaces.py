@@ -1,8 +1,9 @@
 """A root of its own, in which nothing but the visible files exists, and no process but the program's own.
 
 In order: namespaces for users, mounts, processes and shared memory; a fork, since only children are in the new
-process namespace; an empty root in memory, onto which the visible files are mounted, for reading or for writing; a
-/proc that shows the new namespace, not writable; a /dev of five harmless devices; the old root let go; capabilities
+process namespace; an empty root in memory; a /dev of five harmless devices, and a folder in memory for files that
+processes share; the visible files, mounted for reading or for writing; a /proc that shows the new namespace, not
+writable; the old root let go; capabilities
 given up. When the first process in it ends, the kernel kills all others.
 
 See unshare(2), pid_namespaces(7), mount_namespaces(7), pivot_root(2).
@@ -10,6 +11,7 @@ See unshare(2), pid_namespaces(7), mount_namespaces(7), pivot_root(2).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -39,6 +41,10 @@ from bundler.offline.sandbox.system_calls import (
 from bundler.offline.sandbox.visible import Visible
 
 _LEAST_PID_MAX = 301
+_SHARED = "dev/shm"
+_MOST_SHARED_BYTES = 256 << 20
+# What an empty file is counted as.
+_LEAST_FILE_BYTES, _LEAST_FILES = 4096, 100
 # No terminal: who holds it could type into it.
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
@@ -46,7 +52,9 @@ _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _MOST_LINKS = 40
 
 
-def enter_namespaces(visible: Visible, root: Path, most_tasks: int | None = None) -> None:
+def enter_namespaces(
+    visible: Visible, root: Path, most_tasks: int | None = None, most_shared_bytes: int = _MOST_SHARED_BYTES
+) -> None:
     """Confine the calling process, which must have a single thread; it returns in a child that is process 1.
 
     The caller itself waits for that child and ends with its exit code.
@@ -55,6 +63,7 @@ def enter_namespaces(visible: Visible, root: Path, most_tasks: int | None = None
         visible: The files.
         root: An empty folder to put the new root on.
         most_tasks: How many threads there may be in it, where the kernel can hold that for each namespace.
+        most_shared_bytes: How much files in its /dev/shm may hold; never more than 256 MiB.
 
     Raises:
         OSError: The kernel refused; `filename` of the error names the step.
@@ -63,7 +72,7 @@ def enter_namespaces(visible: Visible, root: Path, most_tasks: int | None = None
     die_with_parent()
     if child := os.fork():
         become_keeper(child)
-    _make_root(visible, root, most_tasks)
+    _make_root(visible, root, most_tasks, min(most_shared_bytes, _MOST_SHARED_BYTES))
     change_root(root)
     drop_privileges()
     die_with_parent()
@@ -89,10 +98,13 @@ def _unshare_as_anybody(flags: int) -> None:
             os.close(descriptor)
 
 
-def _make_root(visible: Visible, root: Path, most_tasks: int | None) -> None:
+def _make_root(visible: Visible, root: Path, most_tasks: int | None, most_shared_bytes: int) -> None:
     # Mounts of the outside may appear inside where they would anyhow; ours must not appear outside.
     mount(None, Path("/"), None, MS_REC | MS_SLAVE)
     mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=16m")
+    # First, as a store may be in /dev/shm.
+    _make_devices(root / "dev", _DEVICES)
+    _make_shared(root / _SHARED, most_shared_bytes)
     shown = _Shown(root)
     for path in visible.read:
         shown.show(path, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV)
@@ -106,7 +118,6 @@ def _make_root(visible: Visible, root: Path, most_tasks: int | None) -> None:
         (proc / "sys/kernel/pid_max").write_text(str(max(most_tasks, _LEAST_PID_MAX)))
     # Root's own user id may write settings of the whole machine there, without any capability.
     set_mount_attributes(proc, ATTR_RDONLY)
-    _make_devices(root / "dev", _DEVICES)
     # Of the mount that is the root; those below it have their own attributes already.
     mount(None, root, None, _MS_REMOUNT | MS_BIND | _MS_RDONLY | MS_NOSUID | MS_NODEV)
 
@@ -127,10 +138,34 @@ def _make_devices(folder: Path, names: Iterable[str]) -> None:
         if device.exists():
             (folder / name).touch()
             mount(str(device), folder / name, None, MS_BIND)
+            # It is a file of the machine's, whose mode root's own user id may change; devices take writes all the same.
+            set_mount_attributes(folder / name, ATTR_RDONLY | ATTR_NOSUID)
     for name, target in {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}.items():
         (folder / name).symlink_to(f"/proc/self/fd{target}")
-    (folder / "shm").mkdir()
-    mount("tmpfs", folder / "shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777,size=256m")
+
+
+def _make_shared(folder: Path, most_bytes: int) -> None:
+    folder.mkdir()
+    # Empty files take memory too. Some are for folders on the way to what is shown; 0 would mean without end.
+    files = max(most_bytes // _LEAST_FILE_BYTES, _LEAST_FILES)
+    options = f"mode=1777,size={max(most_bytes, 1)},nr_inodes={files}"
+    mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
+
+
+def measure_shared(pid: int) -> int:
+    """Return how much the files in /dev/shm of a process that has entered namespaces hold; 0 for any other.
+
+    Those that have no name any more are among them.
+    """
+    root = Path(f"/proc/{pid}/root")
+    # Not to be seen at its end, nor where the system forbids it: then its size bounds it.
+    with contextlib.suppress(OSError):
+        if not root.samefile("/"):
+            told = os.statvfs(root / _SHARED)
+            return max(
+                (told.f_blocks - told.f_bfree) * told.f_frsize, (told.f_files - told.f_ffree) * _LEAST_FILE_BYTES
+            )
+    return 0
 
 
 class _Shown:

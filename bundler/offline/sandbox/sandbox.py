@@ -87,7 +87,10 @@ def make_entry(
         whole = replace(visible, write=(*visible.write, noted))
         if sandbox.kind == "namespaces":
             here = Path.cwd()
-            enter_namespaces(whole, root, limits.most_tasks if limits else None)
+            if limits and limits.written_bytes is not None:
+                enter_namespaces(whole, root, limits.most_tasks, limits.written_bytes)
+            else:
+                enter_namespaces(whole, root, limits.most_tasks if limits else None)
             # In the new root by its name; a folder that is not shown there is left for the root.
             with contextlib.suppress(OSError):
                 os.chdir(here)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +28,18 @@ for _ in range(9):
 print("ready", flush=True)
 time.sleep(float(sys.argv[1]))
 """
+# Of a descriptor all pages are written by the mapping, so that they are there.
+MAPPING = """
+import mmap, os, sys, time
+SIZE = 80 << 20
+held = HOW
+if isinstance(held, int):
+    os.truncate(held, SIZE)
+    held = mmap.mmap(held, SIZE)
+for at in range(0, SIZE, 4096):
+    held[at] = 1
+time.sleep(float(sys.argv[1]))
+"""
 
 
 def watch(folder: Path, code: str, *words: str, **values: object) -> tuple[Watcher, int]:
@@ -44,6 +57,19 @@ def test_memory_that_copies_share_is_counted_once(tmp_path: Path) -> None:
     watcher, code = watch(tmp_path, SHARING, "600", memory_bytes=60 << 20)
     assert watcher.breach is not None and "62.9 MB of memory" in watcher.breach.what
     assert code == -9
+
+
+@pytest.mark.parametrize("how", ["mmap.mmap(-1, SIZE)", "os.memfd_create('x')"])
+def test_memory_for_sharing_is_memory_and_a_file_that_was_there_before_is_not(tmp_path: Path, how: str) -> None:
+    code = MAPPING.replace("HOW", how)
+    watcher, code_ended = watch(tmp_path, code, "600", memory_bytes=60 << 20)
+    assert watcher.breach is not None and "62.9 MB of memory" in watcher.breach.what
+    assert code_ended == -9
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        (Path(memory) / "there").write_bytes(bytes(80 << 20))
+        how = f"os.open({str(Path(memory) / 'there')!r}, os.O_RDWR)"
+        watcher, code_ended = watch(tmp_path, MAPPING.replace("HOW", how), "1", memory_bytes=60 << 20)
+        assert (watcher.breach, code_ended) == (None, 0)
 
 
 @pytest.mark.parametrize(

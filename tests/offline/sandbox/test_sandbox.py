@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from bundler.offline.launch.launch import Completed, run_isolated
+from bundler.offline.sandbox.limits import Limits, Watcher
 from bundler.offline.sandbox.sandbox import SandboxKind, choose_sandbox, make_entry
 from bundler.offline.sandbox.visible import visible_to_python
 
@@ -49,17 +51,22 @@ json.dump(tries, open(scratch + "/tries.json", "w"))
 """
 
 
-def run_in(kind: SandboxKind, folder: Path, code: str, *arguments: object) -> tuple[Completed, Path]:
+def run_in(
+    kind: SandboxKind, folder: Path, code: str, *arguments: object, watcher: Watcher | None = None
+) -> tuple[Completed, Path]:
     """Run Python code in a sandbox that shows `folder/own`; return how it ended, and the folder that it could write."""
     for name in ("root", "scratch/home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     scratch = folder / "scratch"
     (folder / "own").write_text("mine")
     (scratch / "other").write_text("other")
-    entry = make_entry(choose_sandbox((kind,)), visible_to_python([folder / "own"], [scratch]), folder / "root")
+    limits = watcher.limits if watcher else None
+    visible = visible_to_python([folder / "own"], [scratch])
+    entry = make_entry(choose_sandbox((kind,)), visible, folder / "root", limits)
     argv = [sys.executable, "-c", code, folder / "own", scratch, *arguments]
     environment = {"PATH": os.environ["PATH"], "HOME": str(scratch / "home"), "TMPDIR": str(scratch)}
-    done = run_isolated([str(word) for word in argv], env=environment, confine=entry, cwd=scratch)
+    wait = watcher.wait if watcher else None
+    done = run_isolated([str(word) for word in argv], env=environment, confine=entry, wait=wait, cwd=scratch)
     return done, scratch
 
 
@@ -159,3 +166,76 @@ def test_a_home_that_is_an_installation_shows_its_programs_only(
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     shown = {path.name for path in visible_to_python((), ()).read if path.is_relative_to(tmp_path)}
     assert shown == {"bin", "lib"}
+
+
+# Mounts of the sandbox's own table, and what can be changed there.
+MOUNTS = """
+import json, os, sys
+changed = {}
+for line in open("/proc/self/mountinfo"):
+    place, found = line.split()[4], []
+    def attempt(name, action):
+        try:
+            action()
+            found.append(name)
+        except OSError:
+            pass
+    attempt("mode", lambda: os.chmod(place, os.stat(place).st_mode & 0o7777))
+    attempt("times", lambda: os.utime(place))
+    attempt("names", lambda: os.mkdir(place + "/new"))
+    if found:
+        changed[place] = found
+json.dump(changed, open(sys.argv[2] + "/changed.json", "w"))
+open("/dev/null", "w").write("x")
+"""
+
+
+@pytest.mark.skipif("namespaces" not in KINDS, reason="this kernel has no namespaces")
+def test_of_all_mounts_three_folders_can_be_changed_and_no_device(tmp_path: Path) -> None:
+    done, scratch = run_in("namespaces", tmp_path, MOUNTS)
+    assert done.exit_code == 0
+    changed = json.loads((scratch / "changed.json").read_text())
+    [noted] = [place for place in changed if Path(place).name.startswith("bundle-attempts-")]
+    assert set(changed) == {str(scratch), noted, "/dev/shm"}
+
+
+# Without names, so that nobody finds them but by their file system.
+SHARES = """
+import os, time
+held = []
+for number in range(9):
+    held.append(open(f"/dev/shm/{number}", "wb", buffering=0))
+    os.unlink(f"/dev/shm/{number}")
+    try:
+        held[-1].write(bytes(4 << 20))
+    except OSError:
+        pass
+time.sleep(600)
+"""
+NAMES = """
+import os, time
+try:
+    for number in range(10**6):
+        open(f"/dev/shm/{number}", "wb").close()
+except OSError:
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif("namespaces" not in KINDS, reason="this kernel has no namespaces")
+@pytest.mark.parametrize("code", [SHARES, NAMES], ids=["bytes", "names"])
+def test_what_is_in_dev_shm_counts_as_written(tmp_path: Path, code: str) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    watcher = Watcher(Limits(written_bytes=16 << 20), [scratch], lambda: 0)
+    done, _ = run_in("namespaces", tmp_path, code, watcher=watcher)
+    assert watcher.breach is not None and watcher.breach.what == "wrote more than 16.8 MB"
+    assert done.exit_code == 128 + 9
+
+
+@pytest.mark.skipif("namespaces" not in KINDS, reason="this kernel has no namespaces")
+def test_a_store_may_be_in_dev_shm(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        code = "import sys; open(sys.argv[2] + '/new', 'w').write(open(sys.argv[1]).read())"
+        done, scratch = run_in("namespaces", Path(memory), code)
+        assert (done.exit_code, (scratch / "new").read_text()) == (0, "mine")
