@@ -63,10 +63,28 @@ class HubError(BundleError):
     exit_code = 5
 
 
+class RemoteError(BundleError):
+    """The server of an address answered, and the answer was no.
+
+    Attributes:
+        status: The status code of its answer; None where there is none.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
 class IntegrityError(BundleError):
     """Bytes are not the ones that the lock names: wrong digest, missing or extra files."""
 
     exit_code = 6
+
+
+class ChangedError(IntegrityError):
+    """What an address leads to is another object than a moment ago, or than a digest says."""
 
 
 class UntrustedError(IntegrityError):
@@ -170,8 +188,8 @@ EXIT_CODES: dict[int, str] = {
     1: "unexpected failure (a bug: please report it)",
     2: "wrong usage of a command",
     3: "manifest, lock or policy malformed, or manifest and lock do not belong together",
-    4: "the Hub cannot be reached (connection, proxy, time-out)",
-    5: "the Hub refused (no such repo, revision or file; gated; rate limited)",
+    4: "the Hub, or the server of an address, cannot be reached (connection, proxy, time-out)",
+    5: "the Hub, or the server of an address, refused (no such repo, revision or file; gated; rate limited)",
     6: "verification failed: missing, extra or changed bytes, or what everybody may change",
     7: "not a bundle, or one that this version cannot read",
     8: "the fetched files do not load offline",

@@ -13,6 +13,7 @@ from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json
 from bundler.errors import DIFFERS
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import parse_place
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 def diff(ctx: click.Context, a: str, b: str, exit_code: bool, hf_home: Path | None, as_json: bool) -> None:
     """Show what differs between A and B: repos, commits, files and bytes.
 
-    Each is a bundle file or volumes, a lock (.lock), a receipt (.json), or what is installed: NAME, or NAME@DIGEST for
-    an older generation. Only locks are read, whatever the size. Licences are those that the cards claim, where both
-    locks record them.
+    Each is a bundle file, its address or volumes, a lock (.lock), a receipt (.json), or what is installed: NAME, or
+    NAME@DIGEST for an older generation. Only locks are read, whatever the size. Licences are those that the cards
+    claim, where both locks record them.
 
     \b
     Examples:
@@ -58,7 +59,7 @@ def _open(text: str, home: Path) -> LockSource:
     from bundler.home.lock_source import open_file, open_generation
 
     if text.endswith((".lock", ".json")) or is_file_name(text):
-        return open_file(Path(text))
+        return open_file(parse_place(text))
     return open_generation(text, home)
 
 

@@ -9,6 +9,7 @@ import click
 from bundler.cli.bundle_arguments import is_file_name
 from bundler.console.options import hf_home_option
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import parse_place
 
 
 @click.command()
@@ -18,7 +19,7 @@ from bundler.plan.folders import default_hf_home
 )
 @hf_home_option
 def digest(bundle: str, installed: bool, hf_home: Path | None) -> None:
-    """Print the digest of BUNDLE: a bundle file, one of its volumes, or the name of an installed bundle.
+    """Print the digest of BUNDLE: a bundle file, its address, one of its volumes, or the name of an installed bundle.
 
     Equal digests mean equal bundles, byte by byte. The content is not read: a digest says what a bundle must be, and
     `bundle verify` whether it is.
@@ -36,4 +37,5 @@ def digest(bundle: str, installed: bool, hf_home: Path | None) -> None:
         return
     from bundler.format.find import read_digest, read_whole_digest
 
-    click.echo(read_whole_digest(Path(bundle)) if installed else read_digest(Path(bundle)))
+    place = parse_place(bundle)
+    click.echo(read_whole_digest(place) if installed else read_digest(place))

@@ -11,11 +11,12 @@ import click
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
 from bundler.cli.standard_pipes import choose_output
 from bundler.console.options import json_option
-from bundler.console.paths import GivenPath
+from bundler.console.paths import GivenPath, GivenPlace
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.make.fetch import DEFAULT_JOBS
 from bundler.make.lock import LockMode
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
+from bundler.remote.address import Place
 
 
 @click.command(
@@ -88,8 +89,8 @@ from bundler.offline.sandbox.limits import DEFAULT_MINUTES
 @click.option(
     "--base",
     metavar="OLD",
-    type=GivenPath(),
-    help="Pack only what OLD lacks: the bundle carried over before, its lock, or its receipt (NAME.json).",
+    type=GivenPlace(),
+    help="Pack only what OLD lacks: the bundle carried over before, its address, lock, or receipt (NAME.json).",
 )
 @click.option(
     "--codec",
@@ -142,7 +143,7 @@ def fetch(
     from_cache: Path | None,
     offline: bool,
     jobs: int,
-    base: Path | None,
+    base: Place | None,
     codec: CodecChoice,
     level: int,
     unsandboxed: bool,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.console.options import json_option
 from bundler.console.output import print_json
-from bundler.console.paths import GivenPath
+from bundler.console.paths import GivenPlace
+from bundler.remote.address import Place
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, required=True, type=GivenPath())
+@click.argument("bundle", nargs=-1, required=True, type=GivenPlace())
 @click.option("--files", "show_files", is_flag=True, help="List every file too.")
 @click.option("--lock", "show_lock", is_flag=True, help="Print the lock inside, as it is, and nothing else.")
 @json_option
-def inspect(bundle: tuple[Path, ...], show_files: bool, show_lock: bool, as_json: bool) -> None:
-    """Show what BUNDLE, a file or volumes, holds. Only its index and its lock are read, whatever its size.
+def inspect(bundle: tuple[Place, ...], show_files: bool, show_lock: bool, as_json: bool) -> None:
+    """Show what BUNDLE, a file, an address or volumes, holds. Only its index and its lock are read, whatever its size.
 
     \b
     Example:

@@ -12,8 +12,9 @@ from bundler.cli.standard_pipes import standard_input
 from bundler.cli.trust_options import policy_option, signature_option
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
-from bundler.console.paths import GivenPath
+from bundler.console.paths import GivenPlace
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import Place
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("bundle", nargs=-1, type=GivenPath())
+@click.argument("bundle", nargs=-1, type=GivenPlace())
 @click.option(
     "--only",
     multiple=True,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def install(
     ctx: click.Context,
-    bundle: tuple[Path, ...],
+    bundle: tuple[Place, ...],
     only: tuple[str, ...],
     dry_run: bool,
     group: str | None,
@@ -58,7 +59,8 @@ def install(
 ) -> None:
     """Verify BUNDLE and unpack it into HF_HOME.
 
-    BUNDLE is a file; or volumes, of which the first, or the name without a number, stands for all; or - for a pipe.
+    BUNDLE is a file; or volumes, of which the first, or the name without a number, stands for all; or an address, of
+    which nothing is stored but what is installed; or - for a pipe.
     Without BUNDLE, takes the one in this folder. Nothing becomes visible before every byte is verified; a run that
     was interrupted is finished by the next one. A signature beside it must be right, and the policies of this machine
     must hold: else nothing of it is left here.
@@ -69,6 +71,7 @@ def install(
       bundle install demo.tar.zst --hf-home /scratch/hf
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
       bundle install demo.tar.zst --group ml --hf-home /shared/hf
+      bundle install https://files.example.org/demo.tar.zst --only openai-community/gpt2
       ssh gateway cat demo.tar.zst | bundle install -
     """
     from bundler.format.find import find_bundle

@@ -11,12 +11,13 @@ from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, progress_bar
 from bundler.format.find import find_bundle
 from bundler.home.installation.plan import plan_install
+from bundler.remote.address import Place
 from bundler.text.wording import counted, size
 
 
 def report_plan(
     ctx: click.Context,
-    bundle: tuple[Path, ...],
+    bundle: tuple[Place, ...],
     only: tuple[str, ...],
     target: Path,
     jobs: int | None,

@@ -13,6 +13,7 @@ from bundler.console.group import ErrorGroup
 from bundler.console.options import hf_home_option, json_option
 from bundler.console.output import print_json, say
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import parse_place
 
 if TYPE_CHECKING:
     from bundler.trust.judge import Judgement
@@ -44,7 +45,7 @@ def check(
     hf_home: Path | None,
     as_json: bool,
 ) -> None:
-    """Show what each rule says of BUNDLE, a bundle file or the name of an installed bundle.
+    """Show what each rule says of BUNDLE, a bundle file, its address, or the name of an installed bundle.
 
     Nothing is installed, and no content is read. Ends with exit code 20 if a rule is against it.
 
@@ -74,7 +75,7 @@ def _judge(
         from bundler.format.find import find_bundle
         from bundler.trust.check_file import judge_file
 
-        return judge_file(find_bundle([Path(word) for word in bundle]), policies, signature=signature)
+        return judge_file(find_bundle([parse_place(word) for word in bundle]), policies, signature=signature)
     from bundler.home.home import Home
     from bundler.home.trust.kept import judge_installed
 

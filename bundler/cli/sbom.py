@@ -11,6 +11,7 @@ from bundler.cli.replaced import say_replaced_file
 from bundler.console.options import hf_home_option
 from bundler.console.paths import GivenPath
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import parse_place
 
 
 @click.command()
@@ -26,7 +27,7 @@ from bundler.plan.folders import default_hf_home
 @click.option("-o", "--output", type=GivenPath(dir_okay=False), help="Write it to this file. Default: stdout.")
 @hf_home_option
 def sbom(bundle: str, form: str, output: Path | None, hf_home: Path | None) -> None:
-    """Write the bill of materials of BUNDLE, a bundle file or the name of an installed bundle.
+    """Write the bill of materials of BUNDLE, a bundle file, its address, or the name of an installed bundle.
 
     It has each repo with its package URL, commit, the licences and origins that its card claims, and its files with
     their hashes. Pickle files, and repos whose Python may be run, are marked. Equal bundles have equal bills. Needs the
@@ -49,7 +50,7 @@ def sbom(bundle: str, form: str, output: Path | None, hf_home: Path | None) -> N
         from bundler.format.find import find_bundle
         from bundler.format.reader import BundleReader
 
-        with BundleReader(find_bundle([Path(bundle)])) as reader:
+        with BundleReader(find_bundle([parse_place(bundle)])) as reader:
             text = write(reader.lock, reader.digest)
     else:
         from bundler.home.home import Home

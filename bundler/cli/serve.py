@@ -12,7 +12,8 @@ import click
 
 from bundler.console.options import json_option
 from bundler.console.output import say
-from bundler.console.paths import GivenPath
+from bundler.console.paths import GivenPath, GivenPlace
+from bundler.remote.address import Place
 from bundler.text.wording import counted
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DEFAULT_PORT = 8470
 
 
 @click.command()
-@click.argument("path", type=GivenPath())
+@click.argument("path", type=GivenPlace())
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
@@ -48,7 +49,7 @@ DEFAULT_PORT = 8470
 @click.option("--verbose", is_flag=True, help="Log every request to stderr.")
 @json_option
 def serve(
-    path: Path,
+    path: Place,
     host: str,
     port: int,
     host_names: tuple[str, ...],
@@ -61,7 +62,8 @@ def serve(
     """Serve PATH as a read-only Hub, until Ctrl-C.
 
     PATH is a folder of repos (namespace/name/... for models, datasets/namespace/name/... for datasets), an
-    installed cache (HF_HOME), or a bundle. The endpoint is printed to stdout once it accepts connections.
+    installed cache (HF_HOME), or a bundle or its address. The endpoint is printed to stdout once it accepts
+    connections.
 
     A folder may have a hub.yaml, for what files alone cannot say:
 
@@ -118,7 +120,7 @@ def _warn_beyond_loopback(address: str, certificate: object, token: object) -> N
         )
 
 
-def _announce(endpoint: str, path: Path, source: RepoSource, as_json: bool) -> None:
+def _announce(endpoint: str, path: Place, source: RepoSource, as_json: bool) -> None:
     repos = [{"repo_type": key.repo_type, "repo_id": key.repo_id} for key in source.repos()]
     say(
         f"serving {counted(len(repos), 'repo')} of {path}, read-only; Ctrl-C stops\n  export HF_ENDPOINT={endpoint}"

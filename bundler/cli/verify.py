@@ -13,6 +13,7 @@ from bundler.console.options import hf_home_option, jobs_option, json_option, wa
 from bundler.console.output import print_json, progress_bar, say
 from bundler.errors import TrustError
 from bundler.plan.folders import default_hf_home
+from bundler.remote.address import Place, parse_place
 from bundler.text.wording import counted, size
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def verify(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Check BUNDLE, a bundle file or the name of an installed bundle, and report all that is wrong at once.
+    """Check BUNDLE, a bundle file, its address, or the name of an installed bundle, and report all that is wrong.
 
     What has a slash or ends in .zst, or exists as a file, is taken for a file. One volume is checked alone, so that
     each disk can be checked where it is; all volumes, or their name without a number, are checked as the bundle that
@@ -74,7 +75,7 @@ def verify(
         home = default_hf_home(hf_home)
         ctx.exit(_verify_home(home, policies, quick=quick, quiet=quiet, jobs=jobs, as_json=as_json))
     if is_file:
-        report, judgement = _verify_files([Path(word) for word in bundle], jobs, signature, policies)
+        report, judgement = _verify_files([parse_place(word) for word in bundle], jobs, signature, policies)
     else:
         report, judgement = _verify_installed(bundle[0], hf_home, policies, quick=quick, jobs=jobs)
     _say_report(report, judgement, quiet=quiet)
@@ -155,14 +156,16 @@ def _verify_installed(
 
 
 def _verify_files(
-    paths: list[Path], jobs: int | None, signature: Path | None, policies: tuple[Policy, ...]
+    places: list[Place], jobs: int | None, signature: Path | None, policies: tuple[Policy, ...]
 ) -> tuple[Report, Judgement]:
+    from bundler.format.find import find_bundle
     from bundler.trust.check_file import judge_file
     from bundler.verify.files import verify_files
 
-    place = paths if len(paths) > 1 else paths[0]
-    with progress_bar(f"verifying {paths[0].name}") as (advance, set_total):
+    # A folder is refused here, whatever bundle is in it.
+    place = find_bundle(places) if len(places) > 1 else places[0]
+    with progress_bar(f"verifying {places[0].name}") as (advance, set_total):
         report = verify_files(
-            paths, jobs=jobs, on_total=set_total, progress=advance, on_note=lambda text: say(f"note: {text}")
+            place, jobs=jobs, on_total=set_total, progress=advance, on_note=lambda text: say(f"note: {text}")
         )
     return report, judge_file(place, policies, signature=signature)

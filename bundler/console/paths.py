@@ -1,4 +1,4 @@
-"""Refuse empty values: ``--output-dir "$OUT"`` with an unset variable is a mistake.
+"""Paths and addresses as they are given, and never empty: ``--output-dir "$OUT"`` with an unset variable is a mistake.
 
 `pathlib` reads an empty path as the working directory. Both commands of the project refuse it here, with the same
 message and the exit code for wrong usage.
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from bundler.remote.address import Address, is_address
 
 
 def check_given(
@@ -36,4 +38,16 @@ class GivenPath(click.Path):
     ) -> Any:
         """Refuse an empty value, then convert it as `click.Path` does."""
         check_given(value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class GivenPlace(GivenPath):
+    """A path, or the address of a bundle."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return an address, or what `GivenPath` returns."""
+        if isinstance(value, str) and is_address(value):
+            return Address(value)
         return super().convert(value, param, ctx)

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import overload
 
-from bundler.errors import FormatError
+from bundler.errors import FormatError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volume_base, volume_files, volumes_in
+from bundler.remote.address import Address, Place
 
 
-def find_bundle(paths: Sequence[Path]) -> Path | list[Path]:
-    """Return the path to open: the named file or volumes, or the only bundle in the named or the current folder.
+@overload
+def find_bundle(places: Sequence[Path]) -> Path | list[Path]: ...
+
+
+@overload
+def find_bundle(places: Sequence[Place]) -> Place | list[Path]: ...
+
+
+def find_bundle(places: Sequence[Place]) -> Place | list[Path]:
+    """Return what to open: the named file, volumes or address, or the only bundle in the named or the current folder.
 
     Raises:
         FormatError: The folder has no bundle, several bundles, or a file and volumes that differ.
+        UsageError: An address is not named alone.
     """
+    addresses = [place for place in places if isinstance(place, Address)]
+    if addresses and len(places) > 1:
+        raise UsageError(f"{addresses[0]}: expected an address alone; volumes are files")
+    if addresses:
+        return addresses[0]
+    paths = [place for place in places if isinstance(place, Path)]
     if len(paths) > 1:
-        return list(paths)
+        return paths
     path = paths[0] if paths else Path()
     return find_only_bundle(path) if path.is_dir() else path
 
@@ -42,16 +59,16 @@ def find_only_bundle(folder: Path) -> Path:
     return bundle
 
 
-def read_digest(path: Path) -> str:
+def read_digest(path: Place) -> str:
     """Return the digest of a bundle, without reading its content.
 
     Args:
-        path: A bundle file, the common name of volumes, or one volume.
+        path: A bundle file, its address, the common name of volumes, or one volume.
 
     Raises:
         FormatError: It is not a bundle, or damaged.
     """
-    volumes = volumes_in(path) if path.is_file() else []
+    volumes = volumes_in(path) if isinstance(path, Path) and path.is_file() else []
     if len(volumes) == 1:
         # The header of one volume has the digest, even if the other volumes are elsewhere.
         return volumes[0].header.digest
@@ -59,7 +76,7 @@ def read_digest(path: Path) -> str:
         return reader.digest
 
 
-def read_whole_digest(path: Path) -> str:
+def read_whole_digest(path: Place) -> str:
     """Return the digest that an installation of a bundle has (`bundler.format.index.Index`); no content is read.
 
     Raises:

@@ -11,14 +11,14 @@ Rule book:
 from __future__ import annotations
 
 import io
-import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
-from bundler.errors import BundleError, DamagedError, FormatError
+from bundler.errors import BundleError, ChangedError, DamagedError, FormatError, NetworkError, RemoteError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.chunk import check_stored, decode_chunk
@@ -33,10 +33,13 @@ from bundler.format.index import (
 )
 from bundler.format.opening import read_index
 from bundler.format.source import Span
+from bundler.format.storage.chunk_stream import ChunkStream
+from bundler.format.storage.remote import RemoteStored
 from bundler.format.storage.volumes import VolumeSet, open_stored
 from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
+from bundler.remote.address import Place
 
 # Buffers for longer chunks than any that a writer makes are not used again: there would be many of them.
 _POOLED_BYTES = 9 << 20
@@ -48,10 +51,10 @@ class BundleReader:
     Use it as a context manager, or call `close`. All methods may be called from several threads.
 
     Args:
-        place: See `bundler.format.storage.volumes.open_stored`.
+        place: See `bundler.format.storage.volumes.open_stored`; or an object that was opened, and is closed with this.
 
     Attributes:
-        path: The file or volumes that were opened.
+        path: The file, volumes or address that was opened.
         size_bytes: Length of the bundle.
         index: Its checked table of contents.
 
@@ -59,14 +62,19 @@ class BundleReader:
         FormatError: It is not a bundle, damaged, or of another version; the message starts with the path.
     """
 
-    def __init__(self, place: Path | Sequence[Path]) -> None:
-        self._stored = open_stored(place)
+    def __init__(self, place: Place | Sequence[Place] | RemoteStored) -> None:
+        self._stored = place if isinstance(place, RemoteStored) else open_stored(place)
         self.path = self._stored.path
         self.size_bytes = self._stored.size_bytes
         try:
             self.index = read_index(self._stored)
             self._raw_starts = self.index.raw_starts()
             self._stored_starts = self.index.stored_starts()
+            if isinstance(self._stored, RemoteStored):
+                self._stored.check_digest(self.index.digest)
+        except (NetworkError, RemoteError, ChangedError):
+            self._stored.close()
+            raise
         except BundleError as error:
             self._stored.close()
             message = error.message.removeprefix(f"{self.path}: ")
@@ -101,6 +109,11 @@ class BundleReader:
     def base(self) -> BaseRecord | None:
         """What a delta records about its base; None for a whole bundle."""
         return self.index.base
+
+    @property
+    def place(self) -> Place | list[Path]:
+        """Where it is: its volumes, its file or its address."""
+        return self.volumes or self.path
 
     @property
     def volumes(self) -> list[Path]:
@@ -215,7 +228,18 @@ class BundleReader:
         except FormatError as error:
             raise DamagedError(f"{self.path}: {error.message}", hint=error.hint, chunk=number) from error
 
-    def chunks(self, numbers: Iterable[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
+    def expect(self, numbers: Sequence[int]) -> AbstractContextManager[object]:
+        """Prepare for reading these chunks, in that order, while the returned block runs.
+
+        Those of an address are fetched ahead.
+        """
+        starts, chunks = self._stored_starts, self.index.chunks
+        return self._stored.expect(
+            (starts[number] - CHUNK_HEADER_BYTES, starts[number] + chunks[number].stored_bytes)
+            for number in numbers
+        )
+
+    def chunks(self, numbers: Sequence[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order of `numbers`; up to `jobs` threads decode ahead, in bounded memory.
 
         The bytes are valid until the next item is asked for: their memory is then reused.
@@ -234,18 +258,19 @@ class BundleReader:
                 budget.take(max(pooled, _room_bytes(chunk)) + chunk.raw_bytes, chunk.stored_bytes)
                 yield partial(decode, number)
 
-        for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
-            yield number, raw
-            buffers.give(buffer)
-            budget.give()
-            del buffer, raw  # A large one is not in the pool, and not kept while the next is decoded.
+        with self.expect(numbers):
+            for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
+                yield number, raw
+                buffers.give(buffer)
+                budget.give()
+                del buffer, raw  # A large one is not in the pool, and not kept while the next is decoded.
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (offset in the tar stream, bytes) of each chunk that holds some of `wanted`.
 
         The bytes are valid until the next item is asked for.
         """
-        for number, raw in self.chunks(self._list_chunks(wanted), jobs=jobs):
+        for number, raw in self.chunks(list(self._list_chunks(wanted)), jobs=jobs):
             yield self._raw_starts[number], raw
 
     def _list_chunks(self, wanted: Sequence[Span]) -> Iterator[int]:
@@ -290,47 +315,9 @@ class BundleReader:
 
     def open_blob(self, blob: Blob) -> io.BufferedReader:
         """Open a blob's content for reading and seeking; chunks are checked and decoded when they are needed."""
-        return io.BufferedReader(_BlobStream(self, self.member_of(blob)), buffer_size=1 << 20)
+        return io.BufferedReader(ChunkStream(self, self.member_of(blob)), buffer_size=1 << 20)
 
 
 def _room_bytes(chunk: ChunkRecord) -> int:
     """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
     return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
-
-
-class _BlobStream(io.RawIOBase):
-    """A blob as a raw stream; it keeps the last chunk in memory, because readers read small pieces in order."""
-
-    def __init__(self, reader: BundleReader, member: Member) -> None:
-        self._reader = reader
-        self._member = member
-        self._position = 0
-        self._chunk: tuple[int, Buffer] | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._member.size_bytes}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        size = min(len(buffer), self._member.size_bytes - self._position)
-        if size <= 0:
-            return 0
-        start = self._member.offset + self._position
-        number = self._reader.chunk_span(start, start + 1)[0]
-        if self._chunk is None or self._chunk[0] != number:
-            self._chunk = (number, self._reader.chunk(number))
-        begin = start - self._reader.chunk_start(number)
-        part = self._chunk[1][begin : begin + size]
-        buffer[: len(part)] = part
-        self._position += len(part)
-        return len(part)

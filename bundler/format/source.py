@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from bundler.format.codec.codecs import Buffer
 from bundler.format.index import BaseRecord
 from bundler.format.tar import TarPlan
 from bundler.plan.lock import Lock
+from bundler.remote.address import Place
 
 # A range of the tar stream: (first byte, byte after the last).
 Span = tuple[int, int]
@@ -20,6 +22,10 @@ class Source(Protocol):
     @property
     def label(self) -> str:
         """Its name for messages."""
+
+    @property
+    def place(self) -> Place | list[Path] | None:
+        """Where it is; None of a pipe."""
 
     @property
     def lock(self) -> Lock:

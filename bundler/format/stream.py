@@ -45,6 +45,7 @@ from bundler.format.tar import (
     tar_plan,
 )
 from bundler.plan.lock import Lock
+from bundler.remote.address import Address
 
 
 class BundleStream:
@@ -53,9 +54,12 @@ class BundleStream:
     Args:
         stream: The pipe; it stays open.
         label: Its name for messages.
+        place: The address that it comes from, if there is one.
+        close: Called by `close`.
 
     Attributes:
         label: Its name for messages.
+        place: The address that it comes from, if there is one.
         lock: The lock inside; provisional until `runs` has ended.
         omitted: The contents (sha256) that a delta leaves out; None for a whole bundle. Provisional too.
         plan: What the tar stream must be according to the lock.
@@ -65,8 +69,17 @@ class BundleStream:
         LockError: The lock is malformed.
     """
 
-    def __init__(self, stream: Readable, label: str = "standard input") -> None:
+    def __init__(
+        self,
+        stream: Readable,
+        label: str = "standard input",
+        *,
+        place: Address | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
         self.label = label
+        self.place = place
+        self._close = close
         self._input = StreamInput(stream)
         self._records: list[ChunkRecord] = []
         # Bytes read so far, of the bundle and of its tar stream.
@@ -103,7 +116,8 @@ class BundleStream:
         return self._index.whole_digest if self._index else self.digest
 
     def close(self) -> None:
-        """Do nothing: the caller opened the stream, and closes it."""
+        """Close what was opened for this; a pipe is the caller's."""
+        self._close()
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Read the stream to its end: check all chunks; decode and yield those that hold some of `wanted`.

@@ -12,6 +12,7 @@ from bundler.home.home import Home
 from bundler.home.receipt import read_receipt
 from bundler.plan.lock import Lock
 from bundler.plan.lockfile import read_lock
+from bundler.remote.address import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +32,21 @@ class LockSource:
     bundle_bytes: int | None = None
 
 
-def open_file(path: Path) -> LockSource:
-    """Read the lock of a bundle (a file or volumes), a receipt (``.json``), or a lock (``.lock``).
+def open_file(path: Place) -> LockSource:
+    """Read the lock of a bundle (a file, volumes or an address), a receipt (``.json``), or a lock (``.lock``).
 
     Raises:
         FormatError: A bundle, but damaged; or there is no such file.
         IntegrityError: A receipt, but changed.
         LockError: A lock, but malformed.
     """
-    if path.suffix == ".json":
+    if isinstance(path, Path) and path.suffix == ".json":
         try:
             receipt = read_receipt(path)
         except FileNotFoundError:
             raise FormatError(f"{path}: expected a receipt, found no such file") from None
         return LockSource(label=str(path), lock=receipt.lock, digest=receipt.digest)
-    if path.suffix == ".lock":
+    if isinstance(path, Path) and path.suffix == ".lock":
         lock = read_lock(path)
         if lock is None:
             raise FormatError(f"{path}: expected a lock, found no such file")

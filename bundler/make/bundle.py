@@ -48,6 +48,7 @@ from bundler.plan.lock import Lock
 from bundler.plan.lockfile import lock_path
 from bundler.plan.manifest import Manifest
 from bundler.plan.manifest_rules import command_problem
+from bundler.remote.address import Place
 from bundler.text.wording import counted
 
 
@@ -137,7 +138,7 @@ def plan_bundle(
     out: Path | PipeDestination | None = None,
     *,
     mode: LockMode = "reuse",
-    base: Path | None = None,
+    base: Place | None = None,
     volume_bytes: int | None = None,
     store: Path | None = None,
     from_cache: Path | None = None,
@@ -193,7 +194,7 @@ def make_bundle(
     out: Path | PipeDestination | None = None,
     *,
     mode: LockMode = "reuse",
-    base: Path | None = None,
+    base: Place | None = None,
     volume_bytes: int | None = None,
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,

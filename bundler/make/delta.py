@@ -23,6 +23,7 @@ from bundler.format.tar import omitted_text
 from bundler.home.lock_source import open_file
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
+from bundler.remote.address import Address, Place
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Base:
     contents: frozenset[str]
 
     @classmethod
-    def open(cls, path: Path) -> Base:
-        """Read a base from a bundle, a lock or a receipt.
+    def open(cls, path: Place) -> Base:
+        """Read a base from a bundle or its address, a lock or a receipt.
 
         Raises:
             UsageError: `path` is not a regular file; a bundle in a pipe cannot be read from its end.
@@ -49,7 +50,8 @@ class Base:
             IntegrityError: It is a receipt that was changed.
             LockError: It is a lock that is malformed or not completed by a fetch, or none of the three.
         """
-        _check_file(path)
+        if isinstance(path, Path):
+            _check_file(path)
         source = open_file(path)
         contents = frozenset(blob.sha256 for blob in layout(source.lock).blobs)
         return cls(source.lock.name, source.digest, contents)
@@ -64,7 +66,7 @@ class Base:
         return BaseRecord(self.name, self.digest, len(text), sha256_bytes(text))
 
 
-def check_base_stays(base: Path, destination: Destination, lock: Path) -> None:
+def check_base_stays(base: Place, destination: Destination, lock: Path) -> None:
     """Make sure that a fetch writes over nothing of its base, by whatever name or link.
 
     Args:
@@ -75,6 +77,8 @@ def check_base_stays(base: Path, destination: Destination, lock: Path) -> None:
     Raises:
         UsageError: It would.
     """
+    if isinstance(base, Address):
+        return
     volumes_of = volume_base(base) or base
     files = [base, volumes_of, *volume_files(volumes_of)]
     written = [destination.path, *destination.replaces()]

@@ -60,7 +60,7 @@ def split_bundle(
     """
     with BundleReader(place) as reader:
         old = {volume_base(path.resolve()) for path in reader.volumes}
-        path = out or (volume_base(reader.volumes[0]) if reader.volumes else None) or reader.path
+        path = out or (volume_base(reader.volumes[0]) if reader.volumes else None) or _path(reader)
         if path.resolve() in old:
             raise UsageError(
                 f"the new volumes would take the names of the old ones, {reader.volumes[0]} and so on",
@@ -92,11 +92,16 @@ def join_bundle(
     """
     with BundleReader(place) as reader:
         path = out or (volume_base(reader.volumes[0]) if reader.volumes else None)
-        if path is None or path.resolve() in {source.resolve() for source in (reader.volumes or [reader.path])}:
+        if path is None or path.resolve() in {source.resolve() for source in (reader.volumes or [_path(reader)])}:
             raise UsageError(
                 f"{reader.path}: expected volumes, and another name for the result", hint="use --output"
             )
         return _copy(reader, FileDestination(path, sole=False), on_total, progress)
+
+
+def _path(reader: BundleReader) -> Path:
+    assert isinstance(reader.path, Path), "opened by a path"
+    return reader.path
 
 
 def _copy(
@@ -110,7 +115,7 @@ def _copy(
     replaced = find_replaced(destination)
     copy_bundle(reader, destination, progress=progress)
     return Copied(
-        source=reader.path,
+        source=_path(reader),
         path=destination.path,
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
         digest=reader.digest,

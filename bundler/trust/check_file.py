@@ -9,18 +9,20 @@ from pathlib import Path
 from bundler.errors import TrustError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volumes_in
+from bundler.remote.address import Address, Place
 from bundler.trust.judge import Judgement, Subject, Verdict, judge
 from bundler.trust.policy import Policy, listed_keys
 from bundler.trust.signature_file import SignedStatement, find_signature
 
 
 def judge_file(
-    place: Path | Sequence[Path], policies: Sequence[Policy], *, signature: Path | None = None
+    place: Place | Sequence[Path], policies: Sequence[Policy], *, signature: Path | None = None
 ) -> Judgement:
     """Ask every rule about a bundle; its index and lock are read, and no content is.
 
     Args:
-        place: Its file; or its volumes. Of one volume, whose set may be elsewhere, only the signature is looked at.
+        place: Its file, its address, or its volumes. Of one volume, whose set may be elsewhere, only the signature is
+            looked at.
         policies: Those that hold here.
         signature: Its signature; default the one beside it.
 
@@ -28,7 +30,7 @@ def judge_file(
         FormatError: It is no bundle.
         LockError: The lock inside is malformed.
     """
-    paths = [place] if isinstance(place, Path) else list(place)
+    paths = [] if isinstance(place, Address) else [place] if isinstance(place, Path) else list(place)
     found = volumes_in(paths[0]) if len(paths) == 1 and paths[0].is_file() else []
     signed = find_signature(place, signature, keys=listed_keys(policies))
     if len(found) == 1 and found[0].header.count > 1:

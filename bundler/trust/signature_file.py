@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bundler.errors import TrustError
+from bundler.remote.address import Address, Place
 from bundler.text.wording import counted
 from bundler.trust.paths import signature_path
 from bundler.trust.ssh.certificate import Certificate
@@ -54,18 +55,35 @@ class SignedStatement:
 
 
 def find_signature(
-    place: Path | Sequence[Path] | None, given: Path | None = None, *, keys: Collection[PublicKey]
+    place: Place | Sequence[Path] | None, given: Path | None = None, *, keys: Collection[PublicKey]
 ) -> SignedStatement | TrustError | None:
     """Return the signature of a bundle; why it cannot be used; or None where there is none.
 
     Args:
-        place: The bundle's file or volumes; None of a stream.
+        place: The bundle's file, address or volumes; None of a stream.
         given: Where its signature is; default beside it.
         keys: As `parse_signature` takes them.
+
+    Raises:
+        NetworkError, RemoteError: It cannot be told whether there is one at the address.
     """
+    if isinstance(place, Address):
+        if given is None:
+            return _ask_for_signature(place, keys)
+        place = None
     path = given or (signature_path(place) if place is not None else None)
     try:
         return read_signature(path, keys=keys) if path and (given or path.exists()) else None
+    except TrustError as error:
+        return error
+
+
+def _ask_for_signature(address: Address, keys: Collection[PublicKey]) -> SignedStatement | TrustError | None:
+    from bundler.remote.opening import read_signature as read_remote
+
+    found = read_remote(address, most_bytes=MAX_BYTES)
+    try:
+        return parse_signature(found[0], source=found[1], keys=keys) if found else None
     except TrustError as error:
         return error
 

@@ -33,7 +33,11 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     # With one job no second thread hashes.
     hashing = nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
     # Chunks are decoded ahead on threads, and compared here in stream order.
-    with hashing as pool, closing(in_order(decoded, jobs=jobs, name="verify", has_room=budget.has_room)) as chunks:
+    with (
+        hashing as pool,
+        reader.expect(range(len(reader.index.chunks))),
+        closing(in_order(decoded, jobs=jobs, name="verify", has_room=budget.has_room)) as chunks,
+    ):
         stream = _StreamComparer(plan, names, faults, pool)
         for raw in chunks:
             stream.feed(raw)

@@ -8,24 +8,25 @@ from pathlib import Path
 from bundler.files.parallel import available_cores
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import Volume, volumes_in
+from bundler.remote.address import Address, Place
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.report import Progress, Report, no_progress
 from bundler.verify.volume import verify_volume
 
 
 def verify_files(
-    paths: Path | Sequence[Path],
+    paths: Place | Sequence[Path],
     *,
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Report:
-    """Check every byte of a bundle: a file, all its volumes, or a single volume.
+    """Check every byte of a bundle: a file, all its volumes, a single volume, or what an address leads to.
 
     Args:
-        paths: The file, the volumes, or the common name of volumes. A single volume of several is checked against the
-            digest in its header.
+        paths: The file or its address, the volumes, or the common name of volumes. A single volume of several is
+            checked against the digest in its header.
         jobs: Number of threads; by default one per core.
         on_total: Called once with the total number of bytes that `progress` will report.
         progress: Called with the number of bytes checked since the last call.
@@ -47,7 +48,9 @@ def verify_files(
         return verify_bundle(reader, jobs=jobs or available_cores(), progress=progress)
 
 
-def _find_single_volume(paths: Path | Sequence[Path]) -> Volume | None:
+def _find_single_volume(paths: Place | Sequence[Path]) -> Volume | None:
+    if isinstance(paths, Address):
+        return None
     path, *more = [paths] if isinstance(paths, Path) else paths
     found = volumes_in(path) if not more and path.is_file() else []
     return found[0] if len(found) == 1 and found[0].header.count > 1 else None

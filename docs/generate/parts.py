@@ -14,6 +14,7 @@ LINES: dict[str, dict[str, str]] = {
         "files": "digests, safe paths, atomic and parallel file work",
         "plan": "manifest, lock, and what a lock means on disk",
         "console": "printing, options and error ends that both commands share",
+        "remote": "bytes of an object at an address: a web server, a registry, an object store",
         "format": "the bundle file: codecs, index, volumes, reader, writer",
         "hub": "asking the Hub: connection, and which files an entry takes",
         "verify": "checking a bundle file or one volume, and reports of checks",

@@ -33,6 +33,7 @@ _PLACES: dict[str, dict[str, float]] = {
         "serve": 2.2,
         "format": 1.75,
         "hub": 3.2,
+        "remote": 1.75,
         "console": 0,
         "plan": 2,
         "files": 1.1,

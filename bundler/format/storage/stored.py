@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from bundler.errors import DamagedError, FormatError, UsageError
+from bundler.remote.address import Place
 
 
 class Stored(Protocol):
     """The bytes of a bundle; all methods may be called from several threads.
 
     Attributes:
-        path: Its path, for messages.
+        path: Its path or address, for messages.
         size_bytes: Length of the bundle.
     """
 
-    path: Path
+    path: Place
     size_bytes: int
 
     def read_at(self, start: int, size_bytes: int) -> bytes:
@@ -39,8 +42,15 @@ class Stored(Protocol):
             DamagedError: The bytes cannot be read.
         """
 
-    def file_at(self, start: int) -> Path:
+    def file_at(self, start: int) -> Place:
         """Return the file that holds the byte at `start`, for error messages."""
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> AbstractContextManager[object]:
+        """Prepare for reads that follow while the returned block runs.
+
+        Args:
+            spans: First byte and the byte after the last of each, ascending.
+        """
 
     def close(self) -> None:
         """Close all files; further reads fail."""
@@ -59,7 +69,7 @@ class OneFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Place = path
         try:
             # Check before opening: opening a named pipe would wait for a writer.
             mode = path.stat().st_mode
@@ -96,9 +106,13 @@ class OneFile:
         except OSError as error:
             raise DamagedError(f"{self.path}: cannot be read: {error.strerror}") from error
 
-    def file_at(self, start: int) -> Path:
+    def file_at(self, start: int) -> Place:
         """Return the file."""
         return self.path
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> AbstractContextManager[object]:
+        """Do nothing: the system reads ahead."""
+        return nullcontext()
 
     def close(self) -> None:
         """Close the file."""

@@ -13,15 +13,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from bundler.errors import BundleError, FormatError
+from bundler.errors import BundleError, FormatError, UsageError
 from bundler.format.index import PREAMBLE
+from bundler.format.storage.remote import RemoteStored
 from bundler.format.storage.stored import OneFile, Stored
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
+from bundler.remote.address import Address, Place
+from bundler.remote.opening import open_remote
 from bundler.text.wording import and_more, name_some
 
 # At least three digits, so that a shell's glob lists them in order.
@@ -110,7 +114,7 @@ class VolumeSet:
     """
 
     def __init__(self, path: Path, volumes: Sequence[Volume]) -> None:
-        self.path = path
+        self.path: Place = path
         self.volumes = sorted(volumes, key=lambda volume: volume.header.number)
         self.size_bytes = self.volumes[-1].header.stop
         self._starts = [volume.header.start for volume in self.volumes]
@@ -151,6 +155,10 @@ class VolumeSet:
         """Return the volume that holds the byte at `start`."""
         return self._at(start).path
 
+    def expect(self, spans: Iterable[tuple[int, int]]) -> AbstractContextManager[object]:
+        """Do nothing: the system reads ahead."""
+        return nullcontext()
+
     def close(self) -> None:
         """Do nothing: no file is kept open."""
 
@@ -158,17 +166,23 @@ class VolumeSet:
         return self.volumes[max(bisect_right(self._starts, position) - 1, 0)]
 
 
-def open_stored(place: Path | Sequence[Path]) -> Stored:
-    """Open a bundle: a file or volumes.
+def open_stored(place: Place | Sequence[Place]) -> Stored:
+    """Open a bundle: a file, volumes, or what an address leads to.
 
     Args:
-        place: A bundle file; or one of its volumes, with the others beside it; or the common name of the volumes; or a
-            file of volumes joined by `cat`; or a list of all volumes.
+        place: A bundle file, or its address; or one of its volumes, with the others beside it; or the common name of
+            the volumes; or a file of volumes joined by `cat`; or a list of all volumes.
 
     Raises:
         FormatError: It cannot be read, or its volumes are not a complete set; the message names all faults.
     """
-    paths = [place] if isinstance(place, Path) else list(place)
+    places = [place] if isinstance(place, Path | Address) else list(place)
+    paths = [each for each in places if isinstance(each, Path)]
+    if len(paths) < len(places):
+        address = next(each for each in places if isinstance(each, Address))
+        if len(places) > 1:
+            raise UsageError(f"{address}: expected an address alone; volumes are files")
+        return RemoteStored(open_remote(address), address)
     if len(paths) > 1:
         return _set_of(paths[0], paths)
     path = paths[0]

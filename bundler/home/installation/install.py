@@ -7,8 +7,9 @@ Rule book (each line is a guarantee that `tests/home/installation/test_install*.
   it is what the lock names; a blob that is already there is used only after hashing;
 * nothing that the libraries can see is written before every blob is in place, and the receipt comes last: a run
   that is killed leaves the cache as usable as before, and the next run goes on from what is verified;
-* a bundle is read from a file, from volumes or from a pipe by the same steps (`bundler.format.source`): of a pipe,
-  the index that confirms the chunks comes last, and so nothing is published before its end;
+* a bundle is read from a file, from volumes, from an address or from a pipe by the same steps
+  (`bundler.format.source`): of a pipe, the index that confirms the chunks comes last, and so nothing is published
+  before its end;
 * what a run that fails or is killed leaves verified is listed (`bundler.home.common.journal`), and used or deleted by
   the next one, or by a removal;
 * what stood there before stays when the bundle is removed (`bundler.home.common.journal`);
@@ -29,6 +30,7 @@ from pathlib import Path
 
 from bundler.files.parallel import available_cores
 from bundler.files.space import report_full_disk
+from bundler.format.front import open_address
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.stream import BundleStream
@@ -40,11 +42,12 @@ from bundler.home.installation.steps import Installation
 from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
 from bundler.home.stamps.take import stamp_installed
 from bundler.home.trust.gate import admit
+from bundler.remote.address import Address, Place
 from bundler.verify.report import Progress, no_progress
 
 
 def install(
-    source: Path | Sequence[Path] | Readable,
+    source: Place | Sequence[Path] | Readable,
     hf_home: Path,
     *,
     only: Sequence[str] = (),
@@ -60,7 +63,8 @@ def install(
     """Verify a bundle and unpack it into `hf_home`.
 
     Args:
-        source: The bundle: a file, volumes (`bundler.format.storage.volumes.open_stored`), or a raw stream.
+        source: The bundle: a file, volumes (`bundler.format.storage.volumes.open_stored`), an
+            address, or a raw stream.
         hf_home: The cache root; made when missing.
         only: Repo ids or aliases: install these repos and read no other's bytes. What is installed of the same
             bundle already stays; default everything.
@@ -114,7 +118,9 @@ def install(
         return replace(result, closed=closed)
 
 
-def _open(source: Path | Sequence[Path] | Readable) -> Source:
+def _open(source: Place | Sequence[Path] | Readable) -> Source:
+    if isinstance(source, Address):
+        return open_address(source)
     if isinstance(source, Path | Sequence):
         return BundleReader(source)
     return BundleStream(source)

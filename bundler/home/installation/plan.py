@@ -22,6 +22,7 @@ from bundler.home.installation.unpack import (
 )
 from bundler.home.installed import InstalledBundle
 from bundler.plan.layout import Blob, Layout, layout
+from bundler.remote.address import Place
 from bundler.verify.report import Progress, no_progress
 
 
@@ -53,7 +54,7 @@ class InstallPlan:
 
 
 def plan_install(
-    source: Path | Sequence[Path],
+    source: Place | Sequence[Path],
     hf_home: Path,
     *,
     only: Sequence[str] = (),
@@ -67,7 +68,7 @@ def plan_install(
     has links, it is taken to have them.
 
     Args:
-        source: The bundle: a file or volumes.
+        source: The bundle: a file, an address or volumes.
         hf_home: The cache root; it need not exist.
         only: As for the installation, like the other arguments.
         jobs: Cores; default all.

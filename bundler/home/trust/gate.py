@@ -13,6 +13,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.home.exclusive import Note
 from bundler.home.trust.paths import kept_signature_path, release_path
+from bundler.remote.address import Address
 from bundler.trust.paths import policy_paths, signature_path
 
 
@@ -80,10 +81,14 @@ def admit(
     name = bundle.lock.name
     asking = [signature, *policy_paths(policy)]
     known = [release_path(hf_home, name)]
+    place = bundle.place
     if isinstance(bundle, BundleReader):
-        beside = signature_path(bundle.volumes or bundle.path)
-        known += [beside, kept_signature_path(hf_home, name, bundle.whole_digest)]
-    if not any(asking) and not any(path.exists() for path in known):
+        known.append(kept_signature_path(hf_home, name, bundle.whole_digest))
+    if place is not None and not isinstance(place, Address):
+        known.append(signature_path(place))
+    # What is beside an address is known by asking only.
+    is_asked = any(asking) or isinstance(place, Address)
+    if not is_asked and not any(path.exists() for path in known):
         return _Free(on_note)
     from bundler.home.trust.judged import Judged
 

@@ -63,11 +63,9 @@ class Judged:
         Raises:
             PolicyError: A policy is malformed.
         """
-        digest = place = None
-        if isinstance(bundle, BundleReader):
-            digest, place = bundle.whole_digest, bundle.volumes or bundle.path
+        digest = bundle.whole_digest if isinstance(bundle, BundleReader) else None
         policies = load_policies(policy)
-        signed = find_signature(place, signature, keys=listed_keys(policies))
+        signed = find_signature(bundle.place, signature, keys=listed_keys(policies))
         if signed is None and digest is not None:
             signed = read_kept_signature(hf_home, bundle.lock.name, digest, policies)
         return cls(hf_home, bundle.lock, digest, signed, policies, on_note)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bundler.errors import FormatError
+from bundler.remote.address import Address, Place
 from bundler.serve.source import RepoSource
 
 
-def open_source(path: Path) -> RepoSource:
-    """Return the repos at `path`: a folder of plain repos, an installed cache, or a bundle file.
+def open_source(path: Place) -> RepoSource:
+    """Return the repos at `path`: a folder of plain repos, an installed cache, or a bundle, by file or by address.
 
     Raises:
         FormatError: It is none of these, or a damaged bundle.
@@ -19,6 +18,8 @@ def open_source(path: Path) -> RepoSource:
     from bundler.serve.sources.cache import CacheSource, cache_folder
     from bundler.serve.sources.folder import FolderSource
 
+    if isinstance(path, Address):
+        return BundleSource(path)
     if path.is_dir():
         if (hub_folder := cache_folder(path)) is not None:
             return CacheSource(hub_folder)

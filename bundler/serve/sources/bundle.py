@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import threading
 from io import BufferedReader
-from pathlib import Path
 from types import MappingProxyType
 
-from bundler.errors import FormatError
+from bundler.errors import BundleError, FormatError
 from bundler.format.reader import BundleReader
 from bundler.plan.layout import SnapshotFile
 from bundler.plan.names import HUB_TYPES
+from bundler.remote.address import Place
 from bundler.serve.source import (
     ContentChangedError,
     Refs,
@@ -34,13 +34,13 @@ class BundleSource:
     """Serves a bundle; the file stays open as long as the source lives.
 
     Args:
-        path: The bundle file.
+        path: The bundle file, or its address.
 
     Raises:
         FormatError: It is no bundle, a delta, or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._reader = BundleReader(path)
         if self._reader.omitted is not None:
             raise FormatError(
@@ -118,7 +118,7 @@ class BundleContent:
             try:
                 self._stream.seek(offset)
                 return self._stream.read(size_bytes)
-            except FormatError as error:
+            except BundleError as error:
                 raise ContentChangedError(error.message, hint=error.hint) from error
 
     def close(self) -> None:

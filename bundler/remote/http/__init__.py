@@ -1,0 +1,1 @@
+"""Ranges of what a web server has."""

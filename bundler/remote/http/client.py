@@ -1,0 +1,317 @@
+"""Send requests to web servers over connections that stay open, and take answers without copying them.
+
+Rule book:
+
+* a login goes to the origin (scheme, host, port) that it is for, and nowhere else: a redirect to another one is
+  followed without it. From https nothing leads to http;
+* proxies and NO_PROXY are those of the environment, certificates those of the system or of SSL_CERT_FILE;
+* no message holds a query or a header: both may hold a secret;
+* connections are kept by origin, and each belongs to one answer at a time.
+
+The standard library and not the client of huggingface_hub: received into the memory that it is for, a GB costs a
+third of a second of a core here and 1.7 s there, and HF_HUB_OFFLINE, which says nothing of a registry at the site, does
+not shut it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import os
+import ssl
+import threading
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import Protocol, Self
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+from bundler import __version__
+from bundler.errors import NetworkError, RemoteError
+from bundler.hub.connection.proxies import Proxy, proxy_for
+from bundler.remote.address import show
+
+TIMEOUT_SECONDS = 60.0
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+# What is short enough to be read, so that its connection can be used again.
+_SHORT_BYTES = 64 << 10
+# What a connection raises that breaks.
+BROKEN = (OSError, http.client.HTTPException)
+
+Content = bytes | Iterable[bytes | memoryview]
+
+
+class Login(Protocol):
+    """What shows a server who asks."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the headers of a request."""
+
+    def renew(self, challenge: str) -> bool:
+        """Take note of a refusal.
+
+        Args:
+            challenge: The answer's `WWW-Authenticate`.
+
+        Returns:
+            Whether asking again, with `headers` anew, may help.
+        """
+
+
+class NoLogin:
+    """Nobody in particular."""
+
+    def headers(self) -> Mapping[str, str]:
+        """Return no headers."""
+        return {}
+
+    def renew(self, challenge: str) -> bool:
+        """Give up."""
+        return False
+
+
+class BasicLogin:
+    """A user and a password (RFC 7617)."""
+
+    def __init__(self, user: str, password: str) -> None:
+        self._value = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    def headers(self) -> Mapping[str, str]:
+        """Return the header with both."""
+        return {"Authorization": self._value}
+
+    def renew(self, challenge: str) -> bool:
+        """Give up: there is no other password."""
+        return False
+
+
+class Answer:
+    """An answer, of which nothing was read yet; close it, or use it as a context manager.
+
+    Attributes:
+        url: Where it came from, after redirects.
+        status: The status code.
+        headers: Its headers.
+    """
+
+    def __init__(self, client: Client, url: str, connection: http.client.HTTPConnection) -> None:
+        self._client, self._connection = client, connection
+        self._response = connection.getresponse()
+        self.url = url
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    def header(self, name: str) -> str:
+        """Return a header, or an empty text."""
+        return str(self.headers.get(name, "")).strip()
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read some bytes into `buffer`; return 0 at the end."""
+        return self._response.readinto(buffer)
+
+    def read(self, most_bytes: int) -> bytes:
+        """Read all of the answer.
+
+        Raises:
+            RemoteError: It is longer than `most_bytes`.
+        """
+        content = self._response.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            raise RemoteError(f"{show(self.url)}: expected at most {most_bytes:,} bytes in its answer, found more")
+        return content
+
+    def close(self) -> None:
+        """Give the connection back; one on which something is left to read is closed."""
+        with contextlib.suppress(*BROKEN):
+            left = self._response.length
+            if not self._response.isclosed() and left is not None and left <= _SHORT_BYTES:
+                self._response.read()
+        if self._response.isclosed() and not self._response.will_close:
+            self._client._give_back(self.url, self._connection)
+        else:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._connection.close()
+
+
+class Client:
+    """Asks web servers; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        paths = ssl.get_default_verify_paths()
+        if not (paths.cafile or paths.capath):
+            # Comes with huggingface_hub, for systems that have none.
+            import certifi
+
+            context.load_verify_locations(certifi.where())
+        return context
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        content: Content | None = None,
+        login: Login | None = None,
+        follow: bool = True,
+    ) -> Answer:
+        """Send a request, follow redirects, and return the answer, whatever its status.
+
+        Args:
+            method: Such as GET.
+            url: An http or https address without a user.
+            headers: Request headers, which go to every server on the way.
+            content: What is sent with it; pieces need a Content-Length among the headers, and are sent once.
+            login: Whom to ask as, at the server of `url`.
+            follow: Follow redirects.
+
+        Raises:
+            OSError, http.client.HTTPException: The connection broke.
+            NetworkError: It cannot be made the way that is asked for.
+            RemoteError: It leads to where it must not.
+        """
+        login = login or NoLogin()
+        first, renewed = _origin(url), False
+        for _ in range(_MOST_REDIRECTS):
+            own = dict(login.headers()) if _origin(url) == first else {}
+            answer = self._send_once(method, url, {**(headers or {}), **own}, content)
+            if answer.status == 401 and not renewed and _origin(url) == first and _may_repeat(content):
+                renewed = True
+                if login.renew(answer.header("WWW-Authenticate")):
+                    answer.close()
+                    continue
+            location = answer.header("Location")
+            if not follow or answer.status not in _REDIRECTS or not location:
+                return answer
+            following = urljoin(url, location)
+            answer.close()
+            if not (
+                following.startswith("https://") or (url.startswith("http://") and following[:7] == "http://")
+            ):
+                raise RemoteError(
+                    f"{show(url)} leads to {show(following)}, which is not asked: it is no https address"
+                )
+            url = following
+        raise RemoteError(f"{show(url)}: more than {_MOST_REDIRECTS} redirects")
+
+    def close(self) -> None:
+        """Close all connections that no answer has."""
+        with self._mutex:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+
+    def _send_once(self, method: str, url: str, headers: Mapping[str, str], content: Content | None) -> Answer:
+        parts = urlsplit(url)
+        proxy = proxy_for(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        sent = {
+            "Host": parts.netloc,
+            "User-Agent": f"bundle/{__version__}",
+            "Accept-Encoding": "identity",
+            **headers,
+        }
+        if proxy is not None and parts.scheme == "http":
+            target = url
+            sent |= _proxy_login(proxy)
+        while True:
+            connection, is_fresh = self._take(parts, proxy)
+            try:
+                connection.request(method, target, body=content, headers=sent)
+                return Answer(self, url, connection)
+            except (ConnectionError, http.client.BadStatusLine):
+                connection.close()
+                # A server may close what was kept at any time: that tells nothing of the next one.
+                if is_fresh or not _may_repeat(content):
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+
+    def _take(self, parts: SplitResult, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
+        with self._mutex:
+            if kept := self._idle.get(_origin(parts.geturl())):
+                return kept.pop(), False
+        return self._connect(parts, proxy), True
+
+    def _connect(self, parts: SplitResult, proxy: Proxy | None) -> http.client.HTTPConnection:
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        assert parts.hostname, "addresses are checked"
+        if proxy is None:
+            if parts.scheme == "http":
+                return http.client.HTTPConnection(parts.hostname, port, timeout=TIMEOUT_SECONDS)
+            return http.client.HTTPSConnection(parts.hostname, port, timeout=TIMEOUT_SECONDS, context=self._tls)
+        through = urlsplit(proxy.url if "://" in proxy.url else f"http://{proxy.url}")
+        if through.scheme != "http" or not through.hostname:
+            raise NetworkError(
+                f"the proxy {proxy} cannot be used for addresses: expected http://HOST:PORT",
+                hint=f"list {parts.hostname} in NO_PROXY if it can be reached directly",
+            )
+        if parts.scheme == "http":
+            return http.client.HTTPConnection(through.hostname, through.port or 80, timeout=TIMEOUT_SECONDS)
+        connection = http.client.HTTPSConnection(
+            through.hostname, through.port or 80, timeout=TIMEOUT_SECONDS, context=self._tls
+        )
+        connection.set_tunnel(parts.hostname, port, headers=_proxy_login(proxy))
+        return connection
+
+    def _give_back(self, url: str, connection: http.client.HTTPConnection) -> None:
+        with self._mutex:
+            self._idle.setdefault(_origin(url), []).append(connection)
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+
+
+def _may_repeat(content: Content | None) -> bool:
+    return content is None or isinstance(content, bytes)
+
+
+def _proxy_login(proxy: Proxy) -> dict[str, str]:
+    parts = urlsplit(proxy.url if "://" in proxy.url else f"http://{proxy.url}")
+    if not parts.username:
+        return {}
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
+
+
+def explain_broken(error: Exception, url: str) -> NetworkError:
+    """Return what to tell a person of a connection that broke, one of `BROKEN`."""
+    parts = urlsplit(url)
+    proxy = proxy_for(url)
+    through = f", through the proxy {proxy}" if proxy else ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NetworkError(
+            f"the certificate of {parts.hostname} is not trusted: {error.verify_message or error}",
+            hint="point SSL_CERT_FILE at a PEM file that holds your organisation's certificate authority",
+        )
+    if isinstance(error, TimeoutError):
+        return NetworkError(f"{show(url)}: no answer within {TIMEOUT_SECONDS:.0f} s{through}", hint="try again")
+    said = (
+        os.strerror(error.errno) if isinstance(error, OSError) and error.errno and error.errno > 0 else str(error)
+    )
+    return NetworkError(
+        f"{show(url)}: the connection failed{through}: {' '.join(said.split())[:200] or type(error).__name__}",
+        hint="check the host's name and the way to it, then run the same command again",
+    )

@@ -1,0 +1,257 @@
+"""One object of a web server, read at ranges (RFC 9110, section 14), or from front to back where it has none.
+
+Rule book:
+
+* the first request asks for the first bytes, and says what the server can: 206 is a server with ranges, 200 one
+  without;
+* every later range must be of the same object: length and validators (ETag, Last-Modified) of its answer are compared,
+  and the entity tag goes along (If-Range, section 13.1.5). What differs is `ChangedError`, never a mixture;
+* a server that answers one range with all of it, as a cache that does not have it yet, is read up to what is wanted;
+* where a redirect leads to is asked directly, until that address has expired;
+* a broken connection goes on from the byte where it broke.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from bundler.errors import ChangedError, RemoteError
+from bundler.remote.http.client import BROKEN, Answer, Client, Login, NoLogin, explain_broken
+from bundler.remote.http.patience import LaterError, Patience, raise_refusal
+
+# Enough for the first bytes of a bundle, and in small ones for its lock.
+HEAD_BYTES = 64 << 10
+_SKIPPED_BYTES = 1 << 20
+_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+)")
+# What a signed address that has expired answers, or one that its host has forgotten.
+_EXPIRED = (400, 401, 403, 404, 410)
+
+
+class HttpObject:
+    """One object of a web server (see `bundler.remote.object.RemoteObject`).
+
+    Args:
+        client: Sends the requests; closed with this.
+        url: The address, without a user.
+        label: What it is called in messages.
+        login: Whom to ask as.
+        is_immutable: Whether the address names its content by a digest, and so cannot be another one later.
+
+    Raises:
+        NetworkError: The server cannot be reached.
+        RemoteError: It refused.
+    """
+
+    def __init__(
+        self, client: Client, url: str, label: str, *, login: Login | None = None, is_immutable: bool = False
+    ) -> None:
+        self.label = label
+        self.size_bytes: int | None = None
+        self.has_ranges = False
+        self.bundle_digest: str | None = None
+        self._client, self._url = client, url
+        self._login: Login = login or NoLogin()
+        self._is_immutable = is_immutable
+        self._mutex = threading.Lock()
+        self._direct: str | None = None
+        self._head = b""
+        patience = Patience()
+        while True:
+            try:
+                self._open()
+                return
+            except BROKEN as error:
+                patience.wait(error, 0, url)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` (see `RemoteObject`)."""
+        held = self._head[start : start + len(target)]
+        target[: len(held)] = held
+        done, patience = len(held), Patience()
+        while done < len(target):
+            progress = _Progress(start + done, target[done:])
+            try:
+                self._read_range(progress)
+                if progress.done < len(progress.target):
+                    raise ConnectionError(f"it ended {len(progress.target) - progress.done:,} bytes early")
+            except BROKEN as error:
+                done += progress.done
+                patience.wait(error, done, self._url)
+            else:
+                return
+
+    def stream(self) -> StreamedBody:
+        """Open the object from its first byte on (see `RemoteObject`)."""
+        answer = self._ask({})
+        return StreamedBody(answer)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def _open(self) -> None:
+        with self._ask({"Range": f"bytes=0-{HEAD_BYTES - 1}"}, may_be_empty=True) as answer:
+            self._tags = _Tags.of(answer)
+            if answer.status == 416:
+                self.size_bytes, self.has_ranges = 0, True
+                return
+            told = _RANGE.fullmatch(answer.header("Content-Range")) if answer.status == 206 else None
+            if told is None:
+                length = answer.header("Content-Length")
+                self.size_bytes = int(length) if length.isdecimal() else None
+                return
+            if int(told["first"]) != 0:
+                raise RemoteError(f"{self.label}: asked for the first bytes, the server sent others")
+            head = bytearray(min(HEAD_BYTES, int(told["last"]) + 1))
+            progress = _Progress(0, memoryview(head))
+            progress.fill(answer)
+            self._head = bytes(head[: progress.done])
+            self.size_bytes, self.has_ranges = int(told["length"]), True
+            if answer.url != self._url:
+                self._direct = answer.url
+
+    def _read_range(self, progress: _Progress) -> None:
+        first, last = progress.start, progress.start + len(progress.target) - 1
+        headers = {"Range": f"bytes={first}-{last}"}
+        if self._tags.strong and not self._is_immutable:
+            headers["If-Range"] = self._tags.strong
+        with self._ask(headers) as answer:
+            if answer.status == 206:
+                self._check_range(answer, first)
+            else:
+                self._check_whole(answer)
+                progress.skip(answer, first)
+            progress.fill(answer)
+
+    def _check_range(self, answer: Answer, first: int) -> None:
+        told = _RANGE.fullmatch(answer.header("Content-Range"))
+        if told is None or int(told["first"]) != first:
+            raise RemoteError(
+                f"{self.label}: asked for bytes from {first}, the server sent "
+                f"{answer.header('Content-Range')[:80] or 'a part without saying which'}"
+            )
+        if int(told["length"]) != self.size_bytes:
+            raise self._changed(f"it had {self.size_bytes:,} bytes, and has {int(told['length']):,} now")
+        self._check_tags(answer)
+
+    def _check_whole(self, answer: Answer) -> None:
+        """Check an answer with all of it: of another object, or of one whose server has forgotten ranges."""
+        length = answer.header("Content-Length")
+        if length.isdecimal() and int(length) != self.size_bytes:
+            raise self._changed(f"it had {self.size_bytes:,} bytes, and has {int(length):,} now")
+        self._check_tags(answer)
+
+    def _check_tags(self, answer: Answer) -> None:
+        if not self._is_immutable and (problem := self._tags.differ(_Tags.of(answer))):
+            raise self._changed(problem)
+
+    def _changed(self, what: str) -> ChangedError:
+        return ChangedError(
+            f"{self.label}: it was replaced while it was read: {what}", hint="run the same command again"
+        )
+
+    def _ask(self, headers: Mapping[str, str], *, may_be_empty: bool = False) -> Answer:
+        direct = self._direct
+        if direct is not None:
+            answer = self._client.send("GET", direct, headers)
+            if answer.status not in _EXPIRED:
+                return self._checked(answer, may_be_empty=may_be_empty)
+            answer.close()
+        answer = self._client.send("GET", self._url, headers, login=self._login)
+        with self._mutex:
+            self._direct = answer.url if answer.url != self._url else None
+        return self._checked(answer, may_be_empty=may_be_empty)
+
+    def _checked(self, answer: Answer, *, may_be_empty: bool) -> Answer:
+        try:
+            if answer.status == 416 and not may_be_empty:
+                raise self._changed(f"it had {self.size_bytes or 0:,} bytes, and has fewer now")
+            if not (answer.status == 416 and may_be_empty):
+                raise_refusal(answer, self.label)
+        except (RemoteError, ChangedError, LaterError):
+            answer.close()
+            raise
+        if answer.status not in (200, 206, 416):
+            answer.close()
+            raise RemoteError(f"{self.label}: the server answered {answer.status}, expected 206 or 200")
+        return answer
+
+
+class _Tags:
+    """What tells one version of an object from another (RFC 9110, section 8.8)."""
+
+    def __init__(self, etag: str, modified: str) -> None:
+        self._etag, self._modified = etag, modified
+
+    @classmethod
+    def of(cls, answer: Answer) -> _Tags:
+        return cls(answer.header("ETag"), answer.header("Last-Modified"))
+
+    @property
+    def strong(self) -> str:
+        """The entity tag, where it is one that ranges may be compared by."""
+        return self._etag if self._etag.startswith('"') else ""
+
+    def differ(self, other: _Tags) -> str | None:
+        for name, before, now in (
+            ("entity tag", self._etag, other._etag),
+            ("date", self._modified, other._modified),
+        ):
+            if before and now and before != now:
+                return f"its {name} was {before[:80]}, and is {now[:80]} now"
+        return None
+
+
+class _Progress:
+    """A range on its way into memory."""
+
+    def __init__(self, start: int, target: memoryview) -> None:
+        self.start, self.target, self.done = start, target, 0
+
+    def skip(self, answer: Answer, count: int) -> None:
+        room = memoryview(bytearray(_SKIPPED_BYTES))
+        while count:
+            got = answer.readinto(room[: min(count, len(room))])
+            if not got:
+                raise ConnectionError("it ended before the bytes that were asked for")
+            count -= got
+
+    def fill(self, answer: Answer) -> None:
+        while self.done < len(self.target):
+            got = answer.readinto(self.target[self.done :])
+            if not got:
+                return
+            self.done += got
+
+
+class StreamedBody:
+    """The bytes of an answer (see `bundler.remote.object.Body`)."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        length = answer.header("Content-Length")
+        self._left = int(length) if length.isdecimal() else None
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read some bytes (see `Body`)."""
+        try:
+            count = self._answer.readinto(buffer)
+        except BROKEN as error:
+            raise explain_broken(error, self._answer.url) from error
+        if self._left is not None:
+            self._left -= count
+            if not count and self._left:
+                raise explain_broken(ConnectionError(f"ended {self._left:,} bytes early"), self._answer.url)
+        return count
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._answer.__exit__(kind, error, trace)

@@ -1,0 +1,80 @@
+"""How often what broke is tried again, and which refusals are worth asking again after."""
+
+from __future__ import annotations
+
+import time
+
+from bundler.errors import RemoteError
+from bundler.remote.address import show
+from bundler.remote.http.client import Answer, explain_broken
+
+# Waits before the tries that follow one without a new byte; after the last the failure is final.
+PAUSES_SECONDS = (0.1, 0.5, 2.0, 5.0, 10.0)
+_MOST_WAIT_SECONDS = 120.0
+_LATER = (408, 425, 429, 500, 502, 503, 504)
+
+
+class LaterError(OSError):
+    """A server wants to be asked later.
+
+    Attributes:
+        refusal: What it says otherwise.
+        seconds: When; 0 if it does not say.
+    """
+
+    def __init__(self, refusal: RemoteError, seconds: float) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.seconds = seconds
+
+
+class Patience:
+    """Counts failures in a row that brought nothing new."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._reached = 0
+
+    def wait(self, error: Exception, have: int, url: str) -> None:
+        """Wait until it is time for another try.
+
+        Args:
+            error: What broke, one of `BROKEN`.
+            have: How many bytes there are by now.
+            url: What was asked.
+
+        Raises:
+            NetworkError: It broke too often.
+            RemoteError: The server refused too often.
+        """
+        if have > self._reached:
+            self._failures, self._reached = 0, have
+        seconds = error.seconds if isinstance(error, LaterError) else 0.0
+        if self._failures >= len(PAUSES_SECONDS) or seconds > _MOST_WAIT_SECONDS:
+            raise (error.refusal if isinstance(error, LaterError) else explain_broken(error, url)) from error
+        time.sleep(max(PAUSES_SECONDS[self._failures], seconds))
+        self._failures += 1
+
+
+def raise_refusal(answer: Answer, label: str) -> None:
+    """Raise if an answer is a refusal.
+
+    Raises:
+        LaterError: It may be asked again.
+        RemoteError: It is final.
+    """
+    status = answer.status
+    if status < 400:
+        return
+    hints = {
+        401: "log in: `docker login` or `podman login` for a registry, ~/.netrc for a web server",
+        403: "this login may not read or write it: ask who runs the server",
+        404: "check the address: there is nothing there, or nothing that this login may see",
+        407: "the proxy wants a login: write it into the variable, http://USER:PASSWORD@HOST:PORT",
+    }
+    where = "" if show(answer.url).startswith(label) else f" (asked {show(answer.url)})"
+    refusal = RemoteError(f"{label}: the server answered {status}{where}", hint=hints.get(status), status=status)
+    if status not in _LATER:
+        raise refusal
+    after = answer.header("Retry-After")
+    raise LaterError(refusal, float(after) if after.isdecimal() else 0.0)

@@ -1,0 +1,84 @@
+"""An object of a server without ranges, brought into a file without a name: for readers that begin at the end."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import IO
+
+from bundler.errors import NetworkError
+from bundler.files.space import report_full_disk
+from bundler.remote.object import Body, RemoteObject
+
+_BLOCK_BYTES = 1 << 20
+_TRIES = 4
+
+
+class WholeObject:
+    """A copy of an object that is gone when it is closed, or when the process dies (see `RemoteObject`).
+
+    Args:
+        source: The object; its server sends all of it at once. Closed with this.
+
+    Raises:
+        NetworkError: It broke off again and again.
+        SpaceError: The folder for temporary files has no room for it.
+    """
+
+    has_ranges = True
+
+    def __init__(self, source: RemoteObject) -> None:
+        self.label = source.label
+        self.bundle_digest = source.bundle_digest
+        self._source = source
+        folder = tempfile.gettempdir()
+        # The system deletes it with the last descriptor, whatever becomes of this process.
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        try:
+            with report_full_disk(
+                f"{folder}: no room for {self.label}, whose server sends no ranges",
+                hint="point TMPDIR at a folder with more room, or install it: that takes no copy",
+            ):
+                self.size_bytes: int | None = self._bring()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` (see `RemoteObject`)."""
+        done = 0
+        while done < len(target):
+            count = os.preadv(self._file.fileno(), [target[done:]], start + done)
+            if not count:
+                raise NetworkError(f"{self.label}: ends at byte {start + done}")
+            done += count
+
+    def stream(self) -> Body:
+        """Open the object itself again."""
+        return self._source.stream()
+
+    def close(self) -> None:
+        """Delete the copy, and close all connections."""
+        self._file.close()
+        self._source.close()
+
+    def _bring(self) -> int:
+        for left in reversed(range(_TRIES)):
+            try:
+                return self._copy()
+            except NetworkError:
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _copy(self) -> int:
+        room = memoryview(bytearray(_BLOCK_BYTES))
+        length = 0
+        self._file.seek(0)
+        self._file.truncate()
+        with self._source.stream() as body:
+            while count := body.readinto(room):
+                self._file.write(room[:count])
+                length += count
+        self._file.flush()
+        return length

@@ -1,0 +1,140 @@
+"""A web server on loopback that has ranges, and does with them whatever a test wants: ignore, break, change, lie."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+
+_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]*)")
+
+
+class Request:
+    """A request that came in.
+
+    Attributes:
+        path: Its path, with its query.
+        headers: By lower-case name.
+        first, last: The range that it asks for; (0, None) for all.
+    """
+
+    def __init__(self, path: str, headers: dict[str, str]) -> None:
+        self.path, self.headers = path, headers
+        found = _RANGE.fullmatch(headers.get("range", ""))
+        self.is_ranged = found is not None
+        self.first = int(found[1]) if found else 0
+        self.last = int(found[2]) if found and found[2] else None
+
+
+class RangedServer:
+    """Serves `files` while the block runs.
+
+    Attributes:
+        files: Path -> content.
+        requests: What was asked, oldest first.
+        sent_bytes: Content that was sent, all answers together.
+        ignores_ranges: Answer every range with all of it.
+        etag: The entity tag of everything; empty for none.
+        total: Length to tell in Content-Range; None for the true one.
+        breaks: Called with each request; returns after how many bytes of content the connection breaks, or None.
+        status: Called with each request; returns a status to answer with instead, or None.
+        redirects: Path -> where it leads to.
+        login: What Authorization must be; empty for anybody.
+    """
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        self.requests: list[Request] = []
+        self.sent_bytes = 0
+        self.ignores_ranges = False
+        self.etag = '"1"'
+        self.total: int | None = None
+        self.breaks: Callable[[Request], int | None] = lambda request: None
+        self.status: Callable[[Request], int | None] = lambda request: None
+        self.redirects: dict[str, str] = {}
+        self.login = ""
+        self._mutex = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Its address, without a slash at the end."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def count(self, sent_bytes: int) -> None:
+        with self._mutex:
+            self.sent_bytes += sent_bytes
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(web: RangedServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
+            web.requests.append(request)
+            path = request.path.partition("?")[0]
+            content = web.files.get(path)
+            if web.login and request.headers.get("authorization") != web.login:
+                self._refuse(401)
+            elif (status := web.status(request)) is not None:
+                self._refuse(status)
+            elif path in web.redirects:
+                self._refuse(307, {"Location": web.redirects[path]})
+            elif content is None:
+                self._refuse(404)
+            else:
+                self._send(request, content)
+
+        def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def _send(self, request: Request, content: bytes) -> None:
+            is_same = request.headers.get("if-range", web.etag) == web.etag
+            first, last = 0, len(content) - 1
+            if request.is_ranged and is_same and not web.ignores_ranges:
+                first, last = request.first, min(last, request.last if request.last is not None else last)
+                if first >= len(content):
+                    self._refuse(416, {"Content-Range": f"bytes */{len(content)}"})
+                    return
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {first}-{last}/{web.total or len(content)}")
+            else:
+                self.send_response(200)
+            if web.etag:
+                self.send_header("ETag", web.etag)
+            self.send_header("Content-Length", str(last - first + 1))
+            self.end_headers()
+            body = content[first : last + 1]
+            limit = web.breaks(request)
+            if limit is not None and limit < len(body):
+                body = body[:limit]
+                self.close_connection = True
+            self.wfile.write(body)
+            web.count(len(body))
+
+    return Handler
