@@ -26,6 +26,7 @@ def test_a_code_is_shared_only_where_the_table_says_so() -> None:
         by_code.setdefault(kind.exit_code, set()).add(kind.__name__)
     assert {code: names for code, names in by_code.items() if len(names) > 1} == {
         3: {"ManifestError", "LockError", "PolicyError"},
-        6: {"IntegrityError", "DamagedError", "UntrustedError"},
+        5: {"HubError", "RemoteError"},
+        6: {"IntegrityError", "DamagedError", "UntrustedError", "ChangedError"},
         11: {"OfflineError", "SandboxError"},
     }

@@ -51,3 +51,18 @@ class GivenPlace(GivenPath):
         if isinstance(value, str) and is_address(value):
             return Address(value)
         return super().convert(value, param, ctx)
+
+
+class GivenAddress(click.ParamType[Address]):
+    """The address of a bundle, and no path."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: str | Address, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Return an address, or refuse what is none."""
+        if isinstance(value, Address):
+            return value
+        check_given(value, param, ctx)
+        if not is_address(value):
+            self.fail(f"{value!r}: expected an address such as oci://REGISTRY/NAME:TAG", param, ctx)
+        return Address(value)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
+
+Take = Callable[[memoryview], None]
 
 
 class Body(Protocol):
@@ -32,13 +36,19 @@ class RemoteObject(Protocol):
         label: What it is called in messages, without a secret.
         size_bytes: Its length; None where that is not known before its end.
         has_ranges: Whether `read_into` may be called; else only `stream`.
+        content_digest: The SHA-256 that it must have, ``sha256:…``; None where none is known.
         bundle_digest: What a list that was checked by its own digest says of the bundle in it; None of most.
     """
 
     label: str
     size_bytes: int | None
     has_ranges: bool
+    content_digest: str | None
     bundle_digest: str | None
+
+    @property
+    def version(self) -> str | None:
+        """What tells it from other objects that its address may lead to at another time; None where nothing does."""
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start`; what breaks on the way is asked for again.
@@ -47,6 +57,16 @@ class RemoteObject(Protocol):
             NetworkError: The server cannot be reached, or broke the connection too often.
             RemoteError: The server refused.
             ChangedError: The object is another one than at first.
+        """
+
+    def read_blocks(self, start: int, stop: int, take: Take, halt: threading.Event) -> None:
+        """Hand over the bytes from `start` to `stop` in order, as they arrive; else like `read_into`.
+
+        Args:
+            start: The first byte.
+            stop: The byte after the last.
+            take: Given block by block; a block is good until it returns.
+            halt: When it is set, no more bytes are wanted.
         """
 
     def stream(self) -> Body:

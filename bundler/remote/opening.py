@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from bundler.errors import RemoteError
-from bundler.remote.address import WEB_SCHEMES, Address
+from bundler.remote.address import REGISTRY_SCHEMES, WEB_SCHEMES, Address
 from bundler.remote.object import RemoteObject
 
 # What servers answer for a file that is not there; 403 where one may not list what there is.
 _ABSENT = (401, 403, 404, 410)
 
 
-def open_remote(address: Address) -> RemoteObject:
+def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObject:
     """Open the object that an address leads to.
+
+    Args:
+        address: The address.
+        is_read_whole: The caller reads all of it, and compares it with `RemoteObject.content_digest`.
 
     Raises:
         NetworkError: The server cannot be reached.
         RemoteError: It refused.
         DependencyError: A package is missing; the message names the extra.
     """
+    if address.scheme in REGISTRY_SCHEMES:
+        from bundler.remote.oci.opening import open_registry
+
+        return open_registry(address, is_read_whole=is_read_whole)
     assert address.scheme in WEB_SCHEMES, "an Address checks its scheme"
     from bundler.remote.http.web import open_web
 
     return open_web(address)
 
 
+def name_file(address: Address) -> str:
+    """Return what a file of the object at an address is called."""
+    if address.scheme in REGISTRY_SCHEMES:
+        from bundler.remote.oci.reference import Reference
+
+        return Reference.parse(address).file_name
+    return address.name
+
+
 def read_signature(address: Address, *, most_bytes: int) -> tuple[bytes, str] | None:
     """Read the signature of the bundle behind an address; None where there is none.
 
     Args:
-        address: The bundle's address; the signature has the same with ``.sig`` at its end.
+        address: The bundle's address; the signature has the same with ``.sig`` at its end; in a registry, it is
+            attached to the bundle.
         most_bytes: The most that it may hold; of a longer one the first byte after that comes along.
 
     Returns:
@@ -38,6 +56,10 @@ def read_signature(address: Address, *, most_bytes: int) -> tuple[bytes, str] | 
         NetworkError: It cannot be told whether there is one: the server cannot be reached.
         RemoteError: Nor can it: the server refused, and not because there is none.
     """
+    if address.scheme in REGISTRY_SCHEMES:
+        from bundler.remote.oci.opening import read_registry_signature
+
+        return read_registry_signature(address, most_bytes=most_bytes)
     beside = address.beside(".sig")
     try:
         return read_small(beside, most_bytes=most_bytes), str(beside)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from typing import IO
 
 from bundler.errors import NetworkError
 from bundler.files.space import report_full_disk
-from bundler.remote.object import Body, RemoteObject
+from bundler.remote.object import Body, RemoteObject, Take
 
 _BLOCK_BYTES = 1 << 20
 _TRIES = 4
@@ -29,7 +30,7 @@ class WholeObject:
 
     def __init__(self, source: RemoteObject) -> None:
         self.label = source.label
-        self.bundle_digest = source.bundle_digest
+        self.content_digest, self.bundle_digest = source.content_digest, source.bundle_digest
         self._source = source
         folder = tempfile.gettempdir()
         # The system deletes it with the last descriptor, whatever becomes of this process.
@@ -52,6 +53,20 @@ class WholeObject:
             if not count:
                 raise NetworkError(f"{self.label}: ends at byte {start + done}")
             done += count
+
+    @property
+    def version(self) -> str | None:
+        """What tells the object from others (see `RemoteObject`)."""
+        return self._source.version
+
+    def read_blocks(self, start: int, stop: int, take: Take, halt: threading.Event) -> None:
+        """Hand over the bytes from `start` to `stop` (see `RemoteObject`)."""
+        room = memoryview(bytearray(_BLOCK_BYTES))
+        while start < stop and not halt.is_set():
+            block = room[: stop - start]
+            self.read_into(start, block)
+            take(block)
+            start += len(block)
 
     def stream(self) -> Body:
         """Open the object itself again."""

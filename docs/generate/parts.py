@@ -20,6 +20,7 @@ LINES: dict[str, dict[str, str]] = {
         "verify": "checking a bundle file or one volume, and reports of checks",
         "serve": "a read-only Hub from a folder, a cache or a bundle",
         "trust": "who made a bundle and whether it may be used: signature, statement, policy",
+        "transfer": "a bundle to and from an address: push, pull, and one file or tensor of it",
         "home": "an HF_HOME: install, verify, list, remove",
         "offline": "running a program with the network shut",
         "make": "store, download, proof and packing",

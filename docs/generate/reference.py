@@ -9,13 +9,13 @@ import click
 from bundler import errors
 from bundler.cli import main as bundle
 from bundler.console.group import ErrorGroup
-from docs.generate import bundle_outputs, draft_outputs, trainer_outputs
+from docs.generate import bundle_outputs, draft_outputs, trainer_outputs, transfer_outputs
 from docs.generate.outputs import Output
 from infini_llama import errors as training_errors
 from infini_llama.cli import main as infini_llama
 
 NOTICE = "<!-- written by `make docs`, do not edit -->"
-OUTPUTS = (*draft_outputs.OUTPUTS, *bundle_outputs.OUTPUTS, *trainer_outputs.OUTPUTS)
+OUTPUTS = (*draft_outputs.OUTPUTS, *bundle_outputs.OUTPUTS, *transfer_outputs.OUTPUTS, *trainer_outputs.OUTPUTS)
 # Wide enough for the tables of options, and no wider than a page shows.
 _WIDTH = 100
 

@@ -20,7 +20,7 @@ from bundler.serve.sources import open_source
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
 from tests.support.messages import Told
-from tests.support.ranged import RangedServer
+from tests.support.network.ranged import RangedServer
 
 BIG = {name: {"w": random.Random(name).randbytes(4 << 20), "c.json": name.encode()} for name in "abc"}
 CONTENTS = [content for files in BIG.values() for content in files.values()]

@@ -189,11 +189,11 @@ class Client:
             RemoteError: It leads to where it must not.
         """
         login = login or NoLogin()
-        first, renewed = _origin(url), False
+        first, renewed = origin_of(url), False
         for _ in range(_MOST_REDIRECTS):
-            own = dict(login.headers()) if _origin(url) == first else {}
+            own = dict(login.headers()) if origin_of(url) == first else {}
             answer = self._send_once(method, url, {**(headers or {}), **own}, content)
-            if answer.status == 401 and not renewed and _origin(url) == first and _may_repeat(content):
+            if answer.status == 401 and not renewed and origin_of(url) == first and _may_repeat(content):
                 renewed = True
                 if login.renew(answer.header("WWW-Authenticate")):
                     answer.close()
@@ -249,7 +249,7 @@ class Client:
 
     def _take(self, parts: SplitResult, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
         with self._mutex:
-            if kept := self._idle.get(_origin(parts.geturl())):
+            if kept := self._idle.get(origin_of(parts.geturl())):
                 return kept.pop(), False
         return self._connect(parts, proxy), True
 
@@ -276,10 +276,11 @@ class Client:
 
     def _give_back(self, url: str, connection: http.client.HTTPConnection) -> None:
         with self._mutex:
-            self._idle.setdefault(_origin(url), []).append(connection)
+            self._idle.setdefault(origin_of(url), []).append(connection)
 
 
-def _origin(url: str) -> tuple[str, str]:
+def origin_of(url: str) -> tuple[str, str]:
+    """Return scheme, and host with port, of an address."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 

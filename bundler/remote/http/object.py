@@ -17,15 +17,16 @@ import re
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from bundler.errors import ChangedError, RemoteError
 from bundler.remote.http.client import BROKEN, Answer, Client, Login, NoLogin, explain_broken
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
+from bundler.remote.object import Take
 
 # Enough for the first bytes of a bundle, and in small ones for its lock.
 HEAD_BYTES = 64 << 10
-_SKIPPED_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+)")
 # What a signed address that has expired answers, or one that its host has forgotten.
 _EXPIRED = (400, 401, 403, 404, 410)
@@ -53,6 +54,7 @@ class HttpObject:
         self.size_bytes: int | None = None
         self.has_ranges = False
         self.bundle_digest: str | None = None
+        self.content_digest: str | None = None
         self._client, self._url = client, url
         self._login: Login = login or NoLogin()
         self._is_immutable = is_immutable
@@ -67,22 +69,20 @@ class HttpObject:
             except BROKEN as error:
                 patience.wait(error, 0, url)
 
+    @property
+    def version(self) -> str | None:
+        """What tells this object from others at its address (see `RemoteObject`)."""
+        return self.content_digest or self._tags.version
+
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` (see `RemoteObject`)."""
         held = self._head[start : start + len(target)]
         target[: len(held)] = held
-        done, patience = len(held), Patience()
-        while done < len(target):
-            progress = _Progress(start + done, target[done:])
-            try:
-                self._read_range(progress)
-                if progress.done < len(progress.target):
-                    raise ConnectionError(f"it ended {len(progress.target) - progress.done:,} bytes early")
-            except BROKEN as error:
-                done += progress.done
-                patience.wait(error, done, self._url)
-            else:
-                return
+        self._bring(_Memory(start + len(held), target[len(held) :]))
+
+    def read_blocks(self, start: int, stop: int, take: Take, halt: threading.Event) -> None:
+        """Hand over the bytes from `start` to `stop` as they arrive (see `RemoteObject`)."""
+        self._bring(_Blocks(start, stop, take, halt))
 
     def stream(self) -> StreamedBody:
         """Open the object from its first byte on (see `RemoteObject`)."""
@@ -107,15 +107,25 @@ class HttpObject:
             if int(told["first"]) != 0:
                 raise RemoteError(f"{self.label}: asked for the first bytes, the server sent others")
             head = bytearray(min(HEAD_BYTES, int(told["last"]) + 1))
-            progress = _Progress(0, memoryview(head))
-            progress.fill(answer)
-            self._head = bytes(head[: progress.done])
+            wanted = _Memory(0, memoryview(head))
+            wanted.take_from(answer)
+            self._head = bytes(head[: wanted.position])
             self.size_bytes, self.has_ranges = int(told["length"]), True
             if answer.url != self._url:
                 self._direct = answer.url
 
-    def _read_range(self, progress: _Progress) -> None:
-        first, last = progress.start, progress.start + len(progress.target) - 1
+    def _bring(self, wanted: _Wanted) -> None:
+        patience, begin = Patience(), wanted.position
+        while wanted.left_bytes:
+            try:
+                self._read_range(wanted)
+                if wanted.left_bytes:
+                    raise ConnectionError(f"it ended {wanted.left_bytes:,} bytes early")
+            except BROKEN as error:
+                patience.wait(error, wanted.position - begin, self._url)
+
+    def _read_range(self, wanted: _Wanted) -> None:
+        first, last = wanted.position, wanted.position + wanted.left_bytes - 1
         headers = {"Range": f"bytes={first}-{last}"}
         if self._tags.strong and not self._is_immutable:
             headers["If-Range"] = self._tags.strong
@@ -124,8 +134,8 @@ class HttpObject:
                 self._check_range(answer, first)
             else:
                 self._check_whole(answer)
-                progress.skip(answer, first)
-            progress.fill(answer)
+                _skip(answer, first)
+            wanted.take_from(answer)
 
     def _check_range(self, answer: Answer, first: int) -> None:
         told = _RANGE.fullmatch(answer.header("Content-Range"))
@@ -196,6 +206,11 @@ class _Tags:
         """The entity tag, where it is one that ranges may be compared by."""
         return self._etag if self._etag.startswith('"') else ""
 
+    @property
+    def version(self) -> str | None:
+        """What there is of it; a weak entity tag does not tell bytes apart."""
+        return self.strong or self._modified or None
+
     def differ(self, other: _Tags) -> str | None:
         for name, before, now in (
             ("entity tag", self._etag, other._etag),
@@ -206,26 +221,61 @@ class _Tags:
         return None
 
 
-class _Progress:
-    """A range on its way into memory."""
+class _Wanted(Protocol):
+    """A range on its way."""
+
+    @property
+    def position(self) -> int:
+        """The next byte that is wanted."""
+
+    @property
+    def left_bytes(self) -> int:
+        """How many are."""
+
+    def take_from(self, answer: Answer) -> None:
+        """Take what an answer has of them, from the next one on."""
+
+
+class _Memory:
+    """A range that goes to one place in memory."""
 
     def __init__(self, start: int, target: memoryview) -> None:
-        self.start, self.target, self.done = start, target, 0
+        self.position, self._target = start, target
 
-    def skip(self, answer: Answer, count: int) -> None:
-        room = memoryview(bytearray(_SKIPPED_BYTES))
-        while count:
-            got = answer.readinto(room[: min(count, len(room))])
-            if not got:
-                raise ConnectionError("it ended before the bytes that were asked for")
-            count -= got
+    @property
+    def left_bytes(self) -> int:
+        return len(self._target)
 
-    def fill(self, answer: Answer) -> None:
-        while self.done < len(self.target):
-            got = answer.readinto(self.target[self.done :])
-            if not got:
-                return
-            self.done += got
+    def take_from(self, answer: Answer) -> None:
+        while self._target and (count := answer.readinto(self._target)):
+            self._target = self._target[count:]
+            self.position += count
+
+
+class _Blocks:
+    """A range that is handed over in blocks; none is wanted any more when `halt` is set."""
+
+    def __init__(self, start: int, stop: int, take: Take, halt: threading.Event) -> None:
+        self.position, self._stop, self._take, self._halt = start, stop, take, halt
+        self._room = memoryview(bytearray(min(_BLOCK_BYTES, stop - start)))
+
+    @property
+    def left_bytes(self) -> int:
+        return 0 if self._halt.is_set() else self._stop - self.position
+
+    def take_from(self, answer: Answer) -> None:
+        while (left := self.left_bytes) and (count := answer.readinto(self._room[:left])):
+            self._take(self._room[:count])
+            self.position += count
+
+
+def _skip(answer: Answer, count: int) -> None:
+    room = memoryview(bytearray(_BLOCK_BYTES))
+    while count:
+        got = answer.readinto(room[: min(count, len(room))])
+        if not got:
+            raise ConnectionError("it ended before the bytes that were asked for")
+        count -= got
 
 
 class StreamedBody:

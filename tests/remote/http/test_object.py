@@ -15,7 +15,7 @@ from bundler.remote.http.object import HEAD_BYTES
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import open_remote
 from bundler.remote.whole import WholeObject
-from tests.support.ranged import RangedServer, Request
+from tests.support.network.ranged import RangedServer, Request
 
 CONTENT = random.Random(1).randbytes(1_000_000)
 

@@ -1,0 +1,184 @@
+"""Bring the bundle of an address into a file: over several connections, resumed, and verified before it has its name.
+
+Rule book:
+
+* what arrived is kept when the process dies, and is not asked for again, as long as the address leads to the same
+  object: by its digest in a registry, by its entity tag or its date else;
+* the file gets its name when each chunk of it was compared with the index, and the index with what the address
+  promises; what differs is deleted;
+* the signature comes along, beside it; whether it is right is asked where the bundle is used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import BundleError, DamagedError, FormatError
+from bundler.files.atomic import atomic_write
+from bundler.files.digest import hash_file
+from bundler.files.parallel import available_cores, in_order
+from bundler.files.space import check_room
+from bundler.format.reader import BundleReader
+from bundler.remote.address import Address
+from bundler.remote.object import RemoteObject
+from bundler.remote.opening import name_file, open_remote, read_signature
+from bundler.transfer.partial import PartialFile
+
+CONNECTIONS = 8
+_BLOCK_BYTES = 1 << 20
+_MOST_SIGNATURE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """A bundle that was brought.
+
+    Attributes:
+        path: Its file.
+        name: The bundle's name.
+        digest: Its digest.
+        size_bytes: Its length.
+        received_bytes: How much of it came now; the rest an earlier run had left.
+        signature: Its signature; None where there is none at the address.
+    """
+
+    path: Path
+    name: str
+    digest: str
+    size_bytes: int
+    received_bytes: int
+    signature: Path | None
+
+
+def pull(
+    address: Address,
+    output: Path | None = None,
+    *,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Pulled:
+    """Bring a bundle.
+
+    Args:
+        address: Where it is.
+        output: The file; default the name at the address, here.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes that are there since the last call.
+
+    Raises:
+        NetworkError: The server cannot be reached; what arrived stays.
+        RemoteError: It refused.
+        ChangedError: The address leads to another object than a moment ago, or than its digest says.
+        DamagedError: What arrived is not what was written; nothing is left.
+        FormatError: It is no bundle; nothing is left.
+        SpaceError: There is not enough room.
+    """
+    target = (output or Path(name_file(address))).absolute()
+    source = open_remote(address, is_read_whole=True)
+    try:
+        received = _bring(source, target, on_total, progress)
+    finally:
+        source.close()
+    signature = _bring_signature(address, target)
+    with BundleReader(target) as reader:
+        return Pulled(
+            path=target,
+            name=reader.name,
+            digest=reader.digest,
+            size_bytes=reader.size_bytes,
+            received_bytes=received,
+            signature=signature,
+        )
+
+
+def _bring(
+    source: RemoteObject, target: Path, on_total: Callable[[int], None], progress: Callable[[int], None]
+) -> int:
+    size = source.size_bytes
+    if size is None:
+        raise FormatError(f"{source.label}: the server does not say how long it is, so it cannot be pulled")
+    on_total(size)
+    with PartialFile(target, source.version or "", size) as partial:
+        if not source.has_ranges or not source.version:
+            partial.clear()
+        before = partial.done_bytes
+        check_room({target.parent: size - before})
+        progress(before)
+        if source.has_ranges:
+            _bring_parts(source, partial, progress)
+        else:
+            _bring_in_order(source, partial, progress)
+        try:
+            _verify(partial.path, source)
+        except BundleError:
+            partial.delete()
+            raise
+        partial.finish()
+    return size - before
+
+
+def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:
+    stop = threading.Event()
+
+    def bring(number: int) -> None:
+        start, end = partial.span(number)
+
+        def take(block: memoryview) -> None:
+            partial.write(number, block)
+            progress(len(block))
+
+        if start < end and not stop.is_set():
+            source.read_blocks(start, end, take, stop)
+
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pull") as pool:
+        calls = [pool.submit(bring, number) for number in range(partial.parts)]
+        try:
+            wait(calls, return_when=FIRST_EXCEPTION)
+            for call in calls:
+                if call.done():
+                    call.result()
+        finally:
+            stop.set()
+            for call in calls:
+                call.cancel()
+
+
+def _bring_in_order(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:
+    room = memoryview(bytearray(_BLOCK_BYTES))
+    with source.stream() as body:
+        for number in range(partial.parts):
+            start, end = partial.span(number)
+            while start < end and (count := body.readinto(room[: end - start])):
+                partial.write(number, room[:count])
+                progress(count)
+                start += count
+
+
+def _verify(path: Path, source: RemoteObject) -> None:
+    """Compare every chunk with the index, and the index with what the address promises."""
+    with BundleReader(path) as reader:
+        if source.bundle_digest is not None and reader.digest != source.bundle_digest:
+            raise DamagedError(f"{source.label}: expected bundle {source.bundle_digest}, found {reader.digest}")
+        calls = (
+            (lambda number=number: len(reader.stored_chunk(number))) for number in range(len(reader.index.chunks))
+        )
+        for _ in in_order(calls, jobs=available_cores(), name="check"):
+            pass
+    expected = source.content_digest
+    if source.bundle_digest is None and expected is not None:
+        found = f"sha256:{hash_file(path, 'sha256').sha256}"
+        if found != expected:
+            raise DamagedError(f"{source.label}: expected {expected}, found {found}")
+
+
+def _bring_signature(address: Address, target: Path) -> Path | None:
+    found = read_signature(address, most_bytes=_MOST_SIGNATURE_BYTES)
+    path = target.with_name(f"{target.name}.sig")
+    if found is None:
+        return None
+    atomic_write(path, found[0])
+    return path

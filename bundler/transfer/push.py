@@ -1,0 +1,242 @@
+"""Send a bundle to a registry: its blob, what is attached to it, and last the tag that shows it all.
+
+Rule book:
+
+* the bundle is read from where it is, volumes as one, and never copied; memory does not grow with it;
+* the tag comes last: whoever finds the bundle by it finds its signature too;
+* what is there is not sent again, so pushing twice sends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import DependencyError, UsageError
+from bundler.files.digest import Hasher, sha256_bytes
+from bundler.format.codec.codecs import find_codec
+from bundler.format.reader import BundleReader
+from bundler.format.storage.stored import Stored
+from bundler.format.storage.volumes import open_stored
+from bundler.remote.address import REGISTRY_SCHEMES, Address
+from bundler.remote.oci.manifest import Descriptor
+from bundler.remote.oci.registry import Registry, referrers_tag
+from bundler.remote.oci.types import (
+    EMPTY,
+    IMAGE_CONFIG,
+    IMAGE_LAYER,
+    INDEX,
+    LOCK,
+    MANIFEST,
+    MODEL_CONFIG,
+    MODEL_FILE_PATH,
+    MODEL_RAW,
+    MODEL_TAR,
+    SBOM,
+    SIGNATURE,
+)
+from bundler.remote.oci.upload import Uploader
+from bundler.transfer.artifact import (
+    EMPTY_CONTENT,
+    Attachment,
+    attachment_manifest,
+    bundle_manifest,
+    image_config,
+    model_config,
+    referrers_index,
+)
+from bundler.trust.paths import signature_path
+from bundler.trust.sbom import write_sbom
+from bundler.trust.signature_file import read_signature
+
+_BLOCK_BYTES = 4 << 20
+_CREATED = "org.opencontainers.image.created"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """A bundle that is at an address.
+
+    Attributes:
+        address: Where, with the digest of its manifest.
+        name: The bundle's name.
+        digest: The bundle's digest.
+        manifest_digest: That of its manifest.
+        size_bytes: Its length.
+        was_there: Whether the registry had its blob.
+        attached: Artifact types of what is attached to it.
+    """
+
+    address: str
+    name: str
+    digest: str
+    manifest_digest: str
+    size_bytes: int
+    was_there: bool
+    attached: tuple[str, ...]
+
+
+def push(
+    place: Path | Sequence[Path],
+    address: Address,
+    notes: Path,
+    *,
+    image: bool = False,
+    signature: Path | None = None,
+    mount_from: str | None = None,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Pushed:
+    """Send a bundle to a registry.
+
+    Args:
+        place: The bundle: a file or volumes.
+        address: Where it goes: a registry, a repository and a tag.
+        notes: A folder for notes of what was begun, for the next run of one that was killed.
+        image: Make an image of it, which is mounted; else a model artifact. The bundle's codec must be `zstd`.
+        signature: Its signature; default the one beside it, where there is one.
+        mount_from: Another repository of the registry that may have it.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes that are hashed here, or there, since the last call.
+        on_note: Told what a person should know of and is no error.
+
+    Raises:
+        UsageError: The address is of no registry or names a digest, or the codec is not one that an image has.
+        FormatError: It is no bundle.
+        TrustError: The signature that is named is none.
+        NetworkError: The registry cannot be reached; what it has is not sent again.
+        RemoteError: It refused.
+    """
+    if address.scheme not in REGISTRY_SCHEMES:
+        raise UsageError(f"{address}: expected the address of a registry to push to, oci://REGISTRY/NAME:TAG")
+    registry = Registry(address, "push")
+    try:
+        if registry.reference.digest:
+            raise UsageError(f"{address}: expected an address without a digest: that follows from what is pushed")
+        with BundleReader(place) as reader:
+            return _Push(registry, Uploader(registry, notes, progress), reader, image, on_note).run(
+                place, signature, mount_from, on_total, progress
+            )
+    finally:
+        registry.close()
+
+
+class _Push:
+    def __init__(
+        self,
+        registry: Registry,
+        uploader: Uploader,
+        reader: BundleReader,
+        image: bool,
+        on_note: Callable[[str], None],
+    ) -> None:
+        self._registry, self._uploader, self._reader, self._on_note = registry, uploader, reader, on_note
+        self._is_image = image
+        self._is_tar = all(find_codec(chunk.codec).name == "zstd" for chunk in reader.index.chunks)
+        if image and not self._is_tar:
+            raise UsageError(
+                f"{reader.label}: an image has layers that tar and zstd unpack, and this bundle has byte planes",
+                hint="make it with `bundle fetch --codec zstd`; or push it without --image",
+            )
+        if image and reader.omitted is not None:
+            raise UsageError(f"{reader.label}: is a delta, which an image of its own cannot be")
+
+    def run(
+        self,
+        place: Path | Sequence[Path],
+        signature: Path | None,
+        mount_from: str | None,
+        on_total: Callable[[int], None],
+        progress: Callable[[int], None],
+    ) -> Pushed:
+        reader, uploader = self._reader, self._uploader
+        attachments = self._list_attachments(place, signature)
+        # Read here once, to know its digest, and there once.
+        on_total(2 * reader.size_bytes)
+        stored = open_stored(place)
+        try:
+            digest = _hash(stored, progress)
+            diff_id = self._hash_tar() if self._is_tar else digest
+            was_sent = uploader.put_large(stored, digest, mount_from)
+        finally:
+            stored.close()
+        manifest = self._make_manifest(digest, diff_id)
+        subject = Descriptor(MANIFEST, f"sha256:{sha256_bytes(manifest)}", len(manifest))
+        for attachment in attachments:
+            self._attach(attachment, subject)
+        reference = self._registry.reference
+        uploader.put_manifest(manifest, MANIFEST, reference.wanted)
+        return Pushed(
+            address=f"{self._registry.label}@{subject.digest}",
+            name=reader.name,
+            digest=reader.digest,
+            manifest_digest=subject.digest,
+            size_bytes=reader.size_bytes,
+            was_there=not was_sent,
+            attached=tuple(attachment.kind for attachment in attachments),
+        )
+
+    def _make_manifest(self, digest: str, diff_id: str) -> bytes:
+        reader = self._reader
+        if self._is_image:
+            config = self._uploader.put_small(image_config(diff_id), IMAGE_CONFIG)
+            layer = Descriptor(IMAGE_LAYER, digest, reader.size_bytes)
+        else:
+            config = self._uploader.put_small(model_config(reader.lock, diff_id), MODEL_CONFIG)
+            kind = MODEL_TAR if self._is_tar else MODEL_RAW
+            path = f"{reader.name}.tar" if self._is_tar else f"{reader.name}.tar.zst"
+            layer = Descriptor(kind, digest, reader.size_bytes, annotations={MODEL_FILE_PATH: path})
+        return bundle_manifest(reader.name, reader.digest, config, layer)
+
+    def _list_attachments(self, place: Path | Sequence[Path], given: Path | None) -> list[Attachment]:
+        reader = self._reader
+        found = [Attachment(LOCK, reader.lock.encoded, {})]
+        path = given or signature_path(place)
+        if given or path.exists():
+            # One that is malformed is not sent.
+            signed = read_signature(path)
+            found.append(Attachment(SIGNATURE, signed.content, {_CREATED: signed.statement.signed_at.isoformat()}))
+        try:
+            found.append(Attachment(SBOM, write_sbom(reader.lock, reader.digest).encode(), {}))
+        except DependencyError as error:
+            self._on_note(f"no bill of materials is attached: {error.message}")
+        return found
+
+    def _attach(self, attachment: Attachment, subject: Descriptor) -> None:
+        uploader, registry = self._uploader, self._registry
+        config = uploader.put_small(EMPTY_CONTENT, EMPTY)
+        layer = uploader.put_small(attachment.content, attachment.kind)
+        content = attachment_manifest(attachment, config, layer, subject)
+        digest = f"sha256:{sha256_bytes(content)}"
+        _, is_listed = uploader.put_manifest(content, MANIFEST, digest)
+        if is_listed:
+            return
+        # A registry without the referrers API, which would have said that it lists it.
+        index = registry.read_referrers_tag(subject.digest)
+        listed = index.list_descriptors("manifests", registry.label) if index else []
+        if all(one.digest != digest for one in listed):
+            own = Descriptor(MANIFEST, digest, len(content), attachment.kind, dict(attachment.annotations))
+            uploader.put_manifest(referrers_index([*listed, own]), INDEX, referrers_tag(subject.digest))
+
+    def _hash_tar(self) -> str:
+        """Return the digest of what tar and zstd tools unpack the bundle to."""
+        hasher = Hasher(("sha256",), size_bytes=self._reader.index.tar_bytes)
+        reader = self._reader
+        for _, raw in reader.chunks(range(len(reader.index.chunks)), jobs=2):
+            hasher.update(raw)
+        return f"sha256:{hasher.result().sha256}"
+
+
+def _hash(stored: Stored, progress: Callable[[int], None]) -> str:
+    hasher = Hasher(("sha256",), size_bytes=stored.size_bytes)
+    room = memoryview(bytearray(min(_BLOCK_BYTES, stored.size_bytes)))
+    position = 0
+    while position < stored.size_bytes:
+        block = room[: stored.size_bytes - position]
+        stored.read_into(position, block)
+        hasher.update(block)
+        position += len(block)
+        progress(len(block))
+    return f"sha256:{hasher.result().sha256}"

@@ -1,0 +1,78 @@
+"""Debian's docker-registry on loopback, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+PROGRAM = shutil.which("docker-registry") or shutil.which("registry")
+needs_registry = pytest.mark.skipif(PROGRAM is None, reason="there is no docker-registry here")
+
+
+class Registry:
+    """A registry.
+
+    Args:
+        folder: Its files.
+        htpasswd: Lines of users, as `htpasswd -B` writes them; empty for anybody.
+    """
+
+    def __init__(self, folder: Path, htpasswd: str = "") -> None:
+        assert PROGRAM is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.host = f"127.0.0.1:{free.getsockname()[1]}"
+        auth = ""
+        if htpasswd:
+            (folder / "htpasswd").write_text(htpasswd)
+            auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+        (folder / "config.yml").write_text(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n{auth}"
+            f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
+            f"http: {{addr: '{self.host}'}}\n"
+        )
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [PROGRAM, "serve", str(folder / "config.yml")], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def address(self, name: str = "models/tiny:1") -> str:
+        """The address of something in it."""
+        return f"oci://{self.host}/{name}"
+
+    def get(self, path: str) -> Any:
+        """What it answers in JSON."""
+        accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+        request = urllib.request.Request(f"http://{self.host}/v2/{path}", headers={"Accept": accept})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def __enter__(self) -> Self:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://{self.host}/v2/").close()
+            except urllib.error.HTTPError:
+                break
+            except OSError:
+                assert self._process.poll() is None, self.log.read_text()
+                time.sleep(0.05)
+            else:
+                break
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()

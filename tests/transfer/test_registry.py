@@ -1,0 +1,180 @@
+"""Bundles in Debian's docker-registry: pushed, read in place, pulled; with what is attached to them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bundler.cli import main
+from bundler.make.sign import sign_bundle
+from tests.support.bundles import locked_repo, tiny_bundle, tree
+from tests.support.keys import make_key
+from tests.support.network.registry import Registry, needs_registry
+from tests.support.process import script
+
+pytestmark = needs_registry
+
+BCRYPT_OF_SECRET = "$2b$04$D2mLCsGRcewkC1HcQ4IVS.5gr.Nc.UurN9G5Fqu7j25sBJ5CfHEZS"
+
+FILES = {"w": random.Random(1).randbytes(12 << 20), "c.json": b"{}"}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    bundle = tiny_bundle(folder, locked_repo("org/m", FILES, lfs=["w"]), contents=FILES.values())
+    sign_bundle(bundle, make_key(folder).path)
+    return bundle
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    with Registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+def bundle(*words: object, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def push(packed: Path, address: str, *words: object) -> Any:
+    return json.loads(bundle("push", packed, address, *words, "--json").stdout)
+
+
+def test_what_was_pushed_is_pulled_with_its_signature(packed: Path, registry: Registry, tmp_path: Path) -> None:
+    pushed = push(packed, registry.address())
+    assert (pushed["was_there"], len(pushed["attached"])) == (False, 3)
+    again = push(packed, registry.address())
+    assert again == {**pushed, "was_there": True}
+    for address in (registry.address(), pushed["address"]):
+        pulled = json.loads(bundle("pull", address, "-o", tmp_path / "out.tar.zst", "--json").stdout)
+        assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+        assert pulled["digest"] == pushed["digest"]
+    assert (tmp_path / "out.tar.zst.sig").read_bytes() == packed.with_name("tiny.tar.zst.sig").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tar.zst", "out.tar.zst.sig"]
+
+
+def test_the_artifact_and_what_refers_to_it_have_their_types(packed: Path, registry: Registry) -> None:
+    pushed = push(packed, registry.address("models/typed:1"))
+    manifest = registry.get("models/typed/manifests/1")
+    assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+    assert [layer["mediaType"] for layer in manifest["layers"]] == [
+        "application/vnd.cncf.model.weight.v1.tar+zstd"
+    ]
+    tag = pushed["manifest_digest"].replace(":", "-")
+    listed = registry.get(f"models/typed/manifests/{tag}")["manifests"]
+    assert sorted(one["artifactType"] for one in listed) == sorted(pushed["attached"])
+    for one in listed:
+        attached = registry.get(f"models/typed/manifests/{one['digest']}")
+        assert attached["subject"]["digest"] == pushed["manifest_digest"]
+
+
+def test_a_bundle_in_a_registry_installs_and_verifies_as_its_file(
+    packed: Path, registry: Registry, tmp_path: Path
+) -> None:
+    address = push(packed, registry.address("models/read:1"))["address"]
+    bundle("install", packed, "--hf-home", tmp_path / "file")
+    bundle("install", address, "--hf-home", tmp_path / "remote")
+    assert tree(tmp_path / "remote") == tree(tmp_path / "file")
+    assert json.loads(bundle("verify", address, "--json").stdout)["ok"]
+    assert bundle("digest", address).stdout == bundle("digest", packed).stdout
+
+
+def test_the_signature_that_is_attached_goes_through_the_policy(
+    packed: Path, registry: Registry, tmp_path: Path
+) -> None:
+    key = make_key(tmp_path / "alice")
+    (tmp_path / "signers").write_text(key.line("alice@example.org"))
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        'version: 1\nrules:\n  - {bundles: ["*"], allowed_signers: signers, signers: [alice@example.org]}\n'
+    )
+    address = registry.address("models/signed:1")
+    push(packed, address)
+    bundle("install", address, "--policy", policy, "--hf-home", tmp_path / "home", code=20)
+    assert not (tmp_path / "home" / "hub").exists()
+    copy = tmp_path / "tiny.tar.zst"
+    copy.write_bytes(packed.read_bytes())
+    sign_bundle(copy, key.path, sequence=2_000_000_000)
+    os.utime(copy)
+    push(copy, address)
+    bundle("install", address, "--policy", policy, "--hf-home", tmp_path / "home")
+
+
+def test_a_digest_that_is_not_that_of_the_manifest_is_refused(
+    packed: Path, registry: Registry, tmp_path: Path
+) -> None:
+    address = registry.address("models/pinned:1")
+    push(packed, address)
+    bundle("install", f"{address}@sha256:{'0' * 64}", "--hf-home", tmp_path / "home", code=5)
+    bundle("push", packed, f"{address}@sha256:{'0' * 64}", code=2)
+    bundle("install", registry.address("models/none:1"), "--hf-home", tmp_path / "home", code=5)
+
+
+def test_another_repository_gives_its_blob(packed: Path, registry: Registry) -> None:
+    push(packed, registry.address("models/from:1"))
+    pushed = push(packed, registry.address("models/to:1"), "--mount-from", "models/from")
+    assert pushed["was_there"]
+
+
+def test_a_pull_that_is_killed_again_and_again_takes_no_byte_twice(
+    packed: Path, registry: Registry, tmp_path: Path
+) -> None:
+    push(packed, registry.address("models/killed:1"))
+    out, partial = tmp_path / "out.tar.zst", tmp_path / ".out.tar.zst.partial.note"
+    received = 0
+    for _ in range(3):
+        child = subprocess.Popen(
+            [script("bundle"), "pull", registry.address("models/killed:1"), "-o", out], stderr=subprocess.DEVNULL
+        )
+        while child.poll() is None and not (partial.exists() and partial.stat().st_size):
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        if out.exists():
+            break
+    pulled = json.loads(bundle("pull", registry.address("models/killed:1"), "-o", out, "--json").stdout)
+    received += pulled["received_bytes"]
+    assert received <= packed.stat().st_size
+    assert out.read_bytes() == packed.read_bytes()
+
+
+def test_a_file_of_another_object_is_not_gone_on_with(packed: Path, registry: Registry, tmp_path: Path) -> None:
+    other = tiny_bundle(tmp_path / "other", locked_repo("org/x", {"x": b"x" * 99}), contents=[b"x" * 99])
+    address = registry.address("models/moved:1")
+    push(packed, address)
+    (tmp_path / ".out.tar.zst.partial").write_bytes(b"left by something else")
+    (tmp_path / ".out.tar.zst.partial.note").write_bytes(b"{}")
+    bundle("pull", address, "-o", tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+    push(other, address)
+    bundle("pull", address, "-o", tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == other.read_bytes()
+
+
+def test_only_who_has_logged_in_reads_and_no_password_is_told(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Registry(tmp_path / "registry", f"user:{BCRYPT_OF_SECRET}\n") as registry:
+        bundle("push", packed, registry.address(), code=5)
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+        config = tmp_path / "config.json"
+        for login, code in ((b"user:secret", 0), (b"user:wrong", 5)):
+            entry = {"auth": base64.b64encode(login).decode()}
+            config.write_text(json.dumps({"auths": {registry.host: entry}}))
+            done = bundle("push", packed, registry.address(), code=code)
+            assert bundle("digest", registry.address(), code=code).exit_code == code
+            assert login.decode().partition(":")[2] not in done.output
