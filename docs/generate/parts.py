@@ -33,6 +33,7 @@ LINES: dict[str, dict[str, str]] = {
         "run_folder": "checkpoints, provenance, metrics and the lock of a run",
         "model": "the model: segments, memory, attention, loss, conversion",
         "data": "raw data to tokens to rows of segments",
+        "parallel": "a model, its checkpoints and its rows, shared among ranks",
         "report": "the page of a run",
         "train": "the training of a run, on one process or many",
         "tasks": "recall, passkey and generation",

@@ -46,6 +46,7 @@ _PLACES: dict[str, dict[str, float]] = {
         "train": 0.8,
         "data": 0,
         "model": 0.8,
+        "parallel": 0.8,
         "report": 1.6,
         "settings": 0.3,
         "run_folder": 1.3,

@@ -21,6 +21,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from bundler.errors import IntegrityError
 from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
+from infini_llama.model.initialize import initialize
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.run_folder.checkpoints import PROVENANCE
 from infini_llama.settings.sections import Settings
@@ -32,8 +33,13 @@ _MOST_LISTED = 20
 
 def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
     """Return a newly initialised model with the tokenizer's vocabulary."""
+    return initialize(new_config(settings, tokenizer))
+
+
+def new_config(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaConfig:
+    """Return the configuration of a new model with the tokenizer's vocabulary."""
     model = settings.model
-    config = InfiniLlamaConfig(
+    return InfiniLlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=model.hidden_size,
         intermediate_size=model.intermediate_size,
@@ -52,15 +58,23 @@ def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infin
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return InfiniLlamaForCausalLM(config)
 
 
 def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
     """Return the model that `infini-llama convert` or a training wrote to `folder`, in float32.
 
     Raises:
-        ConfigError: It is not an Infini-Llama, differs from the settings, or has too few embeddings for the tokenizer.
+        ConfigError: As for `read_config`.
         IntegrityError: Weights are missing, left over, or of another shape.
+    """
+    return load_exactly(folder, read_config(folder, settings, tokenizer), dtype=torch.float32)
+
+
+def read_config(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaConfig:
+    """Return the configuration of the model in `folder`, with the dropout of the settings.
+
+    Raises:
+        ConfigError: It is not an Infini-Llama, differs from the settings, or has too few embeddings for the tokenizer.
     """
     config = _configuration(folder)
     theirs = config.to_dict()
@@ -84,7 +98,7 @@ def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerB
             hint="name the tokenizer that the model was trained with",
         )
     config.embedding_dropout = settings.model.embedding_dropout
-    return load_exactly(folder, config, dtype=torch.float32)
+    return config
 
 
 def load_exactly(

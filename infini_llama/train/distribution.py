@@ -2,24 +2,20 @@
 
 Rule book:
 
-* before the first step the model's wrapper is checked, and refused if it is not the configured one: on CPUs accelerate
-  silently leaves FSDP out;
-* weights, gradients and messages between ranks are float32. FSDP2's own mixed precision would cast the inputs of a
-  layer, the memory included; autocast, as with DDP, casts only the operands of operations;
-* checkpoints are the same for DDP, FSDP2 and one process: see `infini_llama.train.sharding`.
+* a model for FSDP2 is shared among the ranks before this module sees it (see `infini_llama.parallel.sharding`), and
+  accelerate, which would wrap it with DDP, or share it otherwise, is told that it is prepared;
+* before the first step the model's wrapper is checked, and refused if it is not the configured one;
+* checkpoints are the same for DDP, FSDP2 and one process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import DistributedType
-from accelerate.utils import FullyShardedDataParallelPlugin
 from torch import distributed as torch_distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
@@ -27,17 +23,8 @@ from transformers import Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from infini_llama.errors import ConfigError
-from infini_llama.model.modeling import InfiniLlamaDecoderLayer
+from infini_llama.parallel import sharding
 from infini_llama.progress import say
-from infini_llama.train import sharding
-
-
-def sharding_arguments(distributed: str) -> dict[str, Any]:
-    """Return the library's arguments for FSDP2, if it is configured and there are several processes; else none."""
-    if distributed != "fsdp2" or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return {}
-    layers = {"version": 2, "transformer_layer_cls_to_wrap": InfiniLlamaDecoderLayer.__name__}
-    return {"fsdp": True, "fsdp_config": layers}
 
 
 def destroy_process_group() -> None:
@@ -56,7 +43,7 @@ class DistributedTrainer(Trainer):
 
     Args:
         distributed: `ddp` or `fsdp2`; a single process uses neither.
-        **kwargs: As for `transformers.Trainer`, with the arguments of `sharding_arguments`.
+        **kwargs: As for `transformers.Trainer`; with several processes and `fsdp2` the model is a sharded one.
     """
 
     def __init__(self, *, distributed: str, **kwargs: Any) -> None:
@@ -68,25 +55,20 @@ class DistributedTrainer(Trainer):
         """Name of the class that wraps the model, such as DistributedDataParallel; without one the model itself."""
         return type(self.model_wrapped).__name__
 
-    def create_accelerator_and_postprocess(self) -> None:
-        """Make the accelerator, with FSDP2 if configured, also on CPUs, and with float32 between processes."""
-        super().create_accelerator_and_postprocess()
-        if self.args.fsdp_plugin_args is None:
-            return
-        state = self.accelerator.state
-        if state.distributed_type == DistributedType.MULTI_CPU:
-            # accelerate supports FSDP only on accelerators, and on CPUs silently uses DDP. torch supports it on both.
-            state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
-            state.distributed_type = DistributedType.FSDP
-            self.is_fsdp_enabled = True
-        # The policy would cast all inputs of a layer, and so the memory. Autocast does not.
-        state.fsdp_plugin.mixed_precision_policy = None
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each rank holds a share of the model."""
+        return isinstance(self.model, FSDPModule)
 
     def compute_loss_context_manager(self) -> contextlib.AbstractContextManager[Any]:  # type: ignore[override]
         """Return autocast for FSDP2; otherwise accelerate has already put autocast into the model's forward."""
-        return self.accelerator.autocast() if self.is_fsdp_enabled else super().compute_loss_context_manager()
+        return self.accelerator.autocast() if self.is_sharded else super().compute_loss_context_manager()
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
+        if self.is_sharded:
+            assert self.model is not None
+            # accelerate returns a model with this mark as it is.
+            vars(self.model)["_is_accelerate_prepared"] = True
         prepared = super()._prepare_for_training(*args, **kwargs)  # type: ignore[no-untyped-call]
         kinds = {"ddp": DistributedDataParallel, "fsdp2": FSDPModule}
         if self.args.world_size > 1 and not isinstance(self.model_wrapped, kinds[self._distributed]):
@@ -100,7 +82,7 @@ class DistributedTrainer(Trainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the whole model, so that `from_pretrained` can load it."""
-        if not self.is_fsdp_enabled:
+        if not self.is_sharded:
             super().save_model(output_dir, _internal_call)
             return
         assert self.model is not None
@@ -109,7 +91,7 @@ class DistributedTrainer(Trainer):
             self._save(output_dir, state_dict=weights)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not self.is_fsdp_enabled:
+        if not self.is_sharded:
             super()._save_optimizer_and_scheduler(output_dir)
             return
         assert self.optimizer is not None
@@ -120,14 +102,14 @@ class DistributedTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        if not self.is_fsdp_enabled:
+        if not self.is_sharded:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         assert self.model is not None
         sharding.load_weights(self.model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if not self.is_fsdp_enabled or checkpoint is None:
+        if not self.is_sharded or checkpoint is None:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
         assert self.optimizer is not None

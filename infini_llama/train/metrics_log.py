@@ -17,9 +17,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from bundler.errors import DependencyError
 from infini_llama.model.gate import MemoryGate
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel import sharding
 from infini_llama.progress import ProgressBar, format_seconds, say
 from infini_llama.run_folder.metrics import append, drop_after
-from infini_llama.train import sharding
 from infini_llama.train.flops import training_flops
 
 TENSORBOARD = "tensorboard"

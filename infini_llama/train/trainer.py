@@ -30,7 +30,7 @@ from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
 from infini_llama.run_folder.provenance import read_provenance
 from infini_llama.settings.sections import Settings
-from infini_llama.train.distribution import DistributedTrainer, sharding_arguments
+from infini_llama.train.distribution import DistributedTrainer
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.optimizer import parameter_groups
 from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler
@@ -69,7 +69,6 @@ def training_arguments(settings: Settings, output_dir: Path) -> TrainingArgument
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=not torch.cuda.is_available(),
-        **sharding_arguments(settings.training.distributed),
         dataloader_pin_memory=torch.cuda.is_available(),
         ddp_find_unused_parameters=False,
         # So that the library never drops `document_ids` as an unused column.
@@ -120,7 +119,7 @@ class InfiniTrainer(DistributedTrainer):
         for start, part in zip(
             starts, split_into_parts(batch, reach, self.model.config.num_hidden_layers), strict=True
         ):
-            # Exchange gradients once per row, at its last part.
+            # Under DDP, exchange gradients once per row, at its last part. FSDP2 adds them up as shares.
             waits = contextlib.nullcontext() if start == starts[-1] else self.accelerator.no_sync(model)
             with waits:
                 total += super().training_step(model, part, num_items_in_batch)

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.model.gate import MemoryGate
-from infini_llama.train.sharding import load_weights
+from infini_llama.parallel.sharding import load_weights
 from tests.infini_llama.conftest import MakeModel, aligned
 
 

@@ -106,16 +106,15 @@ def test_fsdp2_and_one_process_go_on_from_each_others_checkpoints(
 
 
 def test_another_wrapper_than_was_asked_for_is_refused(gpt2_home: Path, text: Path, tmp_path: Path) -> None:
-    """As accelerate alone would do it: FSDP on CPUs becomes DDP there, without a word."""
+    """As where a model is not shared among the ranks: accelerate wraps it with DDP, without a word."""
     program = tmp_path / "train.py"
     program.write_text(
         "from infini_llama.cli import main, train\n"
         "show_start, train.say = train.say, lambda line: (show_start(line), forget())\n"
         "def forget():\n"
-        "    from infini_llama.train.distribution import DistributedTrainer\n"
-        "    vars(DistributedTrainer).get('create_accelerator_and_postprocess') and delattr(\n"
-        "        DistributedTrainer, 'create_accelerator_and_postprocess'\n"
-        "    )\n"
+        "    from infini_llama.model.initialize import initialize\n"
+        "    from infini_llama.train import run\n"
+        "    run.build_sharded = lambda config, weights, **_: initialize(config)\n"
         "main()\n"
     )
     config = tmp_path / "train.yaml"

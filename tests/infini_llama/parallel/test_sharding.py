@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from infini_llama.errors import ConfigError
-from infini_llama.train.sharding import load_weights
+from infini_llama.parallel.sharding import load_weights
 from tests.infini_llama.conftest import MakeModel
 
 

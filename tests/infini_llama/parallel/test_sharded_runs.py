@@ -1,0 +1,46 @@
+"""FSDP2 against one process with the same global batch; the program `sharded_runs` has trained both.
+
+All runs carry the memory over truncated back-propagation, add gradients up over two batches, recompute activations and
+clip gradients.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support.process import run
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("runs")
+    env = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    done = run([sys.executable, "-m", "tests.infini_llama.parallel.sharded_runs", folder], env=env)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_sharded_model_starts_and_learns_as_one_process_does(shown: dict[str, Any]) -> None:
+    assert shown["two"] == pytest.approx(shown["one"], abs=1e-5)
+
+
+def test_in_bfloat16_it_is_as_near_as_that_rounds(shown: dict[str, Any]) -> None:
+    assert shown["two_bfloat16"] == pytest.approx(shown["one_bfloat16"], abs=5e-3)
+
+
+def test_weights_of_layers_travel_in_bfloat16_and_the_memory_stays_in_float32(shown: dict[str, Any]) -> None:
+    assert shown["seen"]["gathered"] == ["torch.bfloat16"]
+    assert shown["seen"]["memory"] == ["torch.float32"]
+
+
+def test_each_part_of_a_row_leaves_its_gradients_as_shares_in_float32(shown: dict[str, Any]) -> None:
+    assert shown["seen"]["gradients"] == ["True"]
+    assert shown["seen"]["shares"] == ["torch.float32"]
+
+
+def test_the_loss_needs_no_logits_of_whole_rows(shown: dict[str, Any]) -> None:
+    assert shown["seen"]["logits skipped"] == ["True"]
