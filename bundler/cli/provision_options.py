@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.cli.bundle_arguments import VolumeSize
 from bundler.console.output import progress_bar
-from bundler.console.paths import GivenPath
+from bundler.console.paths import GivenPlace
+from bundler.remote.address import Place
 
 if TYPE_CHECKING:
     from bundler.home.provision.provide import Provision
@@ -25,9 +25,10 @@ def provision_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--from",
         "sources",
         multiple=True,
-        type=GivenPath(),
+        type=GivenPlace(),
         metavar="BUNDLE",
-        help="Bundle to run on, a file; one process of the node installs it where it is not there. Repeatable.",
+        help="Bundle to run on, a file or an address; one process of the node installs it where it is not there. "
+        "Repeatable.",
     )
     @click.option(
         "--keep-below",
@@ -37,14 +38,14 @@ def provision_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def with_provision(
-        *arguments: object, sources: tuple[Path, ...], limit_bytes: int | None, **others: object
+        *arguments: object, sources: tuple[Place, ...], limit_bytes: int | None, **others: object
     ) -> object:
         return command(*arguments, provision=_make_provision(sources, limit_bytes), **others)
 
     return with_provision
 
 
-def _make_provision(sources: tuple[Path, ...], limit_bytes: int | None) -> Provision | None:
+def _make_provision(sources: tuple[Place, ...], limit_bytes: int | None) -> Provision | None:
     if not sources:
         if limit_bytes is not None:
             raise click.UsageError("--keep-below goes with --from; `bundle prune --keep-below` deletes now")

@@ -102,7 +102,7 @@ def run(
     Examples:
       bundle run -- python train.py
       bundle run --bundle demo --strict -- torchrun --nproc-per-node 2 train.py
-      bundle run --from /shared/demo.tar.zst --hf-home /local/hf --keep-below 400G -- python train.py
+      bundle run --from oci://registry.example.org/models/demo:1 --hf-home /local/hf -- python train.py
       bundle run --allow-net 10.0.0.0/8 -- torchrun --nnodes 4 --rdzv-backend c10d --rdzv-endpoint 10.0.0.1 train.py
     """
     with load_without_collection():

@@ -25,6 +25,7 @@ from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.provision.make_room import make_room
 from bundler.plan.layout import layout
+from bundler.remote.address import Place
 from bundler.text.wording import size
 
 # Draws how far an installation is: given a name, yields what `install` takes as `on_total` and `progress`.
@@ -41,13 +42,13 @@ class Provision:
     """What a launch wants to be installed.
 
     Attributes:
-        sources: The bundles.
+        sources: The bundles: files, or addresses.
         limit_bytes: Before one is installed, what was launched longest ago is deleted until all that is installed fits
             into this; None for no limit.
         show: Draws how far an installation is.
     """
 
-    sources: tuple[Path, ...]
+    sources: tuple[Place, ...]
     limit_bytes: int | None = None
     show: ShowInstallation = _show_nothing
 
@@ -70,7 +71,7 @@ class Provision:
         return [self._provide(source, hf_home, policy, jobs, on_note) for source in self.sources]
 
     def _provide(
-        self, source: Path, hf_home: Path, policy: Path | None, jobs: int | None, on_note: Note
+        self, source: Place, hf_home: Path, policy: Path | None, jobs: int | None, on_note: Note
     ) -> InstalledBundle:
         place = find_bundle([source])
         with contextlib.closing(BundleReader(place)) as bundle:

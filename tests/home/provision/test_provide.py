@@ -20,6 +20,7 @@ from bundler.home.installation.install import install
 from bundler.home.log import read_log
 from bundler.home.provision.provide import Provision
 from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
+from tests.support.network.registry import Registry, needs_registry
 
 BUNDLE = Path(sys.executable).with_name("bundle")
 SHOW = "import os; print(os.environ['HF_HUB_CACHE'])"
@@ -158,3 +159,22 @@ def test_the_report_names_what_was_provided_and_a_limit_alone_means_nothing(
     assert [one["name"] for one in json.loads(report.read_text())["bundles"]] == ["a", "c"]
     process = run(tmp_path / "home", "--keep-below", "1G", "--", "true")
     assert ("--keep-below goes with --from" in process.communicate()[1], process.returncode) == (True, 2)
+
+
+@needs_registry
+def test_what_is_in_a_registry_is_brought_once_and_the_next_launch_reads_its_index_alone(tmp_path: Path) -> None:
+    content = os.urandom(1 << 20)
+    bundle = tiny_bundle(tmp_path / "made", locked_repo("org/m", {"w": content}), contents=[content], name="demo")
+    home = tmp_path / "home"
+    with Registry(tmp_path / "registry") as registry:
+        pushed = [BUNDLE, "push", bundle, registry.address()]
+        subprocess.run(list(map(str, pushed)), check=True, capture_output=True)
+        sent = [0]
+        for _ in range(2):
+            process = run(home, "--from", registry.address(), "--", "true")
+            _, told = process.communicate()
+            assert process.returncode == 0, told
+            sent.append(registry.sent_bytes() - sum(sent))
+    assert installations(home) == ["demo"]
+    assert sent[1] > len(content)
+    assert sent[2] < len(content) / 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -57,6 +58,10 @@ class Registry:
         request = urllib.request.Request(f"http://{self.host}/v2/{path}", headers={"Accept": accept})
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
+
+    def sent_bytes(self) -> int:
+        """How many bytes of content it has sent, by its log."""
+        return sum(map(int, re.findall(r'"GET /v2/\S+/blobs/\S+ HTTP/1.1" 20[06] (\d+)', self.log.read_text())))
 
     def __enter__(self) -> Self:
         for _ in range(600):
