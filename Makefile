@@ -207,6 +207,10 @@ soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all r
 bench-fetch: $(STAMP)  ## fetching beside `hf download` over a line that is slow for each connection, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.network.fetch --write $(BENCH_FLAGS)
 
+.PHONY: bench-scale
+bench-scale: $(STAMP)  ## simulate one bundle on a thousand nodes, and run one point of it for real, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.scale.run --write
+
 .PHONY: network-table
 network-table: $(STAMP)  ## count with strace what loads do to the network, into OFFLINE_MODE.md
 	$(BIN)/python -m benchmarks.network.table --write
