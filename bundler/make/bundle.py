@@ -47,7 +47,7 @@ from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
 from bundler.plan.lockfile import lock_path
 from bundler.plan.manifest import Manifest
-from bundler.plan.manifest_rules import command_problem
+from bundler.plan.manifest_rules import proof_problem
 from bundler.remote.address import Place
 from bundler.text.wording import counted
 
@@ -159,7 +159,7 @@ def plan_bundle(
     check_endpoint()
     manifest = Manifest.load(manifest_path)
     for command in prove:
-        if problem := command_problem(command):
+        if problem := proof_problem(command):
             raise UsageError(f"a command that proves: {problem}")
     if out is None:
         kind = "" if base is None else ".delta"

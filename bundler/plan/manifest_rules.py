@@ -8,6 +8,7 @@ belongs, and which values exclude each other.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -19,6 +20,8 @@ from bundler.text.wording import has_control_character, quoted
 
 _NAME_CHARACTERS = 80
 _MOST_COMMAND_CHARACTERS = 1000
+# Words of a shell program that starts nothing: joints and brackets, assignments, and the commands that do nothing.
+_RUNS_NOTHING = re.compile(r"[;&|(){}!]+|[A-Za-z_]\w*=.*|:|true")
 _URL = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/", re.IGNORECASE)
 
 
@@ -152,6 +155,22 @@ def command_problem(text: str) -> str | None:
     return None
 
 
+def proof_problem(text: str) -> str | None:
+    """Check a command that is to prove something: it must run at least one program."""
+    if problem := command_problem(text):
+        return problem
+    # Without comments.
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        return None  # The shell will say so.
+    if all(_RUNS_NOTHING.fullmatch(word) for word in words):
+        return f"expected a command that runs a program, such as python train.py; {quoted(text)} runs none"
+    return None
+
+
 def entry_hint(text: str) -> str:
     """Return what to write instead of an entry without keys, such as plain text."""
     return f"write - repo_id: {text if is_repo_id(text) else 'namespace/name'}"
@@ -253,9 +272,9 @@ DataFiles = FileChoice | Mapping[str, FileChoice]
 Command = Annotated[
     str,
     Rule(
-        check=command_problem,
+        check=proof_problem,
         name="command",
-        schema={"maxLength": _MOST_COMMAND_CHARACTERS, "pattern": r"^(?!\s*$)[^\u0000-\u001f\u007f]+$"},
+        schema={"maxLength": _MOST_COMMAND_CHARACTERS, "pattern": r"^(?!\s*(#|$))[^\u0000-\u001f\u007f]+$"},
     ),
 ]
 # One command, or several that run one after another.

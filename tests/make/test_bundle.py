@@ -71,10 +71,11 @@ def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
         make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 3"])
     with BundleReader(out) as reader:
         assert reader.digest == made.digest
-    shown = make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["true"])
-    assert [proven.command for proven in shown.commands] == ["test -d $HF_HOME/hub", "true"]
+    shown = make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["test -e ."])
+    assert [proven.command for proven in shown.commands] == ["test -d $HF_HOME/hub", "test -e ."]
     assert (
-        Lock.loads(lock_path.read_text()).proven_by == ("test -d $HF_HOME/hub", "true") and demo_hub.requests == []
+        Lock.loads(lock_path.read_text()).proven_by == ("test -d $HF_HOME/hub", "test -e .")
+        and demo_hub.requests == []
     )
     insisted = make_bundle(
         manifest, out, mode="insist", store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 0"]

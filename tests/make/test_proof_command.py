@@ -97,7 +97,8 @@ def test_a_program_runs_in_its_folder_and_changes_nothing_there(
 ) -> None:
     before = sorted(project.rglob("*"))
     command = f"{PYTHON} loads.py > log && grep -q 'of.*the bundle' log && test -f out/weights"
-    assert prove(cargo, command, sandbox=sandbox).command == command
+    proven = prove(cargo, command, sandbox=sandbox)
+    assert (proven.command, proven.read_files) == (command, True)
     assert sorted(project.rglob("*")) == before
     error = refuse(cargo, "echo changed > data/x.txt", sandbox=sandbox)
     assert "ended with exit code" in error.message and (project / "data/x.txt").read_text() == "data"
@@ -148,6 +149,21 @@ def test_a_program_that_ends_by_a_signal_of_its_own_is_not_proven(
     cargo: tuple[Lock, Store], project: Path, command: str, code: int
 ) -> None:
     assert f"it ended with exit code {code}" in refuse(cargo, command).message
+
+
+@pytest.mark.parametrize(
+    ("command", "read"),
+    [
+        ("ls -lR $HF_HOME > names && test -f $(echo $HF_HOME/hub/*/snapshots/*/config.json)", False),
+        ("cat $HF_HOME/hub/*/snapshots/*/config.json", True),
+        ("cp $HF_HOME/hub/*/blobs/* .", True),
+        (f"{PYTHON} -c 'import beside'", False),
+    ],
+)
+def test_a_command_that_reads_no_file_of_the_bundle_is_told(
+    cargo: tuple[Lock, Store], project: Path, command: str, read: bool
+) -> None:
+    assert prove(cargo, command).read_files is read
 
 
 def test_a_command_has_the_time_of_a_proof(cargo: tuple[Lock, Store], project: Path) -> None:

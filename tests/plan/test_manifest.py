@@ -576,16 +576,32 @@ def test_a_manifest_from_an_enemy_ends_in_one_fault_that_a_terminal_can_show(
     assert all(character.isprintable() or character == "\n" for character in str(caught.value))
 
 
+# Comments, joints, assignments, and commands that do nothing.
+RUNS_NOTHING = (
+    "  # nothing",
+    "true",
+    ": ; true",
+    "STEPS=2",
+    "STEPS='2 3'; export_of=1",
+    "(true) || { :; }",
+    ";",
+    "true # x",
+)
+
+
 def test_commands_that_prove_are_one_or_a_list_and_change_nothing_of_what_is_wanted() -> None:
     text = "version: 1\nname: m\nmodels:\n  - repo_id: org/m\n"
     one, many = "prove: python train.py --steps 2", "prove:\n  - python a.py\n  - python b.py && true"
     assert Manifest.parse(f"{text}{one}").prove == ("python train.py --steps 2",)
     assert Manifest.parse(f"{text}{many}").prove == ("python a.py", "python b.py && true")
+    for runs in ("true && python a.py", "STEPS=2 python a.py", "python a.py # twice", "'", "true x"):
+        assert Manifest.parse(f'{text}prove: ["{runs}"]').prove == (runs,)
     assert Manifest.parse(f"{text}{one}").digest() == Manifest.parse(text).digest()
     for wrong, path in (
         ("''", "prove"),
         ('["a", "b\\nc"]', "prove[1]"),
         ("{a: b}", "prove"),
+        *((f'"{nothing}"', "prove") for nothing in RUNS_NOTHING),
     ):
         with pytest.raises(InvalidManifestError) as caught:
             Manifest.parse(f"{text}prove: {wrong}")

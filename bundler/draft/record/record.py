@@ -36,7 +36,7 @@ from bundler.make.observer import Observer
 from bundler.plan.lock import Lock, LockedRepo
 from bundler.plan.lockfile import lock_path, read_lock
 from bundler.plan.manifest import Entry, FileEntry, Manifest, read_manifest
-from bundler.plan.manifest_rules import command_problem
+from bundler.plan.manifest_rules import proof_problem
 
 Status = Literal["added", "widened", "unchanged"]
 
@@ -193,7 +193,7 @@ def _read_before(manifest_path: Path, name: str | None) -> _Before:
 
 def _spell_command(command: Sequence[str]) -> str:
     line = shlex.join(command)
-    if problem := command_problem(line):
+    if problem := proof_problem(line):
         raise UsageError(f"a manifest cannot have this command as a proof: {problem}", hint="put it into a script")
     return line
 

@@ -8,7 +8,8 @@ Rule book:
   with a dot;
 * its working folder is one of its own, gone afterwards, with links to what is in that folder: new files go there, and
   what is there already cannot be changed;
-* exit code 0 and no attempt at the network are required; a failure says what was asked for that the bundle lacks.
+* exit code 0 and no attempt at the network are required; a failure says what was asked for that the bundle lacks;
+* one that opens no file of the bundle shows nothing of it: that is no failure, but it is told.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from bundler.make.proof.process.confinement import SandboxChoice, choose_confine
 from bundler.make.proof.process.folders import Folders
 from bundler.make.proof.process.held import Hold
 from bundler.make.proof.process.home import assemble
+from bundler.make.proof.process.reads import watch_reads
 from bundler.make.staging.work import make_temporary_folder
 from bundler.make.store import Store
 from bundler.offline.guard.attempts import group_attempts
@@ -59,12 +61,14 @@ class CommandProof:
         isolation_detail: What kept it off the network, in a phrase for people.
         sandbox_detail: What kept it to its own files, likewise.
         seconds: How long it took.
+        read_files: Whether it opened a file of the bundle; None if the system does not tell.
     """
 
     command: str
     isolation_detail: str
     sandbox_detail: str
     seconds: float
+    read_files: bool | None
 
 
 def prove_command(
@@ -105,15 +109,17 @@ def prove_command(
         program.mkdir()
         for path in shown:
             (program / path.name).symlink_to(path)
-        completed, breach = Hold(isolate=isolate, sandbox=chosen, limits=limits).run(
-            # Below a shell of ours: as process 1 of its namespace it would outlive its own signals.
-            [_SHELL, "-c", f'{_SHELL} -c "$1"; exit $?', _SHELL, command],
-            folders,
-            env=folders.command_environment(),
-            visible=_show(command, folders, folder, shown),
-            cwd=program,
-            log=log,
-        )
+        with watch_reads(folders.content) as reads:
+            completed, breach = Hold(isolate=isolate, sandbox=chosen, limits=limits).run(
+                # Below a shell of ours: as process 1 of its namespace it would outlive its own signals.
+                [_SHELL, "-c", f'{_SHELL} -c "$1"; exit $?', _SHELL, command],
+                folders,
+                env=folders.command_environment(),
+                visible=_show(command, folders, folder, shown),
+                cwd=program,
+                log=log,
+            )
+            read_files = reads.were_any()
         said = read_tail(log, _MOST_LOG_BYTES).decode(errors="replace").replace(str(home), "the bundle")
     what = breach and f"it was ended: it {breach.what}"
     if what := what or _find_fault(completed, command, home):
@@ -123,6 +129,7 @@ def prove_command(
         isolation_detail=completed.isolation.detail,
         sandbox_detail=chosen.detail,
         seconds=time.monotonic() - started,
+        read_files=read_files,
     )
 
 

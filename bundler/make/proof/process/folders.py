@@ -43,6 +43,11 @@ class Folders:
     root: Path
     temporary: Path
 
+    @property
+    def content(self) -> tuple[Path, ...]:
+        """Where files of the bundle are opened: its cache without our receipt, and copies of what may be no link."""
+        return (*(self.home / name for name in ("hub", "datasets", "files")), self.scratch / "files")
+
     def with_temporary(self, folder: Path) -> Folders:
         """Return these with another temporary folder."""
         return replace(self, temporary=folder, writable=(*self.writable, folder))
