@@ -7,15 +7,19 @@ Rule book:
 * a partial download belongs to the process that renamed it to a name with its own mark. On every file system only one
   rename(2) succeeds. flock(2), which some cluster file systems ignore, only shows faster that an owner is dead;
 * the partial download of a dead owner is continued; that of a living owner is waited for while it changes;
-* for an owner on another machine only the time of the last change is known.
+* for an owner on another machine only the time of the last change is known;
+* what is no file with one name, of this user or the folder's owner, is none of these: it is neither written to nor
+  waited for. Whoever may put names into the folder could let this process write to another file, or wait without end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +34,8 @@ from bundler.make.staging.ranges import PAGE_BYTES, Ranges, note_offset, read_no
 ORPHAN_SECONDS = 600.0
 # Seconds after which a partial download that no process continued is deleted: its commit is not wanted any more.
 FORGOTTEN_SECONDS = 30 * 24 * 3600.0
+# Gone; a link; and a socket, a folder or a pipe, opened to be written.
+_NO_OWN_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
 
 class Partial:
@@ -173,15 +179,16 @@ class PartialFolder:
         """Return how many bytes of `etag`, a content of that length, an earlier run left."""
         most = 0
         for path, _, _ in self._list(etag):
-            with contextlib.suppress(FileNotFoundError), FileIO(path) as file:
-                most = max(most, _read_ranges(file, content_bytes)[0].size_bytes)
+            if (file := _open(path, os.O_RDONLY)) is not None:
+                with file:
+                    most = max(most, _read_ranges(file, content_bytes)[0].size_bytes)
         return most
 
     def sweep(self, now: float) -> None:
         """Delete files that were not continued for `FORGOTTEN_SECONDS` before `now` (seconds since the epoch)."""
         for path in self._root.iterdir():
             with contextlib.suppress(FileNotFoundError):
-                mtime = path.stat().st_mtime
+                mtime = path.lstat().st_mtime
                 if now - mtime > FORGOTTEN_SECONDS and not may_be_alive(path, mtime, FORGOTTEN_SECONDS):
                     path.unlink()
 
@@ -190,9 +197,10 @@ class PartialFolder:
         found = []
         for path in self._root.glob(f"{etag}.*"):
             with contextlib.suppress(FileNotFoundError):
-                stat = path.stat()
-                # Holes take no room.
-                found.append((path, min(stat.st_size, 512 * stat.st_blocks), stat.st_mtime))
+                status = path.lstat()
+                if _is_own_file(status, self._root):
+                    # Holes take no room.
+                    found.append((path, min(status.st_size, 512 * status.st_blocks), status.st_mtime))
         return sorted(found, key=lambda item: item[1], reverse=True)
 
     def _claim(
@@ -200,7 +208,7 @@ class PartialFolder:
     ) -> Partial | None:
         changed_at, last = time.monotonic(), 0.0
         while True:
-            if last and is_stored():
+            if is_stored():
                 return None
             waiting_for = 0.0
             for path, _, mtime in self._list(etag):
@@ -212,7 +220,7 @@ class PartialFolder:
             if not waiting_for or time.monotonic() - changed_at > patience_seconds:
                 own = self._own_name(etag)
                 file = _open_locked(own, os.O_CREAT | os.O_EXCL)
-                assert file is not None, "a fresh name cannot be locked by another process"
+                assert file is not None, "a fresh name is nobody else's"
                 return Partial(own, file, content_bytes)
             time.sleep(0.1)
 
@@ -227,12 +235,13 @@ class PartialFolder:
         if file is None:
             return None
         own = self._own_name(etag)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             path.rename(own)
-        except FileNotFoundError:
-            file.close()
-            return None
-        return Partial(own, file, content_bytes)
+            # The name may have come to be another file's since it was opened.
+            if os.path.samestat(os.fstat(file.fileno()), own.lstat()):
+                return Partial(own, file, content_bytes)
+        file.close()
+        return None
 
 
 def owner_mark() -> str:
@@ -256,10 +265,8 @@ def may_be_alive(path: Path, mtime: float, orphan_seconds: float) -> bool:
 
 
 def _open_locked(path: Path, flags: int = 0) -> FileIO | None:
-    """Open a file to read and write, with an exclusive flock; None if it is gone or another process has the lock."""
-    try:
-        file = FileIO(path, "r+", opener=lambda name, _: os.open(name, os.O_RDWR | os.O_CLOEXEC | flags, 0o644))
-    except FileNotFoundError:
+    """Open a file to read and write, with an exclusive flock; None if another process has the lock, or as `_open`."""
+    if (file := _open(path, os.O_RDWR | flags)) is None:
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,3 +277,25 @@ def _open_locked(path: Path, flags: int = 0) -> FileIO | None:
         # This file system has no locks: only the names decide.
         pass
     return file
+
+
+def _open(path: Path, flags: int) -> FileIO | None:
+    """Open a file of this user's; None if it is gone, or none."""
+    # Without waiting for the other end of a pipe.
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        file = FileIO(path, "r+" if flags & os.O_RDWR else "r", opener=lambda name, _: os.open(name, flags, 0o644))
+    except OSError as error:
+        if error.errno in _NO_OWN_FILE:
+            return None
+        raise
+    # As what is made now is; some file systems give it another owner than this process has.
+    if not flags & os.O_EXCL and not _is_own_file(os.fstat(file.fileno()), path.parent):
+        file.close()
+        return None
+    return file
+
+
+def _is_own_file(status: os.stat_result, folder: Path) -> bool:
+    is_ours = status.st_uid in (os.geteuid(), folder.stat().st_uid)
+    return is_ours and stat.S_ISREG(status.st_mode) and status.st_nlink == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.files.owner import Owner
 from bundler.make.staging.partial import ORPHAN_SECONDS
 from bundler.make.store import Store
 from tests.make.test_store import CONTENT, ETAG
@@ -86,3 +87,44 @@ def test_another_machines_partial_download_is_taken_once_it_stands_still(store: 
     with store.partial(ETAG, len(CONTENT)) as partial:
         assert partial is not None and partial.size_bytes == 4
     assert not foreign.exists()
+
+
+@pytest.mark.parametrize("how", ["link", "second name", "pipe", "another user's"])
+def test_what_another_user_put_there_is_neither_written_nor_waited_for(
+    store: Store, tmp_path: Path, how: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    # Of a process of an earlier boot; the other is of a living one.
+    dead = store.root / "partial" / f"{ETAG}.{Owner.current().system}-00000000-1-1-00000000"
+    alive = store.root / "partial" / f"{ETAG}.{Owner.current().mark}-00000000"
+    for planted in (dead, alive):
+        if how == "link":
+            planted.symlink_to(victim)
+        elif how == "second name":
+            planted.hardlink_to(victim)
+        elif how == "pipe":
+            os.mkfifo(planted)
+        else:
+            if os.geteuid():
+                pytest.skip("only root can give a file away")
+            planted.write_text("theirs")
+            os.chown(planted, 60101, 60101)
+    assert store.partial_bytes(ETAG, len(CONTENT)) == 0
+    with store.partial(ETAG, len(CONTENT)) as partial:
+        assert partial is not None and partial.size_bytes == 0 and partial.path not in (dead, alive)
+        partial.write(CONTENT)
+        assert victim.read_text() == "mine" and partial.path.read_bytes() == CONTENT
+    assert os.path.lexists(dead) and os.path.lexists(alive)
+
+
+def test_a_link_that_nobody_continues_is_forgotten_and_what_it_leads_to_stays(
+    store: Store, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    planted = store.root / "partial" / f"{ETAG}.{Owner.current().system}-00000000-1-1-00000000"
+    planted.symlink_to(victim)
+    os.utime(planted, (0, 0), follow_symlinks=False)
+    store.sweep()
+    assert not os.path.lexists(planted) and victim.read_text() == "mine"
