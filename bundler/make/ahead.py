@@ -10,6 +10,7 @@ Rule book:
 * encoded chunks stand in a file without a name, which goes with this process, however that ends. When they are taken
   from there they are hashed again, and what was damaged is encoded again;
 * it takes as much room as the bundle. Where that is not free, or the disk fills up, nothing is encoded ahead;
+* it is never needed: whatever goes wrong with it ends it, and what was ready by then counts;
 * it costs a little more than packing alone, so it waits for cores that have nothing to do: none are where the load
   average is above their number;
 * where nothing has to be downloaded there is nothing to wait for, and the bundle may be there already: nothing either.
@@ -17,6 +18,7 @@ Rule book:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -26,7 +28,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from bundler.errors import IntegrityError
 from bundler.files.digest import Hasher, blake3_bytes
 from bundler.files.parallel import available_cores
 from bundler.format.codec.buffers import BufferPool
@@ -110,14 +111,13 @@ class Ahead:
         return len(self._ready)
 
     def _work(self) -> None:
-        buffers = BufferPool(buffer_bytes())
-        while (stored := self._tasks.get()) is not None and not self._stop.is_set():
-            if not _is_busy() and self._has_room(stored.size_bytes):
-                try:
+        # Packing will meet it again, whatever it is, and say so; or the disk or the memory is full, and others need the
+        # rest.
+        with contextlib.suppress(Exception):
+            buffers = BufferPool(buffer_bytes())
+            while (stored := self._tasks.get()) is not None and not self._stop.is_set():
+                if not _is_busy() and self._has_room(stored.size_bytes):
                     self._encode(stored, buffers)
-                except (OSError, IntegrityError):
-                    # Packing will meet it again, and say so; or the disk is full, and others need the rest.
-                    return
 
     def _has_room(self, size_bytes: int) -> bool:
         return shutil.disk_usage(self._store.root).free > self._needed + size_bytes

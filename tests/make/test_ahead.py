@@ -138,7 +138,28 @@ def busy_machine(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
 
 
-@pytest.mark.parametrize("spoil", [no_room, full_disk, busy_machine])
+def no_memory(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(ahead_module, "BufferPool", refuse)
+
+
+def fault_of_ours(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("a codec that does not take this file")
+
+    monkeypatch.setattr(ahead_module, "encode_chunk", fail)
+
+
+def store_is_gone(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    def fail(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(shutil, "disk_usage", fail)
+
+
+@pytest.mark.parametrize("spoil", [no_room, full_disk, busy_machine, no_memory, fault_of_ours, store_is_gone])
 def test_without_room_or_an_idle_core_packing_does_it_all(
     spoil: Callable[[pytest.MonkeyPatch, Store], None],
     store: Store,
