@@ -12,9 +12,9 @@ import pwd
 import stat
 from pathlib import Path
 
-from bundler.errors import AccessError, BundleError, SpaceError, UsageError
+from bundler.errors import AccessError, BundleError, UsageError
 from bundler.files.atomic import temporary_path
-from bundler.files.space import is_disk_full
+from bundler.files.space import explain_full_disk, is_disk_full
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
 
@@ -59,7 +59,7 @@ def explain(error: OSError) -> BundleError | None:
     path = Path(os.fsdecode(error.filename))
     what = f"{path}: {error.strerror or error}"
     if is_disk_full(error):
-        return SpaceError(what, hint="free some space and run the same command again")
+        return explain_full_disk(path, what, "free some space and run the same command again")
     if error.errno == errno.EROFS:
         return AccessError(
             what,

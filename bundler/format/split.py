@@ -29,6 +29,7 @@ def copy_bundle(
         SpaceError: The disk filled up; what was written was removed.
     """
     full = report_full_disk(
+        destination.path,
         f"{destination.path}: the file system is full; what was written of the copy was removed",
         hint=f"the copy needs {reader.size_bytes:,} bytes: choose another folder with --output",
     )

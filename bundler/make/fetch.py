@@ -93,7 +93,10 @@ def fetch(
         LockError: The lock has two sizes or digests for one etag.
     """
     plans = plan(lock, store, cache)
-    check_room(_room_needed(count_bytes(lock, plans), store, bundle_folder))
+    check_room(
+        _room_needed(count_bytes(lock, plans), store, bundle_folder),
+        files={store.root: sum(item.new_files for item in plans)},
+    )
     wanted = _list_contents(lock)
     total = sum(file.size_bytes for _, file in wanted)
     missing = sum(item.missing_bytes for item in plans)
@@ -209,6 +212,7 @@ class _Run:
         downloaded = False
         while (blob := self._find_staged(file)) is None:
             with report_full_disk(
+                self._store.root,
                 f"{self._store.root}: the file system filled up at {repo.repo_id}: {file.path}",
                 hint="what has arrived is kept: make room and run the same command again",
             ):

@@ -78,6 +78,7 @@ def pack(
     plan = tar_plan(lock, omitted)
     destination = FileDestination(out) if isinstance(out, Path) else out
     full = report_full_disk(
+        destination.path,
         f"{destination.path}: the file system is full; the half-written bundle was removed",
         hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
     )

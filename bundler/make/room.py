@@ -30,6 +30,7 @@ class RepoPlan:
         staged_bytes: How many of these bytes are in the store; they are not hashed for this plan.
         partial_bytes: How many of the other bytes an interrupted run left there.
         cached_bytes: How many bytes of the rest are in the HF cache, by their names; they are not hashed for this plan.
+        new_files: How many files the store will have more: a content and its record for each.
     """
 
     repo: LockedRepo
@@ -38,6 +39,7 @@ class RepoPlan:
     staged_bytes: int
     partial_bytes: int
     cached_bytes: int = 0
+    new_files: int = 0
 
     @property
     def missing_bytes(self) -> int:
@@ -50,7 +52,7 @@ def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPl
     seen: set[str] = set()
     plans = []
     for repo in lock.repos:
-        staged = partial = cached = total = 0
+        staged = partial = cached = total = new = 0
         for file in repo.files:
             if file.etag in seen:
                 continue
@@ -58,10 +60,13 @@ def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPl
             total += file.size_bytes
             if store.find(file.etag):
                 staged += file.size_bytes
-            elif cache and cache.find(repo, file):
+                continue
+            left = store.partial_bytes(file.etag, file.size_bytes)
+            new += 1 if left else 2
+            if cache and cache.find(repo, file):
                 cached += file.size_bytes
             else:
-                partial += store.partial_bytes(file.etag, file.size_bytes)
+                partial += left
         plans.append(
             RepoPlan(
                 repo=repo,
@@ -70,6 +75,7 @@ def plan(lock: Lock, store: Store, cache: HubCache | None = None) -> list[RepoPl
                 staged_bytes=staged,
                 partial_bytes=partial,
                 cached_bytes=cached,
+                new_files=new,
             )
         )
     return plans

@@ -55,7 +55,7 @@ def rollback(name: str, hf_home: Path, digest: str | None = None, *, on_note: No
     """
     full = f"{hf_home}: the file system filled up while rolling back; no content was touched"
     with (
-        report_full_disk(full, hint="free some space and run the same command again"),
+        report_full_disk(hf_home, full, hint="free some space and run the same command again"),
         lock_home(hf_home, on_note=on_note),
     ):
         home = Home(hf_home)

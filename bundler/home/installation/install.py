@@ -106,6 +106,7 @@ def install(
         home.trusted_users.check_content(installation.content)
         prepare_sharing(hf_home, installation.content, gid)
         with report_full_disk(
+            hf_home,
             f"{hf_home}: the file system filled up while installing; what is written is kept and verified",
             hint="free some space and run the same command again",
         ):

@@ -61,4 +61,8 @@ def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path)
         with contextlib.suppress(OSError):
             hard_links = hard_links_work(hf_home / BUNDLES_FOLDER)
     needed = room_needed(wanted, there, hard_links=hard_links)
-    check_room({hf_home: needed}, hint="free some, or install to another file system with --hf-home")
+    check_room(
+        {hf_home: needed},
+        files={hf_home: len({blob.sha256 for blob in wanted if blob.sha256 not in there})},
+        hint="free some, or install to another file system with --hf-home",
+    )
