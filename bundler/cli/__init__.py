@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "scan": ("bundler.cli.scan", "scan", "Read source code for what it loads, without running it."),
     "init": ("bundler.cli.add", "init", "Begin a manifest."),
-    "add": ("bundler.cli.add", "add", "Add repos to a manifest."),
+    "add": ("bundler.cli.add", "add", "Add repos, and files of other hosts, to a manifest."),
     "lock": ("bundler.cli.lock", "lock", "Resolve a manifest to commits and write its lock."),
     "fetch": ("bundler.cli.fetch", "fetch", "Download, check, prove and pack a manifest into one bundle."),
     "cache": ("bundler.cli.cache", "cache", "Show and clear the folder in which `bundle fetch` stages downloads."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -10,6 +11,7 @@ from bundler.cli.draft_report import describe_written, say_written
 from bundler.cli.manifest_options import manifest_option, name_option
 from bundler.console.options import json_option
 from bundler.console.output import print_json, say
+from bundler.plan.file_rules import Into
 from bundler.plan.names import HUB_TYPES, RepoKind
 
 _manifest_option = manifest_option("The manifest.")
@@ -36,7 +38,7 @@ def init(manifest_path: Path, name: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("repo_ids", nargs=-1, required=True, metavar="REPO_ID...")
+@click.argument("names", nargs=-1, required=True, metavar="REPO_ID|URL...")
 @_manifest_option
 @name_option
 @click.option(
@@ -50,9 +52,12 @@ def init(manifest_path: Path, name: str | None, as_json: bool) -> None:
 @click.option("--include", "patterns", multiple=True, metavar="PATTERN", help="Take these files only; repeatable.")
 @click.option("--trust-remote-code", is_flag=True, help="Take the Python of the repo, which loading it runs.")
 @click.option("--allow-pickle", is_flag=True, help="Take pickle weights, which can run code when they are loaded.")
+@click.option(
+    "--into", type=click.Choice(get_args(Into)), help="Who looks for a file of another host.  [default: files]"
+)
 @json_option
 def add(
-    repo_ids: tuple[str, ...],
+    names: tuple[str, ...],
     manifest_path: Path,
     name: str | None,
     kind: RepoKind | None,
@@ -62,9 +67,10 @@ def add(
     patterns: tuple[str, ...],
     trust_remote_code: bool,
     allow_pickle: bool,
+    into: Into | None,
     as_json: bool,
 ) -> None:
-    """Add repos to a manifest, which keeps its comments and is begun where there is none.
+    """Add repos, and files of other hosts, to a manifest, which keeps its comments and is begun where there is none.
 
     Without --as the Hub says what each is: a model, a tokenizer where the repo has no weights, or a dataset.
 
@@ -72,6 +78,7 @@ def add(
     Examples:
       bundle add openai-community/gpt2 --as tokenizer --alias gpt2
       bundle add Salesforce/wikitext --config wikitext-2-raw-v1 -o train.yaml
+      bundle add https://example.org/weights.pth --into torch_hub
     """
     from bundler.draft.add import Wish, add_repos
 
@@ -83,8 +90,9 @@ def add(
         patterns=patterns,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
+        into=into,
     )
-    written = add_repos(repo_ids, manifest_path, wish, name=name)
+    written = add_repos(names, manifest_path, wish, name=name)
     if as_json:
         print_json(describe_written(written))
     say_written(written, f"bundle fetch {manifest_path}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def say_written(written: Written, next_step: str) -> None:
     """Say what became of each entry, and what to do next."""
     for change in written.changes:
-        say(f"  {change.status:<9} {change.kind} {change.repo_id} {change.revision}")
+        say(f"  {change.status:<9} {change.kind} {change.repo_id} {change.revision}".rstrip())
     has_changed = any(change.status != "unchanged" for change in written.changes)
     say(f"{written.manifest}: {'written' if has_changed else 'has all of it'}; next: {next_step}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ from bundler.draft.names import name_bundle
 from bundler.errors import UsageError
 from bundler.files.access import check_writable
 from bundler.files.atomic import atomic_write
+from bundler.plan.file_entry import FileEntry
 from bundler.plan.manifest import Entry, Manifest, read_manifest
 
 
@@ -21,9 +22,9 @@ class Change:
 
     Attributes:
         status: Whether the manifest got it, got more into one that it had, or had all of it.
-        kind: tokenizer, model or dataset.
-        repo_id: The repo.
-        revision: Branch, tag or commit.
+        kind: tokenizer, model or dataset; file for one of another host.
+        repo_id: The repo; of a file its address.
+        revision: Branch, tag or commit; empty for a file.
     """
 
     status: Literal["added", "widened", "unchanged"]
@@ -47,12 +48,20 @@ class Written:
     changes: tuple[Change, ...]
 
 
-def add_entries(path: Path, wanted: Sequence[Entry], *, name: str | None = None, comment: str = "") -> Written:
+def add_entries(
+    path: Path,
+    wanted: Sequence[Entry],
+    *,
+    files: Sequence[FileEntry] = (),
+    name: str | None = None,
+    comment: str = "",
+) -> Written:
     """Add entries to the manifest at `path`, which keeps its text; a new one is begun where there is none.
 
     Args:
         path: The manifest.
-        wanted: At least one entry, without paths.
+        wanted: Entries without paths; at least one, unless there are files.
+        files: Files of other hosts.
         name: The bundle's name in a new manifest; default from the file's name, or that of its folder.
         comment: Lines for the head of a new manifest.
 
@@ -62,6 +71,7 @@ def add_entries(path: Path, wanted: Sequence[Entry], *, name: str | None = None,
     """
     check_writable(path.absolute().parent)
     entries: list[Entry] = []
+    known: set[tuple[str, str]] = set()
     text = None
     if path.exists():
         text = read_manifest(path)
@@ -69,11 +79,12 @@ def add_entries(path: Path, wanted: Sequence[Entry], *, name: str | None = None,
         if name is not None and name != manifest.name:
             raise UsageError(f"{path} is the manifest of {manifest.name}, not of {name}", hint="leave --name out")
         entries = list(manifest.entries)
-    changes = tuple(_put(entries, entry) for entry in wanted)
+        known = {(entry.url, entry.into) for entry in manifest.files}
+    changes = (*(_put(entries, entry) for entry in wanted), *(_put_file(known, entry) for entry in files))
     if text is None:
-        after = new_manifest(name or name_bundle(path), entries, comment=comment)
+        after = new_manifest(name or name_bundle(path), entries, files=files, comment=comment)
     else:
-        after = edit_manifest(text, entries, source=str(path))
+        after = edit_manifest(text, entries, files=files, source=str(path))
     if after != text:
         atomic_write(path, after.encode())
     return Written(manifest=path, created=text is None, changes=changes)
@@ -119,3 +130,8 @@ def _put(entries: list[Entry], wanted: Entry) -> Change:
         entries[index] = replace(merge_entry(before, wanted), path=before.path)
         status = "unchanged" if entries[index] == before else "widened"
     return Change(status=status, kind=wanted.kind, repo_id=wanted.repo_id, revision=wanted.revision)
+
+
+def _put_file(known: Container[tuple[str, str]], wanted: FileEntry) -> Change:
+    status: Literal["added", "unchanged"] = "unchanged" if (wanted.url, wanted.into) in known else "added"
+    return Change(status=status, kind="file", repo_id=wanted.url, revision="")

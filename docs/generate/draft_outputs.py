@@ -45,15 +45,18 @@ def _written(under: str = "") -> tuple[Key, ...]:
 
 _SCAN = Output(
     call="bundle scan --json",
-    summary="What source code loads from the Hub, as far as it tells.",
+    summary="What source code loads from the Hub and other hosts, as far as it tells.",
     keys=(
         described("files", "integer", _SCANNED, unit="files"),
         described("repos", "array of objects", _SCANNED, "entries"),
         key("repos[].kind", "string", "tokenizer, model or dataset."),
         described("repos[].repo_id", "string", _ENTRY),
         described("repos[].revision", "string", _ENTRY),
+        described("web_files", "array of objects", _SCANNED),
+        key("web_files[].url", "string", "Its address."),
+        key("web_files[].into", "string", "Who looks for it, as in a manifest."),
         described("found", "array of objects", _SCANNED),
-        key("found[].repo_id", "string", "The repo."),
+        key("found[].repo_id", "string", "The repo; of a file its address."),
         *fields(_FOUND, "found[]", apart=("entry",)),
         described("unknown", "array of objects", _SCANNED),
         *fields(_UNKNOWN, "unknown[]"),

@@ -45,7 +45,9 @@ def bundle(*words: object) -> Any:
 
 def test_what_scan_init_and_add_write_is_documented(tmp_path: Path) -> None:
     code, manifest = tmp_path / "code.py", tmp_path / "m.yaml"
-    code.write_text('AutoModel.from_pretrained("org/a")\nAutoModel.from_pretrained(name)\n')
+    code.write_text(
+        'AutoModel.from_pretrained("org/a")\nAutoModel.from_pretrained(name)\ntorch.hub.load("org/b:main", "m")\n'
+    )
     check("bundle init --json", bundle("init", "-o", manifest))
     check("bundle add --json", bundle("add", "org/b", "--as", "dataset", "-o", manifest))
     check("bundle scan --json", bundle("scan", code), bundle("scan", code, "-o", manifest))

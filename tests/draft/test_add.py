@@ -118,3 +118,23 @@ def test_who_fetches_a_name_is_told_what_to_type(tmp_path: Path, monkeypatch: py
     assert "bundle add openai-community/gpt2 -o gpt2.yaml && bundle fetch gpt2.yaml" in done.stderr
     (tmp_path / "train.yaml").touch()
     assert "train.yaml" in bundle("fetch", "train.yml").stderr
+
+
+def test_an_address_is_added_under_files(tmp_path: Path) -> None:
+    path, url = tmp_path / "mine.yaml", "https://example.org/m/weights.pth"
+    words = ["org/a", url, "-o", path, "--as", "model", "--into", "torch_hub"]
+    added = bundle("add", *words)
+    assert added.exit_code == 0, added.output
+    manifest = Manifest.load(path)
+    assert [(one.url, one.into) for one in manifest.files] == [(url, "torch_hub")]
+    assert [one.repo_id for one in manifest.entries] == ["org/a"]
+    before = path.read_text()
+    assert "has all of it" in bundle("add", *words).stderr and path.read_text() == before
+    for wrong in (
+        ["http://example.org/x.bin"],
+        ["https://example.org/"],
+        ["https://me:secret@example.org/x.bin"],
+        ["org/b", "--as", "model", "--into", "tiktoken"],
+    ):
+        assert bundle("add", *wrong, "-o", path).exit_code == 2
+    assert path.read_text() == before

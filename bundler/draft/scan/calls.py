@@ -1,4 +1,4 @@
-"""The calls by which programs load from the Hub, and what each asks for.
+"""The calls by which programs load from the Hub, and what each asks for; for those that load other files: `file_calls`.
 
 A call is known by its name, which an import may have changed: `AutoModel.from_pretrained`, `load_dataset`,
 `SentenceTransformer`. What a class loads is told by its name, too: tokenizers, processors and configurations need no
@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.draft.scan.values import Known, UnknownValueError, Values
+from bundler.draft.scan.call import Call, OtherKindError
+from bundler.draft.scan.file_calls import read_file_call
+from bundler.draft.scan.values import UnknownValueError, Values
+from bundler.plan.file_entry import FileEntry
 from bundler.plan.manifest import Entry
 from bundler.plan.manifest_rules import config_problem, data_dir_problem, data_files_problem, pattern_problem
 from bundler.plan.names import RepoKind, is_repo_id, is_revision
@@ -49,7 +52,7 @@ _TYPES: dict[object, RepoKind] = {
 
 @dataclass(frozen=True)
 class Found:
-    """A repo that a call asks for.
+    """A repo, or a file of another host, that a call asks for.
 
     Attributes:
         entry: What to have in a manifest for it.
@@ -58,10 +61,15 @@ class Found:
         origin: Where the name comes from, if it may be another when the program runs; else empty.
     """
 
-    entry: Entry
+    entry: Entry | FileEntry
     where: str
     call: str
     origin: str
+
+    @property
+    def name(self) -> str:
+        """The repo's id, or the file's address."""
+        return self.entry.repo_id if isinstance(self.entry, Entry) else self.entry.url
 
 
 @dataclass(frozen=True)
@@ -79,51 +87,6 @@ class Unknown:
     why: str
 
 
-class _Call:
-    """One call: its arguments by name or place, as far as they are known."""
-
-    def __init__(self, node: ast.Call, values: Values, imported: dict[str, str]) -> None:
-        self._node = node
-        self._values = values
-        first, dot, rest = ast.unparse(node.func).partition(".")
-        self.name = f"{imported.get(first, first)}{dot}{rest}"
-        self.origin = ""
-
-    def has(self, name: str, place: int | None = None) -> bool:
-        return self._find(name, place) is not None
-
-    def get(self, name: str, place: int | None = None) -> object:
-        """Return an argument; None if it is not given.
-
-        Raises:
-            UnknownValueError: It is not known.
-        """
-        node = self._find(name, place)
-        known = Known(None) if node is None else self._values.resolve(node)
-        self.origin = self.origin or known.origin
-        return known.value
-
-    def text(self, name: str, place: int | None = None) -> str | None:
-        """Return an argument that must be text."""
-        value = self.get(name, place)
-        if value is not None and not isinstance(value, str):
-            raise UnknownValueError(f"{name}={value!r}")
-        return value
-
-    def _find(self, name: str, place: int | None) -> ast.expr | None:
-        for keyword in self._node.keywords:
-            if keyword.arg == name:
-                return keyword.value
-        arguments = self._node.args
-        if (
-            place is None
-            or place >= len(arguments)
-            or any(isinstance(a, ast.Starred) for a in arguments[: place + 1])
-        ):
-            return None
-        return arguments[place]
-
-
 def find_calls(tree: ast.AST, file: str) -> Iterator[Found | Unknown]:
     """Yield what the calls of a file ask for, in the order of their lines.
 
@@ -132,31 +95,31 @@ def find_calls(tree: ast.AST, file: str) -> Iterator[Found | Unknown]:
         file: Its name, for people.
     """
     values = Values(tree)
-    imported = {
-        alias.asname: alias.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-        if alias.asname
-    }
+    imported = dict(_list_imports(tree))
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     for node in sorted(nodes, key=lambda node: (node.lineno, node.col_offset)):
-        call = _Call(node, values, imported)
+        call = Call(node, values, imported)
         where, text = f"{file}:{node.lineno}", _shorten(ast.unparse(node))
         try:
             for entry in _read(call):
                 yield Found(entry, where, text, call.origin)
         except UnknownValueError as error:
             yield Unknown(where, text, f"the value of {error} is known only when it runs")
-        except _OtherKindError as error:
+        except OtherKindError as error:
             yield Unknown(where, text, str(error))
 
 
-class _OtherKindError(Exception):
-    """A call asks for what a manifest has no entries for, or leaves the choice to a library."""
+def _list_imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield names that stand for others in a file, and which these are."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}" if node.module else alias.name
+        elif isinstance(node, ast.Import):
+            yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
 
 
-def _read(call: _Call) -> Iterator[Entry]:
+def _read(call: Call) -> Iterator[Entry | FileEntry]:
     last = call.name.rpartition(".")[2]
     if last == "from_pretrained":
         yield from _read_from_pretrained(call)
@@ -172,9 +135,11 @@ def _read(call: _Call) -> Iterator[Entry]:
         yield from _read_metric(call)
     elif last == "get_kernel":
         yield from _read_kernel(call)
+    else:
+        yield from read_file_call(call)
 
 
-def _read_from_pretrained(call: _Call) -> Iterator[Entry]:
+def _read_from_pretrained(call: Call) -> Iterator[Entry]:
     owner = call.name.rpartition(".")[0].rpartition(".")[2]
     # An adapter's base is an object, and stands first.
     place = 1 if owner.startswith("Peft") and call.has("model_id", 1) else 0
@@ -183,20 +148,20 @@ def _read_from_pretrained(call: _Call) -> Iterator[Entry]:
     yield from _model(call, call.text(key, place), kind)
 
 
-def _read_pipeline(call: _Call) -> Iterator[Entry]:
+def _read_pipeline(call: Call) -> Iterator[Entry]:
     if not call.has("model", 1):
         if call.has("task", 0):
-            raise _OtherKindError("it names no model, and the library has a default for the task: name it")
+            raise OtherKindError("it names no model, and the library has a default for the task: name it")
         return
     yield from _model(call, call.text("model", 1))
     if call.has("tokenizer"):
         yield from _model(call, call.text("tokenizer"), "tokenizer")
 
 
-def _read_download(call: _Call, function: str) -> Iterator[Entry]:
+def _read_download(call: Call, function: str) -> Iterator[Entry]:
     repo_type = call.get("repo_type")
     if repo_type not in _TYPES:
-        raise _OtherKindError(f"it loads a {repo_type}: no manifest has entries for repos of this type")
+        raise OtherKindError(f"it loads a {repo_type}: no manifest has entries for repos of this type")
     kind = _TYPES[repo_type]
     patterns: list[str] = []
     if function == "hf_hub_download":
@@ -212,7 +177,7 @@ def _read_download(call: _Call, function: str) -> Iterator[Entry]:
         yield replace(entry, allow_patterns=fitting or None)
 
 
-def _read_dataset(call: _Call) -> Iterator[Entry]:
+def _read_dataset(call: Call) -> Iterator[Entry]:
     path = call.text("path", 0)
     if path in _FORMATS:
         return
@@ -232,7 +197,7 @@ def _read_dataset(call: _Call) -> Iterator[Entry]:
         )
 
 
-def _read_metric(call: _Call) -> Iterator[Entry]:
+def _read_metric(call: Call) -> Iterator[Entry]:
     """Yield the space of a metric; a plain name is one of the library's own, by the kind that is given."""
     name = call.text("path", 0)
     if name and "/" not in name:
@@ -240,7 +205,7 @@ def _read_metric(call: _Call) -> Iterator[Entry]:
     yield from _model(call, name, "space")
 
 
-def _read_kernel(call: _Call) -> Iterator[Entry]:
+def _read_kernel(call: Call) -> Iterator[Entry]:
     """Yield a kernel: version N of it is the branch ``vN``."""
     version = call.get("version")
     if version is not None and not isinstance(version, int):
@@ -249,7 +214,7 @@ def _read_kernel(call: _Call) -> Iterator[Entry]:
         yield entry if version is None else replace(entry, revision=f"v{version}")
 
 
-def _model(call: _Call, name: str | None, kind: RepoKind = "model") -> Iterator[Entry]:
+def _model(call: Call, name: str | None, kind: RepoKind = "model") -> Iterator[Entry]:
     """Yield the entry for a name, unless it is that of a folder of this machine."""
     if name is None or not is_repo_id(name) or Path(name).exists():
         return

@@ -1,4 +1,4 @@
-"""Read files and folders of Python for what they load from the Hub. `bundle scan` prints.
+"""Read files and folders of Python for what they load from the Hub and other hosts. `bundle scan` prints.
 
 Rule book:
 
@@ -20,6 +20,7 @@ from pathlib import Path
 from bundler.draft.manifest_text import merge_entry
 from bundler.draft.scan.calls import Found, Unknown, find_calls
 from bundler.errors import UsageError
+from bundler.plan.file_entry import FileEntry
 from bundler.plan.manifest import Entry
 
 _SUFFIXES = frozenset({".py", ".ipynb"})
@@ -35,13 +36,15 @@ class Scanned:
 
     Attributes:
         files: How many files were read.
-        entries: What to have in a manifest, in the order in which it was found.
-        found: Each call that names a repo.
+        entries: The repos to have in a manifest, in the order in which they were found.
+        web_files: The files of other hosts.
+        found: Each call that names a repo or such a file.
         unknown: Each call that loads something which the source does not tell, and files that are no Python.
     """
 
     files: int
     entries: tuple[Entry, ...]
+    web_files: tuple[FileEntry, ...]
     found: tuple[Found, ...]
     unknown: tuple[Unknown, ...]
 
@@ -67,7 +70,8 @@ def scan(paths: Iterable[Path]) -> Scanned:
                 unknown.append(one)
     return Scanned(
         files=len(files),
-        entries=join_entries(one.entry for one in found),
+        entries=join_entries(one.entry for one in found if isinstance(one.entry, Entry)),
+        web_files=tuple(dict.fromkeys(one.entry for one in found if isinstance(one.entry, FileEntry))),
         found=tuple(found),
         unknown=tuple(unknown),
     )

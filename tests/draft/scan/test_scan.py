@@ -39,6 +39,7 @@ def entries(folder: Path, code: str) -> dict[str, Entry]:
             'evaluate.load("accuracy"); evaluate.load("org/own")',
             {"evaluate-metric/accuracy": "space", "org/own": "space"},
         ),
+        ('from evaluate import load\nload("accuracy")', {"evaluate-metric/accuracy": "space"}),
         ('evaluate.load("word_length", module_type="measurement")', {"evaluate-measurement/word_length": "space"}),
         ('kernels.get_kernel("org/a", version=1, trust_remote_code=True)', {"org/a": "kernel"}),
         ('AutoModel.from_pretrained("./local"); AutoModel.from_pretrained("/data/model")', {}),
@@ -112,6 +113,72 @@ get_kernel("org/kernel", version=2)
     assert found["org/kernel"].revision == "v2"
 
 
+WEIGHTS = "https://example.org/m/weights.pth"
+VOCABULARY = "https://example.org/v.tiktoken"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (f'torch.hub.load_state_dict_from_url("{WEIGHTS}")', (WEIGHTS, "torch_hub", None)),
+        (
+            f'from torch.hub import load_state_dict_from_url as l\nl(url="{WEIGHTS}", file_name="own.pth")',
+            (WEIGHTS, "torch_hub", "own.pth"),
+        ),
+        (
+            'torch.hub.load("pytorch/vision:v0.10.0", "resnet18")',
+            ("https://github.com/pytorch/vision/zipball/v0.10.0", "torch_hub", None),
+        ),
+        (
+            f'from tiktoken.load import load_tiktoken_bpe\nload_tiktoken_bpe("{VOCABULARY}")',
+            (VOCABULARY, "tiktoken", None),
+        ),
+        (f'URL = "{VOCABULARY}"\nread_file_cached(URL, expected_hash=None)', (VOCABULARY, "tiktoken", None)),
+    ],
+)
+def test_calls_for_files_of_other_hosts_are_known(
+    tmp_path: Path, code: str, expected: tuple[str, str, str | None]
+) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(code)
+    found = scan([path])
+    assert [(entry.url, entry.into, entry.path) for entry in found.web_files] == [expected]
+    assert (found.entries, found.unknown) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'torch.hub.load("pytorch/vision", "resnet18")',
+        f'load_state_dict_from_url("{WEIGHTS}", model_dir="weights")',
+        'load_state_dict_from_url("http://example.org/weights.pth")',
+        "load_state_dict_from_url(urls[name])",
+        'tiktoken.get_encoding("cl100k_base")',
+        'from tiktoken import encoding_for_model as e\ne("gpt-4")',
+        'nltk.download("punkt_tab")',
+    ],
+)
+def test_files_of_which_only_the_library_knows_the_address_are_listed(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(code)
+    found = scan([path])
+    assert (found.entries, found.web_files, len(found.unknown)) == ((), (), 1)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'torch.hub.load("./repo", "m", source="local")',
+        'hub.load("https://tfhub.dev/x/1")',
+        "load_state_dict_from_url(None)",
+    ],
+)
+def test_what_is_on_this_machine_or_of_another_library_is_no_file(tmp_path: Path, code: str) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(code)
+    assert (scan([path]).web_files, scan([path]).unknown) == ((), ())
+
+
 def test_folders_and_notebooks_are_read_and_environments_are_not(tmp_path: Path) -> None:
     load = 'AutoModel.from_pretrained("org/{}")\n'
     for path in ("a.py", "sub/b.py", ".hidden/c.py", "env/lib/d.py", "sub/node_modules/e.py"):
@@ -153,3 +220,21 @@ def test_the_command_prints_a_manifest_or_adds_to_one(tmp_path: Path) -> None:
     added = CliRunner().invoke(main, ["scan", str(path), "-o", str(manifest)])
     assert added.exit_code == 0, added.output
     assert manifest.read_text() == "# ours\nversion: 1\nname: mine\n\ntokenizers:\n  - repo_id: org/a\n"
+
+
+def test_files_are_written_beside_repos_once(tmp_path: Path) -> None:
+    path, manifest = tmp_path / "program.py", tmp_path / "mine.yaml"
+    path.write_text(f'AutoTokenizer.from_pretrained("org/a")\ntorch.hub.load_state_dict_from_url("{WEIGHTS}")\n')
+    printed = CliRunner().invoke(main, ["scan", str(path)])
+    assert [entry.url for entry in Manifest.parse(printed.stdout).files] == [WEIGHTS]
+    for expected in ("added", "unchanged"):
+        added = CliRunner().invoke(main, ["scan", str(path), "-o", str(manifest), "--json"])
+        assert added.exit_code == 0, added.output
+        said = json.loads(added.stdout)
+        assert said["web_files"] == [{"url": WEIGHTS, "into": "torch_hub"}]
+        changes = said["written"]["changes"]
+        assert [(one["status"], one["kind"], one["repo_id"]) for one in changes] == [
+            (expected, "tokenizer", "org/a"),
+            (expected, "file", WEIGHTS),
+        ]
+    assert [(entry.url, entry.into) for entry in Manifest.load(manifest).files] == [(WEIGHTS, "torch_hub")]
