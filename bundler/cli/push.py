@@ -69,10 +69,7 @@ def push(
     if as_json:
         print_json(asdict(pushed))
         return
-    how = "was there already" if pushed.was_there else "sent"
-    say(
-        f"pushed {pushed.name}: {size(pushed.size_bytes)}, {how}; with {len(pushed.attached)} attached\n{pushed.digest}"
-    )
+    say(f"pushed {pushed.name}: {size(pushed.size_bytes)}, {size(pushed.sent_bytes)} of it now\n{pushed.digest}")
     click.echo(pushed.address)
 
 

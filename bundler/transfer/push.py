@@ -64,7 +64,7 @@ class Pushed:
         digest: The bundle's digest.
         manifest_digest: That of its manifest.
         size_bytes: Its length.
-        was_there: Whether the registry had its blob.
+        sent_bytes: How much of it was sent now; the registry had the rest.
         attached: Artifact types of what is attached to it.
     """
 
@@ -73,7 +73,7 @@ class Pushed:
     digest: str
     manifest_digest: str
     size_bytes: int
-    was_there: bool
+    sent_bytes: int
     attached: tuple[str, ...]
 
 
@@ -159,7 +159,7 @@ class _Push:
         try:
             digest = _hash(stored, progress)
             diff_id = self._hash_tar() if self._is_tar else digest
-            was_sent = uploader.put_large(stored, digest, mount_from)
+            sent = uploader.put_large(stored, digest, mount_from)
         finally:
             stored.close()
         manifest = self._make_manifest(digest, diff_id)
@@ -174,7 +174,7 @@ class _Push:
             digest=reader.digest,
             manifest_digest=subject.digest,
             size_bytes=reader.size_bytes,
-            was_there=not was_sent,
+            sent_bytes=sent,
             attached=tuple(attachment.kind for attachment in attachments),
         )
 

@@ -88,7 +88,7 @@ class Uploader:
                 patience.wait(error, 0, self._registry.reference.url)
         return blob
 
-    def put_large(self, source: Readable, digest: str, mount_from: str | None = None) -> bool:
+    def put_large(self, source: Readable, digest: str, mount_from: str | None = None) -> int:
         """Send a large blob from where it is.
 
         Args:
@@ -97,21 +97,20 @@ class Uploader:
             mount_from: Another repository of the registry that may have it.
 
         Returns:
-            Whether any of it was sent; False where the registry had it.
+            How many bytes were sent, those among them that were lost on the way; 0 where the registry had it.
         """
         if self.has_blob(digest):
             self._progress(source.size_bytes)
-            return False
+            return 0
         note = self._notes / f"{sha256_bytes(f'{self._registry.reference.url} {digest}'.encode())}.json"
         location, offset = self._find_session(note)
         if location is None:
             location = self._begin(digest, mount_from)
         if location is None:
             self._progress(source.size_bytes)
-            return False
+            return 0
         self._progress(offset)
-        self._send(source, digest, note, location, offset)
-        return True
+        return self._send(source, digest, note, location, offset)
 
     def put_manifest(self, content: bytes, media_type: str, wanted: str) -> tuple[str, bool]:
         """Send a manifest under a tag or its digest.
@@ -178,9 +177,9 @@ class Uploader:
             # "0-0" is said of none, too.
             return urljoin(location, following) if following else location, last + 1 if last else 0
 
-    def _send(self, source: Readable, digest: str, note: Path, location: str, offset: int) -> None:
+    def _send(self, source: Readable, digest: str, note: Path, location: str, offset: int) -> int:
         registry = self._registry
-        patience = Patience()
+        patience, total = Patience(), 0
         while True:
             self._remember(note, location)
             sent = _Sent(source, offset, self._progress)
@@ -189,7 +188,7 @@ class Uploader:
                 self._finish(location, digest, None)
                 with contextlib.suppress(FileNotFoundError):
                     note.unlink()
-                return
+                return total + sent.count
             except BROKEN as error:
                 patience.wait(error, offset + sent.count, registry.reference.url)
                 found, offset = self._ask_session(location)
@@ -198,13 +197,14 @@ class Uploader:
                     raise
                 patience.wait(LaterError(error, 0.0), offset, registry.reference.url)
                 found, offset = self._ask_session(location)
+            total += sent.count
             self._progress(offset - sent.position)
             if found is None:
                 # The answer to the last request may have been lost, and all be well.
                 found = None if self.has_blob(digest) else self._begin(digest, None)
                 if found is None:
                     self._progress(source.size_bytes - offset)
-                    return
+                    return total
             location = found
 
     def _send_rest(self, location: str, sent: _Sent) -> str:
