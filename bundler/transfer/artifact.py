@@ -1,4 +1,4 @@
-"""What a bundle is in a registry: a model artifact, or an image of one layer, with what is attached to it.
+"""What a bundle is in a registry: a model artifact, or an image, with what is attached to it.
 
 Sources: OCI image specification 1.1 (manifest.md, config.md, artifacts-guidance.md), ModelPack (model-spec, config.md).
 
@@ -7,11 +7,18 @@ Everything here follows from the bundle, and nothing is dated: who pushes it aga
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import zstandard
+
+from bundler.files.digest import sha256_bytes
+from bundler.home.receipt import Receipt
+from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.lock import Lock
 from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.types import (
@@ -58,31 +65,50 @@ def model_config(lock: Lock, diff_id: str) -> bytes:
     )
 
 
-def image_config(diff_id: str) -> bytes:
+def image_config(diff_ids: Sequence[str]) -> bytes:
     """Return the configuration of an image that is mounted, and runs nothing.
 
     Args:
-        diff_id: Digest of its only layer, unpacked.
+        diff_ids: Digests of its layers, unpacked.
     """
     return _dump(
         {
             "architecture": "amd64",
             "os": "linux",
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-            "history": [{"created_by": "bundle push --image"}],
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+            "history": [{"created_by": "bundle push --image"} for _ in diff_ids],
         }
     )
 
 
-def bundle_manifest(name: str, digest: str, config: Descriptor, layer: Descriptor) -> bytes:
+def receipt_layer(lock: Lock, digest: str) -> tuple[bytes, str]:
+    """Return a layer with the receipt that makes an HF_HOME of an unpacked bundle.
+
+    The bundle is read where it is mounted, without a view of its own, and nobody has computed all of its digests yet.
+
+    Returns:
+        The layer, tar and zstd, and the digest of its tar.
+    """
+    receipt = Receipt(lock, digest, has_view=False, is_checked=False).dumps()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        member = tarfile.TarInfo(f"{BUNDLES_FOLDER}/{lock.name}.json")
+        member.size = len(receipt)
+        archive.addfile(member, io.BytesIO(receipt))
+    layer = buffer.getvalue()
+    # Compressed, since tools that copy images compress what is not, and then the manifest is another one.
+    return zstandard.ZstdCompressor().compress(layer), f"sha256:{sha256_bytes(layer)}"
+
+
+def bundle_manifest(name: str, digest: str, config: Descriptor, layers: Sequence[Descriptor]) -> bytes:
     """Return the manifest of a bundle.
 
     Args:
         name: The bundle's name.
         digest: Its digest, by which a reader of ranges knows what it must find.
         config: The configuration, of a model or of an image.
-        layer: The bundle.
+        layers: The bundle, and of an image its receipt.
     """
     manifest: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST}
     if config.media_type == MODEL_CONFIG:
@@ -90,7 +116,7 @@ def bundle_manifest(name: str, digest: str, config: Descriptor, layer: Descripto
     assert config.media_type in (MODEL_CONFIG, IMAGE_CONFIG), "there are no others"
     manifest |= {
         "config": config.to_json(),
-        "layers": [layer.to_json()],
+        "layers": [layer.to_json() for layer in layers],
         "annotations": {BUNDLE_DIGEST: digest, BUNDLE_NAME: name},
     }
     return _dump(manifest)

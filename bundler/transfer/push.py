@@ -23,6 +23,7 @@ from bundler.remote.address import REGISTRY_SCHEMES, Address
 from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry, referrers_tag
 from bundler.remote.oci.types import (
+    BUNDLE_DIGEST,
     EMPTY,
     IMAGE_CONFIG,
     IMAGE_LAYER,
@@ -44,6 +45,7 @@ from bundler.transfer.artifact import (
     bundle_manifest,
     image_config,
     model_config,
+    receipt_layer,
     referrers_index,
 )
 from bundler.trust.paths import signature_path
@@ -180,15 +182,20 @@ class _Push:
 
     def _make_manifest(self, digest: str, diff_id: str) -> bytes:
         reader = self._reader
+        marks = {BUNDLE_DIGEST: reader.digest}
         if self._is_image:
-            config = self._uploader.put_small(image_config(diff_id), IMAGE_CONFIG)
-            layer = Descriptor(IMAGE_LAYER, digest, reader.size_bytes)
+            receipt, receipt_id = receipt_layer(reader.lock, reader.digest)
+            config = self._uploader.put_small(image_config([diff_id, receipt_id]), IMAGE_CONFIG)
+            layers = [
+                Descriptor(IMAGE_LAYER, digest, reader.size_bytes, annotations=marks),
+                self._uploader.put_small(receipt, IMAGE_LAYER),
+            ]
         else:
             config = self._uploader.put_small(model_config(reader.lock, diff_id), MODEL_CONFIG)
             kind = MODEL_TAR if self._is_tar else MODEL_RAW
             path = f"{reader.name}.tar" if self._is_tar else f"{reader.name}.tar.zst"
-            layer = Descriptor(kind, digest, reader.size_bytes, annotations={MODEL_FILE_PATH: path})
-        return bundle_manifest(reader.name, reader.digest, config, layer)
+            layers = [Descriptor(kind, digest, reader.size_bytes, annotations={**marks, MODEL_FILE_PATH: path})]
+        return bundle_manifest(reader.name, reader.digest, config, layers)
 
     def _list_attachments(self, place: Path | Sequence[Path], given: Path | None) -> list[Attachment]:
         reader = self._reader

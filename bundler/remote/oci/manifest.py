@@ -109,13 +109,15 @@ class Manifest:
         return [Descriptor.parse(row, label) for row in rows]
 
     def find_bundle(self, label: str) -> Descriptor:
-        """Return the layer that is the bundle: the only one, or the only one of the types that bundles have.
+        """Return the layer that is the bundle: the one that says so, the only one, or the only one of a bundle's types.
 
         Raises:
             FormatError: There is none, or more than one.
         """
         layers = self.list_descriptors("layers", label)
-        fitting = layers if len(layers) == 1 else [one for one in layers if one.media_type in BUNDLE_LAYERS]
+        fitting = [one for one in layers if BUNDLE_DIGEST in one.annotations] or layers
+        if len(fitting) > 1:
+            fitting = [one for one in fitting if one.media_type in BUNDLE_LAYERS]
         if len(fitting) != 1:
             there = ", ".join(_name_types(layers)) or "none"
             raise FormatError(
