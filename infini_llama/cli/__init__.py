@@ -25,6 +25,7 @@ COMMANDS = {
     "train": "Train on raw text, from a verified bundle.",
     "report": "Write the page of a run again, from its metrics.",
     "convert": "Convert a Llama checkpoint of a verified bundle to an Infini-Llama.",
+    "export": "Write the model of a checkpoint in shards to files that any transformers program loads.",
     "generate": "Continue a text, in memory that does not grow.",
     "eval": "Perplexity with and without the memory, by segment.",
     "recall": "Train small models on a task that only the memory can solve.",

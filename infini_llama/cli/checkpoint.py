@@ -24,12 +24,14 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
 
     Raises:
         NotInstalledError: The folder has no Infini-Llama, or no tokenizer.
+        ConfigError: The weights are in shards.
     """
     enforce_offline(quick=True)
     from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
     from infini_llama import InfiniLlamaForCausalLM
+    from infini_llama.model.load import check_is_whole
 
     disable_progress_bar()
     if not (checkpoint / "config.json").is_file() or not (checkpoint / "tokenizer_config.json").is_file():
@@ -37,6 +39,7 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
             f"{checkpoint}: expected a model and its tokenizer, found no config.json or no tokenizer_config.json",
             hint="name a checkpoint-N folder of a run, or what `infini-llama convert` wrote",
         )
+    check_is_whole(checkpoint)
     model = InfiniLlamaForCausalLM.from_pretrained(checkpoint, local_files_only=True)
     model.eval()
     return model, AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)

@@ -1,4 +1,4 @@
-"""Make the model that a run starts with: newly initialised, or loaded from a folder.
+"""Describe the model that a run starts with, and load it from a folder.
 
 Rule book:
 
@@ -21,19 +21,13 @@ from transformers import AutoConfig, PreTrainedTokenizerBase
 from bundler.errors import IntegrityError
 from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
-from infini_llama.model.initialize import initialize
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
-from infini_llama.run_folder.checkpoints import PROVENANCE
+from infini_llama.run_folder.checkpoints import PROVENANCE, SHARDS
 from infini_llama.settings.sections import Settings
 
 # Keys of the model section that do not describe the weights.
 _FREE = {"embedding_dropout", "initializer_range"}
 _MOST_LISTED = 20
-
-
-def build_model(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
-    """Return a newly initialised model with the tokenizer's vocabulary."""
-    return initialize(new_config(settings, tokenizer))
 
 
 def new_config(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaConfig:
@@ -58,16 +52,6 @@ def new_config(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infini
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def load_model(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaForCausalLM:
-    """Return the model that `infini-llama convert` or a training wrote to `folder`, in float32.
-
-    Raises:
-        ConfigError: As for `read_config`.
-        IntegrityError: Weights are missing, left over, or of another shape.
-    """
-    return load_exactly(folder, read_config(folder, settings, tokenizer), dtype=torch.float32)
 
 
 def read_config(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaConfig:
@@ -113,8 +97,10 @@ def load_exactly(
         dtype: The dtype to load into; None for the stored one.
 
     Raises:
+        ConfigError: The weights are in shards.
         IntegrityError: Another weight is missing, or a weight is left over or of another shape.
     """
+    check_is_whole(folder)
     loaded: Any = InfiniLlamaForCausalLM.from_pretrained(
         folder, config=config, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
     )
@@ -129,6 +115,19 @@ def load_exactly(
         raise IntegrityError(f"{folder}: {len(faults)} weights are not those of this Llama{listed}")
     assert isinstance(model, InfiniLlamaForCausalLM)
     return model
+
+
+def check_is_whole(folder: Path) -> None:
+    """Check that weights are not in shards, which `from_pretrained` does not read.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if (folder / SHARDS).is_dir():
+        raise ConfigError(
+            f"{folder}: expected a model in safetensors, found a checkpoint in shards",
+            hint=f"run `infini-llama export {folder} --output-dir FOLDER`, and name that folder",
+        )
 
 
 def starting_record(folder: Path | None) -> dict[str, Any]:

@@ -140,13 +140,26 @@ def load_weights(model: nn.Module, folder: Path) -> None:
         stored = {re.sub(OLD_GATE, NEW_GATE, name): (file, name) for file in files for name in file.keys()}  # noqa: SIM118
         shapes = {name: tuple(p.shape) for name, p in parameters.items()}
         found = {ours: tuple(file.get_slice(name).get_shape()) for ours, (file, name) in stored.items()}
-        if shapes != found:
-            names = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
-            raise ConfigError(
-                f"the checkpoint holds another model's weights: {', '.join(names[:5])} differ",
-                hint="resume with the model settings of the run",
-            )
+        check_shapes(shapes, found)
         copy_weights(model, ((ours, file.get_tensor(name)) for ours, (file, name) in stored.items()))
+
+
+def check_shapes(shapes: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
+    """Check that a checkpoint has exactly the weights of a model.
+
+    Args:
+        shapes: The shapes of the model's parameters by name.
+        found: Those of the checkpoint.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    names = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+    if names:
+        raise ConfigError(
+            f"the checkpoint holds another model's weights: {', '.join(names[:5])} differ",
+            hint="resume with the model settings of the run",
+        )
 
 
 def _weight_files(folder: Path) -> list[Path]:

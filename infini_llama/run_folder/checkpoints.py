@@ -7,7 +7,8 @@ Rule book:
   incoming folder;
 * `provenance.json` lists every file of the checkpoint with its size. A checkpoint that lost bytes afterwards, by a full
   disk or an interrupted copy, is skipped by `find_latest`;
-* the files of optimizer and model have transformers' format, so that any transformers program can load them.
+* the files of optimizer and model have transformers' format, so that any transformers program can load them; or they
+  are shares in the folder `shards`, which `infini-llama export` turns into such files.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from bundler.files.atomic import atomic_write, fsync_dir
 
 PROVENANCE = "provenance.json"
 CONFIG = "train.yaml"
+# Folder of a checkpoint whose weights and optimizer state are by shares (see `infini_llama.parallel`).
+SHARDS = "shards"
 INCOMING = ".incoming"
 # A file system with less free space than this counts as full.
 _NO_ROOM_BYTES = 1 << 20

@@ -128,6 +128,10 @@ class TrainingSettings:
         compile: Compile the model (`torch.compile`), which takes minutes at the start, and a C++ compiler on CPUs.
         log_every_steps: Steps between two lines in the log.
         checkpoint_every_steps: Steps between two checkpoints; there is always one at the end.
+        checkpoint_format: `whole`, the files that any transformers program loads, which one process writes; or
+            `shards`, where each process writes its part, and `infini-llama export` makes those files.
+        checkpoint_in_background: With `shards`: go on with the training while a checkpoint is written, from a copy in
+            RAM.
         keep_checkpoints: How many checkpoints to keep; the oldest are deleted.
         device_tflops: Peak of one device at this precision by its data sheet, in TFLOP/s (10^12 operations a second),
             so that the log says which share of it is used (MFU); null if it is not known.
@@ -157,6 +161,8 @@ class TrainingSettings:
     compile: bool = key(False)
     log_every_steps: int = key(10, at_least=1)
     checkpoint_every_steps: int = key(500, at_least=1)
+    checkpoint_format: Literal["whole", "shards"] = key("whole")
+    checkpoint_in_background: bool = key(False)
     keep_checkpoints: int = key(2, at_least=1)
     device_tflops: float | None = key(None, above=0)
     report_to: Literal["none", "tensorboard", "wandb", "mlflow"] = key("none")
@@ -247,6 +253,9 @@ class Settings:
             yield "training.decay_steps", message
         if training.schedule == "constant" and training.min_learning_rate_ratio:
             yield "training.min_learning_rate_ratio", "expected a schedule that falls, found schedule constant"
+        if training.checkpoint_in_background and training.checkpoint_format != "shards":
+            message = f"expected it with checkpoint_format shards only, found {training.checkpoint_format}"
+            yield "training.checkpoint_in_background", message
         if self.evaluation.raw_data is not None and self.evaluation.fraction:
             yield "evaluation.fraction", "expected this or evaluation.raw_data, found both"
         reach, row = training.backprop_segments, self.data.segments_per_row

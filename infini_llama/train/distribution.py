@@ -5,13 +5,14 @@ Rule book:
 * a model for FSDP2 is shared among the ranks before this module sees it (see `infini_llama.parallel.sharding`), and
   accelerate, which would wrap it with DDP, or share it otherwise, is told that it is prepared;
 * before the first step the model's wrapper is checked, and refused if it is not the configured one;
-* checkpoints are the same for DDP, FSDP2 and one process.
+* checkpoints are the same for DDP, FSDP2 and one process, whole or in shards, and each can go on from any.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import torch
 from torch import distributed as torch_distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from infini_llama.errors import ConfigError
-from infini_llama.parallel import sharding
+from infini_llama.parallel import sharded_checkpoint, sharding
 from infini_llama.progress import say
+from infini_llama.run_folder.checkpoints import SHARDS
 
 
 def destroy_process_group() -> None:
@@ -43,11 +45,16 @@ class DistributedTrainer(Trainer):
 
     Args:
         distributed: `ddp` or `fsdp2`; a single process uses neither.
+        in_shards: Whether checkpoints are in shards (see `infini_llama.parallel.sharded_checkpoint`).
         **kwargs: As for `transformers.Trainer`; with several processes and `fsdp2` the model is a sharded one.
     """
 
-    def __init__(self, *, distributed: str, **kwargs: Any) -> None:
-        self._distributed = distributed
+    def __init__(self, *, distributed: str, in_shards: bool = False, **kwargs: Any) -> None:
+        self._distributed, self._in_shards = distributed, in_shards
+        # Whether the next checkpoint is written while the training goes on; and what is being written so.
+        self._in_background = False
+        self._writing: Future[Any] | None = None
+        self._background_group: Any = None
         super().__init__(**kwargs)
 
     @property
@@ -81,7 +88,11 @@ class DistributedTrainer(Trainer):
         return prepared
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the whole model, so that `from_pretrained` can load it."""
+        """Save the whole model, so that `from_pretrained` can load it; in shards, all of it but the weights."""
+        if self._in_shards and output_dir is not None:
+            if self.args.should_save:
+                self._save_description(output_dir)
+            return
         if not self.is_sharded:
             super().save_model(output_dir, _internal_call)
             return
@@ -90,7 +101,36 @@ class DistributedTrainer(Trainer):
         if self.args.should_save:
             self._save(output_dir, state_dict=weights)
 
+    def _save_description(self, output_dir: str) -> None:
+        """Save configurations and tokenizer."""
+        assert isinstance(self.model, PreTrainedModel)
+        self.model.config.save_pretrained(output_dir)
+        assert self.model.generation_config is not None
+        self.model.generation_config.save_pretrained(output_dir)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(output_dir)
+
+    def _save_shards(self, checkpoint: Path) -> None:
+        """Write weights and optimizer state, or begin to."""
+        assert self.model is not None
+        assert self.optimizer is not None
+        if not self._in_background:
+            sharded_checkpoint.save(self.model, self.optimizer, checkpoint)
+            return
+        if self._background_group is None and self.args.world_size > 1:
+            # Messages of a checkpoint must not meet those of the training.
+            self._background_group = torch_distributed.new_group(backend="gloo")
+        self._writing = sharded_checkpoint.save_in_background(
+            self.model, self.optimizer, checkpoint, self._background_group
+        )
+
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if self._in_shards:
+            assert self.lr_scheduler is not None
+            if self.args.should_save:
+                torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+            self._save_shards(Path(output_dir))
+            return
         if not self.is_sharded:
             super()._save_optimizer_and_scheduler(output_dir)
             return
@@ -102,6 +142,10 @@ class DistributedTrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        if (Path(resume_from_checkpoint) / SHARDS).is_dir():
+            assert self.model is not None
+            sharded_checkpoint.load_weights(self.model, Path(resume_from_checkpoint))
+            return
         if not self.is_sharded:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
@@ -109,11 +153,20 @@ class DistributedTrainer(Trainer):
         sharding.load_weights(self.model, Path(resume_from_checkpoint))
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if not self.is_sharded or checkpoint is None:
+        in_shards = checkpoint is not None and (Path(checkpoint) / SHARDS).is_dir()
+        if checkpoint is None or not (self.is_sharded or in_shards):
             super()._load_optimizer_and_scheduler(checkpoint)
             return
+        assert self.model is not None
         assert self.optimizer is not None
         assert self.lr_scheduler is not None
+        if in_shards:
+            sharded_checkpoint.load_optimizer(self.model, self.optimizer, Path(checkpoint))
+            schedule = torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True)
+            self.lr_scheduler.load_state_dict(schedule)
+            for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"], strict=True):
+                group["lr"] = rate
+            return
         state = torch.load(Path(checkpoint) / OPTIMIZER_NAME, map_location="cpu", weights_only=True)
         self.optimizer.load_state_dict(sharding.shard_optimizer_state(state, self.optimizer))
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER_NAME, weights_only=True))

@@ -31,10 +31,8 @@ from infini_llama.data.tokenizers import (
     origin_record,
 )
 from infini_llama.errors import TrainingDataError
-from infini_llama.model.initialize import draw_weights
-from infini_llama.model.load import build_model, load_model, new_config, read_config, starting_record
+from infini_llama.model.load import starting_record
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
-from infini_llama.parallel.sharding import build_sharded
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
@@ -44,6 +42,7 @@ from infini_llama.settings.sections import TOKENS_FOLDER, Settings
 from infini_llama.train.divergence import StopAtDivergence
 from infini_llama.train.held_out import ReportAtCheckpoint, hold_out
 from infini_llama.train.metrics_log import MetricsLog
+from infini_llama.train.starting_model import make_model
 from infini_llama.train.stopping import StopAtSignal, stop_signals
 from infini_llama.train.trainer import InfiniTrainer, count_parameters, training_arguments
 
@@ -192,7 +191,7 @@ def _make_ready(
     arguments = training_arguments(settings, output_dir)
     # A loaded model may have more parameters than a new one: unused rows of its embeddings.
     folder = resume_from if resume_from and started else start_from
-    model = _make_model(settings, tokenizer, folder, arguments, is_resumed=resume_from is not None)
+    model = make_model(settings, tokenizer, folder, arguments, is_resumed=resume_from is not None)
     say(
         f"{counted(data.files, 'file')}, {counted(rows.tokens, 'token')} in {counted(len(rows), 'row')} of "
         f"{settings.data.segments_per_row} x {settings.model.segment_length}, {rows.used_share:.0%} full; "
@@ -209,29 +208,6 @@ def _make_ready(
         model=model,
         arguments=arguments,
         provenance=_provenance(settings, bundle, chosen.origin, data, arguments.world_size, started),
-    )
-
-
-def _make_model(
-    settings: Settings,
-    tokenizer: PreTrainedTokenizerBase,
-    folder: Path | None,
-    arguments: TrainingArguments,
-    *,
-    is_resumed: bool,
-) -> InfiniLlamaForCausalLM:
-    """Return the model of `folder`, or a new one if it is None; under FSDP2 this rank's share of it."""
-    training = settings.training
-    if training.distributed != "fsdp2" or arguments.world_size == 1:
-        return load_model(folder, settings, tokenizer) if folder else build_model(settings, tokenizer)
-    config = read_config(folder, settings, tokenizer) if folder else new_config(settings, tokenizer)
-    return build_sharded(
-        config,
-        # A checkpoint's weights are loaded later, with the rest of it.
-        None if is_resumed else folder or draw_weights(config),
-        device=arguments.device,
-        dtype=torch.bfloat16 if training.precision == "bfloat16" else torch.float32,
-        compiled=training.compile,
     )
 
 

@@ -6,7 +6,7 @@
 * `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals come from the configuration, not from the
   checkpoint;
 * `_save_checkpoint`: written to another folder, synced, renamed, with its provenance
-  (see `infini_llama.run_folder.checkpoints`);
+  (see `infini_llama.run_folder.checkpoints`); in the background if so configured, and renamed in a later step;
 * the library's own log is off, because it goes to stdout (see `infini_llama.train.metrics_log`).
 
 Distribution, accumulation, clipping, precision and resuming are the library's.
@@ -25,6 +25,7 @@ from transformers import PrinterCallback, TrainingArguments
 
 from bundler.text.wording import counted
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel import sharded_checkpoint
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
@@ -91,7 +92,11 @@ class InfiniTrainer(DistributedTrainer):
         self._settings, self._provenance = settings, provenance
         self._incoming: Path | None = None
         self._rewarming: Rewarming | None = None
-        super().__init__(distributed=settings.training.distributed, **kwargs)
+        self._unpublished: int | None = None
+        training = settings.training
+        super().__init__(
+            distributed=training.distributed, in_shards=training.checkpoint_format == "shards", **kwargs
+        )
         self.remove_callback(PrinterCallback)
 
     def training_step(
@@ -105,6 +110,7 @@ class InfiniTrainer(DistributedTrainer):
         Raises:
             ValueError: `num_items_in_batch` is None, and the row has several parts.
         """
+        self._publish_written(wait=False)
         inputs = {**inputs, "share_segments": self._settings.data.share_segments}
         tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
         if tokens <= reach:
@@ -124,6 +130,12 @@ class InfiniTrainer(DistributedTrainer):
             with waits:
                 total += super().training_step(model, part, num_items_in_batch)
         return total
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as the library does, and publish the last checkpoint."""
+        outcome = super().train(*args, **kwargs)
+        self._publish_written(wait=True)
+        return outcome
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Return AdamW over the groups of `infini_llama.train.optimizer`, made on the first call."""
@@ -208,6 +220,10 @@ class InfiniTrainer(DistributedTrainer):
             OSError: The checkpoint cannot be written.
         """
         output_dir = Path(str(self.args.output_dir))
+        self._publish_written(wait=True)
+        # The last one is waited for anyway.
+        in_background = self._settings.training.checkpoint_in_background
+        self._in_background = in_background and not self.control.should_training_stop
         check_weights(model, self.accelerator, output_dir, self.state.global_step)
         self._incoming = checkpoints.incoming_folder(output_dir)
         config = self.accelerator.unwrap_model(model).config
@@ -218,15 +234,33 @@ class InfiniTrainer(DistributedTrainer):
                 super()._save_checkpoint(model, trial)
         finally:
             self._incoming, config.use_cache = None, False
-        self.accelerator.wait_for_everyone()
+        self._unpublished = self.state.global_step
+        if not self._in_background:
+            self.accelerator.wait_for_everyone()
+            self._publish_written(wait=True)
+            self.accelerator.wait_for_everyone()
+
+    def _publish_written(self, *, wait: bool) -> None:
+        """Publish the checkpoint that was saved last, unless it is; in the background, if all ranks have written it.
+
+        Args:
+            wait: Whether to wait for that.
+        """
+        if self._unpublished is None:
+            return
+        step, output_dir = self._unpublished, Path(str(self.args.output_dir))
+        if self._writing is not None:
+            if not (wait or self._writing.done()):
+                return
+            with checkpoints.disk_errors(output_dir):
+                sharded_checkpoint.wait_for(self._writing)
+        self._writing = self._unpublished = None
         if self.args.should_save:
-            step = self.state.global_step
             folder = checkpoints.incoming_folder(output_dir) / f"checkpoint-{step}"
             (folder / checkpoints.CONFIG).write_text(self._settings.to_yaml(), encoding="utf-8")
             keep = self._settings.training.keep_checkpoints
             final = checkpoints.publish(folder, output_dir, self._provenance, step=step, keep=keep)
             say(f"checkpoint {final}")
-        self.accelerator.wait_for_everyone()
 
 
 def count_parameters(model: InfiniLlamaForCausalLM) -> int:

@@ -16,6 +16,9 @@ from transformers import Trainer
 from infini_llama.model import modeling
 from infini_llama.model.attention import InfiniLlamaAttention
 from infini_llama.model.head_loss import can_skip_logits
+from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel.sharded_checkpoint import export
+from infini_llama.run_folder.checkpoints import SHARDS
 from infini_llama.settings.sections import parse
 from infini_llama.train.run import train
 from tests.infini_llama.ranks import in_ranks
@@ -131,6 +134,22 @@ def main(folder: Path) -> None:
         "two_bfloat16": runs.sharded("two-bfloat16", 2, *BFLOAT16, watch=Watch(folder / "seen.json")),
         "seen": json.loads((folder / "seen.json").read_text()),
     }
+    shards = ("training.checkpoint_format=shards",)
+    shown["two_in_shards"] = runs.sharded("shards", 2, *shards, "training.checkpoint_in_background=true")
+    half = folder / "shards" / "checkpoint-2"
+    shown["shard_files"] = sorted(path.name for path in (half / SHARDS).iterdir())
+    shown["files"] = sorted(path.name for path in half.iterdir())
+    shown["four_from_two"] = runs.sharded("four", 4, *shards, resume_from=half)
+    shown["one_from_two"] = runs.alone("one-from-two", resume_from=half)
+    whole = folder / "one" / "checkpoint-2"
+    shown["four_from_one"] = runs.sharded("four-from-one", 4, resume_from=whole)
+    shown["parameters"] = export(folder / "four" / "checkpoint-4", folder / "exported")
+    one, exported = (
+        InfiniLlamaForCausalLM.from_pretrained(path) for path in (folder / "one/checkpoint-4", folder / "exported")
+    )
+    shown["largest_difference"] = max(
+        float((p - q).abs().max()) for p, q in zip(one.parameters(), exported.parameters(), strict=True)
+    )
     print(json.dumps(shown))
 
 

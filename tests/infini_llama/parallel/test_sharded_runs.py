@@ -44,3 +44,24 @@ def test_each_part_of_a_row_leaves_its_gradients_as_shares_in_float32(shown: dic
 
 def test_the_loss_needs_no_logits_of_whole_rows(shown: dict[str, Any]) -> None:
     assert shown["seen"]["logits skipped"] == ["True"]
+
+
+def test_each_rank_writes_its_shards_and_none_writes_whole_weights(shown: dict[str, Any]) -> None:
+    assert shown["shard_files"] == [".metadata", "__0_0.distcp", "__1_0.distcp"]
+    assert not {"model.safetensors", "optimizer.pt"} & set(shown["files"])
+    assert {"config.json", "modeling_infini_llama.py", "provenance.json", "tokenizer.json"} <= set(shown["files"])
+
+
+def test_a_checkpoint_that_is_written_in_the_background_disturbs_no_step(shown: dict[str, Any]) -> None:
+    assert shown["two_in_shards"] == pytest.approx(shown["two"], abs=0)
+
+
+@pytest.mark.parametrize("run_name", ["four_from_two", "one_from_two", "four_from_one"])
+def test_a_run_goes_on_with_another_number_of_ranks(shown: dict[str, Any], run_name: str) -> None:
+    """Optimizer state and all: after the resume a run has the losses of one that was never interrupted."""
+    assert shown[run_name] == pytest.approx(shown["one"], abs=1e-5)
+
+
+def test_an_export_holds_the_weights_that_one_process_would_have_saved(shown: dict[str, Any]) -> None:
+    assert shown["parameters"] == 6082
+    assert shown["largest_difference"] < 1e-4

@@ -15,7 +15,7 @@ from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data.tokenizers import byte_tokenizer
 from infini_llama.errors import ConfigError
-from infini_llama.model.load import build_model
+from infini_llama.model.load import new_config
 from infini_llama.run_folder import checkpoints
 from infini_llama.settings.sections import Settings, load, parse
 from infini_llama.train.run import Summary, train
@@ -63,7 +63,7 @@ def test_a_fresh_model_has_every_value_of_the_configurations_model_section() -> 
         ),
         *("model.tie_word_embeddings=false", "model.initializer_range=0.1"),
     )
-    config = build_model(model, byte_tokenizer()).config
+    config = new_config(model, byte_tokenizer())
     wanted = dataclasses.asdict(model.model)
     assert config.rope_parameters["rope_theta"] == wanted.pop("rope_theta")
     assert {name: getattr(config, name) for name in wanted} == wanted
