@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
+from pathlib import Path
 from typing import IO
 
 from bundler.errors import NetworkError
@@ -32,11 +33,12 @@ class WholeObject:
         self.label = source.label
         self.content_digest, self.bundle_digest = source.content_digest, source.bundle_digest
         self._source = source
-        folder = tempfile.gettempdir()
+        folder = Path(tempfile.gettempdir())
         # The system deletes it with the last descriptor, whatever becomes of this process.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         try:
             with report_full_disk(
+                folder,
                 f"{folder}: no room for {self.label}, whose server sends no ranges",
                 hint="point TMPDIR at a folder with more room, or install it: that takes no copy",
             ):
