@@ -45,6 +45,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "digest": ("bundler.cli.digest", "digest", "Print the digest of a bundle, to compare with the sender's."),
     "split": ("bundler.cli.split", "split", "Cut a bundle into volumes that fit on smaller media."),
     "join": ("bundler.cli.split", "join", "Make one file of volumes again, the same bytes as before."),
+    "parity": (
+        "bundler.cli.parity",
+        "parity",
+        "Write parity of a bundle, from which what is lost on the way is rebuilt.",
+    ),
+    "repair": ("bundler.cli.parity", "repair", "Rebuild what is lost or damaged of a bundle from its parity."),
     "push": ("bundler.cli.push", "push", "Send a bundle to a registry, with what belongs to it attached."),
     "pull": ("bundler.cli.push", "pull", "Bring the bundle of an address into a file; goes on where it stopped."),
     "cat": ("bundler.cli.cat", "cat", "Write one file of a bundle, or one tensor, to stdout, verified."),

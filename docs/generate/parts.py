@@ -18,6 +18,7 @@ LINES: dict[str, dict[str, str]] = {
         "format": "the bundle file: codecs, index, volumes, reader, writer",
         "hub": "asking the Hub: connection, and which files an entry takes",
         "verify": "checking a bundle file or one volume, and reports of checks",
+        "parity": "what is lost of a bundle on the way, rebuilt from files beside it",
         "serve": "a read-only Hub from a folder, a cache or a bundle",
         "trust": "who made a bundle and whether it may be used: signature, statement, policy",
         "transfer": "a bundle to and from an address: push, pull, and one file or tensor of it",

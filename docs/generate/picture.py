@@ -35,6 +35,7 @@ _PLACES: dict[str, dict[str, float]] = {
         "hub": 3.2,
         "remote": 2.6,
         "transfer": 3.3,
+        "parity": 0.1,
         "console": 0,
         "plan": 2,
         "files": 1.1,

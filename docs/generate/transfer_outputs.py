@@ -1,4 +1,4 @@
-"""What the commands that bring bundles to addresses and from them say as JSON, in the form of `bundle_outputs`."""
+"""What the commands for the way of a bundle say as JSON: to addresses, from them, and parity; as `bundle_outputs`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from docs.generate.outputs import Output, described, fields
 
 _PUSHED = "bundler/transfer/push.py:Pushed"
 _PULLED = "bundler/transfer/pull.py:Pulled"
+_PARITY = "bundler/parity/make.py:ParityMade"
+_REPAIRED = "bundler/parity/repair.py:Repaired"
 
 OUTPUTS = (
     Output(
@@ -20,6 +22,21 @@ OUTPUTS = (
             described("path", "string", _PULLED),
             *fields(_PULLED, apart=("path", "signature")),
             described("signature", "string or null", _PULLED),
+        ),
+    ),
+    Output(
+        call="bundle parity --json",
+        summary="What was written.",
+        keys=(described("files", "array of strings", _PARITY), described("size_bytes", "integer", _PARITY)),
+    ),
+    Output(
+        call="bundle repair --json",
+        summary="What was rebuilt.",
+        keys=(
+            described("digest", "string", _REPAIRED),
+            described("rebuilt", "array of strings", _REPAIRED, "files"),
+            described("missing", "array of strings", _REPAIRED),
+            described("rebuilt_bytes", "integer", _REPAIRED),
         ),
     ),
 )

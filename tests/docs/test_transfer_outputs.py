@@ -1,4 +1,4 @@
-"""`docs/reference/json.md` has every key that the commands write which bring bundles to addresses and from them."""
+"""`docs/reference/json.md` has every key that the commands write for a bundle on its way."""
 
 from __future__ import annotations
 
@@ -45,3 +45,11 @@ def test_what_pull_writes_is_documented(tmp_path: Path) -> None:
         sign_bundle(packed, make_key(tmp_path).path)
         web.files["/a.tar.zst.sig"] = packed.with_name(f"{packed.name}.sig").read_bytes()
         check("bundle pull --json", first, bundle(*pull))
+
+
+def test_what_parity_and_repair_write_is_documented(tmp_path: Path) -> None:
+    packed = tiny_bundle(tmp_path, locked_repo("org/m", {"a": b"a"}), contents=[b"a"])
+    check("bundle parity --json", bundle("parity", packed, "--share", "100%"))
+    whole = bundle("repair", packed)
+    packed.unlink()
+    check("bundle repair --json", whole, bundle("repair", packed))

@@ -1,0 +1,159 @@
+"""Write parity of a bundle's files beside them: one file, or volumes that are no longer than the bundle's own."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from bundler.errors import FormatError
+from bundler.files.atomic import fsync_dir, keep_readers, temporary_path
+from bundler.files.space import check_room, report_full_disk
+from bundler.parity.code import encode, load_code
+from bundler.parity.grid import Grid, choose_grid
+from bundler.parity.parity_file import Head, hash_cell, head_bytes, write_ends
+from bundler.parity.protected import FileRun, ProtectedFile
+
+PARITY_SUFFIX = ".parity"
+# Of a head that stands twice, and what follows the second one.
+_ENDS_BYTES = 64
+
+
+@dataclass(frozen=True)
+class ParityMade:
+    """What was written.
+
+    Attributes:
+        files: The files of parity.
+        size_bytes: Their lengths together.
+        blocks: How many parts of the bundle they can stand for, of how many.
+        of_blocks: How many parts the bundle has.
+    """
+
+    files: tuple[Path, ...]
+    size_bytes: int
+    blocks: int
+    of_blocks: int
+
+
+def make_parity(
+    paths: Sequence[Path],
+    base: Path,
+    share: Fraction,
+    *,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> ParityMade:
+    """Write parity of files that are in one folder; what stood there under these names is replaced.
+
+    Args:
+        paths: The bundle, or its volumes in order.
+        base: The name of the bundle, without a volume's number: that of the parity begins with it.
+        share: Which share of the bytes, or of the volumes, may be lost.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes done since the last call.
+
+    Raises:
+        DependencyError: The package for the code is not installed.
+        FormatError: A file is missing, or changed while it was read.
+        SpaceError: The disk has no room; nothing is left there.
+        UsageError: There is nothing to protect.
+    """
+    load_code()
+    files = [ProtectedFile(path.name, path.stat().st_size) for path in paths]
+    grid = choose_grid([file.size_bytes for file in files], share)
+    counts = _share_out(grid, files)
+    places = _name_files(base, len(counts))
+    needed = sum(
+        2 * head_bytes(grid, files, 0, count) + count * grid.block_bytes + _ENDS_BYTES for count in counts
+    )
+    check_room({base.parent: needed}, hint="ask for less parity")
+    on_total(grid.size_bytes)
+    full = report_full_disk(
+        base.parent, f"{base.parent}: the file system is full; no parity is left there", hint="ask for less parity"
+    )
+    with full, FileRun(paths[0].parent, files, grid.cell_bytes) as run, ExitStack() as undo:
+        temporary = []
+        for place in places:
+            temporary.append(temporary_path(place.parent))
+            undo.callback(temporary[-1].unlink, missing_ok=True)
+        _write(run, grid, counts, temporary, progress)
+        for written, place in zip(temporary, places, strict=True):
+            written.replace(place)
+        fsync_dir(base.parent)
+    size_bytes = sum(place.stat().st_size for place in places)
+    return ParityMade(tuple(places), size_bytes, grid.parity_blocks, grid.blocks)
+
+
+def _share_out(grid: Grid, files: Sequence[ProtectedFile]) -> list[int]:
+    """Return how many blocks go into each file of parity; of one file all go into one."""
+    if len(files) == 1:
+        return [grid.parity_blocks]
+    room = (
+        max(file.size_bytes for file in files) - 2 * head_bytes(grid, files, 0, grid.parity_blocks) - _ENDS_BYTES
+    )
+    most = max(1, room // grid.block_bytes)
+    count = math.ceil(grid.parity_blocks / most)
+    return [grid.parity_blocks // count + (number < grid.parity_blocks % count) for number in range(count)]
+
+
+def _name_files(base: Path, count: int) -> list[Path]:
+    whole = base.with_name(base.name + PARITY_SUFFIX)
+    if count == 1:
+        return [whole]
+    return [whole.with_name(f"{whole.name}.{number + 1:03}") for number in range(count)]
+
+
+def _write(
+    run: FileRun, grid: Grid, counts: Sequence[int], places: Sequence[Path], progress: Callable[[int], None]
+) -> None:
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    heads = [head_bytes(grid, run.files, start, count) for start, count in zip(starts, counts, strict=True)]
+    digests: list[bytes] = []
+    parity_digests: list[list[bytes]] = [[] for _ in counts]
+    with ExitStack() as opened:
+        descriptors = []
+        for place in places:
+            descriptors.append(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            opened.callback(os.close, descriptors[-1])
+        for row in range(grid.rows):
+            cells = [_read(run, grid, row, block) for block in range(grid.blocks)]
+            digests += [hash_cell(cell) for cell in cells]
+            for number, parity in enumerate(encode_row(cells, grid)):
+                file = max(index for index, start in enumerate(starts) if start <= number)
+                parity_digests[file].append(hash_cell(parity))
+                at = heads[file] + (number - starts[file]) * grid.block_bytes + row * grid.cell_bytes
+                os.pwrite(descriptors[file], parity, at)
+            progress(min(grid.blocks * grid.cell_bytes, grid.size_bytes - row * grid.blocks * grid.cell_bytes))
+        for file, descriptor in enumerate(descriptors):
+            head = Head(
+                run.files, grid, starts[file], counts[file], b"".join(digests), b"".join(parity_digests[file])
+            )
+            write_ends(descriptor, head)
+            keep_readers(places[file], descriptor)
+            os.fsync(descriptor)
+
+
+def _read(run: FileRun, grid: Grid, row: int, block: int) -> bytes:
+    content = run.read_at(block * grid.block_bytes + row * grid.cell_bytes, grid.cell_bytes)
+    if content is None:
+        raise FormatError(
+            f"{run.files[0].name}: became shorter, or went away, while parity was made of it",
+            hint="run the same command again when nothing else writes there",
+        )
+    return content
+
+
+def encode_row(cells: Sequence[bytes], grid: Grid) -> list[bytes]:
+    """Return the cells of parity of a row, column by column."""
+    parts: list[list[memoryview]] = [[] for _ in range(grid.parity_blocks)]
+    for column in range(grid.columns):
+        start, stop = column * grid.column_bytes, (column + 1) * grid.column_bytes
+        data = b"".join([memoryview(cell)[start:stop] for cell in cells])
+        for number, string in enumerate(encode(data, grid.column_bytes, grid.parity_blocks)):
+            parts[number].append(string)
+    return [b"".join(strings) for strings in parts]

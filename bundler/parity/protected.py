@@ -1,0 +1,83 @@
+"""Files whose bytes are protected together, one file after the other, as one run of bytes."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bundler.parity.grid import starts_of
+
+
+@dataclass(frozen=True)
+class ProtectedFile:
+    """A file as it was when parity was made.
+
+    Attributes:
+        name: Without folders.
+        size_bytes: Its length.
+    """
+
+    name: str
+    size_bytes: int
+
+
+class FileRun:
+    """Files that are read as one run; what is missing, or past the end of a file that was cut, reads as nothing.
+
+    Args:
+        folder: Where they are.
+        files: What they were.
+        cell_bytes: Each begins at a multiple of this; what is between them reads as zeros.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[ProtectedFile], cell_bytes: int) -> None:
+        self.files = tuple(files)
+        self.starts = starts_of([file.size_bytes for file in files], cell_bytes)
+        self._descriptors: list[int | None] = []
+        for file in files:
+            try:
+                self._descriptors.append(os.open(folder / file.name, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                self._descriptors.append(None)
+
+    def read_at(self, position: int, size_bytes: int) -> bytes | None:
+        """Return a cell, with zeros for what no file has; None if some of it cannot be read."""
+        found = self.locate(position, size_bytes)
+        if found is None:
+            return bytes(size_bytes)
+        number, offset, count = found
+        descriptor = self._descriptors[number]
+        try:
+            content = b"" if descriptor is None else os.pread(descriptor, count, offset)
+        except OSError:
+            return None
+        return content.ljust(size_bytes, b"\0") if len(content) == count else None
+
+    def locate(self, position: int, size_bytes: int) -> tuple[int, int, int] | None:
+        """Return (number of the file, offset in it, count) of what a cell has of a file; None if it has nothing."""
+        number = bisect_right(self.starts, position) - 1
+        if number >= len(self.files):
+            return None
+        offset = position - self.starts[number]
+        count = min(size_bytes, self.files[number].size_bytes - offset)
+        return (number, offset, count) if count > 0 else None
+
+    def length_of(self, number: int) -> int | None:
+        """Return the length that a file has now; None if it cannot be opened."""
+        descriptor = self._descriptors[number]
+        return None if descriptor is None else os.fstat(descriptor).st_size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for descriptor in self._descriptors:
+            if descriptor is not None:
+                os.close(descriptor)

@@ -1,0 +1,219 @@
+"""bundler.parity: what is lost or damaged is rebuilt up to the share, and nothing is spoilt where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bundler.cli import main
+from bundler.errors import FormatError, IntegrityError
+from bundler.make.split import split_bundle
+from bundler.parity.bundle import make_bundle_parity, repair_bundle
+from bundler.parity.grid import MOST_BLOCKS, choose_grid
+from bundler.parity.parity_file import MAGIC, ParityFile
+from bundler.parity.repair import repair
+from bundler.verify.files import verify_files
+from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.chunked import cut_small
+
+TENTH = Fraction(1, 10)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a bundle of 1.2 MB."""
+    folder = tmp_path_factory.mktemp("made")
+    content = {f"w{number}": random.Random(number).randbytes(300_000) for number in range(4)}
+    return tiny_bundle(folder, locked_repo("org/m", content), contents=content.values(), name="demo")
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
+
+
+@pytest.fixture
+def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """A bundle of small chunks in a dozen volumes."""
+    cut_small(monkeypatch)
+    content = {f"w{number}": random.Random(number).randbytes(60_000) for number in range(4)}
+    whole = tiny_bundle(tmp_path / "whole", locked_repo("org/m", content), contents=content.values(), name="demo")
+    (tmp_path / "volumes").mkdir()
+    return list(split_bundle(whole, 20_000, tmp_path / "volumes" / "demo.tar.zst").volumes)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def damage(path: Path, positions: list[int]) -> None:
+    with path.open("r+b") as file:
+        for position in positions:
+            file.seek(position)
+            [byte] = file.read(1)
+            file.seek(position)
+            file.write(bytes([byte ^ 1]))
+
+
+@pytest.mark.parametrize("size_bytes", [1, 7, 4096, 4097, 100_000, 5_000_000, 3_000_000_000, 150_000_000_000])
+@pytest.mark.parametrize("share", [Fraction(1, 1000), TENTH, Fraction(1)])
+def test_a_grid_of_any_size_is_sound_and_has_parity_for_the_share(size_bytes: int, share: Fraction) -> None:
+    grid = choose_grid([size_bytes, 0, 5], share)
+    assert grid.is_sound()
+    assert 1 <= grid.blocks <= MOST_BLOCKS
+    assert grid.blocks * grid.block_bytes >= grid.size_bytes >= size_bytes + 5
+    assert grid.parity_blocks >= grid.blocks * share
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tenth_of_the_bytes_damaged_anywhere_is_repaired(bundle: Path, seed: int) -> None:
+    good = bundle.read_bytes()
+    made = make_bundle_parity([bundle], TENTH)
+    assert made.size_bytes < len(good) * 0.13
+    chance, [file] = random.Random(seed), made.files
+    grid = ParityFile(file).head.grid
+    hit = chance.sample(range(grid.blocks), grid.blocks // 10)
+    damage(
+        bundle,
+        [min(block * grid.block_bytes + chance.randrange(grid.block_bytes), len(good) - 1) for block in hit],
+    )
+    done = repair_bundle(bundle)
+    assert (done.files, done.missing) == ((bundle,), ())
+    assert bundle.read_bytes() == good
+    assert verify_files(bundle).digest == done.digest
+
+
+def test_a_bundle_that_was_cut_is_made_whole_and_one_that_is_whole_is_left(bundle: Path) -> None:
+    good, [file] = bundle.read_bytes(), make_bundle_parity([bundle], TENTH).files
+    os.truncate(bundle, len(good) - len(good) // 12)
+    assert repair_bundle(bundle).files == (bundle,)
+    assert bundle.read_bytes() == good
+    bundle.write_bytes(good + b"more")
+    assert repair_bundle(bundle).files == (bundle,)
+    assert bundle.read_bytes() == good
+    before = bundle.stat()
+    assert repair_bundle(bundle).files == ()
+    assert bundle.stat() == before
+    assert file.exists()
+
+
+def test_lost_volumes_come_back_and_parity_is_no_longer_than_they_are(volumes: list[Path]) -> None:
+    folder = volumes[0].parent
+    parity = make_bundle_parity([volumes[1]], Fraction(1, 2)).files
+    assert max(path.stat().st_size for path in parity) <= max(path.stat().st_size for path in volumes)
+    good = contents(folder)
+    volumes[0].unlink()
+    damage(volumes[2], [5, 10_000])
+    parity[0].unlink()
+    del good[parity[0].name]
+    done = repair_bundle(folder / "demo.tar.zst")
+    assert done.files == (volumes[0], volumes[2])
+    assert done.missing == (volumes[0],)
+    assert contents(folder) == good
+
+
+def test_what_is_rebuilt_can_go_elsewhere_and_the_damaged_file_stays(bundle: Path, tmp_path: Path) -> None:
+    good = bundle.read_bytes()
+    make_bundle_parity([bundle], TENTH)
+    damage(bundle, [1000])
+    damaged = bundle.read_bytes()
+    (tmp_path / "out").mkdir()
+    assert repair_bundle(bundle, output=tmp_path / "out").files == (tmp_path / "out" / bundle.name,)
+    assert (tmp_path / "out" / bundle.name).read_bytes() == good
+    assert bundle.read_bytes() == damaged
+
+
+def test_too_much_is_said_and_changes_nothing(volumes: list[Path]) -> None:
+    folder = volumes[0].parent
+    make_bundle_parity([folder / "demo.tar.zst"], TENTH)
+    for path in volumes[:4]:
+        path.unlink()
+    before = contents(folder)
+    with pytest.raises(
+        IntegrityError, match=r"\d+ of \d+ parts of the bundle are lost or damaged, and there is parity"
+    ):
+        repair_bundle(folder / "demo.tar.zst")
+    assert contents(folder) == before
+
+
+def test_damaged_parity_serves_with_what_is_good_of_it(bundle: Path) -> None:
+    good, [file] = bundle.read_bytes(), make_bundle_parity([bundle], TENTH).files
+    # Its first head, and a byte among its blocks.
+    damage(file, [3, 20, file.stat().st_size // 2])
+    damage(bundle, [1000, 200_000])
+    assert repair_bundle(bundle).files == (bundle,)
+    assert bundle.read_bytes() == good
+    damage(file, [file.stat().st_size - 1])
+    with pytest.raises(FormatError, match="expected parity of the bundle, found"):
+        repair_bundle(bundle)
+
+
+def test_parity_of_another_bundle_spoils_nothing(bundle: Path, tmp_path: Path) -> None:
+    """It says what each cell must be, and would rebuild that: but the whole does not verify then."""
+    [file] = make_bundle_parity([bundle], Fraction(1)).files
+    other = tmp_path / "other" / bundle.name
+    other.parent.mkdir()
+    changed = bytearray(bundle.read_bytes())
+    changed[150_000] ^= 1
+    other.write_bytes(changed)
+    from bundler.parity.make import make_parity
+
+    [lie] = make_parity([other], other, Fraction(1)).files
+    before = bundle.read_bytes()
+    with pytest.raises(IntegrityError, match=r"does not verify: .*; nothing was changed"):
+        repair(bundle.parent, [lie])
+    assert bundle.read_bytes() == before
+    notes: list[str] = []
+    assert repair(bundle.parent, [file, lie], on_note=notes.append).files == ()
+    assert "is parity of other files than" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'[["demo.tar.zst"', b'[["../mo.tar.zst"'),
+        (b'"version": 1', b'"version": 9'),
+        (b'"first": 0', b'"first": 10000000'),
+        (b'"column_bytes": ', b'"column_bytes": 1'),
+        (b'"block_bytes": ', b'"block_bytes": 99999999999'),
+    ],
+)
+def test_a_hostile_head_is_refused(bundle: Path, old: bytes, new: bytes) -> None:
+    [file] = make_bundle_parity([bundle], TENTH).files
+    content = file.read_bytes()
+    assert old in content
+    start = len(MAGIC)
+    length = int.from_bytes(content[start : start + 4])
+    header = content[start + 4 : start + 4 + length].replace(old, new)
+    file.write_bytes(MAGIC + len(header).to_bytes(4) + header + content[start + 4 + length : -20])
+    with pytest.raises(FormatError, match="expected a parity file with one whole head"):
+        ParityFile(file)
+
+
+def test_the_commands_say_what_they_did(volumes: list[Path]) -> None:
+    def command(*words: object) -> tuple[int, dict[str, object], str]:
+        done = CliRunner().invoke(main, [*map(str, words), "--json"])
+        return done.exit_code, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+    folder = volumes[0].parent
+    code, value, told = command("parity", volumes[0], "--share", "50%")
+    assert (code, value["files"]) == (0, [str(path) for path in sorted(folder.glob("*.parity.*"))]), told
+    volumes[1].unlink()
+    code, value, told = command("repair", volumes[0])
+    assert (code, value["rebuilt"], value["missing"]) == (0, [str(volumes[1])], [str(volumes[1])]), told
+    assert "which was missing" in told
+    code, value, told = command("repair", volumes[0])
+    assert (code, value["rebuilt"]) == (0, [])
+    assert "nothing to repair" in told
+    assert (
+        command("parity", volumes[0], "--share", "0%")[0]
+        == command("parity", volumes[0], "--share", "101%")[0]
+        == 2
+    )
