@@ -34,7 +34,7 @@ def provision_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--keep-below",
         "limit_bytes",
         type=VolumeSize(),
-        help="Before --from installs, delete what was launched longest ago until all that is installed fits into SIZE.",
+        help="When --from installs, delete what was launched longest ago until all that is installed fits into SIZE.",
     )
     @functools.wraps(command)
     def with_provision(

@@ -7,7 +7,7 @@ Nothing is deleted if that would not be enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from bundler.errors import SpaceError
@@ -44,48 +44,51 @@ def make_room(
     hf_home: Path,
     limit_bytes: int,
     *,
-    incoming: Layout | None = None,
+    incoming: Sequence[Layout] = (),
+    spare: Collection[tuple[str, str]] = (),
     dry_run: bool = False,
     on_note: Note = no_note,
 ) -> PruneResult:
-    """Do the same under the lock of `lock_provision`, so that `incoming` may be installed as well.
+    """Do the same under the lock of `lock_provision`, for a launch that needs some of it.
 
     Args:
         hf_home: The cache root.
         limit_bytes: The limit for all that is installed, `incoming` among it.
         incoming: What is going to be installed.
+        spare: (name, digest) of generations that stay, like those that a launch reads.
         dry_run: Delete nothing.
         on_note: Told what a person should know of and is no error.
 
     Raises:
-        SpaceError: `incoming` and what launches read take more: nothing was deleted.
+        SpaceError: `incoming`, `spare` and what launches read take more: nothing was deleted.
         IntegrityError: A receipt was changed: what it needs cannot be told, and nothing is deleted.
     """
     home = Home(hf_home)
     generations = [bundle for name in home.all_names() for bundle in home.generations(name)]
     launches = find_launches(hf_home)
-    spared = [bundle for bundle in generations if any(launch.reads(bundle) for launch in launches)]
-    new = [incoming] if incoming else []
-    if (least := _count(spared, new)) > limit_bytes:
+    running = tuple((bundle, launch) for launch in launches for bundle in generations if launch.reads(bundle))
+    wanted = [bundle for bundle in generations if (bundle.name, bundle.digest) in spare]
+    spared = [*wanted, *(bundle for bundle, _ in running)]
+    if (least := _count(spared, incoming)) > limit_bytes:
         raise SpaceError(
             f"{hf_home}: expected all that is installed to fit into {size(limit_bytes)}; "
-            f"{'the bundle and ' if incoming else ''}what launches read there take {size(least)}; nothing was deleted",
+            f"{'what this launch needs and ' if incoming or wanted else ''}what launches read there take "
+            f"{size(least)}; nothing was deleted",
             hint="allow more with --keep-below, or wait until those launches have ended",
         )
     stays = sorted(generations, key=read_last_use)
     doomed: list[InstalledBundle] = []
     for bundle in list(stays):
-        if _count(stays, new) <= limit_bytes:
+        if _count(stays, incoming) <= limit_bytes:
             break
         if bundle not in spared:
             stays.remove(bundle)
             doomed.append(bundle)
-    running = tuple((bundle, launch) for bundle in spared for launch in launches if launch.reads(bundle))
     pruned = []
     for number, bundle in enumerate(doomed):
         if dry_run:
             rest = [*stays, *doomed[number + 1 :]]
-            freed = _count([*rest, bundle], new) - _count(rest, new)
+            freed = _count([*rest, bundle], incoming) - _count(rest, incoming)
         else:
             freed = _give_up(home, bundle, stays, on_note)
         pruned.append(Pruned(bundle, freed))

@@ -5,18 +5,22 @@ Rule book:
 * what is there already is used as it is, whichever generation is the current one, and nothing is written;
 * the lock is the kernel's (`bundler.home.exclusive.lock_provision`): if its holder is killed, the next one goes on with
   what is verified;
-* room is made before anything is written, and only if that is enough (`bundler.home.provision.make_room`);
-* a bundle is installed as `bundle install` does it: with its signature and the policies.
+* a bundle is installed as `bundle install` does it: with its signature and the policies;
+* something is deleted for it only when it is installed and verified, or when the disk has no room for it otherwise; and
+  only if that is enough (`bundler.home.provision.make_room`). What the launch itself needs, a delta's base among it,
+  is never deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from bundler.errors import NotInstalledError, SpaceError
 from bundler.format.find import find_bundle
 from bundler.format.reader import BundleReader
 from bundler.home.exclusive import Note, lock_provision, no_note
@@ -24,7 +28,8 @@ from bundler.home.home import Home, ignore_damage
 from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.provision.make_room import make_room
-from bundler.plan.layout import layout
+from bundler.plan.layout import Layout, layout
+from bundler.plan.lock import Lock
 from bundler.remote.address import Place
 from bundler.text.wording import size
 
@@ -53,57 +58,137 @@ class Provision:
     show: ShowInstallation = _show_nothing
 
     def provide(
-        self, hf_home: Path, *, policy: Path | None = None, jobs: int | None = None, on_note: Note = no_note
+        self,
+        hf_home: Path,
+        names: Sequence[str] = (),
+        *,
+        policy: Path | None = None,
+        jobs: int | None = None,
+        on_note: Note = no_note,
     ) -> list[InstalledBundle]:
         """Return the generations of these bundles in a home; install what is not there.
 
         Args:
             hf_home: The cache root; made when missing.
+            names: Installed bundles that the launch needs besides.
             policy: A policy that must hold besides the machine's; default that of BUNDLE_POLICY.
             jobs: Threads; default all cores.
             on_note: Told what a person should know of and is no error.
 
         Raises:
-            SpaceError: Bundle and running launches take more than the limit: nothing was deleted or written. Or the
+            NotInstalledError: A bundle of `names` is not there, or one was deleted at this moment.
+            SpaceError: Bundles and running launches take more than the limit: nothing was deleted or written. Or the
                 disk has less room.
             BundleError: As of `bundler.home.installation.install.install`.
         """
-        return [self._provide(source, hf_home, policy, jobs, on_note) for source in self.sources]
+        wanted = {}
+        for source in self.sources:
+            one = _look(source)
+            wanted[one.name, one.digest] = one
+        if any(_find(hf_home, one) is None for one in wanted.values()):
+            with lock_provision(hf_home, on_note=on_note):
+                self._install(hf_home, list(wanted.values()), names, policy, jobs, on_note)
+        return [_find_again(hf_home, one) for one in wanted.values()]
 
-    def _provide(
-        self, source: Place, hf_home: Path, policy: Path | None, jobs: int | None, on_note: Note
-    ) -> InstalledBundle:
-        place = find_bundle([source])
-        with contextlib.closing(BundleReader(place)) as bundle:
-            digest, lock = bundle.whole_digest, bundle.lock
-        if found := _find(hf_home, lock.name, digest):
-            return found
-        with lock_provision(hf_home, on_note=on_note):
-            if found := _find(hf_home, lock.name, digest):
-                return found
-            if self.limit_bytes is not None:
-                made = make_room(hf_home, self.limit_bytes, incoming=layout(lock), on_note=on_note)
-                for gone in made.pruned:
-                    on_note(f"deleted {gone.bundle.name} {gone.bundle.digest[:19]}: {size(gone.freed_bytes)}")
-            with self.show(lock.name) as (on_total, progress):
-                return install(
-                    place,
-                    hf_home,
-                    policy=policy,
-                    jobs=jobs,
-                    on_total=on_total,
-                    progress=progress,
-                    on_note=on_note,
-                ).bundle
+    def _install(
+        self,
+        hf_home: Path,
+        wanted: Sequence[_Wanted],
+        names: Sequence[str],
+        policy: Path | None,
+        jobs: int | None,
+        on_note: Note,
+    ) -> None:
+        missing = [one for one in wanted if _find(hf_home, one) is None]
+        spare = _list_needed(hf_home, wanted, names)
+        if self.limit_bytes is not None:
+            incoming = [layout(one.lock) for one in missing]
+            # Whether it can be done at all is known before anything is written.
+            make_room(hf_home, self.limit_bytes, incoming=incoming, spare=spare, dry_run=True)
+        for number, one in enumerate(missing):
+            install_it = partial(self._install_one, hf_home, one, policy=policy, jobs=jobs, on_note=on_note)
+            try:
+                install_it()
+            except SpaceError:
+                if self.limit_bytes is None:
+                    raise
+                # Its signature and the policies were looked at before its room was.
+                self._make_room(hf_home, [layout(other.lock) for other in missing[number:]], spare, on_note)
+                install_it()
+            spare.add((one.name, one.digest))
+        if self.limit_bytes is not None:
+            self._make_room(hf_home, [], spare, on_note)
+
+    def _install_one(
+        self, hf_home: Path, one: _Wanted, *, policy: Path | None, jobs: int | None, on_note: Note
+    ) -> None:
+        with self.show(one.name) as (on_total, progress):
+            install(
+                one.place,
+                hf_home,
+                policy=policy,
+                jobs=jobs,
+                on_total=on_total,
+                progress=progress,
+                on_note=on_note,
+            )
+
+    def _make_room(
+        self, hf_home: Path, incoming: Sequence[Layout], spare: Collection[tuple[str, str]], on_note: Note
+    ) -> None:
+        assert self.limit_bytes is not None, "looked at before"
+        made = make_room(hf_home, self.limit_bytes, incoming=incoming, spare=spare, on_note=on_note)
+        for gone in made.pruned:
+            on_note(f"deleted {gone.bundle.name} {gone.bundle.digest[:19]}: {size(gone.freed_bytes)}")
 
 
-def _find(hf_home: Path, name: str, digest: str) -> InstalledBundle | None:
+@dataclass(frozen=True)
+class _Wanted:
+    """A bundle that is to be there: where it comes from, and what it says of itself."""
+
+    place: Place | Sequence[Path]
+    name: str
+    digest: str
+    lock: Lock
+    omitted: frozenset[str]
+
+
+def _look(source: Place) -> _Wanted:
+    place = find_bundle([source])
+    with contextlib.closing(BundleReader(place)) as bundle:
+        omitted = bundle.omitted or frozenset()
+        return _Wanted(place, bundle.lock.name, bundle.whole_digest, bundle.lock, omitted)
+
+
+def _list_needed(hf_home: Path, wanted: Sequence[_Wanted], names: Sequence[str]) -> set[tuple[str, str]]:
+    """Return (name, digest) of the generations that a launch needs: its own, and bases of deltas."""
+    home = Home(hf_home)
+    needed = {(one.name, one.digest) for one in wanted}
+    needed |= {(name, home.bundle(name, parse=False).digest) for name in names}
+    omitted = frozenset().union(*(one.omitted for one in wanted))
+    for name in home.all_names() if omitted else ():
+        for bundle in home.generations(name, on_damage=ignore_damage):
+            if not omitted.isdisjoint(bundle.layout.contents):
+                needed.add((bundle.name, bundle.digest))
+    return needed
+
+
+def _find_again(hf_home: Path, wanted: _Wanted) -> InstalledBundle:
+    if (found := _find(hf_home, wanted)) is None:
+        raise NotInstalledError(
+            f"{wanted.name} {wanted.digest[:19]} was deleted from {hf_home} while this launch began",
+            hint="run the same command again; `bundle log` says who deleted it",
+        )
+    return found
+
+
+def _find(hf_home: Path, wanted: _Wanted) -> InstalledBundle | None:
     """Return a generation that is installed as a whole, and can be read as it is."""
     home = Home(hf_home)
     # A damaged receipt is one that is not there: the installation writes it again.
-    found = [one for one in home.generations(name, on_damage=ignore_damage) if one.digest == digest]
+    found = [one for one in home.generations(wanted.name, on_damage=ignore_damage) if one.digest == wanted.digest]
     if not found or found[0].left_out:
         return None
     # Without views only the current generation shows what it is.
-    current = [one.digest for one in home.bundles(on_damage=ignore_damage, parse=False) if one.name == name]
-    return found[0] if found[0].has_view or digest in current else None
+    current = [one.digest for one in home.bundles(on_damage=ignore_damage, parse=False) if one.name == wanted.name]
+    return found[0] if found[0].has_view or wanted.digest in current else None

@@ -79,8 +79,8 @@ def test_nothing_is_deleted_where_that_would_not_be_enough(home: Path) -> None:
         keep_below(home, 999)
     assert caught.value.message.endswith("what launches read there take 1 kB; nothing was deleted")
     incoming = layout(lock_of(locked_repo("org/new", {"w": b"n" * 500}), name="new"))
-    with pytest.raises(SpaceError, match="the bundle and what launches read there take 500 B"):
-        make_room(home, 499, incoming=incoming)
+    with pytest.raises(SpaceError, match="what this launch needs and what launches read there take 500 B"):
+        make_room(home, 499, incoming=[incoming])
     assert {path: value for path, value in tree(home).items() if "launches" not in path} == before
 
 
@@ -88,9 +88,9 @@ def test_room_is_made_for_what_comes_and_content_that_is_there_already_costs_not
     home: Path, bundles: dict[str, Path], tmp_path: Path
 ) -> None:
     base = locked_repo("org/base", {"base": b"s" * 400})
-    assert make_room(home, 2600, incoming=layout(lock_of(base, name="new"))).pruned == ()
+    assert make_room(home, 2600, incoming=[layout(lock_of(base, name="new"))]).pruned == ()
     more = locked_repo("org/more", {"w": b"m" * 100})
-    done = make_room(home, 2600, incoming=layout(lock_of(base, more, name="new")))
+    done = make_room(home, 2600, incoming=[layout(lock_of(base, more, name="new"))])
     assert [one.bundle.name for one in done.pruned] == ["b"]
 
 

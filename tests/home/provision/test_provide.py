@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import SpaceError
+from bundler.errors import BundleError, SpaceError, TrustError
 from bundler.home.generation import generation_path
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.log import read_log
 from bundler.home.provision.provide import Provision
-from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
+from bundler.make.delta import Base
+from bundler.make.pack import pack
+from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle, tree
 from tests.support.network.registry import Registry, needs_registry
 
 BUNDLE = Path(sys.executable).with_name("bundle")
@@ -138,6 +140,83 @@ def test_room_is_made_first_and_nothing_is_written_where_there_can_be_none(
     with pytest.raises(SpaceError):
         Provision((bundles["c"],), limit_bytes=999).provide(home)
     assert tree(home) == before
+
+
+def test_nothing_is_deleted_for_a_bundle_that_cannot_be_installed(
+    bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    install(bundles["c"], home)
+    before = tree(home)
+    damaged = bytearray(bundles["a"].read_bytes())
+    damaged[len(damaged) // 4] ^= 1
+    bundles["a"].write_bytes(damaged)
+    with pytest.raises(BundleError):
+        Provision((bundles["a"],), limit_bytes=1999).provide(home)
+    assert Home(home).names() == ["c"]
+    assert {path: value for path, value in tree(home).items() if path in before} == before
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nrules:\n  - {bundles: ['*'], signature: optional, repos: [other/*]}\n")
+    with pytest.raises(TrustError):
+        Provision((bundles["b"],), limit_bytes=1999).provide(home, policy=policy)
+    assert Home(home).bundle("c").verify().ok
+
+
+def test_what_one_launch_needs_is_counted_together_and_stays(bundles: dict[str, Path], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    both = (bundles["a"], bundles["c"])
+    for needed, names in (
+        (Provision(both, limit_bytes=1999), ()),
+        (Provision(both[1:], limit_bytes=1999), ("a",)),
+    ):
+        with pytest.raises(SpaceError, match="what this launch needs and what launches read there take 2 kB"):
+            needed.provide(home, names)
+        install(bundles["a"], home)
+    assert Home(home).names() == ["a"]
+    notes: list[str] = []
+    install(bundles["b"], home)
+    found = Provision(both, limit_bytes=2000).provide(home, on_note=notes.append)
+    assert [one.name for one in found] == Home(home).names() == ["a", "c"]
+    assert [note for note in notes if note.startswith("deleted")] == [
+        note for note in notes if "deleted b" in note
+    ]
+
+
+def test_the_base_of_a_delta_is_needed_too(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    kept, old, new = os.urandom(1000), os.urandom(500), os.urandom(500)
+    lock = {
+        name: locked_repo("org/m", {"kept": kept, "w": content}, commit=commit)
+        for name, content, commit in (("old", old, COMMIT), ("new", new, OTHER_COMMIT))
+    }
+    base = tiny_bundle(tmp_path / "old", lock["old"], contents=[kept, old], name="demo")
+    store = blob_store(tmp_path / "blobs", [kept, new])
+    delta = tmp_path / "delta.tar.zst"
+    pack(lock_of(lock["new"], name="demo"), store, delta, base=Base.open(base))
+    install(base, home)
+    with pytest.raises(SpaceError):
+        Provision((delta,), limit_bytes=1999).provide(home)
+    [found] = Provision((delta,), limit_bytes=2000).provide(home)
+    assert found.verify().ok
+
+
+def test_where_the_disk_has_no_room_for_both_the_old_one_goes_first(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    install(bundles["c"], home)
+    tried = []
+
+    def refuse_once(*words: object, **options: object) -> object:
+        tried.append(Home(home).names())
+        if len(tried) == 1:
+            raise SpaceError("no room")
+        return install(*words, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("bundler.home.provision.provide.install", refuse_once)
+    Provision((bundles["a"],), limit_bytes=1999).provide(home)
+    assert tried == [["c"], []]
+    assert Home(home).names() == ["a"]
 
 
 def test_nothing_is_installed_for_a_command_that_is_not_there(bundles: dict[str, Path], tmp_path: Path) -> None:
