@@ -169,36 +169,24 @@ class _Run:
         # Imported here because the client takes long to import, and `plan` does not need it.
         from bundler.make.download.crew import Crew
         from bundler.make.download.download import Downloader
+        from bundler.make.download.request import Control
         from bundler.make.web.files import WebFiles
 
         self._store = store
         self._cache = cache
         self._observer = observer
         self._on_stored = on_stored
-        self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._crew = Crew(jobs, self._stop)
+        control = Control(on_progress=observer.progress, on_received=self._count)
+        self._crew = Crew(jobs, control.stop)
         self.done: dict[str, StoredBlob] = {}
         self.downloaded_files = 0
         self.received_bytes = 0
         self.cached_files = 0
         self._downloader = Downloader(
-            store=store,
-            endpoint=endpoint,
-            token=token,
-            stop=self._stop,
-            on_progress=observer.progress,
-            on_received=self._count,
-            on_note=observer.note,
-            crew=self._crew,
+            store=store, endpoint=endpoint, token=token, control=control, on_note=observer.note, crew=self._crew
         )
-        self._web_files = WebFiles(
-            store=store,
-            stop=self._stop,
-            on_progress=observer.progress,
-            on_received=self._count,
-            crew=self._crew,
-        )
+        self._web_files = WebFiles(store=store, control=control, crew=self._crew)
 
     def fetch_all(self, wanted: list[tuple[LockedRepo, LockedFile]]) -> None:
         """Fetch all of `wanted`.

@@ -6,13 +6,13 @@ import random
 import socket
 import threading
 from pathlib import Path
-from threading import Event
 
 from benchmarks.lib.measure import Run
 from benchmarks.network import fetch, line
 from bundler.files.digest import sha256_bytes
 from bundler.make.download.crew import Crew
 from bundler.make.download.download import Downloader
+from bundler.make.download.request import Control
 from bundler.make.store import Store
 from tests.support.remote import locked, write_repo
 
@@ -47,10 +47,10 @@ def test_what_comes_over_the_line_from_the_distant_hub_is_what_it_has(tmp_path: 
     write_repo(tmp_path / "files", files)
     with fetch.distant_hub(tmp_path / "files", round_trip_ms=1, rate_mb=1000) as endpoint:
         repo = locked(endpoint, fetch.REPO_ID)
-        stop = Event()
-        crew = Crew(2, stop)
+        control = Control()
+        crew = Crew(2, control.stop)
         store = Store(tmp_path / "store")
-        downloader = Downloader(store=store, endpoint=endpoint, stop=stop, crew=crew)
+        downloader = Downloader(store=store, endpoint=endpoint, control=control, crew=crew)
         crew.run([lambda file=file: downloader.download(repo, file) and None for file in repo.files])  # type: ignore[misc]
     assert {file.path: store.path(file.etag).read_bytes() for file in repo.files} == files
     [large] = [file for file in repo.files if file.lfs_sha256]

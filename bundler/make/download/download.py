@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Event
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.utils import build_hf_headers
@@ -35,7 +34,7 @@ from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.hub.connection.xet import XetFailedError, XetStorage
 from bundler.make.download.crew import Crew
-from bundler.make.download.request import Address, StoppedError
+from bundler.make.download.request import Address, Control, StoppedError
 from bundler.make.download.transfer import Transfer, algorithms, mismatch
 from bundler.make.staging.partial import Partial
 from bundler.make.store import Store, StoredBlob
@@ -50,10 +49,7 @@ class Downloader:
         store: Where the content goes.
         endpoint: The Hub's address; None for HF_ENDPOINT or huggingface.co.
         token: As in huggingface_hub: None for that of the environment or the login, False for none.
-        stop: When it is set, downloads end with `StoppedError`.
-        on_progress: Called with the number of bytes that are now in the store, from the network or an earlier run;
-            negative when bytes are thrown away. Called from several threads.
-        on_received: Called with the number of bytes that came over the network; from several threads.
+        control: How downloads are stopped, and who hears of their bytes.
         on_note: Called with a line of text about something unusual that was handled.
         crew: Who helps with large files; None for one connection a file.
         xet: Whether Xet storage is still tried.
@@ -62,9 +58,7 @@ class Downloader:
     store: Store
     endpoint: str | None = None
     token: str | bool | None = None
-    stop: Event
-    on_progress: Callable[[int], None] = lambda count: None
-    on_received: Callable[[int], None] = lambda count: None
+    control: Control = field(default_factory=Control)
     on_note: Callable[[str], None] = lambda note: None
     crew: Crew | None = None
     xet: XetStorage = field(default_factory=XetStorage)
@@ -117,18 +111,10 @@ class Downloader:
         return self.store.adopt(partial.path, StoredBlob.of(file.etag, digests))
 
     def _transfer(self, address: Address, partial: Partial, file: LockedFile, crew: Crew | None) -> Transfer:
-        return Transfer(
-            address,
-            partial,
-            file,
-            stop=self.stop,
-            on_progress=self.on_progress,
-            on_received=self.on_received,
-            crew=crew,
-        )
+        return Transfer(address, partial, file, self.control, crew=crew)
 
     def _forget(self, partial: Partial) -> None:
-        self.on_progress(-partial.size_bytes)
+        self.control.on_progress(-partial.size_bytes)
         partial.clear()
 
     def _download_by_xet(
@@ -153,9 +139,9 @@ class Downloader:
                     target,
                     headers,
                     size_bytes=file.size_bytes,
-                    stop=self.stop,
-                    on_progress=self.on_progress,
-                    on_received=self.on_received,
+                    stop=self.control.stop,
+                    on_progress=self.control.on_progress,
+                    on_received=self.control.on_received,
                 )
             except XetFailedError as error:
                 if self.xet.give_up():
@@ -165,7 +151,7 @@ class Downloader:
                 raise StoppedError
             digests = hash_file(target, *algorithms(file))
             if fault := mismatch(file, digests):
-                self.on_progress(-file.size_bytes)
+                self.control.on_progress(-file.size_bytes)
                 self.on_note(
                     f"{repo.repo_id}: {file.path} arrived damaged from Xet storage ({fault}); fetching it over HTTP"
                 )

@@ -15,10 +15,8 @@ Rule book:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial as bind
-from threading import Event
 
 import httpx2
 
@@ -28,6 +26,7 @@ from bundler.make.download.crew import Crew
 from bundler.make.download.request import (
     BROKEN,
     Address,
+    Control,
     Patience,
     StoppedError,
     content_range,
@@ -63,22 +62,10 @@ class PartedTransfer:
         partial: The partial file to write to.
         hasher: For the whole file; nothing was fed.
         crew: Who takes parts.
-        stop: When it is set, `run` ends with `StoppedError`.
-        on_progress: Called with the number of new bytes in the file; negative when they do not count any more.
-        on_received: Called with the number of bytes that came over the network.
+        control: How it is stopped, and who hears of it.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        partial: Partial,
-        hasher: Hasher,
-        crew: Crew,
-        *,
-        stop: Event,
-        on_progress: Callable[[int], None],
-        on_received: Callable[[int], None],
-    ) -> None:
+    def __init__(self, address: Address, partial: Partial, hasher: Hasher, crew: Crew, control: Control) -> None:
         self._address = address
         # Where a redirect led.
         self._direct: Address | None = None
@@ -87,9 +74,7 @@ class PartedTransfer:
         self._hasher = hasher
         self._hashed = 0
         self._crew = crew
-        self._stop = stop
-        self._on_progress = on_progress
-        self._on_received = on_received
+        self._control = control
         self._condition = threading.Condition()
         self._waiting = [
             _Part(start, min(start + PART_BYTES, end))
@@ -106,7 +91,7 @@ class PartedTransfer:
 
         Returns:
             The digests; None if the server does not send parts of this file. Then what is at the front counts as
-            nothing more than that, and `on_progress` was told so.
+            nothing more than that, and `control.on_progress` was told so.
 
         Raises:
             StoppedError: `stop` was set.
@@ -115,7 +100,7 @@ class PartedTransfer:
             OSError: The partial file cannot be written.
         """
         self._partial.note()
-        self._on_progress(self._partial.size_bytes)
+        self._control.on_progress(self._partial.size_bytes)
         if self._waiting:
             self._do(self._waiting.pop(0))
         try:
@@ -127,7 +112,7 @@ class PartedTransfer:
                     self._condition.wait()
             self._partial.note()
         if isinstance(self._failure, _OtherContentError):
-            self._on_progress(-self._partial.size_bytes)
+            self._control.on_progress(-self._partial.size_bytes)
             self._partial.cut_to_front()
             return None
         if self._failure:
@@ -146,13 +131,13 @@ class PartedTransfer:
             with self._condition:
                 if self._failure is None and self._left and self._partial.front_bytes == self._hashed:
                     self._condition.wait(_POLL_SECONDS)
-            if self._stop.is_set():
+            if self._control.stop.is_set():
                 raise StoppedError
 
     def _hash_front(self) -> None:
         front = self._partial.front_bytes
         while self._hashed < front:
-            if self._stop.is_set():
+            if self._control.stop.is_set():
                 raise StoppedError
             block = self._partial.read(self._hashed, min(BLOCK_BYTES, front - self._hashed))
             self._hasher.update(block)
@@ -176,7 +161,7 @@ class PartedTransfer:
             self._condition.notify_all()
 
     def _bring(self, part: _Part) -> None:
-        patience = Patience(self._stop, part.at)
+        patience = Patience(self._control.stop, part.at)
         while part.at < part.end:
             try:
                 self._request(part)
@@ -229,9 +214,9 @@ class PartedTransfer:
             kept = block[: part.end - part.at]
             self._partial.write_at(part.at, kept)
             part.at += len(kept)
-            self._on_received(len(kept))
-            self._on_progress(len(kept))
-            if self._stop.is_set():
+            self._control.on_received(len(kept))
+            self._control.on_progress(len(kept))
+            if self._control.stop.is_set():
                 raise StoppedError
             if self._is_over or len(kept) < len(block):
                 return

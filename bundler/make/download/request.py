@@ -15,7 +15,7 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
 import httpx2
@@ -94,6 +94,22 @@ class Address:
         apart = ("host", "range", "if-range", "accept-encoding", "connection")
         headers = {name: value for name, value in response.request.headers.items() if name.lower() not in apart}
         return Address(url=str(response.request.url), headers=headers, open_url=self.open_url)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """How downloads are stopped, and who hears of their bytes; shared by all of a fetch.
+
+    Attributes:
+        stop: When it is set, they end with `StoppedError`.
+        on_progress: Called with the number of bytes that are now in the store, from the network or an earlier run;
+            negative when bytes are thrown away. Called from several threads.
+        on_received: Called with the number of bytes that came over the network; from several threads.
+    """
+
+    stop: Event = field(default_factory=Event)
+    on_progress: Callable[[int], None] = lambda count: None
+    on_received: Callable[[int], None] = lambda count: None
 
 
 class Patience:

@@ -15,9 +15,6 @@ Rule book:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from threading import Event
-
 import httpx2
 
 from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
@@ -27,6 +24,7 @@ from bundler.make.download.crew import Crew
 from bundler.make.download.request import (
     BROKEN,
     Address,
+    Control,
     Patience,
     StoppedError,
     content_range,
@@ -44,9 +42,7 @@ class Transfer:
         address: Where the file is.
         partial: The partial file to write to.
         file: The file's entry in the lock.
-        stop: When it is set, `run` ends with `StoppedError`.
-        on_progress: Called with the number of new bytes in the file; negative when bytes are thrown away.
-        on_received: Called with the number of bytes that came over the network.
+        control: How it is stopped, and who hears of it.
         crew: Who may help with a large file; None for one connection.
     """
 
@@ -55,18 +51,14 @@ class Transfer:
         address: Address,
         partial: Partial,
         file: LockedFile,
+        control: Control,
         *,
-        stop: Event,
-        on_progress: Callable[[int], None],
-        on_received: Callable[[int], None],
         crew: Crew | None = None,
     ) -> None:
         self._address = address
         self._partial = partial
         self._file = file
-        self._stop = stop
-        self._on_progress = on_progress
-        self._on_received = on_received
+        self._control = control
         self._crew = crew
         self._hasher = self._make_hasher()
         # What is written and not hashed: many threads that hash small blocks wait for each other.
@@ -86,13 +78,7 @@ class Transfer:
         """
         if self._crew is not None and self._is_worth_parts(self._crew):
             parted = parts.PartedTransfer(
-                self._address,
-                self._partial,
-                self._make_hasher(),
-                self._crew,
-                stop=self._stop,
-                on_progress=self._on_progress,
-                on_received=self._on_received,
+                self._address, self._partial, self._make_hasher(), self._crew, self._control
             )
             if (digests := parted.run()) is not None:
                 return digests
@@ -106,7 +92,7 @@ class Transfer:
 
     def _run_in_order(self) -> Digests:
         self._hash_partial()
-        patience = Patience(self._stop, self._have)
+        patience = Patience(self._control.stop, self._have)
         while self._have < self._file.size_bytes:
             try:
                 if self._request():
@@ -137,7 +123,7 @@ class Transfer:
             self._take(block)
 
     def _take(self, block: bytes) -> None:
-        if self._stop.is_set():
+        if self._control.stop.is_set():
             raise StoppedError
         rest = memoryview(block)
         while rest:
@@ -148,14 +134,14 @@ class Transfer:
             if self._unhashed_bytes == len(self._unhashed):
                 self._hash()
         self._have += len(block)
-        self._on_progress(len(block))
+        self._control.on_progress(len(block))
 
     def _hash(self) -> None:
         self._hasher.update(self._unhashed[: self._unhashed_bytes])
         self._unhashed_bytes = 0
 
     def _start_over(self) -> None:
-        self._on_progress(-self._have)
+        self._control.on_progress(-self._have)
         self._partial.clear()
         self._hasher = self._make_hasher()
         self._unhashed_bytes = 0
@@ -178,7 +164,7 @@ class Transfer:
                 room = self._file.size_bytes - self._have
                 kept = block[:room]
                 self._partial.write(kept)
-                self._on_received(len(kept))
+                self._control.on_received(len(kept))
                 self._take(kept)
                 if len(block) > room:
                     # Longer than the lock states: it is wrong in any case, and might never end.

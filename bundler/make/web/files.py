@@ -7,11 +7,9 @@ from another machine, or a store that was cleared.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Event
 
 from bundler.errors import IntegrityError
 from bundler.files.digest import Digests
@@ -19,7 +17,7 @@ from bundler.hub.web.answer import HEADERS, open_file, web_errors
 from bundler.hub.web.download import download
 from bundler.hub.web.resolve import Keeper, unpack_files
 from bundler.make.download.crew import Crew
-from bundler.make.download.request import Address
+from bundler.make.download.request import Address, Control
 from bundler.make.download.transfer import Transfer
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.lock import LockedFile, LockedRepo, Origin
@@ -41,16 +39,12 @@ class WebFiles:
 
     Attributes:
         store: Where the content goes.
-        stop: When it is set, downloads end with `StoppedError`.
-        on_progress: As `Downloader` has it.
-        on_received: As `Downloader` has it.
+        control: As `Downloader` has it.
         crew: As `Downloader` has it.
     """
 
     store: Store
-    stop: Event
-    on_progress: Callable[[int], None] = lambda count: None
-    on_received: Callable[[int], None] = lambda count: None
+    control: Control = field(default_factory=Control)
     crew: Crew | None = None
     _turn: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,15 +77,13 @@ class WebFiles:
                 Address(url=origin.url, headers=HEADERS, open_url=partial(open_file, plain_http=True)),
                 partial_file,
                 file,
-                stop=self.stop,
-                on_progress=self.on_progress,
-                on_received=self.on_received,
+                self.control,
                 crew=self.crew,
             )
             with web_errors(origin.url):
                 digests = transfer.run()
             if fault := transfer.fault(digests):
-                self.on_progress(-partial_file.size_bytes)
+                self.control.on_progress(-partial_file.size_bytes)
                 partial_file.clear()
                 raise _changed(origin, fault)
             partial_file.cut_to_front()
@@ -101,7 +93,7 @@ class WebFiles:
         destination = "/".join(wanted.path.split("/")[:3])
         with self.store.work_folder() as folder:
             digests = download(origin.url, folder / "file", plain_http=True)
-            self.on_received(digests.size_bytes)
+            self.control.on_received(digests.size_bytes)
             found = unpack_files(folder / "file", folder, destination, origin.url, make_keeper(self.store))
         there = {file.path: file.etag for file in found}
         for file in repo.files:

@@ -226,8 +226,6 @@ def test_a_download_that_inflates_or_redirects_for_ever_ends(tmp_path: Path) -> 
     )
     for head in heads:
         with hostile(always(head, bomb)) as hub:
-            downloader = Downloader(
-                store=Store(tmp_path / "s"), endpoint=hub.endpoint, token=False, stop=threading.Event()
-            )
+            downloader = Downloader(store=Store(tmp_path / "s"), endpoint=hub.endpoint, token=False)
             with pytest.raises(BundleError):
                 downloader.download(repo, locked)

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundler.hub.connection import xet
 from bundler.make.download.download import Downloader
-from bundler.make.download.request import StoppedError
+from bundler.make.download.request import Control, StoppedError
 from bundler.make.store import Store
 from bundler.plan.lock import LockedFile, LockedRepo
 from bundler.serve.server import create_app
@@ -134,9 +134,7 @@ class Place:
         return Downloader(
             store=self.store,
             endpoint=self.hub.endpoint,
-            stop=self.stop,
-            on_progress=self.counted.append,
-            on_received=self.received.append,
+            control=Control(stop=self.stop, on_progress=self.counted.append, on_received=self.received.append),
             on_note=self.notes.append,
         )
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event
 
 import pytest
 
@@ -18,7 +17,7 @@ from bundler.files.digest import sha256_bytes
 from bundler.hub.connection import answers as answers_module
 from bundler.make.download import request as request_module
 from bundler.make.download.download import Downloader
-from bundler.make.download.request import StoppedError
+from bundler.make.download.request import Control, StoppedError
 from bundler.make.store import Store
 from bundler.plan.lock import LockedFile, LockedRepo
 from tests.support.hub import RunningHub
@@ -53,7 +52,7 @@ def repo(hub: RunningHub) -> LockedRepo:
 def downloader(hub: RunningHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     # Waiting between tries is not what is tested here.
     monkeypatch.setattr(request_module, "RETRIES_WITHOUT_PROGRESS", 2)
-    return Downloader(store=Store(tmp_path / "store"), endpoint=hub.endpoint, stop=Event())
+    return Downloader(store=Store(tmp_path / "store"), endpoint=hub.endpoint)
 
 
 def file_of(repo: LockedRepo, path: str) -> LockedFile:
@@ -146,7 +145,7 @@ def test_a_partial_file_is_continued_by_the_next_run_without_what_is_there(
     abandoned = left.rename(left.with_name(f"{file.etag}.othermachine-1-0-x"))
     os.utime(abandoned, (1_000_000_000, 1_000_000_000))
     received: list[int] = []
-    replace(downloader, on_received=received.append).download(repo, file)
+    replace(downloader, control=Control(on_received=received.append)).download(repo, file)
     (request,) = hub.asked("GET", "model.safetensors")
     assert request.headers["range"] == "bytes=1234567-"
     assert sum(received) == len(BIG) - 1_234_567
@@ -194,7 +193,7 @@ def test_no_more_is_taken_than_the_lock_announces(
     with pytest.raises(
         IntegrityError, match=r"expected 1,000 bytes .in the lock., found more; of these: expected sha256"
     ):
-        replace(downloader, on_received=received.append).download(repo, file)
+        replace(downloader, control=Control(on_received=received.append)).download(repo, file)
     assert sum(received) == 2 * 1000
 
 
@@ -328,8 +327,9 @@ def test_a_download_that_is_told_to_stop_keeps_what_came(
     file = file_of(repo, "sub dir/model.safetensors")
 
     def stop_soon(count: int) -> None:
-        downloader.stop.set()
+        control.stop.set()
 
+    control = Control(on_received=stop_soon)
     with pytest.raises(StoppedError):
-        replace(downloader, on_received=stop_soon).download(repo, file)
+        replace(downloader, control=control).download(repo, file)
     assert downloader.store.partial_bytes(file.etag, file.size_bytes) > 0

@@ -23,7 +23,7 @@ from bundler.make.download import parts as parts_module
 from bundler.make.download import request as request_module
 from bundler.make.download.crew import Crew
 from bundler.make.download.download import Downloader
-from bundler.make.download.request import StoppedError
+from bundler.make.download.request import Control, StoppedError
 from bundler.make.store import Store
 from bundler.plan.lock import LockedFile, LockedRepo
 from tests.make.download.ranged import Answer, Asked, RangedOrigin
@@ -64,9 +64,7 @@ class Fetched:
             store=self.store,
             endpoint=endpoint,
             token="hf_secret",
-            stop=self.stop,
-            on_progress=self.progress.append,
-            on_received=self.received.append,
+            control=Control(stop=self.stop, on_progress=self.progress.append, on_received=self.received.append),
             on_note=self.notes.append,
             crew=crew,
         )
