@@ -51,6 +51,7 @@ class InfiniLlamaAttention(LlamaAttention):
         state: LayerState | None,
         keep_state: bool,
         want_weights: bool,
+        row_share: Any = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, LayerState | None]:
         """Attend to the segment and to the memory.
@@ -63,6 +64,7 @@ class InfiniLlamaAttention(LlamaAttention):
             state: The layer's state from earlier calls; None at the start.
             keep_state: Whether to return the new state.
             want_weights: Whether to return the local attention's weights, by row.
+            row_share: What to know of other ranks that hold parts of these rows; None if there are none.
             **kwargs: Passed to the local attention's implementation.
 
         Returns:
@@ -77,7 +79,8 @@ class InfiniLlamaAttention(LlamaAttention):
         values = layout.fold_all(values, state.values if state else None)
 
         attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
-        recalled, memory = self._remember(queries, keys, values, layout, state.memory if state else None)
+        carried = state.memory if state else None
+        recalled, memory = self._remember(queries, keys, values, layout, carried, row_share)
         if recalled is not None:
             reads = layout.present if layout.sharing is None else layout.sharing.reads(layout.present)
             attended = self.gate(attended, recalled, reads)
@@ -109,7 +112,13 @@ class InfiniLlamaAttention(LlamaAttention):
         return attended.unflatten(0, folded), weights
 
     def _remember(
-        self, queries: Tensor, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory | None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        layout: SegmentLayout,
+        carried: Memory | None,
+        row_share: Any,
     ) -> tuple[Tensor | None, Memory]:
         """Return A_mem, `(B, N, queries, heads, width)`, or None if all memories are empty; and the new memory."""
         dtype = memory_dtype(keys.dtype)
@@ -117,16 +126,21 @@ class InfiniLlamaAttention(LlamaAttention):
             if carried is None:
                 rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
                 carried = empty_memory(rows, heads, width, dtype=dtype, device=keys.device)
-            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried)
+            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried, row_share)
             # With gradients an empty memory is read too, so that every gate is used in every step, as DDP requires.
             if not layout.any_present and not torch.is_grad_enabled():
                 return None, after
             grouped = sigma(queries.to(dtype)).unflatten(-2, (-1, self.num_key_value_groups))
             return read_memory(grouped, before, layout.present).flatten(-3, -2), after
 
-    def _scan(self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory) -> tuple[Memory, Memory]:
-        """Return the memory before each segment, with dimension N after B; and the memory after the last segment."""
-        if not layout.any_complete and layout.runs is None:
+    def _scan(
+        self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory, row_share: Any
+    ) -> tuple[Memory, Memory]:
+        """Return the memory before each segment, with dimension N after B; and the memory after the last segment.
+
+        Of a share of rows the second is what was carried, since no stream goes on from it.
+        """
+        if not layout.any_complete and layout.runs is None and row_share is None:
             return Memory(
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
             ), carried
@@ -134,6 +148,9 @@ class InfiniLlamaAttention(LlamaAttention):
         writes, held = None, layout.runs
         if layout.sharing is not None:
             writes, held = layout.sharing.writes(), layout.sharing.held
+        if row_share is not None:
+            scan = row_share.scan_delta if self.config.memory_update == "delta" else row_share.scan_linear
+            return scan(sigma_keys, values, carried, layout, held=held, writes=writes), carried
         if self.config.memory_update == "delta":
             return scan_delta(
                 sigma_keys, values, carried, layout.complete, layout.runs, layout.present, held=held, writes=writes

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infini_llama.model.cache import InfiniCache
+from infini_llama.model.position import StreamPosition
 
 # Padding-free collators give these lengths of documents for flash attention, and `position_ids` too. The local
 # attention must not get them: its rows are segments.
@@ -29,6 +30,25 @@ def check_cache(cache: Any) -> InfiniCache | None:
         f"expected an InfiniCache, which holds a memory, found {type(cache).__name__}; without it the model makes "
         "one, whose size is fixed like that of a static cache"
     )
+
+
+def take_position(hidden_states: Tensor, cache: InfiniCache | None, row_share: Any) -> StreamPosition:
+    """Return the position at which tokens go on.
+
+    Args:
+        hidden_states: `(B, T, hidden_size)`.
+        cache: The state of the stream so far.
+        row_share: What to know of other ranks that hold parts of these rows.
+
+    Raises:
+        ValueError: There are both: a stream goes on from its end, which another rank holds.
+    """
+    if row_share is not None and cache is not None:
+        raise ValueError("expected no cache with a share of rows, found one: give use_cache=False, and whole rows")
+    if row_share is not None:
+        position: StreamPosition = row_share.before
+        return position
+    return (StreamPosition if cache is None else cache).start(len(hidden_states), hidden_states.device)
 
 
 def take_documents(

@@ -41,7 +41,14 @@ from infini_llama.model.cache import InfiniCache, LayerState
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE, OLD_GATE, MemoryGate
 from infini_llama.model.head_loss import can_skip_logits, causal_lm_loss
-from infini_llama.model.inputs import check_cache, check_export, check_generation, take_columns, take_documents
+from infini_llama.model.inputs import (
+    check_cache,
+    check_export,
+    check_generation,
+    take_columns,
+    take_documents,
+    take_position,
+)
 from infini_llama.model.position import StreamPosition
 from infini_llama.model.rope import Rotation
 from infini_llama.model.segments import SegmentLayout
@@ -156,6 +163,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         document_ids: Tensor | None = None,
         share_segments: bool = False,
         output_attentions: bool | None = None,
+        row_share: Any = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run the decoder over `(B, T)` more tokens.
@@ -173,11 +181,13 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             share_segments: Whether it starts inside the running segment instead; T must then be whole segments.
             output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
                 the eager implementation has them.
+            row_share: If other ranks hold other segments of the same rows, a `RowShare` of our trainer
+                (`infini_llama.parallel.context`), which carries the memory from rank to rank.
             **kwargs: Passed to the local attention's implementation.
 
         Raises:
             ValueError: Both or neither of `input_ids` and `inputs_embeds` are given; or mask or documents have another
-                shape.
+                shape; or a share of rows is to keep a state.
             TypeError: `past_key_values` is the cache of another model.
         """
         hidden_states = self._embed(input_ids, inputs_embeds)
@@ -186,7 +196,8 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
         cache = InfiniCache(len(self.layers)) if given is None and use_cache else given
 
-        layout = self._lay_out(hidden_states, cache, attention_mask, document_ids, share_segments)
+        before = take_position(hidden_states, cache, row_share)
+        layout = self._lay_out(hidden_states, before, attention_mask, document_ids, share_segments)
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
         mask = local_mask(layout, hidden_states.shape[1], self.config._attn_implementation, hidden_states.dtype)
         states: list[Any] = []
@@ -199,6 +210,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
                 state=None if cache is None else cache.layers[index].state,
                 keep_state=cache is not None,
                 want_weights=self.config.output_attentions if output_attentions is None else output_attentions,
+                row_share=row_share,
                 **kwargs,
             )
             states.append(state)
@@ -216,7 +228,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
     def _lay_out(
         self,
         hidden_states: Tensor,
-        cache: InfiniCache | None,
+        before: StreamPosition,
         mask: Tensor | None,
         documents: Tensor | None,
         share: bool,
@@ -225,7 +237,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         rows, tokens = hidden_states.shape[:2]
         return SegmentLayout.build(
             self.config.segment_length,
-            (StreamPosition if cache is None else cache).start(rows, hidden_states.device),
+            before,
             tokens,
             mask=take_columns(mask, "attention_mask", rows, tokens),
             documents=take_columns(documents, "document_ids", rows, tokens),

@@ -124,6 +124,8 @@ class TrainingSettings:
             needs RAM in proportion to its length.
         distributed: With several processes: `ddp`, where each holds everything; or `fsdp2`, where each holds a share of
             weights, gradients and optimizer state.
+        context_parallel: Processes that share each row, a run of its segments each, and pass the memory on; the number
+            of processes must be a multiple. `batch_size` then is the rows of such a group.
         activation_checkpointing: Recompute activations in the backward pass, which is slower and needs much less RAM.
         compile: Compile the model (`torch.compile`), which takes minutes at the start, and a C++ compiler on CPUs.
         log_every_steps: Steps between two lines in the log.
@@ -157,6 +159,7 @@ class TrainingSettings:
     precision: Literal["float32", "bfloat16"] = key("float32")
     backprop_segments: int | None = key(None, at_least=1)
     distributed: Literal["ddp", "fsdp2"] = key("ddp")
+    context_parallel: int = key(1, at_least=1)
     activation_checkpointing: bool = key(False)
     compile: bool = key(False)
     log_every_steps: int = key(10, at_least=1)
@@ -259,6 +262,14 @@ class Settings:
         if self.evaluation.raw_data is not None and self.evaluation.fraction:
             yield "evaluation.fraction", "expected this or evaluation.raw_data, found both"
         reach, row = training.backprop_segments, self.data.segments_per_row
+        spread = training.context_parallel
+        if row % spread:
+            yield "training.context_parallel", f"data.segments_per_row ({row}) is not a multiple of {spread}"
+        if spread > 1 and (reach or row) < row:
+            message = "expected null with context_parallel: a part of a row would have to wait for the one before"
+            yield "training.backprop_segments", message
+        if spread > 1 and training.compile:
+            yield "training.compile", "expected false with context_parallel, whose exchanges are not compiled"
         if reach is not None and reach > row:
             yield "training.backprop_segments", f"{reach} is more than data.segments_per_row ({row})"
 

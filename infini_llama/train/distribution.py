@@ -14,17 +14,20 @@ import contextlib
 import gc
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from accelerate.data_loader import prepare_data_loader
 from torch import distributed as torch_distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
 from infini_llama.errors import ConfigError
 from infini_llama.parallel import sharded_checkpoint, sharding
+from infini_llama.parallel.context import ContextGroup
 from infini_llama.progress import say
 from infini_llama.run_folder.checkpoints import SHARDS
 
@@ -46,11 +49,14 @@ class DistributedTrainer(Trainer):
     Args:
         distributed: `ddp` or `fsdp2`; a single process uses neither.
         in_shards: Whether checkpoints are in shards (see `infini_llama.parallel.sharded_checkpoint`).
+        context: The ranks that share rows with this one, which are given the same rows; None if there are none.
         **kwargs: As for `transformers.Trainer`; with several processes and `fsdp2` the model is a sharded one.
     """
 
-    def __init__(self, *, distributed: str, in_shards: bool = False, **kwargs: Any) -> None:
-        self._distributed, self._in_shards = distributed, in_shards
+    def __init__(
+        self, *, distributed: str, in_shards: bool = False, context: ContextGroup | None = None, **kwargs: Any
+    ) -> None:
+        self._distributed, self._in_shards, self._context = distributed, in_shards, context
         # Whether the next checkpoint is written while the training goes on; and what is being written so.
         self._in_background = False
         self._writing: Future[Any] | None = None
@@ -70,6 +76,32 @@ class DistributedTrainer(Trainer):
     def compute_loss_context_manager(self) -> contextlib.AbstractContextManager[Any]:  # type: ignore[override]
         """Return autocast for FSDP2; otherwise accelerate has already put autocast into the model's forward."""
         return self.accelerator.autocast() if self.is_sharded else super().compute_loss_context_manager()
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of this rank, which are those of all ranks that share its rows."""
+        if self._context is None:
+            return super().get_train_dataloader()
+        loader: DataLoader[Any] = DataLoader(
+            cast("Dataset[Any]", self.train_dataset),
+            batch_size=self._train_batch_size,
+            collate_fn=self.data_collator,
+            sampler=self._get_train_sampler(),
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        prepared = prepare_data_loader(
+            loader,
+            self.args.device,
+            num_processes=self.args.world_size // self._context.size,
+            process_index=self.args.process_index // self._context.size,
+            put_on_device=True,
+            rng_types=self.accelerator.rng_types.copy(),
+            even_batches=self.accelerator.even_batches,
+            use_seedable_sampler=True,
+            data_seed=self.args.data_seed,
+        )
+        # accelerate returns a loader with this mark as it is.
+        vars(prepared)["_is_accelerate_prepared"] = True
+        return cast("DataLoader[Any]", self.accelerator.prepare(prepared))
 
     def _prepare_for_training(self, *args: Any, **kwargs: Any) -> Any:
         if self.is_sharded:

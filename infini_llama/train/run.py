@@ -33,6 +33,7 @@ from infini_llama.data.tokenizers import (
 from infini_llama.errors import TrainingDataError
 from infini_llama.model.load import starting_record
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel.context import cut_rows, find_context
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
@@ -212,6 +213,7 @@ def _make_ready(
 
 
 def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrainer:
+    context = find_context(settings.training.context_parallel, run.arguments.world_size)
     trainer = InfiniTrainer(
         settings=settings,
         provenance=run.provenance,
@@ -219,7 +221,15 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
         args=run.arguments,
         train_dataset=run.rows,
         # All rows have one length; the default collator would pad them with the tokenizer.
-        data_collator=default_data_collator,
+        data_collator=default_data_collator
+        if context is None
+        else cut_rows(
+            default_data_collator,
+            context,
+            settings.model.segment_length,
+            share_segments=settings.data.share_segments,
+        ),
+        context=context,
         processing_class=run.chosen.tokenizer,
     )
     metrics = MetricsLog(

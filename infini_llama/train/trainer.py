@@ -26,6 +26,7 @@ from transformers import PrinterCallback, TrainingArguments
 from bundler.text.wording import counted
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.parallel import sharded_checkpoint
+from infini_llama.parallel.context import read_share
 from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.checkpoints import Provenance
@@ -111,9 +112,11 @@ class InfiniTrainer(DistributedTrainer):
             ValueError: `num_items_in_batch` is None, and the row has several parts.
         """
         self._publish_written(wait=False)
+        if self._context is not None:
+            inputs = read_share(inputs, self._context)
         inputs = {**inputs, "share_segments": self._settings.data.share_segments}
         tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
-        if tokens <= reach:
+        if tokens <= reach:  # always so for a share of rows
             return super().training_step(model, {**inputs, "skip_logits": True}, num_items_in_batch)
         assert isinstance(self.model, InfiniLlamaForCausalLM)
         if num_items_in_batch is None:

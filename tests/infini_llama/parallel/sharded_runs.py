@@ -44,6 +44,12 @@ def losses(run: Path) -> list[float]:
     return [entry["loss"] for entry in history if "loss" in entry]
 
 
+def tokens(run: Path) -> int:
+    """Return the number of tokens trained on by a run of four steps."""
+    state = json.loads((run / "checkpoint-4" / "trainer_state.json").read_text())
+    return int(state["num_input_tokens_seen"])
+
+
 class Runs:
     """Runs in a folder, all on the same text and with the same four rows in a batch."""
 
@@ -150,6 +156,12 @@ def main(folder: Path) -> None:
     shown["largest_difference"] = max(
         float((p - q).abs().max()) for p, q in zip(one.parameters(), exported.parameters(), strict=True)
     )
+    whole_rows = ("training.backprop_segments=null", "data.share_segments=true")
+    shown["one_whole_rows"] = runs.alone("whole-rows", *whole_rows)
+    # Two groups of two ranks, of which each group has two of the four rows.
+    spread = (*whole_rows, "training.context_parallel=2")
+    shown["four_in_context"] = runs.sharded("context", 4, *spread, "training.batch_size=2")
+    shown["tokens"] = [tokens(folder / name) for name in ("whole-rows", "context")]
     print(json.dumps(shown))
 
 

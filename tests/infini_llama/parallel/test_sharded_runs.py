@@ -65,3 +65,8 @@ def test_a_run_goes_on_with_another_number_of_ranks(shown: dict[str, Any], run_n
 def test_an_export_holds_the_weights_that_one_process_would_have_saved(shown: dict[str, Any]) -> None:
     assert shown["parameters"] == 6082
     assert shown["largest_difference"] < 1e-4
+
+
+def test_ranks_that_share_rows_train_as_one_process_does(shown: dict[str, Any]) -> None:
+    assert shown["four_in_context"] == pytest.approx(shown["one_whole_rows"], abs=1e-5)
+    assert shown["tokens"][0] == shown["tokens"][1]
