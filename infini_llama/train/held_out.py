@@ -1,7 +1,7 @@
 """Evaluate held-out text and write the report, at each checkpoint.
 
-Every rank evaluates the same text: with FSDP2 ranks must compute together, and otherwise this is simpler than waiting.
-The training is not affected: no random number is drawn, and the gates are restored bit for bit.
+Ranks share the documents out. The training is not affected: no random number is drawn, and the gates are restored bit
+for bit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -79,7 +80,10 @@ class ReportAtCheckpoint(TrainerCallback):
         """Evaluate in all ranks, unless a signal asked the run to stop, and write the report in one rank."""
         is_stopped = control.should_training_stop and state.global_step < state.max_steps
         if self._held_out is not None and not is_stopped:
-            stretches = perplexities(self._model, take_beginning(self._held_out, self._most_tokens))
+            documents = list(take_beginning(self._held_out, self._most_tokens))
+            # Of a model that is shared among ranks the weights may be in bfloat16, which needs autocast.
+            with torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16)):
+                stretches = perplexities(self._model, documents, rank=args.process_index, size=args.world_size)
             self._model.train()
             if state.is_world_process_zero and stretches:
                 line = {

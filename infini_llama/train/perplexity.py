@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from infini_llama.model.cache import InfiniCache
 from infini_llama.model.gate import MemoryGate
@@ -48,26 +48,33 @@ class Stretch:
     without_memory: float
 
 
-def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> list[Stretch]:
+def perplexities(
+    model: InfiniLlamaForCausalLM, documents: Iterable[Tensor], *, rank: int = 0, size: int = 1
+) -> list[Stretch]:
     """Return the perplexity of each stretch of segments; the last item is that of all segments.
 
     Args:
-        model: The model; it is put into evaluation mode.
-        documents: Tokens of each document, `(length,)`.
+        model: The model; it is put into evaluation mode. It may be shared among the ranks.
+        documents: Tokens of each document, `(length,)`; they are read twice, and several ranks share them out.
+        rank: This rank.
+        size: How many ranks there are; all must call this, and get the same.
     """
     model.eval()  # type: ignore[no-untyped-call]
+    idle = 0
+    if size > 1:
+        documents = list(documents)
+        passes = [_count_passes(len(document), model.config.segment_length) for document in documents]
+        shares = share_out(passes, size)
+        work = [sum(passes[index] for index in share) for share in shares]
+        documents, idle = [documents[index] for index in shares[rank]], max(work) - work[rank]
     counts: dict[int, int] = defaultdict(int)
     sums: tuple[dict[int, float], dict[int, float]] = (defaultdict(float), defaultdict(float))
-    length = model.config.segment_length
-    for document in documents:
-        for shut, totals in zip((False, True), sums, strict=True):
-            with shut_gates_for_now(model) if shut else contextlib.nullcontext():
-                losses = _losses(model, document.long())
-            # The loss at index i is that of token i + 1, and counts for the segment of that token.
-            for segment, part in _split_by_segment(losses, length):
-                place = (segment - 1).bit_length()
-                totals[place] += float(part.sum(dtype=torch.float64))
-                counts[place] += 0 if shut else len(part)
+    # First all with the gates open: of a model that is shared, all ranks' gates must be open or shut together.
+    _add_up(model, documents, sums[0], counts, idle)
+    with shut_gates_for_now(model):
+        _add_up(model, documents, sums[1], defaultdict(int), idle)
+    if size > 1:
+        counts, sums = _sum_over_ranks(counts, sums, model.device)
     stretches = [
         _stretch(1 if place == 0 else 2 ** (place - 1) + 1, 2**place, counts[place], *(t[place] for t in sums))
         for place in sorted(counts)
@@ -77,6 +84,67 @@ def perplexities(model: InfiniLlamaForCausalLM, documents: Iterable[Tensor]) -> 
         return []
     whole = _stretch(1, stretches[-1].last, sum(counts.values()), *(sum(t.values()) for t in sums))
     return [*stretches, whole]
+
+
+def share_out(work: Sequence[int], size: int) -> list[list[int]]:
+    """Return which items each of `size` ranks does, so that none has much more to do than the others."""
+    shares: list[list[int]] = [[] for _ in range(size)]
+    loads = [0] * size
+    # The longest first, each to who has the least so far.
+    for index in sorted(range(len(work)), key=lambda index: -work[index]):
+        least = loads.index(min(loads))
+        shares[least].append(index)
+        loads[least] += work[index]
+    return [sorted(share) for share in shares]
+
+
+def _count_passes(length: int, segment_length: int) -> int:
+    """Return how often the model runs for a document."""
+    return -(-(length - 1) // (_SEGMENTS_AT_ONCE * segment_length))
+
+
+def _add_up(
+    model: InfiniLlamaForCausalLM,
+    documents: Iterable[Tensor],
+    totals: dict[int, float],
+    counts: dict[int, int],
+    idle: int,
+) -> None:
+    """Add the losses of documents, by stretch, to `totals`, and their number to `counts`.
+
+    Args:
+        model: The model.
+        documents: This rank's documents; of evaluation again with the gates shut, the same.
+        totals: Sums of losses.
+        counts: Numbers of tokens.
+        idle: How often to run the model for nothing afterwards, because other ranks still need this one's weights.
+    """
+    length = model.config.segment_length
+    for document in documents:
+        losses = _losses(model, document.long().to(model.device))
+        # The loss at index i is that of token i + 1, and counts for the segment of that token.
+        for segment, part in _split_by_segment(losses, length):
+            place = (segment - 1).bit_length()
+            totals[place] += float(part.sum(dtype=torch.float64))
+            counts[place] += len(part)
+    with torch.no_grad():
+        for _ in range(idle):
+            model(torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
+
+
+def _sum_over_ranks(
+    counts: dict[int, int], sums: tuple[dict[int, float], dict[int, float]], device: torch.device
+) -> tuple[dict[int, int], tuple[dict[int, float], dict[int, float]]]:
+    # A place is the logarithm of a number of segments.
+    tables: tuple[Mapping[int, float], ...] = (counts, *sums)
+    table = torch.zeros(3, 64, dtype=torch.float64)
+    for row, values in zip(table, tables, strict=True):
+        for place, value in values.items():
+            row[place] = value
+    table = table.to(device)
+    distributed.all_reduce(table)
+    summed, opened, shut = (dict(enumerate(row)) for row in table.tolist())
+    return {place: round(count) for place, count in summed.items()}, (opened, shut)
 
 
 @contextlib.contextmanager

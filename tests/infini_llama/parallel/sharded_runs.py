@@ -50,6 +50,13 @@ def tokens(run: Path) -> int:
     return int(state["num_input_tokens_seen"])
 
 
+def stretches(run: Path) -> list[dict[str, float]]:
+    """Return the last evaluation of a run."""
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    found: list[dict[str, float]] = [line["stretches"] for line in lines if line["kind"] == "evaluation"][-1]
+    return found
+
+
 class Runs:
     """Runs in a folder, all on the same text and with the same four rows in a batch."""
 
@@ -57,10 +64,14 @@ class Runs:
         self._folder, self._text = folder, folder / "a.txt"
         # More text than four steps read.
         self._text.write_text(" ".join(str(number) for number in range(1000)))
+        self._held_out = folder / "held-out"
+        self._held_out.mkdir()
+        for length in (1, 3, 30, 70):
+            (self._held_out / f"{length}.txt").write_text(" ".join(str(number) for number in range(length)))
 
     def train(self, name: str, *more: str, rank: int = 0, resume_from: Path | None = None) -> None:
         """Train in this process."""
-        settings = parse(CONFIG, overrides=[*OPTIONS, *more])
+        settings = parse(CONFIG, overrides=[*OPTIONS, f"evaluation.raw_data={self._held_out}", *more])
         train(settings, None, raw_data=self._text, output_dir=self._folder / name, resume_from=resume_from)
 
     def alone(self, name: str, *more: str, resume_from: Path | None = None) -> list[float]:
@@ -162,6 +173,9 @@ def main(folder: Path) -> None:
     spread = (*whole_rows, "training.context_parallel=2")
     shown["four_in_context"] = runs.sharded("context", 4, *spread, "training.batch_size=2")
     shown["tokens"] = [tokens(folder / name) for name in ("whole-rows", "context")]
+    shown["stretches"] = {
+        name: stretches(folder / name) for name in ("one", "two", "four", "one-bfloat16", "two-bfloat16")
+    }
     print(json.dumps(shown))
 
 

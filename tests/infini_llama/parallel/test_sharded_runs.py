@@ -70,3 +70,17 @@ def test_an_export_holds_the_weights_that_one_process_would_have_saved(shown: di
 def test_ranks_that_share_rows_train_as_one_process_does(shown: dict[str, Any]) -> None:
     assert shown["four_in_context"] == pytest.approx(shown["one_whole_rows"], abs=1e-5)
     assert shown["tokens"][0] == shown["tokens"][1]
+
+
+@pytest.mark.parametrize(
+    ("many", "one", "apart"), [("two", "one", 1e-5), ("four", "one", 1e-5), ("two-bfloat16", "one-bfloat16", 1e-2)]
+)
+def test_ranks_that_share_an_evaluation_find_what_one_process_finds(
+    shown: dict[str, Any], many: str, one: str, apart: float
+) -> None:
+    found, expected = shown["stretches"][many], shown["stretches"][one]
+    assert [(s["first"], s["last"], s["tokens"]) for s in found] == [
+        (s["first"], s["last"], s["tokens"]) for s in expected
+    ]
+    for kind in ("with_memory", "without_memory"):
+        assert [s[kind] for s in found] == pytest.approx([s[kind] for s in expected], rel=apart)

@@ -111,6 +111,23 @@ def test_bad_values_are_refused(override: str, fault: str) -> None:
             "training.backprop_segments: 3 is more than data.segments_per_row (2)",
         ),
         (
+            ["training.context_parallel=3"],
+            "training.context_parallel: data.segments_per_row (4) is not a multiple of 3",
+        ),
+        (
+            ["training.context_parallel=2", "training.backprop_segments=2"],
+            "training.backprop_segments: expected null with context_parallel: a part of a row would have to wait for "
+            "the one before",
+        ),
+        (
+            ["training.context_parallel=2", "training.compile=true"],
+            "training.compile: expected false with context_parallel, whose exchanges are not compiled",
+        ),
+        (
+            ["training.checkpoint_in_background=true"],
+            "training.checkpoint_in_background: expected it with checkpoint_format shards only, found whole",
+        ),
+        (
             ["evaluation.raw_data=held-out", "evaluation.fraction=0.1"],
             "evaluation.fraction: expected this or evaluation.raw_data, found both",
         ),

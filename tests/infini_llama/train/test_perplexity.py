@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from infini_llama.train.perplexity import perplexities, shut_gates_for_now
+from infini_llama.train.perplexity import perplexities, share_out, shut_gates_for_now
 from tests.infini_llama.conftest import MakeModel
 
 
@@ -47,6 +47,12 @@ def test_without_memory_means_gates_shut_and_they_open_again(make_model: MakeMod
         torch.equal(layer.self_attn.gate.bias, gate)
         for layer, gate in zip(model.model.layers, before, strict=True)
     )
+
+
+def test_ranks_share_work_out_and_none_has_much_more() -> None:
+    shares = share_out([1, 8, 3, 3, 2, 9, 0], 3)
+    assert sorted(index for share in shares for index in share) == list(range(7))
+    assert [sum([1, 8, 3, 3, 2, 9, 0][index] for index in share) for share in shares] == [9, 9, 8]
 
 
 def test_nothing_to_predict_gives_no_table(make_model: MakeModel) -> None:
