@@ -172,7 +172,7 @@ def tokenize(
 def load(folder: Path, token_type: np.dtype) -> Documents:
     """Return the documents that `tokenize` wrote to a folder, as memory maps."""
     tokens, ends = (_map(folder / name, kind) for name, kind in ((TOKENS, token_type), (ENDS, np.dtype("<i8"))))
-    return Documents(tokens, np.concatenate([np.zeros(1, np.int64), ends[:-1]])[: len(ends)], ends)
+    return Documents(tokens, ends)
 
 
 def _map(path: Path, kind: np.dtype) -> np.ndarray:

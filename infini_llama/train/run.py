@@ -299,7 +299,7 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
     Raises:
         TrainingDataError: No document has two tokens.
     """
-    if len(documents) == 0 or documents.lengths.max() < 2:
+    if documents.longest < 2:
         raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
     return Rows(
         documents,

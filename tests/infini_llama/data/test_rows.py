@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from infini_llama.data import IGNORED, Documents, Rows
+from infini_llama.data import rows as rows_module
+from infini_llama.data.documents import Share
 
 
 def rows_of(*documents: list[int], segments_per_row: int = 3, share: bool = False) -> Rows:
@@ -71,7 +76,7 @@ def test_lengths_of_real_documents_fill_segments_only_if_they_share_them() -> No
     # Lengths as measured on the web: log-normal, median 550, mean 908 tokens.
     lengths = np.random.default_rng(0).lognormal(np.log(550), 1.0, 4000).astype(int) + 1
     ends = np.cumsum(lengths)
-    documents = Documents(np.zeros(ends[-1], dtype=np.uint16), ends - lengths, ends)
+    documents = Documents(np.zeros(ends[-1], dtype=np.uint16), ends)
     shares = {
         share: Rows(
             documents, segment_length=2048, segments_per_row=4, padding_id=0, share_segments=share
@@ -99,3 +104,47 @@ def test_a_share_of_the_documents_is_held_out_at_even_distances() -> None:
     assert [tokens.tolist() for tokens in held_out] == [[3, 3], [7, 7]]
     assert [tokens[0].item() for tokens in kept] == [0, 1, 2, 4, 5, 6]
     assert (kept.tokens, held_out.tokens) == (12, 4)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_rows_are_the_same_wherever_the_numbers_in_memory_stand(
+    monkeypatch: pytest.MonkeyPatch, share: bool
+) -> None:
+    generator = np.random.default_rng(1)
+    documents = [list(range(1, 1 + length)) for length in generator.integers(0, 23, 40)]
+    rows = rows_of(*documents, segments_per_row=2, share=share)
+    whole = [rows[index] for index in range(len(rows))]
+    monkeypatch.setattr(rows_module, "_STRIDE", 3)
+    sparse = rows_of(*documents, segments_per_row=2, share=share)
+    assert len(sparse) == len(whole)
+    for index, row in enumerate(whole):
+        for name, x in row.items():
+            assert sparse[index][name].tolist() == x.tolist()
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.25, 1 / 3, 0.5, 0.7, 0.999])
+def test_the_place_of_a_held_out_document_is_computed_and_not_kept(fraction: float) -> None:
+    for taken in (True, False):
+        share = Share(fraction, taken=taken)
+        places = np.flatnonzero(share.has(0, 500)).tolist()
+        assert [share.place(index) for index in range(len(places))] == places
+        assert share.count(500) == len(places)
+
+
+def test_memory_does_not_grow_with_the_number_of_documents(tmp_path: Path) -> None:
+    count, length = 2_000_000, 5
+    ends = np.memmap(tmp_path / "ends.bin", np.int64, mode="w+", shape=(count,))
+    ends[:] = np.arange(1, count + 1) * length
+    # 10^7 tokens without a byte.
+    tokens = np.broadcast_to(np.uint16(7), (count * length,))
+    tracemalloc.start()
+    try:
+        kept, held_out = Documents(tokens, ends).split(0.01)
+        rows = Rows(kept, segment_length=4, segments_per_row=4, padding_id=0)
+        assert rows[len(rows) - 1]["document_ids"].max() == len(kept)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(kept), held_out.tokens) == (1_980_000, 20_000 * length)
+    # Of 16 MB of ends; a block of lengths and a number for each 4,096 documents.
+    assert peak < 1_000_000
