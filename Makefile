@@ -90,6 +90,16 @@ $(SIGNING_STAMP): $(STAMP)
 test-signing: $(SIGNING_STAMP)  ## sigstore bundles beside OpenSSF's model_signing, which brings 30 packages
 	$(BIN)/python -m pytest tests/trust/dsse
 
+STORES_STAMP := $(VENV)/.installed-stores
+
+$(STORES_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test-stores]'
+	@touch $@
+
+.PHONY: test-stores
+test-stores: $(STORES_STAMP)  ## bundles in an S3 on loopback, which brings 60 packages
+	$(BIN)/python -m pytest tests/remote/stores
+
 WHEELHOUSE_STAMP := $(VENV)/.installed-wheelhouse
 # For instance WHEELHOUSE_FLAGS='--extra train', which brings torch
 WHEELHOUSE_FLAGS ?=

@@ -39,16 +39,17 @@ def push(
     mount_from: str | None,
     as_json: bool,
 ) -> None:
-    """Send BUNDLE, a file or volumes, to a registry: oci://REGISTRY/NAME:TAG.
+    """Send BUNDLE, a file or volumes, to ADDRESS: a registry, oci://REGISTRY/NAME:TAG; or s3://, gs://, az://, https://.
 
-    Its lock, its signature and a bill of materials are attached to it. What the registry has is not sent; a push that
-    was interrupted goes on. Logins are those of `docker login` and `podman login`; a registry without TLS is
-    oci+http://….
+    In a registry its lock, its signature and a bill of materials are attached to it; elsewhere its signature is put
+    beside it. What is there is not sent. A push that was interrupted goes on where the registry can do that. Logins are
+    those of `docker login` and `podman login`; a registry without TLS is oci+http://….
 
     \b
     Examples:
       bundle push demo.tar.zst oci://registry.example.org/models/demo:1
       bundle push demo.tar.zst oci://registry.example.org/models/demo:image --image
+      bundle push demo.tar.zst s3://bucket/demo.tar.zst
     """
     from bundler.format.find import find_bundle
     from bundler.make.store import Store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bundler.errors import RemoteError
-from bundler.remote.address import REGISTRY_SCHEMES, WEB_SCHEMES, Address
+from bundler.remote.address import REGISTRY_SCHEMES, STORE_SCHEMES, WEB_SCHEMES, Address
 from bundler.remote.object import RemoteObject
 
 # What servers answer for a file that is not there; 403 where one may not list what there is.
@@ -26,6 +26,10 @@ def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObjec
         from bundler.remote.oci.opening import open_registry
 
         return open_registry(address, is_read_whole=is_read_whole)
+    if address.scheme in STORE_SCHEMES:
+        from bundler.remote.store import StoreObject
+
+        return StoreObject(address)
     assert address.scheme in WEB_SCHEMES, "an Address checks its scheme"
     from bundler.remote.http.web import open_web
 

@@ -1,4 +1,4 @@
-"""Send a bundle to a registry: its blob, what is attached to it, and last the tag that shows it all.
+"""Send a bundle to an address. To a registry: its blob, what is attached to it, and last the tag that shows it all.
 
 Rule book:
 
@@ -10,6 +10,7 @@ Rule book:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,7 @@ from bundler.transfer.artifact import (
     receipt_layer,
     referrers_index,
 )
+from bundler.transfer.put import put_bundle
 from bundler.trust.paths import signature_path
 from bundler.trust.sbom import write_sbom
 from bundler.trust.signature_file import read_signature
@@ -64,7 +66,7 @@ class Pushed:
         address: Where, with the digest of its manifest.
         name: The bundle's name.
         digest: The bundle's digest.
-        manifest_digest: That of its manifest.
+        manifest_digest: That of its manifest; None where it is in no registry.
         size_bytes: Its length.
         sent_bytes: How much of it was sent now; the registry had the rest.
         attached: Artifact types of what is attached to it.
@@ -73,7 +75,7 @@ class Pushed:
     address: str
     name: str
     digest: str
-    manifest_digest: str
+    manifest_digest: str | None
     size_bytes: int
     sent_bytes: int
     attached: tuple[str, ...]
@@ -91,11 +93,11 @@ def push(
     progress: Callable[[int], None] = lambda count: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Pushed:
-    """Send a bundle to a registry.
+    """Send a bundle to a registry, or to another address (`bundler.transfer.put`).
 
     Args:
         place: The bundle: a file or volumes.
-        address: Where it goes: a registry, a repository and a tag.
+        address: Where it goes; in a registry a repository and a tag.
         notes: A folder for notes of what was begun, for the next run of one that was killed.
         image: Make an image of it, which is mounted; else a model artifact. The bundle's codec must be `zstd`.
         signature: Its signature; default the one beside it, where there is one.
@@ -112,7 +114,11 @@ def push(
         RemoteError: It refused.
     """
     if address.scheme not in REGISTRY_SCHEMES:
-        raise UsageError(f"{address}: expected the address of a registry to push to, oci://REGISTRY/NAME:TAG")
+        if image or mount_from:
+            raise UsageError(
+                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG, for an image"
+            )
+        return _put(place, address, signature, on_total, progress)
     registry = Registry(address, "push")
     try:
         if registry.reference.digest:
@@ -123,6 +129,37 @@ def push(
             )
     finally:
         registry.close()
+
+
+def _put(
+    place: Path | Sequence[Path],
+    address: Address,
+    given: Path | None,
+    on_total: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> Pushed:
+    with BundleReader(place) as reader, closing(open_stored(place)) as stored:
+        on_total(reader.size_bytes)
+        signature = _find_signature(place, given)
+        sent = put_bundle(stored, reader, address, signature, progress=progress)
+        return Pushed(
+            address=str(address),
+            name=reader.name,
+            digest=reader.digest,
+            manifest_digest=None,
+            size_bytes=reader.size_bytes,
+            sent_bytes=sent,
+            attached=(SIGNATURE,) if signature else (),
+        )
+
+
+def _find_signature(place: Path | Sequence[Path], given: Path | None) -> Path | None:
+    """Return the signature that goes along: one that is malformed does not."""
+    path = given or signature_path(place)
+    if given is None and not path.exists():
+        return None
+    read_signature(path)
+    return path
 
 
 class _Push:
@@ -200,9 +237,7 @@ class _Push:
     def _list_attachments(self, place: Path | Sequence[Path], given: Path | None) -> list[Attachment]:
         reader = self._reader
         found = [Attachment(LOCK, reader.lock.encoded, {})]
-        path = given or signature_path(place)
-        if given or path.exists():
-            # One that is malformed is not sent.
+        if path := _find_signature(place, given):
             signed = read_signature(path)
             found.append(Attachment(SIGNATURE, signed.content, {_CREATED: signed.statement.signed_at.isoformat()}))
         try:

@@ -61,7 +61,7 @@ def test_the_packages_that_a_proof_asks_for_are_those_of_the_extra() -> None:
 def test_nothing_tells_people_to_install_a_package_that_we_do_not_know() -> None:
     # This project is not on PyPI: a stranger may take its name, so a clone installs itself as `.`.
     pins = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    known = pins | {"tensorboard", "wandb", "mlflow", "pre-commit"}
+    known = pins | {"tensorboard", "wandb", "mlflow", "pre-commit", "obstore", "boto3"}
     pages = [path for path in ROOT.rglob("*.md") if not any(part.startswith(".") for part in path.parts)]
     code = [*SOURCES, *(ROOT / "demo").glob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
     named = {

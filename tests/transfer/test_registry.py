@@ -20,6 +20,7 @@ from bundler.cli import main
 from bundler.make.sign import sign_bundle
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
+from tests.support.network.ranged import RangedServer
 from tests.support.network.registry import Registry, needs_registry
 from tests.support.process import script
 
@@ -163,6 +164,19 @@ def test_a_file_of_another_object_is_not_gone_on_with(packed: Path, registry: Re
     push(other, address)
     bundle("pull", address, "-o", tmp_path / "out.tar.zst")
     assert (tmp_path / "out.tar.zst").read_bytes() == other.read_bytes()
+
+
+def test_a_server_that_takes_files_is_put_the_bundle_and_its_signature(packed: Path) -> None:
+    with RangedServer({}) as web:
+        web.login = "Basic dXNlcjpzZWNyZXQ="
+        address = web.url.replace("//", "//user:secret@") + "/b/tiny.tar.zst"
+        assert push(packed, address)["sent_bytes"] == packed.stat().st_size
+        assert push(packed, address)["sent_bytes"] == 0
+        signature = packed.with_name("tiny.tar.zst.sig").read_bytes()
+        assert web.files == {"/b/tiny.tar.zst": packed.read_bytes(), "/b/tiny.tar.zst.sig": signature}
+        done = bundle("push", packed, f"{web.url}/b/tiny.tar.zst", code=5)
+        assert "secret" not in done.output
+        bundle("push", packed, address, "--image", code=2)
 
 
 def test_only_who_has_logged_in_reads_and_no_password_is_told(

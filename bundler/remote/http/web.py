@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import netrc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from bundler.errors import RemoteError
 from bundler.remote.address import Address
-from bundler.remote.http.client import BasicLogin, Client, Login, NoLogin
+from bundler.remote.http.client import BROKEN, BasicLogin, Client, Login, NoLogin, explain_broken
 from bundler.remote.http.object import HttpObject
+from bundler.remote.http.patience import LaterError, raise_refusal
 
 
 def open_web(address: Address) -> HttpObject:
@@ -19,9 +22,40 @@ def open_web(address: Address) -> HttpObject:
         NetworkError: The server cannot be reached.
         RemoteError: It refused.
     """
+    return HttpObject(Client(), _bare(address), str(address), login=_find_login(address))
+
+
+def put_web(address: Address, blocks: Iterator[bytes], size_bytes: int) -> None:
+    """Write an object of a web server that takes PUT, as Artifactory, Nexus and WebDAV do.
+
+    Args:
+        address: Where it goes.
+        blocks: Its content.
+        size_bytes: Its length.
+
+    Raises:
+        NetworkError: The server cannot be reached.
+        RemoteError: It refused.
+    """
+    client, url, login = Client(), _bare(address), _find_login(address)
+    try:
+        # With the login from the first request on: the content can be sent once.
+        headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"}
+        with client.send("PUT", url, headers, content=blocks, login=login, follow=False) as answer:
+            if 300 <= answer.status < 400:
+                raise RemoteError(f"{address}: the server leads elsewhere, and what is sent is not sent there")
+            raise_refusal(answer, str(address))
+    except LaterError as error:
+        raise error.refusal from error
+    except BROKEN as error:
+        raise explain_broken(error, url) from error
+    finally:
+        client.close()
+
+
+def _bare(address: Address) -> str:
     parts = address.parts
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
-    return HttpObject(Client(), bare, str(address), login=_find_login(address))
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
 
 
 def _find_login(address: Address) -> Login:

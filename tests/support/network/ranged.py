@@ -57,7 +57,7 @@ class RangedServer:
         self.redirects: dict[str, str] = {}
         self.login = ""
         self._mutex = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"web": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
@@ -83,58 +83,64 @@ class RangedServer:
         self._server.server_close()
 
 
-def _handler(web: RangedServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    web: RangedServer
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *arguments: Any) -> None:
-            pass
+    def log_message(self, *arguments: Any) -> None:
+        pass
 
-        def do_GET(self) -> None:
-            request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
-            web.requests.append(request)
-            path = request.path.partition("?")[0]
-            content = web.files.get(path)
-            if web.login and request.headers.get("authorization") != web.login:
-                self._refuse(401)
-            elif (status := web.status(request)) is not None:
-                self._refuse(status)
-            elif path in web.redirects:
-                self._refuse(307, {"Location": web.redirects[path]})
-            elif content is None:
-                self._refuse(404)
-            else:
-                self._send(request, content)
+    def do_GET(self) -> None:
+        request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
+        self.web.requests.append(request)
+        path = request.path.partition("?")[0]
+        content = self.web.files.get(path)
+        if self.web.login and request.headers.get("authorization") != self.web.login:
+            self._refuse(401)
+        elif (status := self.web.status(request)) is not None:
+            self._refuse(status)
+        elif path in self.web.redirects:
+            self._refuse(307, {"Location": self.web.redirects[path]})
+        elif content is None:
+            self._refuse(404)
+        else:
+            self._send(request, content)
 
-        def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def do_PUT(self) -> None:
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.web.login and self.headers.get("Authorization") != self.web.login:
+            self._refuse(401)
+            return
+        self.web.files[self.path.partition("?")[0]] = content
+        self._refuse(201)
 
-        def _send(self, request: Request, content: bytes) -> None:
-            is_same = request.headers.get("if-range", web.etag) == web.etag
-            first, last = 0, len(content) - 1
-            if request.is_ranged and is_same and not web.ignores_ranges:
-                first, last = request.first, min(last, request.last if request.last is not None else last)
-                if first >= len(content):
-                    self._refuse(416, {"Content-Range": f"bytes */{len(content)}"})
-                    return
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {first}-{last}/{web.total or len(content)}")
-            else:
-                self.send_response(200)
-            if web.etag:
-                self.send_header("ETag", web.etag)
-            self.send_header("Content-Length", str(last - first + 1))
-            self.end_headers()
-            body = content[first : last + 1]
-            limit = web.breaks(request)
-            if limit is not None and limit < len(body):
-                body = body[:limit]
-                self.close_connection = True
-            self.wfile.write(body)
-            web.count(len(body))
+    def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-    return Handler
+    def _send(self, request: Request, content: bytes) -> None:
+        is_same = request.headers.get("if-range", self.web.etag) == self.web.etag
+        first, last = 0, len(content) - 1
+        if request.is_ranged and is_same and not self.web.ignores_ranges:
+            first, last = request.first, min(last, request.last if request.last is not None else last)
+            if first >= len(content):
+                self._refuse(416, {"Content-Range": f"bytes */{len(content)}"})
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{self.web.total or len(content)}")
+        else:
+            self.send_response(200)
+        if self.web.etag:
+            self.send_header("ETag", self.web.etag)
+        self.send_header("Content-Length", str(last - first + 1))
+        self.end_headers()
+        body = content[first : last + 1]
+        limit = self.web.breaks(request)
+        if limit is not None and limit < len(body):
+            body = body[:limit]
+            self.close_connection = True
+        self.wfile.write(body)
+        self.web.count(len(body))
