@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 
 from bundler.errors import RemoteError
@@ -50,10 +52,19 @@ class Patience:
         if have > self._reached:
             self._failures, self._reached = 0, have
         seconds = error.seconds if isinstance(error, LaterError) else 0.0
-        if self._failures >= len(PAUSES_SECONDS) or seconds > _MOST_WAIT_SECONDS:
+        if self._failures >= _most_failures(error) or seconds > _MOST_WAIT_SECONDS:
             raise (error.refusal if isinstance(error, LaterError) else explain_broken(error, url)) from error
         time.sleep(max(PAUSES_SECONDS[self._failures], seconds))
         self._failures += 1
+
+
+def _most_failures(error: Exception) -> int:
+    """Return after how many tries what broke is final: some of it does not get better by waiting."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return 0
+    if isinstance(error, socket.gaierror | ConnectionRefusedError):
+        return 2  # A server that is just being started again.
+    return len(PAUSES_SECONDS)
 
 
 def raise_refusal(answer: Answer, label: str) -> None:
