@@ -142,5 +142,5 @@ class _Handler(BaseHTTPRequestHandler):
         if limit is not None and limit < len(body):
             body = body[:limit]
             self.close_connection = True
-        self.wfile.write(body)
         self.web.count(len(body))
+        self.wfile.write(body)
