@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bundler.console.paths import GivenPath
+from bundler.remote.address import Address, is_address
 
 _VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
@@ -34,6 +35,17 @@ class OutputFile(GivenPath):
                 found = f"{folder if folder.exists() else there} is no folder"
             self.fail(f"expected an existing folder {folder} to write {path.name!r} in; {found}", param, ctx)
         return path
+
+
+class OutputPlace(OutputFile):
+    """A file to write, or the address of a registry."""
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        if isinstance(value, str) and is_address(value):
+            return Address(value)
+        return super().convert(value, param, ctx)
 
 
 class VolumeSize(click.ParamType[int]):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
+from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputPlace, VolumeSize
 from bundler.cli.standard_pipes import choose_output
+from bundler.cli.upload import begin_upload, finish_upload
 from bundler.console.options import json_option
 from bundler.console.paths import GivenPath, GivenPlace
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
@@ -35,8 +36,9 @@ from bundler.remote.address import Place
     "-o",
     "--output",
     metavar="BUNDLE",
-    type=OutputFile(),
-    help="The bundle to write, - for a pipe.  [default: NAME.tar.zst, with --base NAME.delta.tar.zst, here]",
+    type=OutputPlace(),
+    help="The bundle to write, - for a pipe, or oci://REGISTRY/NAME:TAG.  "
+    "[default: NAME.tar.zst, with --base NAME.delta.tar.zst, here]",
 )
 @click.option(
     "--volume-size",
@@ -54,7 +56,7 @@ from bundler.remote.address import Place
 @click.option(
     "--signature",
     metavar="FILE",
-    type=OutputFile(),
+    type=OutputPlace(),
     help="Where --sign writes the signature; a pipe needs it.  [default: BUNDLE.sig]",
 )
 @click.option("--locked", is_flag=True, help="Insist on the lock beside MANIFEST, and never write it.")
@@ -132,7 +134,7 @@ from bundler.remote.address import Place
 @json_option
 def fetch(
     manifest_path: Path,
-    output: Path | None,
+    output: Place | None,
     volume_size: int | None,
     key: Path | None,
     signature: Path | None,
@@ -158,11 +160,13 @@ def fetch(
     --prove 'python train.py --max-steps 2' proves that the program runs, in the same way.
     """
     mode = _choose_mode(locked=locked, upgrade=upgrade)
-    out = choose_output(output, dry_run=dry_run, is_mixed=as_json or volume_size is not None)
+    upload = begin_upload(output, dry_run=dry_run, is_cut=volume_size is not None)
+    is_mixed = as_json or volume_size is not None
+    out = upload.destination if upload else choose_output(output, dry_run=dry_run, is_mixed=is_mixed)
     if dry_run:
         # With it the Hub's client writes to HF_HOME: a list of agents, to name the one that runs it.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if key and output == Path("-") and not signature:
+    if key and (output == Path("-") or upload) and not signature:
         raise click.UsageError(
             "--sign writes BUNDLE.sig beside a file, and a pipe has none: name one by --signature"
         )
@@ -178,6 +182,7 @@ def fetch(
     with (
         ConsoleObserver() as observer,
         serve_cache(from_cache, observer.warn) if offline else nullcontext() as endpoint,
+        upload or nullcontext(),
     ):
         if dry_run:
             planned = plan_bundle(
@@ -214,6 +219,8 @@ def fetch(
             given = signature if signature and signature.exists() else None
             old = find_signature(place, given, keys=())
             signed = sign_made(made, key, signature) if key else None
+            if upload:
+                finish_upload(upload, made, signed, observer.note, as_json=as_json)
             if not key and (stale := describe_stale_signature(old, made)):
                 observer.note(stale)
     if dry_run:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bundler.errors import UsageError
+from bundler.remote.address import Address, Place
 
 if TYPE_CHECKING:
     from bundler.format.storage.destinations import PipeDestination
@@ -57,13 +58,14 @@ def take_standard_output() -> int:
     return taken
 
 
-def choose_output(output: Path | None, *, dry_run: bool, is_mixed: bool) -> Path | PipeDestination | None:
+def choose_output(output: Place | None, *, dry_run: bool, is_mixed: bool) -> Path | PipeDestination | None:
     """Return where `bundle fetch` writes to: what ``-o`` says, or standard output for ``-``.
 
     Raises:
         click.UsageError: The bundle would be mixed with something else, or cut.
         UsageError: Standard output is a terminal, or closed.
     """
+    assert not isinstance(output, Address), "an address is no pipe"
     if output != Path("-"):
         return output
     if is_mixed:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import DependencyError, UsageError
+from bundler.errors import UsageError
 from bundler.files.digest import Hasher, sha256_bytes
 from bundler.format.codec.codecs import find_codec
 from bundler.format.reader import BundleReader
@@ -22,40 +22,31 @@ from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import open_stored
 from bundler.remote.address import REGISTRY_SCHEMES, Address
 from bundler.remote.oci.manifest import Descriptor
-from bundler.remote.oci.registry import Registry, referrers_tag
+from bundler.remote.oci.registry import Registry
 from bundler.remote.oci.types import (
     BUNDLE_DIGEST,
-    EMPTY,
     IMAGE_CONFIG,
     IMAGE_LAYER,
-    INDEX,
-    LOCK,
     MANIFEST,
     MODEL_CONFIG,
     MODEL_FILE_PATH,
     MODEL_RAW,
     MODEL_TAR,
-    SBOM,
     SIGNATURE,
 )
 from bundler.remote.oci.upload import Uploader
 from bundler.transfer.artifact import (
-    EMPTY_CONTENT,
-    Attachment,
-    attachment_manifest,
     bundle_manifest,
     image_config,
     model_config,
     receipt_layer,
-    referrers_index,
 )
+from bundler.transfer.attach import attach, list_attachments
 from bundler.transfer.put import put_bundle
 from bundler.trust.paths import signature_path
-from bundler.trust.sbom import write_sbom
 from bundler.trust.signature_file import read_signature
 
 _BLOCK_BYTES = 4 << 20
-_CREATED = "org.opencontainers.image.created"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +182,9 @@ class _Push:
         progress: Callable[[int], None],
     ) -> Pushed:
         reader, uploader = self._reader, self._uploader
-        attachments = self._list_attachments(place, signature)
+        attachments = list_attachments(
+            reader.lock, reader.digest, _find_signature(place, signature), self._on_note
+        )
         # Read here once, to know its digest, and there once.
         on_total(2 * reader.size_bytes)
         stored = open_stored(place)
@@ -204,7 +197,7 @@ class _Push:
         manifest = self._make_manifest(digest, diff_id)
         subject = Descriptor(MANIFEST, f"sha256:{sha256_bytes(manifest)}", len(manifest))
         for attachment in attachments:
-            self._attach(attachment, subject)
+            attach(uploader, self._registry, attachment, subject)
         reference = self._registry.reference
         uploader.put_manifest(manifest, MANIFEST, reference.wanted)
         return Pushed(
@@ -233,34 +226,6 @@ class _Push:
             path = f"{reader.name}.tar" if self._is_tar else f"{reader.name}.tar.zst"
             layers = [Descriptor(kind, digest, reader.size_bytes, annotations={**marks, MODEL_FILE_PATH: path})]
         return bundle_manifest(reader.name, reader.digest, config, layers)
-
-    def _list_attachments(self, place: Path | Sequence[Path], given: Path | None) -> list[Attachment]:
-        reader = self._reader
-        found = [Attachment(LOCK, reader.lock.encoded, {})]
-        if path := _find_signature(place, given):
-            signed = read_signature(path)
-            found.append(Attachment(SIGNATURE, signed.content, {_CREATED: signed.statement.signed_at.isoformat()}))
-        try:
-            found.append(Attachment(SBOM, write_sbom(reader.lock, reader.digest).encode(), {}))
-        except DependencyError as error:
-            self._on_note(f"no bill of materials is attached: {error.message}")
-        return found
-
-    def _attach(self, attachment: Attachment, subject: Descriptor) -> None:
-        uploader, registry = self._uploader, self._registry
-        config = uploader.put_small(EMPTY_CONTENT, EMPTY)
-        layer = uploader.put_small(attachment.content, attachment.kind)
-        content = attachment_manifest(attachment, config, layer, subject)
-        digest = f"sha256:{sha256_bytes(content)}"
-        _, is_listed = uploader.put_manifest(content, MANIFEST, digest)
-        if is_listed:
-            return
-        # A registry without the referrers API, which would have said that it lists it.
-        index = registry.read_referrers_tag(subject.digest)
-        listed = index.list_descriptors("manifests", registry.label) if index else []
-        if all(one.digest != digest for one in listed):
-            own = Descriptor(MANIFEST, digest, len(content), attachment.kind, dict(attachment.annotations))
-            uploader.put_manifest(referrers_index([*listed, own]), INDEX, referrers_tag(subject.digest))
 
     def _hash_tar(self) -> str:
         """Return the digest of what tar and zstd tools unpack the bundle to."""

@@ -15,6 +15,7 @@ import pytest
 from tests.support.bundles import tree
 from tests.support.hub import RunningHub
 from tests.support.keys import make_key
+from tests.support.network.registry import BCRYPT_OF_SECRET, Registry, needs_registry
 from tests.support.process import run, script
 
 MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n    aliases: [gpt2]\n"
@@ -48,6 +49,31 @@ def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tm
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+@needs_registry
+def test_a_fetch_into_a_registry_is_signed_there_and_stored_nowhere(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    key = make_key(tmp_path / "keys")
+    (tmp_path / "signers").write_text(key.line("alice@example.org"))
+    (tmp_path / "policy.yaml").write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    with Registry(tmp_path / "registry") as registry:
+        options = ["--sign", key.path, "--signature", "fetched.sig", "--json"]
+        fetch = [script("bundle"), "fetch", "small.yaml", "-o", registry.address("small:1"), *options]
+        made = json.loads(run(fetch, env=environment, cwd=tmp_path).stdout)
+        assert not list(tmp_path.glob("**/*.tar.zst"))
+        words = [registry.address("small:1"), "--policy", "policy.yaml", "--hf-home", "home", "--json"]
+        done = run([script("bundle"), "install", *words], env=environment, cwd=tmp_path)
+        assert json.loads(done.stdout)["digest"] == made["digest"]
+
+
+@needs_registry
+def test_a_fetch_that_may_not_push_downloads_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    with Registry(tmp_path / "registry", f"user:{BCRYPT_OF_SECRET}\n") as registry:
+        fetch = [script("bundle"), "fetch", "small.yaml", "-o", registry.address("small:1")]
+        assert run(fetch, env=environment, cwd=tmp_path, check=False).returncode == 5
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_fetch_without_a_key_says_of_a_signature_that_is_of_another_bundle(

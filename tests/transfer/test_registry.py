@@ -21,12 +21,10 @@ from bundler.make.sign import sign_bundle
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
-from tests.support.network.registry import Registry, needs_registry
+from tests.support.network.registry import BCRYPT_OF_SECRET, Registry, needs_registry
 from tests.support.process import script
 
 pytestmark = needs_registry
-
-BCRYPT_OF_SECRET = "$2b$04$D2mLCsGRcewkC1HcQ4IVS.5gr.Nc.UurN9G5Fqu7j25sBJ5CfHEZS"
 
 FILES = {"w": random.Random(1).randbytes(12 << 20), "c.json": b"{}"}
 

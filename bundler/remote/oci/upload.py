@@ -14,6 +14,7 @@ Rule book:
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from urllib.parse import urlencode, urljoin
 from bundler.errors import RemoteError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
-from bundler.remote.http.client import BROKEN, Answer, Login, origin_of
+from bundler.remote.http.client import BROKEN, Answer, Login, explain_broken, origin_of
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry
@@ -111,6 +112,46 @@ class Uploader:
             return 0
         self._progress(offset)
         return self._send(source, digest, note, location, offset)
+
+    def put_stream(self, first: bytes, rest: Iterator[bytes]) -> Callable[[str], None]:
+        """Send a blob whose length and digest nobody knows yet, in one request.
+
+        Returns:
+            What ends it, given its digest.
+
+        Raises:
+            NetworkError: The connection broke: there is nothing to go on from.
+            RemoteError: The registry refused.
+        """
+        registry = self._registry
+        location = self._begin("", None)
+        assert location is not None, "nothing is mounted that has no digest"
+        login = self._login_for(location)
+        try:
+            registry.client.send("GET", location, login=login, follow=False).close()
+            # Without a length the standard library sends chunks (RFC 9112, section 7.1).
+            headers = {"Content-Type": "application/octet-stream"}
+            content = itertools.chain([first], rest)
+            with registry.client.send(
+                "PATCH", location, headers, content=content, login=login, follow=False
+            ) as answer:
+                raise_refusal(answer, registry.label)
+                following = self._location(location, answer.header("Location") or location)
+        except LaterError as error:
+            raise error.refusal from error
+        except BROKEN as error:
+            raise explain_broken(error, registry.reference.url) from error
+
+        def finish(digest: str) -> None:
+            try:
+                self._finish(following, digest, None)
+            except LaterError as error:
+                raise error.refusal from error
+            except BROKEN as error:
+                if not self.has_blob(digest):
+                    raise explain_broken(error, registry.reference.url) from error
+
+        return finish
 
     def put_manifest(self, content: bytes, media_type: str, wanted: str) -> tuple[str, bool]:
         """Send a manifest under a tag or its digest.

@@ -17,6 +17,8 @@ from typing import Any, Self
 import pytest
 
 PROGRAM = shutil.which("docker-registry") or shutil.which("registry")
+# Of a password for `htpasswd`.
+BCRYPT_OF_SECRET = "$2b$04$D2mLCsGRcewkC1HcQ4IVS.5gr.Nc.UurN9G5Fqu7j25sBJ5CfHEZS"
 needs_registry = pytest.mark.skipif(PROGRAM is None, reason="there is no docker-registry here")
 
 
