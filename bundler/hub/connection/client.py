@@ -1,8 +1,9 @@
 """Ask the Hub about repositories: the commit of a revision, its files, the content of a small file.
 
-For the Hub only this module and `bundler.make.download` use the network; for addresses, `bundler.remote`. Session, proxies, certificates, endpoint and token are
-those of huggingface_hub, as its user configured them. The requests are made here and not with `HfApi`, because `HfApi`
-sets no time limit on some, and repeats others for half a minute against a proxy that always refuses.
+Only this module, `bundler.make.download` and, for addresses of bundles, `bundler.remote` use the network. Session,
+proxies, certificates, endpoint and token are those of huggingface_hub, as its user configured them. The requests are
+made here and not with `HfApi`, because `HfApi` sets no time limit on some, and repeats others for half a minute against
+a proxy that always refuses.
 
 Rule book:
 
