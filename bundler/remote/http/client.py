@@ -21,6 +21,7 @@ import http.client
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import TracebackType
@@ -33,6 +34,9 @@ from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
 
 TIMEOUT_SECONDS = 60.0
+# What a connection must bring, looked at when it was waited for that long; a time-out accepts a byte now and then.
+LEAST_BYTES_PER_SECOND = 1000
+WATCHED_SECONDS = 30.0
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 # What is short enough to be read, so that its connection can be used again.
@@ -99,6 +103,7 @@ class Answer:
     def __init__(self, client: Client, url: str, connection: http.client.HTTPConnection) -> None:
         self._client, self._connection = client, connection
         self._response = connection.getresponse()
+        self._waited, self._received = 0.0, 0
         self.url = url
         self.status = self._response.status
         self.headers = self._response.headers
@@ -108,8 +113,21 @@ class Answer:
         return str(self.headers.get(name, "")).strip()
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read some bytes into `buffer`; return 0 at the end."""
-        return self._response.readinto(buffer)
+        """Read some bytes into `buffer`; return 0 at the end.
+
+        Raises:
+            TimeoutError: The connection brings next to nothing.
+        """
+        before = time.monotonic()
+        count = self._response.readinto(buffer)
+        # What others do with the bytes is no waiting for the network.
+        self._waited += time.monotonic() - before
+        self._received += count
+        if self._waited >= WATCHED_SECONDS:
+            if count and self._received < LEAST_BYTES_PER_SECOND * self._waited:
+                raise TimeoutError(f"it brought {self._received:,} bytes in {self._waited:.0f} s")
+            self._waited, self._received = 0.0, 0
+        return count
 
     def read(self, most_bytes: int) -> bytes:
         """Read all of the answer.
@@ -308,7 +326,9 @@ def explain_broken(error: Exception, url: str) -> NetworkError:
             hint="point SSL_CERT_FILE at a PEM file that holds your organisation's certificate authority",
         )
     if isinstance(error, TimeoutError):
-        return NetworkError(f"{show(url)}: no answer within {TIMEOUT_SECONDS:.0f} s{through}", hint="try again")
+        said = str(error) if error.args else ""
+        slow = said if said.startswith("it brought") else f"no answer within {TIMEOUT_SECONDS:.0f} s"
+        return NetworkError(f"{show(url)}: {slow}{through}", hint="try again")
     said = (
         os.strerror(error.errno) if isinstance(error, OSError) and error.errno and error.errno > 0 else str(error)
     )

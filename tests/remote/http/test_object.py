@@ -10,7 +10,7 @@ import pytest
 from bundler.errors import ChangedError, NetworkError, RemoteError
 from bundler.remote.address import Address
 from bundler.remote.ahead import Ahead
-from bundler.remote.http import patience
+from bundler.remote.http import client, patience
 from bundler.remote.http.object import HEAD_BYTES
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import open_remote
@@ -62,6 +62,15 @@ def test_a_server_that_always_breaks_is_given_up(web: RangedServer) -> None:
     web.breaks = lambda request: 0
     with pytest.raises(NetworkError):
         read(found, 100_000, 10)
+
+
+def test_a_connection_that_drips_is_given_up(web: RangedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "WATCHED_SECONDS", 0.05)
+    monkeypatch.setattr(patience, "PAUSES_SECONDS", ())
+    found = opened(web)
+    web.drips = True
+    with pytest.raises(NetworkError):
+        read(found, 100_000, 300)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])

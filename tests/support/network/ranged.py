@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -42,6 +43,7 @@ class RangedServer:
         breaks: Called with each request; returns after how many bytes of content the connection breaks, or None.
         status: Called with each request; returns a status to answer with instead, or None.
         redirects: Path -> where it leads to.
+        drips: Send byte by byte.
         login: What Authorization must be; empty for anybody.
     """
 
@@ -56,6 +58,7 @@ class RangedServer:
         self.status: Callable[[Request], int | None] = lambda request: None
         self.redirects: dict[str, str] = {}
         self.login = ""
+        self.drips = False
         self._mutex = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"web": self}))
         self._server.daemon_threads = True
@@ -143,4 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:limit]
             self.close_connection = True
         self.web.count(len(body))
+        if self.web.drips:
+            for at in range(len(body)):
+                self.wfile.write(body[at : at + 1])
+                time.sleep(0.01)
+            return
         self.wfile.write(body)
