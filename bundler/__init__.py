@@ -34,11 +34,15 @@ if TYPE_CHECKING:
     from bundler.offline.run import run_offline
     from bundler.plan.lock import Lock
     from bundler.plan.manifest import Manifest
+    from bundler.remote.address import Address
+    from bundler.transfer.pull import pull
+    from bundler.transfer.push import push
     from bundler.verify.files import verify_files
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "BundleError",
     "Home",
     "InstalledBundle",
@@ -51,12 +55,15 @@ __all__ = [
     "install",
     "lock_manifest",
     "make_bundle",
+    "pull",
+    "push",
     "run_offline",
     "verify_files",
 ]
 
 # public name -> the module that defines it
 _MODULES = {
+    "Address": "bundler.remote.address",
     "BundleError": "bundler.errors",
     "Home": "bundler.home.home",
     "InstalledBundle": "bundler.home.installed",
@@ -68,6 +75,8 @@ _MODULES = {
     "install": "bundler.home.installation.install",
     "lock_manifest": "bundler.make.lock",
     "make_bundle": "bundler.make.bundle",
+    "pull": "bundler.transfer.pull",
+    "push": "bundler.transfer.push",
     "run_offline": "bundler.offline.run",
     "verify_files": "bundler.verify.files",
 }

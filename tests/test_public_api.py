@@ -109,6 +109,7 @@ def test_damage_is_reported_by_value_and_raised_on_demand(endpoint: str, tmp_pat
 
 def test_the_public_names_are_these_and_each_is_documented() -> None:
     assert bundler.__all__ == [
+        "Address",
         "BundleError",
         "Home",
         "InstalledBundle",
@@ -121,6 +122,8 @@ def test_the_public_names_are_these_and_each_is_documented() -> None:
         "install",
         "lock_manifest",
         "make_bundle",
+        "pull",
+        "push",
         "run_offline",
         "verify_files",
     ]

@@ -52,14 +52,12 @@ def push(
       bundle push demo.tar.zst s3://bucket/demo.tar.zst
     """
     from bundler.format.find import find_bundle
-    from bundler.make.store import Store
     from bundler.transfer.push import push as push_bundle
 
     with progress_bar("pushing") as (advance, set_total):
         pushed = push_bundle(
             find_bundle(bundle),
             address,
-            Store.default_root() / "uploads",
             image=image,
             signature=signature,
             mount_from=mount_from,

@@ -26,10 +26,10 @@ def begin_upload(output: Place | None, *, dry_run: bool, is_cut: bool) -> Stream
         return None
     if dry_run or is_cut:
         raise click.UsageError("--dry-run and --volume-size are for files: leave them away, or name a file")
-    from bundler.make.store import Store
+    from bundler.transfer.push import upload_notes
     from bundler.transfer.stream import StreamedPush
 
-    return StreamedPush(output, Store.default_root() / "uploads")
+    return StreamedPush(output, upload_notes())
 
 
 def finish_upload(

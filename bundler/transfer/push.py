@@ -20,6 +20,7 @@ from bundler.format.codec.codecs import find_codec
 from bundler.format.reader import BundleReader
 from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import open_stored
+from bundler.make.store import Store
 from bundler.remote.address import REGISTRY_SCHEMES, Address
 from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry
@@ -75,7 +76,7 @@ class Pushed:
 def push(
     place: Path | Sequence[Path],
     address: Address,
-    notes: Path,
+    notes: Path | None = None,
     *,
     image: bool = False,
     signature: Path | None = None,
@@ -89,7 +90,7 @@ def push(
     Args:
         place: The bundle: a file or volumes.
         address: Where it goes; in a registry a repository and a tag.
-        notes: A folder for notes of what was begun, for the next run of one that was killed.
+        notes: A folder for notes of what was begun, for the next run of one that was killed; default in the store.
         image: Make an image of it, which is mounted; else a model artifact. The bundle's codec must be `zstd`.
         signature: Its signature; default the one beside it, where there is one.
         mount_from: Another repository of the registry that may have it.
@@ -115,11 +116,16 @@ def push(
         if registry.reference.digest:
             raise UsageError(f"{address}: expected an address without a digest: that follows from what is pushed")
         with BundleReader(place) as reader:
-            return _Push(registry, Uploader(registry, notes, progress), reader, image, on_note).run(
-                place, signature, mount_from, on_total, progress
-            )
+            return _Push(
+                registry, Uploader(registry, notes or upload_notes(), progress), reader, image, on_note
+            ).run(place, signature, mount_from, on_total, progress)
     finally:
         registry.close()
+
+
+def upload_notes() -> Path:
+    """Return the folder for notes of uploads, in the folder of the store."""
+    return Store.default_root() / "uploads"
 
 
 def _put(
