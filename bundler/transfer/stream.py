@@ -85,8 +85,9 @@ class StreamedPush:
         self._error: BaseException | None = None
         self._is_given_up = False
         self._sent: Callable[[str], None] | None = None
-        self._reading, self._writing = os.pipe2(os.O_CLOEXEC)
-        with contextlib.suppress(OSError):
+        self._reading, self._writing = os.pipe()
+        # Not on a Mac, and not where a user has many; a small one is slower, and no less right.
+        with contextlib.suppress(OSError, AttributeError):
             fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, _BLOCK_BYTES)
         self._thread: threading.Thread | None = None
         self.destination: PipeDestination = _Upload(self._writing, self._begin)

@@ -6,9 +6,6 @@ import base64
 import json
 import os
 import random
-import signal
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
 from tests.support.network.registry import BCRYPT_OF_SECRET, Registry, needs_registry
-from tests.support.process import script
 
 pytestmark = needs_registry
 
@@ -127,28 +123,6 @@ def test_another_repository_gives_its_blob(packed: Path, registry: Registry) -> 
     push(packed, registry.address("models/from:1"))
     pushed = push(packed, registry.address("models/to:1"), "--mount-from", "models/from")
     assert pushed["sent_bytes"] == 0
-
-
-def test_a_pull_that_is_killed_again_and_again_takes_no_byte_twice(
-    packed: Path, registry: Registry, tmp_path: Path
-) -> None:
-    push(packed, registry.address("models/killed:1"))
-    out, partial = tmp_path / "out.tar.zst", tmp_path / ".out.tar.zst.partial.note"
-    received = 0
-    for _ in range(3):
-        child = subprocess.Popen(
-            [script("bundle"), "pull", registry.address("models/killed:1"), "-o", out], stderr=subprocess.DEVNULL
-        )
-        while child.poll() is None and not (partial.exists() and partial.stat().st_size):
-            time.sleep(0.002)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        if out.exists():
-            break
-    pulled = json.loads(bundle("pull", registry.address("models/killed:1"), "-o", out, "--json").stdout)
-    received += pulled["received_bytes"]
-    assert received <= packed.stat().st_size
-    assert out.read_bytes() == packed.read_bytes()
 
 
 def test_a_file_of_another_object_is_not_gone_on_with(packed: Path, registry: Registry, tmp_path: Path) -> None:

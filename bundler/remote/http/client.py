@@ -120,14 +120,28 @@ class Answer:
         """
         before = time.monotonic()
         count = self._response.readinto(buffer)
+        self._watch(count, time.monotonic() - before)
+        return count
+
+    def read_arrived(self, most_bytes: int) -> bytes:
+        """Read what has arrived, at least a byte; `readinto` waits until `buffer` is full. Nothing at the end.
+
+        Raises:
+            TimeoutError: As `readinto`.
+        """
+        before = time.monotonic()
+        block = self._response.read1(most_bytes)
+        self._watch(len(block), time.monotonic() - before)
+        return block
+
+    def _watch(self, count: int, waited: float) -> None:
         # What others do with the bytes is no waiting for the network.
-        self._waited += time.monotonic() - before
+        self._waited += waited
         self._received += count
         if self._waited >= WATCHED_SECONDS:
             if count and self._received < LEAST_BYTES_PER_SECOND * self._waited:
                 raise TimeoutError(f"it brought {self._received:,} bytes in {self._waited:.0f} s")
             self._waited, self._received = 0.0, 0
-        return count
 
     def read(self, most_bytes: int) -> bytes:
         """Read all of the answer.

@@ -27,6 +27,7 @@ from bundler.remote.object import Take
 # Enough for the first bytes of a bundle, and in small ones for its lock.
 HEAD_BYTES = 64 << 10
 _BLOCK_BYTES = 1 << 20
+_ARRIVED_BYTES = 256 << 10
 _RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+)")
 # What a signed address that has expired answers, or one that its host has forgotten.
 _EXPIRED = (400, 401, 403, 404, 410)
@@ -257,16 +258,16 @@ class _Blocks:
 
     def __init__(self, start: int, stop: int, take: Take, halt: threading.Event) -> None:
         self.position, self._stop, self._take, self._halt = start, stop, take, halt
-        self._room = memoryview(bytearray(min(_BLOCK_BYTES, stop - start)))
 
     @property
     def left_bytes(self) -> int:
         return 0 if self._halt.is_set() else self._stop - self.position
 
     def take_from(self, answer: Answer) -> None:
-        while (left := self.left_bytes) and (count := answer.readinto(self._room[:left])):
-            self._take(self._room[:count])
-            self.position += count
+        # As it arrives: what is not handed over yet is lost when the process is killed.
+        while (left := self.left_bytes) and (block := answer.read_arrived(min(left, _ARRIVED_BYTES))):
+            self._take(memoryview(block))
+            self.position += len(block)
 
 
 def _skip(answer: Answer, count: int) -> None:

@@ -44,6 +44,7 @@ class RangedServer:
         status: Called with each request; returns a status to answer with instead, or None.
         redirects: Path -> where it leads to.
         drips: Send byte by byte.
+        holds: Called with each request; returns after how many bytes of content to wait for `released`, or None.
         login: What Authorization must be; empty for anybody.
     """
 
@@ -59,6 +60,8 @@ class RangedServer:
         self.redirects: dict[str, str] = {}
         self.login = ""
         self.drips = False
+        self.holds: Callable[[Request], int | None] = lambda request: None
+        self.released = threading.Event()
         self._mutex = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"web": self}))
         self._server.daemon_threads = True
@@ -146,6 +149,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:limit]
             self.close_connection = True
         self.web.count(len(body))
+        if (held := self.web.holds(request)) is not None:
+            self.wfile.write(body[:held])
+            self.web.released.wait(60)
+            body = body[held:]
         if self.web.drips:
             for at in range(len(body)):
                 self.wfile.write(body[at : at + 1])

@@ -1,0 +1,130 @@
+"""Pulls that are killed, of objects that change, and of what is no bundle."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import ChangedError, DamagedError, FormatError, UsageError
+from bundler.remote.address import Address
+from bundler.remote.http import patience
+from bundler.transfer import partial
+from bundler.transfer.partial import PartialFile
+from bundler.transfer.pull import pull
+from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.network.ranged import RangedServer
+from tests.support.process import Child, script
+
+FILES = {"w": random.Random(1).randbytes(6 << 20), "c": b"c"}
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bundle(
+        tmp_path_factory.mktemp("made"), locked_repo("org/m", FILES, lfs=["w"]), contents=FILES.values()
+    )
+
+
+@pytest.fixture
+def web(packed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RangedServer]:
+    monkeypatch.setattr(patience, "PAUSES_SECONDS", (0.0,) * 5)
+    with RangedServer({"/tiny.tar.zst": packed.read_bytes()}) as server:
+        yield server
+        server.released.set()
+
+
+def address(web: RangedServer) -> Address:
+    return Address(f"{web.url}/tiny.tar.zst")
+
+
+def there(path: Path) -> int:
+    """How much a killed pull has left of the only part."""
+    note = path.with_name(f".{path.name}.partial.note")
+    try:
+        return int.from_bytes(note.read_bytes()[4096:4104], "little")
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_pull_that_is_killed_again_and_again_takes_no_byte_twice(
+    packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    out, kept = tmp_path / "out.tar.zst", 0
+    # What is asked for first, to see what the server can, is no part of it.
+    web.holds = lambda request: None if request.first == 0 and request.last == (64 << 10) - 1 else 700_000
+    for _ in range(4):
+        with Child([script("bundle"), "pull", str(address(web)), "-o", out], stderr=subprocess.DEVNULL) as child:
+            while there(out) < kept + 700_000 and child.poll() is None:
+                time.sleep(0.005)
+            child.send_signal(signal.SIGKILL)
+        kept += 700_000
+        assert there(out) == kept
+        assert not out.exists()
+        assert [request.first for request in web.requests if request.first] == list(range(700_000, kept, 700_000))
+    web.holds = lambda request: None
+    pulled = pull(address(web), out)
+    assert pulled.received_bytes == packed.stat().st_size - kept
+    assert web.requests[-2].first == kept
+    assert out.read_bytes() == packed.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+def test_parts_come_side_by_side(
+    packed: Path, web: RangedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partial, "PART_BYTES", 1 << 20)
+    web.breaks = lambda request: 300_000
+    pull(address(web), tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+
+
+def test_a_server_without_ranges_is_pulled_in_order(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    web.ignores_ranges = True
+    pull(address(web), tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+
+
+def test_an_object_that_changed_since_is_pulled_anew_and_one_that_changes_is_noticed(
+    packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tar.zst"
+    with PartialFile(out, '"0"', packed.stat().st_size) as left:
+        left.write(0, memoryview(b"another object" * 1000))
+    web.status = lambda request: setattr(web, "etag", '"2"') if request.first else None
+    web.holds = lambda request: None
+    with pytest.raises(ChangedError):
+        # The first range of the file begins behind its first bytes.
+        with PartialFile(out, '"1"', packed.stat().st_size) as begun:
+            begun.write(0, memoryview(packed.read_bytes()[:1000]))
+        pull(address(web), out)
+    web.status = lambda request: None
+    assert pull(address(web), out).received_bytes == packed.stat().st_size
+    assert out.read_bytes() == packed.read_bytes()
+
+
+def test_what_is_damaged_or_no_bundle_leaves_nothing(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    damaged = bytearray(packed.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    for content, error in ((bytes(damaged), DamagedError), (b"<html>" * 100, FormatError)):
+        web.files["/tiny.tar.zst"] = content
+        with pytest.raises(error):
+            pull(address(web), tmp_path / "out.tar.zst")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_two_pulls_of_one_file_do_not_mix(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    out = tmp_path / "out.tar.zst"
+    with PartialFile(out, '"1"', packed.stat().st_size), pytest.raises(UsageError):
+        pull(address(web), out)
+
+
+def test_a_file_that_cannot_be_written_says_so(web: RangedServer, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=os.strerror(2)):
+        pull(address(web), tmp_path / "none" / "out.tar.zst")
