@@ -186,9 +186,13 @@ class HttpObject:
         except (RemoteError, ChangedError, LaterError):
             answer.close()
             raise
-        if answer.status not in (200, 206, 416):
+        encoding = answer.header("Content-Encoding").lower()
+        if answer.status not in (200, 206, 416) or encoding not in ("", "identity"):
             answer.close()
-            raise RemoteError(f"{self.label}: the server answered {answer.status}, expected 206 or 200")
+            found = f"{answer.status}{f' in the form {encoding[:40]!r}' if encoding else ''}"
+            raise RemoteError(
+                f"{self.label}: expected 206 or 200, and the bytes as they are; the server sent {found}"
+            )
         return answer
 
 

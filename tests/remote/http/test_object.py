@@ -64,6 +64,12 @@ def test_a_server_that_always_breaks_is_given_up(web: RangedServer) -> None:
         read(found, 100_000, 10)
 
 
+def test_content_in_a_form_that_was_not_asked_for_is_refused(web: RangedServer) -> None:
+    web.encoding = "gzip"
+    with pytest.raises(RemoteError):
+        opened(web)
+
+
 def test_a_connection_that_drips_is_given_up(web: RangedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "WATCHED_SECONDS", 0.05)
     monkeypatch.setattr(patience, "PAUSES_SECONDS", ())

@@ -43,6 +43,7 @@ class RangedServer:
         breaks: Called with each request; returns after how many bytes of content the connection breaks, or None.
         status: Called with each request; returns a status to answer with instead, or None.
         redirects: Path -> where it leads to.
+        encoding: What is said of the form of the content.
         drips: Send byte by byte.
         holds: Called with each request; returns after how many bytes of content to wait for `released`, or None.
         login: What Authorization must be; empty for anybody.
@@ -60,6 +61,7 @@ class RangedServer:
         self.redirects: dict[str, str] = {}
         self.login = ""
         self.drips = False
+        self.encoding = ""
         self.holds: Callable[[Request], int | None] = lambda request: None
         self.released = threading.Event()
         self._mutex = threading.Lock()
@@ -139,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{last}/{self.web.total or len(content)}")
         else:
             self.send_response(200)
+        if self.web.encoding:
+            self.send_header("Content-Encoding", self.web.encoding)
         if self.web.etag:
             self.send_header("ETag", self.web.etag)
         self.send_header("Content-Length", str(last - first + 1))
