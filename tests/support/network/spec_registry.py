@@ -11,10 +11,12 @@ import json
 import re
 import threading
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.support.network.ranged import QuietServer
 
 
 class SpecRegistry:
@@ -39,8 +41,7 @@ class SpecRegistry:
         self.user = user
         self.token = "token-1"
         self.requests: list[tuple[str, str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
-        self._server.daemon_threads = True
+        self._server = QuietServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         )
