@@ -87,6 +87,10 @@ class ChangedError(IntegrityError):
     """What an address leads to is another object than a moment ago, or than a digest says."""
 
 
+class MissingBaseError(IntegrityError):
+    """Content is stored as its difference from other content, which is not here."""
+
+
 class UntrustedError(IntegrityError):
     """Something in an HF_HOME belongs to somebody who is not trusted there, or may be changed by every user."""
 

@@ -27,6 +27,6 @@ def test_a_code_is_shared_only_where_the_table_says_so() -> None:
     assert {code: names for code, names in by_code.items() if len(names) > 1} == {
         3: {"ManifestError", "LockError", "PolicyError"},
         5: {"HubError", "RemoteError"},
-        6: {"IntegrityError", "DamagedError", "UntrustedError", "ChangedError"},
+        6: {"IntegrityError", "DamagedError", "MissingBaseError", "UntrustedError", "ChangedError"},
         11: {"OfflineError", "SandboxError"},
     }

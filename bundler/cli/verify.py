@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 @signature_option
 @policy_option
 @hf_home_option
+@click.option(
+    "--base",
+    type=click.Path(path_type=Path),
+    help="The bundle that a delta was made against: content stored as differences from it is then checked too.",
+)
 @click.option("--quick", is_flag=True, help="Installed bundle: compare names, links and sizes, hash nothing.")
 @click.option("--quiet", is_flag=True, help="Say nothing on stderr unless something is wrong, as cron wants it.")
 @jobs_option
@@ -42,6 +47,7 @@ def verify(
     signature: Path | None,
     policy: Path | None,
     hf_home: Path | None,
+    base: Path | None,
     quick: bool,
     quiet: bool,
     jobs: int | None,
@@ -68,6 +74,8 @@ def verify(
     is_file = not everything and (len(bundle) > 1 or is_file_name(bundle[0]))
     if quick and is_file:
         raise click.UsageError("--quick is for an installed bundle; a bundle file is always read whole")
+    if base and not is_file:
+        raise click.UsageError("--base is for a bundle file; an installed bundle has all of its content")
     if signature and not is_file:
         raise click.UsageError("--signature is for a bundle file; an installed bundle has its own")
     policies = load_policies(policy)
@@ -75,7 +83,8 @@ def verify(
         home = default_hf_home(hf_home)
         ctx.exit(_verify_home(home, policies, quick=quick, quiet=quiet, jobs=jobs, as_json=as_json))
     if is_file:
-        report, judgement = _verify_files([parse_place(word) for word in bundle], jobs, signature, policies)
+        places = [parse_place(word) for word in bundle]
+        report, judgement = _verify_files(places, base, jobs, signature, policies)
     else:
         report, judgement = _verify_installed(bundle[0], hf_home, policies, quick=quick, jobs=jobs)
     _say_report(report, judgement, quiet=quiet)
@@ -93,6 +102,11 @@ def _say_report(report: Report, judgement: Judgement, *, quiet: bool) -> None:
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
     outcome = "ok" if report.ok else f"FAILED, {counted(len(report.faults), 'fault')}"
     say(f"{report.subject}: {outcome}; checked {how} {counted(report.files, 'file')}\n{report.digest}")
+    if report.undecoded_files:
+        say(
+            f"note: {counted(report.undecoded_files, 'file')} more checked as stored only: differences from content "
+            "that is not in it; --base BUNDLE checks what they stand for, and an installation does"
+        )
     if report.hint and not report.ok:
         say(f"hint: {report.hint}")
 
@@ -106,6 +120,7 @@ def _report_json(report: Report, judgement: Judgement) -> dict[str, Any]:
         **judgement_json(judgement),
         "files": report.files,
         "hashed_bytes": report.size_bytes,
+        "undecoded_files": report.undecoded_files,
         "faults": [{"kind": fault.kind, "path": fault.path, "detail": fault.detail} for fault in report.faults],
     }
 
@@ -156,7 +171,7 @@ def _verify_installed(
 
 
 def _verify_files(
-    places: list[Place], jobs: int | None, signature: Path | None, policies: tuple[Policy, ...]
+    places: list[Place], base: Path | None, jobs: int | None, signature: Path | None, policies: tuple[Policy, ...]
 ) -> tuple[Report, Judgement]:
     from bundler.format.find import find_bundle
     from bundler.trust.check_file import judge_file
@@ -166,6 +181,11 @@ def _verify_files(
     place = find_bundle(places) if len(places) > 1 else places[0]
     with progress_bar(f"verifying {places[0].name}") as (advance, set_total):
         report = verify_files(
-            place, jobs=jobs, on_total=set_total, progress=advance, on_note=lambda text: say(f"note: {text}")
+            place,
+            base=base,
+            jobs=jobs,
+            on_total=set_total,
+            progress=advance,
+            on_note=lambda text: say(f"note: {text}"),
         )
     return report, judge_file(place, policies, signature=signature)

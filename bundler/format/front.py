@@ -1,34 +1,61 @@
-"""Open a bundle to read it from front to back: by ranges where its server has them, else as it comes."""
+"""Parse what stands at the front of a bundle's tar stream, and compare it with the index: the lock, and the lists."""
 
 from __future__ import annotations
 
-from bundler.format.reader import BundleReader
-from bundler.format.source import Source
-from bundler.format.storage.remote import RemoteStored
-from bundler.format.stream import BundleStream
-from bundler.remote.address import Address
-from bundler.remote.opening import open_remote
+from bundler.errors import FormatError
+from bundler.files.digest import sha256_bytes
+from bundler.format.base_records import BaseRecord, BasesRecord
+from bundler.format.contents.bases import Bases, parse_bases
+from bundler.format.index import Index
+from bundler.format.tar import omitted_text
+from bundler.plan.lock import Lock
+from bundler.remote.address import Place
 
 
-def open_address(address: Address) -> Source:
-    """Open the bundle behind an address; nothing of it is stored.
+def parse_lock(text: bytes, index: Index, path: Place) -> Lock:
+    """Parse the lock of a bundle, and compare it with the index.
+
+    Args:
+        text: The lock.
+        index: The bundle's index.
+        path: The bundle, for messages.
 
     Raises:
-        FormatError: It is no bundle, or a damaged one.
-        NetworkError: The server cannot be reached.
-        RemoteError: It refused.
+        FormatError: It is damaged, or not the lock that the index names.
+        LockError: It is malformed.
     """
-    source = open_remote(address)
-    if source.has_ranges:
-        return BundleReader(RemoteStored(source, address))
-    body = source.stream()
-
-    def close() -> None:
-        body.__exit__(None, None, None)
-        source.close()
-
+    if (found := sha256_bytes(text)) != index.lock_sha256:
+        raise FormatError(f"{path}: lock inside has sha256 {found}, its index says {index.lock_sha256}")
     try:
-        return BundleStream(body, str(address), place=address, close=close)
-    except BaseException:
-        close()
-        raise
+        lock = Lock.loads(text.decode(), source=f"{path}: lock inside")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: lock inside is not UTF-8: {error}") from error
+    if lock.name != index.name or lock.encoded != text:
+        raise FormatError(f"{path}: lock inside is not in canonical form, or of another bundle")
+    return lock
+
+
+def parse_omitted(text: bytes, record: BaseRecord, path: Place) -> frozenset[str]:
+    """Parse the list of the contents that a delta leaves out.
+
+    Raises:
+        FormatError: It is damaged, or not the list that the index names.
+    """
+    omitted = frozenset(text.decode("ascii", "replace").split())
+    if sha256_bytes(text) != record.omitted_sha256 or omitted_text(omitted) != text:
+        raise FormatError(f"{path}: list of omitted contents is not the one that its index names")
+    return omitted
+
+
+def parse_listed_bases(text: bytes, record: BasesRecord, path: Place) -> Bases:
+    """Parse the list of bases.
+
+    Raises:
+        FormatError: It is damaged, or not the list that the index names.
+    """
+    if sha256_bytes(text) != record.list_sha256:
+        raise FormatError(f"{path}: list of bases is not the one that its index names")
+    try:
+        return parse_bases(text)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.message}") from error

@@ -13,9 +13,12 @@ from typing import Any
 
 from bundler.errors import FormatError
 from bundler.files.digest import sha256_bytes
+from bundler.format.base_records import BaseRecord, BasesRecord
 
-# The newest version. Only a delta needs it; a whole bundle is written in the first, which every reader knows.
-FORMAT_VERSION = 2
+# The newest version: only where content is stored as its difference from a base. A delta needs the second; any other
+# bundle is written in the first, which every reader knows.
+FORMAT_VERSION = 3
+DELTA_VERSION = 2
 FIRST_VERSION = 1
 
 # An empty zstd frame (RFC 8878, 3.1.1): it decodes to nothing, and makes `file`, `tar` and `zstd` know the file by
@@ -69,30 +72,6 @@ class ChunkRecord:
 
 
 @dataclass(frozen=True)
-class BaseRecord:
-    """What a delta records about its base.
-
-    Attributes:
-        name: The base's name.
-        digest: The base's bundle digest; None if the delta was made from a lock only.
-        omitted_bytes: Length of the list of omitted contents, the second tar member.
-        omitted_sha256: Its SHA-256, hex.
-        whole: Digest of the bundle that is whole: what an installation of this delta is. None in version 1, where
-            an installation has the digest of the delta.
-    """
-
-    name: str
-    digest: str | None
-    omitted_bytes: int
-    omitted_sha256: str
-    whole: str | None = None
-
-    def header(self) -> dict[str, object]:
-        """Return what stands in the header of an index."""
-        return {key: value for key, value in asdict(self).items() if key != "whole" or value is not None}
-
-
-@dataclass(frozen=True)
 class Index:
     """The table of contents.
 
@@ -105,6 +84,7 @@ class Index:
         base: Set in a delta bundle, None in one that is whole.
         whole: Of a delta, the index of the bundle that is whole, as it stands in that. It proves `BaseRecord.whole`:
             it has that digest, and names the lock of the delta.
+        bases: Set where content is stored as its difference from a base.
     """
 
     name: str
@@ -114,11 +94,19 @@ class Index:
     chunks: tuple[ChunkRecord, ...]
     base: BaseRecord | None = None
     whole: bytes = b""
+    bases: BasesRecord | None = None
 
     @property
     def version(self) -> int:
         """The lowest version of the format that has all that is in it."""
-        return FORMAT_VERSION if self.whole else FIRST_VERSION
+        if self.bases is not None or _version_of(self.whole) == FORMAT_VERSION:
+            return FORMAT_VERSION
+        return DELTA_VERSION if self.whole else FIRST_VERSION
+
+    def front_bytes(self) -> list[int]:
+        """Return the lengths of what stands first in the tar stream: the lock, and the lists that there are."""
+        lists = [self.base.omitted_bytes] if self.base else []
+        return [self.lock_bytes, *lists, *([self.bases.list_bytes] if self.bases else [])]
 
     def raw_starts(self) -> list[int]:
         """Return the offset of each chunk in the tar stream, and as last element the stream's length."""
@@ -141,6 +129,7 @@ class Index:
                 "lock_sha256": self.lock_sha256,
                 "tar_bytes": self.tar_bytes,
                 **({"base": self.base.header()} if self.base else {}),
+                **({"bases": asdict(self.bases)} if self.bases else {}),
             },
             sort_keys=True,
         ).encode()
@@ -158,8 +147,13 @@ class Index:
         return self.base.whole if self.base and self.base.whole else self.digest
 
 
+def _version_of(payload: bytes) -> int:
+    """Return the version that the bytes of an index name; 0 where they are too short to be one."""
+    return int.from_bytes(payload[4:8], "little")
+
+
 def check_front_bytes(size_bytes: int, bundle_bytes: int) -> None:
-    """Make sure that a short bundle does not unpack to a lock, or list of omitted contents, that fills the memory.
+    """Make sure that a short bundle does not unpack to a lock, or a list beside it, that fills the memory.
 
     Args:
         size_bytes: Length of the lock or list, or of what was read of it.
@@ -306,7 +300,8 @@ def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...], whole: bytes) ->
     try:
         raw: Any = json.loads(text)
         base = BaseRecord(**raw.pop("base")) if "base" in raw else None
-        index = Index(**raw, chunks=chunks, base=base, whole=whole)
+        bases = BasesRecord(**raw.pop("bases")) if "bases" in raw else None
+        index = Index(**raw, chunks=chunks, base=base, whole=whole, bases=bases)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"index header is malformed: {error}") from error
     integers = [index.lock_bytes, index.tar_bytes]
@@ -314,11 +309,15 @@ def _parse_header(text: bytes, chunks: tuple[ChunkRecord, ...], whole: bytes) ->
     if base is not None:
         integers.append(base.omitted_bytes)
         strings += [base.name, base.omitted_sha256, base.digest or "", base.whole or ""]
+    if bases is not None:
+        integers.append(bases.list_bytes)
+        strings.append(bases.list_sha256)
     if not all(type(i) is int and i >= 0 for i in integers) or not all(isinstance(s, str) for s in strings):
         raise FormatError("index header is malformed: a value has the wrong type")
     for name, size in (
         ("lock", index.lock_bytes),
         ("list of omitted contents", base.omitted_bytes if base else 0),
+        ("list of bases", bases.list_bytes if bases else 0),
     ):
         if size > MAX_LOCK_BYTES:
             raise FormatError(f"{name} of {size} bytes is over the limit of {MAX_LOCK_BYTES}")

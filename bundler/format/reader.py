@@ -18,25 +18,29 @@ from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
-from bundler.errors import BundleError, ChangedError, DamagedError, FormatError, NetworkError, RemoteError
-from bundler.files.digest import sha256_bytes
+from bundler.errors import (
+    BundleError,
+    ChangedError,
+    DamagedError,
+    FormatError,
+    MissingBaseError,
+    NetworkError,
+    RemoteError,
+)
 from bundler.files.parallel import in_order
+from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget, BufferPool
-from bundler.format.codec.codecs import Buffer
-from bundler.format.index import (
-    CHUNK_HEADER_BYTES,
-    BaseRecord,
-    ChunkRecord,
-    check_front_bytes,
-    chunk_header,
-)
+from bundler.format.codec.codecs import Buffer, is_difference
+from bundler.format.contents.bases import TAMPERED_HINT, BasePlace, Bases, Contents
+from bundler.format.contents.spans import BlobStream, copy_span
+from bundler.format.front import parse_listed_bases, parse_lock, parse_omitted
+from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_header
 from bundler.format.opening import read_index
 from bundler.format.source import Span
-from bundler.format.storage.chunk_stream import ChunkStream
 from bundler.format.storage.remote import RemoteStored
 from bundler.format.storage.volumes import VolumeSet, open_stored
-from bundler.format.tar import BLOCK, Member, TarPlan, omitted_text, tar_plan
+from bundler.format.tar import BLOCK, Member, TarPlan, tar_plan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 from bundler.remote.address import Place
@@ -57,10 +61,14 @@ class BundleReader:
         path: The file, volumes or address that was opened.
         size_bytes: Length of the bundle.
         index: Its checked table of contents.
+        elsewhere: Where else than in this bundle contents can be read that chunks are differences from.
 
     Raises:
         FormatError: It is not a bundle, damaged, or of another version; the message starts with the path.
     """
+
+    elsewhere: Contents | None = None
+    is_read_once = False
 
     def __init__(self, place: Place | Sequence[Place] | RemoteStored) -> None:
         self._stored = place if isinstance(place, RemoteStored) else open_stored(place)
@@ -72,6 +80,8 @@ class BundleReader:
             self._stored_starts = self.index.stored_starts()
             if isinstance(self._stored, RemoteStored):
                 self._stored.check_digest(self.index.digest)
+            self._largest_room = max(map(self.room_bytes, range(len(self.index.chunks))), default=0)
+            self._base_buffers = BufferPool(min(self._largest_room, _POOLED_BYTES))
         except (NetworkError, RemoteError, ChangedError):
             self._stored.close()
             raise
@@ -141,18 +151,7 @@ class BundleReader:
         # The lock is the first member, and its name is too short for a pax header: only one block is before it.
         check_front_bytes(self.index.lock_bytes, self.size_bytes)
         text = self.read(BLOCK, self.index.lock_bytes)
-        found = sha256_bytes(text)
-        if found != self.index.lock_sha256:
-            raise FormatError(
-                f"{self.path}: lock inside has sha256 {found}, its index says {self.index.lock_sha256}"
-            )
-        try:
-            lock = Lock.loads(text.decode(), source=f"{self.path}: lock inside")
-        except UnicodeDecodeError as error:
-            raise FormatError(f"{self.path}: lock inside is not UTF-8: {error}") from error
-        if lock.name != self.name or lock.encoded != text:
-            raise FormatError(f"{self.path}: lock inside is not in canonical form, or of another bundle")
-        return lock
+        return parse_lock(text, self.index, self.path)
 
     @cached_property
     def omitted(self) -> frozenset[str] | None:
@@ -161,31 +160,51 @@ class BundleReader:
         Raises:
             FormatError: The list is damaged, or not the one that the index names.
         """
-        base = self.index.base
-        if base is None:
-            return None
-        start = BLOCK + self.index.lock_bytes + -self.index.lock_bytes % BLOCK + BLOCK
-        check_front_bytes(base.omitted_bytes, self.size_bytes)
-        text = self.read(start, base.omitted_bytes)
-        omitted = frozenset(text.decode("ascii", "replace").split())
-        if sha256_bytes(text) != base.omitted_sha256 or omitted_text(omitted) != text:
-            raise FormatError(f"{self.path}: list of omitted contents is not the one that its index names")
-        return omitted
+        record = self.index.base
+        return parse_omitted(self._read_list(0), record, self.path) if record else None
+
+    @cached_property
+    def bases(self) -> Bases:
+        """Contents (sha256) that are stored as differences -> what from.
+
+        Raises:
+            FormatError: The list is damaged, or not the one that the index names.
+        """
+        record = self.index.bases
+        return parse_listed_bases(self._read_list(-1), record, self.path) if record else {}
 
     @cached_property
     def plan(self) -> TarPlan:
         """What the tar stream must be according to the lock.
 
         Raises:
-            FormatError: The stream has another length.
+            FormatError: The stream has another length, or a content another base than it may have.
         """
-        plan = tar_plan(self.lock, self.omitted)
+        lock, omitted, bases = self.lock, self.omitted, self.bases
+        try:
+            plan = tar_plan(lock, omitted, bases)
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error.message}", hint=error.hint) from error
         if plan.size_bytes != self.index.tar_bytes:
             raise FormatError(
                 f"{self.path}: the lock inside asks for a tar stream of {plan.size_bytes} bytes, "
                 f"the index holds {self.index.tar_bytes}"
             )
         return plan
+
+    @cached_property
+    def _front(self) -> list[Span]:
+        """Where lock and lists stand in the tar stream: each has one block before it."""
+        spans, position = [], 0
+        for size in self.index.front_bytes():
+            spans.append((position + BLOCK, position + BLOCK + size))
+            position += BLOCK + size + -size % BLOCK
+        return spans
+
+    def _read_list(self, number: int) -> bytes:
+        start, stop = self._front[1:][number]
+        check_front_bytes(stop - start, self.size_bytes)
+        return self.read(start, stop - start)
 
     def stored_chunk(self, number: int, room: bytearray | None = None) -> memoryview:
         """Return a chunk as it is stored, header and frames, checked.
@@ -216,15 +235,22 @@ class BundleReader:
 
         Args:
             number: Number of the chunk, from 0.
-            room: A buffer of `_room_bytes` or more to work in; the result may be a view into it. By default new memory.
+            room: A buffer of `room_bytes` or more to work in; the result may be a view into it. By default new memory.
 
         Raises:
-            DamagedError: The chunk is damaged; the message names it.
+            DamagedError: The chunk is damaged, or one that it is the difference from; the message names it.
+            MissingBaseError: What it is the difference from is neither here nor elsewhere.
         """
+        record = self.index.chunks[number]
         frames = self.stored_chunk(number, room)[CHUNK_HEADER_BYTES:]
         behind = None if room is None else memoryview(room)[CHUNK_HEADER_BYTES + len(frames) :]
         try:
-            return decode_chunk(self.index.chunks[number], frames, behind, number=number)
+            # What is needed to know the bases must be there without them.
+            is_front = self._raw_starts[number] < self._front[-1][1]
+            read_base = None if is_front else partial(self._read_base, number)
+            return decode_chunk(record, frames, behind, number=number, read_base=read_base)
+        except DamagedError:
+            raise
         except FormatError as error:
             raise DamagedError(f"{self.path}: {error.message}", hint=error.hint, chunk=number) from error
 
@@ -239,23 +265,56 @@ class BundleReader:
             for number in numbers
         )
 
+    def _read_base(self, number: int, place: BasePlace, room: memoryview) -> None:
+        """Fill `room` with what a chunk is the difference from."""
+        start, stop = self._raw_starts[number : number + 2]
+        base = self.plan.differences.find_base(start, stop, place)
+        if self.elsewhere is not None and base in self.elsewhere:
+            self.elsewhere.read_into(base, place.offset, room)
+        elif base in self.plan.first_of:
+            self.read_into(base, place.offset, room)
+        else:
+            raise MissingBaseError(
+                f"{self.path}: chunk {number} is stored as a difference from content {base}, which is not here",
+                hint="the bundle is a delta: its base has it",
+            )
+
+    def __contains__(self, sha256: str) -> bool:
+        """Tell whether this bundle holds a content, and all that it is the difference from."""
+        return sha256 in self.plan.first_of and all(base in self for base in self.bases.get(sha256, ()))
+
+    def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
+        """Fill `room` with the bytes of a content from `offset`.
+
+        Raises:
+            FormatError: It ends before, or a chunk is damaged.
+        """
+        member = self.plan.first_of[sha256]
+        if offset + len(room) > member.size_bytes:
+            raise FormatError(
+                f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before",
+                hint=TAMPERED_HINT,
+            )
+        copy_span(self, member.offset + offset, room, self._base_buffers)
+
     def chunks(self, numbers: Sequence[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order of `numbers`; up to `jobs` threads decode ahead, in bounded memory.
 
         The bytes are valid until the next item is asked for: their memory is then reused.
         """
-        largest = max((_room_bytes(chunk) for chunk in self.index.chunks), default=0)
-        pooled = min(largest, _POOLED_BYTES)
+        pooled = min(self._largest_room, _POOLED_BYTES)
         buffers, budget = BufferPool(pooled), Budget()
 
         def decode(number: int) -> tuple[int, bytearray, Buffer]:
-            buffer = buffers.take(_room_bytes(self.index.chunks[number]))
+            buffer = buffers.take(self.room_bytes(number))
             return number, buffer, self.chunk(number, buffer)
 
         def calls() -> Iterator[Callable[[], tuple[int, bytearray, Buffer]]]:
             for number in numbers:
                 chunk = self.index.chunks[number]
-                budget.take(max(pooled, _room_bytes(chunk)) + chunk.raw_bytes, chunk.stored_bytes)
+                # Of a difference the base is decoded too.
+                rooms = 1 + 2 * is_difference(chunk.codec)
+                budget.take(rooms * max(pooled, self.room_bytes(number)) + chunk.raw_bytes, chunk.stored_bytes)
                 yield partial(decode, number)
 
         with self.expect(numbers):
@@ -303,11 +362,14 @@ class BundleReader:
                 f"{self.path}: bytes {start} to {start + size_bytes} lie outside the tar stream of "
                 f"{self.index.tar_bytes}"
             )
-        parts = []
-        for number in self.chunk_span(start, start + size_bytes):
-            base = self._raw_starts[number]
-            parts.append(self.chunk(number)[max(start - base, 0) : start + size_bytes - base])
-        return b"".join(parts)
+        room = bytearray(size_bytes)
+        copy_span(self, start, memoryview(room), self._base_buffers)
+        return bytes(room)
+
+    def room_bytes(self, number: int) -> int:
+        """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
+        chunk = self.index.chunks[number]
+        return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
 
     def member_of(self, blob: Blob) -> Member:
         """Return the tar member that holds a blob's content."""
@@ -315,9 +377,5 @@ class BundleReader:
 
     def open_blob(self, blob: Blob) -> io.BufferedReader:
         """Open a blob's content for reading and seeking; chunks are checked and decoded when they are needed."""
-        return io.BufferedReader(ChunkStream(self, self.member_of(blob)), buffer_size=1 << 20)
-
-
-def _room_bytes(chunk: ChunkRecord) -> int:
-    """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
-    return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
+        member = self.member_of(blob)
+        return io.BufferedReader(BlobStream(self, member.offset, member.size_bytes), buffer_size=1 << 20)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from bundler.format.base_records import BaseRecord
 from bundler.format.codec.codecs import Buffer
-from bundler.format.index import BaseRecord
+from bundler.format.contents.bases import Bases, Contents
 from bundler.format.tar import TarPlan
 from bundler.plan.lock import Lock
 from bundler.remote.address import Place
@@ -18,6 +19,13 @@ Span = tuple[int, int]
 
 class Source(Protocol):
     """A bundle that can be read front to back (`BundleReader`, `BundleStream`)."""
+
+    # Where contents can be read that chunks are differences from; set before `runs`.
+    elsewhere: Contents | None
+
+    @property
+    def is_read_once(self) -> bool:
+        """Whether what has been read is gone: bases must then be elsewhere when they are needed."""
 
     @property
     def label(self) -> str:
@@ -34,6 +42,10 @@ class Source(Protocol):
     @property
     def omitted(self) -> frozenset[str] | None:
         """The contents (sha256) that a delta leaves out because its base has them; None for a whole bundle."""
+
+    @property
+    def bases(self) -> Bases:
+        """Contents (sha256) that are stored as differences -> what from."""
 
     @property
     def plan(self) -> TarPlan:

@@ -14,17 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from bundler.errors import BundleError, DamagedError, FormatError
+from bundler.errors import BundleError, DamagedError, FormatError, MissingBaseError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import in_order
+from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget
 from bundler.format.codec.codecs import Buffer
+from bundler.format.contents.bases import BasePlace, Bases, Contents, bases_record, parse_bases
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     MAX_LOCK_BYTES,
     PREAMBLE,
-    BaseRecord,
     ChunkRecord,
     Index,
     check_front_bytes,
@@ -34,11 +35,12 @@ from bundler.format.index import (
     parse_index_frame,
 )
 from bundler.format.source import Span
+from bundler.format.storage.stream_input import Readable, StreamInput
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
-from bundler.format.stream_input import Readable, StreamInput
 from bundler.format.tar import (
     BLOCK,
     TarPlan,
+    bases_path,
     lock_path,
     omitted_path,
     omitted_text,
@@ -62,12 +64,18 @@ class BundleStream:
         place: The address that it comes from, if there is one.
         lock: The lock inside; provisional until `runs` has ended.
         omitted: The contents (sha256) that a delta leaves out; None for a whole bundle. Provisional too.
+        bases: Contents (sha256) that are stored as differences -> what from. Provisional too.
         plan: What the tar stream must be according to the lock.
+        elsewhere: Where contents can be read that chunks are differences from: all of them that are needed, once what
+            was yielded before is dealt with.
 
     Raises:
         FormatError: The stream does not start as a bundle does, or ends before the end of its lock.
         LockError: The lock is malformed.
     """
+
+    elsewhere: Contents | None = None
+    is_read_once = True
 
     def __init__(
         self,
@@ -92,8 +100,8 @@ class BundleStream:
         self._front: list[Buffer] = []
         try:
             self._start()
-            self.lock, self.omitted = self._read_front()
-            self.plan: TarPlan = tar_plan(self.lock, self.omitted)
+            self.lock, self.omitted, self.bases = self._read_front()
+            self.plan: TarPlan = tar_plan(self.lock, self.omitted, self.bases)
             self._check_front()
         except FormatError as error:
             raise self._add_label(error) from error
@@ -141,7 +149,10 @@ class BundleStream:
         budget = Budget()
 
         def take(start: int, stored: tuple[int, memoryview], is_needed: bool) -> tuple[int, Buffer | None]:
-            return start, self._take(*stored, decode=is_needed)
+            return start, self._take(*stored, start=start, decode=is_needed)
+
+        def has_room() -> bool:
+            return budget.has_room() and self._has_bases(self._raw_bytes)
 
         def calls() -> Iterator[Callable[[], tuple[int, Buffer | None]]]:
             nonlocal failure
@@ -154,12 +165,12 @@ class BundleStream:
                     return
                 if stored:
                     is_needed = needed.any_of(start, self._raw_bytes)
-                    # Planes take as much again.
-                    budget.take(2 * is_needed * (self._raw_bytes - start), len(stored[1]))
+                    # Planes take as much again, and a base does.
+                    budget.take(3 * is_needed * (self._raw_bytes - start), len(stored[1]))
                     yield partial(take, start, stored, is_needed)
 
         try:
-            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
+            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack", has_room=has_room):
                 if raw_or_none is not None:
                     yield start, raw_or_none
                 budget.give()
@@ -175,10 +186,26 @@ class BundleStream:
             return DamagedError(message, hint=error.hint, chunk=error.chunk)
         return FormatError(message, hint=error.hint)
 
-    def _take(self, number: int, frames: memoryview, *, decode: bool) -> Buffer | None:
+    def _has_bases(self, position: int) -> bool:
+        """Tell whether all that the next chunk may be a difference from is there, not still on its way to a file."""
+        bases = self.plan.differences.bases_at(position, position + 1)
+        return self.elsewhere is None or all(base in self.elsewhere for base in bases)
+
+    def _take(self, number: int, frames: memoryview, *, start: int, decode: bool) -> Buffer | None:
         record = self._records[number]
         check_stored(record, frames, number=number)
-        return decode_chunk(record, frames, number=number) if decode else None
+        if not decode:
+            return None
+        read_base = partial(self._read_base, start, start + record.raw_bytes) if self._is_open else None
+        return decode_chunk(record, frames, number=number, read_base=read_base)
+
+    def _read_base(self, start: int, stop: int, place: BasePlace, room: memoryview) -> None:
+        base = self.plan.differences.find_base(start, stop, place)
+        if self.elsewhere is None or base not in self.elsewhere:
+            raise MissingBaseError(
+                f"{self.label}: content {base}, which a chunk is a difference from, is not here"
+            )
+        self.elsewhere.read_into(base, place.offset, room)
 
     def _start(self) -> None:
         head = self._input.read(len(PREAMBLE), "its first bytes")
@@ -250,6 +277,7 @@ class BundleStream:
                 or omitted is None
                 or (base.omitted_bytes, base.omitted_sha256) == (len(omitted), sha256_bytes(omitted))
             ),
+            "list of bases": index.bases == bases_record(self.bases),
             "last volume": self._volume is None
             or (self._volume.stop, self._volume.bundle_bytes, self._volume.digest)
             == (self._stored_bytes, self._stored_bytes, index.digest),
@@ -262,8 +290,8 @@ class BundleStream:
             raise FormatError("more bytes follow the index")
         self._index = index
 
-    def _read_front(self) -> tuple[Lock, frozenset[str] | None]:
-        """Read up to the lock and, in a delta, the list of omitted contents."""
+    def _read_front(self) -> tuple[Lock, frozenset[str] | None, Bases]:
+        """Read up to the lock and, where they follow, the lists of omitted contents and of bases."""
         text, end = self._read_member(0)
         try:
             lock = Lock.loads(text.decode(), source=f"{self.label}: lock inside")
@@ -271,15 +299,20 @@ class BundleStream:
             raise FormatError(f"lock inside is not UTF-8: {error}") from error
         if lock.encoded != text:
             raise FormatError("lock inside is not in canonical form")
-        # The header is compared with the lock later; here it only shows whether the bundle is a delta.
-        name = omitted_path(lock.name).encode()
-        if self._read_front_bytes(end, BLOCK)[:100].rstrip(b"\0") != name:
-            return lock, None
-        text, _ = self._read_member(end)
-        omitted = frozenset(text.decode("ascii", "replace").split())
-        if omitted_text(omitted) != text:
-            raise FormatError("list of omitted contents is not in canonical form")
-        return lock, omitted
+        omitted: frozenset[str] | None = None
+        if self._is_at(end, omitted_path(lock.name)):
+            text, end = self._read_member(end)
+            omitted = frozenset(text.decode("ascii", "replace").split())
+            if omitted_text(omitted) != text:
+                raise FormatError("list of omitted contents is not in canonical form")
+        bases: Bases = {}
+        if self._is_at(end, bases_path(lock.name)):
+            bases = parse_bases(self._read_member(end)[0])
+        return lock, omitted, bases
+
+    def _is_at(self, start: int, path: str) -> bool:
+        """Tell whether the header of this member is there; it is compared with the lock later."""
+        return self._read_front_bytes(start, BLOCK)[:100].rstrip(b"\0") == path.encode()
 
     def _check_front(self) -> None:
         for member in self.plan.front:
@@ -306,7 +339,7 @@ class BundleStream:
         """Return `size` bytes near the start of the tar stream, reading further chunks if needed."""
         while self._raw_bytes < start + size:
             stored = self._read_next()
-            raw = self._take(*stored, decode=True) if stored else None
+            raw = self._take(*stored, start=0, decode=True) if stored else None
             assert raw is not None, "an index that comes before the lock is refused"
             self._front.append(raw)
             check_front_bytes(min(start + size, self._raw_bytes), self._stored_bytes)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bundler.format.base_records import BaseRecord
 from bundler.format.codec.codecs import find_codec
-from bundler.format.index import BaseRecord
 from bundler.format.reader import BundleReader
 from bundler.plan.lock import Lock
 

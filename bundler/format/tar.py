@@ -8,8 +8,10 @@ differently in a new release would change the format.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
+from bundler.format.contents.bases import Bases, Differences, bases_text, check_bases
 from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.plan.lock import Lock
@@ -76,17 +78,19 @@ class Members:
         lock: The lock of the stream.
         layout: Its layout.
         omitted: Contents (sha256) that a delta leaves out; None for a whole bundle.
+        bases: Contents (sha256) that are stored as differences -> what from.
     """
 
     lock: Lock
     layout: Layout
     omitted: frozenset[str] | None
+    bases: Bases = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Member]:
         """Iterate over the members."""
         paths: dict[str, str] = {}
         position = 0
-        for path, typeflag, blob, data, target in _entries(self.lock, self.layout, self.omitted):
+        for path, typeflag, blob, data, target in _entries(self.lock, self.layout, self.omitted, self.bases):
             if blob is not None and self.omitted and blob.sha256 in self.omitted:
                 continue
             if blob is not None and (first := paths.setdefault(blob.sha256, path)) is not path:
@@ -104,11 +108,12 @@ class TarPlan:
 
     Attributes:
         members: All members in stream order.
-        front: What a reader needs first: the lock and, in a delta, the list of omitted contents.
+        front: What a reader needs first: the lock and, where there is one, the lists of omitted contents and of bases.
         size_bytes: Length of the stream, end-of-archive blocks included.
         first_of: content (sha256) -> the member that holds it; further blobs of that content are hard links.
         layout: The cache layout that the stream unpacks to.
         omitted: Contents (sha256) that a delta leaves out because its base has them; None for a whole bundle.
+        bases: Contents (sha256) that are stored as differences -> what from.
     """
 
     members: Members
@@ -117,6 +122,16 @@ class TarPlan:
     first_of: dict[str, Member]
     layout: Layout
     omitted: frozenset[str] | None = None
+    bases: Bases = field(default_factory=dict)
+
+    @cached_property
+    def differences(self) -> Differences:
+        """What its contents are differences from, by their offsets."""
+        return Differences(
+            (member.offset, member.offset + member.size_bytes, self.bases[sha256])
+            for sha256, member in self.first_of.items()
+            if sha256 in self.bases
+        )
 
 
 def lock_path(name: str) -> str:
@@ -127,6 +142,11 @@ def lock_path(name: str) -> str:
 def omitted_path(name: str) -> str:
     """Return the path of a delta's list of omitted contents in the tar stream."""
     return f"{BUNDLES_FOLDER}/{name}.omitted"
+
+
+def bases_path(name: str) -> str:
+    """Return the path of the list of bases in the tar stream."""
+    return f"{BUNDLES_FOLDER}/{name}.bases"
 
 
 def omitted_text(omitted: Iterable[str]) -> bytes:
@@ -144,36 +164,43 @@ def checksums(content: Layout) -> bytes:
     return "".join(f"{blob.sha256}  {blob.path}\n" for blob in content.blobs).encode()
 
 
-def tar_plan(lock: Lock, omitted: frozenset[str] | None = None) -> TarPlan:
+def tar_plan(lock: Lock, omitted: frozenset[str] | None = None, bases: Bases | None = None) -> TarPlan:
     """Lay out the tar stream of a complete lock.
 
     Args:
         lock: The lock.
         omitted: For a delta, the contents (sha256) to leave out; None for a whole bundle.
+        bases: Contents (sha256) that are stored as differences -> what from; none by default.
 
     Raises:
+        FormatError: `bases` breaks a rule (`bundler.format.contents.bases.check_bases`).
         LockError: The lock is incomplete or contradicts itself (`bundler.plan.layout.layout`).
     """
     content = layout(lock)
-    members = Members(lock, content, omitted)
+    members = Members(lock, content, omitted, bases or {})
     first_of: dict[str, Member] = {}
     front: list[Member] = []
     end = 0
-    for member in members:
-        if len(front) < (1 if omitted is None else 2):
+    for number, member in enumerate(members):
+        if number < 1 + (omitted is not None) + bool(bases):
             front.append(member)
         if member.blob is not None:
             first_of[member.blob.sha256] = member
         end = member.offset + member.size_bytes + member.padding
-    return TarPlan(members, tuple(front), end + len(END_OF_ARCHIVE), first_of, content, omitted)
+    check_bases(
+        bases or {}, {sha256: member.size_bytes for sha256, member in first_of.items()}, omitted is not None
+    )
+    return TarPlan(members, tuple(front), end + len(END_OF_ARCHIVE), first_of, content, omitted, bases or {})
 
 
 def _entries(
-    lock: Lock, content: Layout, omitted: frozenset[str] | None
+    lock: Lock, content: Layout, omitted: frozenset[str] | None, bases: Bases
 ) -> Iterator[tuple[str, bytes, Blob | None, bytes, str]]:
     yield lock_path(lock.name), _REGULAR, None, lock.encoded, ""
     if omitted is not None:
         yield omitted_path(lock.name), _REGULAR, None, omitted_text(omitted), ""
+    if bases:
+        yield bases_path(lock.name), _REGULAR, None, bases_text(bases), ""
     for blob in content.blobs:
         yield blob.path, _REGULAR, blob, b"", ""
     for repo in content.repos:

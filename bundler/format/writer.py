@@ -12,7 +12,7 @@ Rule book:
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,142 +22,32 @@ from typing import Protocol
 from bundler.errors import IntegrityError
 from bundler.files.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.files.parallel import in_order
+from bundler.format.base_records import BaseRecord
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import (
-    BY_WIDTH,
     DEFAULT_LEVEL,
-    ZSTD,
+    DIFFERENCES_BY_WIDTH,
     Buffer,
-    Codec,
     CodecChoice,
     room_bytes,
 )
-from bundler.format.codec.safetensors import Run, word_runs
+from bundler.format.codec.safetensors import Run
+from bundler.format.contents.bases import bases_record
+from bundler.format.cut import CHUNK_BYTES, Chunk, Piece, choose_runs, cut_into_chunks
 from bundler.format.index import (
     PREAMBLE,
-    BaseRecord,
     ChunkRecord,
     Index,
     chunk_header,
     index_frame,
 )
 from bundler.format.storage.destinations import Sink
-from bundler.format.tar import END_OF_ARCHIVE, TarPlan
+from bundler.format.tar import TarPlan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 
-# A chunk is the unit of parallel work and of random access. With 4 MiB zstd compresses within 1 % of one long
-# frame, and a terabyte needs a quarter of a million index records.
-CHUNK_BYTES = 4 << 20
-
-# The chunks of a blob of this size or more hold nothing else, so that reading it decodes no byte of its neighbours.
-# Smaller blobs share chunks: a hundred thousand tiny files would otherwise need a frame each.
-LARGE_BLOB_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A run of the tar stream from one source: bytes in memory, or a range of a blob."""
-
-    size_bytes: int
-    content: bytes = b""
-    blob: Blob | None = None
-    offset: int = 0
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A run of the tar stream that is stored together.
-
-    Attributes:
-        pieces: Its parts, in order.
-        codec: The codec to store it with.
-    """
-
-    pieces: list[Piece]
-    codec: Codec = ZSTD
-
-    @property
-    def size_bytes(self) -> int:
-        """Raw length."""
-        return sum(piece.size_bytes for piece in self.pieces)
-
-
-def no_word_runs(blob: Blob) -> list[Run]:
-    """Return no runs for any blob, so that everything is stored with codec `zstd`."""
-    return [Run(0, blob.size_bytes, 1)]
-
-
-def cut_into_chunks(plan: TarPlan, runs_of: Callable[[Blob], list[Run]] = no_word_runs) -> Iterator[Chunk]:
-    """Cut the tar stream into chunks (FORMAT.md, "How a writer cuts chunks").
-
-    The lock, a delta's list of omitted contents, and each run of each large blob starts a new chunk; everything else
-    fills chunks of `CHUNK_BYTES`.
-
-    Args:
-        plan: The stream.
-        runs_of: Returns which parts of a large blob have words of which width.
-    """
-    run: list[Piece] = []
-    room = CHUNK_BYTES
-    for number, member in enumerate(plan.members):
-        header = member.header
-        pieces = [Piece(len(header), header)]
-        content = Piece(member.size_bytes, member.content, member.blob)
-        tail = bytes(member.padding)
-        is_large = member.blob is not None and member.size_bytes >= LARGE_BLOB_BYTES
-        if not is_large:
-            pieces.append(content)
-            pieces.append(Piece(len(tail), tail))
-        for piece in pieces:
-            for part in _split(piece, room):
-                run.append(part)
-                room -= part.size_bytes
-                if room == 0:
-                    yield Chunk(run)
-                    run, room = [], CHUNK_BYTES
-        if (is_large or number < len(plan.front)) and run:
-            yield Chunk(run)
-            run, room = [], CHUNK_BYTES
-        if is_large:
-            assert member.blob is not None
-            yield from cut_large_blob(member.blob, runs_of)
-            if tail:
-                run, room = [Piece(len(tail), tail)], CHUNK_BYTES - len(tail)
-    for part in _split(Piece(len(END_OF_ARCHIVE), END_OF_ARCHIVE), room):
-        run.append(part)
-        room -= part.size_bytes
-        if room == 0:
-            yield Chunk(run)
-            run, room = [], CHUNK_BYTES
-    if run:
-        yield Chunk(run)
-
-
-def cut_large_blob(blob: Blob, runs_of: Callable[[Blob], list[Run]]) -> Iterator[Chunk]:
-    """Cut a blob of `LARGE_BLOB_BYTES` or more into chunks of its own; see `cut_into_chunks`."""
-    for words in runs_of(blob):
-        whole = Piece(words.size_bytes, blob=blob, offset=words.start)
-        for part in _split(whole, CHUNK_BYTES):
-            yield Chunk([part], BY_WIDTH[words.width])
-
-
-def choose_runs(codec: CodecChoice, blob_path: Callable[[Blob], Path]) -> Callable[[Blob], list[Run]]:
-    """Return what `cut_into_chunks` takes for a choice of codec."""
-    return no_word_runs if codec == "zstd" else lambda blob: word_runs(blob_path(blob), blob.size_bytes)
-
-
-def _split(piece: Piece, room: int) -> Iterator[Piece]:
-    """Cut a piece so that the first part fits in `room`, the others in `CHUNK_BYTES`; drop empty parts."""
-    if 0 < piece.size_bytes <= room:
-        yield piece
-        return
-    start = 0
-    while start < piece.size_bytes:
-        size = min(room, piece.size_bytes - start)
-        yield Piece(size, piece.content[start : start + size], piece.blob, piece.offset + start)
-        start += size
-        room = CHUNK_BYTES
+# Of the raw bytes. No weights are stored in less as they are, so that this need not be tried too.
+_CLEARLY_SMALLER = 0.4
 
 
 class ReadyChunks(Protocol):
@@ -217,11 +107,25 @@ def encode_chunk(
         if piece.blob is None:
             target[:] = piece.content
         else:
-            _read_into(blob_path(piece.blob), piece, target)
+            read_blob(blob_path(piece.blob), piece.blob, piece.offset, target)
         position += piece.size_bytes
-    frames = chunk.codec.encode(view, level, room)
-    record = ChunkRecord(chunk.codec.number, len(view), sum(map(len, frames)), blake3_bytes(*frames))
+    number, frames = _encode(chunk, view, level, room)
+    record = ChunkRecord(number, len(view), sum(map(len, frames)), blake3_bytes(*frames))
     return Encoded(chunk, view, record, frames, buffer)
+
+
+def _encode(chunk: Chunk, raw: memoryview, level: int, room: memoryview) -> tuple[int, list[Buffer]]:
+    """Return the number of the codec, and the frames: as a difference from the base where that is smaller."""
+    ways: list[tuple[int, list[Buffer]]] = []
+    if chunk.base is not None:
+        codec = DIFFERENCES_BY_WIDTH[chunk.codec.width]
+        theirs = room[: len(raw)]
+        chunk.base.read_into(theirs)
+        ways = [(codec.number, [chunk.base.place.pack(), *codec.encode(raw, theirs)])]
+        if sum(map(len, ways[0][1])) < _CLEARLY_SMALLER * len(raw):
+            return ways[0]
+    ways.append((chunk.codec.number, chunk.codec.encode(raw, level, room)))
+    return min(ways, key=lambda way: sum(map(len, way[1])))
 
 
 def buffer_bytes() -> int:
@@ -229,16 +133,21 @@ def buffer_bytes() -> int:
     return CHUNK_BYTES + room_bytes(CHUNK_BYTES)
 
 
-def _read_into(path: Path, piece: Piece, target: memoryview) -> None:
-    assert piece.blob is not None
+def read_blob(path: Path, blob: Blob, offset: int, target: memoryview) -> None:
+    """Fill `target` with the bytes of a blob's file from `offset`.
+
+    Raises:
+        IntegrityError: The file ends before.
+        OSError: It cannot be read.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         done = 0
         while done < len(target):
-            count = os.preadv(descriptor, [target[done:]], piece.offset + done)
+            count = os.preadv(descriptor, [target[done:]], offset + done)
             if count == 0:
                 raise IntegrityError(
-                    f"{path}: expected {piece.blob.size_bytes} bytes, the file ends at {piece.offset + done}",
+                    f"{path}: expected {blob.size_bytes} bytes, the file ends at {offset + done}",
                     hint="run the same `bundle fetch` again; it fetches damaged files again",
                 )
             done += count
@@ -258,6 +167,7 @@ def write_bundle(
     level: int = DEFAULT_LEVEL,
     jobs: int = 1,
     ready: ReadyChunks | None = None,
+    runs_of: Callable[[Blob], list[Run]] | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Index:
     """Write a whole bundle to `out`, front to back.
@@ -272,7 +182,8 @@ def write_bundle(
         codec: "auto" stores weights as byte planes; with "zstd" the standard tools can unpack everything.
         level: zstd level.
         jobs: Number of threads that compress.
-        ready: What was encoded before, by the same codec and level.
+        ready: What was encoded before, by the same codec and level: of a blob all chunks, or none.
+        runs_of: Returns the words of a large blob, those with a base among them; by default what `codec` means.
         progress: Called with the number of tar-stream bytes done since the last call.
 
     Returns:
@@ -286,7 +197,7 @@ def write_bundle(
     records: list[ChunkRecord] = []
     checker = _BlobChecker()
     buffers = BufferPool(buffer_bytes())
-    chunks = cut_into_chunks(plan, choose_runs(codec, blob_path))
+    chunks = cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path))
     calls = (partial(encode_chunk, chunk, blob_path, level, buffers, ready) for chunk in chunks)
     with closing(in_order(calls, jobs=jobs, name="pack")) as encoded:
         for done in encoded:
@@ -307,7 +218,15 @@ def _make_index(
     lock: Lock, plan: TarPlan, records: list[ChunkRecord], base: BaseRecord | None, whole: Index | None
 ) -> Index:
     text = lock.encoded
-    index = Index(lock.name, len(text), sha256_bytes(text), plan.size_bytes, tuple(records), base)
+    index = Index(
+        lock.name,
+        len(text),
+        sha256_bytes(text),
+        plan.size_bytes,
+        tuple(records),
+        base,
+        bases=bases_record(plan.bases),
+    )
     if base is None or whole is None:
         return index
     return replace(index, base=replace(base, whole=whole.digest), whole=whole.payload())

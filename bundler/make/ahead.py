@@ -32,8 +32,9 @@ from bundler.files.digest import Hasher, blake3_bytes
 from bundler.files.parallel import available_cores
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import CodecChoice
+from bundler.format.cut import LARGE_BLOB_BYTES, Chunk, choose_runs, cut_large_blob
 from bundler.format.index import ChunkRecord
-from bundler.format.writer import LARGE_BLOB_BYTES, Chunk, buffer_bytes, choose_runs, cut_large_blob, encode_chunk
+from bundler.format.writer import buffer_bytes, encode_chunk
 from bundler.make.room import RepoPlan, count_bytes
 from bundler.make.store import Store, StoredBlob
 from bundler.plan.layout import Blob

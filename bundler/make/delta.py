@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bundler.errors import FormatError, UsageError
 from bundler.files.digest import sha256_bytes
-from bundler.format.index import BaseRecord
+from bundler.format.base_records import BaseRecord
+from bundler.format.contents.bases import MIN_BASE_BYTES
+from bundler.format.find import find_bundle
+from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination
 from bundler.format.storage.volumes import volume_base, volume_files
 from bundler.format.tar import omitted_text
 from bundler.home.lock_source import open_file
-from bundler.plan.layout import layout
+from bundler.plan.layout import Blob, layout
 from bundler.plan.lock import Lock
 from bundler.remote.address import Address, Place
 
@@ -34,11 +38,15 @@ class Base:
         name: The bundle's name.
         digest: The digest that an installation of it has; None where only its lock is known.
         contents: SHA-256 of all its blobs and prepared files.
+        blobs: These.
+        bundle: Where content of it can be read; None where only its lock is known.
     """
 
     name: str
     digest: str | None
     contents: frozenset[str]
+    blobs: tuple[Blob, ...] = field(default=(), compare=False)
+    bundle: Place | None = field(default=None, compare=False)
 
     @classmethod
     def open(cls, path: Place) -> Base:
@@ -53,8 +61,23 @@ class Base:
         if isinstance(path, Path):
             _check_file(path)
         source = open_file(path)
-        contents = frozenset(blob.sha256 for blob in layout(source.lock).blobs)
-        return cls(source.lock.name, source.digest, contents)
+        blobs = tuple(layout(source.lock).blobs)
+        contents = frozenset(blob.sha256 for blob in blobs)
+        bundle = None if source.bundle_bytes is None else path
+        return cls(source.lock.name, source.digest, contents, blobs, bundle)
+
+    def changed_from(self, lock: Lock) -> list[Blob]:
+        """Return the contents of this base that `lock` has not, and that weights of it may be differences from."""
+        there = {blob.sha256 for blob in layout(lock).blobs}
+        return [blob for blob in self.blobs if blob.sha256 not in there and blob.size_bytes >= MIN_BASE_BYTES]
+
+    def open_bundle(self) -> AbstractContextManager[BundleReader | None]:
+        """Open the bundle, in which content can be read; None where there is only a lock.
+
+        Raises:
+            FormatError: It is no longer what it was.
+        """
+        return nullcontext() if self.bundle is None else BundleReader(find_bundle([self.bundle]))
 
     def omitted_from(self, lock: Lock) -> frozenset[str]:
         """Return the contents of `lock` that this base has."""

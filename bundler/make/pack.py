@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bundler.files.parallel import available_cores
 from bundler.files.space import report_full_disk
+from bundler.format.base_records import BaseRecord
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
-from bundler.format.storage.destinations import Destination, FileDestination
-from bundler.format.tar import tar_plan
+from bundler.format.codec.safetensors import Run
+from bundler.format.cut import choose_runs
+from bundler.format.index import Index
+from bundler.format.reader import BundleReader
+from bundler.format.storage.destinations import Destination, FileDestination, Sink
+from bundler.format.tar import TarPlan, tar_plan
 from bundler.format.writer import ReadyChunks, write_bundle
+from bundler.make.bases.choose import ReadyBut, choose_bases
+from bundler.make.bases.find import FoundBases
 from bundler.make.delta import Base
-from bundler.plan.layout import Blob
+from bundler.plan.layout import Blob, layout
 from bundler.plan.lock import Lock
 
 
@@ -48,6 +55,7 @@ def pack(
     out: Path | Destination,
     *,
     base: Base | None = None,
+    stored: Mapping[Blob, Path] | None = None,
     codec: CodecChoice = "auto",
     level: int = DEFAULT_LEVEL,
     jobs: int | None = None,
@@ -62,6 +70,8 @@ def pack(
         out: The file to write; one that exists is replaced once the new one is whole. Or volumes, or a pipe.
         base: Leave out what this has: the bundle becomes a delta, which installs where the base is installed. The
             whole bundle is packed too then, without being written, so that the delta can say what it leads to.
+        stored: Contents of the base that the lock has not -> verified files: new weights may be stored as differences
+            from them. Where the base is a bundle, contents are read from it too.
         codec: "auto" stores weights in byte planes; "zstd" lets stock tools unpack everything.
         level: zstd level.
         jobs: Threads; default `available_cores()`.
@@ -74,30 +84,74 @@ def pack(
         LockError: The lock is incomplete.
         SpaceError: The disk is full; the incomplete bundle was removed.
     """
-    omitted = base.omitted_from(lock) if base else None
-    plan = tar_plan(lock, omitted)
     destination = FileDestination(out) if isinstance(out, Path) else out
-    full = report_full_disk(
-        destination.path,
-        f"{destination.path}: the file system is full; the half-written bundle was removed",
-        hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
-    )
-    write = partial(
-        write_bundle,
-        lock,
-        blob_path=blob_path,
-        codec=codec,
-        level=level,
-        jobs=jobs or available_cores(),
-        ready=ready,
-        progress=progress,
-    )
-    whole = write(plan=tar_plan(lock), out=_Nowhere()) if base else None
-    with full, destination.open() as stream:
-        record = base.record(omitted) if base and omitted is not None else None
-        index = write(plan=plan, out=stream, base=record, whole=whole)
-        size_bytes = stream.tell()
-    return PackResult(destination.path, size_bytes, plan.size_bytes, index.digest, index.whole_digest)
+    job = _Job(lock, blob_path, codec, level, jobs or available_cores(), ready, progress)
+    omitted = base.omitted_from(lock) if base else None
+    whole = job.write(job.plan(), _Nowhere()) if base else None
+    with base.open_bundle() if base else nullcontext() as older:
+        plan = job.plan(omitted, older, stored)
+        full = report_full_disk(
+            destination.path,
+            f"{destination.path}: the file system is full; the half-written bundle was removed",
+            hint=f"a bundle needs at most {plan.tar.size_bytes:,} bytes: choose another folder with --output",
+        )
+        with full, destination.open() as stream:
+            record = base.record(omitted) if base and omitted is not None else None
+            index = job.write(plan, stream, record, whole)
+            size_bytes = stream.tell()
+    return PackResult(destination.path, size_bytes, plan.tar.size_bytes, index.digest, index.whole_digest)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    tar: TarPlan
+    found: FoundBases
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that is the same for a delta, and for the whole bundle that it leads to."""
+
+    lock: Lock
+    blob_path: Callable[[Blob], Path]
+    codec: CodecChoice
+    level: int
+    jobs: int
+    ready: ReadyChunks | None
+    progress: Callable[[int], None]
+
+    def plan(
+        self,
+        omitted: frozenset[str] | None = None,
+        older: BundleReader | None = None,
+        stored: Mapping[Blob, Path] | None = None,
+    ) -> _Plan:
+        found = FoundBases({}, {})
+        if self.codec != "zstd":
+            found = choose_bases(
+                layout(self.lock).blobs, self.blob_path, omitted=omitted or frozenset(), older=older, stored=stored
+            )
+        return _Plan(tar_plan(self.lock, omitted, found.bases), found)
+
+    def write(self, plan: _Plan, out: Sink, base: BaseRecord | None = None, whole: Index | None = None) -> Index:
+        otherwise = choose_runs(self.codec, self.blob_path)
+
+        def runs_of(blob: Blob) -> list[Run]:
+            return plan.found.runs.get(blob.sha256) or otherwise(blob)
+
+        return write_bundle(
+            self.lock,
+            plan.tar,
+            self.blob_path,
+            out,
+            base=base,
+            whole=whole,
+            level=self.level,
+            jobs=self.jobs,
+            ready=ReadyBut(self.ready, plan.found) if self.ready is not None else None,
+            runs_of=runs_of,
+            progress=self.progress,
+        )
 
 
 class _Nowhere:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from bundler.make.delta import Base
 from bundler.make.fetch import blob_path
 from bundler.make.pack import PackResult, pack
 from bundler.make.store import Store
+from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 
 
@@ -85,7 +86,8 @@ def pack_once(
         LockError: The lock is incomplete.
         SpaceError: The disk is full; the incomplete bundle was removed.
     """
-    key = _make_key(lock, destination, base, codec, level)
+    stored = _find_stored(base, lock, store) if base is not None and codec == "auto" else {}
+    key = _make_key(lock, destination, base, stored, codec, level)
     done = _Count(progress)
     if found := _find_whole_bundle(
         store.record("packed", key), lock, destination, jobs or available_cores(), done.add
@@ -97,6 +99,7 @@ def pack_once(
         blob_path(store),
         destination,
         base=base,
+        stored=stored,
         codec=codec,
         level=level,
         jobs=jobs,
@@ -109,13 +112,28 @@ def pack_once(
     return Packed(result, was_there=False)
 
 
-def _make_key(lock: Lock, destination: Destination, base: Base | None, codec: CodecChoice, level: int) -> str:
+def _find_stored(base: Base, lock: Lock, store: Store) -> dict[Blob, Path]:
+    """Return the contents of a base that the lock has not, and that earlier runs left in the store: hashed again."""
+    return {blob: store.path(blob.etag) for blob in base.changed_from(lock) if store.find_verified(blob.etag)}
+
+
+def _make_key(
+    lock: Lock,
+    destination: Destination,
+    base: Base | None,
+    stored: Iterable[Blob],
+    codec: CodecChoice,
+    level: int,
+) -> str:
     """Return a text that is equal only if packing writes the same bytes; it includes the encoder's version."""
     omitted = base.omitted_from(lock) if base else None
     return json.dumps(
         {
             "lock": sha256_bytes(lock.dumps().encode()),
             "base": asdict(base.record(omitted)) if base and omitted is not None else None,
+            # What can be read of the base, so that new weights are stored as differences from it.
+            "is_bundle": base is not None and base.bundle is not None,
+            "stored": sorted(blob.sha256 for blob in stored),
             "codec": codec,
             "level": level,
             "volume_bytes": destination.limit_bytes if isinstance(destination, VolumeDestination) else None,

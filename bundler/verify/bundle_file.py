@@ -7,11 +7,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import cache
 
-from bundler.errors import FormatError
+from bundler.errors import FormatError, MissingBaseError
 from bundler.files.digest import Hasher
 from bundler.files.parallel import in_order
 from bundler.format.codec.buffers import Budget
-from bundler.format.codec.codecs import Buffer
+from bundler.format.codec.codecs import Buffer, is_difference
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member, Members, TarPlan
 from bundler.plan.layout import Blob
@@ -21,6 +21,8 @@ from bundler.verify.report import Fault, Progress, Report, no_progress, repo_nam
 def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_progress) -> Report:
     """Check every byte of a bundle file: chunks against the index, content and tar stream against the lock.
 
+    Of content stored as a difference from what is neither in it nor in `reader.elsewhere`, only the stored bytes are.
+
     Raises:
         FormatError: The file is so damaged that its content cannot be known.
         LockError: The lock inside is malformed.
@@ -28,8 +30,9 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     plan = reader.plan
     names = repo_names(plan.layout)
     faults: set[Fault] = set()
+    undecoded: set[str] = set()
     budget = Budget()
-    decoded = _list_decoding_calls(reader, faults, plan.members, names, progress, budget)
+    decoded = _list_decoding_calls(reader, faults, undecoded, plan.members, names, progress, budget)
     # With one job no second thread hashes.
     hashing = nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
     # Chunks are decoded ahead on threads, and compared here in stream order.
@@ -46,8 +49,9 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     return Report(
         subject=str(reader.path),
         digest=reader.digest,
-        files=len(plan.first_of),
-        size_bytes=plan.size_bytes,
+        files=len(plan.first_of) - len(undecoded),
+        size_bytes=plan.size_bytes - sum(plan.first_of[sha256].size_bytes for sha256 in undecoded),
+        undecoded_files=len(undecoded),
         faults=tuple(sorted(faults)),
     )
 
@@ -55,12 +59,13 @@ def verify_bundle(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
 def _list_decoding_calls(
     reader: BundleReader,
     faults: set[Fault],
+    undecoded: set[str],
     members: Members,
     names: dict[str, str],
     progress: Progress,
     budget: Budget,
 ) -> Iterator[Callable[[], int | Buffer]]:
-    """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged."""
+    """Yield one call per chunk; it returns the chunk's bytes, or its length when it is damaged or cannot be decoded."""
 
     @cache
     def list_members() -> tuple[Member, ...]:
@@ -70,6 +75,11 @@ def _list_decoding_calls(
         record = reader.index.chunks[number]
         try:
             return reader.chunk(number)
+        except MissingBaseError:
+            start = reader.chunk_start(number)
+            held = _find_members(list_members(), start, start + record.raw_bytes)
+            undecoded.update(member.blob.sha256 for member in held if member.blob)
+            return record.raw_bytes
         except FormatError as error:
             start = reader.chunk_start(number)
             held = _find_members(list_members(), start, start + record.raw_bytes)
@@ -82,8 +92,8 @@ def _list_decoding_calls(
             progress(record.raw_bytes)
 
     for number, record in enumerate(reader.index.chunks):
-        # Planes take as much again.
-        budget.take(2 * record.raw_bytes, record.stored_bytes)
+        # Planes take as much again, and so does a base.
+        budget.take((4 if is_difference(record.codec) else 2) * record.raw_bytes, record.stored_bytes)
         yield lambda number=number: decode(number)  # type: ignore[misc]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from bundler.files.parallel import available_cores
@@ -17,6 +18,7 @@ from bundler.verify.volume import verify_volume
 def verify_files(
     paths: Place | Sequence[Path],
     *,
+    base: Path | None = None,
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
@@ -27,6 +29,8 @@ def verify_files(
     Args:
         paths: The file or its address, the volumes, or the common name of volumes. A single volume of several is
             checked against the digest in its header.
+        base: A bundle with content that a delta stores others as differences from. Without, of these only the stored
+            bytes are checked, and the report counts them.
         jobs: Number of threads; by default one per core.
         on_total: Called once with the total number of bytes that `progress` will report.
         progress: Called with the number of bytes checked since the last call.
@@ -43,7 +47,8 @@ def verify_files(
         on_note("only one volume is checked; to check the whole bundle, name all volumes")
         on_total(volume.header.part_bytes)
         return verify_volume(volume, progress=progress)
-    with BundleReader(paths) as reader:
+    with BundleReader(paths) as reader, nullcontext() if base is None else BundleReader(base) as older:
+        reader.elsewhere = older
         on_total(reader.index.tar_bytes)
         return verify_bundle(reader, jobs=jobs or available_cores(), progress=progress)
 

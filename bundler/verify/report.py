@@ -53,6 +53,8 @@ class Report:
         size_bytes: Number of bytes that were hashed.
         stamped_files: Of these files, how many were not hashed, since they have not changed since they were.
         stamped_bytes: Their length.
+        undecoded_files: How many contents besides are stored as differences from content that is not here: of these the
+            stored bytes were checked, and not what they stand for.
         faults: All faults, sorted.
         hint: What to do about them.
     """
@@ -64,6 +66,7 @@ class Report:
     size_bytes: int = 0
     stamped_files: int = 0
     stamped_bytes: int = 0
+    undecoded_files: int = 0
     faults: tuple[Fault, ...] = field(default=())
     hint: str | None = None
 

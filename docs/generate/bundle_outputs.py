@@ -9,7 +9,7 @@ from __future__ import annotations
 from docs.generate.outputs import Key, Output, described, fields, key
 
 _REPO = "bundler/plan/locked_repo.py:LockedRepo"
-_INDEX = "bundler/format/index.py:BaseRecord"
+_INDEX = "bundler/format/base_records.py:BaseRecord"
 _PLAN = "bundler/make/room.py:RepoPlan"
 _SUMMARY = "bundler/format/summary.py:BundleSummary"
 _FETCH = "bundler/make/fetch.py:FetchResult"
@@ -299,6 +299,7 @@ _VERIFY_OUTPUT = Output(
         *_TRUST,
         described("files", "integer", _REPORT, unit="files"),
         described("hashed_bytes", "integer", _REPORT, "size_bytes", "bytes"),
+        described("undecoded_files", "integer", _REPORT),
         described("faults", "array of objects", _REPORT),
         *fields(_FAULT, "faults[]", words=["kind"]),
     ),
@@ -327,6 +328,7 @@ _VERIFY_ALL_OUTPUT = Output(
             "integer",
             "Bytes that were hashed; content that was hashed before is not again.",
         ),
+        key("reports[].undecoded_files", "integer", "0: what is installed is decoded."),
         described("reports[].faults", "array of objects", _REPORT),
         *fields(_FAULT, "reports[].faults[]", words=["kind"]),
         described("errors", "array of objects", _HOME_REPORT),

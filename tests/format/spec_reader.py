@@ -21,7 +21,7 @@ SKIPPABLE = bytes.fromhex("5B2A4D18")
 
 
 class Refused(Exception):
-    """The file is not a bundle of version 1 or 2, or is damaged."""
+    """The file is not a bundle of version 1 to 3, or is damaged."""
 
 
 def demand(condition, what):
@@ -54,19 +54,23 @@ def read_index(data):
     trailer = data[-48:]
     demand(data[:9] == PREAMBLE and len(data) > 57 and trailer[40:] == b"HFBUNDLE", "first or last bytes")
     length, version = struct.unpack_from("<II", trailer, 32)
-    demand(version in (1, 2), "format version")
+    demand(version in (1, 2, 3), "format version")
     frame = data[-(length + 8) :]
     demand(len(frame) == length + 8 and frame[:8] == SKIPPABLE + trailer[32:36], "index frame")
     payload = frame[8:-48]
     demand(hashlib.sha256(payload).digest() == trailer[:32], "index digest")
     header, records, whole = parse_index(payload, version)
     named = header.get("base", {}).get("whole")
-    demand((named is not None) == bool(whole) == (version == 2), "the index of the whole bundle")
+    demand((named is not None) == bool(whole), "the index of the whole bundle")
+    versions = {"bases": 3} if "bases" in header else {}
     if whole:
         demand(named == "sha256:" + hashlib.sha256(whole).hexdigest(), "digest of the whole bundle")
-        same, _, rest = parse_index(whole, 1)
+        (versions["whole"],) = struct.unpack_from("<I", whole, 4)
+        same, _, rest = parse_index(whole, versions["whole"])
+        demand((versions["whole"] == 3) == ("bases" in same), "version of the whole bundle")
         names = ("name", "lock_bytes", "lock_sha256")
         demand(not rest and "base" not in same and all(same[n] == header[n] for n in names), "whole bundle")
+    demand(version == max([1 + bool(whole), *versions.values()]), "the lowest version that does")
     return header, records, len(frame)
 
 
@@ -77,7 +81,9 @@ def parse_index(payload, version):
     end = 16 + header_bytes + 44 * count
     demand(header_bytes <= 1 << 20 and len(payload) >= end and len(payload) - end <= 1 << 28, "index parts")
     header = json.loads(payload[16 : 16 + header_bytes])
-    demand(set(header) - {"base"} == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys")
+    demand(
+        set(header) - {"base", "bases"} == {"name", "lock_bytes", "lock_sha256", "tar_bytes"}, "index header keys"
+    )
     return header, [payload[16 + header_bytes + 44 * n :][:44] for n in range(count)], payload[end:]
 
 
@@ -93,9 +99,45 @@ def frame_length(data):
             return position + (4 if descriptor >> 2 & 1 else 0)
 
 
-def decode_chunk(codec, raw_bytes, stored):
+def content_at_end(stream):
+    """Return etag, beginning and size of the content in which the stream so far ends, and of all before it."""
+    position, name, found = 0, None, []
+    while position + 512 <= len(stream):
+        head = bytes(stream[position : position + 512])
+        size, start = int(head[124:135], 8), position + 512
+        if head[156:157] == b"x":
+            name = re.search(rb" path=(.*)\n", stream[start : start + size])
+        else:
+            path = (name[1] if name else head[:100].rstrip(b"\0")).decode()
+            name, found = None, [*found, (path.rsplit("/", 1)[-1], start, size)]
+        position = start + size + -size % 512
+    return found[-1], found[:-1]
+
+
+def read_base(header, stream, raw_bytes, stored, elsewhere):
+    """Return the bytes that a chunk is the difference from, and its other frames."""
+    lock = json.loads(stream[512 : 512 + header["lock_bytes"]])
+    sha256 = {f.get("lfs_sha256") or f["blob_id"]: f["sha256"] for repo in lock["repos"] for f in repo["files"]}
+    (etag, start, size), before = content_at_end(stream)
+    demand(start <= len(stream) and len(stream) + raw_bytes <= start + size, "a difference inside one content")
+    skippable, number, offset = struct.unpack("<12sIQ", stored[:24])
+    demand(skippable == SKIPPABLE + struct.pack("<I", 16) + b"HFBD" and raw_bytes <= 8 << 20, "place of a base")
+    _, begin, length = before[2 if "base" in header else 1]
+    text = bytes(stream[begin : begin + length])
+    demand(hashlib.sha256(text).hexdigest() == header["bases"]["list_sha256"], "list of bases")
+    bases = {line.split()[0]: line.split()[1:] for line in text.decode().splitlines()}[sha256[etag]]
+    demand(number < len(bases), "number of a base")
+    for name, begin, length in before:
+        if sha256.get(name) == bases[number]:
+            demand(offset + raw_bytes <= length, "place in a base")
+            return stream[begin + offset :][:raw_bytes], stored[24:]
+    demand(bases[number] in elsewhere, "a base that is nowhere")
+    return elsewhere[bases[number]].read_bytes()[offset : offset + raw_bytes], stored[24:]
+
+
+def decode_chunk(codec, raw_bytes, stored, base=None):
     """Return the run of the tar stream that a chunk stands for."""
-    width = {0: 1, 1: 2, 2: 4}.get(codec)
+    width = {0: 1, 1: 2, 2: 4, 3: 2, 4: 4}.get(codec)
     demand(width and raw_bytes % width == 0, f"codec {codec} of {raw_bytes} bytes")
     planes = []
     for _ in range(width):
@@ -109,23 +151,28 @@ def decode_chunk(codec, raw_bytes, stored):
     words = np.zeros(raw_bytes // width, f"<u{width}")
     for plane in planes:  # top byte first
         words = (words << 8) | np.frombuffer(plane, np.uint8)
+    words = words.astype(f"<u{width}")
+    if base is not None:
+        steps = (words >> 1) ^ (0 - (words & 1)).astype(words.dtype)
+        return (steps + np.frombuffer(base, words.dtype)).astype(words.dtype).tobytes()
     return ((words >> 1) | (words << (8 * width - 1))).astype(f"<u{width}").tobytes()
 
 
-def read_tar_stream(data):
-    """Return (index header, the whole tar stream), with every digest checked."""
+def read_tar_stream(data, elsewhere=None):
+    """Return (index header, the whole tar stream), with every digest checked; `elsewhere` has files by SHA-256."""
     header, records, index_bytes = read_index(data)
-    position, parts = 9, []
+    position, stream = 9, bytearray()
     for record in records:
         demand(data[position : position + 56] == SKIPPABLE + struct.pack("<I4s44s", 48, b"HFBC", record), "header")
         codec, zeros, raw, stored_bytes, digest = struct.unpack("<B3sII32s", record)
         demand(zeros == bytes(3) and 0 < raw <= 1 << 26 and stored_bytes <= raw + raw // 128 + 1024, "record")
         stored = data[position + 56 : position + 56 + stored_bytes]
         demand(blake3(stored).digest() == digest, "chunk digest")
-        parts.append(decode_chunk(codec, raw, stored))
+        demand(codec < 3 or "bases" in header, "a difference without a list of bases")
+        base, stored = read_base(header, stream, raw, stored, elsewhere or {}) if codec > 2 else (None, stored)
+        stream += decode_chunk(codec, raw, stored, base)
         position += 56 + stored_bytes
     demand(position + index_bytes == len(data), "something between the last chunk and the index")
-    stream = b"".join(parts)
     demand(len(stream) == header["tar_bytes"], "length of the tar stream")
     lock = stream[512 : 512 + header["lock_bytes"]]
     demand(hashlib.sha256(lock).hexdigest() == header["lock_sha256"], "lock digest")
@@ -138,7 +185,8 @@ def read_tar_stream(data):
 
 def extract(bundle, directory):
     """Unpack a bundle; every blob is checked against the list inside."""
-    header, stream = read_tar_stream(read_file(bundle))
+    there = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in Path(directory).rglob("blobs/*")}
+    header, stream = read_tar_stream(read_file(bundle), there)
     with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
         archive.extractall(directory, filter="data")
     for line in Path(directory, "bundles", f"{header['name']}.sha256").read_text().splitlines():

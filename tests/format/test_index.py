@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bundler.errors import FormatError
 from bundler.format.index import (
+    FORMAT_VERSION,
     PREAMBLE,
     TRAILER_BYTES,
     BaseRecord,
@@ -125,7 +126,7 @@ def test_every_flipped_bit_of_the_index_of_a_delta_is_found() -> None:
 def test_another_version_stops_the_reader(told: Told) -> None:
     trailer = bytearray(index_frame(INDEX)[-TRAILER_BYTES:])
     assert index_frame_bytes(bytes(trailer)) == len(index_frame(INDEX))
-    trailer[36] = 3
+    trailer[36] = FORMAT_VERSION + 1
     with pytest.raises(FormatError) as caught:
         index_frame_bytes(bytes(trailer))
     assert (type(caught.value), caught.value.exit_code) == (FormatError, 7)

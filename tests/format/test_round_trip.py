@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bundler.errors import IntegrityError
-from bundler.format import writer
+from bundler.format import cut, writer
 from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.storage.stored import OneFile
@@ -136,8 +136,8 @@ def test_any_files_come_out_as_they_went_in_whatever_the_chunk_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[bytes, int]]
 ) -> None:
     # Chunks of 700 bytes make every boundary case come up with small files.
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 700)
-    monkeypatch.setattr(writer, "LARGE_BLOB_BYTES", 256)
+    monkeypatch.setattr(cut, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(cut, "LARGE_BLOB_BYTES", 256)
     files = {f"f{i}": piece * count for i, (piece, count) in enumerate(pieces)}
     path = tiny_bundle(tmp_path, locked_repo("org/m", files), contents=files.values())
     with BundleReader(path) as reader:
@@ -153,6 +153,6 @@ def test_any_files_come_out_as_they_went_in_whatever_the_chunk_size(
 def test_chunks_cover_the_stream_without_gap(tmp_path: Path) -> None:
     lock = lock_of(locked_repo("org/m", FILES))
     plan = tar_plan(lock)
-    sizes = [chunk.size_bytes for chunk in writer.cut_into_chunks(plan)]
+    sizes = [chunk.size_bytes for chunk in cut.cut_into_chunks(plan)]
     assert sum(sizes) == plan.size_bytes
-    assert max(sizes) <= writer.CHUNK_BYTES
+    assert max(sizes) <= cut.CHUNK_BYTES

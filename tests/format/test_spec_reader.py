@@ -21,6 +21,7 @@ from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.format import spec_reader
 from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo, read_content, tiny_bundle, tree
+from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
 
 
 def weights(dtype: str, count: int) -> bytes:
@@ -65,6 +66,27 @@ def test_it_extracts_a_delta_over_its_base(bundle: Path, tmp_path: Path) -> None
     snapshot = f"hub/models--org--m/snapshots/{OTHER_COMMIT}"
     assert tree(tmp_path / "theirs" / snapshot) == tree(tmp_path / "ours" / snapshot)
     assert (tmp_path / "theirs" / snapshot / "text.txt").read_bytes() == b"new text"
+
+
+def test_it_extracts_differences_from_content_inside_and_from_an_installed_base(tmp_path: Path) -> None:
+    words = make_weights(1)
+    base, tuned, newer = (
+        safetensors_bytes({"w": each}) for each in (words, tune(words, 2), tune(tune(words, 2), 3, steps=40))
+    )
+    names = {"a-" + "long-name-" * 7: base, "z-tuned": tuned}
+    repos = [locked_repo(f"org/{name}", {"w.safetensors": each}) for name, each in names.items()]
+    bundle = tiny_bundle(tmp_path, *repos, contents=[base, tuned])
+    lock = lock_of(locked_repo("org/z-tuned", {"w.safetensors": newer}, commit=OTHER_COMMIT), name="next")
+    delta = tmp_path / "next.tar.zst"
+    pack(lock, blob_store(tmp_path / "store", [newer]), delta, base=Base.open(bundle))
+    with pytest.raises(spec_reader.Refused):
+        spec_reader.extract(delta, tmp_path / "alone")
+    for file in (bundle, delta):
+        with BundleReader(file) as reader:
+            assert reader.bases
+        spec_reader.extract(file, tmp_path / "theirs")
+    snapshots = (tmp_path / "theirs" / "hub" / "models--org--z-tuned" / "snapshots").glob("*/w.safetensors")
+    assert {path.read_bytes() for path in snapshots} == {tuned, newer}
 
 
 @pytest.fixture
@@ -115,7 +137,7 @@ def test_it_refuses_damage_anywhere(bundle: Path) -> None:
 
 def test_it_is_short_and_imports_nothing_of_ours() -> None:
     text = Path(spec_reader.__file__).read_text()
-    assert len(text.splitlines()) <= 150
+    assert len(text.splitlines()) <= 200
     roots = {
         name.split(".")[0]
         for node in ast.walk(ast.parse(text))

@@ -16,7 +16,7 @@ import pytest
 
 from bundler.errors import DamagedError, FormatError
 from bundler.files.digest import blake3_bytes
-from bundler.format import writer
+from bundler.format import cut
 from bundler.format.index import ChunkRecord, chunk_header
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
@@ -279,7 +279,7 @@ def test_volumes_in_another_order_are_refused(parts: Parts, tmp_path: Path, orde
 
 
 def test_memory_stays_bounded_whatever_passes_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 64 << 10)
+    monkeypatch.setattr(cut, "CHUNK_BYTES", 64 << 10)
     content = random.Random(6).randbytes(16 * M)
     lock = lock_of(locked_repo("org/m", {"w": content}, lfs=["w"]))
     path = pack(lock, blob_store(tmp_path / "store", [content]), tmp_path / "big.tar.zst").path

@@ -18,13 +18,14 @@ import pytest
 import zstandard
 
 from bundler.errors import FormatError, IntegrityError
-from bundler.format import writer
+from bundler.format import cut, writer
 from bundler.format.codec.codecs import Buffer, find_codec
+from bundler.format.cut import cut_into_chunks
 from bundler.format.index import Index, parse_chunk_header, parse_index_frame
 from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.format.stream import BundleStream
 from bundler.format.tar import BLOCK, tar_plan
-from bundler.format.writer import cut_into_chunks, write_bundle
+from bundler.format.writer import write_bundle
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 from tests.support.bundle_parts import flipped, taken_apart
@@ -240,7 +241,8 @@ def test_a_sink_that_fails_stops_it_with_its_own_error_and_no_thread_goes_on(
 
 
 def test_memory_stays_bounded_however_large_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 64 << 10)
+    for module in (cut, writer):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 64 << 10)
     content = random.Random(4).randbytes(16 * M)
     lock = lock_of(locked_repo("org/m", {"w": content}, lfs=["w"]))
     store = blob_store(tmp_path / "store", [content])

@@ -17,17 +17,19 @@ import numpy as np
 import zstandard
 
 from bundler.format.codec.codecs import CodecChoice
-from bundler.format.index import FIRST_VERSION, FORMAT_VERSION
+from bundler.format.index import DELTA_VERSION, FIRST_VERSION, FORMAT_VERSION
 from bundler.format.storage.destinations import VolumeDestination
 from bundler.format.storage.volumes import volume_files
 from bundler.make.delta import Base
 from bundler.make.pack import PackResult, pack
 from bundler.plan.layout import Blob
 from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo
+from tests.support.fine_tunes import safetensors_bytes, tune
 
 HERE = Path(__file__).parent
 CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")
-KINDS = (*CODECS, "volumes", "delta")
+KINDS = (*CODECS, "volumes", "delta", "differences")
+_VERSIONS = {"delta": DELTA_VERSION, "differences": FORMAT_VERSION}
 
 
 def _weights() -> bytes:
@@ -66,14 +68,28 @@ NEXT_LOCK = lock_of(
     name="golden",
 )
 CONTENTS = [*NEXT_FILES.values(), FILES["config.json"], b"d", *PREPARED.values()]
+# A base and two fine-tunes, one in two files; of few different words, so that golden files are small.
+_WORDS = np.where(np.random.default_rng(0).random(1 << 20) < 0.02, 0x3C80, 0xBC00).astype("<u2")
+_HALVES = {"a": _WORDS[: 1 << 19], "b": _WORDS[1 << 19 :]}
+TUNES = {
+    "a-base": {"model.safetensors": safetensors_bytes(_HALVES)},
+    "b-tuned": {
+        f"model-{name}.safetensors": safetensors_bytes({name: tune(words, 1, share=0.002)})
+        for name, words in _HALVES.items()
+    },
+    "c-wide": {
+        "model.safetensors": safetensors_bytes({n: tune(words, 2, share=0.002) for n, words in _HALVES.items()})
+    },
+}
+TUNES_LOCK = lock_of(*(locked_repo(f"org/{name}", files) for name, files in TUNES.items()), name="tuned")
+CONTENTS += [content for files in TUNES.values() for content in files.values()]
 # The largest chunk and the index fit; the whole bundle takes three.
 VOLUME_BYTES = 9_000
 
 
 def golden_path(kind: str) -> Path:
     """Return where the golden bundle of what is written now stands: of a codec, "delta", or the name of volumes."""
-    version = FORMAT_VERSION if kind == "delta" else FIRST_VERSION
-    return HERE / f"format-{version}-{kind}.tar.zst"
+    return HERE / f"format-{_VERSIONS.get(kind, FIRST_VERSION)}-{kind}.tar.zst"
 
 
 def zstd_version() -> str:
@@ -85,6 +101,8 @@ def pack_kind(kind: str, store: Callable[[Blob], Path], path: Path) -> PackResul
     """Pack what the golden bundle of a kind holds."""
     if kind == "volumes":
         return pack(LOCK, store, VolumeDestination(path, VOLUME_BYTES))
+    if kind == "differences":
+        return pack(TUNES_LOCK, store, path)
     if kind == "delta":
         return pack(NEXT_LOCK, store, path, base=Base.open(golden_path("auto")))
     return pack(LOCK, store, path, codec="zstd" if kind == "zstd" else "auto")

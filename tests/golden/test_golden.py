@@ -17,7 +17,8 @@ from tests.support.bundles import blob_store
 # By their digests' files: volumes have no file of the bundle's name. All formats, not only this one.
 GOLDEN = sorted(path.with_suffix(".zst") for path in make.HERE.glob("*.tar.json"))
 DELTAS = [path for path in GOLDEN if path.name.endswith("-delta.tar.zst")]
-WHOLE = [path for path in GOLDEN if path not in DELTAS]
+DIFFERENCES = [path for path in GOLDEN if path.name.endswith("-differences.tar.zst")]
+WHOLE = [path for path in GOLDEN if path not in (*DELTAS, *DIFFERENCES)]
 
 
 def digest_of(golden: Path) -> str:
@@ -39,6 +40,19 @@ def test_a_golden_bundle_still_verifies_and_installs(golden: Path, tmp_path: Pat
     assert {name: (snapshot / name).read_bytes() for name in make.FILES} == make.FILES
     prepared = tmp_path / "datasets" / "org___data"
     assert {name: (prepared / name).read_bytes() for name in make.PREPARED} == make.PREPARED
+
+
+@pytest.mark.parametrize("golden", DIFFERENCES, ids=lambda path: path.name)
+def test_golden_differences_still_verify_and_install(golden: Path, tmp_path: Path) -> None:
+    with BundleReader(golden) as reader:
+        assert reader.digest == digest_of(golden)
+        assert verify_bundle(reader, jobs=1).ok
+        assert len(reader.bases) == 3
+    installed = install(golden, tmp_path).bundle
+    assert installed.verify().ok
+    for repo, files in make.TUNES.items():
+        snapshot = installed.snapshot_path(f"org/{repo}")
+        assert {name: (snapshot / name).read_bytes() for name in files} == files
 
 
 @pytest.mark.parametrize("delta", DELTAS, ids=lambda path: path.name)

@@ -12,7 +12,7 @@ import pytest
 
 from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file, sha256_bytes
-from bundler.format.writer import Chunk, Piece
+from bundler.format.cut import Chunk, Piece
 from bundler.make import ahead as ahead_module
 from bundler.make.ahead import Ahead
 from bundler.make.fetch import blob_path

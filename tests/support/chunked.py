@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.format import writer
+from bundler.format import cut
 from bundler.make.pack import pack
 from tests.hostile.forge import honest_stream
 from tests.support.bundles import blob_store, lock_of, locked_repo
@@ -27,8 +27,8 @@ STREAM = honest_stream(LOCK, FILES.values())
 
 def cut_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the writer cut chunks of `CHUNK_BYTES`, for the rest of the test."""
-    monkeypatch.setattr(writer, "CHUNK_BYTES", CHUNK_BYTES)
-    monkeypatch.setattr(writer, "LARGE_BLOB_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(cut, "CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(cut, "LARGE_BLOB_BYTES", CHUNK_BYTES)
 
 
 def chunked_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

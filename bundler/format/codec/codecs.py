@@ -16,7 +16,7 @@ from typing import Literal
 import zstandard
 
 from bundler.errors import FormatError
-from bundler.format.codec import planes
+from bundler.format.codec import differences, planes
 from bundler.format.codec.frames import (
     BLOCK_BYTES,
     BLOCK_HEADER_BYTES,
@@ -24,6 +24,7 @@ from bundler.format.codec.frames import (
     frame_bytes,
     lay_out_stored_frame,
     stored_blocks,
+    stored_frame,
     stored_frame_bytes,
 )
 
@@ -42,9 +43,9 @@ _KEPT_BYTES = 2 << 20
 # Compression is not tried further if the result is larger than this share of the content.
 _WORTHWHILE = 0.99
 
-# For the plane of exponents, whose bytes are independent: a search for long matches only, in a very small table. The
-# entropy coder does the rest, and reaches the entropy of the bytes. Plain level 1 finds short matches, which take more
-# bytes than the literals they replace.
+# For the plane of exponents, and for planes of differences, whose bytes are independent: a search for long matches
+# only, in a very small table. The entropy coder does the rest, and reaches the entropy of the bytes. Plain level 1
+# finds short matches, which take more bytes than the literals they replace.
 _EXPONENTS = {"min_match": 7, "hash_log": 6, "target_length": 0}
 # For the other planes, where only a few repeats can be found.
 _MANTISSA = {"min_match": 5, "hash_log": 14, "target_length": 0}
@@ -120,6 +121,38 @@ class Codec:
     decode: Callable[[memoryview, int, memoryview], Buffer]
 
 
+@dataclass(frozen=True)
+class DifferenceCodec:
+    """One way to store a chunk as its difference from a base's bytes.
+
+    Attributes:
+        number: Its number in chunk records.
+        name: Its name for people.
+        width: Bytes per word; a chunk's raw size is a multiple of it.
+    """
+
+    number: int
+    name: str
+    width: int
+
+    def encode(self, raw: memoryview, base: memoryview) -> list[Buffer]:
+        """Return the frames of the difference of `raw` from `base`, which is as long."""
+        count = len(raw) // self.width
+        whole = [_per_thread.plane(number, count) for number in range(self.width)]
+        differences.split(raw, base, [_blocks(plane) for plane in whole])
+        return [_encode_difference(plane) for plane in whole]
+
+    def decode(self, stored: memoryview, base: memoryview, raw_bytes: int, room: memoryview) -> Buffer:
+        """Return the bytes that differ from `base`, which is as long, by what is stored; a view into `room`.
+
+        Raises:
+            FormatError: The frames are not valid, or decode to another length.
+        """
+        raw = room[:raw_bytes]
+        differences.merge(_read_planes(stored, raw_bytes, self.width), base, raw)
+        return raw
+
+
 def room_bytes(raw_bytes: int) -> int:
     """Return how many bytes of room `encode` may need for a chunk: all of its planes as stored frames."""
     return (
@@ -179,7 +212,20 @@ def _decode_zstd(stored: memoryview, raw_bytes: int, room: memoryview) -> Buffer
     return raw
 
 
+def _encode_difference(plane: memoryview) -> Buffer:
+    compressed = _reuse_compressor(_EXPONENTS).compress(plane)
+    # The low planes of fp32 are noise where much was trained.
+    return compressed if _is_worthwhile(compressed, plane) else stored_frame(plane)
+
+
 def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: int) -> Buffer:
+    raw = room[:raw_bytes]
+    planes.merge(_read_planes(stored, raw_bytes, width), raw)
+    return raw
+
+
+def _read_planes(stored: memoryview, raw_bytes: int, width: int) -> list[list[memoryview]]:
+    """Return the planes of a chunk as lists of blocks, which are valid until this thread decodes another chunk."""
     if raw_bytes % width:
         raise FormatError(f"{raw_bytes} bytes are not a whole number of {width}-byte words")
     count = raw_bytes // width
@@ -199,9 +245,7 @@ def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: 
         position = end
     if position != len(stored):
         raise FormatError(f"{len(stored) - position} bytes follow the last plane")
-    raw = room[:raw_bytes]
-    planes.merge(decoded, raw)
-    return raw
+    return decoded
 
 
 def _planes_codec(number: int, width: int) -> Codec:
@@ -219,18 +263,27 @@ PLANES2 = _planes_codec(1, 2)
 PLANES4 = _planes_codec(2, 4)
 CODECS = {codec.number: codec for codec in (ZSTD, PLANES2, PLANES4)}
 BY_WIDTH = {codec.width: codec for codec in CODECS.values()}
+DIFFERENCE2 = DifferenceCodec(3, "difference2", 2)
+DIFFERENCE4 = DifferenceCodec(4, "difference4", 4)
+DIFFERENCES_BY_WIDTH = {codec.width: codec for codec in (DIFFERENCE2, DIFFERENCE4)}
+_KNOWN: dict[int, Codec | DifferenceCodec] = {**CODECS, 3: DIFFERENCE2, 4: DIFFERENCE4}
 
 
-def find_codec(number: int) -> Codec:
+def is_difference(number: int) -> bool:
+    """Tell whether a chunk with this codec is stored as its difference from a base."""
+    return number in (DIFFERENCE2.number, DIFFERENCE4.number)
+
+
+def find_codec(number: int) -> Codec | DifferenceCodec:
     """Return the codec with this number.
 
     Raises:
         FormatError: This version has no codec with this number.
     """
     try:
-        return CODECS[number]
+        return _KNOWN[number]
     except KeyError:
         raise FormatError(
-            f"chunk has codec {number}, known are {', '.join(f'{c.number} ({c.name})' for c in CODECS.values())}",
+            f"chunk has codec {number}, known are {', '.join(f'{c.number} ({c.name})' for c in _KNOWN.values())}",
             hint="a newer `bundle` wrote it: install that version here",
         ) from None

@@ -10,7 +10,7 @@ import json
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 # The safetensors library has the same limit.
 MAX_HEADER_BYTES = 100_000_000
@@ -46,57 +46,76 @@ class Run:
         return self.stop - self.start
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of a file.
+
+    Attributes:
+        kind: Its name, its type and its dimensions, as the header spells them.
+        run: Where its words are.
+    """
+
+    kind: tuple[str, str, str]
+    run: Run
+
+
 def word_runs(path: Path, size_bytes: int) -> list[Run]:
     """Return runs that cover the whole file without gap or overlap, in order.
 
     Raises:
         OSError: The file cannot be read.
     """
-    whole = [Run(0, size_bytes, 1)]
-    tensors = _tensors(path, size_bytes)
-    if tensors is None:
-        return whole
-    runs = [Run(0, tensors[0].start if tensors else size_bytes, 1)]
-    for tensor in tensors:
-        if tensor.start != runs[-1].stop:
-            return whole  # A hole or an overlap: not what the format allows.
-        runs.append(tensor)
-    if runs[-1].stop != size_bytes:
-        return whole
-    return _join(runs)
-
-
-def _tensors(path: Path, size_bytes: int) -> list[Run] | None:
     with path.open("rb") as stream:
-        start = stream.read(8)
-        if len(start) < 8:
-            return None
-        (header_bytes,) = struct.unpack("<Q", start)
-        base = 8 + header_bytes
-        if header_bytes > MAX_HEADER_BYTES or base > size_bytes:
-            return None
-        text = stream.read(header_bytes)
+        return join_runs(read_tensors(stream, size_bytes), size_bytes)
+
+
+def read_tensors(stream: BinaryIO, size_bytes: int) -> list[Tensor]:
+    """Return the tensors of a well-formed safetensors file that are not empty, as they stand; of any other file none.
+
+    Args:
+        stream: The file, at its beginning.
+        size_bytes: Its length.
+    """
+    start = stream.read(8)
+    if len(start) < 8:
+        return []
+    (header_bytes,) = struct.unpack("<Q", start)
+    base = 8 + header_bytes
+    if header_bytes > MAX_HEADER_BYTES or base > size_bytes:
+        return []
+    text = stream.read(header_bytes)
     try:
         header: Any = json.loads(text)
-        tensors = [_tensor(entry, base) for name, entry in header.items() if name != "__metadata__"]
+        tensors = [_tensor(name, entry, base) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-    return sorted((run for run in tensors if run.size_bytes), key=lambda run: run.start)
+        return []
+    tensors = sorted((tensor for tensor in tensors if tensor.run.size_bytes), key=lambda tensor: tensor.run.start)
+    ends = [base, *(tensor.run.stop for tensor in tensors)]
+    starts = [*(tensor.run.start for tensor in tensors), size_bytes]
+    # A hole or an overlap: not what the format allows.
+    return tensors if starts == ends else []
 
 
-def _tensor(entry: dict[str, Any], base: int) -> Run:
+def _tensor(name: str, entry: dict[str, Any], base: int) -> Tensor:
     start, stop = entry["data_offsets"]
     if type(start) is not int or type(stop) is not int or not 0 <= start <= stop:
         raise ValueError
     width = _WIDTHS.get(entry["dtype"], 1)
     # A size that is not a multiple of the type's width is malformed, but packing must not fail: use width 1.
-    return Run(base + start, base + stop, width if (stop - start) % width == 0 else 1)
+    run = Run(base + start, base + stop, width if (stop - start) % width == 0 else 1)
+    # Any text will do to tell one shape from another.
+    return Tensor((name, entry["dtype"], str(entry.get("shape"))), run)
 
 
-def _join(runs: list[Run]) -> list[Run]:
-    """Join runs that are too short to be separate (see the constants above); the header, the first run, stays alone."""
-    joined = runs[:1]
-    for run in runs[1:]:
+def join_runs(tensors: list[Tensor], size_bytes: int) -> list[Run]:
+    """Return runs that cover a whole file, in order: its header, and its tensors.
+
+    Tensors that are too short to be separate are joined (see the constants above). Without tensors it is one run.
+    """
+    if not tensors:
+        return [Run(0, size_bytes, 1)]
+    joined = [Run(0, tensors[0].run.start, 1)]
+    for run in (tensor.run for tensor in tensors):
         last = joined[-1]
         shorter = min(run.size_bytes, last.size_bytes)
         if len(joined) > 1 and last.width == run.width and shorter < _OWN_RUN_BYTES:

@@ -30,11 +30,11 @@ from pathlib import Path
 
 from bundler.files.parallel import available_cores
 from bundler.files.space import report_full_disk
-from bundler.format.front import open_address
+from bundler.format.address import open_address
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
+from bundler.format.storage.stream_input import Readable
 from bundler.format.stream import BundleStream
-from bundler.format.stream_input import Readable
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.home import Home
 from bundler.home.installation.result import InstallResult

@@ -12,12 +12,12 @@ from bundler.files.space import Room, measure_room
 from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
 from bundler.home.home import Home, ignore_damage
+from bundler.home.installation.base_content import find_base_content
 from bundler.home.installation.part import select_part
 from bundler.home.installation.room import count_new_bytes, room_needed
 from bundler.home.installation.unpack import (
     Staging,
     collect_checked,
-    find_base_content,
     locate,
 )
 from bundler.home.installed import InstalledBundle

@@ -42,13 +42,14 @@ def room_needed(wanted: Sequence[Blob], there: Container[str], *, hard_links: bo
     return waiting + sum(blob.size_bytes for blob in (*wanted, *prepared)) + names
 
 
-def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path) -> None:
+def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path, *, besides: int = 0) -> None:
     """Make sure that there is room for what is about to be written.
 
     Args:
         wanted: As for `room_needed`, like `there`.
         there: SHA-256 of contents that stand elsewhere in the home.
         hf_home: The cache root, which is there. Whether it has hard links is found out by making one, if it matters.
+        besides: Bytes that are needed for the time of the installation.
 
     Raises:
         SpaceError: There is not; nothing was written.
@@ -60,7 +61,7 @@ def check_room_for(wanted: Sequence[Blob], there: Container[str], hf_home: Path)
         # Where nothing can be made at all, the first write says so.
         with contextlib.suppress(OSError):
             hard_links = hard_links_work(hf_home / BUNDLES_FOLDER)
-    needed = room_needed(wanted, there, hard_links=hard_links)
+    needed = room_needed(wanted, there, hard_links=hard_links) + besides
     check_room(
         {hf_home: needed},
         files={hf_home: len({blob.sha256 for blob in wanted if blob.sha256 not in there})},

@@ -38,13 +38,13 @@ from bundler.home.generations.adopt import adopt_generation
 from bundler.home.generations.retire import hand_over_names
 from bundler.home.generations.show import finish_killed, mend_held
 from bundler.home.home import Home, ignore_damage
+from bundler.home.installation.base_content import find_base_content, list_passing
 from bundler.home.installation.part import join_parts, select_part
 from bundler.home.installation.result import InstallResult
 from bundler.home.installation.room import check_room_for, count_new_bytes
 from bundler.home.installation.unpack import (
     Staging,
     collect_checked,
-    find_base_content,
     locate,
     write_blobs,
 )
@@ -106,10 +106,13 @@ class Installation:
         wanted = [blob for blob in self.content.blobs if blob.path not in located]
         self.written = frozenset(blob.path for blob in wanted)
         new_bytes = count_new_bytes(wanted, places)
-        check_room_for(wanted, places, self.hf_home)
+        passing = list_passing(self.bundle, self.content, places)
+        check_room_for(wanted, places, self.hf_home, besides=sum(blob.size_bytes for blob in passing))
         try:
             self._record(wanted)
-            write_blobs(self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part)
+            write_blobs(
+                self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part, passing=passing
+            )
             self.admission.check_digest(self.bundle.whole_digest)
             if was_complete := not wanted and self.installed == self.before and self._is_complete():
                 # Taken over from a run that was killed in its last steps.

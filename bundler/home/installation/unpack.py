@@ -23,16 +23,15 @@ from bundler.files.paths import path_inside
 from bundler.files.small_files import SMALL_BYTES, SmallFiles
 from bundler.files.uncached_file import fits_in_page_cache
 from bundler.format.codec.codecs import Buffer
+from bundler.format.contents.files import FileContents
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
-from bundler.home.home import Home, ignore_damage
 from bundler.home.installed import InstalledBundle
 from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.content import Content
 from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.layout import Blob, Layout
-from bundler.text.wording import and_more
-from bundler.verify.report import Progress, repo_names
+from bundler.verify.report import Progress
 
 
 class Staging:
@@ -60,10 +59,14 @@ class Staging:
                     with contextlib.suppress(FileNotFoundError):
                         file.rename(self.folder / file.name)
 
+    def waiting_place(self, blob: Blob) -> str:
+        """Return where content waits that nothing shows yet, or ever."""
+        return f"{self.folder}/{blob.sha256}"
+
     def first_place(self, blob: Blob) -> str:
         """Return where a blob's content is written first: where no library sees it."""
         if blob.path.startswith("datasets/"):
-            return f"{self.folder}/{blob.sha256}"
+            return self.waiting_place(blob)
         return path_inside(self.hf_home, blob.path)
 
 
@@ -112,7 +115,7 @@ def locate(
             ]
 
     located: dict[str, str] = {}
-    for blob, path in _find_matching(candidates, content.contents, known, jobs, TrustedUsers(hf_home)):
+    for blob, path in find_matching(candidates, content.contents, known, jobs, TrustedUsers(hf_home)):
         if blob.path not in located:
             progress(blob.size_bytes)
         # Prefer the copy that is already in its final place.
@@ -121,7 +124,7 @@ def locate(
     return located
 
 
-def _find_matching(
+def find_matching(
     candidates: Sequence[tuple[Blob, str]],
     contents: Mapping[str, Content],
     known: frozenset[Content],
@@ -152,48 +155,6 @@ def _find_matching(
             yield blob, path
 
 
-def find_base_content(
-    bundle: Source, content: Layout, home: Home, places: Mapping[str, str], jobs: int
-) -> dict[str, str]:
-    """Find what a delta leaves to its base in what is installed; any generation of any bundle will do.
-
-    Returns:
-        sha256 -> a verified file with that content.
-
-    Raises:
-        IntegrityError: Some of it is missing or damaged; all of it is named.
-    """
-    missing = {blob.sha256: blob for blob in content.blobs if blob.sha256 in (bundle.omitted or ())}
-    for sha256 in places:
-        missing.pop(sha256, None)
-    if not missing:
-        return {}
-    installed = [one for name in home.all_names() for one in home.generations(name, on_damage=ignore_damage)]
-    # Prepared files of a generation that is not the current one are in its view alone.
-    candidates = {
-        (missing[blob.sha256], path_inside(root, blob.path)): None
-        for other in installed
-        for blob in other.layout.blobs
-        for root in ([home.path, other.view] if blob.path.startswith("datasets/") else [home.path])
-        if blob.sha256 in missing
-    }
-    known = collect_checked(installed)
-    matching = _find_matching(list(candidates), content.contents, known, jobs, home.trusted_users)
-    found = {blob.sha256: path for blob, path in matching}
-    if lacking := [blob for sha256, blob in missing.items() if sha256 not in found]:
-        # A stream names its base at its end only.
-        base = bundle.base
-        named = f"bundle {base.name} ({base.digest or 'known by its lock'})" if base else "another bundle"
-        names = repo_names(content)
-        listing = "\n  ".join(and_more([f"{names[blob.path]} ({blob.size_bytes:,} bytes)" for blob in lacking]))
-        raise IntegrityError(
-            f"{bundle.label} is a delta of {named}, and {home.path} lacks {len(lacking)} of the files "
-            f"that it leaves to that:\n  {listing}",
-            hint=f"install {base.name if base else 'its base'} first, or fetch the whole bundle without --base",
-        )
-    return found
-
-
 def write_blobs(
     bundle: Source,
     staging: Staging,
@@ -203,6 +164,7 @@ def write_blobs(
     progress: Progress,
     *,
     is_part: bool,
+    passing: Sequence[Blob] = (),
 ) -> None:
     """Write the content that is not there yet, each content once, in the order of the bundle.
 
@@ -214,8 +176,12 @@ def write_blobs(
         jobs: Threads.
         progress: Called with the number of bytes written since the last call.
         is_part: Read the content of `wanted` and nothing else.
+        passing: Content that is not wanted, but that wanted content is stored as a difference from: it waits in
+            `staging`, and goes with it.
     """
-    members = []
+    bundle.elsewhere = done = FileContents(places)
+    members = [bundle.plan.first_of[blob.sha256] for blob in passing]
+    waiting = {blob.sha256: staging.waiting_place(blob) for blob in passing}
     first = [staging.first_place(blob) for blob in wanted]
     for blob, path in zip(wanted, first, strict=True):
         if blob.sha256 not in places:
@@ -225,7 +191,7 @@ def write_blobs(
     spans = (
         [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
     )
-    _unpack(bundle, members, spans, places, jobs, progress)
+    _unpack(bundle, members, spans, {**waiting, **places}, done, jobs, progress)
     for blob, path in zip(wanted, first, strict=True):
         if path != places[blob.sha256]:
             link_or_copy(places[blob.sha256], path)
@@ -251,7 +217,8 @@ def _unpack(
     bundle: Source,
     members: list[Member],
     spans: list[Span],
-    places: dict[str, str],
+    places: Mapping[str, str],
+    done: FileContents,
     jobs: int,
     progress: Progress,
 ) -> None:
@@ -303,6 +270,7 @@ def _unpack(
                         hasher.update(part)
                         stream.write(part)
                     _check(bundle, member.path, content, hasher)
+                done.add(blob.sha256, places[blob.sha256])
         for _ in runs:
             pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
 

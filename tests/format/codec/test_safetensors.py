@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundler.format import writer
+from bundler.format import cut as cut_module
 from bundler.format.codec import safetensors
 from bundler.format.codec.codecs import find_codec
 from bundler.format.codec.safetensors import Run, word_runs
@@ -121,8 +121,8 @@ def test_any_safetensors_file_whole_or_cut_comes_out_as_it_went_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensors: list[tuple[str, int]], content: bytes, cut: int
 ) -> None:
     # Small limits make every boundary come up with small files.
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 512)
-    monkeypatch.setattr(writer, "LARGE_BLOB_BYTES", 1)
+    monkeypatch.setattr(cut_module, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(cut_module, "LARGE_BLOB_BYTES", 1)
     monkeypatch.setattr(safetensors, "_OWN_RUN_BYTES", 200)
     monkeypatch.setattr(safetensors, "_ANY_WIDTH_BYTES", 50)
     file = safetensors_file(tmp_path / "x.safetensors", tensors)
@@ -178,8 +178,8 @@ def test_whatever_a_header_claims_no_byte_is_lost(
     wrong_by: int,
     data: bytes,
 ) -> None:
-    monkeypatch.setattr(writer, "CHUNK_BYTES", 512)
-    monkeypatch.setattr(writer, "LARGE_BLOB_BYTES", 1)
+    monkeypatch.setattr(cut_module, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(cut_module, "LARGE_BLOB_BYTES", 1)
     monkeypatch.setattr(safetensors, "_OWN_RUN_BYTES", 200)
     monkeypatch.setattr(safetensors, "_ANY_WIDTH_BYTES", 50)
     text = json.dumps(header).encode() + b" " * padding

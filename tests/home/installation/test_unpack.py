@@ -13,8 +13,9 @@ from bundler.files.atomic import TEMPORARY_PREFIX
 from bundler.files.digest import sha256_bytes
 from bundler.format.reader import BundleReader
 from bundler.home.home import Home
+from bundler.home.installation.base_content import find_base_content
 from bundler.home.installation.install import install
-from bundler.home.installation.unpack import Staging, find_base_content, locate, write_blobs
+from bundler.home.installation.unpack import Staging, locate, write_blobs
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.layout import Blob, Layout, layout

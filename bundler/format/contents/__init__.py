@@ -1,0 +1,1 @@
+"""Content of a bundle, and content that it is stored as a difference from."""

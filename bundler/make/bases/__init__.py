@@ -1,0 +1,1 @@
+"""Contents that others are stored as differences from."""
