@@ -31,8 +31,9 @@ from bundler.files.parallel import in_order
 from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget, BufferPool
-from bundler.format.codec.codecs import Buffer, is_difference
+from bundler.format.codec.codecs import Buffer
 from bundler.format.contents.bases import TAMPERED_HINT, BasePlace, Bases, Contents
+from bundler.format.contents.cost import BaseCosts
 from bundler.format.contents.spans import BlobStream, copy_span
 from bundler.format.front import parse_listed_bases, parse_lock, parse_omitted
 from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_header
@@ -206,6 +207,12 @@ class BundleReader:
         check_front_bytes(stop - start, self.size_bytes)
         return self.read(start, stop - start)
 
+    @cached_property
+    def base_costs(self) -> BaseCosts:
+        """What decoding differences takes besides."""
+        spans = {sha256: (m.offset, m.offset + m.size_bytes) for sha256, m in self.plan.first_of.items()}
+        return BaseCosts(self.index.chunks, self._raw_starts, self.plan.differences, self.bases, spans)
+
     def stored_chunk(self, number: int, room: bytearray | None = None) -> memoryview:
         """Return a chunk as it is stored, header and frames, checked.
 
@@ -274,10 +281,8 @@ class BundleReader:
         elif base in self.plan.first_of:
             self.read_into(base, place.offset, room)
         else:
-            raise MissingBaseError(
-                f"{self.path}: chunk {number} is stored as a difference from content {base}, which is not here",
-                hint="the bundle is a delta: its base has it",
-            )
+            what = f"{self.path}: chunk {number} is stored as a difference from content {base}, which is not here"
+            raise MissingBaseError(what, hint="the bundle is a delta: its base has it")
 
     def __contains__(self, sha256: str) -> bool:
         """Tell whether this bundle holds a content, and all that it is the difference from."""
@@ -291,10 +296,8 @@ class BundleReader:
         """
         member = self.plan.first_of[sha256]
         if offset + len(room) > member.size_bytes:
-            raise FormatError(
-                f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before",
-                hint=TAMPERED_HINT,
-            )
+            what = f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before"
+            raise FormatError(what, hint=TAMPERED_HINT)
         copy_span(self, member.offset + offset, room, self._base_buffers)
 
     def chunks(self, numbers: Sequence[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
@@ -312,9 +315,9 @@ class BundleReader:
         def calls() -> Iterator[Callable[[], tuple[int, bytearray, Buffer]]]:
             for number in numbers:
                 chunk = self.index.chunks[number]
-                # Of a difference the base is decoded too.
-                rooms = 1 + 2 * is_difference(chunk.codec)
-                budget.take(rooms * max(pooled, self.room_bytes(number)) + chunk.raw_bytes, chunk.stored_bytes)
+                room, stored = self.base_costs.of(number)
+                room += max(pooled, self.room_bytes(number)) + chunk.raw_bytes
+                budget.take(room, stored + chunk.stored_bytes)
                 yield partial(decode, number)
 
         with self.expect(numbers):
@@ -358,10 +361,8 @@ class BundleReader:
             FormatError: The range reaches past the end, or one of its chunks is damaged.
         """
         if start < 0 or start + size_bytes > self.index.tar_bytes:
-            raise FormatError(
-                f"{self.path}: bytes {start} to {start + size_bytes} lie outside the tar stream of "
-                f"{self.index.tar_bytes}"
-            )
+            what = f"bytes {start} to {start + size_bytes} lie outside the tar stream of {self.index.tar_bytes}"
+            raise FormatError(f"{self.path}: {what}")
         room = bytearray(size_bytes)
         copy_span(self, start, memoryview(room), self._base_buffers)
         return bytes(room)

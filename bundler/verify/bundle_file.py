@@ -11,7 +11,7 @@ from bundler.errors import FormatError, MissingBaseError
 from bundler.files.digest import Hasher
 from bundler.files.parallel import in_order
 from bundler.format.codec.buffers import Budget
-from bundler.format.codec.codecs import Buffer, is_difference
+from bundler.format.codec.codecs import Buffer
 from bundler.format.reader import BundleReader
 from bundler.format.tar import END_OF_ARCHIVE, Member, Members, TarPlan
 from bundler.plan.layout import Blob
@@ -92,8 +92,9 @@ def _list_decoding_calls(
             progress(record.raw_bytes)
 
     for number, record in enumerate(reader.index.chunks):
-        # Planes take as much again, and so does a base.
-        budget.take((4 if is_difference(record.codec) else 2) * record.raw_bytes, record.stored_bytes)
+        room, stored = reader.base_costs.of(number)
+        # Planes take as much again.
+        budget.take(room + 2 * record.raw_bytes, stored + record.stored_bytes)
         yield lambda number=number: decode(number)  # type: ignore[misc]
 
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundler.errors import FormatError
+from bundler.format.base_records import BaseRecord, BasesRecord
 from bundler.format.index import (
     FORMAT_VERSION,
     PREAMBLE,
     TRAILER_BYTES,
-    BaseRecord,
     ChunkRecord,
     Index,
     chunk_header,
@@ -121,6 +121,31 @@ def test_every_flipped_bit_of_the_index_of_a_delta_is_found() -> None:
         with pytest.raises(FormatError):
             index_frame_bytes(bytes(damaged[-TRAILER_BYTES:]))
             parse_index_frame(bytes(damaged))
+
+
+def test_the_version_is_the_lowest_that_has_what_is_in_it() -> None:
+    bases = BasesRecord(130, "e" * 64)
+    near = replace(INDEX, bases=bases)
+    lists = replace(near, base=BaseRecord("old", None, 65, "b" * 64, near.digest), whole=near.payload())
+    by_version = {1: [INDEX], 2: [delta_index(INDEX)], 3: [near, replace(lists, bases=None), lists]}
+    for version, indexes in by_version.items():
+        for index in indexes:
+            assert index.version == version
+            assert parse_index_frame(index_frame(index)) == index
+
+
+@pytest.mark.parametrize(
+    "bases",
+    [
+        BasesRecord(-1, "e" * 64),
+        BasesRecord(1 << 31, "e" * 64),
+        BasesRecord("1", "e" * 64),
+        BasesRecord(130, None),
+    ],  # type: ignore[arg-type]
+)
+def test_a_list_of_bases_that_cannot_be_is_refused(bases: BasesRecord) -> None:
+    with pytest.raises(FormatError):
+        parse_index_frame(index_frame(replace(INDEX, bases=bases)))
 
 
 def test_another_version_stops_the_reader(told: Told) -> None:

@@ -125,10 +125,10 @@ def fuzz_frames(data: bytes, folder: Path) -> None:
         return
     raw_bytes = int.from_bytes(data[1:4], "little") % _CHUNK_BYTES
     frames = data[4:]
-    record = ChunkRecord(data[0] % 4, raw_bytes, len(frames), b"")
+    record = ChunkRecord(data[0] % 6, raw_bytes, len(frames), b"")
 
     def decode() -> None:
-        raw = decode_chunk(record, memoryview(bytearray(frames)), number=0)
+        raw = decode_chunk(record, memoryview(bytearray(frames)), number=0, read_base=lambda place, room: None)
         assert len(raw) == raw_bytes
 
     _accepts(decode)

@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import zstandard
 
 from bundler.files.digest import blake3_bytes, sha256_bytes
+from bundler.format.contents.bases import MAX_DIFFERENCE_BYTES, BasePlace, Bases, bases_record
 from bundler.format.index import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader
 from bundler.format.tar import Member, tar_plan
@@ -27,11 +29,13 @@ def compressed(raw: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=3, write_content_size=True).compress(raw)
 
 
-def bundle_of(name: str, lock_text: bytes, chunks: list[tuple[int, int, bytes]]) -> bytes:
+def bundle_of(
+    name: str, lock_text: bytes, chunks: list[tuple[int, int, bytes]], bases: Bases | None = None
+) -> bytes:
     """A bundle of these chunks (codec, raw length, frames), whose digests are right."""
     records = tuple(ChunkRecord(codec, size, len(frames), blake3_bytes(frames)) for codec, size, frames in chunks)
     total = sum(record.raw_bytes for record in records)
-    index = Index(name, len(lock_text), sha256_bytes(lock_text), total, records)
+    index = Index(name, len(lock_text), sha256_bytes(lock_text), total, records, bases=bases_record(bases or {}))
     parts = [chunk_header(record) + frames for record, (_, _, frames) in zip(records, chunks, strict=True)]
     return PREAMBLE + b"".join(parts) + index_frame(index)
 
@@ -51,6 +55,35 @@ def zeros(codec: str, chunk_mib: int, count: int) -> bytes:
     text = lock.dumps().encode()
     chunks = [(0, len(front), compressed(front)), *[(number, chunk_mib * MIB, frames)] * count]
     return bundle_of("tiny", text, [*chunks, (0, len(back), compressed(back))])
+
+
+def differences(depth: int) -> bytes:
+    """A bundle of zeros in chunks of 64 MiB, and of contents that are differences from it, one upon the other."""
+    size = 64 * MIB
+    names = [f"{number:x}" * 64 for number in range(1, depth + 2)]
+    files = tuple(
+        LockedFile(path=f"{name[0]}.bin", size_bytes=size, blob_id=name[:40], sha256=name, blake3="c" * 64)
+        for name in names
+    )
+    lock = _lock_of(*files)
+    bases = {name: (before,) for before, name in pairwise(names)}
+    place, step = BasePlace(0, 0).pack(), MAX_DIFFERENCE_BYTES
+    chunks: list[tuple[int, int, bytes]] = []
+    between = b""
+    for member in (plan := tar_plan(lock, None, bases)).members:
+        between += member.header
+        if member.blob is None:
+            between += member.content + bytes(member.padding)
+            continue
+        chunks.append((0, len(between), compressed(between)))
+        between = b""
+        if member.blob.sha256 == names[0]:
+            chunks.append((0, size, runs(size)))
+        else:
+            chunks += [(4, step, place + runs(step // 4) * 4)] * (size // step)
+    assert sum(chunk[1] for chunk in chunks) + len(between) + 1024 == plan.size_bytes
+    between += bytes(1024)
+    return bundle_of("tiny", lock.encoded, [*chunks, (0, len(between), compressed(between))], bases)
 
 
 def _before(member: Member) -> list[bytes]:
@@ -99,6 +132,8 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 4),
     "planes of 4 MiB": functools.partial(zeros, "planes4", 4, 80),
     "chunks of 4 MiB": functools.partial(zeros, "zstd", 4, 80),
+    "differences over chunks of 64 MiB": functools.partial(differences, 1),
+    "differences over differences": functools.partial(differences, 4),
     "lock of spaces": lambda: lock_bomb(b" " * (64 * MIB)),
     "lock of empty lists": lambda: lock_bomb(b"[" + b"[]," * (4 * MIB) + b"0]"),
     "lock of short lists": lambda: lock_bomb(b"[" + b"[]," * (2 * MIB) + b"0]"),
