@@ -189,6 +189,10 @@ bench-home-large: $(STAMP)  ## of `make bench-home` what 100,000 files cost
 bench-trust: $(STAMP)  ## what signing and verifying cost beyond doing without, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.trust.run --write
 
+.PHONY: bench-differences
+bench-differences: $(STAMP)  ## what a fine-tune takes beside its base, and how fast, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.fine_tunes.run --write
+
 .PHONY: soak-home
 soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile, and of damaged ones
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak
