@@ -35,6 +35,7 @@ FUNCTIONS = {
     "bundler/home/installation/install.py: install": ARGUMENTS,
     "bundler/make/bundle.py: make_bundle": ARGUMENTS,
     "bundler/offline/run.py: run_offline": ARGUMENTS,
+    "infini_llama/model/modeling.py: forward": ARGUMENTS,
 }
 
 

@@ -7,7 +7,8 @@ from bundler.files.digest import sha256_bytes
 from bundler.format.base_records import BaseRecord, BasesRecord
 from bundler.format.contents.bases import Bases, parse_bases
 from bundler.format.index import Index
-from bundler.format.tar import omitted_text
+from bundler.format.source import Span
+from bundler.format.tar import BLOCK, TarPlan, omitted_text, tar_plan
 from bundler.plan.lock import Lock
 from bundler.remote.address import Place
 
@@ -59,3 +60,30 @@ def parse_listed_bases(text: bytes, record: BasesRecord, path: Place) -> Bases:
         return parse_bases(text)
     except FormatError as error:
         raise FormatError(f"{path}: {error.message}") from error
+
+
+def plan_stream(lock: Lock, omitted: frozenset[str] | None, bases: Bases, index: Index, path: Place) -> TarPlan:
+    """Return what the tar stream must be according to the lock.
+
+    Raises:
+        FormatError: The stream has another length, or a content another base than it may have.
+    """
+    try:
+        plan = tar_plan(lock, omitted, bases)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error.message}", hint=error.hint) from error
+    if plan.size_bytes != index.tar_bytes:
+        raise FormatError(
+            f"{path}: the lock inside asks for a tar stream of {plan.size_bytes} bytes, the index holds "
+            f"{index.tar_bytes}"
+        )
+    return plan
+
+
+def front_spans(index: Index) -> list[Span]:
+    """Return where lock and lists stand in the tar stream: each has one block before it."""
+    spans, position = [], 0
+    for size in index.front_bytes():
+        spans.append((position + BLOCK, position + BLOCK + size))
+        position += BLOCK + size + -size % BLOCK
+    return spans

@@ -18,33 +18,27 @@ from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
-from bundler.errors import (
-    BundleError,
-    ChangedError,
-    DamagedError,
-    FormatError,
-    MissingBaseError,
-    NetworkError,
-    RemoteError,
-)
+from bundler.errors import BundleError, DamagedError, FormatError, MissingBaseError
 from bundler.files.parallel import in_order
 from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget, BufferPool
 from bundler.format.codec.codecs import Buffer
-from bundler.format.contents.bases import TAMPERED_HINT, BasePlace, Bases, Contents
+from bundler.format.contents.bases import BasePlace, Bases, Contents
 from bundler.format.contents.cost import BaseCosts
+from bundler.format.contents.own import OwnContents
 from bundler.format.contents.spans import BlobStream, copy_span
-from bundler.format.front import parse_listed_bases, parse_lock, parse_omitted
+from bundler.format.front import front_spans, parse_listed_bases, parse_lock, parse_omitted, plan_stream
 from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_header
 from bundler.format.opening import read_index
 from bundler.format.source import Span
 from bundler.format.storage.remote import RemoteStored
 from bundler.format.storage.volumes import VolumeSet, open_stored
-from bundler.format.tar import BLOCK, Member, TarPlan, tar_plan
+from bundler.format.tar import BLOCK, Member, TarPlan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 from bundler.remote.address import Place
+from bundler.remote.object import SERVER_ERRORS
 
 # Buffers for longer chunks than any that a writer makes are not used again: there would be many of them.
 _POOLED_BYTES = 9 << 20
@@ -83,7 +77,7 @@ class BundleReader:
                 self._stored.check_digest(self.index.digest)
             self._largest_room = max(map(self.room_bytes, range(len(self.index.chunks))), default=0)
             self._base_buffers = BufferPool(min(self._largest_room, _POOLED_BYTES))
-        except (NetworkError, RemoteError, ChangedError):
+        except SERVER_ERRORS:
             self._stored.close()
             raise
         except BundleError as error:
@@ -181,26 +175,16 @@ class BundleReader:
         Raises:
             FormatError: The stream has another length, or a content another base than it may have.
         """
-        lock, omitted, bases = self.lock, self.omitted, self.bases
-        try:
-            plan = tar_plan(lock, omitted, bases)
-        except FormatError as error:
-            raise FormatError(f"{self.path}: {error.message}", hint=error.hint) from error
-        if plan.size_bytes != self.index.tar_bytes:
-            raise FormatError(
-                f"{self.path}: the lock inside asks for a tar stream of {plan.size_bytes} bytes, "
-                f"the index holds {self.index.tar_bytes}"
-            )
-        return plan
+        return plan_stream(self.lock, self.omitted, self.bases, self.index, self.path)
+
+    @cached_property
+    def contents(self) -> OwnContents:
+        """Its contents, to be read in any order."""
+        return OwnContents(self, self.plan, self.bases, self._base_buffers)
 
     @cached_property
     def _front(self) -> list[Span]:
-        """Where lock and lists stand in the tar stream: each has one block before it."""
-        spans, position = [], 0
-        for size in self.index.front_bytes():
-            spans.append((position + BLOCK, position + BLOCK + size))
-            position += BLOCK + size + -size % BLOCK
-        return spans
+        return front_spans(self.index)
 
     def _read_list(self, number: int) -> bytes:
         start, stop = self._front[1:][number]
@@ -279,26 +263,10 @@ class BundleReader:
         if self.elsewhere is not None and base in self.elsewhere:
             self.elsewhere.read_into(base, place.offset, room)
         elif base in self.plan.first_of:
-            self.read_into(base, place.offset, room)
+            self.contents.read_into(base, place.offset, room)
         else:
             what = f"{self.path}: chunk {number} is stored as a difference from content {base}, which is not here"
             raise MissingBaseError(what, hint="the bundle is a delta: its base has it")
-
-    def __contains__(self, sha256: str) -> bool:
-        """Tell whether this bundle holds a content, and all that it is the difference from."""
-        return sha256 in self.plan.first_of and all(base in self for base in self.bases.get(sha256, ()))
-
-    def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
-        """Fill `room` with the bytes of a content from `offset`.
-
-        Raises:
-            FormatError: It ends before, or a chunk is damaged.
-        """
-        member = self.plan.first_of[sha256]
-        if offset + len(room) > member.size_bytes:
-            what = f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before"
-            raise FormatError(what, hint=TAMPERED_HINT)
-        copy_span(self, member.offset + offset, room, self._base_buffers)
 
     def chunks(self, numbers: Sequence[int], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (number, bytes) in the order of `numbers`; up to `jobs` threads decode ahead, in bounded memory.

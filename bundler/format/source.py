@@ -79,3 +79,21 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Close what was opened."""
+
+
+class NeededSpans:
+    """Answers for runs, in ascending order, whether they hold some of the spans.
+
+    Args:
+        spans: Sorted, without overlap.
+    """
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self._spans = spans
+        self._at = 0
+
+    def any_of(self, start: int, stop: int) -> bool:
+        """Tell whether bytes `start` to `stop` hold some of a span."""
+        while self._at < len(self._spans) and self._spans[self._at][1] <= start:
+            self._at += 1
+        return self._at < len(self._spans) and self._spans[self._at][0] < stop

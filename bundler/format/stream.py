@@ -34,7 +34,7 @@ from bundler.format.index import (
     parse_chunk_header,
     parse_index_frame,
 )
-from bundler.format.source import Span
+from bundler.format.source import NeededSpans, Span
 from bundler.format.storage.stream_input import Readable, StreamInput
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.format.tar import (
@@ -135,7 +135,7 @@ class BundleStream:
         Raises:
             FormatError: The stream is damaged, cut short, or does not agree with its index.
         """
-        needed = _Needed(wanted)
+        needed = NeededSpans(wanted)
         position = 0
         while self._front:
             raw = self._front.pop(0)
@@ -145,7 +145,6 @@ class BundleStream:
             position += size
             del raw
         failure: BundleError | None = None
-
         budget = Budget()
 
         def take(start: int, stored: tuple[int, memoryview], is_needed: bool) -> tuple[int, Buffer | None]:
@@ -349,16 +348,3 @@ class BundleStream:
                 parts.append(bytes(memoryview(raw)[max(start - position, 0) : start + size - position]))
             position += len(raw)
         return b"".join(parts)
-
-
-class _Needed:
-    """Answers for runs, in ascending order, whether they hold some of the spans."""
-
-    def __init__(self, spans: Sequence[Span]) -> None:
-        self._spans = spans
-        self._at = 0
-
-    def any_of(self, start: int, stop: int) -> bool:
-        while self._at < len(self._spans) and self._spans[self._at][1] <= start:
-            self._at += 1
-        return self._at < len(self._spans) and self._spans[self._at][0] < stop

@@ -98,23 +98,35 @@ def repair(
             hint="name another folder with --output",
         )
         missing = tuple(paths[number] for number in sorted(wrong) if run.length_of(number) is None)
-        full = report_full_disk(
-            target,
-            f"{target}: the file system is full; nothing was changed",
-            hint="name another folder with --output",
-        )
-        with full, ExitStack() as undo:
-            temporary = {}
-            for number in sorted(wrong):
-                temporary[number] = temporary_path(target)
-                undo.callback(temporary[number].unlink, missing_ok=True)
-            _rebuild(run, parts, bad, temporary)
-            digest = _verify([temporary.get(number, path) for number, path in enumerate(paths)], jobs)
-            for number, place in temporary.items():
-                place.replace(target / head.files[number].name)
-            fsync_dir(target)
+        digest = _replace(run, parts, bad, sorted(wrong), target, paths, jobs)
         done = tuple(target / head.files[number].name for number in sorted(wrong))
         return Repaired(done, missing, sum(map(len, bad.values())) * head.grid.cell_bytes, digest)
+
+
+def _replace(
+    run: FileRun,
+    parts: Sequence[ParityFile],
+    bad: dict[int, list[int]],
+    wrong: Sequence[int],
+    target: Path,
+    paths: Sequence[Path],
+    jobs: int | None,
+) -> str:
+    """Rebuild the files whose numbers are `wrong`, and give them their names if the bundle verifies then."""
+    full = report_full_disk(
+        target, f"{target}: the file system is full; nothing was changed", hint="name another folder with --output"
+    )
+    with full, ExitStack() as undo:
+        temporary = {}
+        for number in wrong:
+            temporary[number] = temporary_path(target)
+            undo.callback(temporary[number].unlink, missing_ok=True)
+        _rebuild(run, parts, bad, temporary)
+        digest = _verify([temporary.get(number, path) for number, path in enumerate(paths)], jobs)
+        for number, place in temporary.items():
+            place.replace(target / run.files[number].name)
+        fsync_dir(target)
+    return digest
 
 
 def _open_parity(paths: Sequence[Path], opened: ExitStack, on_note: Callable[[str], None]) -> list[ParityFile]:

@@ -7,7 +7,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol, Self
 
+from bundler.errors import ChangedError, NetworkError, RemoteError
+
 Take = Callable[[memoryview], None]
+# What reading an object ends with for the server's sake, not for that of its bytes.
+SERVER_ERRORS = (NetworkError, RemoteError, ChangedError)
 
 
 class Body(Protocol):

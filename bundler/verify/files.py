@@ -48,7 +48,7 @@ def verify_files(
         on_total(volume.header.part_bytes)
         return verify_volume(volume, progress=progress)
     with BundleReader(paths) as reader, nullcontext() if base is None else BundleReader(base) as older:
-        reader.elsewhere = older
+        reader.elsewhere = older.contents if older else None
         on_total(reader.index.tar_bytes)
         return verify_bundle(reader, jobs=jobs or available_cores(), progress=progress)
 

@@ -37,8 +37,8 @@ from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE, OLD_GATE
-from infini_llama.model.initialize import empty_model, place_buffers
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel.initialize import empty_model, place_buffers
 
 
 def build_sharded(

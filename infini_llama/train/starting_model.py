@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from infini_llama.model.initialize import draw_weights, initialize
 from infini_llama.model.load import load_exactly, new_config, read_config
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
+from infini_llama.parallel.initialize import draw_weights, initialize
 from infini_llama.parallel.sharding import build_sharded
 from infini_llama.run_folder import checkpoints
 from infini_llama.settings.sections import Settings

@@ -30,19 +30,16 @@ from pathlib import Path
 
 from bundler.files.parallel import available_cores
 from bundler.files.space import report_full_disk
-from bundler.format.address import open_address
-from bundler.format.reader import BundleReader
-from bundler.format.source import Source
 from bundler.format.storage.stream_input import Readable
-from bundler.format.stream import BundleStream
 from bundler.home.exclusive import Note, lock_home, no_note
 from bundler.home.home import Home
+from bundler.home.installation.open_source import open_source
 from bundler.home.installation.result import InstallResult
 from bundler.home.installation.steps import Installation
 from bundler.home.sharing.group import find_group, finish_sharing, let_group_read, prepare_sharing
 from bundler.home.stamps.take import stamp_installed
 from bundler.home.trust.gate import admit
-from bundler.remote.address import Address, Place
+from bundler.remote.address import Place
 from bundler.verify.report import Progress, no_progress
 
 
@@ -92,7 +89,11 @@ def install(
         TrustError: Its signature, its statement or a policy is against it, or it is older: nothing is left of it.
     """
     gid = None if group is None else find_group(group)
-    with contextlib.closing(_open(source)) as bundle, let_group_read(gid), lock_home(hf_home, on_note=on_note):
+    with (
+        contextlib.closing(open_source(source)) as bundle,
+        let_group_read(gid),
+        lock_home(hf_home, on_note=on_note),
+    ):
         admission = admit(
             bundle,
             hf_home,
@@ -117,11 +118,3 @@ def install(
         # Last of all: whatever changes a file changes its stamp.
         stamp_installed(done, installation.written, begun, on_note)
         return replace(result, closed=closed)
-
-
-def _open(source: Place | Sequence[Path] | Readable) -> Source:
-    if isinstance(source, Address):
-        return open_address(source)
-    if isinstance(source, Path | Sequence):
-        return BundleReader(source)
-    return BundleStream(source)

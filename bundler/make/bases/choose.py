@@ -48,7 +48,7 @@ def choose_bases(
             outside.append(blob)
     if older is not None:
         # What it cannot give back by itself is a difference from its own base.
-        outside += [b for b in older.plan.layout.blobs if b.sha256 not in files and b.sha256 in older]
+        outside += [b for b in older.plan.layout.blobs if b.sha256 not in files and b.sha256 in older.contents]
     sources = _Sources(files, older)
     finder = BaseFinder(sources, sources.open)
     for blob in outside:
@@ -71,7 +71,7 @@ class _Sources:
         return self._older.open_blob(blob)
 
     def __contains__(self, sha256: str) -> bool:
-        return sha256 in self._files or (self._older is not None and sha256 in self._older)
+        return sha256 in self._files or (self._older is not None and sha256 in self._older.contents)
 
     def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
         if sha256 in self._files:
@@ -79,7 +79,7 @@ class _Sources:
             read_blob(path, blob, offset, room)
         else:
             assert self._older is not None, "whatever has no file is of the older bundle"
-            self._older.read_into(sha256, offset, room)
+            self._older.contents.read_into(sha256, offset, room)
 
 
 class ReadyBut(ReadyChunks):

@@ -112,7 +112,7 @@ def test_another_wrapper_than_was_asked_for_is_refused(gpt2_home: Path, text: Pa
         "from infini_llama.cli import main, train\n"
         "show_start, train.say = train.say, lambda line: (show_start(line), forget())\n"
         "def forget():\n"
-        "    from infini_llama.model.initialize import initialize\n"
+        "    from infini_llama.parallel.initialize import initialize\n"
         "    from infini_llama.train import run\n"
         "    run.build_sharded = lambda config, weights, **_: initialize(config)\n"
         "main()\n"

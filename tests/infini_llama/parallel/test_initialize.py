@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
-from infini_llama.model.initialize import draw_weights, empty_model, initialize
+from infini_llama.parallel.initialize import draw_weights, empty_model, initialize
 
 
 def configured(*, tied: bool) -> InfiniLlamaConfig:
