@@ -135,7 +135,17 @@ def test_too_little_room_stops_it_before_anything_is_asked(
     assert hub.requests == []
 
 
-def test_a_file_system_that_fills_up_is_a_space_error(hub: RunningHub, lock: Lock, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("size=4m", "the file system filled up"),
+        # Those of the store are there already.
+        ("size=64m,nr_inodes=10", "3 more files fit (inodes); nothing was written"),
+    ],
+)
+def test_a_file_system_that_fills_up_is_a_space_error(
+    hub: RunningHub, lock: Lock, tmp_path: Path, options: str, said: str
+) -> None:
     script = """
         import shutil, sys
         from pathlib import Path
@@ -152,13 +162,13 @@ def test_a_file_system_that_fills_up_is_a_space_error(hub: RunningHub, lock: Loc
         """
     (tmp_path / "lock").write_text(lock.dumps())
     (tmp_path / "small").mkdir()
-    mount = f"mount -t tmpfs -o size=4m none '{tmp_path / 'small'}' && exec " + '"$@"'
+    mount = f"mount -t tmpfs -o {options} none '{tmp_path / 'small'}' && exec " + '"$@"'
     # No network namespace: the test's Hub has to be reachable.
     wrapped = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
     code = [sys.executable, "-c", textwrap.dedent(script), tmp_path / "small", tmp_path / "lock", hub.endpoint]
     if subprocess.run([*wrapped, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this kernel gives no mount namespace")
-    assert "the file system filled up" in run([*wrapped, *code]).stdout
+    assert said in run([*wrapped, *code]).stdout
 
 
 def test_one_etag_with_two_sizes_is_refused(lock: Lock, store: Store) -> None:
