@@ -7,8 +7,6 @@ belong to it, also where all of that is in the cache.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 import os
 import sys
@@ -24,22 +22,8 @@ _OTHER = ("features", "storage_options")
 
 def wrap(module: ModuleType) -> None:
     """Put notes behind the two functions of `datasets.load` that all others of it call."""
-    _note_builders(module)
-    _note_splits(module)
-
-
-def _note_builders(module: ModuleType) -> None:
-    original = module.load_dataset_builder
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def noting(*arguments: Any, **options: Any) -> Any:
-        builder = original(*arguments, **options)
-        frame = sys._getframe(1)
-        _watch.note_safely(lambda: _note_builder(signature.bind(*arguments, **options).arguments, builder, frame))
-        return builder
-
-    module.load_dataset_builder = noting  # type: ignore[attr-defined]
+    for name, take_note in {"load_dataset_builder": _note_builder, "load_dataset": _note_split}.items():
+        setattr(module, name, _watch.note_after(getattr(module, name), take_note))
 
 
 def _note_builder(call: dict[str, Any], builder: Any, frame: Any) -> None:
@@ -81,19 +65,6 @@ def _list_files(builder: Any) -> list[str]:
     return sorted({str(file) for group in groups for file in group if str(file).startswith(_HUB_PATH)})
 
 
-def _note_splits(module: ModuleType) -> None:
-    original = module.load_dataset
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def noting(*arguments: Any, **options: Any) -> Any:
-        result = original(*arguments, **options)
-        _watch.note_safely(lambda: _note_split(signature.bind(*arguments, **options).arguments))
-        return result
-
-    module.load_dataset = noting  # type: ignore[attr-defined]
-
-
-def _note_split(call: dict[str, Any]) -> None:
+def _note_split(call: dict[str, Any], *_: object) -> None:
     split = call.get("split")
     _watch.note("split", asked=str(call["path"]), split=str(split) if split is not None else "")

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import fnmatch
-import functools
-import inspect
 import os
 import re
 import sys
@@ -27,40 +25,13 @@ def wrap(module: ModuleType) -> None:
     """Put a note behind the functions of a module by which files, commits or code of a repo are found."""
     for name, take_note in _NOTED.get(module.__name__, {}).items():
         expected = object if take_note is _note_code else str
-        setattr(module, name, _note_after(getattr(module, name), take_note, expected))
+        setattr(module, name, _watch.note_after(getattr(module, name), take_note, expected))
     if module.__name__ == "huggingface_hub.hf_api":
         functions = dict.fromkeys(("resolve_revision", "model_info", "dataset_info"), _note_revision)
         for name, take_note in (functions | {"list_repo_refs": _note_refs}).items():
-            setattr(module.HfApi, name, _note_after(getattr(module.HfApi, name), take_note, object))
+            setattr(module.HfApi, name, _watch.note_after(getattr(module.HfApi, name), take_note, object))
             # The function of that name is a method of an object of the module's own.
             setattr(module, name, getattr(module.api, name))
-
-
-def _note_after(
-    original: Callable[..., Any], take_note: Callable[..., None], expected: type = str
-) -> Callable[..., Any]:
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def noting(*arguments: Any, **options: Any) -> Any:
-        result = original(*arguments, **options)
-        frame = sys._getframe(1)
-        _watch.note_safely(
-            lambda: (
-                take_note(_bind(signature, arguments, options), result, frame)
-                if isinstance(result, expected)
-                else None
-            )
-        )
-        return result
-
-    return noting
-
-
-def _bind(signature: inspect.Signature, arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments by name; one that the function's own wrapper takes away has no place in its signature."""
-    known = {name: value for name, value in options.items() if name in signature.parameters}
-    return signature.bind(*arguments, **known).arguments
 
 
 def note_path(path: str) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import sys
 from types import FrameType, ModuleType
@@ -24,25 +23,11 @@ _FUNCTIONS = {
 def wrap(module: ModuleType) -> None:
     """Put a note behind the functions of a module that get files by URL."""
     for name, argument in _FUNCTIONS[module.__name__].items():
-        setattr(module, name, _note_after(getattr(module, name), module.__name__.partition(".")[0], argument))
+        take_note = functools.partial(_note, module.__name__.partition(".")[0], argument)
+        setattr(module, name, _watch.note_after(getattr(module, name), take_note))
 
 
-def _note_after(original: Any, library: str, argument: str) -> Any:
-    signature = inspect.signature(original)
-
-    @functools.wraps(original)
-    def noting(*arguments: Any, **options: Any) -> Any:
-        result = original(*arguments, **options)
-        frame = sys._getframe(1)
-        _watch.note_safely(
-            lambda: _note(signature.bind(*arguments, **options).arguments, library, argument, frame)
-        )
-        return result
-
-    return noting
-
-
-def _note(call: dict[str, Any], library: str, argument: str, frame: FrameType) -> None:
+def _note(library: str, argument: str, call: dict[str, Any], _: object, frame: FrameType) -> None:
     url, is_own = call[argument], call.get("model_dir") is not None
     if "dst" in call:
         home = os.path.realpath(sys.modules["torch.hub"].get_dir())

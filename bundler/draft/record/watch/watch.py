@@ -77,6 +77,40 @@ def note_safely(noting: Callable[[], None]) -> None:
         note("fault", text=f"something that was loaded could not be noted: {error!r}"[:500])
 
 
+def note_after(
+    original: Callable[..., Any],
+    take_note: Callable[[dict[str, Any], Any, FrameType], None],
+    expected: type = object,
+) -> Callable[..., Any]:
+    """Return a function that does what another does, and notes it.
+
+    Args:
+        original: The other.
+        take_note: Gets the arguments by name, the result, and the frame of the caller.
+        expected: The type of results that are noted.
+    """
+    import functools
+    import inspect
+
+    signature = inspect.signature(original)
+    takes_all = any(one.kind is one.VAR_KEYWORD for one in signature.parameters.values())
+
+    def bind(arguments: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        # One that the function's own wrapper takes away has no place in its signature.
+        known = {name: value for name, value in options.items() if takes_all or name in signature.parameters}
+        return signature.bind(*arguments, **known).arguments
+
+    @functools.wraps(original)
+    def noting(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        frame = sys._getframe(1)
+        if isinstance(result, expected):
+            note_safely(lambda: take_note(bind(arguments, options), result, frame))
+        return result
+
+    return noting
+
+
 def find_line(frame: FrameType | None) -> dict[str, object]:
     """Return the line of the user's code that is at work, as JSON: file, line, code."""
     while frame is not None and frame.f_code.co_filename.startswith(_HERE):
