@@ -163,7 +163,6 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         document_ids: Tensor | None = None,
         share_segments: bool = False,
         output_attentions: bool | None = None,
-        row_share: Any = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """Run the decoder over `(B, T)` more tokens.
@@ -181,12 +180,10 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             share_segments: Whether it starts inside the running segment instead; T must then be whole segments.
             output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
                 the eager implementation has them.
-            row_share: If other ranks hold other segments of the same rows, a `RowShare` of our trainer
-                (`infini_llama.parallel.context`), which carries the memory from rank to rank.
-            **kwargs: Passed to the local attention's implementation.
+            **kwargs: `row_share` where other ranks hold other segments of the rows; others for the local attention.
 
         Raises:
-            ValueError: Both or neither of `input_ids` and `inputs_embeds` are given; or mask or documents have another
+            ValueError: Both or neither of `input_ids` and `inputs_embeds` are given; mask or documents have another
                 shape; or a share of rows is to keep a state.
             TypeError: `past_key_values` is the cache of another model.
         """
@@ -195,8 +192,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
         given = check_cache(past_key_values)
         document_ids = take_documents(document_ids, position_ids, attention_mask, given, kwargs)
         cache = InfiniCache(len(self.layers)) if given is None and use_cache else given
-
-        before = take_position(hidden_states, cache, row_share)
+        before = take_position(hidden_states, cache, kwargs.get("row_share"))
         layout = self._lay_out(hidden_states, before, attention_mask, document_ids, share_segments)
         rotation = Rotation(self.rotary_emb, layout, hidden_states)
         mask = local_mask(layout, hidden_states.shape[1], self.config._attn_implementation, hidden_states.dtype)
@@ -210,7 +206,6 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
                 state=None if cache is None else cache.layers[index].state,
                 keep_state=cache is not None,
                 want_weights=self.config.output_attentions if output_attentions is None else output_attentions,
-                row_share=row_share,
                 **kwargs,
             )
             states.append(state)
