@@ -8,9 +8,7 @@ Rule book:
 * no message holds a query or a header: both may hold a secret;
 * connections are kept by origin, and each belongs to one answer at a time.
 
-The standard library and not the client of huggingface_hub: received into the memory that it is for, a GB costs a
-third of a second of a core here and 1.7 s there, and HF_HUB_OFFLINE, which says nothing of a registry at the site, does
-not shut it.
+Why on the standard library: docs/decisions/0009-own-client-for-registries.md.
 """
 
 from __future__ import annotations
