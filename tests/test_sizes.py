@@ -35,7 +35,6 @@ FUNCTIONS = {
     "bundler/home/installation/install.py: install": ARGUMENTS,
     "bundler/make/bundle.py: make_bundle": ARGUMENTS,
     "bundler/offline/run.py: run_offline": ARGUMENTS,
-    "infini_llama/model/modeling.py: forward": ARGUMENTS,
 }
 
 
