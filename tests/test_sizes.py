@@ -34,6 +34,7 @@ FUNCTIONS = {
     "bundler/cli/fetch.py: fetch": ARGUMENTS,
     "bundler/home/installation/install.py: install": ARGUMENTS,
     "bundler/make/bundle.py: make_bundle": ARGUMENTS,
+    "bundler/make/trained/pack.py: pack_folder": ARGUMENTS,
     "bundler/offline/run.py: run_offline": ARGUMENTS,
 }
 

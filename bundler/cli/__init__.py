@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "add": ("bundler.cli.add", "add", "Add repos, and files of other hosts, to a manifest."),
     "lock": ("bundler.cli.lock", "lock", "Resolve a manifest to commits and write its lock."),
     "fetch": ("bundler.cli.fetch", "fetch", "Download, check, prove and pack a manifest into one bundle."),
+    "pack": ("bundler.cli.pack", "pack", "Pack a trained model, or a run's checkpoints, into one bundle."),
     "cache": ("bundler.cli.cache", "cache", "Show and clear the folder in which `bundle fetch` stages downloads."),
     "sign": ("bundler.cli.sign", "sign", "Sign a bundle with an SSH key: write BUNDLE.sig beside it."),
     "install": ("bundler.cli.install", "install", "Verify a bundle and unpack it into HF_HOME."),

@@ -11,6 +11,7 @@ from bundler.cli.bundle_arguments import is_file_name
 from bundler.cli.trust_options import judgement_json, policy_option, say_refusals, signature_option
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
+from bundler.console.paths import GivenPath
 from bundler.errors import TrustError
 from bundler.plan.folders import default_hf_home
 from bundler.remote.address import Place, parse_place
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 @hf_home_option
 @click.option(
     "--base",
-    type=click.Path(path_type=Path),
+    metavar="OLD",
+    type=GivenPath(),
     help="The bundle that a delta was made against: content stored as differences from it is then checked too.",
 )
 @click.option("--quick", is_flag=True, help="Installed bundle: compare names, links and sizes, hash nothing.")

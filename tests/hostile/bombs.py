@@ -132,7 +132,6 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 4),
     "planes of 4 MiB": functools.partial(zeros, "planes4", 4, 80),
     "chunks of 4 MiB": functools.partial(zeros, "zstd", 4, 80),
-    "differences over chunks of 64 MiB": functools.partial(differences, 1),
     "differences over differences": functools.partial(differences, 4),
     "lock of spaces": lambda: lock_bomb(b" " * (64 * MIB)),
     "lock of empty lists": lambda: lock_bomb(b"[" + b"[]," * (4 * MIB) + b"0]"),

@@ -1,0 +1,1 @@
+"""Trained models, packed from the folders that they were written to."""
