@@ -77,16 +77,12 @@ class BundleReader:
                 self._stored.check_digest(self.index.digest)
             self._largest_room = max(map(self.room_bytes, range(len(self.index.chunks))), default=0)
             self._base_buffers = BufferPool(min(self._largest_room, _POOLED_BYTES))
-        except SERVER_ERRORS:
+        except BaseException as error:
             self._stored.close()
-            raise
-        except BundleError as error:
-            self._stored.close()
+            if not isinstance(error, BundleError) or isinstance(error, SERVER_ERRORS):
+                raise
             message = error.message.removeprefix(f"{self.path}: ")
             raise FormatError(f"{self.path}: {message}", hint=error.hint) from error
-        except BaseException:
-            self._stored.close()
-            raise
 
     def __enter__(self) -> BundleReader:
         return self
@@ -180,7 +176,7 @@ class BundleReader:
     @cached_property
     def contents(self) -> OwnContents:
         """Its contents, to be read in any order."""
-        return OwnContents(self, self.plan, self.bases, self._base_buffers)
+        return OwnContents(self, self._spans, self.bases, self._base_buffers)
 
     @cached_property
     def _front(self) -> list[Span]:
@@ -194,8 +190,11 @@ class BundleReader:
     @cached_property
     def base_costs(self) -> BaseCosts:
         """What decoding differences takes besides."""
-        spans = {sha256: (m.offset, m.offset + m.size_bytes) for sha256, m in self.plan.first_of.items()}
-        return BaseCosts(self.index.chunks, self._raw_starts, self.plan.differences, self.bases, spans)
+        return BaseCosts(self.index.chunks, self._raw_starts, self.plan.differences, self.bases, self._spans)
+
+    @cached_property
+    def _spans(self) -> dict[str, Span]:
+        return {sha256: (m.offset, m.offset + m.size_bytes) for sha256, m in self.plan.first_of.items()}
 
     def stored_chunk(self, number: int, room: bytearray | None = None) -> memoryview:
         """Return a chunk as it is stored, header and frames, checked.
