@@ -2,9 +2,10 @@
 
 Rule book:
 
-* tensors correspond that have one name, type and shape. Whether they are near is not taken from names or cards, but
-  tried: some of their words are stored both ways, and a base counts if that saves a tenth. So another seed of the same
-  architecture is no base, and a wrong card does no harm;
+* tensors correspond that have one name, type and shape; or a name that differs in what stands before its first dot, as
+  that of a model with another head does. Whether they are near is not taken from names or cards, but tried: some of
+  their words are stored both ways, and a base counts if that saves a tenth. So another seed of the same architecture is
+  no base, and a wrong card does no harm;
 * a base comes before what is stored as a difference from it, in the order of the tar stream; or it is in the bundle
   that a delta is made against. A file may have several, where weights are cut into files otherwise;
 * equal contents give equal answers: nothing depends on the number of threads, or on time;
@@ -70,6 +71,8 @@ class BaseFinder:
         self._open = open_blob
         # What corresponds: name, type and shape -> content -> where it begins.
         self._known: dict[tuple[str, str, str], dict[str, int]] = {}
+        # The same, by names without what stands before their first dot.
+        self._shorter: dict[tuple[str, str, str], dict[str, int]] = {}
         self._depths: dict[str, int] = {}
         self._room = memoryview(bytearray(3 * room_bytes(_SAMPLE_BYTES)))
 
@@ -111,12 +114,23 @@ class BaseFinder:
         self._depths[sha256] = depth
         for tensor in tensors:
             self._known.setdefault(tensor.kind, {})[sha256] = tensor.run.start
+            self._shorter.setdefault(_shorten(tensor), {})[sha256] = tensor.run.start
+
+    def _find_like(self, tensor: Tensor) -> dict[str, int]:
+        """Return the contents that have a tensor like this one -> where it begins; its own name before shorter ones."""
+        short = _shorten(tensor)
+        return {
+            **self._shorter.get(short, {}),
+            **self._shorter.get(tensor.kind, {}),
+            **self._known.get(short, {}),
+            **self._known.get(tensor.kind, {}),
+        }
 
     def _rank(self, sha256: str, tensors: list[Tensor]) -> list[str]:
         """Return the contents that `tensors` are worth storing as differences from, the nearest first."""
         shared: dict[str, list[tuple[Run, int]]] = {}
         for tensor in tensors:
-            for base, start in self._known.get(tensor.kind, {}).items():
+            for base, start in self._find_like(tensor).items():
                 if tensor.run.width in DIFFERENCES_BY_WIDTH and self._depths[base] < MAX_DEPTH:
                     shared.setdefault(base, []).append((tensor.run, start))
         shares = {
@@ -170,7 +184,7 @@ class BaseFinder:
         return [self._give_base(run, link, numbers) if link else run for run, link in cut]
 
     def _link(self, tensor: Tensor, order: list[str]) -> _Link | None:
-        known = self._known.get(tensor.kind, {})
+        known = self._find_like(tensor)
         base = next((base for base in order if base in known), None)
         return (base, known[base] - tensor.run.start) if base is not None else None
 
@@ -178,6 +192,11 @@ class BaseFinder:
         base, shift = link
         place = BasePlace(numbers[base], run.start + shift)
         return DifferenceRun(run.start, run.stop, run.width, BaseSpan(place, base, self._contents))
+
+
+def _shorten(tensor: Tensor) -> tuple[str, str, str]:
+    name, dtype, shape = tensor.kind
+    return name.partition(".")[2] or name, dtype, shape
 
 
 def _list_used(order: list[str], cut: list[tuple[Run, _Link | None]]) -> list[str]:

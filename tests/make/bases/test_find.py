@@ -62,6 +62,19 @@ def test_a_tensor_of_another_shape_or_name_is_left_out(tmp_path: Path) -> None:
     assert [isinstance(run, DifferenceRun) for run in runs] == [False, True, False, False]
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "bert."), ("bert.", ""), ("bert.", "roberta.")])
+def test_a_model_with_another_head_has_its_names_behind_another_word(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    tensors = {"layer.0.q": WORDS, "layer.1.q": MORE}
+    base = {f"{before}{name}": words for name, words in tensors.items()}
+    tuned = {f"{after}{name}": tune(words, 4) for name, words in tensors.items()}
+    blobs, found = choose(tmp_path, safetensors_bytes(base), safetensors_bytes({**tuned, "head": make_weights(5)}))
+    assert by_number(blobs, found.bases) == {1: [0]}
+    runs = found.runs[blobs[1].sha256]
+    assert [isinstance(run, DifferenceRun) for run in runs] == [False, True, True, False]
+
+
 def test_a_row_of_checkpoints_stays_within_what_a_reader_takes(tmp_path: Path) -> None:
     row = [make_weights(1, 1 << 19)]
     for step in range(MAX_DEPTH + 2):
