@@ -59,10 +59,16 @@ def zeros(codec: str, chunk_mib: int, count: int) -> bytes:
 
 def differences(depth: int) -> bytes:
     """A bundle of zeros in chunks of 64 MiB, and of contents that are differences from it, one upon the other."""
-    size = 64 * MIB
+    size, other = 64 * MIB, 2 * MAX_DIFFERENCE_BYTES
     names = [f"{number:x}" * 64 for number in range(1, depth + 2)]
     files = tuple(
-        LockedFile(path=f"{name[0]}.bin", size_bytes=size, blob_id=name[:40], sha256=name, blake3="c" * 64)
+        LockedFile(
+            path=f"{name[0]}.bin",
+            size_bytes=size if name == names[0] else other,
+            blob_id=name[:40],
+            sha256=name,
+            blake3="c" * 64,
+        )
         for name in names
     )
     lock = _lock_of(*files)
@@ -80,7 +86,7 @@ def differences(depth: int) -> bytes:
         if member.blob.sha256 == names[0]:
             chunks.append((0, size, runs(size)))
         else:
-            chunks += [(4, step, place + runs(step // 4) * 4)] * (size // step)
+            chunks += [(4, step, place + runs(step // 4) * 4)] * (other // step)
     assert sum(chunk[1] for chunk in chunks) + len(between) + 1024 == plan.size_bytes
     between += bytes(1024)
     return bundle_of("tiny", lock.encoded, [*chunks, (0, len(between), compressed(between))], bases)

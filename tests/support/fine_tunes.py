@@ -30,12 +30,18 @@ def tune(words: Words, seed: int, share: float = 0.3, steps: int = 3) -> Words:
     )
 
 
-def safetensors_bytes(tensors: Mapping[str, Words], dtype: str = "BF16", **metadata: str) -> bytes:
-    """Return a safetensors file with these tensors, in this order."""
+def safetensors_bytes(
+    tensors: Mapping[str, Words],
+    dtype: str = "BF16",
+    shapes: Mapping[str, list[int]] | None = None,
+    **metadata: str,
+) -> bytes:
+    """Return a safetensors file with these tensors, in this order; of one dimension unless `shapes` says other ones."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     offset = 0
     for name, words in tensors.items():
-        header[name] = {"dtype": dtype, "shape": [len(words)], "data_offsets": [offset, offset + words.nbytes]}
+        shape = (shapes or {}).get(name, [len(words)])
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + words.nbytes]}
         offset += words.nbytes
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + b"".join(words.tobytes() for words in tensors.values())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from bundler.cli import main
 from bundler.errors import UsageError
@@ -16,21 +15,40 @@ from bundler.format.reader import BundleReader
 from bundler.home.installation.install import install
 from bundler.make.trained.pack import pack_folder
 from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "vocab_size": 4096,
+    "hidden_size": 256,
+    "intermediate_size": 256,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "dtype": "bfloat16",
+}
+SQUARES = [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
+SHAPES = {
+    "model.embed_tokens.weight": [4096, 256],
+    **{f"model.layers.0.{name}.weight": [256, 256] for name in SQUARES},
+    **{f"model.layers.0.{name}_layernorm.weight": [256] for name in ("input", "post_attention")},
+    "model.norm.weight": [256],
+    "lm_head.weight": [4096, 256],
+}
 
 
 def write_run(run: Path) -> bytes:
-    """Write two checkpoints; return the weights that they began as."""
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 2}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=4096, **sizes)).to(torch.bfloat16)
-    model.save_pretrained(run / "begun")
+    """Write two checkpoints of a Llama; return the weights that they began as."""
+    weights = {name: make_weights(n, math.prod(shape)) for n, (name, shape) in enumerate(SHAPES.items())}
+    begun = safetensors_bytes(weights, shapes=SHAPES)
     for step in (5, 10):
-        with torch.no_grad():
-            for weights in model.parameters():
-                weights.add_((torch.rand_like(weights) < 0.1) * 1e-4)
-        model.save_pretrained(run / f"checkpoint-{step}")
-        (run / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    return (run / "begun" / "model.safetensors").read_bytes()
+        folder = run / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        weights = {name: tune(words, step, share=0.1) for name, words in weights.items()}
+        (folder / "model.safetensors").write_bytes(safetensors_bytes(weights, shapes=SHAPES))
+        (folder / "config.json").write_text(json.dumps(CONFIG))
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    return begun
 
 
 @pytest.mark.slow
