@@ -158,6 +158,10 @@ $(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
 bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.train.run --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
 
+.PHONY: bench-train-scale
+bench-train-scale: $(STAMP)  ## memory and messages of one rank of 8 and of 512, counted without them, into infini_llama/README.md
+	$(BIN)/python -m benchmarks.train.scale --write
+
 .PHONY: train-real-text
 train-real-text: $(STAMP)  ## a run killed again and again beside one without memory, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.train.real_text --write
