@@ -158,8 +158,6 @@ def main(folder: Path) -> None:
     shown["files"] = sorted(path.name for path in half.iterdir())
     shown["four_from_two"] = runs.sharded("four", 4, *shards, resume_from=half)
     shown["one_from_two"] = runs.alone("one-from-two", resume_from=half)
-    whole = folder / "one" / "checkpoint-2"
-    shown["four_from_one"] = runs.sharded("four-from-one", 4, resume_from=whole)
     shown["parameters"] = export(folder / "four" / "checkpoint-4", folder / "exported")
     one, exported = (
         InfiniLlamaForCausalLM.from_pretrained(path) for path in (folder / "one/checkpoint-4", folder / "exported")
