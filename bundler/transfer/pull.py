@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BundleError, DamagedError, FormatError
+from bundler.errors import BundleError, DamagedError, FormatError, SpaceError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import hash_file
 from bundler.files.parallel import available_cores, in_order
@@ -106,7 +106,13 @@ def _bring(
         if not source.has_ranges or not source.version:
             partial.clear()
         before = partial.done_bytes
-        check_room({target.parent: size - before})
+        try:
+            check_room({target.parent: size - before})
+            partial.begin()
+        except (SpaceError, OSError):
+            if not before:
+                partial.delete()
+            raise
         progress(before)
         if source.has_ranges:
             _bring_parts(source, partial, progress)
@@ -131,11 +137,22 @@ def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[
             partial.write(number, block)
             progress(len(block))
 
-        if start < end and not stop.is_set():
+        if start < end:
             source.read_blocks(start, end, take, stop)
 
+    numbers, mutex = iter(range(partial.parts)), threading.Lock()
+
+    def work() -> None:
+        # Not a call for each part: nobody knows how many a server says there are.
+        while not stop.is_set():
+            with mutex:
+                number = next(numbers, None)
+            if number is None:
+                return
+            bring(number)
+
     with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pull") as pool:
-        calls = [pool.submit(bring, number) for number in range(partial.parts)]
+        calls = [pool.submit(work) for _ in range(min(CONNECTIONS, partial.parts))]
         try:
             wait(calls, return_when=FIRST_EXCEPTION)
             for call in calls:
@@ -143,8 +160,6 @@ def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[
                     call.result()
         finally:
             stop.set()
-            for call in calls:
-                call.cancel()
 
 
 def _bring_in_order(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:

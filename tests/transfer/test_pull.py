@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bundler.errors import ChangedError, DamagedError, FormatError, UsageError
+from bundler.errors import ChangedError, DamagedError, FormatError, SpaceError, UsageError
 from bundler.remote.address import Address
 from bundler.remote.http import patience
 from bundler.transfer import partial
@@ -96,12 +98,14 @@ def test_an_object_that_changed_since_is_pulled_anew_and_one_that_changes_is_not
 ) -> None:
     out = tmp_path / "out.tar.zst"
     with PartialFile(out, '"0"', packed.stat().st_size) as left:
+        left.begin()
         left.write(0, memoryview(b"another object" * 1000))
     web.status = lambda request: setattr(web, "etag", '"2"') if request.first else None
     web.holds = lambda request: None
     with pytest.raises(ChangedError):
         # The first range of the file begins behind its first bytes.
         with PartialFile(out, '"1"', packed.stat().st_size) as begun:
+            begun.begin()
             begun.write(0, memoryview(packed.read_bytes()[:1000]))
         pull(address(web), out)
     web.status = lambda request: None
@@ -123,6 +127,67 @@ def test_two_pulls_of_one_file_do_not_mix(packed: Path, web: RangedServer, tmp_p
     out = tmp_path / "out.tar.zst"
     with PartialFile(out, '"1"', packed.stat().st_size), pytest.raises(UsageError):
         pull(address(web), out)
+
+
+@pytest.mark.parametrize("suffix", [".partial", ".partial.note"])
+@pytest.mark.parametrize("kind", ["link", "second name", "others write it", "pipe"])
+def test_nothing_is_written_to_what_somebody_else_put_at_the_names_of_a_pull(
+    suffix: str, kind: str, packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    out, theirs = tmp_path / "out.tar.zst", tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    name = tmp_path / f".{out.name}{suffix}"
+    if kind == "link":
+        name.symlink_to(theirs)
+    elif kind == "second name":
+        name.hardlink_to(theirs)
+    elif kind == "pipe":
+        os.mkfifo(name)
+    else:
+        name.touch()
+        name.chmod(0o666)
+    with name.open("r+b") if kind == "others write it" else theirs.open("rb") as held:
+        pull(address(web), out)
+        assert not os.path.samestat(os.fstat(held.fileno()), out.lstat())
+    assert theirs.read_bytes() == b"theirs"
+    assert not out.is_symlink()
+    assert out.read_bytes() == packed.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {out.name, theirs.name}
+
+
+def test_a_file_that_is_replaced_before_it_has_its_name_is_not_given_it(tmp_path: Path) -> None:
+    out = tmp_path / "out.tar.zst"
+    with PartialFile(out, '"1"', 3) as begun:
+        begun.begin()
+        begun.write(0, memoryview(b"abc"))
+        begun.path.unlink()
+        begun.path.write_bytes(b"xyz")
+        with pytest.raises(ChangedError):
+            begun.finish()
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damage", ["short", "beyond"])
+def test_a_malformed_note_counts_as_none(damage: str, packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    out, note = tmp_path / "out.tar.zst", tmp_path / ".out.tar.zst.partial.note"
+    with PartialFile(out, '"1"', packed.stat().st_size) as begun:
+        begun.begin()
+    content = note.read_bytes()
+    note.write_bytes(content[:-1] if damage == "short" else content[:-8] + b"\xff" * 8)
+    assert pull(address(web), out).received_bytes == packed.stat().st_size
+    assert out.read_bytes() == packed.read_bytes()
+
+
+@pytest.mark.parametrize("total", [None, 100_000_000_000_000_000], ids=["true length", "a length beyond any list"])
+def test_no_room_for_it_leaves_nothing(
+    total: int | None, web: RangedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.total = total
+    nothing_free = SimpleNamespace(total=1 << 20, used=1 << 20, free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: nothing_free)
+    with pytest.raises(SpaceError):
+        pull(address(web), tmp_path / "out.tar.zst")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_cannot_be_written_says_so(web: RangedServer, tmp_path: Path) -> None:
