@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from bundler.errors import RemoteError
+import os
+import re
+
+from bundler.errors import RemoteError, UsageError
 from bundler.remote.address import REGISTRY_SCHEMES, STORE_SCHEMES, WEB_SCHEMES, Address
 from bundler.remote.object import RemoteObject
 
 # What servers answer for a file that is not there; 403 where one may not list what there is.
 _ABSENT = (401, 403, 404, 410)
+# What a file system takes (255), less what names of unfinished files have besides.
+_MOST_NAME_BYTES = 240
 
 
 def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObject:
@@ -37,12 +42,24 @@ def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObjec
 
 
 def name_file(address: Address) -> str:
-    """Return what a file of the object at an address is called."""
+    """Return what a file of the object at an address is called.
+
+    Raises:
+        UsageError: The address gives it no name that is one of a file in any folder.
+    """
     if address.scheme in REGISTRY_SCHEMES:
         from bundler.remote.oci.reference import Reference
 
         return Reference.parse(address).file_name
-    return address.name
+    name = address.name
+    # Written %2e%2e%2Fx, the last part of a path is more than one.
+    is_plain = name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+    if not is_plain or len(os.fsencode(name)) > _MOST_NAME_BYTES:
+        raise UsageError(
+            f"{address}: expected a last part that is a plain file name, found {name[:80]!r}",
+            hint="say with -o which file to write",
+        )
+    return name
 
 
 def read_signature(address: Address, *, most_bytes: int) -> tuple[bytes, str] | None:

@@ -155,6 +155,19 @@ def test_nothing_is_written_to_what_somebody_else_put_at_the_names_of_a_pull(
     assert {path.name for path in tmp_path.iterdir()} == {out.name, theirs.name}
 
 
+@pytest.mark.parametrize("last", ["%2e%2e%2Fescaped", "..", "%2e", "x%00y", "a%0Ab", "%5Cx", "a" * 250])
+def test_an_address_names_no_file_outside_the_folder(
+    last: str, web: RangedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    with pytest.raises(UsageError):
+        pull(Address(f"{web.url}/a/{last}"))
+    assert web.requests == []
+    assert list(tmp_path.rglob("*")) == [folder]
+
+
 def test_a_file_that_is_replaced_before_it_has_its_name_is_not_given_it(tmp_path: Path) -> None:
     out = tmp_path / "out.tar.zst"
     with PartialFile(out, '"1"', 3) as begun:
