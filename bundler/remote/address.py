@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from bundler.errors import UsageError
+from bundler.remote.url import to_ascii
 
 WEB_SCHEMES = ("https", "http")
 # `oci+http`: a registry without TLS. One on this machine needs none: there is no way on which it could be read.
@@ -36,11 +37,19 @@ class Address:
     url: str = field(repr=False)
 
     def __post_init__(self) -> None:
+        if _is_password_cut(self.url):
+            raise UsageError(
+                f"{self.shown}: expected a password without / ? #",
+                hint="write them %2F, %3F and %23, or leave the login to ~/.netrc",
+            )
         try:
             parts = urlsplit(self.url)
-            _ = parts.port
+            if parts.scheme in _SCHEMES and parts.netloc:
+                to_ascii(self.url)
         except ValueError as error:
-            raise UsageError(f"{self.shown}: expected an address, found one that {error}") from error
+            # Of ours: the library's would hold what was read.
+            said = str(error) if str(error).startswith("expected") else "expected a host"
+            raise UsageError(f"{self.shown}: {said} in this address") from None
         if parts.scheme not in _SCHEMES:
             raise UsageError(
                 f"{self.shown}: expected an address of {', '.join(f'{name}://' for name in _SCHEMES)}; found another",
@@ -100,8 +109,20 @@ def parse_place(text: str) -> Place:
 
 def show(url: str) -> str:
     """Return an address without user, password, query and fragment, cut to what a message can show."""
-    bare = re.split(r"[?#]", url, maxsplit=1)[0]
-    scheme, mark, rest = bare.partition("://")
-    host, slash, path = rest.partition("/")
-    shown = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-    return re.sub(r"[\x00-\x1f\x7f]", "?", shown)[:300]
+    scheme, mark, rest = url.partition("://")
+    if _is_password_cut(url):
+        rest = rest.rpartition("@")[2]
+    authority, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
+    if ":" in authority:
+        # It may be a password that a / has cut, and its host behind the @. A digest stands behind one, too.
+        path = re.sub(r"(?s)^.*@(?!sha256:)", "…@", path)
+    host = re.sub(r"(?s)^([^:\[\]]*):(?![0-9]*$).*", r"\1:…", authority.rpartition("@")[2])
+    return re.sub(r"[\x00-\x1f\x7f]", "?", f"{scheme}{mark}{host}{slash}{path}")[:300]
+
+
+def _is_password_cut(url: str) -> bool:
+    """Tell whether a password has one of / ? # in it, at which parsers take the host to end: what is no port tells."""
+    before, at, _ = url.partition("://")[2].rpartition("@")
+    authority, *more = re.split(r"[/?#]", before, maxsplit=1)
+    is_user = re.fullmatch(r"(?s)[^@\[]*:(?![0-9]*$)[^@]*", authority) is not None
+    return bool(at and more) and is_user

@@ -17,19 +17,22 @@ import base64
 import contextlib
 import http.client
 import os
+import re
 import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from bundler import __version__
 from bundler.errors import NetworkError, RemoteError
 from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
+from bundler.remote.http.login import Login, NoLogin
+from bundler.remote.url import to_ascii
 
 TIMEOUT_SECONDS = 60.0
 # What a connection must bring, looked at when it was waited for that long; a time-out accepts a byte now and then.
@@ -43,50 +46,6 @@ _SHORT_BYTES = 64 << 10
 BROKEN = (OSError, http.client.HTTPException)
 
 Content = bytes | Iterable[bytes | memoryview]
-
-
-class Login(Protocol):
-    """What shows a server who asks."""
-
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers of a request."""
-
-    def renew(self, challenge: str) -> bool:
-        """Take note of a refusal.
-
-        Args:
-            challenge: The answer's `WWW-Authenticate`.
-
-        Returns:
-            Whether asking again, with `headers` anew, may help.
-        """
-
-
-class NoLogin:
-    """Nobody in particular."""
-
-    def headers(self) -> Mapping[str, str]:
-        """Return no headers."""
-        return {}
-
-    def renew(self, challenge: str) -> bool:
-        """Give up."""
-        return False
-
-
-class BasicLogin:
-    """A user and a password (RFC 7617)."""
-
-    def __init__(self, user: str, password: str) -> None:
-        self._value = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-    def headers(self) -> Mapping[str, str]:
-        """Return the header with both."""
-        return {"Authorization": self._value}
-
-    def renew(self, challenge: str) -> bool:
-        """Give up: there is no other password."""
-        return False
 
 
 class Answer:
@@ -108,7 +67,8 @@ class Answer:
 
     def header(self, name: str) -> str:
         """Return a header, or an empty text."""
-        return str(self.headers.get(name, "")).strip()
+        # A long header may be folded over lines (RFC 9112, section 5.2), which no message and no request shows.
+        return re.sub(r"[\x00-\x1f\x7f]+", " ", str(self.headers.get(name, ""))).strip()
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read some bytes into `buffer`; return 0 at the end.
@@ -207,7 +167,7 @@ class Client:
 
         Args:
             method: Such as GET.
-            url: An http or https address without a user.
+            url: An http or https address.
             headers: Request headers, which go to every server on the way.
             content: What is sent with it; pieces need a Content-Length among the headers, and are sent once.
             login: Whom to ask as, at the server of `url`.
@@ -218,7 +178,7 @@ class Client:
             NetworkError: It cannot be made the way that is asked for.
             RemoteError: It leads to where it must not.
         """
-        login = login or NoLogin()
+        login, url = login or NoLogin(), _check(url)
         first, renewed = origin_of(url), False
         for _ in range(_MOST_REDIRECTS):
             own = dict(login.headers()) if origin_of(url) == first else {}
@@ -231,15 +191,8 @@ class Client:
             location = answer.header("Location")
             if not follow or answer.status not in _REDIRECTS or not location:
                 return answer
-            following = urljoin(url, location)
             answer.close()
-            if not (
-                following.startswith("https://") or (url.startswith("http://") and following[:7] == "http://")
-            ):
-                raise RemoteError(
-                    f"{show(url)} leads to {show(following)}, which is not asked: it is no https address"
-                )
-            url = following
+            url = _follow(url, location)
         raise RemoteError(f"{show(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def close(self) -> None:
@@ -313,6 +266,31 @@ def origin_of(url: str) -> tuple[str, str]:
     """Return scheme, and host with port, of an address."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+
+
+def _check(url: str, said_by: str = "") -> str:
+    try:
+        return to_ascii(url)
+    except ValueError as error:
+        raise RemoteError(f"{said_by}{show(url)}: {error} in this address") from None
+
+
+def _follow(url: str, location: str) -> str:
+    """Return the address that a redirect leads to.
+
+    Raises:
+        RemoteError: It is none, or one that is not to be asked.
+    """
+    # The library takes headers for Latin-1; where they are not ASCII, they are UTF-8 (RFC 9110, section 5.5).
+    location = location.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+    said_by = f"{show(url)} leads to "
+    try:
+        following = urljoin(url, location)
+    except ValueError:
+        raise RemoteError(f"{said_by}what is no address") from None
+    if not (following.startswith("https://") or (url.startswith("http://") and following[:7] == "http://")):
+        raise RemoteError(f"{said_by}{show(following)}, which is not asked: it is no https address")
+    return _check(following, said_by)
 
 
 def _may_repeat(content: Content | None) -> bool:

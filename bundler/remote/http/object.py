@@ -20,9 +20,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bundler.errors import ChangedError, RemoteError
-from bundler.remote.http.client import BROKEN, Answer, Client, Login, NoLogin, explain_broken
+from bundler.remote.http.client import BROKEN, Answer, Client, explain_broken
+from bundler.remote.http.login import Login, NoLogin
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.object import Take
+from bundler.remote.url import to_ascii
 
 # Enough for the first bytes of a bundle, and in small ones for its lock.
 HEAD_BYTES = 64 << 10
@@ -56,7 +58,7 @@ class HttpObject:
         self.has_ranges = False
         self.bundle_digest: str | None = None
         self.content_digest: str | None = None
-        self._client, self._url = client, url
+        self._client, self._url = client, to_ascii(url)
         self._login: Login = login or NoLogin()
         self._is_immutable = is_immutable
         self._mutex = threading.Lock()

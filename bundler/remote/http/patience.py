@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 import ssl
 import time
@@ -60,7 +61,7 @@ class Patience:
 
 def _most_failures(error: Exception) -> int:
     """Return after how many tries what broke is final: some of it does not get better by waiting."""
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if isinstance(error, ssl.SSLCertVerificationError | http.client.InvalidURL):
         return 0
     if isinstance(error, socket.gaierror | ConnectionRefusedError):
         return 2  # A server that is just being started again.

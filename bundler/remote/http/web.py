@@ -10,9 +10,11 @@ from urllib.parse import unquote
 
 from bundler.errors import RemoteError
 from bundler.remote.address import Address
-from bundler.remote.http.client import BROKEN, BasicLogin, Client, Login, NoLogin, explain_broken
+from bundler.remote.http.client import BROKEN, Client, explain_broken
+from bundler.remote.http.login import BasicLogin, Login, NoLogin
 from bundler.remote.http.object import HttpObject
 from bundler.remote.http.patience import LaterError, raise_refusal
+from bundler.remote.url import to_ascii
 
 
 def open_web(address: Address) -> HttpObject:
@@ -22,7 +24,7 @@ def open_web(address: Address) -> HttpObject:
         NetworkError: The server cannot be reached.
         RemoteError: It refused.
     """
-    return HttpObject(Client(), _bare(address), str(address), login=_find_login(address))
+    return HttpObject(Client(), to_ascii(address.url), str(address), login=_find_login(address))
 
 
 def put_web(address: Address, blocks: Iterator[bytes], size_bytes: int) -> None:
@@ -37,7 +39,7 @@ def put_web(address: Address, blocks: Iterator[bytes], size_bytes: int) -> None:
         NetworkError: The server cannot be reached.
         RemoteError: It refused.
     """
-    client, url, login = Client(), _bare(address), _find_login(address)
+    client, url, login = Client(), to_ascii(address.url), _find_login(address)
     try:
         # With the login from the first request on: the content can be sent once.
         headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"}
@@ -51,11 +53,6 @@ def put_web(address: Address, blocks: Iterator[bytes], size_bytes: int) -> None:
         raise explain_broken(error, url) from error
     finally:
         client.close()
-
-
-def _bare(address: Address) -> str:
-    parts = address.parts
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
 
 
 def _find_login(address: Address) -> Login:

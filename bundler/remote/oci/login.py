@@ -21,7 +21,8 @@ from urllib.parse import urlencode
 
 from bundler.errors import RemoteError
 from bundler.remote.address import show
-from bundler.remote.http.client import BROKEN, BasicLogin, Client, explain_broken
+from bundler.remote.http.client import BROKEN, Client, explain_broken
+from bundler.remote.http.login import BasicLogin
 from bundler.remote.oci.credentials import Credentials, find_credentials
 from bundler.remote.oci.reference import Reference
 
@@ -32,7 +33,7 @@ _CLIENT_ID = "bundle"
 
 
 class RegistryLogin:
-    """A login to one repository (see `bundler.remote.http.client.Login`).
+    """A login to one repository (see `bundler.remote.http.login.Login`).
 
     Args:
         client: Asks for tokens.

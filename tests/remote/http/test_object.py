@@ -160,6 +160,36 @@ def test_where_a_redirect_leads_is_asked_directly_and_the_first_again_when_it_ex
         assert len(web.requests) == asked + 1
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://127.0.0.1:99999/x",
+        "http://[::1/x",
+        "https:///x",
+        "http://a..b/x",
+        "https://",
+        "file:///x",
+        "//user:p@ss:x/y",
+    ],
+)
+def test_a_redirect_to_no_address_is_refused_at_once(web: RangedServer, location: str) -> None:
+    web.redirects["/a"] = location
+    with pytest.raises(RemoteError):
+        opened(web)
+    assert len(web.requests) == 1
+
+
+def test_what_is_not_ascii_or_has_spaces_is_quoted_and_a_user_is_not_sent(web: RangedServer) -> None:
+    host = web.url.removeprefix("http://")
+    web.files["/mod%C3%A8le"] = CONTENT
+    # A header's bytes, as the library sends and takes them.
+    web.redirects["/a"] = f"http://bob:x@{host}/modèle?n=my model".encode().decode("latin-1")
+    for path in ("/modèle", "/a"):
+        assert opened(web, path).size_bytes == len(CONTENT)
+    assert web.requests[-1].path == "/mod%C3%A8le?n=my%20model"
+    assert {request.headers["host"] for request in web.requests} == {host}
+
+
 def test_a_login_goes_to_its_own_server_only_and_into_no_message(web: RangedServer) -> None:
     web.login = "Basic dXNlcjpzZWNyZXQ="
     with_login = Address(web.url.replace("//", "//user:secret@") + "/a?key=hidden")
