@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 from pathlib import Path
 from typing import IO
 
-from bundler.errors import NetworkError
-from bundler.files.space import report_full_disk
+from bundler.errors import NetworkError, SpaceError
+from bundler.files.space import check_room, report_full_disk
 from bundler.remote.object import Body, RemoteObject, Take
+from bundler.text.wording import size
 
 _BLOCK_BYTES = 1 << 20
 _TRIES = 4
@@ -34,13 +36,18 @@ class WholeObject:
         self.content_digest, self.bundle_digest = source.content_digest, source.bundle_digest
         self._source = source
         folder = Path(tempfile.gettempdir())
+        hint = "point TMPDIR at a folder with more room, or install it: that takes no copy"
+        if source.size_bytes is not None:
+            check_room({folder: source.size_bytes}, hint=hint)
+        # Of what does not say its length, and may have no end, half of the room at most: others need some, too.
+        self._most_bytes = shutil.disk_usage(folder).free // 2 if source.size_bytes is None else source.size_bytes
         # The system deletes it with the last descriptor, whatever becomes of this process.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         try:
             with report_full_disk(
                 folder,
                 f"{folder}: no room for {self.label}, whose server sends no ranges",
-                hint="point TMPDIR at a folder with more room, or install it: that takes no copy",
+                hint=hint,
             ):
                 self.size_bytes: int | None = self._bring()
         except BaseException:
@@ -95,7 +102,13 @@ class WholeObject:
         self._file.truncate()
         with self._source.stream() as body:
             while count := body.readinto(room):
-                self._file.write(room[:count])
                 length += count
+                if length > self._most_bytes:
+                    raise SpaceError(
+                        f"{self.label}: its server sends no ranges and does not say how long it is; more than "
+                        f"{size(self._most_bytes)} came, half of the room for a copy",
+                        hint="point TMPDIR at a folder with more room, or install it: that takes no copy",
+                    )
+                self._file.write(room[:count])
         self._file.flush()
         return length

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bundler.errors import ChangedError, RemoteError
+from bundler.remote.address import show
 from bundler.remote.http.client import BROKEN, Answer, Client, explain_broken
 from bundler.remote.http.login import Login, NoLogin
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
@@ -30,7 +31,9 @@ from bundler.remote.url import to_ascii
 HEAD_BYTES = 64 << 10
 _BLOCK_BYTES = 1 << 20
 _ARRIVED_BYTES = 256 << 10
-_RANGE = re.compile(r"bytes (?P<first>[0-9]+)-(?P<last>[0-9]+)/(?P<length>[0-9]+)")
+# More digits are no length of anything: an exabyte has 19.
+_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})/(?P<length>[0-9]{1,18})")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 # What a signed address that has expired answers, or one that its host has forgotten.
 _EXPIRED = (400, 401, 403, 404, 410)
 
@@ -102,13 +105,12 @@ class HttpObject:
             if answer.status == 416:
                 self.size_bytes, self.has_ranges = 0, True
                 return
-            told = _RANGE.fullmatch(answer.header("Content-Range")) if answer.status == 206 else None
-            if told is None:
-                length = answer.header("Content-Length")
-                self.size_bytes = int(length) if length.isdecimal() else None
+            if answer.status != 206:
+                self.size_bytes = _length_of(answer)
                 return
-            if int(told["first"]) != 0:
-                raise RemoteError(f"{self.label}: asked for the first bytes, the server sent others")
+            told = _RANGE.fullmatch(answer.header("Content-Range"))
+            if told is None or int(told["first"]) != 0:
+                raise self._explain_part(answer, "the first bytes")
             head = bytearray(min(HEAD_BYTES, int(told["last"]) + 1))
             wanted = _Memory(0, memoryview(head))
             wanted.take_from(answer)
@@ -143,20 +145,21 @@ class HttpObject:
     def _check_range(self, answer: Answer, first: int) -> None:
         told = _RANGE.fullmatch(answer.header("Content-Range"))
         if told is None or int(told["first"]) != first:
-            raise RemoteError(
-                f"{self.label}: asked for bytes from {first}, the server sent "
-                f"{answer.header('Content-Range')[:80] or 'a part without saying which'}"
-            )
+            raise self._explain_part(answer, f"bytes from {first}")
         if int(told["length"]) != self.size_bytes:
             raise self._changed(f"it had {self.size_bytes:,} bytes, and has {int(told['length']):,} now")
         self._check_tags(answer)
 
     def _check_whole(self, answer: Answer) -> None:
         """Check an answer with all of it: of another object, or of one whose server has forgotten ranges."""
-        length = answer.header("Content-Length")
-        if length.isdecimal() and int(length) != self.size_bytes:
-            raise self._changed(f"it had {self.size_bytes:,} bytes, and has {int(length):,} now")
+        length = _length_of(answer)
+        if length is not None and length != self.size_bytes:
+            raise self._changed(f"it had {self.size_bytes:,} bytes, and has {length:,} now")
         self._check_tags(answer)
+
+    def _explain_part(self, answer: Answer, wanted: str) -> RemoteError:
+        sent = answer.header("Content-Range")[:80] or "a part without saying which"
+        return RemoteError(f"{self.label}: asked for {wanted}, the server sent {sent}")
 
     def _check_tags(self, answer: Answer) -> None:
         if not self._is_immutable and (problem := self._tags.differ(_Tags.of(answer))):
@@ -276,6 +279,20 @@ class _Blocks:
             self.position += len(block)
 
 
+def _length_of(answer: Answer) -> int | None:
+    """Return what an answer says of its length; None where it says nothing.
+
+    Raises:
+        RemoteError: It says what is no length.
+    """
+    told = answer.header("Content-Length")
+    if told and not _LENGTH.fullmatch(told):
+        raise RemoteError(
+            f"{show(answer.url)}: expected a length of at most 18 digits, the server sent {told[:80]}"
+        )
+    return int(told) if told else None
+
+
 def _skip(answer: Answer, count: int) -> None:
     room = memoryview(bytearray(_BLOCK_BYTES))
     while count:
@@ -290,8 +307,7 @@ class StreamedBody:
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
-        length = answer.header("Content-Length")
-        self._left = int(length) if length.isdecimal() else None
+        self._left = _length_of(answer)
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Read some bytes (see `Body`)."""

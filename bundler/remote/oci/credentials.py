@@ -56,7 +56,7 @@ def find_credentials(host: str, name: str) -> Credentials | None:
             config = json.loads(path.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RemoteError(f"{path}: expected logins to registries in JSON: {type(error).__name__}") from error
         if isinstance(config, dict) and (found := _look_up(config, host, name, path)):
             return found
@@ -142,6 +142,6 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
     try:
         said = json.loads(done.stdout)
         user, secret = str(said["Username"]), str(said["Secret"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RemoteError(f"{program}: gave no login to {key} in JSON") from error
     return Credentials("", "", secret) if user == "<token>" else Credentials(user, secret)

@@ -119,7 +119,7 @@ class RegistryLogin:
             token = said.get("token") or said.get("access_token")
         except BROKEN as error:
             raise explain_broken(error, realm) from error
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise RemoteError(f"{show(realm)}: expected a token in JSON, found something else") from error
         # A line break would be a header of its own.
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):

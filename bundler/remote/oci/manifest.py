@@ -126,13 +126,20 @@ class Manifest:
             )
         return fitting[0]
 
-    @property
-    def bundle_digest(self) -> str | None:
-        """The bundle's digest, where whoever pushed it has said it."""
+    def find_bundle_digest(self, label: str) -> str | None:
+        """Return the bundle's digest, where whoever pushed it has said it.
+
+        Raises:
+            FormatError: What is said is no digest.
+        """
         annotations = self.value.get("annotations")
         found = annotations.get(BUNDLE_DIGEST) if isinstance(annotations, dict) else None
-        return found if isinstance(found, str) else None
+        if found is not None and not (isinstance(found, str) and _DIGEST.fullmatch(found)):
+            raise FormatError(
+                f"{label}: expected the digest of a bundle in its manifest, found {str(found)[:80]!r}"
+            )
+        return found
 
 
 def _name_types(layers: Sequence[Descriptor]) -> list[str]:
-    return [layer.media_type[:80] for layer in layers[:10]]
+    return [repr(layer.media_type[:80]) for layer in layers[:10]]

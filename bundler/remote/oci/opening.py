@@ -29,7 +29,8 @@ def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObjec
     registry = Registry(address)
     try:
         manifest = registry.find_manifest()
-        if registry.reference.digest and not (manifest.bundle_digest or is_read_whole):
+        bundle_digest = manifest.find_bundle_digest(registry.label)
+        if registry.reference.digest and not (bundle_digest or is_read_whole):
             raise FormatError(
                 f"{address}: its manifest does not say which bundle it holds, so that reading a part of it cannot be "
                 "compared with its digest",
@@ -38,7 +39,7 @@ def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObjec
         blob = manifest.find_bundle(registry.label)
         found = registry.open_blob(blob)
         found.content_digest = blob.digest
-        found.bundle_digest = manifest.bundle_digest
+        found.bundle_digest = bundle_digest
         return found
     except BaseException:
         registry.close()

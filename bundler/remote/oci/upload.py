@@ -32,7 +32,7 @@ from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry
 
 _BLOCK_BYTES = 1 << 20
-_RANGE = re.compile(r"(?:bytes=)?0-([0-9]+)")
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 # What registries answer for a session that they do not know any more, or whose offset they dispute.
 _FORGOTTEN = (400, 404, 410, 416)
 
@@ -198,7 +198,7 @@ class Uploader:
         """Return where an earlier process sent the blob to, and how much of it is there."""
         try:
             location = str(json.loads(note.read_bytes())["location"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None, 0
         patience = Patience()
         while True:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
-from bundler.errors import ChangedError, NetworkError, RemoteError
+from bundler.errors import ChangedError, NetworkError, RemoteError, SpaceError
 from bundler.remote.address import Address
 from bundler.remote.ahead import Ahead
 from bundler.remote.http import client, patience
@@ -140,6 +142,29 @@ def test_a_server_without_ranges_is_streamed_or_copied(web: RangedServer) -> Non
     whole = WholeObject(found)
     assert (whole.size_bytes, read(whole, 700_000, 10)) == (len(CONTENT), CONTENT[700_000:700_010])
     whole.close()
+
+
+def test_what_has_no_length_takes_half_of_the_room_at_most(
+    web: RangedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.ignores_ranges, web.length = True, ""
+    room = SimpleNamespace(total=1 << 30, used=0, free=2 * len(CONTENT))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    whole = WholeObject(opened(web))
+    assert read(whole, 700_000, 10) == CONTENT[700_000:700_010]
+    whole.close()
+    room.free -= 2
+    with pytest.raises(SpaceError):
+        WholeObject(opened(web))
+
+
+@pytest.mark.parametrize("told", ["9" * 5000, "99000000000000000000", "-1", "x"])
+@pytest.mark.parametrize("where", ["total", "length"])
+def test_a_length_that_is_none_is_refused(web: RangedServer, where: str, told: str) -> None:
+    setattr(web, where, told)
+    web.ignores_ranges = where == "length"
+    with pytest.raises(RemoteError):
+        opened(web)
 
 
 def test_an_empty_object_has_no_bytes(web: RangedServer) -> None:

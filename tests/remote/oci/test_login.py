@@ -19,6 +19,8 @@ from bundler.transfer.push import push
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.network.spec_registry import SpecRegistry
 
+NESTED = "[" * 300_000
+
 
 @pytest.fixture
 def registry() -> Iterator[SpecRegistry]:
@@ -74,6 +76,7 @@ def test_a_credential_helper_is_asked(config: Path, tmp_path: Path, monkeypatch:
         'a.example) echo \'{"Username": "u", "Secret": "s"}\' ;;\n'
         'b.example) echo \'{"Username": "<token>", "Secret": "t"}\' ;;\n'
         "c.example) echo broken; exit 1 ;;\n"
+        f"nested.example) cat {tmp_path}/nested ;;\n"
         "*) echo 'credentials not found in native keychain'; exit 1 ;;\nesac\n"
     )
     helper.chmod(0o755)
@@ -88,6 +91,9 @@ def test_a_credential_helper_is_asked(config: Path, tmp_path: Path, monkeypatch:
     assert find_credentials("d.example", "x") is None
     with pytest.raises(RemoteError):
         find_credentials("c.example", "x")
+    (tmp_path / "nested").write_text(NESTED)
+    with pytest.raises(RemoteError):
+        find_credentials("nested.example", "x")
     config.write_text(json.dumps({"credHelpers": {"a.example": "absent"}}))
     with pytest.raises(DependencyError):
         find_credentials("a.example", "x")
@@ -102,7 +108,15 @@ def test_the_login_to_a_namespace_comes_before_that_to_its_registry(config: Path
     assert [one and one.user for one in found] == ["team", "all"]
 
 
-@pytest.mark.parametrize("content", ["no json", '{"auths": {"h": {"auth": "%%"}}}'])
+def test_an_answer_that_is_nested_without_end_gives_no_token(
+    registry: SpecRegistry, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.support.network.spec_registry.json.dumps", lambda value: NESTED)
+    with pytest.raises(RemoteError):
+        open_registry(Address(registry.address()))
+
+
+@pytest.mark.parametrize("content", ["no json", NESTED, '{"auths": {"h": {"auth": "%%"}}}'])
 def test_malformed_logins_name_their_file(config: Path, content: str) -> None:
     config.write_text(content)
     with pytest.raises(RemoteError, match=str(config)):

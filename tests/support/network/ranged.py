@@ -56,6 +56,7 @@ class RangedServer:
         redirects: Path -> where it leads to.
         encoding: What is said of the form of the content.
         drips: Send byte by byte.
+        length: What Content-Length says instead of the truth; "" to say nothing of it, and send chunks.
         holds: Called with each request; returns after how many bytes of content to wait for `released`, or None.
         login: What Authorization must be; empty for anybody.
     """
@@ -66,12 +67,13 @@ class RangedServer:
         self.sent_bytes = 0
         self.ignores_ranges = False
         self.etag = '"1"'
-        self.total: int | None = None
+        self.total: int | str | None = None
         self.breaks: Callable[[Request], int | None] = lambda request: None
         self.status: Callable[[Request], int | None] = lambda request: None
         self.redirects: dict[str, str] = {}
         self.login = ""
         self.drips = False
+        self.length: str | None = None
         self.encoding = ""
         self.holds: Callable[[Request], int | None] = lambda request: None
         self.released = threading.Event()
@@ -155,7 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", self.web.encoding)
         if self.web.etag:
             self.send_header("ETag", self.web.etag)
-        self.send_header("Content-Length", str(last - first + 1))
+        is_chunked = self.web.length == ""
+        if is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", self.web.length or str(last - first + 1))
         self.end_headers()
         body = content[first : last + 1]
         limit = self.web.breaks(request)
@@ -172,4 +178,6 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[at : at + 1])
                 time.sleep(0.01)
             return
+        if is_chunked:
+            body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
         self.wfile.write(body)
