@@ -12,6 +12,7 @@ from typing import IO
 from bundler.errors import NetworkError, SpaceError
 from bundler.files.space import check_room, report_full_disk
 from bundler.remote.object import Body, RemoteObject, Take
+from bundler.remote.waiting import note
 from bundler.text.wording import size
 
 _BLOCK_BYTES = 1 << 20
@@ -90,9 +91,10 @@ class WholeObject:
         for left in reversed(range(_TRIES)):
             try:
                 return self._copy()
-            except NetworkError:
+            except NetworkError as error:
                 if not left:
                     raise
+                note(f"{error.message}; it is asked for from the start again")
         raise AssertionError("the last try returns or raises")
 
     def _copy(self) -> int:

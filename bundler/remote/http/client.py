@@ -14,125 +14,26 @@ Why on the standard library: docs/decisions/0009-own-client-for-registries.md.
 from __future__ import annotations
 
 import base64
-import contextlib
 import http.client
 import os
-import re
 import ssl
 import threading
-import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from types import TracebackType
-from typing import Self
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from bundler import __version__
 from bundler.errors import NetworkError, RemoteError
 from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
+from bundler.remote.http.answer import Answer, watch_head
 from bundler.remote.http.login import Login, NoLogin
 from bundler.remote.url import to_ascii
 
 TIMEOUT_SECONDS = 60.0
-# What a connection must bring, looked at when it was waited for that long; a time-out accepts a byte now and then.
-LEAST_BYTES_PER_SECOND = 1000
-WATCHED_SECONDS = 30.0
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
-# What is short enough to be read, so that its connection can be used again.
-_SHORT_BYTES = 64 << 10
-# What a connection raises that breaks.
-BROKEN = (OSError, http.client.HTTPException)
-
 Content = bytes | Iterable[bytes | memoryview]
-
-
-class Answer:
-    """An answer, of which nothing was read yet; close it, or use it as a context manager.
-
-    Attributes:
-        url: Where it came from, after redirects.
-        status: The status code.
-        headers: Its headers.
-    """
-
-    def __init__(self, client: Client, url: str, connection: http.client.HTTPConnection) -> None:
-        self._client, self._connection = client, connection
-        self._response = connection.getresponse()
-        self._waited, self._received = 0.0, 0
-        self.url = url
-        self.status = self._response.status
-        self.headers = self._response.headers
-
-    def header(self, name: str) -> str:
-        """Return a header, or an empty text."""
-        # A long header may be folded over lines (RFC 9112, section 5.2), which no message and no request shows.
-        return re.sub(r"[\x00-\x1f\x7f]+", " ", str(self.headers.get(name, ""))).strip()
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Read some bytes into `buffer`; return 0 at the end.
-
-        Raises:
-            TimeoutError: The connection brings next to nothing.
-        """
-        before = time.monotonic()
-        count = self._response.readinto(buffer)
-        self._watch(count, time.monotonic() - before)
-        return count
-
-    def read_arrived(self, most_bytes: int) -> bytes:
-        """Read what has arrived, at least a byte; `readinto` waits until `buffer` is full. Nothing at the end.
-
-        Raises:
-            TimeoutError: As `readinto`.
-        """
-        before = time.monotonic()
-        block = self._response.read1(most_bytes)
-        self._watch(len(block), time.monotonic() - before)
-        return block
-
-    def _watch(self, count: int, waited: float) -> None:
-        # What others do with the bytes is no waiting for the network.
-        self._waited += waited
-        self._received += count
-        if self._waited >= WATCHED_SECONDS:
-            if count and self._received < LEAST_BYTES_PER_SECOND * self._waited:
-                raise TimeoutError(f"it brought {self._received:,} bytes in {self._waited:.0f} s")
-            self._waited, self._received = 0.0, 0
-
-    def read(self, most_bytes: int) -> bytes:
-        """Read all of the answer.
-
-        Raises:
-            RemoteError: It is longer than `most_bytes`.
-        """
-        content = self._response.read(most_bytes + 1)
-        if len(content) > most_bytes:
-            raise RemoteError(f"{show(self.url)}: expected at most {most_bytes:,} bytes in its answer, found more")
-        return content
-
-    def close(self) -> None:
-        """Give the connection back; one on which something is left to read is closed."""
-        with contextlib.suppress(*BROKEN):
-            left = self._response.length
-            if not self._response.isclosed() and left is not None and left <= _SHORT_BYTES:
-                self._response.read()
-        if self._response.isclosed() and not self._response.will_close:
-            self._client._give_back(self.url, self._connection)
-        else:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._connection.close()
 
 
 class Client:
@@ -219,8 +120,11 @@ class Client:
         while True:
             connection, is_fresh = self._take(parts, proxy)
             try:
+                if connection.sock is None:
+                    with watch_head(connection, url):
+                        connection.connect()
                 connection.request(method, target, body=content, headers=sent)
-                return Answer(self, url, connection)
+                return Answer(connection, url, self._give_back)
             except (ConnectionError, http.client.BadStatusLine):
                 connection.close()
                 # A server may close what was kept at any time: that tells nothing of the next one.

@@ -21,7 +21,8 @@ from typing import Protocol, Self
 
 from bundler.errors import ChangedError, RemoteError
 from bundler.remote.address import show
-from bundler.remote.http.client import BROKEN, Answer, Client, explain_broken
+from bundler.remote.http.answer import BROKEN, Answer
+from bundler.remote.http.client import Client, explain_broken
 from bundler.remote.http.login import Login, NoLogin
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.object import Take

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 from bundler.errors import RemoteError
 from bundler.remote.address import Address
-from bundler.remote.http.client import BROKEN, Client, explain_broken
+from bundler.remote.http.answer import BROKEN
+from bundler.remote.http.client import Client, explain_broken
 from bundler.remote.http.login import BasicLogin, Login, NoLogin
 from bundler.remote.http.object import HttpObject
 from bundler.remote.http.patience import LaterError, raise_refusal

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import DependencyError, RemoteError
+from bundler.remote.waiting import watch
 
 _HELPER_SECONDS = 60.0
 # A helper that has nothing of a registry says so in these words, and ends with 1.
@@ -118,14 +119,15 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
         raise RemoteError(f"expected the name of a credential helper, found {name[:80]!r}")
     program = f"docker-credential-{name}"
     try:
-        done = subprocess.run(
-            [program, "get"],
-            input=key.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_HELPER_SECONDS,
-            check=False,
-        )
+        with watch(f"{program}, which is asked for the login to {key}", most_seconds=_HELPER_SECONDS):
+            done = subprocess.run(
+                [program, "get"],
+                input=key.encode(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_HELPER_SECONDS,
+                check=False,
+            )
     except FileNotFoundError as error:
         raise DependencyError(
             f"the login to {key} is with {program}, which is not installed",

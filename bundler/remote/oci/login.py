@@ -21,7 +21,8 @@ from urllib.parse import urlencode
 
 from bundler.errors import RemoteError
 from bundler.remote.address import show
-from bundler.remote.http.client import BROKEN, Client, explain_broken
+from bundler.remote.http.answer import BROKEN
+from bundler.remote.http.client import Client, explain_broken
 from bundler.remote.http.login import BasicLogin
 from bundler.remote.oci.credentials import Credentials, find_credentials
 from bundler.remote.oci.reference import Reference

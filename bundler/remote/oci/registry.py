@@ -16,7 +16,8 @@ from typing import TypeVar
 from bundler.errors import ChangedError, FormatError, RemoteError
 from bundler.files.digest import sha256_bytes
 from bundler.remote.address import Address
-from bundler.remote.http.client import BROKEN, Answer, Client
+from bundler.remote.http.answer import BROKEN, Answer
+from bundler.remote.http.client import Client
 from bundler.remote.http.object import HttpObject
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.oci.login import Action, RegistryLogin

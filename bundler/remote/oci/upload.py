@@ -25,7 +25,8 @@ from urllib.parse import urlencode, urljoin
 from bundler.errors import RemoteError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
-from bundler.remote.http.client import BROKEN, Answer, explain_broken, origin_of
+from bundler.remote.http.answer import BROKEN, Answer
+from bundler.remote.http.client import explain_broken, origin_of
 from bundler.remote.http.login import Login
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.oci.manifest import Descriptor

@@ -12,7 +12,7 @@ import pytest
 from bundler.errors import ChangedError, NetworkError, RemoteError, SpaceError
 from bundler.remote.address import Address
 from bundler.remote.ahead import Ahead
-from bundler.remote.http import client, patience
+from bundler.remote.http import answer, patience
 from bundler.remote.http.object import HEAD_BYTES
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import open_remote
@@ -73,7 +73,7 @@ def test_content_in_a_form_that_was_not_asked_for_is_refused(web: RangedServer) 
 
 
 def test_a_connection_that_drips_is_given_up(web: RangedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "WATCHED_SECONDS", 0.05)
+    monkeypatch.setattr(answer, "WATCHED_SECONDS", 0.05)
     monkeypatch.setattr(patience, "PAUSES_SECONDS", ())
     found = opened(web)
     web.drips = True
@@ -236,7 +236,7 @@ def test_a_part_that_was_not_asked_for_is_refused(
     web: RangedServer, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = opened(web)
-    from bundler.remote.http.client import Answer
+    from bundler.remote.http.answer import Answer
 
     real = Answer.header
     monkeypatch.setattr(Answer, "header", lambda self, name: told if name == "Content-Range" else real(self, name))

@@ -20,11 +20,12 @@ class Request:
     Attributes:
         path: Its path, with its query.
         headers: By lower-case name.
+        client: The connection's other end.
         first, last: The range that it asks for; (0, None) for all.
     """
 
-    def __init__(self, path: str, headers: dict[str, str]) -> None:
-        self.path, self.headers = path, headers
+    def __init__(self, path: str, headers: dict[str, str], client: tuple[str, int] = ("", 0)) -> None:
+        self.path, self.headers, self.client = path, headers, client
         found = _RANGE.fullmatch(headers.get("range", ""))
         self.is_ranged = found is not None
         self.first = int(found[1]) if found else 0
@@ -111,7 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        request = Request(self.path, {name.lower(): value for name, value in self.headers.items()})
+        request = Request(
+            self.path, {name.lower(): value for name, value in self.headers.items()}, self.client_address
+        )
         self.web.requests.append(request)
         path = request.path.partition("?")[0]
         content = self.web.files.get(path)
