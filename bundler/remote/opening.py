@@ -8,6 +8,7 @@ import re
 from bundler.errors import RemoteError, UsageError
 from bundler.remote.address import REGISTRY_SCHEMES, STORE_SCHEMES, WEB_SCHEMES, Address
 from bundler.remote.object import RemoteObject
+from bundler.remote.signature import FoundSignature
 
 # What servers answer for a file that is not there; 403 where one may not list what there is.
 _ABSENT = (401, 403, 404, 410)
@@ -62,31 +63,29 @@ def name_file(address: Address) -> str:
     return name
 
 
-def read_signature(address: Address, *, most_bytes: int) -> tuple[bytes, str] | None:
-    """Read the signature of the bundle behind an address; None where there is none.
+def read_signatures(address: Address, *, most_bytes: int) -> list[FoundSignature]:
+    """Read what is in the place of the signature of the bundle behind an address; in a registry there may be several.
 
     Args:
         address: The bundle's address; the signature has the same with ``.sig`` at its end; in a registry, it is
             attached to the bundle.
-        most_bytes: The most that it may hold; of a longer one the first byte after that comes along.
-
-    Returns:
-        The content, and what it is called in messages.
+        most_bytes: The most that one may hold; of a longer one the first byte after that comes along.
 
     Raises:
         NetworkError: It cannot be told whether there is one: the server cannot be reached.
         RemoteError: Nor can it: the server refused, and not because there is none.
+        FormatError, ChangedError: There are some in a registry, and none can be read.
     """
     if address.scheme in REGISTRY_SCHEMES:
-        from bundler.remote.oci.opening import read_registry_signature
+        from bundler.remote.oci.opening import read_registry_signatures
 
-        return read_registry_signature(address, most_bytes=most_bytes)
+        return read_registry_signatures(address, most_bytes=most_bytes)
     beside = address.beside(".sig")
     try:
-        return read_small(beside, most_bytes=most_bytes), str(beside)
+        return [FoundSignature(read_small(beside, most_bytes=most_bytes), str(beside))]
     except RemoteError as error:
         if error.status in _ABSENT:
-            return None
+            return []
         raise
 
 

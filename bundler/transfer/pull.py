@@ -6,11 +6,13 @@ Rule book:
   object: by its digest in a registry, by its entity tag or its date else;
 * the file gets its name when each chunk of it was compared with the index, and the index with what the address
   promises; what differs is deleted;
-* the signature comes along, beside it; whether it is right is asked where the bundle is used.
+* the signature comes along, beside it; whether it is right is asked where the bundle is used. Where there is none, one
+  that was beside an earlier file is set aside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -25,12 +27,12 @@ from bundler.files.space import check_room
 from bundler.format.reader import BundleReader
 from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
-from bundler.remote.opening import name_file, open_remote, read_signature
+from bundler.remote.opening import name_file, open_remote
 from bundler.transfer.partial import PartialFile
+from bundler.trust.signature_file import choose_signature
 
 CONNECTIONS = 8
 _BLOCK_BYTES = 1 << 20
-_MOST_SIGNATURE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +193,12 @@ def _verify(path: Path, source: RemoteObject) -> None:
 
 
 def _bring_signature(address: Address, target: Path) -> Path | None:
-    found = read_signature(address, most_bytes=_MOST_SIGNATURE_BYTES)
+    chosen = choose_signature(address)
     path = target.with_name(f"{target.name}.sig")
-    if found is None:
-        return None
-    atomic_write(path, found[0])
-    return path
+    if chosen is not None:
+        atomic_write(path, chosen[0])
+        return path
+    # One that was beside an earlier file of this name would have the right bundle refused.
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(target.with_name(f"{target.name}.sig.old"))
+    return None

@@ -11,7 +11,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volumes_in
 from bundler.remote.address import Address, Place
 from bundler.trust.judge import Judgement, Subject, Verdict, judge
-from bundler.trust.policy import Policy, listed_keys
+from bundler.trust.policy import Policy, listed_authorities, listed_keys
 from bundler.trust.signature_file import SignedStatement, find_signature
 
 
@@ -32,7 +32,7 @@ def judge_file(
     """
     paths = [] if isinstance(place, Address) else [place] if isinstance(place, Path) else list(place)
     found = volumes_in(paths[0]) if len(paths) == 1 and paths[0].is_file() else []
-    signed = find_signature(place, signature, keys=listed_keys(policies))
+    signed = find_signature(place, signature, keys=listed_keys(policies), authorities=listed_authorities(policies))
     if len(found) == 1 and found[0].header.count > 1:
         return _judge_volume(found[0].header.digest, signed)
     with BundleReader(place) as reader:

@@ -218,6 +218,12 @@ def listed_keys(policies: Iterable[Policy]) -> list[PublicKey]:
     return list(dict.fromkeys(signer.key for signers in lists for signer in signers if not signer.is_authority))
 
 
+def listed_authorities(policies: Iterable[Policy]) -> list[PublicKey]:
+    """Return every key that some list of signers has to vouch for others."""
+    lists = (signers for policy in policies for signers in policy.signers.values())
+    return list(dict.fromkeys(signer.key for signers in lists for signer in signers if signer.is_authority))
+
+
 def _read(path: Path, what: str, invalid: type[InvalidFileError], max_bytes: int = MAX_BYTES) -> str:
     try:
         return read_text_file(path, what, max_bytes=max_bytes)

@@ -55,7 +55,11 @@ class SignedStatement:
 
 
 def find_signature(
-    place: Place | Sequence[Path] | None, given: Path | None = None, *, keys: Collection[PublicKey]
+    place: Place | Sequence[Path] | None,
+    given: Path | None = None,
+    *,
+    keys: Collection[PublicKey],
+    authorities: Collection[PublicKey] = (),
 ) -> SignedStatement | TrustError | None:
     """Return the signature of a bundle; why it cannot be used; or None where there is none.
 
@@ -63,13 +67,15 @@ def find_signature(
         place: The bundle's file, address or volumes; None of a stream.
         given: Where its signature is; default beside it.
         keys: As `parse_signature` takes them.
+        authorities: As `choose_signature` takes them.
 
     Raises:
         NetworkError, RemoteError: It cannot be told whether there is one at the address.
     """
     if isinstance(place, Address):
         if given is None:
-            return _ask_for_signature(place, keys)
+            chosen = choose_signature(place, keys=keys, authorities=authorities)
+            return chosen[1] if chosen else None
         place = None
     path = given or (signature_path(place) if place is not None else None)
     try:
@@ -78,14 +84,39 @@ def find_signature(
         return error
 
 
-def _ask_for_signature(address: Address, keys: Collection[PublicKey]) -> SignedStatement | TrustError | None:
-    from bundler.remote.opening import read_signature as read_remote
+def choose_signature(
+    address: Address, *, keys: Collection[PublicKey] = (), authorities: Collection[PublicKey] = ()
+) -> tuple[bytes, SignedStatement | TrustError] | None:
+    """Return the signature at an address, and what it says or why it cannot be used; None where there is none.
 
-    found = read_remote(address, most_bytes=MAX_BYTES)
-    try:
-        return parse_signature(found[0], source=found[1], keys=keys) if found else None
-    except TrustError as error:
-        return error
+    Of several in a registry: one of this bundle before others, by a key that counts here before others, and then the
+    one that was signed last by its own statement.
+
+    Args:
+        address: The bundle's.
+        keys: As `parse_signature` takes them; a signature by one of them counts.
+        authorities: A signature by a key that one of these vouches for counts, too.
+
+    Raises:
+        NetworkError, RemoteError: It cannot be told whether there is one.
+    """
+    from bundler.remote.opening import read_signatures
+
+    chosen: tuple[bytes, SignedStatement | TrustError] | None = None
+    best: tuple[bool, bool, float] | None = None
+    for found in read_signatures(address, most_bytes=MAX_BYTES):
+        try:
+            signed = parse_signature(found.content, source=found.source, keys=keys)
+        except TrustError as error:
+            chosen = chosen or (found.content, error)
+            continue
+        statement, certificate = signed.statement, signed.certificate
+        counts = signed.key in keys or (certificate is not None and certificate.authority in authorities)
+        fits = found.bundle_digest in (None, statement.digest, statement.delta_digest)
+        rank = (fits, counts, statement.signed_at.timestamp())
+        if best is None or rank > best:
+            best, chosen = rank, (found.content, signed)
+    return chosen
 
 
 def read_signature(path: Path, *, keys: Collection[PublicKey] = ()) -> SignedStatement:

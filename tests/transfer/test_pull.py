@@ -123,6 +123,14 @@ def test_what_is_damaged_or_no_bundle_leaves_nothing(packed: Path, web: RangedSe
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signature_of_an_earlier_file_is_set_aside(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    out, old = tmp_path / "out.tar.zst", tmp_path / "out.tar.zst.sig"
+    old.write_bytes(b"of another")
+    assert pull(address(web), out).signature is None
+    assert (tmp_path / "out.tar.zst.sig.old").read_bytes() == b"of another"
+    assert not old.exists()
+
+
 def test_two_pulls_of_one_file_do_not_mix(packed: Path, web: RangedServer, tmp_path: Path) -> None:
     out = tmp_path / "out.tar.zst"
     with PartialFile(out, '"1"', packed.stat().st_size), pytest.raises(UsageError):

@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from click.testing import CliRunner, Result
 
 from bundler.cli import main
 from bundler.make.sign import sign_bundle
+from bundler.remote.address import Address
+from bundler.remote.oci.manifest import Descriptor
+from bundler.remote.oci.registry import Registry as OciRegistry
+from bundler.remote.oci.types import SIGNATURE
+from bundler.remote.oci.upload import Uploader
+from bundler.transfer.artifact import Attachment
+from bundler.transfer.attach import attach
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
@@ -107,6 +115,39 @@ def test_the_signature_that_is_attached_goes_through_the_policy(
     os.utime(copy)
     push(copy, address)
     bundle("install", address, "--policy", policy, "--hf-home", tmp_path / "home")
+
+
+def test_signatures_that_others_attach_do_not_keep_a_signed_bundle_out(
+    packed: Path, registry: Registry, tmp_path: Path
+) -> None:
+    alice, mallory = make_key(tmp_path / "alice"), make_key(tmp_path / "mallory")
+    (tmp_path / "signers").write_text(alice.line("alice@example.org"))
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        'version: 1\nrules:\n  - {bundles: ["*"], allowed_signers: signers, signers: [alice@example.org]}\n'
+    )
+    copy = tmp_path / "tiny.tar.zst"
+    copy.write_bytes(packed.read_bytes())
+    _, signature = sign_bundle(copy, alice.path)
+    address = registry.address("models/crowded:1")
+    pushed = push(copy, address)
+    content = {b"a": b"a"}
+    other = tiny_bundle(tmp_path / "other", locked_repo("org/o", {"a": b"a"}), contents=content.values())
+    _, of_another = sign_bundle(other, alice.path)
+    right = signature.read_bytes()
+    _, by_another = sign_bundle(copy, mallory.path)
+    with closing(OciRegistry(Address(address), "push")) as opened:
+        subject = opened.read_manifest()
+        for attached in (of_another.read_bytes(), by_another.read_bytes(), b"no signature"):
+            attach(
+                Uploader(opened, tmp_path / "notes"),
+                opened,
+                Attachment(SIGNATURE, attached, {"org.opencontainers.image.created": "9999-01-01T00:00:00Z"}),
+                Descriptor(subject.media_type, subject.digest, subject.size_bytes),
+            )
+    bundle("install", pushed["address"], "--policy", policy, "--hf-home", tmp_path / "home")
+    pulled = json.loads(bundle("pull", address, "-o", tmp_path / "out.tar.zst", "--json").stdout)
+    assert Path(pulled["signature"]).read_bytes() in (right, by_another.read_bytes())
 
 
 def test_a_digest_that_is_not_that_of_the_manifest_is_refused(

@@ -23,7 +23,7 @@ from bundler.home.trust.kept import keep_signature, read_kept_signature
 from bundler.home.trust.release import check_release, remember_release
 from bundler.plan.lock import Lock
 from bundler.trust.judge import Judgement, Subject, judge
-from bundler.trust.policy import Policy, listed_keys, load_policies
+from bundler.trust.policy import Policy, listed_authorities, listed_keys, load_policies
 from bundler.trust.signature_file import SignedStatement, find_signature
 
 
@@ -65,7 +65,9 @@ class Judged:
         """
         digest = bundle.whole_digest if isinstance(bundle, BundleReader) else None
         policies = load_policies(policy)
-        signed = find_signature(bundle.place, signature, keys=listed_keys(policies))
+        signed = find_signature(
+            bundle.place, signature, keys=listed_keys(policies), authorities=listed_authorities(policies)
+        )
         if signed is None and digest is not None:
             signed = read_kept_signature(hf_home, bundle.lock.name, digest, policies)
         return cls(hf_home, bundle.lock, digest, signed, policies, on_note)

@@ -7,11 +7,15 @@ the promise could not be kept, and the address is refused.
 
 from __future__ import annotations
 
-from bundler.errors import FormatError
+from bundler.errors import BundleError, ChangedError, FormatError, RemoteError
 from bundler.remote.address import Address
 from bundler.remote.http.object import HttpObject
 from bundler.remote.oci.registry import Registry
 from bundler.remote.oci.types import SIGNATURE
+from bundler.remote.signature import FoundSignature
+
+# More than anybody signs one bundle with; each takes two requests.
+_MOST_SIGNATURES = 50
 
 
 def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObject:
@@ -46,25 +50,42 @@ def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObjec
         raise
 
 
-def read_registry_signature(address: Address, *, most_bytes: int) -> tuple[bytes, str] | None:
-    """Read the newest signature that is attached to the bundle of an address; None where there is none.
+def read_registry_signatures(address: Address, *, most_bytes: int) -> list[FoundSignature]:
+    """Read the signatures that are attached to the bundle of an address.
+
+    Whoever may write to the repository can attach more, and say of them what they like; so all are read, as far as they
+    can be, and what is in them decides.
 
     Raises:
         RemoteError: It cannot be told whether there is one.
         NetworkError: Nor can it: the registry cannot be reached.
+        FormatError, ChangedError: There are some, and none can be read.
     """
     registry = Registry(address)
     try:
         manifest = registry.find_manifest()
+        bundle_digest = manifest.find_bundle_digest(registry.label)
         listed = registry.list_referrers(manifest.digest, SIGNATURE)
-        if not listed:
-            return None
-        # In the order of their making where they say it; what says nothing was there before.
-        newest = max(listed, key=lambda one: one.annotations.get("org.opencontainers.image.created", ""))
-        attached = registry.read_manifest(newest.digest)
-        layers = attached.list_descriptors("layers", registry.label)
-        if len(layers) != 1:
-            raise FormatError(f"{address}: expected one layer in signature {newest.digest}, found {len(layers)}")
-        return registry.read_blob(layers[0], most_bytes=most_bytes), f"{address}, signature {newest.digest[:19]}"
+        # The newest, where they say it; what says nothing was there before.
+        listed.sort(key=lambda one: one.annotations.get("org.opencontainers.image.created", ""), reverse=True)
+        found: list[FoundSignature] = []
+        failure: BundleError | None = None
+        for one in listed[:_MOST_SIGNATURES]:
+            try:
+                content = _read_attached(registry, one.digest, most_bytes)
+            except (FormatError, ChangedError, RemoteError) as error:
+                failure = error
+            else:
+                found.append(FoundSignature(content, f"{address}, signature {one.digest[:19]}", bundle_digest))
+        if failure is not None and not found:
+            raise failure
+        return found
     finally:
         registry.close()
+
+
+def _read_attached(registry: Registry, digest: str, most_bytes: int) -> bytes:
+    layers = registry.read_manifest(digest).list_descriptors("layers", registry.label)
+    if len(layers) != 1:
+        raise FormatError(f"{registry.label}: expected one layer in signature {digest}, found {len(layers)}")
+    return registry.read_blob(layers[0], most_bytes=most_bytes)
