@@ -122,8 +122,13 @@ def _bring(
             _bring_in_order(source, partial, progress)
         try:
             _verify(partial.path, source)
-        except BundleError:
+        except BundleError as error:
             partial.delete()
+            # The file that it was read from is gone.
+            error.message = error.message.replace(str(partial.path), source.label)
+            error.hint = (
+                "pull it again; if that ends in the same way, what the address leads to is damaged, or no bundle"
+            )
             raise
         partial.finish()
     return size - before

@@ -118,8 +118,10 @@ def test_what_is_damaged_or_no_bundle_leaves_nothing(packed: Path, web: RangedSe
     damaged[len(damaged) // 2] ^= 1
     for content, error in ((bytes(damaged), DamagedError), (b"<html>" * 100, FormatError)):
         web.files["/tiny.tar.zst"] = content
-        with pytest.raises(error):
+        with pytest.raises(error) as caught:
             pull(address(web), tmp_path / "out.tar.zst")
+        assert caught.value.message.startswith(f"{address(web)}: ")
+        assert "address" in str(caught.value.hint)
         assert list(tmp_path.iterdir()) == []
 
 
