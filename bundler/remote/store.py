@@ -17,6 +17,7 @@ from typing import Any, Self
 from bundler.errors import BundleError, ChangedError, DependencyError, NetworkError, RemoteError
 from bundler.remote.address import Address
 from bundler.remote.object import Take
+from bundler.remote.waiting import watch
 
 # Each range is in memory twice for a moment.
 _BLOCK_BYTES = 4 << 20
@@ -43,7 +44,8 @@ class StoreObject:
         self.content_digest: str | None = None
         self.bundle_digest: str | None = None
         self._obstore, self._store, self._path = _open_store(address)
-        with _store_errors(self.label):
+        # obstore tries for minutes, and says nothing meanwhile.
+        with _store_errors(self.label), watch(self.label):
             found = self._obstore.head(self._store, self._path)
         self.size_bytes: int | None = int(found["size"])
         self._etag: str | None = found.get("e_tag")

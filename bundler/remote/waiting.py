@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 
@@ -20,7 +21,9 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def watch(what: str, *, most_seconds: float, give_up: Callable[[], None] | None = None) -> Iterator[None]:
+def watch(
+    what: str, *, most_seconds: float = math.inf, give_up: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Say what the block waits for when that takes long, and end it when it takes too long.
 
     Args:

@@ -119,7 +119,7 @@ def _ask_helper(name: str, key: str) -> Credentials | None:
         raise RemoteError(f"expected the name of a credential helper, found {name[:80]!r}")
     program = f"docker-credential-{name}"
     try:
-        with watch(f"{program}, which is asked for the login to {key}", most_seconds=_HELPER_SECONDS):
+        with watch(f"{program}, which is asked for the login to {key}"):
             done = subprocess.run(
                 [program, "get"],
                 input=key.encode(),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import DependencyError, RemoteError, UsageError
+from bundler.remote import waiting
 from bundler.remote.address import Address
 from bundler.remote.oci.credentials import find_credentials
 from bundler.remote.oci.opening import open_registry
@@ -20,6 +21,7 @@ from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.network.spec_registry import SpecRegistry
 
 NESTED = "[" * 300_000
+ANSWER = '{"Username": "u", "Secret": "s"}'
 
 
 @pytest.fixture
@@ -97,6 +99,26 @@ def test_a_credential_helper_is_asked(config: Path, tmp_path: Path, monkeypatch:
     config.write_text(json.dumps({"credHelpers": {"a.example": "absent"}}))
     with pytest.raises(DependencyError):
         find_credentials("a.example", "x")
+
+
+def test_a_slow_credential_helper_is_named_while_it_is_waited_for(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper, said = tmp_path / "bin" / "docker-credential-slow", tmp_path / "said"
+    helper.parent.mkdir()
+    os.mkfifo(said)
+    helper.write_text(f"#!/bin/sh\ncat {said}\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(waiting, "NOTE_SECONDS", 0.01)
+    # It answers when it was spoken of, and not before.
+    monkeypatch.setattr(waiting, "note", lambda text: (notes.append(text), said.write_text(ANSWER)))
+    notes: list[str] = []
+    config.write_text(json.dumps({"credsStore": "slow"}))
+    found = find_credentials("a.example", "x")
+    assert found is not None
+    assert found.user == "u"
+    assert "docker-credential-slow" in notes[0]
 
 
 def test_the_login_to_a_namespace_comes_before_that_to_its_registry(config: Path) -> None:
