@@ -12,14 +12,13 @@ Rule book:
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BundleError, DamagedError, FormatError, SpaceError
+from bundler.errors import BundleError, DamagedError, FormatError, SpaceError, TrustError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import hash_file
 from bundler.files.parallel import available_cores, in_order
@@ -29,7 +28,7 @@ from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import name_file, open_remote
 from bundler.transfer.partial import PartialFile
-from bundler.trust.signature_file import choose_signature
+from bundler.trust.signature_file import choose_signature, read_signature
 
 CONNECTIONS = 8
 _BLOCK_BYTES = 1 << 20
@@ -85,8 +84,8 @@ def pull(
         received = _bring(source, target, on_total, progress)
     finally:
         source.close()
-    signature = _bring_signature(address, target)
     with BundleReader(target) as reader:
+        signature = _bring_signature(address, target, reader.digest)
         return Pulled(
             path=target,
             name=reader.name,
@@ -197,13 +196,21 @@ def _verify(path: Path, source: RemoteObject) -> None:
             raise DamagedError(f"{source.label}: expected {expected}, found {found}")
 
 
-def _bring_signature(address: Address, target: Path) -> Path | None:
+def _bring_signature(address: Address, target: Path, digest: str) -> Path | None:
     chosen = choose_signature(address)
     path = target.with_name(f"{target.name}.sig")
     if chosen is not None:
         atomic_write(path, chosen[0])
         return path
-    # One that was beside an earlier file of this name would have the right bundle refused.
-    with contextlib.suppress(FileNotFoundError):
+    # That of an earlier file would have the right bundle refused; that of this one may have come another way.
+    if path.exists() and not _is_of(path, digest):
         path.rename(target.with_name(f"{target.name}.sig.old"))
     return None
+
+
+def _is_of(signature: Path, digest: str) -> bool:
+    try:
+        statement = read_signature(signature).statement
+    except TrustError:
+        return False
+    return digest in (statement.digest, statement.delta_digest)

@@ -15,12 +15,14 @@ from types import SimpleNamespace
 import pytest
 
 from bundler.errors import ChangedError, DamagedError, FormatError, SpaceError, UsageError
+from bundler.make.sign import sign_bundle
 from bundler.remote.address import Address
 from bundler.remote.http import patience
 from bundler.transfer import partial
 from bundler.transfer.partial import PartialFile
 from bundler.transfer.pull import pull
 from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
 from tests.support.process import Child, script
 
@@ -125,12 +127,18 @@ def test_what_is_damaged_or_no_bundle_leaves_nothing(packed: Path, web: RangedSe
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signature_of_an_earlier_file_is_set_aside(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+def test_a_signature_of_an_earlier_file_is_set_aside_and_one_of_this_stays(
+    packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
     out, old = tmp_path / "out.tar.zst", tmp_path / "out.tar.zst.sig"
     old.write_bytes(b"of another")
     assert pull(address(web), out).signature is None
     assert (tmp_path / "out.tar.zst.sig.old").read_bytes() == b"of another"
     assert not old.exists()
+    sign_bundle(out, make_key(tmp_path).path)
+    signature = old.read_bytes()
+    pull(address(web), out)
+    assert old.read_bytes() == signature
 
 
 def test_two_pulls_of_one_file_do_not_mix(packed: Path, web: RangedServer, tmp_path: Path) -> None:
