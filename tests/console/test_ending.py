@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,6 +17,15 @@ from bundler.cli import BundleGroup, main
 @pytest.fixture
 def held(tmp_path: Path) -> Path:
     return tmp_path / "held"
+
+
+@pytest.fixture(autouse=True)
+def default_signals() -> Iterator[None]:
+    """What a new process has: libraries that other tests load take signals for themselves."""
+    previous = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in previous.items():
+        signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def run_and_send(monkeypatch: pytest.MonkeyPatch, held: Path, *numbers: signal.Signals) -> Result:
