@@ -55,8 +55,16 @@ def parity(bundle: tuple[Path, ...], share: Fraction, as_json: bool) -> None:
     )
     for path in made.files:
         click.echo(str(path), err=as_json)
+    if made.replaced:
+        say(f"replaced older parity: {', '.join(path.name for path in made.replaced)}")
     if as_json:
-        print_json({"files": [str(path) for path in made.files], "size_bytes": made.size_bytes})
+        print_json(
+            {
+                "files": [str(path) for path in made.files],
+                "size_bytes": made.size_bytes,
+                "replaced": [str(path) for path in made.replaced],
+            }
+        )
 
 
 @click.command()

@@ -35,7 +35,7 @@ def make_bundle_parity(
     """
     place = find_bundle(paths)
     with BundleReader(place) as reader:
-        volumes = list(reader.volumes)
+        volumes, digest = list(reader.volumes), reader.digest
     files = volumes or ([place] if isinstance(place, Path) else list(place))
     if len({path.absolute().parent for path in files}) > 1:
         raise FormatError(
@@ -43,7 +43,7 @@ def make_bundle_parity(
             hint="make parity where all of them are, and carry it with them",
         )
     base = (volume_base(files[0]) if volumes else None) or files[0]
-    return make_parity(files, base, share, on_total=on_total, progress=progress)
+    return make_parity(files, base, digest, share, on_total=on_total, progress=progress)
 
 
 def repair_bundle(
@@ -72,8 +72,9 @@ def repair_bundle(
     """
     base = volume_base(path) or path
     beside = sorted(base.parent.glob(f"{_escape(base.name)}{PARITY_SUFFIX}*"))
+    beside = [one for one in beside if one.name == f"{base.name}{PARITY_SUFFIX}" or one.suffix[1:].isdigit()]
     return repair(
-        base.absolute().parent,
+        base,
         list(dict.fromkeys([*parity, *beside])),
         output=output,
         jobs=jobs,

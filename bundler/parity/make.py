@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from bundler.errors import FormatError
-from bundler.files.atomic import fsync_dir, keep_readers, temporary_path
+from bundler.errors import FormatError, UsageError
+from bundler.files.atomic import fsync_dir, temporary_path
 from bundler.files.space import check_room, report_full_disk
 from bundler.parity.code import encode, load_code
 from bundler.parity.grid import Grid, choose_grid
-from bundler.parity.parity_file import Head, hash_cell, head_bytes, write_ends
+from bundler.parity.parity_file import Head, ParityFile, hash_cell, head_bytes, write_ends
 from bundler.parity.protected import FileRun, ProtectedFile
 
 PARITY_SUFFIX = ".parity"
@@ -30,19 +30,18 @@ class ParityMade:
     Attributes:
         files: The files of parity.
         size_bytes: Their lengths together.
-        blocks: How many parts of the bundle they can stand for, of how many.
-        of_blocks: How many parts the bundle has.
+        replaced: Which of them were there before, with other parity.
     """
 
     files: tuple[Path, ...]
     size_bytes: int
-    blocks: int
-    of_blocks: int
+    replaced: tuple[Path, ...]
 
 
 def make_parity(
     paths: Sequence[Path],
     base: Path,
+    digest: str,
     share: Fraction,
     *,
     on_total: Callable[[int], None] = lambda total: None,
@@ -53,6 +52,7 @@ def make_parity(
     Args:
         paths: The bundle, or its volumes in order.
         base: The name of the bundle, without a volume's number: that of the parity begins with it.
+        digest: The bundle's digest.
         share: Which share of the bytes, or of the volumes, may be lost.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes done since the last call.
@@ -61,13 +61,14 @@ def make_parity(
         DependencyError: The package for the code is not installed.
         FormatError: A file is missing, or changed while it was read.
         SpaceError: The disk has no room; nothing is left there.
-        UsageError: There is nothing to protect.
+        UsageError: There is nothing to protect, or what has such a name is no parity.
     """
     load_code()
-    files = [ProtectedFile(path.name, path.stat().st_size) for path in paths]
+    files = [ProtectedFile(path.name.removeprefix(base.name), path.stat().st_size) for path in paths]
     grid = choose_grid([file.size_bytes for file in files], share)
     counts = _share_out(grid, files)
     places = _name_files(base, len(counts))
+    replaced = _find_replaced(places)
     needed = sum(
         2 * head_bytes(grid, files, 0, count) + count * grid.block_bytes + _ENDS_BYTES for count in counts
     )
@@ -76,17 +77,30 @@ def make_parity(
     full = report_full_disk(
         base.parent, f"{base.parent}: the file system is full; no parity is left there", hint="ask for less parity"
     )
-    with full, FileRun(paths[0].parent, files, grid.cell_bytes) as run, ExitStack() as undo:
+    with full, FileRun(base, files, grid.cell_bytes) as run, ExitStack() as undo:
         temporary = []
         for place in places:
             temporary.append(temporary_path(place.parent))
             undo.callback(temporary[-1].unlink, missing_ok=True)
-        _write(run, grid, counts, temporary, progress)
+        _write(run, digest, grid, counts, temporary, progress)
         for written, place in zip(temporary, places, strict=True):
             written.replace(place)
         fsync_dir(base.parent)
     size_bytes = sum(place.stat().st_size for place in places)
-    return ParityMade(tuple(places), size_bytes, grid.parity_blocks, grid.blocks)
+    return ParityMade(tuple(places), size_bytes, replaced)
+
+
+def _find_replaced(places: Sequence[Path]) -> tuple[Path, ...]:
+    found = tuple(place for place in places if os.path.lexists(place))
+    for place in found:
+        try:
+            ParityFile(place).close()
+        except FormatError as error:
+            raise UsageError(
+                f"{place} is in the way, and is no parity that would be replaced",
+                hint="move it away, or delete it",
+            ) from error
+    return found
 
 
 def _share_out(grid: Grid, files: Sequence[ProtectedFile]) -> list[int]:
@@ -109,7 +123,12 @@ def _name_files(base: Path, count: int) -> list[Path]:
 
 
 def _write(
-    run: FileRun, grid: Grid, counts: Sequence[int], places: Sequence[Path], progress: Callable[[int], None]
+    run: FileRun,
+    digest: str,
+    grid: Grid,
+    counts: Sequence[int],
+    places: Sequence[Path],
+    progress: Callable[[int], None],
 ) -> None:
     starts = [sum(counts[:number]) for number in range(len(counts))]
     heads = [head_bytes(grid, run.files, start, count) for start, count in zip(starts, counts, strict=True)]
@@ -131,10 +150,17 @@ def _write(
             progress(min(grid.blocks * grid.cell_bytes, grid.size_bytes - row * grid.blocks * grid.cell_bytes))
         for file, descriptor in enumerate(descriptors):
             head = Head(
-                run.files, grid, starts[file], counts[file], b"".join(digests), b"".join(parity_digests[file])
+                digest,
+                run.files,
+                grid,
+                starts[file],
+                counts[file],
+                b"".join(digests),
+                b"".join(parity_digests[file]),
             )
             write_ends(descriptor, head)
-            keep_readers(places[file], descriptor)
+            # Who may not read the bundle may not read it out of its parity.
+            os.fchmod(descriptor, run.mode)
             os.fsync(descriptor)
 
 
@@ -142,7 +168,7 @@ def _read(run: FileRun, grid: Grid, row: int, block: int) -> bytes:
     content = run.read_at(block * grid.block_bytes + row * grid.cell_bytes, grid.cell_bytes)
     if content is None:
         raise FormatError(
-            f"{run.files[0].name}: became shorter, or went away, while parity was made of it",
+            f"{run.paths[0]}: became shorter, or went away, while parity was made of it",
             hint="run the same command again when nothing else writes there",
         )
     return content

@@ -2,7 +2,7 @@
 
     MAGIC     8 bytes
     length    of the header, 4 bytes, big-endian
-    header    JSON: the files, the grid, and which blocks of parity are in here
+    header    JSON: the bundle's digest, the files, the grid, and which blocks of parity are in here
     digests   BLAKE3, 16 bytes each: of all cells of the files, then of those of parity in here, each row by row
     seal      BLAKE3 of all before it, 32 bytes
     blocks    the blocks of parity, one after the other
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +25,8 @@ from typing import Any
 
 from bundler.errors import FormatError
 from bundler.files.digest import blake3_bytes
-from bundler.files.paths import check_relative_path
 from bundler.parity.grid import Grid, starts_of
-from bundler.parity.protected import ProtectedFile
+from bundler.parity.protected import ProtectedFile, open_regular
 from bundler.text.strict_json import StrictJsonError, read
 
 MAGIC = b"BUNDPAR1"
@@ -36,7 +36,9 @@ _SEAL_BYTES = 32
 _TAIL_BYTES = 8 + len(MAGIC)
 DIGEST_BYTES = 16
 _MOST_HEADER_BYTES = 4 << 20
-_KEYS = {"version", "files", "grid", "first", "count"}
+_SUFFIX = re.compile(r"(\.[0-9]{3,9})?")
+_BUNDLE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_KEYS = {"version", "digest", "files", "grid", "first", "count"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Head:
     """What a file of parity says of itself.
 
     Attributes:
+        digest: The bundle's digest.
         files: What is protected.
         grid: How it is cut.
         first: Number of the first block of parity in here.
@@ -52,6 +55,7 @@ class Head:
         parity_digests: Of the cells of parity in here, row by row.
     """
 
+    digest: str
     files: tuple[ProtectedFile, ...]
     grid: Grid
     first: int
@@ -64,7 +68,8 @@ class Head:
         header = json.dumps(
             {
                 "version": VERSION,
-                "files": [[file.name, file.size_bytes] for file in self.files],
+                "digest": self.digest,
+                "files": [[file.suffix, file.size_bytes] for file in self.files],
                 "grid": asdict(self.grid),
                 "first": self.first,
                 "count": self.count,
@@ -89,7 +94,7 @@ def hash_cell(content: bytes | memoryview) -> bytes:
 
 def head_bytes(grid: Grid, files: Sequence[ProtectedFile], first: int, count: int) -> int:
     """Return how long a head is."""
-    empty = Head(tuple(files), grid, first, count, b"", b"")
+    empty = Head(f"sha256:{'0' * 64}", tuple(files), grid, first, count, b"", b"")
     return len(empty.dumps()) + grid.rows * (grid.blocks + count) * DIGEST_BYTES
 
 
@@ -113,10 +118,10 @@ class ParityFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise FormatError(f"{path}: expected a parity file; it cannot be read: {error.strerror}") from error
+        descriptor = open_regular(path)
+        if descriptor is None:
+            raise FormatError(f"{path}: expected a parity file, found none that can be read")
+        self._descriptor = descriptor
         try:
             self.head, self._head_bytes = self._read_head(os.fstat(self._descriptor).st_size)
         except BaseException:
@@ -176,7 +181,7 @@ def _parse(descriptor: int, position: int, limit: int) -> tuple[Head, int]:
     if len(rest) < digests + _SEAL_BYTES or blake3_bytes(begin + raw + rest[:digests]) != rest[digests:]:
         raise FormatError("its head is damaged")
     cut = head.grid.rows * head.grid.blocks * DIGEST_BYTES
-    whole = Head(head.files, head.grid, head.first, head.count, rest[:cut], rest[cut:digests])
+    whole = Head(head.digest, head.files, head.grid, head.first, head.count, rest[:cut], rest[cut:digests])
     return whole, total
 
 
@@ -185,18 +190,20 @@ def _parse_header(raw: bytes) -> Head:
         value: Any = read(raw.decode())
         if set(value) != _KEYS or value["version"] != VERSION:
             raise FormatError(f"its header is of another version than {VERSION}")
-        files = tuple(ProtectedFile(str(name), _number(size)) for name, size in value["files"])
+        digest = str(value["digest"])
+        files = tuple(ProtectedFile(str(suffix), _number(size)) for suffix, size in value["files"])
         grid = Grid(**{key: _number(number) for key, number in value["grid"].items()})
         first, count = _number(value["first"]), _number(value["count"])
     except (StrictJsonError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FormatError("its header is damaged") from error
-    for file in files:
-        check_relative_path(file.name, what="a file of the parity")
-    sizes = [file.size_bytes for file in files]
-    is_sound = grid.is_sound() and starts_of(sizes, grid.cell_bytes)[-1] == grid.size_bytes
-    if not is_sound or any("/" in file.name for file in files) or first + count > grid.parity_blocks or not count:
+    suffixes = [file.suffix for file in files]
+    is_set = len(set(suffixes)) == len(suffixes) and all(map(_SUFFIX.fullmatch, suffixes))
+    is_set = is_set and (suffixes == [""] or "" not in suffixes) and bool(_BUNDLE_DIGEST.fullmatch(digest))
+    starts = starts_of([file.size_bytes for file in files], max(1, grid.cell_bytes))
+    is_sound = is_set and grid.is_sound() and starts[-1] == grid.size_bytes
+    if not is_sound or first + count > grid.parity_blocks or not count:
         raise FormatError("its header contradicts itself")
-    return Head(files, grid, first, count, b"", b"")
+    return Head(digest, files, grid, first, count, b"", b"")
 
 
 def _number(value: object) -> int:

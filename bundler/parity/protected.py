@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,32 +21,32 @@ class ProtectedFile:
     """A file as it was when parity was made.
 
     Attributes:
-        name: Without folders.
+        suffix: What stands behind the bundle's name: nothing, or the number of a volume, ``.001``.
         size_bytes: Its length.
     """
 
-    name: str
+    suffix: str
     size_bytes: int
+
+    def path(self, base: Path) -> Path:
+        """Return where it is, beside a bundle of that name."""
+        return base.with_name(base.name + self.suffix)
 
 
 class FileRun:
     """Files that are read as one run; what is missing, or past the end of a file that was cut, reads as nothing.
 
     Args:
-        folder: Where they are.
+        base: The bundle's name, without a volume's number.
         files: What they were.
         cell_bytes: Each begins at a multiple of this; what is between them reads as zeros.
     """
 
-    def __init__(self, folder: Path, files: Sequence[ProtectedFile], cell_bytes: int) -> None:
+    def __init__(self, base: Path, files: Sequence[ProtectedFile], cell_bytes: int) -> None:
         self.files = tuple(files)
         self.starts = starts_of([file.size_bytes for file in files], cell_bytes)
-        self._descriptors: list[int | None] = []
-        for file in files:
-            try:
-                self._descriptors.append(os.open(folder / file.name, os.O_RDONLY | os.O_CLOEXEC))
-            except OSError:
-                self._descriptors.append(None)
+        self.paths = [file.path(base) for file in files]
+        self._descriptors = [open_regular(path) for path in self.paths]
 
     def read_at(self, position: int, size_bytes: int) -> bytes | None:
         """Return a cell, with zeros for what no file has; None if some of it cannot be read."""
@@ -67,6 +70,12 @@ class FileRun:
         count = min(size_bytes, self.files[number].size_bytes - offset)
         return (number, offset, count) if count > 0 else None
 
+    @property
+    def mode(self) -> int:
+        """The permission bits that all files have that are there; of none, those of a private file."""
+        modes = [os.fstat(one).st_mode & 0o777 for one in self._descriptors if one is not None]
+        return reduce(and_, modes) if modes else 0o600
+
     def length_of(self, number: int) -> int | None:
         """Return the length that a file has now; None if it cannot be opened."""
         descriptor = self._descriptors[number]
@@ -81,3 +90,16 @@ class FileRun:
         for descriptor in self._descriptors:
             if descriptor is not None:
                 os.close(descriptor)
+
+
+def open_regular(path: Path) -> int | None:
+    """Open a file for reading; None if it cannot be opened, or is something else, such as a pipe or a folder."""
+    try:
+        # What would wait for a writer is opened at once, and found to be no file.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None

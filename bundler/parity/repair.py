@@ -2,8 +2,9 @@
 
 Rule book:
 
-* a file is replaced only when the whole bundle, with what was rebuilt in its place, verifies: a parity file that lies
-  can spoil nothing;
+* a file is replaced only when the whole bundle, with what was rebuilt in its place, verifies, and has the digest that
+  the parity names; and never one that says it is of another bundle. So parity that lies, or is old, can spoil nothing;
+* names come from the bundle that was asked for, not from a parity file;
 * what is rebuilt is written beside, under a temporary name: until then every file stays as it is;
 * whether it can be done is known before anything is written.
 """
@@ -17,15 +18,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import FormatError, IntegrityError
+from bundler.errors import BundleError, FormatError, IntegrityError, UsageError
 from bundler.files.atomic import fsync_dir, temporary_path
+from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
+from bundler.format.find import read_digest
+from bundler.format.reader import BundleReader
 from bundler.parity.code import decode
 from bundler.parity.grid import Grid
-from bundler.parity.parity_file import ParityFile, hash_cell
+from bundler.parity.parity_file import Head, ParityFile, hash_cell
 from bundler.parity.protected import FileRun
 from bundler.text.wording import and_more
-from bundler.verify.files import verify_files
+from bundler.verify.bundle_file import verify_bundle
 
 # RaptorQ may need this many strings more than there are blocks.
 _SPARE = 3
@@ -49,7 +53,7 @@ class Repaired:
 
 
 def repair(
-    folder: Path,
+    base: Path,
     parity: Sequence[Path],
     *,
     output: Path | None = None,
@@ -61,9 +65,9 @@ def repair(
     """Rebuild what is lost or damaged of the files that `parity` protects.
 
     Args:
-        folder: Where they are, or were.
-        parity: Files of parity; those that are damaged, or of other files, are passed over.
-        output: Where to write what is rebuilt; default `folder`, in place of what is damaged.
+        base: The bundle's name, without a volume's number; a link is followed.
+        parity: Files of parity; those that are damaged, or of another bundle, are passed over.
+        output: Where to write what is rebuilt; default where they are, in place of what is damaged.
         jobs: Threads that verify; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes looked at since the last call.
@@ -71,14 +75,16 @@ def repair(
 
     Raises:
         DependencyError: The package for the code is not installed.
-        FormatError: None of `parity` can be used.
+        FormatError: None of `parity` can be used, or what is there is of another bundle. Nothing was changed.
         IntegrityError: Too much is lost; or what was rebuilt is not the bundle. Nothing was changed.
         SpaceError: There is no room for what is rebuilt; nothing was changed.
+        UsageError: In `output` is a file of that name already.
     """
     with ExitStack() as opened:
         parts = _open_parity(parity, opened, on_note)
         head = parts[0].head
-        run = opened.enter_context(FileRun(folder, head.files, head.grid.cell_bytes))
+        run = opened.enter_context(FileRun(base, head.files, head.grid.cell_bytes))
+        _check_identity(run, head)
         on_total(head.grid.size_bytes)
         bad = _find_bad(run, parts[0], progress)
         wrong = {number for number, file in enumerate(head.files) if run.length_of(number) != file.size_bytes}
@@ -88,44 +94,74 @@ def repair(
             for block in blocks
             if (found := run.locate(_place(head.grid, row, block), head.grid.cell_bytes))
         }
-        paths = [folder / file.name for file in head.files]
         if not wrong:
-            return Repaired((), (), 0, _verify(paths, jobs))
+            return Repaired((), (), 0, _verify(run.paths, head.digest, jobs))
         _check_enough(bad, parts)
-        target = output or folder
-        check_room(
-            {target: sum(head.files[number].size_bytes for number in wrong)},
-            hint="name another folder with --output",
+        targets = {number: _choose_target(run.paths[number], output) for number in sorted(wrong)}
+        needs: dict[Path, int] = defaultdict(int)
+        for number, target in targets.items():
+            needs[target.parent] += head.files[number].size_bytes
+        check_room(needs, hint="name another folder with --output")
+        missing = tuple(run.paths[number] for number in targets if run.length_of(number) is None)
+        digest = _replace(run, parts, bad, targets, jobs)
+        return Repaired(
+            tuple(targets.values()), missing, sum(map(len, bad.values())) * head.grid.cell_bytes, digest
         )
-        missing = tuple(paths[number] for number in sorted(wrong) if run.length_of(number) is None)
-        digest = _replace(run, parts, bad, sorted(wrong), target, paths, jobs)
-        done = tuple(target / head.files[number].name for number in sorted(wrong))
-        return Repaired(done, missing, sum(map(len, bad.values())) * head.grid.cell_bytes, digest)
+
+
+def _check_identity(run: FileRun, head: Head) -> None:
+    """Refuse parity of another bundle than what is there says that it is."""
+    for number, path in enumerate(run.paths):
+        if run.length_of(number) is None:
+            continue
+        try:
+            found = read_digest(path)
+        except BundleError:
+            continue  # So damaged that it does not say.
+        if found != head.digest:
+            raise FormatError(
+                f"{path} is of bundle {found}, and the parity is of {head.digest}; nothing was changed",
+                hint="name the parity that was made of this bundle with --parity FILE, or move the file away",
+            )
+
+
+def _choose_target(path: Path, output: Path | None) -> Path:
+    if output is None:
+        return path.resolve()
+    target = output / path.name
+    if os.path.lexists(target):
+        raise UsageError(
+            f"{target} is there already, and is not replaced", hint="name another folder with --output"
+        )
+    return target
 
 
 def _replace(
     run: FileRun,
     parts: Sequence[ParityFile],
     bad: dict[int, list[int]],
-    wrong: Sequence[int],
-    target: Path,
-    paths: Sequence[Path],
+    targets: dict[int, Path],
     jobs: int | None,
 ) -> str:
-    """Rebuild the files whose numbers are `wrong`, and give them their names if the bundle verifies then."""
+    """Rebuild files, by their numbers, and give them their names if the bundle verifies then."""
+    folders = sorted({target.parent for target in targets.values()})
     full = report_full_disk(
-        target, f"{target}: the file system is full; nothing was changed", hint="name another folder with --output"
+        folders[0],
+        f"{folders[0]}: the file system is full; nothing was changed",
+        hint="name another folder with --output",
     )
     with full, ExitStack() as undo:
         temporary = {}
-        for number in wrong:
-            temporary[number] = temporary_path(target)
+        for number, target in targets.items():
+            temporary[number] = temporary_path(target.parent)
             undo.callback(temporary[number].unlink, missing_ok=True)
         _rebuild(run, parts, bad, temporary)
-        digest = _verify([temporary.get(number, path) for number, path in enumerate(paths)], jobs)
+        paths = [temporary.get(number, path) for number, path in enumerate(run.paths)]
+        digest = _verify(paths, parts[0].head.digest, jobs)
         for number, place in temporary.items():
-            place.replace(target / run.files[number].name)
-        fsync_dir(target)
+            place.replace(targets[number])
+        for folder in folders:
+            fsync_dir(folder)
     return digest
 
 
@@ -140,7 +176,7 @@ def _open_parity(paths: Sequence[Path], opened: ExitStack, on_note: Callable[[st
             continue
         opened.callback(part.close)
         if parts and _identity(part) != _identity(parts[0]):
-            on_note(f"{path}: is parity of other files than {parts[0].path}; passed over")
+            on_note(f"{path}: is parity of another bundle than {parts[0].path}; passed over")
             continue
         parts.append(part)
     if not parts:
@@ -152,7 +188,7 @@ def _open_parity(paths: Sequence[Path], opened: ExitStack, on_note: Callable[[st
 
 
 def _identity(part: ParityFile) -> object:
-    return part.head.files, part.head.grid, part.head.data_digests
+    return part.head.digest, part.head.files, part.head.grid, part.head.data_digests
 
 
 def _place(grid: Grid, row: int, block: int) -> int:
@@ -202,8 +238,9 @@ def _rebuild(
     with ExitStack() as opened:
         descriptors = {}
         for number, place in places.items():
-            descriptors[number] = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            descriptors[number] = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             opened.callback(os.close, descriptors[number])
+            os.fchmod(descriptors[number], run.mode)
             os.truncate(descriptors[number], head.files[number].size_bytes)
         for row in range(head.grid.rows):
             rebuilt = _rebuild_row(run, parts, row, bad[row]) if row in bad else {}
@@ -215,7 +252,7 @@ def _rebuild(
                 number, offset, count = found
                 content = rebuilt.get(block) or _read_good(run, parts[0], row, block)
                 if content is None:
-                    raise IntegrityError(f"{head.files[number].name}: changed while it was being repaired")
+                    raise IntegrityError(f"{run.paths[number]}: changed while it was being repaired")
                 os.pwrite(descriptors[number], memoryview(content)[:count], offset)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
@@ -246,17 +283,22 @@ def _rebuild_row(run: FileRun, parts: Sequence[ParityFile], row: int, blocks: Se
     return whole
 
 
-def _verify(paths: Sequence[Path], jobs: int | None) -> str:
+def _verify(paths: Sequence[Path], digest: str, jobs: int | None) -> str:
     """Verify the whole bundle, and return its digest.
 
     Raises:
-        IntegrityError: It is not right.
+        FormatError: It is no bundle, or not all of one.
+        IntegrityError: It is not right, or another one.
     """
-    report = verify_files(paths[0] if len(paths) == 1 else paths, jobs=jobs)
-    if not report.ok:
-        faults = "; ".join(and_more([str(fault) for fault in report.faults], shown=3))
+    with BundleReader(paths[0] if len(paths) == 1 else paths) as reader:
+        report = verify_bundle(reader, jobs=jobs or available_cores())
+    faults = [str(fault) for fault in report.faults]
+    if report.digest != digest:
+        faults.insert(0, f"expected bundle {digest}, found {report.digest}")
+    if faults:
         raise IntegrityError(
-            f"with what parity gives the bundle does not verify: {faults}; nothing was changed",
-            hint="the parity is of another bundle, or a file changed before it was made",
+            f"with what parity gives the bundle does not verify: {'; '.join(and_more(faults, shown=3))}; nothing was "
+            "changed",
+            hint="the parity is of another bundle, or a file changed before it was made, or just now",
         )
-    return report.digest
+    return digest

@@ -27,7 +27,11 @@ OUTPUTS = (
     Output(
         call="bundle parity --json",
         summary="What was written.",
-        keys=(described("files", "array of strings", _PARITY), described("size_bytes", "integer", _PARITY)),
+        keys=(
+            described("files", "array of strings", _PARITY),
+            described("size_bytes", "integer", _PARITY),
+            described("replaced", "array of strings", _PARITY),
+        ),
     ),
     Output(
         call="bundle repair --json",

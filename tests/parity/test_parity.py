@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,10 +14,12 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
-from bundler.errors import FormatError, IntegrityError
+from bundler.errors import FormatError, IntegrityError, UsageError
+from bundler.format.reader import BundleReader
 from bundler.make.split import split_bundle
 from bundler.parity.bundle import make_bundle_parity, repair_bundle
 from bundler.parity.grid import MOST_BLOCKS, choose_grid
+from bundler.parity.make import make_parity
 from bundler.parity.parity_file import MAGIC, ParityFile
 from bundler.parity.repair import repair
 from bundler.verify.files import verify_files
@@ -50,7 +53,7 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def damage(path: Path, positions: list[int]) -> None:
@@ -155,30 +158,106 @@ def test_damaged_parity_serves_with_what_is_good_of_it(bundle: Path) -> None:
         repair_bundle(bundle)
 
 
-def test_parity_of_another_bundle_spoils_nothing(bundle: Path, tmp_path: Path) -> None:
-    """It says what each cell must be, and would rebuild that: but the whole does not verify then."""
-    [file] = make_bundle_parity([bundle], Fraction(1)).files
-    other = tmp_path / "other" / bundle.name
-    other.parent.mkdir()
-    changed = bytearray(bundle.read_bytes())
-    changed[150_000] ^= 1
-    other.write_bytes(changed)
-    from bundler.parity.make import make_parity
+def another(folder: Path, name: str = "demo") -> Path:
+    """A good bundle of other content."""
+    content = {"w": random.Random(9).randbytes(300_000)}
+    return tiny_bundle(folder, locked_repo("org/m", content), contents=content.values(), name=name)
 
-    [lie] = make_parity([other], other, Fraction(1)).files
-    before = bundle.read_bytes()
-    with pytest.raises(IntegrityError, match=r"does not verify: .*; nothing was changed"):
-        repair(bundle.parent, [lie])
-    assert bundle.read_bytes() == before
+
+def test_a_good_bundle_is_not_replaced_by_the_one_that_older_parity_is_of(bundle: Path, tmp_path: Path) -> None:
+    """Whatever the parity gives, and whatever its head claims."""
+    [stale] = make_bundle_parity([bundle], Fraction(1)).files
+    bundle.write_bytes(another(tmp_path / "other").read_bytes())
+    before = contents(tmp_path)
+    with pytest.raises(
+        FormatError, match=r"is of bundle sha256:.*, and the parity is of sha256:.*; nothing"
+    ):
+        repair_bundle(bundle)
+    content = stale.read_bytes()
+    with BundleReader(bundle) as reader, BundleReader(tmp_path / "other" / bundle.name) as other:
+        assert reader.digest == other.digest
+        claims = reader.digest
+    head = ParityFile(stale).head
+    forged = tmp_path / "forged"
+    forged.write_bytes(replace(head, digest=claims).dumps() + content[len(head.dumps()) :])
+    with pytest.raises(IntegrityError, match=r"expected bundle sha256:.*; nothing was changed"):
+        repair(bundle, [forged])
+    forged.unlink()
+    assert contents(tmp_path) == before
+
+
+def test_one_volume_is_not_taken_for_a_whole_bundle(volumes: list[Path], tmp_path: Path) -> None:
+    folder = volumes[0].parent
+    good = contents(folder)
+    with BundleReader(volumes[0]) as reader:
+        digest = reader.digest
+    [lie] = make_parity([volumes[1]], folder / "demo.tar.zst", digest, Fraction(1)).files
+    volumes[1].unlink()
+    with pytest.raises(FormatError, match="volume"):
+        repair(folder / "demo.tar.zst", [lie])
+    assert not volumes[1].exists()
+    assert {name for name in good if name != volumes[1].name} <= set(contents(folder))
+
+
+def test_a_bundle_may_have_another_name_than_when_its_parity_was_made(bundle: Path, tmp_path: Path) -> None:
+    good, [file] = bundle.read_bytes(), make_bundle_parity([bundle], TENTH).files
+    new = bundle.rename(bundle.with_name("new.tar.zst"))
+    file.rename(f"{new}.parity")
+    damage(new, [1000])
+    assert repair_bundle(new).files == (new,)
+    assert new.read_bytes() == good
+
+
+def test_what_is_rebuilt_is_no_more_open_than_what_is_there(volumes: list[Path]) -> None:
+    for path in volumes:
+        path.chmod(0o640)
+    volumes[2].chmod(0o600)
+    parity = make_bundle_parity([volumes[0]], TENTH).files
+    volumes[0].unlink()
+    repair_bundle(volumes[0])
+    assert {path.stat().st_mode & 0o777 for path in (volumes[0], *parity)} == {0o600}
+
+
+def test_pipes_folders_and_links_do_no_harm(bundle: Path, tmp_path: Path) -> None:
+    good = bundle.read_bytes()
+    make_bundle_parity([bundle], TENTH)
+    (tmp_path / "demo.tar.zst.parity.002").mkdir()
+    os.mkfifo(tmp_path / "demo.tar.zst.parity.003")
+    (tmp_path / "real").mkdir()
+    real = bundle.rename(tmp_path / "real" / bundle.name)
+    bundle.symlink_to(real)
+    damage(real, [1000])
     notes: list[str] = []
-    assert repair(bundle.parent, [file, lie], on_note=notes.append).files == ()
-    assert "is parity of other files than" in notes[0]
+    assert repair_bundle(bundle, on_note=notes.append).files == (real,)
+    assert (bundle.is_symlink(), real.read_bytes()) == (True, good)
+    assert len(notes) == 2
+    bundle.unlink()
+    os.mkfifo(bundle)
+    with pytest.raises(IntegrityError, match="parts of the bundle are lost"):
+        repair_bundle(bundle)
+
+
+def test_nothing_of_the_users_own_is_written_over(bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "demo.tar.zst.parity"
+    own.write_text("my own")
+    with pytest.raises(UsageError, match="is no parity that would be replaced"):
+        make_bundle_parity([bundle], TENTH)
+    own.unlink()
+    assert make_bundle_parity([bundle], TENTH).replaced == ()
+    assert make_bundle_parity([bundle], TENTH).replaced == (own,)
+    damage(bundle, [1000])
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / bundle.name).write_text("my own")
+    with pytest.raises(UsageError, match="is there already, and is not replaced"):
+        repair_bundle(bundle, output=tmp_path / "out")
+    assert (tmp_path / "out" / bundle.name).read_text() == "my own"
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'[["demo.tar.zst"', b'[["../mo.tar.zst"'),
+        (b'[[""', b'[["/../x"'),
+        (b'"files": [[', b'"files": [["", 5], ['),
         (b'"version": 1', b'"version": 9'),
         (b'"first": 0', b'"first": 10000000'),
         (b'"column_bytes": ', b'"column_bytes": 1'),
