@@ -287,7 +287,7 @@ class BundleReader:
                 budget.take(room, stored + chunk.stored_bytes)
                 yield partial(decode, number)
 
-        with self.expect(numbers):
+        with self.expect(numbers), self.contents.limited(self.index.tar_bytes):
             for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
                 yield number, raw
                 buffers.give(buffer)

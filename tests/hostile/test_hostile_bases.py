@@ -11,7 +11,9 @@ import pytest
 from bundler.errors import BundleError, FormatError, IntegrityError
 from bundler.format import tar
 from bundler.format.codec.safetensors import Run
+from bundler.format.contents import own
 from bundler.format.contents.bases import BasePlace, Bases, BaseSpan, DifferenceRun
+from bundler.format.reader import BundleReader
 from bundler.format.tar import tar_plan
 from bundler.format.writer import write_bundle
 from bundler.home.installation.install import install
@@ -112,3 +114,42 @@ def test_verifying_finds_it_without_installing(case: str, tmp_path: Path, monkey
 
 def _blobs() -> list[Blob]:
     return tar_plan(LOCK).layout.blobs
+
+
+class Same(Anything):
+    """Content that a difference from is nearly nothing."""
+
+    def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
+        room[:] = SECOND[offset : offset + len(room)]
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_more_work_than_its_content_is_worth_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, enough: bool
+) -> None:
+    """A few stored bytes for which a chunk of megabytes is decoded, again and again."""
+    store = blob_store(tmp_path / "store", [FIRST, SECOND])
+
+    def runs_of(blob: Blob) -> list[Run]:
+        if blob.sha256 != TWO:
+            return [Run(0, blob.size_bytes, 1)]
+        starts = range(START, START + 64 * 4096, 4096)
+        steps = [
+            DifferenceRun(start, start + 4096, 2, BaseSpan(BasePlace(0, start), ONE, Same())) for start in starts
+        ]
+        return [Run(0, START, 1), *steps, Run(START + 64 * 4096, blob.size_bytes, 1)]
+
+    bundle = tmp_path / "forged.tar.zst"
+    with bundle.open("wb") as stream:
+        write_bundle(LOCK, tar_plan(LOCK, None, {TWO: (ONE,)}), store, stream, runs_of=runs_of)
+    monkeypatch.setattr(own, "_FREE_BYTES", 0)
+    monkeypatch.setattr(own, "MOST_BASE_READS", 40 if enough else 1)
+    with BundleReader(bundle) as reader:
+        every = range(len(reader.index.chunks))
+        for _ in range(2):
+            # What one pass has cost is not counted against the next.
+            if enough:
+                assert sum(len(raw) for _, raw in reader.chunks(every, jobs=2)) == reader.index.tar_bytes
+            else:
+                with pytest.raises(FormatError, match="more than 1 times its content to be decoded"):
+                    list(reader.chunks(every, jobs=2))

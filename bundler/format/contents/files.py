@@ -40,7 +40,7 @@ class FileContents:
         try:
             done = 0
             while done < len(room):
-                count = os.preadv(descriptor, [room[done:]], offset + done) if offset + done < 1 << 63 else 0
+                count = os.preadv(descriptor, [room[done:]], offset + done) if offset + len(room) < 1 << 63 else 0
                 if count == 0:
                     raise FormatError(
                         f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before",
