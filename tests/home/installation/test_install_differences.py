@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bundler.errors import IntegrityError
+from bundler.errors import IntegrityError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.home.installation.install import install
 from bundler.home.installation.plan import plan_install
@@ -122,8 +122,31 @@ def test_verifying_says_what_it_could_not_decode(made: Path) -> None:
     assert both.size_bytes - alone.size_bytes == len(NEWER)
 
 
-def test_verifying_over_the_base_finds_what_it_stands_for(made: Path, tmp_path: Path) -> None:
-    # A bundle of other content under the same name has no such base.
+def test_a_bundle_that_is_not_the_base_of_a_delta_is_refused_with_what_it_lacks(
+    made: Path, tmp_path: Path
+) -> None:
+    # Under the same name as the base.
     store = blob_store(tmp_path / "store", [NEWER])
     pack(lock_of(locked_repo("org/x", {FILE: NEWER}), name="old"), store, tmp_path / "other.tar.zst")
-    assert verify_files(made / "new.tar.zst", base=tmp_path / "other.tar.zst").undecoded_files == 1
+    with BundleReader(made / "new.tar.zst") as reader:
+        [[base]] = reader.bases.values()
+    with pytest.raises(UsageError) as caught:
+        verify_files(made / "new.tar.zst", base=tmp_path / "other.tar.zst")
+    assert base in caught.value.message and str(tmp_path / "other.tar.zst") in caught.value.message
+
+
+def test_a_bundle_without_what_a_delta_leaves_out_is_not_its_base(made: Path, tmp_path: Path) -> None:
+    store = blob_store(tmp_path / "store", [NEWER])
+    both = lock_of(locked_repo("org/y", {FILE: NEWER}), name="both")
+    pack(both, store, tmp_path / "delta.tar.zst", base=Base.open(made / "whole.tar.zst"))
+    assert verify_files(tmp_path / "delta.tar.zst", base=made / "whole.tar.zst").ok
+    with pytest.raises(UsageError):
+        verify_files(tmp_path / "delta.tar.zst", base=made / "old.tar.zst")
+    # The delta stands for all of its lock, as the base of the next one.
+    pack(
+        lock_of(locked_repo("org/z", {FILE: NEWER})),
+        store,
+        tmp_path / "2.tar.zst",
+        base=Base.open(tmp_path / "delta.tar.zst"),
+    )
+    assert verify_files(tmp_path / "2.tar.zst", base=tmp_path / "delta.tar.zst").ok
