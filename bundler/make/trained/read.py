@@ -4,8 +4,10 @@ Rule book:
 
 * a folder with a `config.json`, or `adapter_config.json`, is a model, and the branch `main` of its repo. A folder with
   `checkpoint-N` in it is a row of them: each is a branch of that name, and the last one is `main` too;
+* a checkpoint without a config is half written, or of another kind: it is left out, and named;
 * files are chosen as of a model on the Hub, and what says how it was trained is taken besides. Pickles only if that is
-  allowed, and no Python: what is left out is named;
+  allowed, and no Python. What is left out is named, all of it;
+* links that lead out of the folder, and secrets, are for `bundler.make.trained.files`;
 * commits and etags are those that git and the Hub would have for such files, so that equal files give equal bundles;
 * every file is hashed when it is taken into the store, and only that copy is packed.
 """
@@ -13,20 +15,21 @@ Rule book:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from bundler.errors import UsageError
 from bundler.files.digest import hash_file
 from bundler.hub.selection.card import read_card
-from bundler.hub.selection.files import select
+from bundler.hub.selection.files import Selection, SelectionError, select
+from bundler.hub.selection.pickle_names import is_pickle
 from bundler.hub.selection.remote_code import module_folders
 from bundler.make.cache.clone import clone_file
 from bundler.make.store import Store, StoredBlob
+from bundler.make.trained.files import list_files, name_left_out, refuse_links, refuse_tokens
 from bundler.plan.entry import Entry
 from bundler.plan.git_objects import commit_id, lfs_pointer_id
 from bundler.plan.lock import Card, LockedFile, LockedRepo
-from bundler.text.wording import name_some
 
 _CONFIGS = ("config.json", "adapter_config.json", "modules.json")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
@@ -50,13 +53,16 @@ def read_trained(
 
     Raises:
         SelectionError: A folder has no weights that may be taken.
-        UsageError: There is no model.
+        UsageError: There is no model, a link leads out of the folder, or a file holds a token.
         OSError: A file cannot be read, or not be stored.
     """
-    models = _find_models(folder)
+    models = _find_models(folder, on_note)
+    root = folder.resolve()
+    refuse_links({path: place for _, path in models if not (place := path.resolve()).is_relative_to(root)}, root)
     return tuple(
         _read_model(
             path,
+            root,
             Entry(
                 kind="model",
                 repo_id=repo_id,
@@ -72,35 +78,56 @@ def read_trained(
     )
 
 
-def _find_models(folder: Path) -> list[tuple[str, Path]]:
-    if any((folder / name).is_file() for name in _CONFIGS):
+def _find_models(folder: Path, on_note: Callable[[str], None]) -> list[tuple[str, Path]]:
+    """Return (branch, folder) of each model, in the order of steps."""
+    if _is_model(folder):
         return [("main", folder)]
-    steps = {
-        int(match[1]): path
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if (match := _CHECKPOINT.fullmatch(path.name)) and any((path / name).is_file() for name in _CONFIGS)
-    }
-    if not steps:
+    listed = sorted(folder.iterdir()) if folder.is_dir() else []
+    steps = {int(match[1]): path for path in listed if (match := _CHECKPOINT.fullmatch(path.name))}
+    whole = [step for step in sorted(steps) if _is_model(steps[step])]
+    if not whole:
         raise UsageError(
             f"{folder}: expected a model with one of {', '.join(_CONFIGS)}, or checkpoint-N folders with such, "
             "found neither",
             hint="name the folder that save_pretrained, or the trainer, wrote to",
         )
-    return [(f"checkpoint-{step}", steps[step]) for step in sorted(steps)]
+    if others := [path for path in listed if path not in steps.values()]:
+        named = ", ".join(f"{path.name}/" if path.is_dir() else path.name for path in others)
+        on_note(f"{folder}: left out what is beside the checkpoints: {named}")
+    for step in sorted(set(steps) - set(whole)):
+        on_note(
+            f"{steps[step]}: left out, it has none of {', '.join(_CONFIGS)}; if it is half written, wait for it, or "
+            f"delete it. The branch main is checkpoint-{whole[-1]}"
+        )
+    return [(f"checkpoint-{step}", steps[step]) for step in whole]
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _CONFIGS)
 
 
 def _read_model(
-    folder: Path, entry: Entry, refs: tuple[str, ...], store: Store, on_note: Callable[[str], None]
+    folder: Path,
+    root: Path,
+    entry: Entry,
+    refs: tuple[str, ...],
+    store: Store,
+    on_note: Callable[[str], None],
 ) -> LockedRepo:
-    paths = _list_files(folder)
-    modules = folder / "modules.json"
-    probed = [f"{name}/config.json" for name in module_folders(modules.read_bytes() if modules.is_file() else b"")]
-    selection = select(entry, paths, probed=probed)
+    found = list_files(folder, root=root)
+    paths = sorted({*found.places, *found.outside})
+    modules = found.places.get("modules.json")
+    probed = [f"{name}/config.json" for name in module_folders(modules.read_bytes() if modules else b"")]
+    selection = _select(folder, entry, paths, probed)
     chosen = sorted({*selection.paths, *(path for path in paths if path in _PROVENANCE)})
-    if left := sorted(set(paths) - set(chosen)):
-        on_note(f"{folder}: left out {name_some(left)}")
-    files = tuple(_store_file(folder / path, path, store) for path in chosen)
-    readme = folder / "README.md"
+    refuse_links({folder / path: found.outside[path] for path in chosen if path in found.outside}, root)
+    refuse_tokens(folder / path for path in chosen)
+    if left := name_left_out({*paths, *found.others} - set(chosen), chosen):
+        on_note(f"{folder}: left out {', '.join(left)}")
+    if found.private:
+        on_note(f"{folder}: left out, as files of such names hold secrets: {', '.join(sorted(found.private))}")
+    files = tuple(_store_file(found.places[path], path, store) for path in chosen)
+    readme = found.places.get("README.md")
     return LockedRepo(
         kind="model",
         repo_id=entry.repo_id,
@@ -109,17 +136,30 @@ def _read_model(
         refs=refs,
         allow_pickle=entry.allow_pickle,
         base_elsewhere=entry.base_elsewhere,
-        card=read_card(readme.read_bytes()) if readme.is_file() else Card(),
+        card=read_card(readme.read_bytes()) if readme else Card(),
         files=files,
         absent=selection.absent,
     )
 
 
-def _list_files(folder: Path) -> list[str]:
-    """Return the files below a folder, without what is hidden."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    names = (path.relative_to(folder).as_posix() for path in found)
-    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+def _select(folder: Path, entry: Entry, paths: Sequence[str], probed: Iterable[str]) -> Selection:
+    """Choose files as of a model on the Hub; the error says what can be done to a folder, which has no manifest."""
+    try:
+        return select(entry, paths, probed=probed)
+    except SelectionError as error:
+        pickles = [path for path in paths if is_pickle(path)]
+        if pickles and not entry.allow_pickle:
+            what = (
+                f"{folder}: expected weights as safetensors, found only pickles, which can run code when loaded: "
+                f"{', '.join(pickles)}. --allow-pickle takes such weights; save_pretrained writes safetensors"
+            )
+        else:
+            suffixes = sorted({suffix for path in paths if (suffix := PurePosixPath(path).suffix)})
+            what = (
+                f"{folder}: expected weights as safetensors, found files {', '.join(suffixes)} only. If it is half "
+                "written, wait for it, or delete it"
+            )
+        raise SelectionError([what]) from error
 
 
 def _store_file(path: Path, name: str, store: Store) -> LockedFile:
