@@ -148,7 +148,7 @@ def read_blob(path: Path, blob: Blob, offset: int, target: memoryview) -> None:
             if count == 0:
                 raise IntegrityError(
                     f"{path}: expected {blob.size_bytes} bytes, the file ends at {offset + done}",
-                    hint="run the same `bundle fetch` again; it fetches damaged files again",
+                    hint="run the same command again; it brings damaged files anew",
                 )
             done += count
     finally:
@@ -254,5 +254,5 @@ class _BlobChecker:
         if found.blake3 != blob.blake3:
             raise IntegrityError(
                 f"{blob.path}: expected blake3 {blob.blake3}, found {found.blake3} while packing",
-                hint="run the same `bundle fetch` again; it fetches damaged files again",
+                hint="run the same command again; it brings damaged files anew",
             )

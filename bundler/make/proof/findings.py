@@ -41,6 +41,18 @@ class Finding:
     prepared: list[str] = field(default_factory=list)
 
 
+class UnloadableError(ProofError):
+    """Entries do not load; the message speaks of the manifest that they stand in.
+
+    Attributes:
+        findings: The failed ones, for whom there is no manifest.
+    """
+
+    def __init__(self, message: str, findings: Iterable[Finding]) -> None:
+        super().__init__(message)
+        self.findings = tuple(findings)
+
+
 def parse_findings(text: bytes, entries: int) -> list[Finding]:
     """Read what a child wrote, which may have run code of unknown makers.
 
@@ -82,7 +94,7 @@ def refuse_failures(lock: Lock, findings: Iterable[Finding]) -> None:
     """Raise one error for all failed findings; return if none failed.
 
     Raises:
-        ProofError: Entries do not load.
+        UnloadableError: Entries do not load.
         DependencyError: All failed entries failed because a package is missing.
         SpaceError: The disk was too small for a prepared dataset.
     """
@@ -110,7 +122,7 @@ def refuse_failures(lock: Lock, findings: Iterable[Finding]) -> None:
             blocks.append(f"  not found in the bundle: {', '.join(finding.missing)}")
         blocks.append(f"  what to change: {finding.line or _remedy(repo, entry, finding.missing)}")
     if blocks:
-        raise ProofError("\n".join(blocks))
+        raise UnloadableError("\n".join(blocks), [finding for finding in failed if finding.package is None])
     raise DependencyError(
         "the proof needs packages that are not installed here:\n  " + "\n  ".join(packages),
         hint=f"install them beside `bundle`; if it is one of these: {INSTALL_HINT}",

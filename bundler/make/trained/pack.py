@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import UsageError
+from bundler.errors import ProofError, UsageError
 from bundler.files.access import check_writable
 from bundler.files.digest import sha256_bytes
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
@@ -18,6 +18,7 @@ from bundler.format.storage.destinations import VolumeDestination, choose_destin
 from bundler.make.delta import Base, check_base_stays
 from bundler.make.observer import Observer
 from bundler.make.pack_once import Packed, pack_once
+from bundler.make.proof.findings import UnloadableError
 from bundler.make.proof.process.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.run import Proof, check_packages
 from bundler.make.proof.stage import prove_all
@@ -108,9 +109,12 @@ def pack_folder(
     lock = Lock(name=chosen, manifest_sha256=sha256_bytes(said.encode()), repos=repos)
     check_packages(lock)
     choose_confinement(lock, sandbox=sandbox)
-    proven = prove_all(
-        lock, staging, commands=(), insist=False, sandbox=sandbox, minutes=proof_minutes, watcher=watcher
-    )
+    try:
+        proven = prove_all(
+            lock, staging, commands=(), insist=False, sandbox=sandbox, minutes=proof_minutes, watcher=watcher
+        )
+    except UnloadableError as error:
+        raise _explain(error, folder, lock) from error
     total = sum(blob.size_bytes for blob in layout(proven.lock).blobs)
     watcher.begin("pack", f"packing {destination.path}", total)
     packed = pack_once(
@@ -123,6 +127,23 @@ def pack_folder(
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),
         base=old,
         replaced=None if packed.was_there else replaced,
+    )
+
+
+def _explain(error: UnloadableError, folder: Path, lock: Lock) -> ProofError:
+    """Return the error in words for a folder: there is no manifest to change."""
+    blocks = []
+    for finding in error.findings:
+        branch = lock.repos[finding.index].revision
+        blocks.append(
+            f"{folder if branch == 'main' else folder / branch} does not load offline: {finding.failure}"
+        )
+        if finding.missing:
+            blocks.append(f"  not among the files that were taken: {', '.join(finding.missing)}")
+    return ProofError(
+        "\n".join(blocks),
+        hint="write it again with save_pretrained, or, of a checkpoint that is half written or damaged, wait or "
+        "delete it; the notes above name the files that were left out",
     )
 
 

@@ -10,10 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
-from bundler.errors import UsageError
+from bundler.errors import ProofError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.home.installation.install import install
+from bundler.make.proof.findings import Finding, refuse_failures
 from bundler.make.trained.pack import pack_folder
+from bundler.plan.lock import Lock
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
 
@@ -87,3 +89,20 @@ def test_what_cannot_be_packed_is_refused_before_anything_is_written(
     with pytest.raises(UsageError):
         pack_folder(tmp_path / folder, tmp_path / "x.tar.zst", store=tmp_path / "store", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "x.tar.zst").exists()
+
+
+def test_a_checkpoint_that_does_not_load_is_named_by_its_folder_and_not_by_a_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lock: Lock, *_: object, **__: object) -> None:
+        refuse_failures(lock, [Finding(0), Finding(1, failure="no vocabulary", missing=["vocab.txt"])])
+
+    write_run(tmp_path / "run")
+    monkeypatch.setattr("bundler.make.trained.pack.prove_all", fail)
+    with pytest.raises(ProofError) as caught:
+        pack_folder(tmp_path / "run", tmp_path / "x.tar.zst", store=tmp_path / "store")
+    assert caught.value.message.splitlines() == [
+        f"{tmp_path / 'run' / 'checkpoint-10'} does not load offline: no vocabulary",
+        "  not among the files that were taken: vocab.txt",
+    ]
+    assert "manifest" not in str(caught.value) and not (tmp_path / "x.tar.zst").exists()
