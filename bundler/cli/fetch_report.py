@@ -14,6 +14,8 @@ from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
 from bundler.errors import TrustError
 from bundler.make.bundle import BundlePlan, Made
+from bundler.make.delta import Base
+from bundler.make.pack import PackResult
 from bundler.make.pickles import PickleScan
 from bundler.make.proof.run import Proof
 from bundler.make.room import RepoPlan
@@ -92,8 +94,7 @@ def report_made(
     did = "already packed, hashed again:" if made.packed.was_there else "packed"
     say(f"{did} {made.path}: {size(packed.size_bytes)}, {packed.ratio:.2f} times smaller, {made.digest}")
     if made.base is not None:
-        known = made.base.digest or "known by its lock"
-        say(f"a delta: over {made.base.name} ({known}) it installs {made.whole_digest}")
+        say(describe_base(made.base, packed))
     if made.replaced is not None:
         say(describe_replaced(made.replaced))
     if made.volumes:
@@ -177,3 +178,14 @@ def _made_json(made: Made) -> dict[str, Any]:
         "pickles": [asdict(scan) for scan in made.pickles],
         "warnings": list(made.locked.warnings),
     }
+
+
+def describe_base(base: Base, packed: PackResult) -> str:
+    """Say over what a delta installs what, or that its base was of no use."""
+    named = f"{base.name} ({base.digest or 'known by its lock'})"
+    if packed.needs_base:
+        return f"a delta: over {named} it installs {packed.whole_digest}"
+    return (
+        f"no delta: {named} has nothing of it, nor weights near its own, so that all of it was packed; it installs "
+        f"{packed.whole_digest} anywhere. Is that the right --base?"
+    )

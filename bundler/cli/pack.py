@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
+from bundler.cli.fetch_report import describe_base
 from bundler.cli.replaced import describe_replaced
 from bundler.console.output import say
 from bundler.console.paths import GivenPath
@@ -104,8 +105,7 @@ def pack(
     did = "already packed, hashed again:" if done.packed.was_there else "packed"
     say(f"{did} {result.path}: {size(result.size_bytes)}, {result.ratio:.2f} times smaller")
     if done.base is not None:
-        known = done.base.digest or "known by its lock"
-        say(f"a delta: over {done.base.name} ({known}) it installs {result.whole_digest}")
+        say(describe_base(done.base, result))
     if done.volumes:
         say(f"in {counted(len(done.volumes), 'volume')}, {done.volumes[0].name} to {done.volumes[-1].name}")
     if done.replaced is not None:

@@ -12,6 +12,7 @@ from bundler.files.space import report_full_disk
 from bundler.format.base_records import BaseRecord
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.codec.safetensors import Run
+from bundler.format.contents.bases import Bases
 from bundler.format.cut import choose_runs
 from bundler.format.index import Index
 from bundler.format.reader import BundleReader
@@ -35,6 +36,7 @@ class PackResult:
         raw_bytes: Length of the tar stream that it decodes to.
         digest: The bundle's digest, ``sha256:<hex>``.
         whole_digest: The digest that an installation has: of a delta that of the whole bundle.
+        needs_base: Whether it leaves content out, or stores some as the difference from what is not in it.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class PackResult:
     raw_bytes: int
     digest: str
     whole_digest: str
+    needs_base: bool
 
     @property
     def ratio(self) -> float:
@@ -99,7 +102,19 @@ def pack(
             record = base.record(omitted) if base and omitted is not None else None
             index = job.write(plan, stream, record, whole)
             size_bytes = stream.tell()
-    return PackResult(destination.path, size_bytes, plan.tar.size_bytes, index.digest, index.whole_digest)
+    return PackResult(
+        destination.path,
+        size_bytes,
+        plan.tar.size_bytes,
+        index.digest,
+        index.whole_digest,
+        base is not None and needs_base(plan.tar, omitted, plan.found.bases),
+    )
+
+
+def needs_base(plan: TarPlan, omitted: frozenset[str] | None, bases: Bases) -> bool:
+    """Tell whether a delta leaves contents out, or has differences from contents that are not in it."""
+    return bool(omitted) or any(base not in plan.first_of for found in bases.values() for base in found)
 
 
 @dataclass(frozen=True)

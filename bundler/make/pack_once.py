@@ -36,7 +36,7 @@ from bundler.format.storage.volumes import volume_files
 from bundler.format.writer import ReadyChunks
 from bundler.make.delta import Base
 from bundler.make.fetch import blob_path
-from bundler.make.pack import PackResult, pack
+from bundler.make.pack import PackResult, needs_base, pack
 from bundler.make.store import Store
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
@@ -169,7 +169,13 @@ def _find_whole_bundle(
             if isinstance(destination, VolumeDestination):
                 destination.volumes = reader.volumes
             return PackResult(
-                destination.path, reader.size_bytes, index.tar_bytes, reader.digest, reader.whole_digest
+                destination.path,
+                reader.size_bytes,
+                index.tar_bytes,
+                reader.digest,
+                reader.whole_digest,
+                # Of a whole bundle nothing has to be decoded.
+                reader.base is not None and needs_base(reader.plan, reader.omitted, reader.bases),
             )
     except (BundleError, OSError):
         return None

@@ -87,6 +87,18 @@ def test_a_bundle_that_is_there_is_left_as_it_is_with_the_same_result(
     assert getattr(second_place, "volumes", None) == getattr(first_place, "volumes", None)
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_delta_that_is_there_still_says_whether_it_needs_its_base(
+    store: Store, lock: Lock, out: Path, tmp_path: Path, shared: bool
+) -> None:
+    other = CONTENTS if shared else {"config.json": b"other"}
+    pack_once(stored(store, other, "older"), store, FileDestination(tmp_path / "base.tar.zst"))
+    base = Base.open(tmp_path / "base.tar.zst")
+    first, second = [pack_once(lock, store, FileDestination(out), base=base) for _ in range(2)]
+    assert (second.was_there, second.result) == (True, first.result)
+    assert second.result.needs_base == shared
+
+
 @pytest.mark.parametrize("destination", [FILE, VOLUMES], ids=["file", "volumes"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "longer"])
 def test_a_bundle_that_is_damaged_is_packed_anew(
