@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
 from bundler.errors import UsageError
 from bundler.files.digest import hash_file
@@ -147,19 +148,25 @@ def _select(folder: Path, entry: Entry, paths: Sequence[str], probed: Iterable[s
     try:
         return select(entry, paths, probed=probed)
     except SelectionError as error:
-        pickles = [path for path in paths if is_pickle(path)]
-        if pickles and not entry.allow_pickle:
+        if pickles := _find_pickled_weights(entry, paths):
             what = (
-                f"{folder}: expected weights as safetensors, found only pickles, which can run code when loaded: "
-                f"{', '.join(pickles)}. --allow-pickle takes such weights; save_pretrained writes safetensors"
+                f"{folder}: expected weights as safetensors, found {', '.join(pickles)} as pickle only, which can run "
+                "code when loaded. --allow-pickle takes them; save_pretrained writes safetensors"
             )
         else:
-            suffixes = sorted({suffix for path in paths if (suffix := PurePosixPath(path).suffix)})
             what = (
-                f"{folder}: expected weights as safetensors, found files {', '.join(suffixes)} only. If it is half "
-                "written, wait for it, or delete it"
+                f"{folder}: expected weights as safetensors, found {', '.join(paths)}. If it is half written, wait "
+                "for it, or delete it"
             )
         raise SelectionError([what]) from error
+
+
+def _find_pickled_weights(entry: Entry, paths: Sequence[str]) -> list[str]:
+    """Return the pickles that would be taken if they were allowed, among them no optimizer states."""
+    try:
+        return [path for path in select(replace(entry, allow_pickle=True), paths).paths if is_pickle(path)]
+    except SelectionError:
+        return []
 
 
 def _store_file(path: Path, name: str, store: Store) -> LockedFile:

@@ -171,6 +171,15 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, what: str) -> None:
         read(folder, tmp_path / "store")
     assert caught.value.exit_code == (3 if what == "pickles alone" else 2)
     assert str(folder) in caught.value.message and "allow_p" not in caught.value.message
+    assert ("--allow-pickle" in caught.value.message) == (what == "pickles alone")
+
+
+def test_a_checkpoint_of_optimizer_states_alone_is_not_told_to_take_pickles(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "run", **{"optimizer.pt": b"pickle"})
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BundleError) as caught:
+        read(folder, tmp_path / "store")
+    assert "config.json, optimizer.pt" in caught.value.message and "--allow-pickle" not in caught.value.message
 
 
 def test_pickles_are_taken_where_that_is_allowed(tmp_path: Path) -> None:
