@@ -41,18 +41,27 @@ def commands() -> str:
                 for below in found.list_commands(inner):
                     deepest = found.get_command(inner, below)
                     assert deepest is not None
-                    text = _help(deepest, below, found, f"{name} {command}")
+                    text = _help(deepest, below, found, f"{name} {command}", settings=group.context_settings)
                     parts += [f"### `{name} {command} {below}`\n", f"```text\n{text}\n```\n"]
     return "\n".join(parts)
 
 
-def _help(command: click.Command, name: str, group: ErrorGroup | None = None, group_name: str = "") -> str:
-    # The group's settings hold for its commands: they are made with its context, as `main` makes them.
+def _help(
+    command: click.Command,
+    name: str,
+    group: ErrorGroup | None = None,
+    group_name: str = "",
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    # The group's settings, and those of the group above it, hold for its commands: they are made with its context, as
+    # `main` makes them.
     above = None
     if group is not None:
-        above = click.Context(group, info_name=group_name, terminal_width=_WIDTH, **group.context_settings)
-    settings = {**command.context_settings, "terminal_width": _WIDTH}
-    return command.get_help(click.Context(command, parent=above, info_name=name, **settings)).rstrip()
+        inherited = {**(settings or {}), **group.context_settings}
+        above = click.Context(group, info_name=group_name, terminal_width=_WIDTH, **inherited)
+    own = {**command.context_settings, "terminal_width": _WIDTH}
+    return command.get_help(click.Context(command, parent=above, info_name=name, **own)).rstrip()
 
 
 def exit_codes() -> str:

@@ -113,8 +113,8 @@ def test_another_wrapper_than_was_asked_for_is_refused(gpt2_home: Path, text: Pa
         "show_start, train.say = train.say, lambda line: (show_start(line), forget())\n"
         "def forget():\n"
         "    from infini_llama.parallel.initialize import initialize\n"
-        "    from infini_llama.train import run\n"
-        "    run.build_sharded = lambda config, weights, **_: initialize(config)\n"
+        "    from infini_llama.train import starting_model\n"
+        "    starting_model.build_sharded = lambda config, weights, **_: initialize(config)\n"
         "main()\n"
     )
     config = tmp_path / "train.yaml"
