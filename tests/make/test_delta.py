@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
-from bundler.cli.fetch_report import describe_base
 from bundler.errors import FormatError, IntegrityError, LockError
 from bundler.format.codec.codecs import CodecChoice
 from bundler.format.index import index_frame
@@ -30,7 +29,6 @@ from bundler.plan.lock import Lock
 from bundler.serve.sources import open_source
 from bundler.verify.bundle_file import verify_bundle
 from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo, tree
-from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
 
 WEIGHTS = os.urandom(3 << 20)
 OLD = {"config.json": b'{"v": 1}', "w.safetensors": WEIGHTS, "gone.txt": b"gone"}
@@ -346,26 +344,3 @@ def test_beside_its_base_a_delta_is_written(places: Path) -> None:
     for base, out in (("old.tar.zst", "m.delta.tar.zst"), ("v.tar.zst", "m.tar.zst"), ("old.lock", "new.tar.zst")):
         check_base_stays(Path(base), FileDestination(Path(out)), Path("m.lock"))
     check_base_stays(Path("old.tar.zst"), VolumeDestination(Path("v.tar.zst"), 10), Path("m.lock"))
-
-
-@pytest.mark.parametrize("codec", ["auto", "zstd"])
-def test_a_base_that_was_of_no_use_is_told_from_one_that_was(tmp_path: Path, codec: CodecChoice) -> None:
-    mine, other = make_weights(1), make_weights(2)
-    files = {name: safetensors_bytes({"w": words}) for name, words in (("mine", mine), ("other", other))}
-    files["tuned"] = safetensors_bytes({"w": tune(mine, 3)})
-    store = blob_store(tmp_path / "store", list(files.values()))
-    locks = {name: lock_of(locked_repo("org/m", {"w.safetensors": files[name]}), name=name) for name in files}
-    pack(locks["mine"], store, tmp_path / "mine.tar.zst")
-    base = Base.open(tmp_path / "mine.tar.zst")
-    results = {
-        name: pack(lock, store, tmp_path / f"{name}.delta.tar.zst", base=base, codec=codec)
-        for name, lock in locks.items()
-    }
-    needing = {name for name, result in results.items() if result.needs_base}
-    assert needing == ({"mine", "tuned"} if codec == "auto" else {"mine"})
-    assert describe_base(base, results["mine"]).startswith("a delta: over mine (sha256:")
-    assert describe_base(base, results["other"]).startswith("no delta: mine (sha256:")
-    # As is said: it installs where the base is not.
-    assert (
-        install(tmp_path / "other.delta.tar.zst", tmp_path / "home").bundle.digest == results["other"].whole_digest
-    )
