@@ -2,6 +2,8 @@
 
 * signals that are sent to us are passed on; those that a terminal sends reach the command without us, since it
   stays in our process group, and are not sent twice (`si_code` tells the two apart);
+* the kernel gives a signal to any thread that does not hold it back. A program that calls this and has threads of its
+  own may lose SIGCHLD to one of them: so the command is looked for every second besides;
 * when job control stops the command we stop too, so that the shell gets its prompt back, and go on with it.
 """
 
@@ -13,6 +15,7 @@ import signal
 from collections.abc import Iterator
 
 _SI_KERNEL = 0x80
+_LOOK_SECONDS = 1.0
 
 _PASSED_ON = {
     signal.SIGINT,
@@ -49,8 +52,8 @@ def block_signals() -> Iterator[set[int]]:
 def pass_signals_on(child: int) -> int:
     """Pass signals on until the command has ended, and return its wait status."""
     while True:
-        received = signal.sigwaitinfo(_PASSED_ON | {signal.SIGCHLD})
-        if received.si_signo == signal.SIGCHLD:
+        received = signal.sigtimedwait(_PASSED_ON | {signal.SIGCHLD}, _LOOK_SECONDS)
+        if received is None or received.si_signo == signal.SIGCHLD:
             status = _child_status(child)
             if status is not None:
                 return status
