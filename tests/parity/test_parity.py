@@ -169,9 +169,7 @@ def test_a_good_bundle_is_not_replaced_by_the_one_that_older_parity_is_of(bundle
     [stale] = make_bundle_parity([bundle], Fraction(1)).files
     bundle.write_bytes(another(tmp_path / "other").read_bytes())
     before = contents(tmp_path)
-    with pytest.raises(
-        FormatError, match=r"is of bundle sha256:.*, and the parity is of sha256:.*; nothing"
-    ):
+    with pytest.raises(FormatError, match=r"is of bundle sha256:.*, and the parity is of sha256:.*; nothing"):
         repair_bundle(bundle)
     content = stale.read_bytes()
     with BundleReader(bundle) as reader, BundleReader(tmp_path / "other" / bundle.name) as other:
