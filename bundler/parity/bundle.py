@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -71,7 +72,7 @@ def repair_bundle(
         BundleError: As of `repair`.
     """
     base = volume_base(path) or path
-    beside = sorted(base.parent.glob(f"{_escape(base.name)}{PARITY_SUFFIX}*"))
+    beside = sorted(base.parent.glob(f"{glob.escape(base.name)}{PARITY_SUFFIX}*"))
     beside = [one for one in beside if one.name == f"{base.name}{PARITY_SUFFIX}" or one.suffix[1:].isdigit()]
     return repair(
         base,
@@ -82,7 +83,3 @@ def repair_bundle(
         progress=progress,
         on_note=on_note,
     )
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
