@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from bundler.console.paths import GivenPath
-from bundler.remote.address import Address, is_address
+from bundler.console.paths import GivenPath, OrAddress
 
 _VOLUME_NAME = re.compile(r".*\.zst\.[0-9]{3,}")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?)?B?")
@@ -37,15 +36,8 @@ class OutputFile(GivenPath):
         return path
 
 
-class OutputPlace(OutputFile):
+class OutputPlace(OrAddress, OutputFile):
     """A file to write, or the address of a registry."""
-
-    def convert(
-        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
-        if isinstance(value, str) and is_address(value):
-            return Address(value)
-        return super().convert(value, param, ctx)
 
 
 class VolumeSize(click.ParamType[int]):

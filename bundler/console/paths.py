@@ -41,16 +41,20 @@ class GivenPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class GivenPlace(GivenPath):
-    """A path, or the address of a bundle."""
+class OrAddress(click.Path):
+    """What is put before a type of paths that takes addresses too."""
 
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """Return an address, or what `GivenPath` returns."""
+        """Return an address, or what the type of paths returns."""
         if isinstance(value, str) and is_address(value):
             return Address(value)
         return super().convert(value, param, ctx)
+
+
+class GivenPlace(OrAddress, GivenPath):
+    """A path, or the address of a bundle."""
 
 
 class GivenAddress(click.ParamType[Address]):
