@@ -29,7 +29,6 @@ from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from bundler.home.provision.make_room import make_room
 from bundler.plan.layout import Layout, layout
-from bundler.plan.lock import Lock
 from bundler.remote.address import Place
 from bundler.text.wording import size
 
@@ -81,14 +80,13 @@ class Provision:
                 disk has less room.
             BundleError: As of `bundler.home.installation.install.install`.
         """
-        wanted = {}
-        for source in self.sources:
-            one = _look(source)
-            wanted[one.name, one.digest] = one
-        if any(_find(hf_home, one) is None for one in wanted.values()):
-            with lock_provision(hf_home, on_note=on_note):
-                self._install(hf_home, list(wanted.values()), names, policy, jobs, on_note)
-        return [_find_again(hf_home, one) for one in wanted.values()]
+        wanted = list({(one.name, one.digest): one for one in map(_look, self.sources)}.values())
+        found = [_find(hf_home, one) for one in wanted]
+        if None not in found:
+            return [one for one in found if one]
+        with lock_provision(hf_home, on_note=on_note):
+            self._install(hf_home, wanted, names, policy, jobs, on_note)
+        return [_find_again(hf_home, one) for one in wanted]
 
     def _install(
         self,
@@ -100,9 +98,10 @@ class Provision:
         on_note: Note,
     ) -> None:
         missing = [one for one in wanted if _find(hf_home, one) is None]
-        spare = _list_needed(hf_home, wanted, names)
+        contents = [_read_content(one) for one in missing]
+        incoming = [content for content, _ in contents]
+        spare = _list_needed(hf_home, wanted, names, frozenset().union(*(omitted for _, omitted in contents)))
         if self.limit_bytes is not None:
-            incoming = [layout(one.lock) for one in missing]
             # Whether it can be done at all is known before anything is written.
             make_room(hf_home, self.limit_bytes, incoming=incoming, spare=spare, dry_run=True)
         for number, one in enumerate(missing):
@@ -113,7 +112,7 @@ class Provision:
                 if self.limit_bytes is None:
                     raise
                 # Its signature and the policies were looked at before its room was.
-                self._make_room(hf_home, [layout(other.lock) for other in missing[number:]], spare, on_note)
+                self._make_room(hf_home, incoming[number:], spare, on_note)
                 install_it()
             spare.add((one.name, one.digest))
         if self.limit_bytes is not None:
@@ -149,23 +148,28 @@ class _Wanted:
     place: Place | Sequence[Path]
     name: str
     digest: str
-    lock: Lock
-    omitted: frozenset[str]
 
 
 def _look(source: Place) -> _Wanted:
+    """Read no more of a bundle than its index: a launch that has it needs nothing else."""
     place = find_bundle([source])
     with contextlib.closing(BundleReader(place)) as bundle:
-        omitted = bundle.omitted or frozenset()
-        return _Wanted(place, bundle.lock.name, bundle.whole_digest, bundle.lock, omitted)
+        return _Wanted(place, bundle.name, bundle.whole_digest)
 
 
-def _list_needed(hf_home: Path, wanted: Sequence[_Wanted], names: Sequence[str]) -> set[tuple[str, str]]:
+def _read_content(wanted: _Wanted) -> tuple[Layout, frozenset[str]]:
+    """Return what a bundle installs, and the contents (sha256) that a delta leaves to its base."""
+    with contextlib.closing(BundleReader(wanted.place)) as bundle:
+        return layout(bundle.lock), bundle.omitted or frozenset()
+
+
+def _list_needed(
+    hf_home: Path, wanted: Sequence[_Wanted], names: Sequence[str], omitted: frozenset[str]
+) -> set[tuple[str, str]]:
     """Return (name, digest) of the generations that a launch needs: its own, and bases of deltas."""
     home = Home(hf_home)
     needed = {(one.name, one.digest) for one in wanted}
     needed |= {(name, home.bundle(name, parse=False).digest) for name in names}
-    omitted = frozenset().union(*(one.omitted for one in wanted))
     for name in home.all_names() if omitted else ():
         for bundle in home.generations(name, on_damage=ignore_damage):
             if not omitted.isdisjoint(bundle.layout.contents):
@@ -189,6 +193,8 @@ def _find(hf_home: Path, wanted: _Wanted) -> InstalledBundle | None:
     found = [one for one in home.generations(wanted.name, on_damage=ignore_damage) if one.digest == wanted.digest]
     if not found or found[0].left_out:
         return None
+    if found[0].has_view:
+        return found[0]
     # Without views only the current generation shows what it is.
-    current = [one.digest for one in home.bundles(on_damage=ignore_damage, parse=False) if one.name == wanted.name]
-    return found[0] if found[0].has_view or wanted.digest in current else None
+    current = [one for one in home.bundles(on_damage=ignore_damage, parse=False) if one.name == wanted.name]
+    return found[0] if wanted.digest in [one.digest for one in current] else None
