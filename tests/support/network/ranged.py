@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from tests.support.network.loopback import LoopbackServer
 
 _RANGE = re.compile(r"bytes=([0-9]+)-([0-9]*)")
 
@@ -32,17 +32,7 @@ class Request:
         self.last = int(found[2]) if found and found[2] else None
 
 
-class QuietServer(ThreadingHTTPServer):
-    """A server that says nothing of clients that are gone: tests kill them."""
-
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class RangedServer:
+class RangedServer(LoopbackServer):
     """Serves `files` while the block runs.
 
     Attributes:
@@ -79,29 +69,11 @@ class RangedServer:
         self.holds: Callable[[Request], int | None] = lambda request: None
         self.released = threading.Event()
         self._mutex = threading.Lock()
-        self._server = QuietServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"web": self}))
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-
-    @property
-    def url(self) -> str:
-        """Its address, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(type("Bound", (_Handler,), {"web": self}))
 
     def count(self, sent_bytes: int) -> None:
         with self._mutex:
             self.sent_bytes += sent_bytes
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

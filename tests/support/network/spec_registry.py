@@ -9,17 +9,15 @@ import base64
 import hashlib
 import json
 import re
-import threading
 import uuid
 from http.server import BaseHTTPRequestHandler
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from tests.support.network.ranged import QuietServer
+from tests.support.network.loopback import LoopbackServer
 
 
-class SpecRegistry:
+class SpecRegistry(LoopbackServer):
     """A registry while the block runs.
 
     Attributes:
@@ -41,29 +39,11 @@ class SpecRegistry:
         self.user = user
         self.token = "token-1"
         self.requests: list[tuple[str, str, str]] = []
-        self._server = QuietServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"registry": self}))
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        )
-
-    @property
-    def host(self) -> str:
-        """Its host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(type("Bound", (_Handler,), {"registry": self}))
 
     def address(self, name: str = "models/tiny:1") -> str:
         """The address of something in it."""
         return f"oci://{self.host}/{name}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 def _digest(content: bytes) -> str:
