@@ -285,6 +285,30 @@ def test_a_container_of_a_real_podman_gets_a_namespace(home: Path, tmp_path: Pat
     assert _attempts(report)["kernel"] == 1
 
 
+def test_a_container_of_a_real_charliecloud_gets_a_namespace(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An image of empty folders and this machine's links, with its folders bound over them; Charliecloud binds the rest.
+    image, around = tmp_path / "image", ["ch-run"]
+    for place in Path("/").iterdir():
+        if place.is_symlink():
+            image.mkdir(exist_ok=True)
+            (image / place.name).symlink_to(place.readlink())
+        elif place.is_dir():
+            (image / place.name).mkdir(parents=True)
+            if place.name not in ("dev", "proc", "sys", "tmp", "home", "run"):
+                around.append(f"--bind={place}:{place}")
+    # It binds these by itself, before the folders that it is told to.
+    for name in ("passwd", "group", "hosts", "resolv.conf"):
+        (image / "etc" / name).touch()
+    monkeypatch.setenv("USER", "somebody")
+    around += [str(image), "--"]
+    _needs(*around)
+    report = _launch(home, tmp_path, *around)
+    assert _kind(report) == _first("container") == "netns"
+    assert _attempts(report)["kernel"] == 1
+
+
 def test_a_container_that_may_make_namespaces_gets_one(home: Path, tmp_path: Path) -> None:
     around = _CONTAINER.format(tmp_path).split()
     _needs(*around)
