@@ -17,13 +17,11 @@ from bundler.home.installation.install import install
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tree
-from tests.support.hub import RunningHub
 from tests.support.process import run, script
 
 OLD = {"config.json": b'{"v": 1}', "w.bin": b"w" * 50_000}
 NEW = {"config.json": b'{"v": 2}', "w.bin": b"w" * 50_000, "new.bin": b"n" * 30_000}
 READY = {"default/0.0.0/h/d.arrow": b"arrow" * 2000}
-MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n"
 
 
 @pytest.fixture
@@ -110,14 +108,13 @@ def test_too_little_room_ends_with_10_after_the_plan(
 
 
 @pytest.fixture
-def fetch(demo_hub: RunningHub, tmp_path: Path) -> Callable[..., Any]:
+def fetch(plain_environment: dict[str, str], tmp_path: Path) -> Callable[..., Any]:
     (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "small.yaml").write_text(MANIFEST)
-    env = {**demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+    (tmp_path / "small.yaml").rename(tmp_path / "work" / "small.yaml")
 
     def call(*words: str) -> Any:
-        done = run([script("bundle"), "fetch", "small.yaml", "--json", *words], env=env, cwd=tmp_path / "work")
-        return json.loads(done.stdout)
+        words = ("fetch", "small.yaml", "--json", *words)
+        return json.loads(run([script("bundle"), *words], env=plain_environment, cwd=tmp_path / "work").stdout)
 
     return call
 

@@ -1,4 +1,4 @@
-"""`bundle fetch` to a pipe and to volumes, with real processes and the demo's Hub."""
+"""`bundle fetch` to a pipe, to volumes and to a registry, with real processes."""
 
 from __future__ import annotations
 
@@ -10,31 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
 
-import pytest
-
+from tests.cli.conftest import PLAIN
 from tests.support.bundles import tree
-from tests.support.hub import RunningHub
 from tests.support.keys import make_key
 from tests.support.network.registry import BCRYPT_OF_SECRET, Registry, needs_registry
 from tests.support.process import run, script
 
-MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n    aliases: [gpt2]\n"
+# A space is code that its users run from elsewhere.
+POLICY = 'version: 1\nrules: [{bundles: ["*"], allowed_signers: signers, allow_remote_code: true}]\n'
 
 
-@pytest.fixture
-def environment(demo_hub: RunningHub, tmp_path: Path) -> dict[str, str]:
-    (tmp_path / "small.yaml").write_text(MANIFEST)
-    return {**os.environ, **demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
-
-
-def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_fetch_into_a_pipe_is_signed_beside_it(plain_environment: dict[str, str], tmp_path: Path) -> None:
     key = make_key(tmp_path / "keys")
     (tmp_path / "signers").write_text(key.line("alice@example.org"))
-    (tmp_path / "policy.yaml").write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    (tmp_path / "policy.yaml").write_text(POLICY)
     options = ["-o", "-", "--sign", str(key.path), "--signature", "tape.sig"]
     tape = subprocess.run(
         [script("bundle"), "fetch", "small.yaml", *options],
-        env=environment,
+        env=plain_environment,
         cwd=tmp_path,
         capture_output=True,
         check=True,
@@ -43,7 +36,7 @@ def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tm
     done = subprocess.run(
         [script("bundle"), "install", "-", *options],
         input=tape.stdout,
-        env=environment,
+        env=plain_environment,
         cwd=tmp_path,
         capture_output=True,
         check=False,
@@ -53,52 +46,52 @@ def test_a_fetch_into_a_pipe_is_signed_beside_it(environment: dict[str, str], tm
 
 @needs_registry
 def test_a_fetch_into_a_registry_is_signed_there_and_stored_nowhere(
-    environment: dict[str, str], tmp_path: Path
+    plain_environment: dict[str, str], tmp_path: Path
 ) -> None:
     key = make_key(tmp_path / "keys")
     (tmp_path / "signers").write_text(key.line("alice@example.org"))
-    (tmp_path / "policy.yaml").write_text('version: 1\nrules: [{bundles: ["*"], allowed_signers: signers}]\n')
+    (tmp_path / "policy.yaml").write_text(POLICY)
     with Registry(tmp_path / "registry") as registry:
         options = ["--sign", key.path, "--signature", "fetched.sig", "--json"]
         fetch = [script("bundle"), "fetch", "small.yaml", "-o", registry.address("small:1"), *options]
-        made = json.loads(run(fetch, env=environment, cwd=tmp_path).stdout)
+        made = json.loads(run(fetch, env=plain_environment, cwd=tmp_path).stdout)
         assert not list(tmp_path.glob("**/*.tar.zst"))
         words = [registry.address("small:1"), "--policy", "policy.yaml", "--hf-home", "home", "--json"]
-        done = run([script("bundle"), "install", *words], env=environment, cwd=tmp_path)
+        done = run([script("bundle"), "install", *words], env=plain_environment, cwd=tmp_path)
         assert json.loads(done.stdout)["digest"] == made["digest"]
 
 
 @needs_registry
-def test_a_fetch_that_may_not_push_downloads_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_fetch_that_may_not_push_downloads_nothing(plain_environment: dict[str, str], tmp_path: Path) -> None:
     with Registry(tmp_path / "registry", f"user:{BCRYPT_OF_SECRET}\n") as registry:
         fetch = [script("bundle"), "fetch", "small.yaml", "-o", registry.address("small:1")]
-        assert run(fetch, env=environment, cwd=tmp_path, check=False).returncode == 5
+        assert run(fetch, env=plain_environment, cwd=tmp_path, check=False).returncode == 5
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_fetch_without_a_key_says_of_a_signature_that_is_of_another_bundle(
-    environment: dict[str, str], tmp_path: Path
+    plain_environment: dict[str, str], tmp_path: Path
 ) -> None:
     key = make_key(tmp_path / "keys")
     fetch = [script("bundle"), "fetch", "small.yaml"]
-    run([*fetch, "--sign", key.path], env=environment, cwd=tmp_path)
+    run([*fetch, "--sign", key.path], env=plain_environment, cwd=tmp_path)
     # The same bundle: its signature is still right.
-    assert "signs another bundle" not in run(fetch, env=environment, cwd=tmp_path).stderr
-    (tmp_path / "small.yaml").write_text(MANIFEST.replace("aliases: [gpt2]", "aliases: [gpt]"))
-    done = run([*fetch, "--json"], env=environment, cwd=tmp_path)
+    assert "signs another bundle" not in run(fetch, env=plain_environment, cwd=tmp_path).stderr
+    (tmp_path / "small.yaml").write_text(PLAIN + "    aliases: [other]\n")
+    done = run([*fetch, "--json"], env=plain_environment, cwd=tmp_path)
     assert "small.tar.zst.sig signs another bundle, sha256:" in done.stderr
     assert "signs another bundle" in json.loads(done.stdout)["notes"][-1]
 
 
 def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
-    environment: dict[str, str], tmp_path: Path
+    plain_environment: dict[str, str], tmp_path: Path
 ) -> None:
     fetch: Callable[..., list[object]] = lambda *words: [script("bundle"), "fetch", "small.yaml", *words]  # noqa: E731
-    one = json.loads(run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path).stdout)
+    one = json.loads(run([*map(str, fetch("--json"))], env=plain_environment, cwd=tmp_path).stdout)
     content = (tmp_path / "small.tar.zst").read_bytes()
     assert one["volumes"] == [] and one["already_packed"] is False
 
-    again = run([*map(str, fetch("--json"))], env=environment, cwd=tmp_path)
+    again = run([*map(str, fetch("--json"))], env=plain_environment, cwd=tmp_path)
     assert json.loads(again.stdout)["already_packed"] is True
     assert json.loads(again.stdout)["proof"] == one["proof"] | {"seconds": ANY, "is_remembered": True}
     assert f"proof: that of {one['proof']['proven_at']}, same files and packages, 0 network" in again.stderr
@@ -106,7 +99,7 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     assert (tmp_path / "small.tar.zst").read_bytes() == content
 
     pipe = subprocess.run(
-        [*map(str, fetch("-o", "-"))], env=environment, cwd=tmp_path, capture_output=True, check=False
+        [*map(str, fetch("-o", "-"))], env=plain_environment, cwd=tmp_path, capture_output=True, check=False
     )
     assert pipe.returncode == 0, pipe.stderr.decode()
     assert pipe.stdout == content
@@ -116,18 +109,18 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     line = '"$0" fetch small.yaml -o - --locked | "$0" install - --hf-home piped'
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", line, script("bundle")],
-        env=environment,
+        env=plain_environment,
         cwd=tmp_path,
         capture_output=True,
         check=True,
     )
-    run([script("bundle"), "install", "small.tar.zst", "--hf-home", "filed"], env=environment, cwd=tmp_path)
+    run([script("bundle"), "install", "small.tar.zst", "--hf-home", "filed"], env=plain_environment, cwd=tmp_path)
     assert tree(tmp_path / "piped") == tree(tmp_path / "filed")
 
     # The older single file would be taken for the new bundle.
     size = len(content)  # with volume headers, one file is too long by a little
     volumes = json.loads(
-        run([*map(str, fetch("--volume-size", size, "--json"))], env=environment, cwd=tmp_path).stdout
+        run([*map(str, fetch("--volume-size", size, "--json"))], env=plain_environment, cwd=tmp_path).stdout
     )
     assert volumes["digest"] == one["digest"]
     assert not (tmp_path / "small.tar.zst").exists()
@@ -141,20 +134,24 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
         ["-o", "-", "--sign", "small.yaml"],
         ["--signature", "small.sig"],
     ):
-        assert run([*map(str, fetch(*words))], env=environment, cwd=tmp_path, check=False).returncode == 2
+        assert run([*map(str, fetch(*words))], env=plain_environment, cwd=tmp_path, check=False).returncode == 2
     main_end, terminal = pty.openpty()
     refused = subprocess.run(
-        [*map(str, fetch("-o", "-"))], env=environment, cwd=tmp_path, stdout=terminal, stderr=-1, check=False
+        [*map(str, fetch("-o", "-"))], env=plain_environment, cwd=tmp_path, stdout=terminal, stderr=-1, check=False
     )
     os.close(main_end)
     os.close(terminal)
     assert refused.returncode == 2 and b"refusing to write a bundle to a terminal" in refused.stderr
 
 
-def test_a_reader_that_goes_away_is_an_error_of_its_own(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_reader_that_goes_away_is_an_error_of_its_own(plain_environment: dict[str, str], tmp_path: Path) -> None:
     line = '"$0" fetch small.yaml -o - | head -c 10 > head; echo "${PIPESTATUS[0]}"'
     done = subprocess.run(
-        ["bash", "-c", line, script("bundle")], env=environment, cwd=tmp_path, capture_output=True, check=False
+        ["bash", "-c", line, script("bundle")],
+        env=plain_environment,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
     )
     assert done.stdout == b"15\n", done.stderr.decode()
     assert b"was closed by its reader after" in done.stderr
