@@ -1,4 +1,4 @@
-"""What every test gets: an environment of its own, and the demo's Hub for those that ask for it."""
+"""What every test gets: an environment of its own, and a Hub for those that ask for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from demo.hub import assemble
 from tests.support.hub import RunningHub
+from tests.support.remote import write_repo
 
 pytest_plugins = ["tests.support.messages"]
 
@@ -65,3 +66,18 @@ def demo_hub(_demo_server: RunningHub) -> Iterator[RunningHub]:
     _demo_server.clear()
     yield _demo_server
     _demo_server.release()
+
+
+# A space that is no metric: its proof opens the snapshot, and imports no library, which takes most of other proofs.
+PLAIN = "version: 1\nname: small\nspaces:\n  - repo_id: org/small\n"
+
+
+@pytest.fixture
+def plain_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The variables for commands that fetch `PLAIN`, which stands in small.yaml of `tmp_path`."""
+    (tmp_path / "small.yaml").write_text(PLAIN)
+    files = {"README.md": b"ready\n" * 50_000, "noise.dat": os.urandom(1_000_000)}
+    for name in ("small", "other"):
+        write_repo(tmp_path / "hub" / "spaces" / "org" / name, files)
+    with RunningHub(tmp_path / "hub") as hub:
+        yield {**os.environ, **hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
 
-from tests.cli.conftest import PLAIN
+from tests.conftest import PLAIN
 from tests.support.bundles import tree
 from tests.support.keys import make_key
 from tests.support.network.registry import BCRYPT_OF_SECRET, Registry, needs_registry

@@ -17,6 +17,7 @@ from bundler.home.launches import note_launch
 from docs.generate.bundle_outputs import OUTPUTS
 from docs.generate.observed import faults
 from tests.cli.test_serve import serving
+from tests.conftest import PLAIN
 from tests.matrix.repos import llama
 from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.serve.conftest import write_repos
@@ -26,7 +27,6 @@ from tests.support.keys import make_key
 from tests.support.process import run, script
 
 DOCUMENTED = {output.call: output for output in OUTPUTS}
-MANIFEST = "version: 1\nname: small\ntokenizers:\n  - repo_id: openai-community/gpt2\n"
 FILES = {"config.json": b"{}", "w.safetensors": b"w" * 5000}
 READY = {"default/0.0.0/h/d.arrow": b"arrow" * 200}
 
@@ -56,10 +56,8 @@ def home(packed: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path: Path) -> None:
-    manifest = tmp_path / "small.yaml"
-    manifest.write_text(MANIFEST)
-    env = {**demo_hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+def test_what_lock_and_fetch_write_is_documented(plain_environment: dict[str, str], tmp_path: Path) -> None:
+    manifest, env = tmp_path / "small.yaml", plain_environment
     planned = bundle("fetch", manifest, "--dry-run", "--json", env=env)
     first = bundle("lock", manifest, "--json", env=env)
     fits = bundle("lock", manifest, "--check", "--json")
@@ -80,7 +78,7 @@ def test_what_lock_and_fetch_write_is_documented(demo_hub: RunningHub, tmp_path:
     check("bundle cache list --json", bundle("cache", "list", "--json", env=env))
     check("bundle cache prune --json", bundle("cache", "prune", "--dry-run", "--json", env=env))
 
-    manifest.write_text(MANIFEST.replace("openai-community/gpt2", "sentence-transformers/all-MiniLM-L6-v2"))
+    manifest.write_text(PLAIN.replace("org/small", "org/other"))
     differs = bundle("lock", manifest, "--check", "--json")
     # The new entry has no commit before, and that which is gone has none now.
     check("bundle lock --json", first, bundle("lock", manifest, "--json", env=env))
