@@ -6,7 +6,6 @@ import ast
 import functools
 import inspect
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +36,16 @@ def arrows(project: str) -> dict[str, set[str]]:
     return found
 
 
-def imports(path: Path) -> Iterator[str]:
-    """Yield what a file imports, anywhere in it, by its full name; `from a import b` is `a.b`."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Return what a file imports, anywhere in it, by its full name; `from a import b` is `a.b`."""
+    found: set[str] = set()
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return frozenset(found)
 
 
 def definition(place: str) -> ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef:
