@@ -126,7 +126,7 @@ $(LAUNCHES_STAMP): tests/offline/programs/requirements.txt $(STAMP)
 	@touch $@
 
 .PHONY: test-launches
-test-launches: $(LAUNCHES_STAMP)  ## Ray, Dask, MLflow, spaCy and lm_eval under `bundle run --strict`
+test-launches: $(LAUNCHES_STAMP)  ## Ray, Dask, MLflow, spaCy, lm_eval and open_clip under `bundle run --strict`
 	LAUNCHED_PYTHON=$(CURDIR)/$(LAUNCHES_VENV)/bin/python $(BIN)/python -m pytest tests/offline/programs
 
 .PHONY: bench

@@ -103,6 +103,29 @@ tokenizer = Tokenizer(models.WordLevel({"hello": 0, "world": 1, "[UNK]": 2, "[EO
 tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
 PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="[EOS]").save_pretrained(sys.argv[1])
 """
+OPEN_CLIP = """
+import open_clip, torch
+model, _, _ = open_clip.create_model_and_transforms("hf-hub:org/program")
+words = open_clip.get_tokenizer("hf-hub:org/program")(["one", "two", "three"])
+with torch.inference_mode():
+    print(len(model.encode_text(words)) + len(model.encode_image(torch.zeros(3, 3, 32, 32))))
+"""
+MAKE_OPEN_CLIP = """
+import json, open_clip, pathlib, sys
+from safetensors.torch import save_file
+sizes = {"width": 64, "layers": 1}
+config = {
+    "embed_dim": 8,
+    "vision_cfg": {"image_size": 32, "patch_size": 16, **sizes},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 1, **sizes},
+}
+folder = pathlib.Path(sys.argv[1])
+folder.mkdir()
+(folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {"size": 32}}))
+model = open_clip.CLIP(**config)
+weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+save_file(weights, folder / "open_clip_model.safetensors")
+"""
 # name -> the program, which prints 6; what makes the repo that it loads; what it is known to try.
 PROGRAMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "ray": (
@@ -114,6 +137,7 @@ PROGRAMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "mlflow": (MLFLOW, "", ()),
     "spacy": (SPACY, MAKE_SPACY, ()),
     "lm_eval": (LM_EVAL, MAKE_LM_EVAL, ()),
+    "open_clip": (OPEN_CLIP, MAKE_OPEN_CLIP, ()),
 }
 
 
