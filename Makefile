@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# What was installed, and from which pins: the environment is made again when either changes.
+# What was installed, and from which pins and C: the environment is made again when any of them changes.
 STAMP := $(VENV)/.installed
 # The peers of `make bench` want other versions than we do, hence an environment of their own.
 BENCH_VENV := .venv-bench
@@ -24,7 +24,7 @@ endif
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt $(wildcard bundler/format/codec/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
@@ -252,7 +252,7 @@ $(RELEASE_STAMP): $(STAMP)
 	@touch $@
 
 .PHONY: dist
-dist: $(RELEASE_STAMP)  ## the sdist and the wheel of the last commit, into dist/, checked and tried
+dist: $(RELEASE_STAMP)  ## the sdist and the wheels of the last commit, into dist/, checked and tried
 	$(BIN)/python -m scripts.release dist
 
 .PHONY: release-dry-run
@@ -268,4 +268,4 @@ format: $(STAMP)  ## rewrite the sources in the style that lint wants
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and the demo's files
-	rm -rf $(VENV) $(LAUNCHES_VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) $(PROGRAMS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz
+	rm -rf $(VENV) $(LAUNCHES_VENV) $(BENCH_VENV) $(BENCH_TRAIN_VENV) $(CLIENTS) $(CLIENTS_VENV) $(PROGRAMS_VENV) build dist demo/work benchmarks/work benchmarks/soak *.egg-info bundler/format/codec/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

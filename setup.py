@@ -1,11 +1,18 @@
-"""What setup.cfg cannot say: the front page as PyPI shows it, with links that lead to the files of this release."""
+"""What setup.cfg cannot say: the front page as PyPI shows it, and the compiled code.
+
+Links of the front page lead to the files of this release. The compiled code is optional: where it cannot be built the
+installation goes on without it, and numpy does its work (`bundler/format/codec/words.py`). It uses the limited API of
+Python 3.11, so that a wheel made with any Python is for all from that one on. With `BUNDLE_COMPILED=0` it is left out,
+and the wheel is one for every machine.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 _HERE = Path(__file__).parent
 _REPOSITORY = "infini-llama/infini-llama"
@@ -34,8 +41,22 @@ def make_links_absolute(page: str, tag: str) -> str:
     return _RELATIVE_TARGET.sub(address, page)
 
 
+WORDS = Extension(
+    "bundler.format.codec._words",
+    sources=["bundler/format/codec/_words.c"],
+    depends=["bundler/format/codec/_word_loops.h"],
+    define_macros=[("Py_LIMITED_API", "0x030B0000")],
+    py_limited_api=True,
+    optional=True,
+    # -O3, for loops of vector instructions: not every Python was built with it.
+    extra_compile_args=["-std=c11", "-O3"],
+)
+
 if __name__ == "__main__":
     setup(
+        ext_modules=[] if os.environ.get("BUNDLE_COMPILED") == "0" else [WORDS],
+        # The wheel's tag: what python_requires says as the oldest.
+        options={"bdist_wheel": {"py_limited_api": "cp311"}},
         long_description=make_links_absolute(
             (_HERE / "README.md").read_text(encoding="utf-8"), f"v{read_version()}"
         ),

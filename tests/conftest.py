@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.format.codec.words import NUMPY, Way, compiled_way
 from demo.hub import assemble
 from tests.support.hub import RunningHub
 from tests.support.remote import write_repo
@@ -81,3 +82,14 @@ def plain_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         write_repo(tmp_path / "hub" / "spaces" / "org" / name, files)
     with RunningHub(tmp_path / "hub") as hub:
         yield {**os.environ, **hub.environment(tmp_path / "hf"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+
+
+@pytest.fixture(scope="module", params=["numpy", "compiled"])
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """The code that takes words apart during the test: one after the other, where both are there."""
+    way = NUMPY if request.param == "numpy" else compiled_way()
+    if way is None:
+        pytest.skip("bundler/format/codec/_words.c is not built: no C compiler when this was installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bundler.format.codec.codecs.chosen_way", lambda: way)
+        yield way

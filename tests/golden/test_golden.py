@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.format.codec.words import Way
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volume_files
 from bundler.home.installation.install import install
@@ -70,7 +71,7 @@ def test_a_golden_delta_still_installs_over_its_golden_base(delta: Path, tmp_pat
 
 
 @pytest.mark.parametrize("kind", make.KINDS)
-def test_the_same_lock_still_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
+def test_the_same_lock_still_gives_the_same_bytes(way: Way, kind: str, tmp_path: Path) -> None:
     golden = make.golden_path(kind)
     made_with = json.loads(golden.with_suffix(".json").read_text())["zstd"]
     if made_with != make.zstd_version():

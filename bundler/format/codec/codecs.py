@@ -16,7 +16,6 @@ from typing import Literal
 import zstandard
 
 from bundler.errors import FormatError
-from bundler.format.codec import differences, planes
 from bundler.format.codec.frames import (
     BLOCK_BYTES,
     BLOCK_HEADER_BYTES,
@@ -27,6 +26,7 @@ from bundler.format.codec.frames import (
     stored_frame,
     stored_frame_bytes,
 )
+from bundler.format.codec.words import chosen_way
 
 Buffer = bytes | bytearray | memoryview
 CodecChoice = Literal["auto", "zstd"]
@@ -139,7 +139,7 @@ class DifferenceCodec:
         """Return the frames of the difference of `raw` from `base`, which is as long."""
         count = len(raw) // self.width
         whole = [_per_thread.plane(number, count) for number in range(self.width)]
-        differences.split(raw, base, [_blocks(plane) for plane in whole])
+        chosen_way().split_differences(raw, base, [_blocks(plane) for plane in whole])
         return [_encode_difference(plane) for plane in whole]
 
     def decode(self, stored: memoryview, base: memoryview, raw_bytes: int, room: memoryview) -> Buffer:
@@ -149,7 +149,7 @@ class DifferenceCodec:
             FormatError: The frames are not valid, or decode to another length.
         """
         raw = room[:raw_bytes]
-        differences.merge(_read_planes(stored, raw_bytes, self.width), base, raw)
+        chosen_way().merge_differences(_read_planes(stored, raw_bytes, self.width), base, raw)
         return raw
 
 
@@ -174,7 +174,7 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
     # The low plane of 16-bit words is noise in almost all files, so it is written as a stored frame at once. The other
     # planes go to buffers that a compressor can read in one piece.
     whole = [_per_thread.plane(number, count) for number in range(1 if width == 2 else width)]
-    planes.split(raw, [*map(_blocks, whole), *places[len(whole) :]])
+    chosen_way().split(raw, [*map(_blocks, whole), *places[len(whole) :]])
     encoded: list[Buffer] = []
     for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
         ways: list[Buffer] = []
@@ -220,7 +220,7 @@ def _encode_difference(plane: memoryview) -> Buffer:
 
 def _decode_planes(stored: memoryview, raw_bytes: int, room: memoryview, width: int) -> Buffer:
     raw = room[:raw_bytes]
-    planes.merge(_read_planes(stored, raw_bytes, width), raw)
+    chosen_way().merge(_read_planes(stored, raw_bytes, width), raw)
     return raw
 
 

@@ -26,6 +26,8 @@ from bundler.format.codec.codecs import (
 from bundler.format.codec.frames import BLOCK_BYTES, frame_bytes, stored_blocks, stored_frame
 from tests.support.messages import Told
 
+pytestmark = pytest.mark.usefixtures("way")
+
 every_codec = pytest.mark.parametrize("codec", CODECS.values(), ids=lambda codec: codec.name)
 
 

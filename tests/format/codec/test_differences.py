@@ -16,6 +16,8 @@ from bundler.errors import FormatError
 from bundler.format.codec.codecs import DIFFERENCE2, DIFFERENCE4, DifferenceCodec, is_difference
 from bundler.format.codec.frames import BLOCK_BYTES, stored_frame
 
+pytestmark = pytest.mark.usefixtures("way")
+
 both = pytest.mark.parametrize("codec", [DIFFERENCE2, DIFFERENCE4], ids=lambda codec: codec.name)
 
 

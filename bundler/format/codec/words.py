@@ -1,0 +1,82 @@
+"""Which code splits words into byte planes and merges them: the compiled `_words`, or numpy.
+
+Both make the same bytes. The compiled code takes one pass over memory where numpy takes up to ten. It is optional: an
+installation without a compiler, or for a machine that has no wheel, has numpy's way, and nothing else differs.
+
+`BUNDLE_COMPILED=0` chooses numpy's way where both are there, to compare them and to rule one out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from bundler.format.codec import differences, planes
+
+VARIABLE = "BUNDLE_COMPILED"
+
+
+class Split(Protocol):
+    """As `bundler.format.codec.planes.split`."""
+
+    def __call__(self, raw: memoryview, planes: list[list[memoryview]], /) -> None: ...
+
+
+class Merge(Protocol):
+    """As `bundler.format.codec.planes.merge`."""
+
+    def __call__(self, planes: list[list[memoryview]], out: memoryview, /) -> None: ...
+
+
+class SplitDifferences(Protocol):
+    """As `bundler.format.codec.differences.split`."""
+
+    def __call__(self, raw: memoryview, base: memoryview, planes: list[list[memoryview]], /) -> None: ...
+
+
+class MergeDifferences(Protocol):
+    """As `bundler.format.codec.differences.merge`."""
+
+    def __call__(self, planes: list[list[memoryview]], base: memoryview, out: memoryview, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Way:
+    """One implementation of all that is done to words.
+
+    Attributes:
+        name: What people are told.
+        split: Words to planes.
+        merge: Planes to words.
+        split_differences: Words and those of a base to planes of their differences.
+        merge_differences: Planes of differences, and the words of the base, to words.
+    """
+
+    name: str
+    split: Split
+    merge: Merge
+    split_differences: SplitDifferences
+    merge_differences: MergeDifferences
+
+
+NUMPY = Way("numpy", planes.split, planes.merge, differences.split, differences.merge)
+
+
+@cache
+def compiled_way() -> Way | None:
+    """Return the compiled implementation; None where this installation has none."""
+    try:
+        from bundler.format.codec import _words
+    except ImportError:
+        return None
+    return Way("compiled", _words.split, _words.merge, _words.split_differences, _words.merge_differences)
+
+
+@cache
+def chosen_way() -> Way:
+    """Return the implementation that this process uses, by its environment when it is first asked."""
+    if os.environ.get(VARIABLE) == "0":
+        return NUMPY
+    return compiled_way() or NUMPY
