@@ -27,4 +27,10 @@ def examine(environment: Mapping[str, str], hf_home: Path) -> list[Diagnosis]:
     ]
     if hf_home.is_dir():
         findings += [*cache.check_bundles(hf_home), *cache.check_traces(hf_home), *cache.check_repos(hf_home)]
-    return [*findings, *machine.check_file_system(hf_home), *machine.check_isolation(), *machine.check_versions()]
+    return [
+        *findings,
+        *machine.check_file_system(hf_home),
+        *machine.check_isolation(),
+        *machine.check_compiled(),
+        *machine.check_versions(),
+    ]

@@ -1,4 +1,4 @@
-"""Check the machine: free space, links and locks on the cache's file system, isolation, versions."""
+"""Check the machine: free space, links and locks on the cache's file system, isolation, compiled code, versions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bundler.errors import OfflineError
 from bundler.files.atomic import temporary_path
 from bundler.files.links import symlinks_work
 from bundler.files.space import existing_folder
+from bundler.format.codec.words import VARIABLE, Way, chosen_way, compiled_way
 from bundler.offline.kernel.isolation import choose
 from bundler.text.documents import document_address
 from bundler.text.wording import size
@@ -93,6 +94,22 @@ def check_isolation() -> Iterator[Diagnosis]:
         yield warning("isolation", f"the kernel does not help here: {found.detail}", advice)
     else:
         yield ok("isolation", f"{found.kind}: {found.detail}")
+
+
+def check_compiled() -> Iterator[Diagnosis]:
+    """Check which code takes weights apart and puts them together."""
+    yield _describe_way(chosen_way(), compiled_way())
+
+
+def _describe_way(chosen: Way, compiled: Way | None) -> Diagnosis:
+    if chosen is compiled:
+        return ok("compiled", "weights are taken apart and put together by compiled code")
+    if compiled is not None:
+        return note("compiled", f"numpy does the work of the compiled code, by {VARIABLE}=0", f"unset {VARIABLE}")
+    advice = (
+        "to pack and install faster, install again where there is a C compiler, or from a wheel of your machine"
+    )
+    return note("compiled", "numpy does the work of the compiled code, which was not built", advice)
 
 
 def check_versions() -> Iterator[Diagnosis]:

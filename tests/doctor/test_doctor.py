@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bundler.doctor import cache, network
+from bundler.doctor import cache, machine, network
 from bundler.doctor.diagnosis import Diagnosis
 from bundler.doctor.examine import examine
+from bundler.format.codec.words import NUMPY
 from bundler.home.common.journal import note_unfinished
 from bundler.home.common.set_aside import move_aside
 from bundler.home.installation.install import install
@@ -57,6 +59,20 @@ def test_a_sound_environment_has_no_problem_and_nothing_is_changed(
     ] == ["isolation"]
     told("doctor", "a bundle that is whole", words(only(findings, "bundles", "ok")), home=home)
     assert tree(home) == before
+
+
+def test_the_code_that_takes_weights_apart_is_named(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+    compiled = replace(NUMPY, name="compiled")
+    cases = {
+        "compiled code that is used": (compiled, compiled),
+        "compiled code that a variable rules out": (NUMPY, compiled),
+        "compiled code that was not built": (NUMPY, None),
+    }
+    for case, (chosen, built) in cases.items():
+        monkeypatch.setattr(machine, "chosen_way", lambda chosen=chosen: chosen)
+        monkeypatch.setattr(machine, "compiled_way", lambda built=built: built)
+        state = "ok" if chosen is built else "note"
+        told("doctor", case, words(only(machine.check_compiled(), "compiled", state)))
 
 
 @pytest.mark.parametrize(
