@@ -9,18 +9,20 @@ Rule book:
 from __future__ import annotations
 
 import datetime
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from bundler import __version__
+from scripts.wheels import COMPILERS, build_command, build_environment, can_compile, check_wheel
 
 ROOT = Path(__file__).parents[1]
 DIST = ROOT / "dist"
@@ -31,7 +33,7 @@ class CheckFailedError(click.ClickException):
     """A check that stops the release."""
 
 
-def run(*command: str | Path, cwd: Path = ROOT) -> None:
+def run(*command: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
     """Run a command with its output on the terminal.
 
     Raises:
@@ -39,7 +41,7 @@ def run(*command: str | Path, cwd: Path = ROOT) -> None:
     """
     words = [str(word) for word in command]
     click.echo(f"$ {' '.join(words)}", err=True)
-    code = subprocess.run(words, cwd=cwd, check=False).returncode
+    code = subprocess.run(words, cwd=cwd, env=env, check=False).returncode
     if code:
         raise CheckFailedError(f"`{' '.join(words)}` ended with exit code {code}")
 
@@ -100,22 +102,45 @@ def find_faults(root: Path, version: str) -> list[str]:
         *find_tree_faults(root, version),
         *find_changelog_faults(changelog, version, today),
         *find_kept_faults(root, version),
+        *find_compiler_faults(),
     ]
 
 
-def build_packages(commit: str) -> Path:
-    """Build the sdist of a commit, and from it the wheel, into an empty `dist/`; check both and return the wheel."""
+def find_compiler_faults() -> Iterator[str]:
+    """Yield for which machines this one cannot compile."""
+    for machine, compiler in COMPILERS.items():
+        if not can_compile(machine):
+            package = f"gcc-{machine.replace('_', '-')}-linux-gnu"
+            yield f"no compiler for {machine}: expected {compiler}; Debian has it in {package}"
+
+
+def build_packages(commit: str, machines: Iterable[str]) -> Path:
+    """Build the sdist of a commit, and the wheel of each machine, into an empty `dist/`; check all.
+
+    Returns:
+        The wheel for this machine, which is to be among them.
+    """
     shutil.rmtree(DIST, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
         archive, sources = Path(scratch, "sources.tar"), Path(scratch, "sources")
         ask_git(ROOT, "archive", "--output", str(archive), commit)
         with tarfile.open(archive) as packed:
             packed.extractall(sources, filter="data")
-        run(sys.executable, "-m", "build", "--no-isolation", "--outdir", DIST, sources)
-    packages = sorted(DIST.iterdir())
-    run(sys.executable, "-m", "twine", "check", "--strict", *packages)
-    (wheel,) = [path for path in packages if path.suffix == ".whl"]
-    return wheel
+        run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", DIST, sources)
+        (sdist,) = DIST.glob("*.tar.gz")
+        for machine in machines:
+            # Of the sdist, as for those who build their own; in a folder without what was compiled for another machine.
+            with tarfile.open(sdist) as packed:
+                packed.extractall(Path(scratch, machine), filter="data")
+            (unpacked,) = Path(scratch, machine).iterdir()
+            run(*build_command(unpacked, DIST, machine), env=build_environment(machine))
+            (wheel,) = DIST.glob(f"*_{machine}.whl")
+            check_wheel(wheel, machine)
+    wheels = sorted(DIST.glob("*.whl"))
+    run(sys.executable, "-m", "abi3audit", "--strict", "--summary", *wheels)
+    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(DIST.iterdir()))
+    (own,) = DIST.glob(f"*_{platform.machine()}.whl")
+    return own
 
 
 def try_wheel(wheel: Path) -> None:
@@ -143,7 +168,7 @@ def check_all(commit: str, *, tests: bool = True) -> None:
     run("make", "lint")
     if tests:
         run("make", "test")
-    try_wheel(build_packages(commit))
+    try_wheel(build_packages(commit, COMPILERS))
 
 
 def describe(faults: list[str]) -> str:
@@ -158,8 +183,10 @@ def main() -> None:
 
 @main.command()
 def dist() -> None:
-    """Build the sdist and the wheel of the last commit into dist/, and check them."""
-    try_wheel(build_packages(ask_git(ROOT, "rev-parse", "HEAD")))
+    """Build the sdist and the wheels of the last commit into dist/, and check them."""
+    for fault in find_compiler_faults():
+        click.echo(f"left out: {fault}", err=True)
+    try_wheel(build_packages(ask_git(ROOT, "rev-parse", "HEAD"), filter(can_compile, COMPILERS)))
     click.echo(f"ready in {DIST}: {', '.join(sorted(path.name for path in DIST.iterdir()))}")
 
 

@@ -25,6 +25,7 @@ import click
 
 from bundler.files.digest import hash_file
 from scripts.release import ROOT, CheckFailedError, run
+from scripts.wheels import COMPILERS, build_environment, can_compile
 
 _PLATFORM = re.compile(r"manylinux_2_(?P<glibc>\d+)_(?P<machine>x86_64|aarch64)")
 # The oldest glibc for which there are wheels, and the names that some had before PEP 600.
@@ -86,7 +87,13 @@ def gather(folder: Path, *, python: str, platform: str, extras: tuple[str, ...])
     """
     platforms = list_platforms(platform)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT)
+    machine = platforms[0].split("_", maxsplit=3)[3]
+    if not can_compile(machine):
+        click.echo(
+            f"no {COMPILERS[machine]} here: our own wheel has no compiled code, numpy does its work", err=True
+        )
+    own_machine = machine if can_compile(machine) else None
+    run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT, env=build_environment(own_machine))
     [own] = folder.glob("*.whl")
     with tempfile.TemporaryDirectory(prefix="wheelhouse-") as work:
         wanted, chosen = Path(work, "wanted.in"), Path(work, "chosen.txt")

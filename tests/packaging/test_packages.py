@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import fnmatch
+import platform
 import re
 import site
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from bundler import __version__
+from scripts.wheels import EXTENSION
 from setup import make_links_absolute
 from tests.golden import make
 from tests.support.process import run
@@ -52,7 +54,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(packages: Path) -> Path:
-    return packages / f"infini_llama-{__version__}-py3-none-any.whl"
+    (wheel,) = packages.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +92,13 @@ def test_the_wheel_is_both_packages_with_their_data_and_the_documents(wheel: Pat
         name
         for name in source_files()
         if name.startswith(("bundler/", "infini_llama/"))
-        and Path(name).suffix in {".py", ".typed", ".md", ".json"}
+        and Path(name).suffix in {".py", ".pyi", ".typed", ".md", ".json"}
     }
-    assert modules == expected
+    assert modules - {EXTENSION} == expected
+
+
+def test_the_wheel_is_for_all_pythons_from_the_oldest_one_on(wheel: Path) -> None:
+    assert wheel.name == f"infini_llama-{__version__}-cp311-abi3-linux_{platform.machine()}.whl"
 
 
 def test_the_metadata_has_what_a_registry_shows(wheel: Path) -> None:

@@ -38,6 +38,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(folder, "commit", "--quiet", "--message", "All")
     monkeypatch.setattr(release, "ROOT", folder)
     monkeypatch.setattr(release, "check_all", lambda commit, tests=True: None)
+    monkeypatch.setattr(release, "can_compile", lambda machine: True)
     return folder
 
 
@@ -73,6 +74,16 @@ def test_a_failed_check_leaves_no_tag(clone: Path, monkeypatch: pytest.MonkeyPat
 def test_what_the_checks_leave_in_the_tree_stops_the_tag(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(release, "check_all", lambda commit, tests=True: (clone / "left.txt").touch())
     assert CliRunner().invoke(release.main, ["tag"]).exit_code == 1
+    assert git(clone, "tag", "--list") == ""
+
+
+def test_a_machine_that_cannot_compile_for_all_makes_no_release(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "can_compile", lambda machine: machine == "x86_64")
+    done = CliRunner().invoke(release.main, ["tag"])
+    assert done.exit_code == 1
+    assert "- no compiler for aarch64: expected aarch64-linux-gnu-gcc" in done.output
     assert git(clone, "tag", "--list") == ""
 
 

@@ -1,0 +1,94 @@
+"""Builds our wheel for a machine: with compiled code, by a cross compiler where the machine is another than this one.
+
+Rule book:
+
+* the compiled code is in C without a word of a processor's own, and uses the limited API of Python (setup.py): one
+  wheel for each machine is for all Pythons from 3.11 on, and headers of this Python do for the other machine, which
+  has integers and pointers of the same lengths;
+* it asks for no library. So it runs with any libc, and a wheel has the tag of one so old that all Pythons have a newer.
+  `check_wheel` looks at that, because a change of the code may end it;
+* a wheel without compiled code is for every machine (`py3-none-any`); numpy does the work there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import click
+
+# Of each machine the compiler's name in Debian and Fedora, beside which nothing else is needed.
+COMPILERS = {"x86_64": "x86_64-linux-gnu-gcc", "aarch64": "aarch64-linux-gnu-gcc"}
+# The oldest libc for which Pythons are built, 3.11 among them (PEP 599).
+TAG = "manylinux_2_17"
+EXTENSION = "bundler/format/codec/_words.abi3.so"
+_ELF_MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
+
+
+class WrongWheelError(click.ClickException):
+    """A wheel that is not what its name says."""
+
+
+def can_compile(machine: str) -> bool:
+    """Return whether there is a compiler for a machine; of this one pip will say."""
+    return machine == platform.machine() or shutil.which(COMPILERS[machine]) is not None
+
+
+def build_environment(machine: str | None) -> dict[str, str]:
+    """Return the variables under which setuptools builds the wheel of a machine; None is the one for every machine."""
+    environment = {name: value for name, value in os.environ.items() if name != "BUNDLE_COMPILED"}
+    if machine is None:
+        environment["BUNDLE_COMPILED"] = "0"
+    elif machine != platform.machine():
+        compiler = COMPILERS[machine]
+        # What this Python was built with is of no use there, hence a command for linking too. The last one is how
+        # CPython's own cross builds tell the platform, for the names of wheel and folders.
+        environment |= {
+            "CC": compiler,
+            "CFLAGS": "",
+            "LDSHARED": f"{compiler} -shared",
+            "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
+        }
+    return environment
+
+
+def build_command(sources: Path, folder: Path, machine: str) -> list[str | Path]:
+    """Return the command that builds the wheel of a machine for publishing, under `build_environment(machine)`."""
+    tag = f"-C--build-option=--plat-name={TAG}_{machine}"
+    return [sys.executable, "-m", "build", "--wheel", "--no-isolation", tag, "--outdir", folder, sources]
+
+
+def check_wheel(wheel: Path, machine: str) -> None:
+    """Check that a wheel has compiled code, of that machine, and that the code asks for no library.
+
+    Raises:
+        WrongWheelError: It has none, or it is another machine's, or it needs more than Python.
+    """
+    from elftools.elf.elffile import ELFFile  # An extra's: only releases need it.
+
+    with zipfile.ZipFile(wheel) as archive:
+        if EXTENSION not in archive.namelist():
+            raise WrongWheelError(
+                f"{wheel.name}: expected {EXTENSION}, which was not built: see what the compiler said"
+            )
+        binary = ELFFile(io.BytesIO(archive.read(EXTENSION)))
+    if (found := binary["e_machine"]) != _ELF_MACHINES[machine]:
+        raise WrongWheelError(f"{wheel.name}: expected code for {machine}, found {found}")
+    symbols = binary.get_section_by_name(".dynsym").iter_symbols()
+    undefined = [symbol for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"]
+    foreign = [
+        symbol.name
+        for symbol in undefined
+        if symbol["st_info"]["bind"] == "STB_GLOBAL" and not symbol.name.lstrip("_").startswith("Py")
+    ]
+    needed = [tag.needed for tag in binary.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")]
+    if foreign or needed:
+        raise WrongWheelError(
+            f"{wheel.name}: expected code that asks for nothing but Python, found {', '.join([*needed, *foreign])}; "
+            f"{TAG} may not be what it needs"
+        )
