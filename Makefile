@@ -217,6 +217,10 @@ $(FUZZ_STAMP): $(STAMP)
 fuzz: $(FUZZ_STAMP)  ## coverage-guided fuzzing of all that is read from others, FUZZ_SECONDS for each target
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS)
 
+.PHONY: test-sanitized
+test-sanitized: $(STAMP)  ## tests of the compiled code, built so that it stops at the first byte outside of a buffer
+	$(BIN)/python -m tests.format.codec.sanitized
+
 .PHONY: soak-trust
 soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all refused before a byte is visible
 	$(BIN)/python -m tests.trust.tamperings 0 10000

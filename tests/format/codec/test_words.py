@@ -142,6 +142,41 @@ def test_lengths_that_do_not_agree_are_refused_before_a_byte_is_written(
     assert not any(map(any, joined(planes)))
 
 
+@widths
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_lengths_are_taken_if_they_agree_and_refused_if_one_does_not(
+    compiled: Way, width: int, data: st.DataObject
+) -> None:
+    lengths = data.draw(st.lists(st.integers(0, 4000), min_size=1, max_size=4))
+    planes, raw_bytes = [list(lengths) for _ in range(width)], width * sum(lengths)
+    base_bytes, change = raw_bytes, data.draw(st.sampled_from(["none", "block", "blocks", "words", "base"]))
+    other = data.draw(st.integers(0, 4000))
+    if change == "block":
+        plane, block = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, len(lengths) - 1))
+        planes[plane][block] = other
+    elif change == "blocks":
+        planes[data.draw(st.integers(0, width - 1))].append(other)
+    elif change == "words":
+        raw_bytes = base_bytes = other
+    elif change == "base":
+        base_bytes = other
+    words, base = memoryview(bytearray(raw_bytes)), memoryview(bytes(base_bytes))
+    agrees = all(plane == planes[0] for plane in planes) and raw_bytes == width * sum(planes[0])
+    calls: list[tuple[Callable[[], None], bool]] = [
+        (lambda: compiled.split(words, blocks(*planes)), agrees),
+        (lambda: compiled.merge(blocks(*planes), words), agrees),
+        (lambda: compiled.split_differences(words, base, blocks(*planes)), agrees and base_bytes == raw_bytes),
+        (lambda: compiled.merge_differences(blocks(*planes), base, words), agrees and base_bytes == raw_bytes),
+    ]
+    for call, is_right in calls:
+        if is_right:
+            call()
+        else:
+            with pytest.raises(ValueError, match="expected"):
+                call()
+
+
 def test_a_base_of_another_length_is_refused(compiled: Way) -> None:
     words = memoryview(bytearray(8))
     for size in (0, 7, 9):
