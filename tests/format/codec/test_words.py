@@ -77,13 +77,18 @@ def test_any_words_over_any_others_at_any_address_are_the_same(
     compiled: Way, width: int, data: st.DataObject
 ) -> None:
     size = data.draw(st.integers(0, 200)) * width
-    words = st.one_of(
-        st.binary(min_size=size, max_size=size),
-        st.lists(st.sampled_from(_SPECIAL), min_size=size // 2, max_size=size // 2).map(
+    pattern = st.one_of(
+        st.binary(min_size=1, max_size=60),
+        st.lists(st.sampled_from(_SPECIAL), min_size=1, max_size=30).map(
             lambda values: np.array(values, "<u2").tobytes()
         ),
     )
-    raw, base = (at_offset(data.draw(words), data.draw(st.integers(0, 9))) for _ in range(2))
+
+    def drawn() -> memoryview:
+        content = data.draw(pattern)
+        return at_offset((content * (size // len(content) + 1))[:size], data.draw(st.integers(0, 9)))
+
+    raw, base = drawn(), drawn()
     check_equal(compiled, raw, base, width, data.draw(st.integers(0, 9)))
 
 
