@@ -46,19 +46,30 @@ _Result = TypeVar("_Result")
 
 @contextlib.contextmanager
 def open_answer(
-    url: str, *, headers: dict[str, str], timeout: httpx2.Timeout, params: dict[str, str] | None = None
+    url: str,
+    *,
+    headers: dict[str, str],
+    timeout: httpx2.Timeout,
+    params: dict[str, str] | None = None,
+    find_client: Callable[[str], httpx2.Client] = lambda address: get_session(),
 ) -> Iterator[httpx2.Response]:
     """Ask for `url` and yield the answer, of which nothing was read, after following redirects.
 
     The client's own following would read what stands below a redirect, whatever its length.
 
+    Args:
+        url: The address.
+        headers: Request headers.
+        timeout: For connecting, and for each part of an answer.
+        params: The address's query.
+        find_client: Returns who asks an address, for each on the way; by default huggingface_hub's session.
+
     Raises:
         httpx2.HTTPError: The server cannot be asked, or redirects for ever.
     """
-    client = get_session()
-    request = client.build_request("GET", url, params=params, headers=headers, timeout=timeout)
+    request = find_client(url).build_request("GET", url, params=params, headers=headers, timeout=timeout)
     for _ in range(_MOST_REDIRECTS):
-        response = client.send(request, stream=True, follow_redirects=False)
+        response = find_client(str(request.url)).send(request, stream=True, follow_redirects=False)
         try:
             if response.next_request is None:
                 yield response

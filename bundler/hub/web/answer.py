@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import OfflineModeIsEnabled
-from huggingface_hub.utils import get_session
 
 from bundler import __version__
 from bundler.errors import BundleError, HubError, NetworkError
 from bundler.hub.connection.failures import offline_error
+from bundler.hub.connection.transport import find_client
 from bundler.plan.file_rules import is_loopback, url_problem
 
 MOST_FILE_BYTES = 64 << 30
@@ -45,11 +45,10 @@ def open_file(
         HubError: It leads to an address that is not asked.
         httpx2.HTTPError: The host cannot be asked, or redirects for ever.
     """
-    client = get_session()
     for _ in range(MOST_REDIRECTS):
         # Made anew for each address: what the client would carry over, such as cookies, stays here.
         request = httpx2.Request("GET", url, headers=headers, extensions={"timeout": timeout.as_dict()})
-        response = client.send(request, stream=True, follow_redirects=False, auth=None)
+        response = find_client(url).send(request, stream=True, follow_redirects=False, auth=None)
         try:
             if not response.has_redirect_location:
                 yield response

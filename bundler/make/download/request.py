@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 
 import httpx2
@@ -24,6 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from bundler.hub.connection.answers import DrippingError, open_answer, raise_refusal, wait_seconds, within
 from bundler.hub.connection.endpoint import host_of
+from bundler.hub.connection.transport import find_client
 
 # How many connections in a row may break without bringing a new byte.
 RETRIES_WITHOUT_PROGRESS = 4
@@ -53,6 +55,10 @@ class _LaterError(httpx2.RemoteProtocolError):
         self.seconds = seconds
 
 
+# For the content of files, and no questions.
+open_content = partial(open_answer, find_client=find_client)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Address:
     """Where a file is asked for.
@@ -60,12 +66,12 @@ class Address:
     Attributes:
         url: The address.
         headers: Request headers, with the token.
-        open_url: Asks for an address, as `open_answer` does.
+        open_url: Asks for an address, as `open_content` does.
     """
 
     url: str
     headers: Mapping[str, str]
-    open_url: Callable[..., AbstractContextManager[httpx2.Response]] = open_answer
+    open_url: Callable[..., AbstractContextManager[httpx2.Response]] = open_content
 
     @contextlib.contextmanager
     def ask(self, **more: str) -> Iterator[httpx2.Response]:

@@ -126,6 +126,9 @@ class Transfer:
         if self._control.stop.is_set():
             raise StoppedError
         rest = memoryview(block)
+        if not self._unhashed_bytes and len(rest) >= len(self._unhashed) // 2:
+            self._hasher.update(rest)
+            rest = rest[:0]
         while rest:
             count = min(len(rest), len(self._unhashed) - self._unhashed_bytes)
             self._unhashed[self._unhashed_bytes : self._unhashed_bytes + count] = rest[:count]
