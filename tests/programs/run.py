@@ -106,7 +106,12 @@ SUITE = (
         test="tests/draft/record/test_kinds.py",
     ),
     Tested(
-        what="tiktoken, and torch.hub: checkpoints and repositories",
+        what="a vocabulary of tiktoken",
+        needed="a file of another host",
+        test="tests/draft/record/test_web_files.py",
+    ),
+    Tested(
+        what="torch.hub: a checkpoint, and Python of a repository",
         needed="files of other hosts",
         test="tests/draft/record/test_web_files.py",
     ),
