@@ -47,8 +47,9 @@ _PREPARE = Output(
         key("tokens", "integer", "Tokens of all documents.", "tokens"),
         described("bad_records", "integer", _PREPARED, unit="records"),
         described("bad_examples", "array of strings", _PREPARED),
-        described("place", "string", _PREPARED),
-        described("from_cache", "boolean", _PREPARED),
+        described("place", "string", _PREPARED, when="without `data.sources`"),
+        described("from_cache", "boolean", _PREPARED, when="without `data.sources`"),
+        key("sources", "array of objects", "Each with `weight` and all other keys.", when="with `data.sources`"),
     ),
 )
 _CONVERT = Output(

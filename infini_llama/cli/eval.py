@@ -16,7 +16,7 @@ from infini_llama.settings.sections import DataSettings
 
 @click.command("eval")
 @checkpoints.checkpoint_argument
-@raw_data_option
+@raw_data_option()
 @click.option("--text-key", default="text", show_default=True, help="Key or column that holds the text.")
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 def command(checkpoint: Path, raw_data: str, text_key: str, as_json: bool) -> None:

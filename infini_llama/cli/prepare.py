@@ -11,7 +11,7 @@ import click
 
 from bundler.console.paths import GivenPath
 from bundler.text.wording import counted
-from infini_llama.cli.raw_data import raw_data_option
+from infini_llama.cli.raw_data import check_sources, raw_data_option
 from infini_llama.cli.tokenizer_source import (
     check_tokenizer_source,
     prepare_network,
@@ -29,7 +29,7 @@ from infini_llama.settings.sections import TOKENS_FOLDER, load
     type=GivenPath(exists=True, dir_okay=False),
     help="The configuration for the training.",
 )
-@raw_data_option
+@raw_data_option(required=False)
 @click.option(
     "--output-dir",
     type=GivenPath(file_okay=False),
@@ -42,7 +42,7 @@ def command(
     offline_mode: bool,
     online: bool,
     config_path: Path,
-    raw_data: str,
+    raw_data: str | None,
     output_dir: Path | None,
     hf_home: Path | None,
     overrides: tuple[str, ...],
@@ -56,25 +56,31 @@ def command(
     """
     check_tokenizer_source(bundle, offline_mode=offline_mode, online=online)
     resolved = load(config_path, overrides)
+    check_sources(raw_data, resolved)
     if output_dir is None and resolved.data.cache_dir is None:
         raise click.UsageError("say where the tokens go: --output-dir of the training, or data.cache_dir")
     installed = prepare_network(bundle, hf_home, online=online)
     with contextlib.redirect_stdout(sys.stderr):
-        from infini_llama.data import prepare_documents
+        from infini_llama.data import prepare_sources
         from infini_llama.data.tokenizers import choose_tokenizer
 
         chosen = choose_tokenizer(
             resolved.tokenizer, bundle=installed, fallback=resolved.tokenizer_fallback, online=online
         )
         place = (output_dir or Path()) / TOKENS_FOLDER
-        data = prepare_documents(raw_data, chosen.tokenizer, resolved.data, place)
+        data = prepare_sources(raw_data, chosen.tokenizer, resolved.data, place)
     if as_json:
-        click.echo(json.dumps({**data.record(), "place": str(data.place), "from_cache": data.from_cache}))
+        click.echo(json.dumps(data.record(with_places=True)))
         return
-    click.echo(f"data         {data.source}, {counted(data.files, 'file')}, {counted(data.size_bytes, 'byte')}")
-    click.echo(f"documents    {len(data.documents):,}")
-    click.echo(f"tokens       {data.documents.tokens:,}")
-    click.echo(f"bad records  {data.bad_records:,}{' left out' if data.bad_records else ''}")
-    if data.left_out:
-        click.echo(f"not read     {counted(len(data.left_out), 'file')}, named above")
-    click.echo(f"kept in      {data.place}{', from an earlier run' if data.from_cache else ''}")
+    for part, share in zip(data.parts, data.shares, strict=True):
+        click.echo(
+            f"data         {part.source}, {counted(part.files, 'file')}, {counted(part.size_bytes, 'byte')}"
+        )
+        if len(data.parts) > 1:
+            click.echo(f"share        {share:.1%} of the rows")
+        click.echo(f"documents    {len(part.documents):,}")
+        click.echo(f"tokens       {part.documents.tokens:,}")
+        click.echo(f"bad records  {part.bad_records:,}{' left out' if part.bad_records else ''}")
+        if part.left_out:
+            click.echo(f"not read     {counted(len(part.left_out), 'file')}, named above")
+        click.echo(f"kept in      {part.place}{', from an earlier run' if part.from_cache else ''}")

@@ -17,7 +17,7 @@ from bundler.errors import STOPPED_BY_SIGNAL
 from bundler.offline.enforce import attempts_folder, isolation_in_force
 from bundler.offline.guard.attempts import read_attempts
 from bundler.text.wording import counted
-from infini_llama.cli.raw_data import raw_data_option
+from infini_llama.cli.raw_data import check_sources, raw_data_option
 from infini_llama.cli.tokenizer_source import (
     check_tokenizer_source,
     prepare_network,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     type=GivenPath(exists=True, dir_okay=False),
     help="Training configuration (YAML).",
 )
-@raw_data_option
+@raw_data_option(required=False)
 @click.option(
     "--output-dir",
     required=True,
@@ -74,7 +74,7 @@ def command(
     online: bool,
     tokenizer_fallback: str | None,
     config_path: Path,
-    raw_data: str,
+    raw_data: str | None,
     output_dir: Path,
     hf_home: Path | None,
     start_from: Path | None,
@@ -100,6 +100,7 @@ def command(
         remove_stop_note(output_dir)
     chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
     resolved = load(config_path, [*overrides, *chosen])
+    check_sources(raw_data, resolved)
     resume_from = find_starting_point(output_dir, resume=resume)
     installed = prepare_network(bundle, hf_home, online=online, quick=quick)
     say(f"isolation below Python: {isolation_in_force()}")

@@ -58,6 +58,8 @@ class Provenance:
         started_from: Folder of the model that the run started with, and its provenance; empty for a new model.
         rewarming: From which step and rates a changed schedule is come to (see `infini_llama.train.schedule`); empty
             unless the run resumed with one.
+        order: In which order rows are drawn, and how many were (see `infini_llama.data.order`); empty for a run that
+            began before there was one.
     """
 
     bundle: str
@@ -74,6 +76,7 @@ class Provenance:
     started_from: dict[str, Any] = field(default_factory=dict)
     rewarming: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+    order: dict[str, Any] = field(default_factory=dict)
 
 
 def incoming_folder(output_dir: Path) -> Path:

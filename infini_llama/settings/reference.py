@@ -37,6 +37,13 @@ def _section(kind: type[Any], *, indent: str) -> Iterator[str]:
             continue
         is_required = field.default is dataclasses.MISSING
         value = "" if is_required else " " + yaml.safe_dump(field.default).removesuffix("...\n").strip()
+        if typing.get_origin(hint) is tuple:
+            (item, _) = typing.get_args(hint)
+            yield from _comment(f"{described[field.name]} Each entry has these keys:", indent)
+            for line in _section(item, indent=""):
+                yield f"{indent}#   {line}"
+            yield f"{indent}{field.name}:{value}"
+            continue
         must = "; must be given" if is_required else ""
         yield from _comment(f"{described[field.name]} [{_type(hint, key_of(field).limits)}{must}]", indent)
         yield f"{indent}{field.name}:{value}"

@@ -13,6 +13,7 @@ Parsing imports neither torch nor transformers, so that faults are reported befo
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +74,26 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """A source of a mixture.
+
+    Attributes:
+        raw_data: Its text, in the form of `--raw-data`.
+        weight: Its share of the rows, in proportion to the other weights. After its last row a source begins anew.
+        text_key: As `data.text_key`, which null stands for.
+    """
+
+    raw_data: str = key()
+    weight: float = key(1.0, above=0)
+    text_key: str | None = key(None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """How documents become rows.
 
     Attributes:
+        sources: What to train on, a mixture of several sources, instead of `--raw-data`.
         segments_per_row: Segments in a row, which is how far the memory reaches in training.
         share_segments: Let documents follow each other without padding, several to a segment, each computed as if
             alone. Otherwise each starts on a fresh segment, and short ones leave most of it empty.
@@ -88,6 +105,7 @@ class DataSettings:
         cache_dir: Folder for tokens, which are kept by content; null for `tokens` in the output folder.
     """
 
+    sources: tuple[SourceSettings, ...] = key(())
     segments_per_row: int = key(at_least=1)
     share_segments: bool = key(False)
     end_of_document: bool = key(True)
@@ -274,8 +292,9 @@ class Settings:
             yield "training.backprop_segments", f"{reach} is more than data.segments_per_row ({row})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved configuration, defaults included, as plain values."""
-        return dataclasses.asdict(self)
+        """Return the resolved configuration, defaults included, as plain values: those of JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
     def to_yaml(self) -> str:
         """Return the resolved configuration as YAML that `parse` takes."""

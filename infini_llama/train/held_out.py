@@ -15,37 +15,34 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from infini_llama.data import Documents, prepare_documents
-from infini_llama.errors import TrainingDataError
+from infini_llama.data import Documents, Sources, prepare_documents
+from infini_llama.data.sources import split_each
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.report.report import write_report
 from infini_llama.run_folder.metrics import append
 from infini_llama.settings.sections import TOKENS_FOLDER, Settings
 from infini_llama.train.perplexity import perplexities
 
+HeldOut = list[tuple[Documents, float]]
+
 
 def hold_out(
-    documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings, output_dir: Path
-) -> tuple[Documents, Documents | None]:
-    """Return the documents to train on, and those to evaluate on, or None if the settings ask for none.
+    sources: Sources, tokenizer: PreTrainedTokenizerBase, settings: Settings, output_dir: Path
+) -> tuple[list[Documents], HeldOut]:
+    """Return the documents of each source to train on, and those to evaluate on, with the share of the evaluation.
 
     Raises:
         TrainingDataError: There are too few documents for the configured fraction.
     """
     evaluation = settings.evaluation
+    documents = [part.documents for part in sources.parts]
     if evaluation.raw_data is not None:
         data = prepare_documents(evaluation.raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
-        return documents, data.documents
+        return documents, [(data.documents, 1.0)]
     if not evaluation.fraction:
-        return documents, None
-    trained, held_out = documents.split(evaluation.fraction)
-    if not len(trained) or not len(held_out):
-        raise TrainingDataError(
-            f"evaluation.fraction: expected documents on both sides, found {len(trained)} to train on and "
-            f"{len(held_out)} held out, of {len(documents)}",
-            hint="whole documents are held out: name other text with evaluation.raw_data",
-        )
-    return trained, held_out
+        return documents, []
+    trained, held_out = split_each(sources, evaluation.fraction)
+    return trained, list(zip(held_out, sources.shares, strict=True))
 
 
 def take_beginning(documents: Documents, most_tokens: int) -> Iterator[Tensor]:
@@ -64,12 +61,12 @@ class ReportAtCheckpoint(TrainerCallback):
     Args:
         output_dir: The run's folder.
         model: The model to evaluate.
-        held_out: The documents to evaluate on; None for none.
+        held_out: The documents to evaluate on, each source with its share of the tokens; empty for none.
         most_tokens: How many of their tokens to use, from the start.
     """
 
     def __init__(
-        self, output_dir: Path, model: InfiniLlamaForCausalLM, held_out: Documents | None, most_tokens: int
+        self, output_dir: Path, model: InfiniLlamaForCausalLM, held_out: HeldOut, most_tokens: int
     ) -> None:
         self._output_dir, self._model = output_dir, model
         self._held_out, self._most_tokens = held_out, most_tokens
@@ -79,8 +76,12 @@ class ReportAtCheckpoint(TrainerCallback):
     ) -> None:
         """Evaluate in all ranks, unless a signal asked the run to stop, and write the report in one rank."""
         is_stopped = control.should_training_stop and state.global_step < state.max_steps
-        if self._held_out is not None and not is_stopped:
-            documents = list(take_beginning(self._held_out, self._most_tokens))
+        if self._held_out and not is_stopped:
+            documents = [
+                tokens
+                for held_out, share in self._held_out
+                for tokens in take_beginning(held_out, round(self._most_tokens * share))
+            ]
             # Of a model that is shared among ranks the weights may be in bfloat16, which needs autocast.
             with torch.autocast(args.device.type, torch.bfloat16, enabled=bool(args.bf16)):
                 stretches = perplexities(self._model, documents, rank=args.process_index, size=args.world_size)

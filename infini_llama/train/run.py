@@ -15,14 +15,17 @@ from typing import Any, NamedTuple
 
 import torch
 import transformers
-from transformers import PreTrainedTokenizerBase, TrainingArguments, default_data_collator, set_seed
+from torch import Tensor
+from torch.utils.data import ConcatDataset
+from transformers import TrainingArguments, default_data_collator, set_seed
 from transformers.utils.logging import disable_progress_bar
 
 from bundler import __version__
 from bundler.files.digest import sha256_bytes
 from bundler.home.installed import InstalledBundle
 from bundler.text.wording import counted
-from infini_llama.data import Documents, Prepared, Rows, prepare_documents
+from infini_llama.data import Sources, prepare_sources
+from infini_llama.data.drawing import Drawing, choose_drawing, describe_rows, list_sources, make_rows
 from infini_llama.data.tokenizers import (
     ChosenTokenizer,
     TokenizerOrigin,
@@ -30,7 +33,6 @@ from infini_llama.data.tokenizers import (
     choose_tokenizer,
     origin_record,
 )
-from infini_llama.errors import TrainingDataError
 from infini_llama.model.load import starting_record
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.parallel.context import cut_rows, find_context
@@ -41,14 +43,11 @@ from infini_llama.run_folder.provenance import check_provenance, read_started_fr
 from infini_llama.run_folder.stopped import remove_stop_note, write_stop_note
 from infini_llama.settings.sections import TOKENS_FOLDER, Settings
 from infini_llama.train.divergence import StopAtDivergence
-from infini_llama.train.held_out import ReportAtCheckpoint, hold_out
+from infini_llama.train.held_out import HeldOut, ReportAtCheckpoint, hold_out
 from infini_llama.train.metrics_log import MetricsLog
 from infini_llama.train.starting_model import make_model
 from infini_llama.train.stopping import StopAtSignal, stop_signals
 from infini_llama.train.trainer import InfiniTrainer, count_parameters, training_arguments
-
-# Below this share of slots with tokens a note says what would fill them.
-_WASTEFUL = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +100,11 @@ class _Run:
     """Everything that a run needs before it trains."""
 
     chosen: ChosenTokenizer
-    data: Prepared
+    data: Sources
     documents: int
-    held_out: Documents | None
-    rows: Rows
+    held_out: HeldOut
+    rows: ConcatDataset[dict[str, Tensor]]
+    drawing: Drawing | None
     model: InfiniLlamaForCausalLM
     arguments: TrainingArguments
     provenance: Provenance
@@ -122,7 +122,7 @@ def train(
     settings: Settings,
     bundle: InstalledBundle | None,
     *,
-    raw_data: str | Path,
+    raw_data: str | Path | None = None,
     output_dir: Path,
     resume_from: Path | None = None,
     online: bool = False,
@@ -134,7 +134,7 @@ def train(
     Args:
         settings: The configuration.
         bundle: The verified bundle with the tokenizer, if there is one.
-        raw_data: File, folder, or `dataset:org/name`: see `infini_llama.data`.
+        raw_data: File, folder, or `dataset:org/name`: see `infini_llama.data`; None for the sources of the settings.
         output_dir: Where checkpoints go.
         resume_from: A complete checkpoint of the same run to continue from.
         online: Whether to ask the Hub for the tokenizer; only without a bundle.
@@ -178,34 +178,31 @@ def _make_ready(
     settings: Settings,
     bundle: InstalledBundle | None,
     chosen: ChosenTokenizer,
-    raw_data: str | Path,
+    raw_data: str | Path | None,
     output_dir: Path,
     resume_from: Path | None,
     start_from: Path | None,
 ) -> _Run:
     """Tokenize the text, and build or load the model."""
     tokenizer = chosen.tokenizer
-    data = prepare_documents(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
-    documents, held_out = hold_out(data.documents, tokenizer, settings, output_dir)
-    rows = make_rows(documents, tokenizer, settings)
+    data = prepare_sources(raw_data, tokenizer, settings.data, output_dir / TOKENS_FOLDER)
+    documents, held_out = hold_out(data, tokenizer, settings, output_dir)
+    rows = [make_rows(part, tokenizer, settings) for part in documents]
     started = starting_record(start_from) or (read_started_from(resume_from) if resume_from else {})
     arguments = training_arguments(settings, output_dir)
     # A loaded model may have more parameters than a new one: unused rows of its embeddings.
     folder = resume_from if resume_from and started else start_from
     model = make_model(settings, tokenizer, folder, arguments, is_resumed=resume_from is not None)
-    say(
-        f"{counted(data.files, 'file')}, {counted(rows.tokens, 'token')} in {counted(len(rows), 'row')} of "
-        f"{settings.data.segments_per_row} x {settings.model.segment_length}, {rows.used_share:.0%} full; "
-        f"{count_parameters(model):,} parameters"
-    )
-    if rows.used_share < _WASTEFUL and not settings.data.share_segments and len(rows) > 1:
-        say("note: the rest is padding, which costs as much; data.share_segments: true fills it with documents")
+    for line in describe_rows(data, rows, settings):
+        say(line)
+    say(f"{count_parameters(model):,} parameters")
     return _Run(
         chosen=chosen,
         data=data,
         held_out=held_out,
-        documents=len(documents),
-        rows=rows,
+        documents=sum(len(part) for part in documents),
+        rows=ConcatDataset(rows),
+        drawing=choose_drawing(list_sources(data, rows), settings, resume_from, arguments.world_size),
         model=model,
         arguments=arguments,
         provenance=_provenance(settings, bundle, chosen.origin, data, arguments.world_size, started),
@@ -217,6 +214,7 @@ def _make_trainer(settings: Settings, run: _Run, output_dir: Path) -> InfiniTrai
     trainer = InfiniTrainer(
         settings=settings,
         provenance=run.provenance,
+        drawing=run.drawing,
         model=run.model,
         args=run.arguments,
         train_dataset=run.rows,
@@ -293,23 +291,6 @@ def _summarize(
     )
 
 
-def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> Rows:
-    """Cut documents into rows.
-
-    Raises:
-        TrainingDataError: No document has two tokens.
-    """
-    if documents.longest < 2:
-        raise TrainingDataError("no document has two tokens, and there is nothing to predict from one")
-    return Rows(
-        documents,
-        segment_length=settings.model.segment_length,
-        segments_per_row=settings.data.segments_per_row,
-        padding_id=tokenizer.pad_token_id or 0,
-        share_segments=settings.data.share_segments,
-    )
-
-
 def _device() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
@@ -320,7 +301,7 @@ def _provenance(
     settings: Settings,
     bundle: InstalledBundle | None,
     origin: TokenizerOrigin,
-    data: Prepared,
+    data: Sources,
     world_size: int,
     started: dict[str, Any],
 ) -> Provenance:

@@ -3,6 +3,7 @@
 * `training_step`: rows longer than `backprop_segments` are split (see `infini_llama.train.truncation`);
 * `create_optimizer`: three parameter groups (see `infini_llama.train.optimizer`);
 * `create_scheduler`: minimum rates, plateaus and changed schedules (see `infini_llama.train.schedule`);
+* `_get_train_sampler`: rows in an order that is computed (see `infini_llama.data.order`);
 * `_load_optimizer_and_scheduler`, `_load_callback_state`: rates and intervals come from the configuration, not from the
   checkpoint;
 * `_save_checkpoint`: written to another folder, synced, renamed, with its provenance
@@ -24,6 +25,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PrinterCallback, TrainingArguments
 
 from bundler.text.wording import counted
+from infini_llama.data.drawing import Drawing
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.parallel import sharded_checkpoint
 from infini_llama.parallel.context import read_share
@@ -86,11 +88,14 @@ class InfiniTrainer(DistributedTrainer):
     Args:
         settings: The resolved configuration.
         provenance: The provenance to write beside every checkpoint.
+        drawing: The order of the rows; None for that of the library, in which old runs began.
         **kwargs: As for `transformers.Trainer`.
     """
 
-    def __init__(self, *, settings: Settings, provenance: Provenance, **kwargs: Any) -> None:
-        self._settings, self._provenance = settings, provenance
+    def __init__(
+        self, *, settings: Settings, provenance: Provenance, drawing: Drawing | None = None, **kwargs: Any
+    ) -> None:
+        self._settings, self._provenance, self._drawing = settings, provenance, drawing
         self._incoming: Path | None = None
         self._rewarming: Rewarming | None = None
         self._unpublished: int | None = None
@@ -139,6 +144,12 @@ class InfiniTrainer(DistributedTrainer):
         outcome = super().train(*args, **kwargs)
         self._publish_written(wait=True)
         return outcome
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> torch.utils.data.Sampler[Any] | None:
+        """Return the rows of all steps; the library skips those of the steps before a resume."""
+        if self._drawing is None:
+            return super()._get_train_sampler(train_dataset)
+        return self._drawing.draws(self.args.max_steps)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """Return AdamW over the groups of `infini_llama.train.optimizer`, made on the first call."""
@@ -262,7 +273,9 @@ class InfiniTrainer(DistributedTrainer):
             folder = checkpoints.incoming_folder(output_dir) / f"checkpoint-{step}"
             (folder / checkpoints.CONFIG).write_text(self._settings.to_yaml(), encoding="utf-8")
             keep = self._settings.training.keep_checkpoints
-            final = checkpoints.publish(folder, output_dir, self._provenance, step=step, keep=keep)
+            order = self._drawing.record(step) if self._drawing is not None else {}
+            provenance = replace(self._provenance, order=order)
+            final = checkpoints.publish(folder, output_dir, provenance, step=step, keep=keep)
             say(f"checkpoint {final}")
 
 

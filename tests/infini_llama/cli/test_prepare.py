@@ -17,6 +17,7 @@ from infini_llama.cli import main
 from infini_llama.cli.train import show
 from infini_llama.train.run import Summary, train
 from tests.infini_llama.train.test_run import CONFIG, configured
+from tests.support.process import run
 
 
 @pytest.fixture
@@ -47,13 +48,13 @@ def test_what_was_prepared_is_reported_and_not_tokenized_again_by_training(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (raw_data / "c.jsonl").write_text('{"text": "one"}\n{"text": ""}\n')
-    run, skip = tmp_path / "run", "data.on_bad_record=skip"
-    done = prepare(config, raw_data, gpt2_home, "--output-dir", run, "--set", skip, "--json")
+    output, skip = tmp_path / "run", "data.on_bad_record=skip"
+    done = prepare(config, raw_data, gpt2_home, "--output-dir", output, "--set", skip, "--json")
     assert done.returncode == 0, done.stderr
     assert f"rank 0 tokenizes {raw_data}" in done.stderr
     found = json.loads(done.stdout)
     assert (found["files"], found["documents"], found["bad_records"], found["from_cache"]) == (3, 3, 1, False)
-    summary = train(configured(skip), gpt2_bundle, raw_data=raw_data, output_dir=run)
+    summary = train(configured(skip), gpt2_bundle, raw_data=raw_data, output_dir=output)
     assert (summary.documents, summary.bad_records) == (3, 1)
     provenance = json.loads((Path(summary.checkpoint) / "provenance.json").read_text())
     assert provenance["data"]["tokens"] == found["tokens"]
@@ -90,3 +91,33 @@ def test_raw_data_that_is_not_there_is_refused_before_anything_begins(config: Pa
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2
     assert "does not exist, and is not dataset:org/name" in result.output
+
+
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_raw_data_or_sources_must_be_given_and_not_both(
+    command: str, config: Path, raw_data: Path, tmp_path: Path
+) -> None:
+    words = [command, "--bundle", "tiny", "--config", str(config), "--output-dir", str(tmp_path / "run")]
+    neither = CliRunner().invoke(main, words)
+    assert neither.exit_code == 2
+    assert "say what to train on: --raw-data, or data.sources in the configuration" in neither.output
+    source = f"data.sources=[{{raw_data: {raw_data}}}]"
+    both = CliRunner().invoke(main, [*words, "--raw-data", str(raw_data), "--set", source])
+    assert both.exit_code == 2
+    assert "--raw-data and data.sources in the configuration: give one of them" in both.output
+
+
+def test_a_mixture_is_prepared_source_by_source(
+    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+) -> None:
+    sources = f"data.sources=[{{raw_data: {raw_data}/a.txt, weight: 3}}, {{raw_data: {raw_data}/b.txt}}]"
+    words = ["prepare", "--bundle", "tiny", "--hf-home", gpt2_home, "--config", config, "--set", sources]
+    done = run(
+        [sys.executable, "-m", "infini_llama", *map(str, words), "--output-dir", tmp_path / "run"],
+        env={"OMP_NUM_THREADS": "1"},
+    )
+    assert [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("share")] == [
+        ["75.0%", "of"],
+        ["25.0%", "of"],
+    ]
+    assert done.stdout.count("documents    1\n") == 2

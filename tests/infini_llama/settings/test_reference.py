@@ -70,3 +70,10 @@ def test_types_ranges_choices_and_defaults_are_told() -> None:
     assert "[linear or delta]\n  memory_update: linear\n" in text
     assert "[a whole number, at least 1, or null]\n  backprop_segments: null\n" in text
     assert "# Number of optimizer steps. [a whole number, at least 1; must be given]\n  steps:\n" in text
+
+
+def test_the_keys_of_each_entry_of_a_list_are_told_too() -> None:
+    text = printed()
+    assert "Each entry has these\n  # keys:\n" in text
+    assert "  #   # Its share of the rows, in proportion to the other weights." in text
+    assert "  #   weight: 1.0\n" in text
