@@ -22,7 +22,7 @@ from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
 from infini_llama.data.token_cache import CacheEntry, TokenCache
-from infini_llama.data.tokenizing import BadRecords, load, tokenize, write_blocks
+from infini_llama.data.tokenizing import BadRecords, load, token_type, tokenize
 from infini_llama.errors import TrainingDataError
 from infini_llama.progress import say
 from infini_llama.settings.sections import DataSettings
@@ -182,26 +182,27 @@ def _tokenize_source(
     processes = settings.num_proc or available_cores()
     # Not `say`, which prints only in rank 0: any rank may be the one that tokenizes.
     sys.stderr.write(f"rank {os.environ.get('RANK', '0')} tokenizes {source.name}\n")
-    blocks = write_blocks(source.records(settings.text_key), folder / "text.arrow")
-    good = blocks.records - blocks.bad.count
-    if settings.on_bad_record == "error":
-        _refuse(source.name, blocks.bad, good)
-    if not good:
-        problem = (
-            f"none of {counted(blocks.bad.count, 'record')} can be used" if blocks.bad.count else "holds no record"
-        )
-        raise TrainingDataError(f"{source.name}: {problem}, and nothing is left to train on")
-    documents = tokenize(
-        blocks, tokenizer, end_of_document=settings.end_of_document, processes=processes, folder=folder
+    done = tokenize(
+        source.records(settings.text_key),
+        tokenizer,
+        end_of_document=settings.end_of_document,
+        processes=processes,
+        folder=folder,
+        stop_at_bad=settings.on_bad_record == "error",
     )
-    blocks.path.unlink()
+    bad = done.bad
+    if settings.on_bad_record == "error":
+        _refuse(source.name, bad, done.good)
+    if not done.good:
+        problem = f"none of {counted(bad.count, 'record')} can be used" if bad.count else "holds no record"
+        raise TrainingDataError(f"{source.name}: {problem}, and nothing is left to train on")
     return CacheEntry(
         fingerprint=fingerprint,
-        documents=len(documents),
-        tokens=documents.tokens,
-        bad_records=blocks.bad.count,
-        bad_examples=blocks.bad.first,
-        token_type=documents.token_type,
+        documents=done.good,
+        tokens=done.tokens,
+        bad_records=bad.count,
+        bad_examples=bad.first,
+        token_type=token_type(tokenizer).name,
         files={path.name: path.stat().st_size for path in sorted(folder.iterdir())},
     )
 

@@ -1,32 +1,38 @@
-"""Turn texts into tokens: read once, tokenize on all cores with the datasets library, write one flat array.
+"""Turn texts into tokens: read once, encode on all cores, write one flat array.
 
-There are three passes, which need little memory for any amount of data. The first writes records as blocks of about
-`_BLOCK` characters to an Arrow file; in the second `Dataset.map` turns blocks into tokens; the third writes all tokens
-to `tokens.bin`, and the ends of documents to `ends.bin`. The files of the first two passes are deleted.
+Texts go from the reader to the encoder in blocks of about `_BLOCK` characters, several at once, and their tokens come
+back in order: to `tokens.bin`, and the ends of documents to `ends.bin`. So no text is written, each token is written
+once, and memory holds a few blocks for each core, however much there is to read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import sys
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from infini_llama.data import encoding
 from infini_llama.data.documents import Documents
 from infini_llama.data.records import BadRecord, Piece
+from infini_llama.errors import TrainingDataError
 
 _BLOCK = 1 << 20
-# Starting a process takes about as long as tokenizing this many blocks.
+# Starting a process takes about as long as tokenizing so many blocks.
 _BLOCKS_PER_PROCESS = 4
 SHOWN = 10
 TOKENS, ENDS = "tokens.bin", "ends.bin"
+
+Encoded = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(kw_only=True)
@@ -49,130 +55,88 @@ class BadRecords:
 
 
 @dataclass(kw_only=True)
-class Blocks:
-    """Texts as blocks in an Arrow file.
+class Tokenized:
+    """What was made of all records.
 
     Attributes:
-        path: The file.
-        count: Number of blocks.
-        records: Number of records that were read, with bad ones.
-        bad: The bad records.
-        void: Numbers of the bad records whose pieces are in the file.
+        good: Number of records with usable text.
+        bad: The others.
+        tokens: Number of tokens.
     """
 
-    path: Path
-    count: int = 0
-    records: int = 0
+    good: int = 0
     bad: BadRecords = field(default_factory=BadRecords)
-    void: set[int] = field(default_factory=set)
+    tokens: int = 0
 
 
-def write_blocks(records: Iterable[Piece | BadRecord], path: Path) -> Blocks:
-    """Read all records, and write the texts of good records as blocks."""
-    import pyarrow
+@dataclass(kw_only=True)
+class _Block:
+    """Texts to encode at once.
 
-    numbers = pyarrow.list_(pyarrow.int64())
-    schema = pyarrow.schema(
-        [
-            ("numbers", numbers),
-            ("closes", pyarrow.list_(pyarrow.bool_())),
-            ("texts", pyarrow.list_(pyarrow.string())),
-        ]
-    )
-    blocks = Blocks(path=path)
-    with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
-        for block in _group_into_blocks(records, blocks):
-            columns = [
-                [[number for number, _ in block]],
-                [[piece.closes for _, piece in block]],
-                [[piece.text for _, piece in block]],
-            ]
-            arrays = [pyarrow.array(c, type=f.type) for c, f in zip(columns, schema, strict=True)]
-            writer.write_batch(pyarrow.record_batch(arrays, schema=schema))
-            blocks.count += 1
-    return blocks
+    Attributes:
+        texts: The texts.
+        closes: Whether each is the last of its document.
+        spoilt: Before so many of the texts a document that was not closed turned out bad, and is dropped.
+    """
 
-
-def _group_into_blocks(records: Iterable[Piece | BadRecord], blocks: Blocks) -> Iterator[list[tuple[int, Piece]]]:
-    block: list[tuple[int, Piece]] = []
-    size, is_open = 0, False
-    for record in records:
-        if isinstance(record, BadRecord):
-            blocks.bad.add(record)
-            if is_open:
-                blocks.void.add(blocks.records)
-            blocks.records, is_open = blocks.records + 1, False
-            continue
-        block.append((blocks.records, record))
-        size += len(record.text)
-        is_open = not record.closes
-        blocks.records += record.closes
-        if size >= _BLOCK:
-            yield block
-            block, size = [], 0
-    if block:
-        yield block
+    texts: list[str] = field(default_factory=list)
+    closes: list[bool] = field(default_factory=list)
+    spoilt: list[int] = field(default_factory=list)
 
 
 def tokenize(
-    blocks: Blocks, tokenizer: PreTrainedTokenizerBase, *, end_of_document: bool, processes: int, folder: Path
-) -> Documents:
-    """Tokenize blocks, write the result to `folder`, and return it as documents.
+    records: Iterable[Piece | BadRecord],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    end_of_document: bool,
+    processes: int,
+    folder: Path,
+    stop_at_bad: bool = False,
+) -> Tokenized:
+    """Tokenize records, and write tokens and ends of documents to `folder`.
 
     Args:
-        blocks: The result of `write_blocks`.
+        records: The records, in order.
         tokenizer: The tokenizer; special tokens that it would add are left out.
         end_of_document: Whether to end each document with the end-of-text token.
-        processes: The most processes to use; fewer are used for little text.
+        processes: The most processes to use; for little text none is started.
         folder: Folder for `tokens.bin` and `ends.bin`.
+        stop_at_bad: Whether nothing more is tokenized after a bad record; the others are still counted.
+
+    Raises:
+        TrainingDataError: A process died.
     """
-    import datasets
-
-    work = folder / "blocks"
-    work.mkdir()
-    ending = [tokenizer.eos_token_id] if end_of_document else []
-
-    def encode(block: dict[str, Any]) -> dict[str, Any]:
-        # No `verbose` warning: a document may be longer than the context of the tokenizer's original model.
-        encoded = tokenizer(block["texts"], add_special_tokens=False, return_attention_mask=False, verbose=False)[
-            "input_ids"
-        ]
-        parts = [ids + ending if closes else ids for ids, closes in zip(encoded, block["closes"], strict=True)]
-        joined = np.fromiter((token for part in parts for token in part), np.int32)
-        return {"numbers": block["numbers"], "lengths": [len(part) for part in parts], "tokens": joined}
-
-    processes = max(1, min(processes, blocks.count // _BLOCKS_PER_PROCESS))
-    whole_numbers = datasets.List(datasets.Value("int64"))
-    with _configure_library(processes):
-        encoded = datasets.Dataset.from_file(str(blocks.path)).map(
-            encode,
-            remove_columns=["closes", "texts"],
-            features=datasets.Features(
-                {
-                    "numbers": whole_numbers,
-                    "lengths": whole_numbers,
-                    "tokens": datasets.List(datasets.Value("int32")),
-                }
-            ),
-            # With one process, the tokenizer's own threads work on a batch; with several processes, threads are off.
-            num_proc=processes if processes > 1 else None,
-            writer_batch_size=4,
-            cache_file_name=str(work / "encoded.arrow"),
-            # Our own cache is by content. For its cache the library would hash the tokenizer's state.
-            new_fingerprint="encoded",
-            desc="tokenizing",
-        )
-        token_type = np.uint16 if len(tokenizer) <= 1 << 16 else np.int32
-        _write_flat(encoded.with_format("numpy"), blocks.void, token_type, folder)
-    del encoded
-    shutil.rmtree(work)
-    return load(folder, np.dtype(token_type))
+    done = Tokenized()
+    how = encoding.Encoding.of(tokenizer, ending=_ending(tokenizer) if end_of_document else None)
+    blocks = _group_into_blocks(records, done, stop_at_bad=stop_at_bad)
+    try:
+        with _Writer(folder, token_type(tokenizer)) as writer:
+            for block, (tokens, lengths) in _encode_all(blocks, how, processes):
+                writer.write(tokens, lengths, block.closes, block.spoilt)
+            done.tokens = writer.written
+    except BrokenProcessPool as error:
+        raise TrainingDataError(
+            f"a process that tokenizes died: {error}",
+            hint="where memory ran out, use fewer processes: data.num_proc; 1 starts none",
+        ) from error
+    return done
 
 
-def load(folder: Path, token_type: np.dtype) -> Documents:
+def token_type(tokenizer: PreTrainedTokenizerBase) -> np.dtype:
+    """Return the integer type of the tokens in the file."""
+    return np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
+
+
+def load(folder: Path, kind: np.dtype) -> Documents:
     """Return the documents that `tokenize` wrote to a folder, as memory maps."""
-    tokens, ends = (_map(folder / name, kind) for name, kind in ((TOKENS, token_type), (ENDS, np.dtype("<i8"))))
+    tokens, ends = (_map(folder / name, kind) for name, kind in ((TOKENS, kind), (ENDS, np.dtype("<i8"))))
     return Documents(tokens, ends)
+
+
+def _ending(tokenizer: PreTrainedTokenizerBase) -> int:
+    ending = tokenizer.eos_token_id
+    assert isinstance(ending, int)
+    return ending
 
 
 def _map(path: Path, kind: np.dtype) -> np.ndarray:
@@ -180,47 +144,116 @@ def _map(path: Path, kind: np.dtype) -> np.ndarray:
     return np.memmap(path, kind, mode="r") if path.stat().st_size else np.zeros(0, kind)
 
 
-def _write_flat(encoded: Any, void: set[int], token_type: Any, folder: Path) -> None:
-    """Write the tokens of all complete records, and where each record ends."""
-    written, last = 0, None
-    with (folder / TOKENS).open("wb") as tokens, (folder / ENDS).open("wb") as ends:
-        for block in encoded:
-            numbers, lengths, ids = (np.asarray(block[name]) for name in ("numbers", "lengths", "tokens"))
-            if void:
-                kept = ~np.isin(numbers, list(void))
-                ids, numbers, lengths = ids[np.repeat(kept, lengths)], numbers[kept], lengths[kept]
-            if not len(numbers):
-                continue
-            ids.astype(token_type).tofile(tokens)
-            if last is not None and numbers[0] != last:
-                np.array([written], "<i8").tofile(ends)
-            part_ends = written + np.cumsum(lengths)
-            # Write all ends but the last, because the next block may continue the last document.
-            part_ends[:-1][numbers[1:] != numbers[:-1]].astype("<i8").tofile(ends)
-            written, last = int(part_ends[-1]), int(numbers[-1])
-        if last is not None:
-            np.array([written], "<i8").tofile(ends)
-        for stream in (tokens, ends):
-            stream.flush()
-            os.fsync(stream.fileno())
+def _group_into_blocks(
+    records: Iterable[Piece | BadRecord], done: Tokenized, *, stop_at_bad: bool
+) -> Iterator[_Block]:
+    """Yield the texts of good records in blocks, and count in `done`."""
+    block, size, is_open = _Block(), 0, False
+    for record in records:
+        if isinstance(record, BadRecord):
+            done.bad.add(record)
+            if is_open:
+                block.spoilt.append(len(block.texts))
+                is_open = False
+            continue
+        is_open = not record.closes
+        done.good += record.closes
+        if stop_at_bad and done.bad.count:
+            continue
+        block.texts.append(record.text)
+        block.closes.append(record.closes)
+        size += len(record.text)
+        if size >= _BLOCK:
+            yield block
+            block, size = _Block(), 0
+    yield block
 
 
-@contextlib.contextmanager
-def _configure_library(processes: int) -> Iterator[None]:
-    """Show the library's bar only on a terminal, and switch off the tokenizer's threads with several processes."""
-    import datasets
+def _encode_all(
+    blocks: Iterable[_Block], how: encoding.Encoding, processes: int
+) -> Iterator[tuple[_Block, Encoded]]:
+    """Yield each block with its tokens, in order; other processes start once there is enough for them to do."""
+    waiting: deque[tuple[_Block, Future[Encoded]]] = deque()
+    with contextlib.ExitStack() as stack:
+        # The tokenizer's own threads use all cores for a block, but its lists become an array on one of them.
+        here: Executor = stack.enter_context(ThreadPoolExecutor(1))
+        encoder = encoding.Encoder(how)
+        submit: Callable[[_Block], Future[Encoded]] = lambda block: here.submit(  # noqa: E731
+            encoder.encode, block.texts, block.closes
+        )
+        for number, block in enumerate(blocks):
+            if processes > 1 and number == _BLOCKS_PER_PROCESS * 2:
+                submit = _start(stack, how, processes)
+            waiting.append((block, submit(block)))
+            while len(waiting) > 2 * processes:
+                yield _first(waiting)
+        while waiting:
+            yield _first(waiting)
 
-    had_bars, before = datasets.are_progress_bars_disabled(), os.environ.get("TOKENIZERS_PARALLELISM")
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-    if processes > 1:
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    try:
-        yield
-    finally:
-        if not had_bars:
-            datasets.enable_progress_bars()
-        if processes > 1:
-            os.environ.pop("TOKENIZERS_PARALLELISM")
-            if before is not None:
-                os.environ["TOKENIZERS_PARALLELISM"] = before
+
+def _start(
+    stack: contextlib.ExitStack, how: encoding.Encoding, processes: int
+) -> Callable[[_Block], Future[Encoded]]:
+    # Not forked: torch and the tokenizer have threads, and a fork may hang on what they hold.
+    pool = ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=encoding.begin, initargs=(how,)
+    )
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    return lambda block: pool.submit(encoding.encode, block.texts, block.closes)
+
+
+def _first(waiting: deque[tuple[_Block, Future[Encoded]]]) -> tuple[_Block, Encoded]:
+    block, future = waiting.popleft()
+    return block, future.result()
+
+
+class _Writer:
+    """Writes tokens and ends of documents.
+
+    Args:
+        folder: Where.
+        kind: Integer type of a token.
+
+    Attributes:
+        written: Number of tokens that were written.
+    """
+
+    def __init__(self, folder: Path, kind: np.dtype) -> None:
+        self._tokens, self._ends = (folder / TOKENS).open("wb"), (folder / ENDS).open("wb")
+        self._kind = kind
+        self.written, self._closed = 0, 0
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._tokens, self._ends:
+            if error is None:
+                for stream in (self._tokens, self._ends):
+                    stream.flush()
+                    os.fsync(stream.fileno())
+
+    def write(self, tokens: np.ndarray, lengths: np.ndarray, closes: list[bool], spoilt: list[int]) -> None:
+        """Write tokens of texts, and ends of the documents that close; drop the open one at each of `spoilt`."""
+        begins = np.concatenate([[0], np.cumsum(lengths)])
+        first = 0
+        for last in spoilt:
+            self._write(tokens[begins[first] : begins[last]], lengths[first:last], closes[first:last])
+            self._drop_open()
+            first = last
+        self._write(tokens[begins[first] :], lengths[first:], closes[first:])
+
+    def _write(self, tokens: np.ndarray, lengths: np.ndarray, closes: list[bool]) -> None:
+        tokens.astype(self._kind).tofile(self._tokens)
+        ends = (self.written + np.cumsum(lengths, dtype=np.int64))[np.array(closes, bool)]
+        ends.astype("<i8").tofile(self._ends)
+        self.written += len(tokens)
+        self._closed = int(ends[-1]) if len(ends) else self._closed
+
+    def _drop_open(self) -> None:
+        self._tokens.flush()
+        self._tokens.truncate(self._closed * self._kind.itemsize)
+        self._tokens.seek(self._closed * self._kind.itemsize)
+        self.written = self._closed
