@@ -1,9 +1,10 @@
 """Turn raw files, or a dataset of a bundle, into rows of segments that the trainer reads from a memory map.
 
 `files` finds what to read · `compression` opens it · `records` reads records, and finds bad ones · `tokenizing` turns
-text into tokens, in parallel by `encoding` · `token_cache` keeps tokens by content · `documents` maps the tokens into
-memory · `rows` makes rows of segments · `preparation` runs these steps in order, `sources` for each source of a
-mixture · `permutation` shuffles without a list · `order` says which row is drawn when · `drawing` where a run is in it.
+text into tokens, in parallel by `encoding` · `token_cache` keeps tokens by content · `tokens_on_demand` makes them
+again where they are not kept · `documents` maps them into memory · `rows` makes rows of segments · `preparation` runs
+these steps in order, `sources` for each source of a mixture · `permutation` shuffles without a list · `order` says
+which row is drawn when · `drawing` where a run is in it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infini_llama.data.tokens_on_demand import TokensOnDemand
+
 _BLOCK = 1 << 20
 
 
@@ -20,12 +22,12 @@ class Documents:
     """Tokenized documents.
 
     Args:
-        tokens: All tokens, one document after another, of any integer type.
+        tokens: All tokens, one document after another, of any integer type; or what makes those that are asked for.
         ends: Where each document ends in `tokens`; it begins where the one before ends.
         chosen: Which documents these are; None for all.
     """
 
-    def __init__(self, tokens: np.ndarray, ends: np.ndarray, chosen: Share | None = None) -> None:
+    def __init__(self, tokens: np.ndarray | TokensOnDemand, ends: np.ndarray, chosen: Share | None = None) -> None:
         self._tokens, self._ends, self._chosen = tokens, ends, chosen
         self._count = len(ends) if chosen is None else chosen.count(len(ends))
 

@@ -22,7 +22,15 @@ from infini_llama.data.documents import Documents
 from infini_llama.data.files import DatasetName, RawFile, find_files, parse_dataset_name
 from infini_llama.data.records import Records, load_dataset, read_dataset, read_file
 from infini_llama.data.token_cache import CacheEntry, TokenCache
-from infini_llama.data.tokenizing import BadRecords, load, token_type, tokenize
+from infini_llama.data.tokenizing import (
+    BadRecords,
+    how_to_encode,
+    load,
+    load_on_demand,
+    token_type,
+    tokenize,
+)
+from infini_llama.data.tokens_on_demand import Texts
 from infini_llama.errors import TrainingDataError
 from infini_llama.progress import say
 from infini_llama.settings.sections import DataSettings
@@ -92,7 +100,11 @@ class _RawText:
     def records(self, text_key: str) -> Records:
         if self.dataset is not None:
             return read_dataset(*self.dataset, text_key)
-        return itertools.chain.from_iterable(read_file(file, text_key) for file in self.files)
+        files = enumerate(self.files)
+        return itertools.chain.from_iterable(read_file(file, text_key, number) for number, file in files)
+
+    def texts(self, text_key: str) -> Texts:
+        return Texts(self.files, None if self.dataset is None else self.dataset[1], text_key)
 
 
 def prepare_documents(
@@ -120,6 +132,8 @@ def prepare_documents(
     source = _find_source(str(raw_data), cache)
     for line in _list_left_out(source.left_out):
         say(line)
+    # Refuses files that cannot be read again, before they are read once.
+    texts = None if settings.keep_tokens else source.texts(settings.text_key)
     fingerprint = _fingerprint(source, tokenizer, settings)
     entry = cache.find(fingerprint)
     from_cache = entry is not None
@@ -139,9 +153,15 @@ def prepare_documents(
             say(f"  {example}")
     place = cache.place(fingerprint)
     amount = f"{counted(entry.documents, 'document')}, {counted(entry.tokens, 'token')}"
-    say(f"{amount} {'found in' if from_cache else 'kept in'} {place}")
+    say(f"{amount} {'found in' if from_cache else 'kept in' if settings.keep_tokens else 'counted in'} {place}")
+    kind = np.dtype(entry.token_type)
+    if texts is None:
+        documents = load(place, kind)
+    else:
+        how = how_to_encode(tokenizer, end_of_document=settings.end_of_document)
+        documents = load_on_demand(place, kind, texts, how)
     return Prepared(
-        documents=load(place, np.dtype(entry.token_type)),
+        documents=documents,
         source=source.name,
         files=len(source.digests),
         left_out=[str(path) for path in source.left_out],
@@ -189,6 +209,7 @@ def _tokenize_source(
         processes=processes,
         folder=folder,
         stop_at_bad=settings.on_bad_record == "error",
+        keep_tokens=settings.keep_tokens,
     )
     bad = done.bad
     if settings.on_bad_record == "error":
@@ -223,7 +244,7 @@ def _list_left_out(left_out: list[Path]) -> Iterable[str]:
 
 
 def _fingerprint(source: _RawText, tokenizer: PreTrainedTokenizerBase, settings: DataSettings) -> str:
-    content = {
+    content: dict[str, Any] = {
         "format": _FORMAT,
         "kinds": source.kinds,
         "files": [sha256 for sha256, _ in source.digests],
@@ -231,6 +252,8 @@ def _fingerprint(source: _RawText, tokenizer: PreTrainedTokenizerBase, settings:
         "text_key": settings.text_key,
         "end": tokenizer.eos_token_id if settings.end_of_document else None,
     }
+    if not settings.keep_tokens:
+        content["kept"] = False
     return sha256_bytes(json.dumps(content).encode())
 
 

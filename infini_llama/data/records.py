@@ -38,10 +38,19 @@ _JSON_NAMES = {dict: "an object", list: "a list", str: "text", bool: "a boolean"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Part of a record's text; the last part has `closes` set."""
+    """Part of a record's text; the last part has `closes` set.
+
+    Attributes:
+        text: The text.
+        closes: Whether it is the last part.
+        at: Where the record stands in its file: its first byte in a file of lines, the number of the row in a table.
+        file: Number of the file among those that are read.
+    """
 
     text: str
     closes: bool = True
+    at: int = 0
+    file: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +67,50 @@ class BadRecord:
 Records = Iterator[Piece | BadRecord]
 
 
-class _UnusableError(Exception):
+class _UnusableError(ValueError):
     """A record is bad; the message says why."""
 
 
-def read_file(file: RawFile, text_key: str) -> Records:
+def read_file(file: RawFile, text_key: str, number: int = 0) -> Records:
     """Yield the records of a file in order.
+
+    Args:
+        file: The file.
+        text_key: Key of the text.
+        number: Its number among those that are read.
 
     Raises:
         TrainingDataError: The file as a whole cannot be used.
     """
     if file.kind == "text":
-        return _text_file(file)
-    return _json_lines(file, text_key) if file.kind == "lines" else _parquet(file, text_key)
+        return _text_file(file, number)
+    if file.kind == "lines":
+        return _json_lines(file, text_key, number)
+    return _parquet(file, text_key, number)
 
 
-def pieces(text: str) -> Iterator[Piece]:
+def pieces(text: str, at: int = 0, file: int = 0) -> Iterator[Piece]:
     """Cut a text into pieces."""
     while len(text) > PIECE:
         end = _find_cut(text)
-        yield Piece(text[:end], closes=False)
+        yield Piece(text[:end], closes=False, at=at, file=file)
         text = text[end:]
-    yield Piece(text)
+    yield Piece(text, at=at, file=file)
+
+
+def parse_line(line: bytes, text_key: str, *, is_first: bool) -> str:
+    """Return the text of a JSON line.
+
+    Args:
+        line: The line.
+        text_key: Key of the text.
+        is_first: Whether it is the first of its file, which may begin with a byte order mark.
+
+    Raises:
+        ValueError: It has no usable text.
+    """
+    content = line.removeprefix(codecs.BOM_UTF8) if is_first else line
+    return _check(_value(content, text_key), text_key)
 
 
 def _find_cut(text: str) -> int:
@@ -94,7 +125,7 @@ def _find_cut(text: str) -> int:
     return PIECE
 
 
-def _text_file(file: RawFile) -> Records:
+def _text_file(file: RawFile, number: int) -> Records:
     # Not utf-8-sig: its decoder counts bytes from after the byte order mark, so errors would name a wrong byte.
     decoder = codecs.getincrementaldecoder("utf-8")()
     rest, read, is_first, is_blank = "", 0, True, True
@@ -116,25 +147,26 @@ def _text_file(file: RawFile) -> Records:
             rest += text
             while len(rest) > PIECE:
                 end = _find_cut(rest)
-                yield Piece(rest[:end], closes=False)
+                yield Piece(rest[:end], closes=False, file=number)
                 rest = rest[end:]
             if not block:
                 break
-    yield BadRecord(str(file.path), "only white space") if is_blank else Piece(rest)
+    yield BadRecord(str(file.path), "only white space") if is_blank else Piece(rest, file=number)
 
 
-def _json_lines(file: RawFile, text_key: str) -> Records:
+def _json_lines(file: RawFile, text_key: str, file_number: int) -> Records:
+    end = 0
     with open_plain(file.path, file.compression) as stream:
         for number, line in enumerate(stream, start=1):
-            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if not content.strip():
+            begin, end = end, end + len(line)
+            if not line.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip():
                 continue
             try:
-                text = _check(_value(content, text_key), text_key)
+                text = parse_line(line, text_key, is_first=number == 1)
             except _UnusableError as error:
                 yield BadRecord(f"{file.path}:{number}", str(error))
             else:
-                yield from pieces(text)
+                yield from pieces(text, begin, file_number)
 
 
 def _value(line: bytes, text_key: str) -> Any:
@@ -173,7 +205,7 @@ def _name_type(value: Any) -> str:
     return _JSON_NAMES.get(type(value), "a number")
 
 
-def _parquet(file: RawFile, text_key: str) -> Records:
+def _parquet(file: RawFile, text_key: str, number: int) -> Records:
     import pyarrow
     from pyarrow import parquet
 
@@ -181,7 +213,7 @@ def _parquet(file: RawFile, text_key: str) -> Records:
         with parquet.ParquetFile(file.path) as table:
             _check_column(str(file.path), table.schema_arrow, text_key)
             batches = table.iter_batches(_ROWS_AT_ONCE, columns=[text_key])
-            yield from _rows(str(file.path), (batch.column(0) for batch in batches))
+            yield from _rows(str(file.path), (batch.column(0) for batch in batches), number)
     except pyarrow.ArrowException as error:
         raise TrainingDataError(
             f"{file.path}: expected a whole Parquet file: {error}", hint="copy or make it again"
@@ -243,7 +275,7 @@ def _text_types() -> list[Any]:
     return [types.is_string, types.is_large_string, types.is_string_view]
 
 
-def _rows(place: str, columns: Iterator[Any]) -> Records:
+def _rows(place: str, columns: Iterator[Any], file: int = 0) -> Records:
     import pyarrow
 
     number = 0
@@ -259,4 +291,4 @@ def _rows(place: str, columns: Iterator[Any]) -> Records:
             except _UnusableError as error:
                 yield BadRecord(f"{place}:{number}", str(error))
             else:
-                yield from pieces(text)
+                yield from pieces(text, number - 1, file)

@@ -2,7 +2,8 @@
 
 Texts go from the reader to the encoder in blocks of about `_BLOCK` characters, several at once, and their tokens come
 back in order: to `tokens.bin`, and the ends of documents to `ends.bin`. So no text is written, each token is written
-once, and memory holds a few blocks for each core, however much there is to read.
+once, and memory holds a few blocks for each core, however much there is to read. Where tokens are not kept, they are
+only counted, and `places.bin` says where to read each document again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
@@ -24,13 +26,14 @@ from transformers import PreTrainedTokenizerBase
 from infini_llama.data import encoding
 from infini_llama.data.documents import Documents
 from infini_llama.data.records import BadRecord, Piece
+from infini_llama.data.tokens_on_demand import PLACE, Texts, TokensOnDemand
 from infini_llama.errors import TrainingDataError
 
 _BLOCK = 1 << 20
 # Starting a process takes about as long as tokenizing so many blocks.
 _BLOCKS_PER_PROCESS = 4
 SHOWN = 10
-TOKENS, ENDS = "tokens.bin", "ends.bin"
+TOKENS, ENDS, PLACES = "tokens.bin", "ends.bin", "places.bin"
 
 Encoded = tuple[np.ndarray, np.ndarray]
 
@@ -76,11 +79,13 @@ class _Block:
     Attributes:
         texts: The texts.
         closes: Whether each is the last of its document.
+        places: Of each that is, number of the file and place in it.
         spoilt: Before so many of the texts a document that was not closed turned out bad, and is dropped.
     """
 
     texts: list[str] = field(default_factory=list)
     closes: list[bool] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
     spoilt: list[int] = field(default_factory=list)
 
 
@@ -92,6 +97,7 @@ def tokenize(
     processes: int,
     folder: Path,
     stop_at_bad: bool = False,
+    keep_tokens: bool = True,
 ) -> Tokenized:
     """Tokenize records, and write tokens and ends of documents to `folder`.
 
@@ -100,19 +106,20 @@ def tokenize(
         tokenizer: The tokenizer; special tokens that it would add are left out.
         end_of_document: Whether to end each document with the end-of-text token.
         processes: The most processes to use; for little text none is started.
-        folder: Folder for `tokens.bin` and `ends.bin`.
+        folder: Folder for `tokens.bin`, `ends.bin` and `places.bin`.
         stop_at_bad: Whether nothing more is tokenized after a bad record; the others are still counted.
+        keep_tokens: Whether to write tokens; otherwise where records stand, so that they can be read again.
 
     Raises:
         TrainingDataError: A process died.
     """
     done = Tokenized()
-    how = encoding.Encoding.of(tokenizer, ending=_ending(tokenizer) if end_of_document else None)
+    how = how_to_encode(tokenizer, end_of_document=end_of_document)
     blocks = _group_into_blocks(records, done, stop_at_bad=stop_at_bad)
     try:
-        with _Writer(folder, token_type(tokenizer)) as writer:
+        with _Writer(folder, token_type(tokenizer), keep_tokens=keep_tokens) as writer:
             for block, (tokens, lengths) in _encode_all(blocks, how, processes):
-                writer.write(tokens, lengths, block.closes, block.spoilt)
+                writer.write(block, tokens, lengths)
             done.tokens = writer.written
     except BrokenProcessPool as error:
         raise TrainingDataError(
@@ -127,16 +134,22 @@ def token_type(tokenizer: PreTrainedTokenizerBase) -> np.dtype:
     return np.dtype(np.uint16 if len(tokenizer) <= 1 << 16 else np.int32)
 
 
+def how_to_encode(tokenizer: PreTrainedTokenizerBase, *, end_of_document: bool) -> encoding.Encoding:
+    """Return how the texts of a run become tokens."""
+    ending = tokenizer.eos_token_id if end_of_document else None
+    assert ending is None or isinstance(ending, int)
+    return encoding.Encoding.of(tokenizer, ending=ending)
+
+
 def load(folder: Path, kind: np.dtype) -> Documents:
-    """Return the documents that `tokenize` wrote to a folder, as memory maps."""
-    tokens, ends = (_map(folder / name, kind) for name, kind in ((TOKENS, kind), (ENDS, np.dtype("<i8"))))
-    return Documents(tokens, ends)
+    """Return the documents whose tokens `tokenize` wrote to a folder, as memory maps."""
+    return Documents(_map(folder / TOKENS, kind), _map(folder / ENDS, np.dtype("<i8")))
 
 
-def _ending(tokenizer: PreTrainedTokenizerBase) -> int:
-    ending = tokenizer.eos_token_id
-    assert isinstance(ending, int)
-    return ending
+def load_on_demand(folder: Path, kind: np.dtype, texts: Texts, how: encoding.Encoding) -> Documents:
+    """Return the documents whose places `tokenize` wrote to a folder; their tokens are made when they are needed."""
+    places, ends = _map(folder / PLACES, PLACE), _map(folder / ENDS, np.dtype("<i8"))
+    return Documents(TokensOnDemand(texts, places, ends, how, kind), ends)
 
 
 def _map(path: Path, kind: np.dtype) -> np.ndarray:
@@ -162,6 +175,7 @@ def _group_into_blocks(
             continue
         block.texts.append(record.text)
         block.closes.append(record.closes)
+        block.places.append((record.file, record.at))
         size += len(record.text)
         if size >= _BLOCK:
             yield block
@@ -208,19 +222,21 @@ def _first(waiting: deque[tuple[_Block, Future[Encoded]]]) -> tuple[_Block, Enco
 
 
 class _Writer:
-    """Writes tokens and ends of documents.
+    """Writes tokens, or places of records, and ends of documents.
 
     Args:
         folder: Where.
         kind: Integer type of a token.
+        keep_tokens: Whether to write tokens.
 
     Attributes:
-        written: Number of tokens that were written.
+        written: Number of tokens so far.
     """
 
-    def __init__(self, folder: Path, kind: np.dtype) -> None:
-        self._tokens, self._ends = (folder / TOKENS).open("wb"), (folder / ENDS).open("wb")
-        self._kind = kind
+    def __init__(self, folder: Path, kind: np.dtype, *, keep_tokens: bool) -> None:
+        self._kind, self._keeps = kind, keep_tokens
+        self._content = (folder / (TOKENS if keep_tokens else PLACES)).open("wb")
+        self._ends = (folder / ENDS).open("wb")
         self.written, self._closed = 0, 0
 
     def __enter__(self) -> _Writer:
@@ -229,31 +245,32 @@ class _Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._tokens, self._ends:
+        with self._content, self._ends:
             if error is None:
-                for stream in (self._tokens, self._ends):
+                for stream in (self._content, self._ends):
                     stream.flush()
                     os.fsync(stream.fileno())
 
-    def write(self, tokens: np.ndarray, lengths: np.ndarray, closes: list[bool], spoilt: list[int]) -> None:
-        """Write tokens of texts, and ends of the documents that close; drop the open one at each of `spoilt`."""
+    def write(self, block: _Block, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Write a block; at each text before which a document is spoilt, take back what was written of it."""
         begins = np.concatenate([[0], np.cumsum(lengths)])
-        first = 0
-        for last in spoilt:
-            self._write(tokens[begins[first] : begins[last]], lengths[first:last], closes[first:last])
-            self._drop_open()
-            first = last
-        self._write(tokens[begins[first] :], lengths[first:], closes[first:])
-
-    def _write(self, tokens: np.ndarray, lengths: np.ndarray, closes: list[bool]) -> None:
-        tokens.astype(self._kind).tofile(self._tokens)
-        ends = (self.written + np.cumsum(lengths, dtype=np.int64))[np.array(closes, bool)]
-        ends.astype("<i8").tofile(self._ends)
-        self.written += len(tokens)
-        self._closed = int(ends[-1]) if len(ends) else self._closed
+        cuts = [0, *block.spoilt, len(lengths)]
+        for number, (first, last) in enumerate(pairwise(cuts)):
+            if number:
+                self._drop_open()
+            closes = np.array(block.closes[first:last], bool)
+            if self._keeps:
+                tokens[begins[first] : begins[last]].astype(self._kind).tofile(self._content)
+            else:
+                np.array(block.places[first:last], PLACE)[closes].tofile(self._content)
+            ends = (self.written + np.cumsum(lengths[first:last], dtype=np.int64))[closes]
+            ends.astype("<i8").tofile(self._ends)
+            self.written += int(begins[last] - begins[first])
+            self._closed = int(ends[-1]) if len(ends) else self._closed
 
     def _drop_open(self) -> None:
-        self._tokens.flush()
-        self._tokens.truncate(self._closed * self._kind.itemsize)
-        self._tokens.seek(self._closed * self._kind.itemsize)
         self.written = self._closed
+        if self._keeps:
+            self._content.flush()
+            self._content.truncate(self._closed * self._kind.itemsize)
+            self._content.seek(self._closed * self._kind.itemsize)

@@ -102,6 +102,7 @@ class DataSettings:
         on_bad_record: What to do about records without usable text: end with an error that names them, or skip them and
             report their number.
         num_proc: Processes that tokenize; null for one per core, or fewer for little text.
+        keep_tokens: Keep tokens on the disk. Otherwise a document is tokenized again when it is trained on.
         cache_dir: Folder for tokens, which are kept by content; null for `tokens` in the output folder.
     """
 
@@ -112,6 +113,7 @@ class DataSettings:
     text_key: str = key("text")
     on_bad_record: Literal["error", "skip"] = key("error")
     num_proc: int | None = key(None, at_least=1)
+    keep_tokens: bool = key(True)
     cache_dir: str | None = key(None)
 
 
