@@ -225,6 +225,10 @@ test-sanitized: $(STAMP)  ## tests of the compiled code, built so that it stops 
 soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all refused before a byte is visible
 	$(BIN)/python -m tests.trust.tamperings 0 10000
 
+.PHONY: soak-parity
+soak-parity: $(STAMP)  ## a thousand random losses of a tenth of a bundle, all repaired from parity of a tenth
+	$(BIN)/python -m tests.parity.losses 0 1000
+
 .PHONY: bench-fetch
 bench-fetch: $(STAMP)  ## fetching beside `hf download` over a line that is slow for each connection, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.network.fetch --write $(BENCH_FLAGS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundler.errors import FormatError
 from bundler.format.find import find_bundle
+from bundler.format.index import CHUNK_HEADER_BYTES
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volume_base
 from bundler.parity.make import PARITY_SUFFIX, ParityMade, make_parity
@@ -37,6 +38,7 @@ def make_bundle_parity(
     place = find_bundle(paths)
     with BundleReader(place) as reader:
         volumes, digest = list(reader.volumes), reader.digest
+        pieces = [chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in reader.index.chunks]
     files = volumes or ([place] if isinstance(place, Path) else list(place))
     if len({path.absolute().parent for path in files}) > 1:
         raise FormatError(
@@ -44,7 +46,7 @@ def make_bundle_parity(
             hint="make parity where all of them are, and carry it with them",
         )
     base = (volume_base(files[0]) if volumes else None) or files[0]
-    return make_parity(files, base, digest, share, on_total=on_total, progress=progress)
+    return make_parity(files, base, digest, share, pieces=pieces, on_total=on_total, progress=progress)
 
 
 def repair_bundle(

@@ -44,6 +44,7 @@ def make_parity(
     digest: str,
     share: Fraction,
     *,
+    pieces: Sequence[int] = (),
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ParityMade:
@@ -53,7 +54,8 @@ def make_parity(
         paths: The bundle, or its volumes in order.
         base: The name of the bundle, without a volume's number: that of the parity begins with it.
         digest: The bundle's digest.
-        share: Which share of the bytes, or of the volumes, may be lost.
+        share: Which share of the bytes, of the files, or of `pieces` may be lost.
+        pieces: As of `bundler.parity.grid.choose_grid`.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes done since the last call.
 
@@ -65,7 +67,7 @@ def make_parity(
     """
     load_code()
     files = [ProtectedFile(path.name.removeprefix(base.name), path.stat().st_size) for path in paths]
-    grid = choose_grid([file.size_bytes for file in files], share)
+    grid = choose_grid([file.size_bytes for file in files], share, pieces)
     counts = _share_out(grid, files)
     places = _name_files(base, len(counts))
     replaced = _find_replaced(places)
