@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bundler.cli.parity_options import repair_options
 from bundler.cli.standard_pipes import standard_input
 from bundler.cli.trust_options import policy_option, signature_option
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "--allow-rollback", is_flag=True, help="Take a bundle that is older than what was installed under its name."
 )
+@repair_options
 @hf_home_option
 @jobs_option
 @json_option
@@ -53,6 +55,7 @@ def install(
     signature: Path | None,
     policy: Path | None,
     allow_rollback: bool,
+    parity: tuple[Path, ...] | None,
     hf_home: Path | None,
     jobs: int | None,
     as_json: bool,
@@ -63,12 +66,12 @@ def install(
     which nothing is stored but what is installed; or - for a pipe.
     Without BUNDLE, takes the one in this folder. Nothing becomes visible before every byte is verified; a run that
     was interrupted is finished by the next one. A signature beside it must be right, and the policies of this machine
-    must hold: else nothing of it is left here.
+    must hold: else nothing of it is left here. What is damaged or missing is rebuilt from parity (`bundle parity`) that
+    is beside it, and named.
 
     \b
     Examples:
-      bundle install demo.tar.zst --dry-run
-      bundle install demo.tar.zst --hf-home /scratch/hf
+      bundle install demo.tar.zst --hf-home /scratch/hf --dry-run
       bundle install /media/disk/demo.tar.zst.001 --only openai-community/gpt2
       bundle install demo.tar.zst --group ml --hf-home /shared/hf
       bundle install https://files.example.org/demo.tar.zst --only openai-community/gpt2
@@ -94,6 +97,7 @@ def install(
             signature=signature,
             policy=policy,
             allow_rollback=allow_rollback,
+            parity=parity,
             jobs=jobs,
             on_total=set_total,
             progress=advance,
@@ -151,4 +155,5 @@ def _result_json(result: InstallResult, target: Path) -> dict[str, Any]:
         "left_out": list(result.bundle.left_out),
         "set_aside": [{"path": path, "moved_to": place} for path, place in result.set_aside],
         "closed": [asdict(closed) for closed in result.closed],
+        "rebuilt": list(result.rebuilt),
     }

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from pathlib import Path
 
 import click
 
+from bundler.cli.parity_options import Share
 from bundler.console.options import jobs_option, json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
 from bundler.text.wording import counted, size
-
-
-class Share(click.ParamType[Fraction]):
-    """A share such as ``10%`` or ``2.5%``."""
-
-    name = "SHARE"
-
-    def convert(self, value: str | Fraction, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
-        """See `click.ParamType`."""
-        if isinstance(value, Fraction):
-            return value
-        match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)\s*%", value.strip())
-        share = Fraction(match[1]) / 100 if match else Fraction(0)
-        if not 0 < share <= 1:
-            self.fail(f"{value!r}: expected a share, more than 0% and at most 100%, such as 10%", param, ctx)
-        return share
 
 
 @click.command()

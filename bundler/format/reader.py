@@ -33,11 +33,12 @@ from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_he
 from bundler.format.opening import read_index
 from bundler.format.source import Span
 from bundler.format.storage.remote import RemoteStored
+from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import VolumeSet, open_stored
 from bundler.format.tar import BLOCK, Member, TarPlan
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
-from bundler.remote.address import Place
+from bundler.remote.address import Address, Place
 from bundler.remote.object import SERVER_ERRORS
 
 # Buffers for longer chunks than any that a writer makes are not used again: there would be many of them.
@@ -65,8 +66,8 @@ class BundleReader:
     elsewhere: Contents | None = None
     is_read_once = False
 
-    def __init__(self, place: Place | Sequence[Place] | RemoteStored) -> None:
-        self._stored = place if isinstance(place, RemoteStored) else open_stored(place)
+    def __init__(self, place: Place | Sequence[Place] | Stored) -> None:
+        self._stored = open_stored(place) if isinstance(place, Path | Address | Sequence) else place
         self.path = self._stored.path
         self.size_bytes = self._stored.size_bytes
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +11,8 @@ from bundler.format.find import find_bundle
 from bundler.format.index import CHUNK_HEADER_BYTES
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volumes import volume_base
-from bundler.parity.make import PARITY_SUFFIX, ParityMade, make_parity
+from bundler.parity.make import ParityMade, make_parity
+from bundler.parity.names import find_parity
 from bundler.parity.repair import Repaired, repair
 
 
@@ -74,11 +74,9 @@ def repair_bundle(
         BundleError: As of `repair`.
     """
     base = volume_base(path) or path
-    beside = sorted(base.parent.glob(f"{glob.escape(base.name)}{PARITY_SUFFIX}*"))
-    beside = [one for one in beside if one.name == f"{base.name}{PARITY_SUFFIX}" or one.suffix[1:].isdigit()]
     return repair(
         base,
-        list(dict.fromkeys([*parity, *beside])),
+        list(dict.fromkeys([*parity, *find_parity(base, [base.parent])])),
         output=output,
         jobs=jobs,
         on_total=on_total,

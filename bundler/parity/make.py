@@ -15,10 +15,10 @@ from bundler.files.atomic import fsync_dir, temporary_path
 from bundler.files.space import check_room, report_full_disk
 from bundler.parity.code import encode, load_code
 from bundler.parity.grid import Grid, choose_grid
+from bundler.parity.names import PARITY_SUFFIX
 from bundler.parity.parity_file import Head, ParityFile, hash_cell, head_bytes, write_ends
 from bundler.parity.protected import FileRun, ProtectedFile
 
-PARITY_SUFFIX = ".parity"
 # Of a head that stands twice, and what follows the second one.
 _ENDS_BYTES = 64
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import accumulate
 from operator import and_
 from pathlib import Path
 from types import TracebackType
@@ -40,13 +41,30 @@ class FileRun:
         base: The bundle's name, without a volume's number.
         files: What they were.
         cell_bytes: Each begins at a multiple of this; what is between them reads as zeros.
+        places: Files that are not beside `base`, but have the same names.
+        copy: A descriptor of a file, which the caller closes, in which all of them stand one after the other, instead
+            of files of these names.
     """
 
-    def __init__(self, base: Path, files: Sequence[ProtectedFile], cell_bytes: int) -> None:
+    def __init__(
+        self,
+        base: Path,
+        files: Sequence[ProtectedFile],
+        cell_bytes: int,
+        places: Sequence[Path] = (),
+        copy: int | None = None,
+    ) -> None:
         self.files = tuple(files)
         self.starts = starts_of([file.size_bytes for file in files], cell_bytes)
-        self.paths = [file.path(base) for file in files]
-        self._descriptors = [open_regular(path) for path in self.paths]
+        elsewhere = {path.name: path for path in places}
+        self.paths = [elsewhere.get(file.path(base).name, file.path(base)) for file in files]
+        # Where each file's first byte is.
+        self._offsets = [0] * len(self.files)
+        if copy is None:
+            self._descriptors = [open_regular(path) for path in self.paths]
+        else:
+            self._descriptors = [os.dup(copy) for _ in self.files]
+            self._offsets = [0, *accumulate(file.size_bytes for file in self.files)][:-1]
 
     def read_at(self, position: int, size_bytes: int) -> bytes | None:
         """Return a cell, with zeros for what no file has; None if some of it cannot be read."""
@@ -56,7 +74,7 @@ class FileRun:
         number, offset, count = found
         descriptor = self._descriptors[number]
         try:
-            content = b"" if descriptor is None else os.pread(descriptor, count, offset)
+            content = b"" if descriptor is None else os.pread(descriptor, count, self._offsets[number] + offset)
         except OSError:
             return None
         return content.ljust(size_bytes, b"\0") if len(content) == count else None
@@ -79,7 +97,16 @@ class FileRun:
     def length_of(self, number: int) -> int | None:
         """Return the length that a file has now; None if it cannot be opened."""
         descriptor = self._descriptors[number]
-        return None if descriptor is None else os.fstat(descriptor).st_size
+        if descriptor is None:
+            return None
+        size_bytes = os.fstat(descriptor).st_size - self._offsets[number]
+        # In a copy others follow it, but for the last one.
+        is_last = number == len(self.files) - 1
+        return (
+            size_bytes
+            if is_last or not any(self._offsets)
+            else max(0, min(size_bytes, self.files[number].size_bytes))
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -286,6 +286,7 @@ _INSTALL_OUTPUT = Output(
         key("set_aside", "array of objects", "Files that stood in a snapshot and that no bundle ships."),
         key("set_aside[].path", "string", "Where the file was, below `hf_home`."),
         key("set_aside[].moved_to", "string", "Where it is now, below `hf_home`."),
+        described("rebuilt", "array of strings", _INSTALL),
     ),
 )
 _VERIFY_OUTPUT = Output(

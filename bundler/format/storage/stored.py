@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -54,6 +54,10 @@ class Stored(Protocol):
 
     def close(self) -> None:
         """Close all files; further reads fail."""
+
+
+# Opens a file of a bundle.
+OpenFile = Callable[[Path], Stored]
 
 
 class OneFile:

@@ -22,7 +22,7 @@ from pathlib import Path
 from bundler.errors import BundleError, FormatError, UsageError
 from bundler.format.index import PREAMBLE
 from bundler.format.storage.remote import RemoteStored
-from bundler.format.storage.stored import OneFile, Stored
+from bundler.format.storage.stored import OneFile, OpenFile, Stored
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.remote.address import Address, Place
 from bundler.remote.opening import open_remote
@@ -72,13 +72,17 @@ def _parse_number(path: Path) -> int:
     return int(match[2]) if match else 0
 
 
-def volumes_in(path: Path) -> list[Volume]:
+def volumes_in(path: Path, open_file: OpenFile = OneFile) -> list[Volume]:
     """Return the volumes in a file: one, several if `cat` joined them, or none if it is another kind of file.
+
+    Args:
+        path: The file.
+        open_file: Opens it.
 
     Raises:
         FormatError: A volume is cut short, its header is damaged, or the file cannot be read.
     """
-    stored = OneFile(path)
+    stored = open_file(path)
     try:
         volumes: list[Volume] = []
         position = 0
@@ -111,12 +115,14 @@ class VolumeSet:
     Args:
         path: Name for messages: the common name of the volumes, if they have one.
         volumes: All volumes, in any order, checked by `_list_faults`.
+        open_file: Opens a volume.
     """
 
-    def __init__(self, path: Path, volumes: Sequence[Volume]) -> None:
+    def __init__(self, path: Path, volumes: Sequence[Volume], open_file: OpenFile = OneFile) -> None:
         self.path: Place = path
         self.volumes = sorted(volumes, key=lambda volume: volume.header.number)
         self.size_bytes = self.volumes[-1].header.stop
+        self._open_file = open_file
         self._starts = [volume.header.start for volume in self.volumes]
 
     @property
@@ -143,7 +149,7 @@ class VolumeSet:
         while position < stop:
             volume = self._at(position)
             size = min(stop, volume.header.stop) - position
-            stored = OneFile(volume.path)
+            stored = self._open_file(volume.path)
             try:
                 part = target[position - start : position - start + size]
                 stored.read_into(volume.offset + position - volume.header.start, part)
@@ -166,12 +172,13 @@ class VolumeSet:
         return self.volumes[max(bisect_right(self._starts, position) - 1, 0)]
 
 
-def open_stored(place: Place | Sequence[Place]) -> Stored:
+def open_stored(place: Place | Sequence[Place], open_file: OpenFile | None = None) -> Stored:
     """Open a bundle: a file, volumes, or what an address leads to.
 
     Args:
         place: A bundle file, or its address; or one of its volumes, with the others beside it; or the common name of
             the volumes; or a file of volumes joined by `cat`; or a list of all volumes.
+        open_file: Opens files that need not be there as they are: a list of all of them, in whatever state.
 
     Raises:
         FormatError: It cannot be read, or its volumes are not a complete set; the message names all faults.
@@ -184,8 +191,11 @@ def open_stored(place: Place | Sequence[Place]) -> Stored:
             raise UsageError(f"{address}: expected an address alone; volumes are files")
         return RemoteStored(open_remote(address), address)
     if len(paths) > 1:
-        return _set_of(paths[0], paths)
+        return _set_of(paths[0], paths, open_file=open_file or OneFile)
     path = paths[0]
+    if open_file is not None:
+        inside = volumes_in(path, open_file)
+        return _check_set(path, inside, [], reference=None, open_file=open_file) if inside else open_file(path)
     if not path.exists():
         named = volume_files(path)
         return _set_of(path, named) if named else OneFile(path)
@@ -200,22 +210,29 @@ def open_stored(place: Place | Sequence[Place]) -> Stored:
     return _check_set(path, inside, [], reference=inside[0].header)
 
 
-def _set_of(path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None = None) -> VolumeSet:
+def _set_of(
+    path: Path, paths: Sequence[Path], *, reference: VolumeHeader | None = None, open_file: OpenFile = OneFile
+) -> VolumeSet:
     volumes: list[Volume] = []
     complaints: list[str] = []
     for each in paths:
         try:
-            inside = volumes_in(each)
+            inside = volumes_in(each, open_file)
             if not inside:
                 complaints.append(f"{each}: is not a volume of a bundle")
             volumes += inside
         except BundleError as error:
             complaints.append(error.message)
-    return _check_set(path, volumes, complaints, reference=reference)
+    return _check_set(path, volumes, complaints, reference=reference, open_file=open_file)
 
 
 def _check_set(
-    path: Path, volumes: list[Volume], complaints: list[str], *, reference: VolumeHeader | None
+    path: Path,
+    volumes: list[Volume],
+    complaints: list[str],
+    *,
+    reference: VolumeHeader | None,
+    open_file: OpenFile = OneFile,
 ) -> VolumeSet:
     """Check that volumes are one complete set, and return it.
 
@@ -234,7 +251,7 @@ def _check_set(
             f"{path}: not one complete set of volumes{listing}",
             hint="put all volumes of one bundle into one folder, and no other files with such names",
         )
-    return VolumeSet(path, volumes)
+    return VolumeSet(path, volumes, open_file)
 
 
 def _find_commonest(volumes: list[Volume]) -> VolumeHeader:

@@ -27,6 +27,7 @@ class InstallResult:
         set_aside: Files that stood in a snapshot and that no bundle ships, as (path, where it is now).
         closed: Who cannot read what is installed, though the home is open to them.
         was_complete: Whether all of it was there, so that nothing at all was written.
+        rebuilt: Files of the bundle that were damaged or missing, and of which parity gave what lacked.
     """
 
     bundle: InstalledBundle
@@ -42,3 +43,4 @@ class InstallResult:
     set_aside: tuple[tuple[str, str], ...]
     was_complete: bool = False
     closed: tuple[Closed, ...] = ()
+    rebuilt: tuple[str, ...] = ()

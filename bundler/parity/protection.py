@@ -1,0 +1,202 @@
+"""Files of a bundle together with what parity there is of them: which cells are good, and the others rebuilt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bundler.errors import BundleError, FormatError, IntegrityError
+from bundler.format.find import read_digest
+from bundler.parity.code import decode
+from bundler.parity.grid import Grid
+from bundler.parity.parity_file import ParityFile, hash_cell
+from bundler.parity.protected import FileRun
+
+# RaptorQ may need this many strings more than there are blocks.
+_SPARE = 3
+# Row -> its blocks.
+Cells = Mapping[int, Sequence[int]]
+
+
+class Protection:
+    """Files of one bundle, and parity of it.
+
+    Args:
+        run: The files.
+        parts: Open files of parity of one and the same bundle, at least one.
+
+    Attributes:
+        run: The files.
+        head: What the parity says of the bundle.
+        grid: How it is cut.
+    """
+
+    def __init__(self, run: FileRun, parts: Sequence[ParityFile]) -> None:
+        self.run = run
+        self._parts = parts
+        self.head = parts[0].head
+        self.grid = self.head.grid
+
+    def place(self, row: int, block: int) -> int:
+        """Return where a cell begins in the run."""
+        return place_of(self.grid, row, block)
+
+    def read_good(self, row: int, block: int) -> bytes | None:
+        """Return a cell of the files; None if it is damaged."""
+        content = self.run.read_at(self.place(row, block), self.grid.cell_bytes)
+        is_good = content is not None and hash_cell(content) == self.head.data_digest(row, block)
+        return content if is_good else None
+
+    def find_bad(self, progress: Callable[[int], None]) -> dict[int, list[int]]:
+        """Return row -> blocks whose cells are damaged; of a file that was cut, also those past its end."""
+        grid = self.grid
+        bad: dict[int, list[int]] = defaultdict(list)
+        # Block by block: that is the order in which they are on the disk.
+        for block in range(grid.blocks):
+            for row in range(grid.rows):
+                if self.read_good(row, block) is None:
+                    bad[row].append(block)
+            progress(min(grid.block_bytes, grid.size_bytes - block * grid.block_bytes))
+        return bad
+
+    def list_files(self, bad: Cells) -> set[int]:
+        """Return the numbers of the files that are not what they were: damaged ones, and those of another length."""
+        wrong = {
+            number for number, file in enumerate(self.run.files) if self.run.length_of(number) != file.size_bytes
+        }
+        for row, blocks in bad.items():
+            for block in blocks:
+                if found := self.run.locate(self.place(row, block), self.grid.cell_bytes):
+                    wrong.add(found[0])
+        return wrong
+
+    def check_enough(self, bad: Cells) -> None:
+        """Make sure that all of these cells can be rebuilt.
+
+        Raises:
+            IntegrityError: There is too little parity.
+        """
+        lacking = 0
+        for row, blocks in bad.items():
+            good = sum(
+                part.read_cell(row, number) is not None
+                for part in self._parts
+                for number in range(part.head.count)
+            )
+            lacking = max(lacking, len(blocks) - good)
+        if lacking > 0:
+            most = max(map(len, bad.values()))
+            raise IntegrityError(
+                f"{most} of {self.grid.blocks} parts of the bundle are lost or damaged, and there is parity for "
+                f"{most - lacking} of them; nothing was changed",
+                hint="name more parity files with --parity FILE, or bring some of the lost volumes again",
+            )
+
+    def check_identity(self) -> None:
+        """Refuse parity of another bundle than what is there says that it is.
+
+        Raises:
+            FormatError: It is.
+        """
+        for number, path in enumerate(self.run.paths):
+            if self.run.length_of(number) is None:
+                continue
+            try:
+                found = read_digest(path)
+            except BundleError:
+                continue  # So damaged that it does not say.
+            if found != self.head.digest:
+                raise FormatError(
+                    f"{path} is of bundle {found}, and the parity is of {self.head.digest}; nothing was changed",
+                    hint="name the parity that was made of this bundle with --parity FILE, or move the file away",
+                )
+
+    def rebuild_row(self, row: int, blocks: Sequence[int]) -> dict[int, bytes]:
+        """Return the cells of `blocks` in one row.
+
+        Raises:
+            IntegrityError: The good ones are not enough, or what comes out is not what it was.
+        """
+        grid = self.grid
+        cells: dict[int, bytes] = {}
+        for block in range(grid.blocks):
+            if block not in blocks and (good := self.read_good(row, block)) is not None:
+                cells[block] = good
+        for part in self._parts:
+            for number in range(part.head.count):
+                if len(cells) < grid.blocks + _SPARE and (found := part.read_cell(row, number)) is not None:
+                    cells[grid.blocks + part.head.first + number] = found
+        rebuilt: dict[int, list[memoryview]] = {block: [] for block in blocks}
+        for column in range(grid.columns):
+            start, stop = column * grid.column_bytes, (column + 1) * grid.column_bytes
+            strings = {number: memoryview(cell)[start:stop] for number, cell in cells.items()}
+            data = memoryview(decode(strings, grid.blocks, grid.column_bytes))
+            for block, pieces in rebuilt.items():
+                pieces.append(data[block * grid.column_bytes : (block + 1) * grid.column_bytes])
+        whole = {block: b"".join(pieces) for block, pieces in rebuilt.items()}
+        if any(hash_cell(cell) != self.head.data_digest(row, block) for block, cell in whole.items()):
+            raise IntegrityError("what parity gives is not what it says itself; nothing was changed")
+        return whole
+
+
+def place_of(grid: Grid, row: int, block: int) -> int:
+    """Return where a cell begins in the run of all files."""
+    return block * grid.block_bytes + row * grid.cell_bytes
+
+
+@contextmanager
+def open_protection(
+    base: Path,
+    parity: Sequence[Path],
+    *,
+    places: Sequence[Path] = (),
+    copy: int | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Iterator[Protection]:
+    """Open files of a bundle, and parity of it: those of the first that can be read.
+
+    Args:
+        base: The bundle's name, without a volume's number.
+        parity: Files of parity; those that are damaged, or of another bundle, are passed over.
+        places: Files of the bundle that are in other folders than `base`.
+        copy: As of `bundler.parity.protected.FileRun`.
+        on_note: Told what was passed over.
+
+    Raises:
+        FormatError: None of `parity` can be used, or it is of another bundle than what is there says.
+    """
+    with ExitStack() as opened:
+        parts = _open_parity(parity, opened, on_note)
+        head = parts[0].head
+        run = opened.enter_context(FileRun(base, head.files, head.grid.cell_bytes, places, copy))
+        protection = Protection(run, parts)
+        if copy is None:
+            protection.check_identity()
+        yield protection
+
+
+def _open_parity(paths: Sequence[Path], opened: ExitStack, on_note: Callable[[str], None]) -> list[ParityFile]:
+    parts: list[ParityFile] = []
+    for path in paths:
+        try:
+            part = ParityFile(path)
+        except FormatError as error:
+            on_note(f"{error.message}; passed over")
+            continue
+        opened.callback(part.close)
+        if parts and _identity(part) != _identity(parts[0]):
+            on_note(f"{path}: is parity of another bundle than {parts[0].path}; passed over")
+            continue
+        parts.append(part)
+    if not parts:
+        named = ", ".join(map(str, paths)) or "none"
+        raise FormatError(
+            f"expected parity of the bundle, found {named}", hint="name the parity files with --parity FILE"
+        )
+    return parts
+
+
+def _identity(part: ParityFile) -> object:
+    return part.head.digest, part.head.files, part.head.grid, part.head.data_digests

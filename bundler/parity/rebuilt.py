@@ -1,0 +1,153 @@
+"""Read a bundle as it was, though some of it is lost or damaged: what is bad is taken from a copy that parity gave.
+
+Rule book:
+
+* nothing of the bundle is changed, and only what is rebuilt is stored, in a file without a name in the folder for
+  temporary files. So it works on a medium that cannot be written;
+* a reader checks what it is given as it checks any bundle: parity is trusted for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from bundler.errors import DamagedError, FormatError, IntegrityError
+from bundler.files.space import check_room, report_full_disk
+from bundler.format.reader import BundleReader
+from bundler.format.storage.volumes import open_stored
+from bundler.parity.protection import Cells, Protection, open_protection
+from bundler.remote.address import Place
+
+_HINT = "point TMPDIR at a folder with more room, or use `bundle repair --output DIR`"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A bundle whose lost and damaged parts were rebuilt beside it.
+
+    Attributes:
+        reader: Reads it as it was; good until the block ends that it was opened for.
+        files: Files that were damaged or missing; empty if nothing was.
+        missing: Which of them were not there at all.
+        rebuilt_bytes: What of them came from parity.
+    """
+
+    reader: BundleReader
+    files: tuple[Path, ...]
+    missing: tuple[Path, ...]
+    rebuilt_bytes: int
+
+
+@contextmanager
+def open_rebuilt(
+    base: Path,
+    parity: Sequence[Path],
+    *,
+    places: Sequence[Path] = (),
+    copy: int | None = None,
+    on_total: Callable[[int], None] = lambda total: None,
+    progress: Callable[[int], None] = lambda count: None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> Iterator[Rebuilt]:
+    """Rebuild what is lost or damaged of a bundle, and open it.
+
+    Args:
+        base: The bundle's name, without a volume's number; it need not be there.
+        parity: Files of parity; those that are damaged, or of another bundle, are passed over.
+        places: Files of the bundle that are in other folders than `base`.
+        copy: A descriptor of a file with what came of it through a pipe, instead of files.
+        on_total: Called once with the number of bytes that `progress` will add up to.
+        progress: Called with the number of bytes looked at since the last call.
+        on_note: Told which files of parity were passed over.
+
+    Raises:
+        FormatError: There is no parity of this bundle; or with what it gives it is still no bundle.
+        IntegrityError: There is too little of it; or what it gives is another bundle than it says.
+        SpaceError: The folder for temporary files has no room for what is rebuilt.
+    """
+    with open_protection(base, parity, places=places, copy=copy, on_note=on_note) as protection:
+        run, grid = protection.run, protection.grid
+        on_total(grid.size_bytes)
+        bad = protection.find_bad(progress)
+        protection.check_enough(bad)
+        count = sum(map(len, bad.values()))
+        folder = Path(tempfile.gettempdir())
+        check_room({folder: count * grid.cell_bytes}, hint=_HINT)
+        with tempfile.TemporaryFile(dir=folder) as spool:
+            full = report_full_disk(folder, f"{folder}: no room for what is rebuilt of {base}", hint=_HINT)
+            with full:
+                rebuilt = _rebuild(protection, bad, spool.fileno())
+            files = {
+                path: _RebuiltFile(protection, number, spool.fileno(), rebuilt)
+                for number, path in enumerate(run.paths)
+            }
+            with BundleReader(open_stored(run.paths, files.__getitem__)) as reader:
+                if reader.digest != protection.head.digest:
+                    raise IntegrityError(f"expected bundle {protection.head.digest}, found {reader.digest}")
+                wrong = [run.paths[number] for number in sorted(protection.list_files(bad))]
+                missing = [path for number, path in enumerate(run.paths) if run.length_of(number) is None]
+                yield Rebuilt(reader, tuple(wrong), tuple(missing), count * grid.cell_bytes)
+
+
+def _rebuild(protection: Protection, bad: Cells, spool: int) -> dict[int, int]:
+    """Write all bad cells to `spool`; return position in the run -> offset there."""
+    found: dict[int, int] = {}
+    end = 0
+    for row, blocks in bad.items():
+        for block, content in protection.rebuild_row(row, blocks).items():
+            os.pwrite(spool, content, end)
+            found[protection.place(row, block)] = end
+            end += len(content)
+    return found
+
+
+class _RebuiltFile:
+    """One file of a bundle, as it was (see `bundler.format.storage.stored.Stored`)."""
+
+    def __init__(self, protection: Protection, number: int, spool: int, rebuilt: dict[int, int]) -> None:
+        self.path: Place = protection.run.paths[number]
+        self.size_bytes = protection.run.files[number].size_bytes
+        self._start = protection.run.starts[number]
+        self._protection, self._spool, self._rebuilt = protection, spool, rebuilt
+
+    def read_at(self, start: int, size_bytes: int) -> bytes:
+        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, start: int, target: memoryview) -> None:
+        """Fill `target` with the bytes from `start` (see `Stored`)."""
+        if start + len(target) > self.size_bytes:
+            raise FormatError(f"{self.path}: ends at byte {self.size_bytes}, expected more")
+        cell_bytes = self._protection.grid.cell_bytes
+        done = 0
+        while done < len(target):
+            offset = (start + done) % cell_bytes
+            cell = self._start + start + done - offset
+            content = (
+                os.pread(self._spool, cell_bytes, self._rebuilt[cell])
+                if cell in self._rebuilt
+                else self._protection.run.read_at(cell, cell_bytes)
+            )
+            if content is None:
+                raise DamagedError(f"{self.path}: cannot be read any more")
+            part = content[offset : offset + len(target) - done]
+            target[done : done + len(part)] = part
+            done += len(part)
+
+    def file_at(self, start: int) -> Place:
+        """Return the file."""
+        return self.path
+
+    def expect(self, spans: Iterable[tuple[int, int]]) -> AbstractContextManager[object]:
+        """Do nothing: the system reads ahead."""
+        return nullcontext()
+
+    def close(self) -> None:
+        """Do nothing: whoever opened the files closes them."""
