@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputPlace, VolumeSize
+from bundler.cli.parity_options import check_parity, parity_option, write_parity
 from bundler.cli.standard_pipes import choose_output
 from bundler.cli.upload import begin_upload, finish_upload
 from bundler.console.options import json_option
@@ -26,7 +28,7 @@ from bundler.remote.address import Place
     Examples:
       bundle fetch manifests/demo.yaml
       bundle fetch manifests/demo.yaml --dry-run
-      bundle fetch manifests/demo.yaml --volume-size 3900M
+      bundle fetch manifests/demo.yaml --volume-size 3900M --parity 10%
       bundle fetch manifests/demo.yaml -o - | ssh login bundle install -
       HF_ENDPOINT=https://mirror.example bundle fetch manifests/demo.yaml -o /scratch/demo.tar.zst --locked
     """
@@ -46,6 +48,7 @@ from bundler.remote.address import Place
     type=VolumeSize(),
     help=f"Write BUNDLE.001, BUNDLE.002, … {VOLUME_SIZE_HELP}",
 )
+@parity_option
 @click.option(
     "--sign",
     "key",
@@ -136,6 +139,7 @@ def fetch(
     manifest_path: Path,
     output: Place | None,
     volume_size: int | None,
+    share: Fraction | None,
     key: Path | None,
     signature: Path | None,
     locked: bool,
@@ -161,6 +165,7 @@ def fetch(
     """
     mode = _choose_mode(locked=locked, upgrade=upgrade)
     upload = begin_upload(output, dry_run=dry_run, is_cut=volume_size is not None)
+    check_parity(share, has_files=not (upload or output == Path("-")))
     is_mixed = as_json or volume_size is not None
     out = upload.destination if upload else choose_output(output, dry_run=dry_run, is_mixed=is_mixed)
     if dry_run:
@@ -223,10 +228,11 @@ def fetch(
                 finish_upload(upload, made, signed, observer.note, as_json=as_json)
             if not key and (stale := describe_stale_signature(old, made)):
                 observer.note(stale)
+        parity = None if dry_run else write_parity(made.volumes or [made.path], share, keep=True)
     if dry_run:
         report_plan(click.get_current_context(), planned, observer.notes, as_json=as_json)
     else:
-        report_made(made, signed, old, observer.notes, as_json=as_json)
+        report_made(made, signed, old, observer.notes, parity, as_json=as_json)
 
 
 def _choose_mode(*, locked: bool, upgrade: bool) -> LockMode:

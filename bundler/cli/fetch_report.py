@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from bundler.cli.parity_options import parity_files
 from bundler.cli.replaced import describe_old_signature, describe_replaced, old_signature_json, replaced_json
 from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
@@ -19,6 +20,7 @@ from bundler.make.pack import PackResult
 from bundler.make.pickles import PickleScan
 from bundler.make.proof.run import Proof
 from bundler.make.room import RepoPlan
+from bundler.parity.make import ParityMade
 from bundler.text.wording import counted, size
 from bundler.trust.signature_file import SignedStatement
 
@@ -74,6 +76,7 @@ def report_made(
     signed: tuple[SignedStatement, Path] | None,
     old_signature: SignedStatement | TrustError | None,
     notes: Sequence[str],
+    parity: ParityMade | None,
     *,
     as_json: bool,
 ) -> None:
@@ -110,7 +113,9 @@ def report_made(
             "sequence": signed[0].statement.sequence,
             "replaced": old_signature and old_signature_json(old_signature),
         }
-        print_json({**_made_json(made), "notes": list(notes), "signature": signature})
+        print_json(
+            {**_made_json(made), "notes": list(notes), "signature": signature, "parity": parity_files(parity)}
+        )
 
 
 def _plan_json(item: RepoPlan) -> dict[str, Any]:

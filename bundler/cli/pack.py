@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
 from bundler.cli.fetch_report import describe_base
+from bundler.cli.parity_options import check_parity, parity_option, write_parity
 from bundler.cli.replaced import describe_replaced
 from bundler.console.output import say
 from bundler.console.paths import GivenPath
@@ -30,6 +32,7 @@ from bundler.text.wording import counted, size
     help="Pack only what OLD lacks, and of weights near its own the differences: an older bundle, its lock or receipt.",
 )
 @click.option("--volume-size", metavar="SIZE", type=VolumeSize(), help=VOLUME_SIZE_HELP)
+@parity_option
 @click.option(
     "--codec",
     type=click.Choice(["auto", "zstd"]),
@@ -61,6 +64,7 @@ def pack(
     repo_id: str | None,
     base: Path | None,
     volume_size: int | None,
+    share: Fraction | None,
     codec: CodecChoice,
     cache_dir: Path | None,
     allow_pickle: bool,
@@ -79,6 +83,7 @@ def pack(
       bundle pack runs/1 --name run-1
       bundle pack runs/1 --name run-1 --base run-1.tar.zst -o run-1.week-2.tar.zst
     """
+    check_parity(share)
     from bundler.cli.observer import ConsoleObserver
     from bundler.make.trained.pack import pack_folder
 
@@ -110,4 +115,5 @@ def pack(
         say(f"in {counted(len(done.volumes), 'volume')}, {done.volumes[0].name} to {done.volumes[-1].name}")
     if done.replaced is not None:
         say(describe_replaced(done.replaced))
+    write_parity(done.volumes or [result.path], share, keep=True)
     click.echo(result.digest)

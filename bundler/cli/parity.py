@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.parity_options import Share
+from bundler.cli.parity_options import Share, write_parity
 from bundler.console.options import jobs_option, json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
-from bundler.text.wording import counted, size
+from bundler.text.wording import size
 
 
 @click.command()
@@ -30,17 +30,10 @@ def parity(bundle: tuple[Path, ...], share: Fraction, as_json: bool) -> None:
       bundle parity demo.tar.zst
       bundle parity demo.tar.zst.001 --share 25%
     """
-    from bundler.parity.bundle import make_bundle_parity
-
-    with progress_bar("making parity") as (advance, set_total):
-        made = make_bundle_parity(bundle, share, on_total=set_total, progress=advance)
-    say(
-        f"{counted(len(made.files), 'file')} of parity, {size(made.size_bytes)}, for {float(share):.4g} of the bundle"
-    )
+    made = write_parity(bundle, share, keep=False)
+    assert made is not None, "a share is given"
     for path in made.files:
         click.echo(str(path), err=as_json)
-    if made.replaced:
-        say(f"replaced older parity: {', '.join(path.name for path in made.replaced)}")
     if as_json:
         print_json(
             {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bundler.cli.bundle_arguments import VOLUME_SIZE_HELP, OutputFile, VolumeSize
+from bundler.cli.parity_options import check_parity, parity_files, parity_option, write_parity
 from bundler.cli.replaced import describe_replaced, replaced_json
 from bundler.console.options import json_option
 from bundler.console.output import print_json, progress_bar, say
@@ -23,9 +25,12 @@ _output_option = click.option("-o", "--output", metavar="BUNDLE", type=OutputFil
 @click.command()
 @click.argument("bundle", nargs=-1, required=True, type=GivenPath())
 @click.option("--volume-size", metavar="SIZE", required=True, type=VolumeSize(), help=VOLUME_SIZE_HELP)
+@parity_option
 @_output_option
 @json_option
-def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_json: bool) -> None:
+def split(
+    bundle: tuple[Path, ...], volume_size: int, share: Fraction | None, output: Path | None, as_json: bool
+) -> None:
     """Cut BUNDLE into volumes BUNDLE.001, BUNDLE.002, …; BUNDLE itself stays.
 
     BUNDLE may be in volumes already, of another size: they are read as they are. Each volume can be checked alone,
@@ -33,9 +38,10 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
 
     \b
     Examples:
-      bundle split demo.tar.zst --volume-size 4200M
+      bundle split demo.tar.zst --volume-size 4200M --parity 10%
       bundle split demo.tar.zst.001 --volume-size 700M -o /media/cd/demo.tar.zst
     """
+    check_parity(share)
     from bundler.format.find import find_bundle
     from bundler.make.split import split_bundle
 
@@ -45,9 +51,16 @@ def split(bundle: tuple[Path, ...], volume_size: int, output: Path | None, as_js
     names = [str(path) for path in copied.volumes]
     say(f"split {copied.source}: {counted(len(names), 'volume')}, {names[0]} to {names[-1]}\n{copied.digest}")
     _say_replaced(copied)
+    made = write_parity(copied.volumes, share, keep=True)
     if as_json:
         print_json(
-            {"digest": copied.digest, "bundle_bytes": copied.size_bytes, "volumes": names, **_replaced(copied)}
+            {
+                "digest": copied.digest,
+                "bundle_bytes": copied.size_bytes,
+                "volumes": names,
+                **_replaced(copied),
+                "parity": parity_files(made),
+            }
         )
 
 

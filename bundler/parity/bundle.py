@@ -20,6 +20,7 @@ def make_bundle_parity(
     paths: Sequence[Path],
     share: Fraction,
     *,
+    keep: bool = False,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ParityMade:
@@ -28,6 +29,7 @@ def make_bundle_parity(
     Args:
         paths: The bundle, as commands take it: a file, or volumes, of which one or their name stands for all.
         share: As of `bundler.parity.make.make_parity`.
+        keep: As of `make_parity`.
         on_total: As of `make_parity`.
         progress: As of `make_parity`.
 
@@ -46,7 +48,7 @@ def make_bundle_parity(
             hint="make parity where all of them are, and carry it with them",
         )
     base = (volume_base(files[0]) if volumes else None) or files[0]
-    return make_parity(files, base, digest, share, pieces=pieces, on_total=on_total, progress=progress)
+    return make_parity(files, base, digest, share, pieces=pieces, keep=keep, on_total=on_total, progress=progress)
 
 
 def repair_bundle(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,11 +31,13 @@ class ParityMade:
         files: The files of parity.
         size_bytes: Their lengths together.
         replaced: Which of them were there before, with other parity.
+        was_there: Whether all of it was there, and only hashed.
     """
 
     files: tuple[Path, ...]
     size_bytes: int
     replaced: tuple[Path, ...]
+    was_there: bool = False
 
 
 def make_parity(
@@ -45,6 +47,7 @@ def make_parity(
     share: Fraction,
     *,
     pieces: Sequence[int] = (),
+    keep: bool = False,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> ParityMade:
@@ -56,6 +59,7 @@ def make_parity(
         digest: The bundle's digest.
         share: Which share of the bytes, of the files, or of `pieces` may be lost.
         pieces: As of `bundler.parity.grid.choose_grid`.
+        keep: Whether to keep parity that is there, and is that of this bundle: for files that are known to be good.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes done since the last call.
 
@@ -70,6 +74,8 @@ def make_parity(
     grid = choose_grid([file.size_bytes for file in files], share, pieces)
     counts = _share_out(grid, files)
     places = _name_files(base, len(counts))
+    if keep and _is_there(places, files, digest, grid, counts):
+        return ParityMade(tuple(places), sum(place.stat().st_size for place in places), (), was_there=True)
     replaced = _find_replaced(places)
     needed = sum(
         2 * head_bytes(grid, files, 0, count) + count * grid.block_bytes + _ENDS_BYTES for count in counts
@@ -90,6 +96,27 @@ def make_parity(
         fsync_dir(base.parent)
     size_bytes = sum(place.stat().st_size for place in places)
     return ParityMade(tuple(places), size_bytes, replaced)
+
+
+def _is_there(
+    places: Sequence[Path], files: Sequence[ProtectedFile], digest: str, grid: Grid, counts: Sequence[int]
+) -> bool:
+    """Tell whether there is parity of a bundle of that digest, all of it good."""
+    first = 0
+    for place, count in zip(places, counts, strict=True):
+        try:
+            with closing(ParityFile(place)) as found:
+                head = found.head
+                if (head.digest, head.files, head.grid) != (digest, tuple(files), grid):
+                    return False
+                if (head.first, head.count) != (first, count):
+                    return False
+                if any(found.read_cell(row, block) is None for block in range(count) for row in range(grid.rows)):
+                    return False
+        except FormatError:
+            return False
+        first += count
+    return True
 
 
 def _find_replaced(places: Sequence[Path]) -> tuple[Path, ...]:

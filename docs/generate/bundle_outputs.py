@@ -192,6 +192,7 @@ _FETCH_OUTPUT = Output(
         described("signature.sequence", "integer", _STATEMENT),
         key("signature.replaced", "object or null", "The signature that stood in its place; null if none did."),
         *_old_signature("signature."),
+        key("parity", "array of strings", "Files of parity that `--parity` asked for; empty if it did not."),
     ),
 )
 _DRY_RUN_OUTPUT = Output(
@@ -408,6 +409,7 @@ _SPLIT_OUTPUT = Output(
         key("volumes", "array of strings", "Paths of the volumes, in order."),
         described("replaced", "object or null", _COPIED),
         *_REPLACED_KEYS,
+        key("parity", "array of strings", "Files of parity that `--parity` asked for; empty if it did not."),
     ),
 )
 _JOIN_OUTPUT = Output(

@@ -119,18 +119,22 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
 
     # The older single file would be taken for the new bundle.
     size = len(content)  # with volume headers, one file is too long by a little
-    volumes = json.loads(
-        run([*map(str, fetch("--volume-size", size, "--json"))], env=plain_environment, cwd=tmp_path).stdout
-    )
+    cutting = fetch("--volume-size", size, "--parity", "10%", "--json")
+    volumes = json.loads(run([*map(str, cutting)], env=plain_environment, cwd=tmp_path).stdout)
     assert volumes["digest"] == one["digest"]
     assert not (tmp_path / "small.tar.zst").exists()
     paths = [tmp_path / path for path in volumes["volumes"]]
     assert [path.name for path in paths] == ["small.tar.zst.001", "small.tar.zst.002"]
     assert all(path.stat().st_size <= size for path in paths)
+    assert volumes["parity"] == ["small.tar.zst.parity"]
+    kept = fetch("--volume-size", size, "--parity", "10%", "--json")
+    told = run([*map(str, kept)], env=plain_environment, cwd=tmp_path).stderr
+    assert "1 file of parity" in told and "there already, hashed again: small.tar.zst.parity" in told
 
     for words in (
         ["-o", "-", "--json"],
         ["-o", "-", "--volume-size", "1G"],
+        ["-o", "-", "--parity", "10%"],
         ["-o", "-", "--sign", "small.yaml"],
         ["--signature", "small.sig"],
     ):

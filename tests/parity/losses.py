@@ -49,9 +49,8 @@ def make_bundles(folder: Path) -> None:
 
 
 def lose_volumes(folder: Path, chance: random.Random) -> None:
-    """Delete a tenth of the files, parity's among them."""
-    files = sorted(folder.iterdir())
-    for path in chance.sample(files, len(files) // 10):
+    """Delete as many files as are a tenth of the volumes, volumes or parity."""
+    for path in chance.sample(sorted(folder.iterdir()), _VOLUMES // 10):
         path.unlink()
 
 

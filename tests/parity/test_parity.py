@@ -152,6 +152,19 @@ def test_too_much_is_said_and_changes_nothing(volumes: list[Path]) -> None:
     assert contents(folder) == before
 
 
+def test_parity_that_is_there_and_right_is_kept(volumes: list[Path]) -> None:
+    made = make_bundle_parity([volumes[0]], TENTH, keep=True)
+    before = [path.stat() for path in made.files]
+    again = make_bundle_parity([volumes[0]], TENTH, keep=True)
+    assert (again.files, again.was_there, made.was_there) == (made.files, True, False)
+    assert [path.stat().st_mtime_ns for path in made.files] == [one.st_mtime_ns for one in before]
+    good = made.files[-1].read_bytes()
+    damage(made.files[-1], [len(good) // 2])
+    assert not make_bundle_parity([volumes[0]], TENTH, keep=True).was_there
+    assert made.files[-1].read_bytes() == good
+    assert not make_bundle_parity([volumes[0]], Fraction(1, 2), keep=True).was_there
+
+
 def test_damaged_parity_serves_with_what_is_good_of_it(bundle: Path) -> None:
     good, [file] = bundle.read_bytes(), make_bundle_parity([bundle], TENTH).files
     # Its first head, and a byte among its blocks.
@@ -286,6 +299,19 @@ def test_the_commands_say_what_they_did(volumes: list[Path]) -> None:
         return done.exit_code, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
     folder = volumes[0].parent
+    (folder / "again").mkdir()
+    words = (
+        "split",
+        volumes[0],
+        "--volume-size",
+        "30k",
+        "--parity",
+        "10%",
+        "-o",
+        folder / "again" / "demo.tar.zst",
+    )
+    code, value, told = command(*words)
+    assert (code, value["parity"]) == (0, [str(path) for path in sorted(folder.glob("again/*.parity*"))]), told
     code, value, told = command("parity", volumes[0], "--share", "50%")
     assert (code, value["files"]) == (0, [str(path) for path in sorted(folder.glob("*.parity.*"))]), told
     volumes[1].unlink()
