@@ -36,8 +36,12 @@ class GivenPath(click.Path):
     def convert(
         self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:
-        """Refuse an empty value, then convert it as `click.Path` does."""
+        """Refuse an empty value and an address, then convert it as `click.Path` does."""
         check_given(value, param, ctx)
+        if isinstance(value, str) and is_address(value):
+            self.fail(
+                f"{value!r} is an address, and this takes a path: bring it first (`bundle pull`)", param, ctx
+            )
         return super().convert(value, param, ctx)
 
 

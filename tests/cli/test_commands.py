@@ -233,6 +233,21 @@ def test_an_input_that_is_not_there_has_the_exit_code_of_its_kind(
 @pytest.mark.parametrize(
     "words",
     [
+        "parity https://files.example.org/demo.tar.zst",
+        "repair oci://registry.example.org/demo:1",
+        "split s3://models/demo.tar.zst --volume-size 1M",
+        "pack https://files.example.org/run",
+    ],
+)
+def test_an_address_where_only_a_path_will_do_is_refused_with_what_to_do(words: str) -> None:
+    done = CliRunner().invoke(main, words.split())
+    assert done.exit_code == 2
+    assert "is an address, and this takes a path: bring it first (`bundle pull`)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["lock", ""],
         ["fetch", "m.yaml", "-o", ""],
         ["fetch", "m.yaml", "--base", ""],
