@@ -84,7 +84,7 @@ class IntegrityError(BundleError):
 
 
 class ChangedError(IntegrityError):
-    """What an address leads to is another object than a moment ago, or than a digest says."""
+    """What an address leads to, or an installed base, is other content than a moment ago, or than a digest says."""
 
 
 class MissingBaseError(IntegrityError):

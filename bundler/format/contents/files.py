@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from bundler.errors import FormatError
+from bundler.files.digest import hash_file
 from bundler.format.contents.bases import TAMPERED_HINT
 
 
@@ -26,6 +28,17 @@ class FileContents:
     def add(self, sha256: str, path: str) -> None:
         """Have a file that is whole and verified."""
         self._paths[sha256] = path
+
+    def find_changed(self, contents: Iterable[str]) -> str | None:
+        """Return the path of a file that is no longer what it was verified to be, among those with these contents."""
+        for sha256 in contents:
+            path = self._paths.get(sha256)
+            try:
+                if path is not None and hash_file(Path(path), "sha256").sha256 != sha256:
+                    return path
+            except OSError:
+                return path
+        return None
 
     def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
         """Fill `room` with the content's bytes from `offset`.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bundler.errors import IntegrityError
+from bundler.errors import ChangedError, FormatError, IntegrityError
 from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, temporary_path
 from bundler.files.digest import Hasher, hash_file
 from bundler.files.hash_many import blake3_files
@@ -191,7 +191,17 @@ def write_blobs(
     spans = (
         [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
     )
-    _unpack(bundle, members, spans, {**waiting, **places}, done, jobs, progress)
+    try:
+        _unpack(bundle, members, spans, {**waiting, **places}, done, jobs, progress)
+    except (FormatError, IntegrityError) as error:
+        # Hashed before anything was written, and read since.
+        bases = {base for found in bundle.bases.values() for base in found}
+        if changed := done.find_changed(sorted(bases)):
+            raise ChangedError(
+                f"{changed} changed while it was read, and content of {bundle.label} is stored as a difference from it",
+                hint="let nothing write there, and run the same command again: it hashes what is there anew",
+            ) from error
+        raise
     for blob, path in zip(wanted, first, strict=True):
         if path != places[blob.sha256]:
             link_or_copy(places[blob.sha256], path)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from bundler.errors import IntegrityError, UsageError
+from bundler.errors import ChangedError, IntegrityError, UsageError
+from bundler.format.contents.files import FileContents
 from bundler.format.reader import BundleReader
 from bundler.home.installation.install import install
 from bundler.home.installation.plan import plan_install
@@ -150,3 +151,24 @@ def test_a_bundle_without_what_a_delta_leaves_out_is_not_its_base(made: Path, tm
         base=Base.open(tmp_path / "delta.tar.zst"),
     )
     assert verify_files(tmp_path / "2.tar.zst", base=tmp_path / "delta.tar.zst").ok
+
+
+@from_both
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_base_that_changes_while_it_is_read_is_blamed_and_not_the_bundle(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: Opener, cut: bool
+) -> None:
+    install(made / "old.tar.zst", tmp_path)
+    [base] = (tmp_path / "hub" / "models--org--b" / "snapshots").glob(f"*/{FILE}")
+    real = FileContents.read_into
+
+    def change_it_first(self: FileContents, sha256: str, offset: int, room: memoryview) -> None:
+        content = base.read_bytes()
+        base.resolve().write_bytes(content[:100] if cut else content[:-1] + bytes([content[-1] ^ 1]))
+        monkeypatch.setattr(FileContents, "read_into", real)
+        real(self, sha256, offset, room)
+
+    monkeypatch.setattr(FileContents, "read_into", change_it_first)
+    with pytest.raises(ChangedError, match=rf"{base.resolve().name} changed while it was read, and content of"):
+        install(opened(made / "new.tar.zst"), tmp_path, jobs=1)
+    assert "bundles/new.json" not in tree(tmp_path)
