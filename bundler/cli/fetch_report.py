@@ -190,7 +190,8 @@ def describe_base(base: Base, packed: PackResult) -> str:
     named = f"{base.name} ({base.digest or 'known by its lock'})"
     if packed.needs_base:
         return f"a delta: over {named} it installs {packed.whole_digest}"
+    misnamed = "; its name says delta, and may be changed" if ".delta." in packed.path.name else ""
     return (
         f"no delta: {named} has nothing of it, nor weights near its own, so that all of it was packed; it installs "
-        f"{packed.whole_digest} anywhere. Is that the right --base?"
+        f"{packed.whole_digest} anywhere{misnamed}. Is that the right --base?"
     )

@@ -32,6 +32,7 @@ def test_a_base_that_was_of_no_use_is_told_from_one_that_was(tmp_path: Path, cod
     assert needing == ({"mine", "tuned"} if codec == "auto" else {"mine"})
     assert describe_base(base, results["mine"]).startswith("a delta: over mine (sha256:")
     assert describe_base(base, results["other"]).startswith("no delta: mine (sha256:")
+    assert "; its name says delta, and may be changed. Is" in describe_base(base, results["other"])
     # As is said: it installs where the base is not.
     assert (
         install(tmp_path / "other.delta.tar.zst", tmp_path / "home").bundle.digest == results["other"].whole_digest
