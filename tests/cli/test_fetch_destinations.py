@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import ANY
 
+import pytest
+
 from tests.conftest import PLAIN
 from tests.support.bundles import tree
 from tests.support.keys import make_key
@@ -131,18 +133,28 @@ def test_a_fetch_goes_to_a_file_to_a_pipe_and_to_volumes_with_the_same_bytes(
     told = run([*map(str, kept)], env=plain_environment, cwd=tmp_path).stderr
     assert "1 file of parity" in told and "there already, hashed again: small.tar.zst.parity" in told
 
-    for words in (
+
+@pytest.mark.parametrize(
+    "words",
+    [
         ["-o", "-", "--json"],
         ["-o", "-", "--volume-size", "1G"],
         ["-o", "-", "--parity", "10%"],
         ["-o", "-", "--sign", "small.yaml"],
         ["--signature", "small.sig"],
-    ):
-        assert run([*map(str, fetch(*words))], env=plain_environment, cwd=tmp_path, check=False).returncode == 2
+    ],
+    ids=" ".join,
+)
+def test_what_a_fetch_cannot_do_together_is_refused(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "small.yaml").write_text(PLAIN)
+    assert run([script("bundle"), "fetch", "small.yaml", *words], cwd=tmp_path, check=False).returncode == 2
+
+
+def test_a_bundle_is_not_written_to_a_terminal(tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(PLAIN)
     main_end, terminal = pty.openpty()
-    refused = subprocess.run(
-        [*map(str, fetch("-o", "-"))], env=plain_environment, cwd=tmp_path, stdout=terminal, stderr=-1, check=False
-    )
+    words = [script("bundle"), "fetch", "small.yaml", "-o", "-"]
+    refused = subprocess.run(words, cwd=tmp_path, stdout=terminal, stderr=-1, check=False)
     os.close(main_end)
     os.close(terminal)
     assert refused.returncode == 2 and b"refusing to write a bundle to a terminal" in refused.stderr
