@@ -228,6 +228,9 @@ soak-trust: $(STAMP)  ## ten thousand random tamperings of signed bundles, all r
 .PHONY: soak-parity
 soak-parity: $(STAMP)  ## a thousand random losses of a tenth of a bundle, all repaired from parity of a tenth
 	$(BIN)/python -m tests.parity.losses 0 1000
+.PHONY: soak-bounds
+soak-bounds: $(STAMP)  ## what every command takes of files that were made to take much: at most 300 MB and 5 s
+	$(BIN)/python -m tests.hostile.commands
 
 .PHONY: bench-fetch
 bench-fetch: $(STAMP)  ## fetching beside `hf download` over a line that is slow for each connection, into benchmarks/README.md

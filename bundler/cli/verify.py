@@ -15,7 +15,7 @@ from bundler.console.paths import GivenPath
 from bundler.errors import TrustError
 from bundler.plan.folders import default_hf_home
 from bundler.remote.address import Place, parse_place
-from bundler.text.wording import counted, size
+from bundler.text.wording import and_more, counted, size
 
 if TYPE_CHECKING:
     from bundler.trust.judge import Judgement
@@ -99,8 +99,8 @@ def _say_report(report: Report, judgement: Judgement, *, quiet: bool) -> None:
     if quiet and report.ok and judgement.ok:
         return
     say_refusals(judgement)
-    for fault in report.faults:
-        say(str(fault))
+    for line in and_more([str(fault) for fault in report.faults], more="more faults, which --json lists"):
+        say(line)
     how = "names and sizes of" if report.quick else f"{size(report.size_bytes)} in"
     outcome = "ok" if report.ok else f"FAILED, {counted(len(report.faults), 'fault')}"
     say(f"{report.subject}: {outcome}; checked {how} {counted(report.files, 'file')}\n{report.digest}")

@@ -14,6 +14,7 @@ from typing import Any
 from bundler.errors import FormatError
 from bundler.files.digest import sha256_bytes
 from bundler.format.base_records import BaseRecord, BasesRecord
+from bundler.format.codec.expansion import check_expansion
 
 # The newest version: only where content is stored as its difference from a base. A delta needs the second; any other
 # bundle is written in the first, which every reader knows.
@@ -274,9 +275,12 @@ def _parse_payload(payload: bytes) -> Index:
     # Its version too: that of a whole bundle is the first.
     if index.payload() != payload or bool(index.whole) != bool(index.base and index.base.whole is not None):
         raise FormatError("index is malformed: it is not in canonical form")
+    raw, stored = 0, len(PREAMBLE)
     for record in chunks:
         _check_record(record)
-    if sum(chunk.raw_bytes for chunk in chunks) != index.tar_bytes:
+        raw, stored = raw + record.raw_bytes, stored + CHUNK_HEADER_BYTES + record.stored_bytes
+        check_expansion(raw, stored)
+    if raw != index.tar_bytes:
         raise FormatError("index is malformed: its chunks do not add up to the tar stream")
     return index
 

@@ -24,10 +24,11 @@ from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget, BufferPool
 from bundler.format.codec.codecs import Buffer
+from bundler.format.codec.expansion import Work, most_bytes
 from bundler.format.contents.bases import BasePlace, Bases, Contents
 from bundler.format.contents.cost import BaseCosts
 from bundler.format.contents.own import OwnContents
-from bundler.format.contents.spans import BlobStream, copy_span
+from bundler.format.contents.spans import BlobStream, copy_span, list_chunks
 from bundler.format.front import front_spans, parse_listed_bases, parse_lock, parse_omitted, plan_stream
 from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_header
 from bundler.format.opening import read_index
@@ -177,7 +178,7 @@ class BundleReader:
     @cached_property
     def contents(self) -> OwnContents:
         """Its contents, to be read in any order."""
-        return OwnContents(self, self._spans, self.bases, self._base_buffers)
+        return OwnContents(self, self.index.chunks, self._spans, self.bases, self._base_buffers)
 
     @cached_property
     def _front(self) -> list[Span]:
@@ -221,12 +222,17 @@ class BundleReader:
             raise DamagedError(f"{where}: {error.message}", hint=error.hint, chunk=number) from error
         return stored
 
-    def chunk(self, number: int, room: bytearray | None = None) -> Buffer:
+    def new_work(self) -> Work:
+        """Return what may be decoded of bases in one pass through the bundle."""
+        return Work(most_bytes(self.size_bytes))
+
+    def chunk(self, number: int, room: bytearray | None = None, work: Work | None = None) -> Buffer:
         """Return a chunk's run of the tar stream, checked and decoded.
 
         Args:
             number: Number of the chunk, from 0.
             room: A buffer of `room_bytes` or more to work in; the result may be a view into it. By default new memory.
+            work: Of the pass that this is a part of (`new_work`); by default one of its own.
 
         Raises:
             DamagedError: The chunk is damaged, or one that it is the difference from; the message names it.
@@ -238,7 +244,7 @@ class BundleReader:
         try:
             # What is needed to know the bases must be there without them.
             is_front = self._raw_starts[number] < self._front[-1][1]
-            read_base = None if is_front else partial(self._read_base, number)
+            read_base = None if is_front else partial(self._read_base, number, work or self.new_work())
             return decode_chunk(record, frames, behind, number=number, read_base=read_base)
         except DamagedError:
             raise
@@ -256,14 +262,14 @@ class BundleReader:
             for number in numbers
         )
 
-    def _read_base(self, number: int, place: BasePlace, room: memoryview) -> None:
+    def _read_base(self, number: int, work: Work, place: BasePlace, room: memoryview) -> None:
         """Fill `room` with what a chunk is the difference from."""
         start, stop = self._raw_starts[number : number + 2]
         base = self.plan.differences.find_base(start, stop, place)
         if self.elsewhere is not None and base in self.elsewhere:
             self.elsewhere.read_into(base, place.offset, room)
         elif base in self.plan.first_of:
-            self.contents.read_into(base, place.offset, room)
+            self.contents.read_counted(base, place.offset, room, work)
         else:
             what = f"{self.path}: chunk {number} is stored as a difference from content {base}, which is not here"
             raise MissingBaseError(what, hint="the bundle is a delta: its base has it")
@@ -274,11 +280,11 @@ class BundleReader:
         The bytes are valid until the next item is asked for: their memory is then reused.
         """
         pooled = min(self._largest_room, _POOLED_BYTES)
-        buffers, budget = BufferPool(pooled), Budget()
+        buffers, budget, work = BufferPool(pooled), Budget(), self.new_work()
 
         def decode(number: int) -> tuple[int, bytearray, Buffer]:
             buffer = buffers.take(self.room_bytes(number))
-            return number, buffer, self.chunk(number, buffer)
+            return number, buffer, self.chunk(number, buffer, work)
 
         def calls() -> Iterator[Callable[[], tuple[int, bytearray, Buffer]]]:
             for number in numbers:
@@ -288,7 +294,7 @@ class BundleReader:
                 budget.take(room, stored + chunk.stored_bytes)
                 yield partial(decode, number)
 
-        with self.expect(numbers), self.contents.limited(self.index.tar_bytes):
+        with self.expect(numbers):
             for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
                 yield number, raw
                 buffers.give(buffer)
@@ -300,17 +306,8 @@ class BundleReader:
 
         The bytes are valid until the next item is asked for.
         """
-        for number, raw in self.chunks(list(self._list_chunks(wanted)), jobs=jobs):
+        for number, raw in self.chunks(list(list_chunks(self, wanted)), jobs=jobs):
             yield self._raw_starts[number], raw
-
-    def _list_chunks(self, wanted: Sequence[Span]) -> Iterator[int]:
-        first = 0
-        for start, stop in wanted:
-            for number in self.chunk_span(start, stop):
-                # One chunk may hold the end of a span and the start of the next.
-                if number >= first:
-                    yield number
-                    first = number + 1
 
     def chunk_span(self, start: int, stop: int) -> range:
         """Return the numbers of the chunks that hold bytes `start` to `stop` of the tar stream."""

@@ -21,6 +21,7 @@ from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
 from bundler.format.codec.buffers import Budget
 from bundler.format.codec.codecs import Buffer
+from bundler.format.codec.expansion import check_expansion
 from bundler.format.contents.bases import BasePlace, Bases, Contents, bases_record, parse_bases
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
@@ -250,6 +251,7 @@ class BundleStream:
         self._records.append(record)
         self._raw_bytes += record.raw_bytes
         self._stored_bytes += CHUNK_HEADER_BYTES + record.stored_bytes
+        check_expansion(self._raw_bytes, self._stored_bytes)
         if self._is_open and self._raw_bytes > self.plan.size_bytes:
             raise FormatError(f"the tar stream does not end after the {self.plan.size_bytes:,} bytes of its lock")
         return len(self._records) - 1, frames
@@ -270,12 +272,8 @@ class BundleStream:
             "lock": (index.name, index.lock_bytes, index.lock_sha256)
             == (self.lock.name, len(text), sha256_bytes(text)),
             "tar stream": index.tar_bytes == self._raw_bytes == self.plan.size_bytes,
-            "list of omitted contents": (base is None) == (omitted is None)
-            and (
-                base is None
-                or omitted is None
-                or (base.omitted_bytes, base.omitted_sha256) == (len(omitted), sha256_bytes(omitted))
-            ),
+            "list of omitted contents": (base and (base.omitted_bytes, base.omitted_sha256))
+            == (None if omitted is None else (len(omitted), sha256_bytes(omitted))),
             "list of bases": index.bases == bases_record(self.bases),
             "last volume": self._volume is None
             or (self._volume.stop, self._volume.bundle_bytes, self._volume.digest)

@@ -6,7 +6,8 @@ Rule book:
   compressed independently, and written in order;
 * all content is hashed while it is packed, and must match the lock; of large blobs it may have been before
   (`ReadyChunks`);
-* at most a few chunks per job are in memory, however large the files are.
+* at most a few chunks per job are in memory, however large the files are;
+* what shrinks so far that a reader would refuse it has a chunk stored as it is, now and then (FORMAT.md, "Expansion").
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ from bundler.errors import IntegrityError
 from bundler.files.digest import Hasher, blake3_bytes, sha256_bytes
 from bundler.files.parallel import in_order
 from bundler.format.base_records import BaseRecord
+from bundler.format.chunk import decode_chunk
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import (
     DEFAULT_LEVEL,
     DIFFERENCES_BY_WIDTH,
+    ZSTD,
     Buffer,
     CodecChoice,
     room_bytes,
 )
+from bundler.format.codec.frames import stored_frame
 from bundler.format.codec.safetensors import Run
 from bundler.format.contents.bases import bases_record
+from bundler.format.contents.burden import Burden
 from bundler.format.cut import CHUNK_BYTES, Chunk, Piece, choose_runs, cut_into_chunks
 from bundler.format.index import (
     PREAMBLE,
@@ -195,7 +200,7 @@ def write_bundle(
     """
     out.write(PREAMBLE)
     records: list[ChunkRecord] = []
-    checker = _BlobChecker()
+    checker, burden = _BlobChecker(), Burden(plan)
     buffers = BufferPool(buffer_bytes())
     chunks = cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path))
     calls = (partial(encode_chunk, chunk, blob_path, level, buffers, ready) for chunk in chunks)
@@ -203,6 +208,9 @@ def write_bundle(
         for done in encoded:
             if done.raw is not None:
                 checker.feed(done.chunk.pieces, done.raw)
+            if not burden.admits(done.record, done.chunk.base):
+                done = _store(done)
+            burden.add(done.record, done.chunk.base)
             out.write(chunk_header(done.record))
             for frame in done.frames:
                 out.write(frame)
@@ -212,6 +220,16 @@ def write_bundle(
     index = _make_index(lock, plan, records, base, whole)
     out.write(index_frame(index))
     return index
+
+
+def _store(encoded: Encoded) -> Encoded:
+    """Return a chunk whose bytes are stored as they are: a reader takes more after it than after one of a few bytes."""
+    raw = encoded.raw
+    if raw is None:
+        raw = memoryview(decode_chunk(encoded.record, memoryview(encoded.frames[0]), number=0))
+    frame = stored_frame(raw)
+    record = ChunkRecord(ZSTD.number, len(raw), len(frame), blake3_bytes(frame))
+    return replace(encoded, record=record, frames=[frame])
 
 
 def _make_index(

@@ -71,10 +71,12 @@ def _list_decoding_calls(
     def list_members() -> tuple[Member, ...]:
         return tuple(members)
 
+    work = reader.new_work()
+
     def decode(number: int) -> int | Buffer:
         record = reader.index.chunks[number]
         try:
-            return reader.chunk(number)
+            return reader.chunk(number, None, work)
         except MissingBaseError:
             start = reader.chunk_start(number)
             held = _find_members(list_members(), start, start + record.raw_bytes)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import zstandard
 
 from bundler.files.digest import blake3_bytes, sha256_bytes
+from bundler.format.codec.frames import stored_frame
 from bundler.format.contents.bases import MAX_DIFFERENCE_BYTES, BasePlace, Bases, bases_record
 from bundler.format.index import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader
-from bundler.format.tar import Member, tar_plan
+from bundler.format.tar import END_OF_ARCHIVE, tar_plan
 from bundler.plan.lock import Lock, LockedFile
 from tests.fuzz.frames import runs
 from tests.support.bundles import lock_of, locked_repo
@@ -40,60 +42,68 @@ def bundle_of(
     return PREAMBLE + b"".join(parts) + index_frame(index)
 
 
-def zeros(codec: str, chunk_mib: int, count: int) -> bytes:
-    """A bundle of one file of zeros, as its lock says, whose digests are those of another content."""
-    size = chunk_mib * MIB * count
-    file = LockedFile(path="w.bin", size_bytes=size, blob_id="a" * 40, sha256="b" * 64, blake3="c" * 64)
-    lock = _lock_of(file)
-    plan = tar_plan(lock)
-    [member] = [member for member in plan.members if member.blob]
-    pieces = [header for each in plan.members if each.offset <= member.offset for header in _before(each)]
-    front = b"".join(pieces)
-    back = bytes(plan.size_bytes - len(front) - size)
-    number, width = _CODECS[codec]
-    frames = runs(chunk_mib * MIB // width) * width
-    text = lock.dumps().encode()
-    chunks = [(0, len(front), compressed(front)), *[(number, chunk_mib * MIB, frames)] * count]
-    return bundle_of("tiny", text, [*chunks, (0, len(back), compressed(back))])
+Chunks = list[tuple[int, int, bytes]]
 
 
-def differences(depth: int) -> bytes:
-    """A bundle of zeros in chunks of 64 MiB, and of contents that are differences from it, one upon the other."""
-    size, other = 64 * MIB, 2 * MAX_DIFFERENCE_BYTES
-    names = [f"{number:x}" * 64 for number in range(1, depth + 2)]
-    files = tuple(
-        LockedFile(
-            path=f"{name[0]}.bin",
-            size_bytes=size if name == names[0] else other,
-            blob_id=name[:40],
-            sha256=name,
-            blake3="c" * 64,
-        )
-        for name in names
-    )
-    lock = _lock_of(*files)
-    bases = {name: (before,) for before, name in pairwise(names)}
-    place, step = BasePlace(0, 0).pack(), MAX_DIFFERENCE_BYTES
-    chunks: list[tuple[int, int, bytes]] = []
+def lay_out(lock: Lock, contents: Mapping[str, Chunks], bases: Bases | None = None) -> bytes:
+    """A bundle of this lock, whose contents (SHA-256) are in these chunks; all else in it is right."""
+    chunks: Chunks = []
     between = b""
-    for member in (plan := tar_plan(lock, None, bases)).members:
+    for member in tar_plan(lock, None, bases or {}).members:
         between += member.header
         if member.blob is None:
             between += member.content + bytes(member.padding)
             continue
-        chunks.append((0, len(between), compressed(between)))
-        between = b""
-        if member.blob.sha256 == names[0]:
-            chunks.append((0, size, runs(size)))
-        else:
-            chunks += [(4, step, place + runs(step // 4) * 4)] * (other // step)
-    assert sum(chunk[1] for chunk in chunks) + len(between) + 1024 == plan.size_bytes
-    between += bytes(1024)
+        chunks += [(0, len(between), compressed(between)), *contents[member.blob.sha256]]
+        assert sum(size for _, size, _ in contents[member.blob.sha256]) == member.size_bytes
+        between = bytes(member.padding)
+    between += END_OF_ARCHIVE
     return bundle_of("tiny", lock.encoded, [*chunks, (0, len(between), compressed(between))], bases)
 
 
-def _before(member: Member) -> list[bytes]:
-    return [member.header] if member.blob else [member.header, member.content, bytes(member.padding)]
+def _hold(files: Mapping[str, Chunks], bases: Bases | None = None) -> bytes:
+    """A bundle of files whose names are their digests', in this order."""
+    locked = tuple(
+        LockedFile(
+            path=f"{name[0]}.bin",
+            size_bytes=sum(size for _, size, _ in chunks),
+            blob_id=name[:40],
+            sha256=name,
+            blake3="c" * 64,
+        )
+        for name, chunks in files.items()
+    )
+    return lay_out(_lock_of(*locked), files, bases)
+
+
+def _noise(size: int) -> Chunks:
+    """Content that takes its own length, so that more is allowed behind it."""
+    return [(0, size, stored_frame(random.Random(size).randbytes(size)))] if size else []
+
+
+def zeros(codec: str, chunk_mib: int, count: int, *, noise: int = 0) -> bytes:
+    """A bundle of a file of zeros, as its lock says, whose digests are those of another content."""
+    number, width = _CODECS[codec]
+    frames = runs(chunk_mib * MIB // width) * width
+    first = {"0" * 64: _noise(noise)} if noise else {}
+    return _hold({**first, "2" * 64: [(number, chunk_mib * MIB, frames)] * count})
+
+
+def differences(
+    depth: int, *, base_chunk: int, step: int, count: int, codec: str = "zstd", base_mib: int = 64, noise: int = 0
+) -> bytes:
+    """A bundle of zeros, and of contents that are differences from it, one upon the other, in so many chunks each."""
+    size, other = base_mib * MIB, max(MIB, step * count)
+    names = [f"{number:x}" * 64 for number in range(1, depth + 2)]
+    number, width = _CODECS[codec]
+    of_base = [(number, base_chunk, runs(base_chunk // width) * width)] * (size // base_chunk)
+    short: Chunks = [(4, step, BasePlace(0, 0).pack() + runs(step // 4) * 4)] * count
+    left = other - step * count
+    files: dict[str, Chunks] = {"0" * 64: _noise(noise)} if noise else {}
+    files[names[0]] = of_base
+    for name in names[1:]:
+        files[name] = [*short, (0, left, runs(left))] if left else short
+    return _hold(files, {name: (before,) for before, name in pairwise(names)})
 
 
 def _lock_of(*files: LockedFile) -> Lock:
@@ -138,7 +148,28 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 4),
     "planes of 4 MiB": functools.partial(zeros, "planes4", 4, 80),
     "chunks of 4 MiB": functools.partial(zeros, "zstd", 4, 80),
-    "differences over differences": functools.partial(differences, 4),
+    "as many zeros as it may hold": functools.partial(zeros, "planes4", 4, 110, noise=900_000),
+    "as many zeros as it may hold, in long chunks": functools.partial(zeros, "planes4", 64, 7, noise=960_000),
+    "as many differences as it may hold": functools.partial(
+        differences, 4, base_chunk=8 * MIB, step=8 * MIB, count=12, codec="planes4", base_mib=8, noise=960_000
+    ),
+    "short differences, as many as it may hold": functools.partial(
+        differences, 4, base_chunk=8 * MIB, step=4096, count=700, codec="planes4", base_mib=8, noise=400_000
+    ),
+    "30 GB of zeros": functools.partial(zeros, "zstd", 64, 450),
+    "planes of 30 GB": functools.partial(zeros, "planes4", 64, 450),
+    "differences from chunks of 64 MiB": functools.partial(
+        differences, 4, base_chunk=64 * MIB, step=MAX_DIFFERENCE_BYTES, count=2
+    ),
+    "differences over differences": functools.partial(
+        differences, 4, base_chunk=8 * MIB, step=MAX_DIFFERENCE_BYTES, count=2, codec="planes4"
+    ),
+    "short differences from long chunks": functools.partial(
+        differences, 1, base_chunk=8 * MIB, step=256, count=4000, codec="planes4"
+    ),
+    "short differences from short differences": functools.partial(
+        differences, 4, base_chunk=8 * MIB, step=1024, count=1000, codec="planes4"
+    ),
     "lock of spaces": lambda: lock_bomb(b" " * (64 * MIB)),
     "lock of empty lists": lambda: lock_bomb(b"[" + b"[]," * (4 * MIB) + b"0]"),
     "lock of short lists": lambda: lock_bomb(b"[" + b"[]," * (2 * MIB) + b"0]"),

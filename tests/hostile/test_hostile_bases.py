@@ -10,8 +10,8 @@ import pytest
 
 from bundler.errors import BundleError, FormatError, IntegrityError
 from bundler.format import tar
+from bundler.format.codec import expansion
 from bundler.format.codec.safetensors import Run
-from bundler.format.contents import own
 from bundler.format.contents.bases import BasePlace, Bases, BaseSpan, DifferenceRun
 from bundler.format.reader import BundleReader
 from bundler.format.tar import tar_plan
@@ -142,14 +142,18 @@ def test_more_work_than_its_content_is_worth_is_refused(
     bundle = tmp_path / "forged.tar.zst"
     with bundle.open("wb") as stream:
         write_bundle(LOCK, tar_plan(LOCK, None, {TWO: (ONE,)}), store, stream, runs_of=runs_of)
-    monkeypatch.setattr(own, "_FREE_BYTES", 0)
-    monkeypatch.setattr(own, "MOST_BASE_READS", 40 if enough else 1)
+    # Just what it takes, and a chunk less.
     with BundleReader(bundle) as reader:
+        [base] = {reader.chunk_span(at, at + 1)[0] for at in [reader.plan.first_of[ONE].offset + START]}
+        chunk = reader.index.chunks[base]
+        limit = 64 * (chunk.raw_bytes + chunk.stored_bytes + (64 << 10))
+        monkeypatch.setattr(expansion, "MOST_TIMES", 0)
+        monkeypatch.setattr(expansion, "_FREE_BYTES", limit if enough else limit - 1)
         every = range(len(reader.index.chunks))
         for _ in range(2):
             # What one pass has cost is not counted against the next.
             if enough:
                 assert sum(len(raw) for _, raw in reader.chunks(every, jobs=2)) == reader.index.tar_bytes
             else:
-                with pytest.raises(FormatError, match="more than 1 times its content to be decoded"):
+                with pytest.raises(FormatError, match="more to be decoded than 0 times its length"):
                     list(reader.chunks(every, jobs=2))

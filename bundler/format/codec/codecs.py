@@ -205,7 +205,7 @@ def _is_worthwhile(compressed: Buffer, content: Buffer) -> bool:
 
 
 def _decode_zstd(stored: memoryview, raw_bytes: int, room: memoryview) -> Buffer:
-    if (length := frame_bytes(stored)) != len(stored):
+    if (length := frame_bytes(stored, raw_bytes)) != len(stored):
         raise FormatError(f"{len(stored) - length} bytes follow the frame")
     raw = room[:raw_bytes]
     _decode_frame(stored, raw)
@@ -234,7 +234,7 @@ def _read_planes(stored: memoryview, raw_bytes: int, width: int) -> list[list[me
     decoded: list[list[memoryview]] = []
     position = 0
     for number in range(width):
-        end = position + frame_bytes(stored[position:])
+        end = position + frame_bytes(stored[position:], count)
         frame = stored[position:end]
         blocks = stored_blocks(frame)
         if blocks is None or sum(map(len, blocks)) != count:

@@ -14,6 +14,10 @@ from bundler.errors import FormatError
 
 BLOCK_BYTES = 128 << 10
 
+# Each block takes time, whatever is in it. The zstd library makes at most 196 of 128 KiB, by "block splitting".
+_FREE_BLOCKS = 64
+_LEAST_BLOCK_BYTES = 512
+
 _MAGIC = 0xFD2FB528
 # Frame header descriptor: an 8-byte content size, one segment (so no window descriptor), no checksum, no dictionary.
 _DESCRIPTOR = 0b11_1_0_0_0_00
@@ -73,11 +77,15 @@ def stored_blocks(frame: memoryview) -> list[memoryview] | None:
     return blocks
 
 
-def frame_bytes(data: memoryview) -> int:
+def frame_bytes(data: memoryview, content_bytes: int) -> int:
     """Return the length of the zstd frame that `data` starts with (RFC 8878, 3.1.1).
 
+    Args:
+        data: Begins with the frame.
+        content_bytes: What it is to decode to.
+
     Raises:
-        FormatError: `data` does not start with a zstd frame, or the frame is cut short.
+        FormatError: `data` does not start with a zstd frame, or the frame is cut short, or in far too many blocks.
     """
     try:
         (magic,) = struct.unpack_from("<I", data)
@@ -88,11 +96,16 @@ def frame_bytes(data: memoryview) -> int:
         content_size_bytes = (1 if is_single_segment else 0, 2, 4, 8)[descriptor >> 6]
         dictionary_id_bytes = (0, 1, 2, 4)[descriptor & 3]
         position = 5 + (not is_single_segment) + dictionary_id_bytes + content_size_bytes
-        last = False
+        last, left = False, _FREE_BLOCKS + content_bytes // _LEAST_BLOCK_BYTES
         while not last:
             header = int.from_bytes(data[position : position + 3], "little")
             if position + 3 > len(data):
                 raise FormatError("zstd frame is cut short")
+            left -= 1
+            if left < 0:
+                raise FormatError(
+                    f"zstd frame of {content_bytes} bytes is in more blocks than any writer would make"
+                )
             last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
             # A run-length block stores one byte, however many it decodes to.
             position += 3 + (1 if kind == 1 else size)

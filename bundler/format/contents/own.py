@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 from bundler.errors import FormatError
 from bundler.format.codec.buffers import BufferPool
-from bundler.format.contents.bases import TAMPERED_HINT, Bases
+from bundler.format.codec.expansion import Work, work_bytes
+from bundler.format.contents.bases import MAX_DIFFERENCE_BYTES, TAMPERED_HINT, Bases
 from bundler.format.contents.spans import ChunkReader, copy_span
+from bundler.format.index import ChunkRecord
 
-# A difference may lie on four others, and each may need two chunks of the one below it: 2 + 4 + 8 + 16 of its length.
-MOST_BASE_READS = 40
-# Small content, in a chunk with much else.
-_FREE_BYTES = 1 << 30
+# For what is read for another bundle, whose own length bounds how often: a chunk, and what it stores.
+_EARNED = 2
 
 
 class OwnContents:
@@ -21,60 +20,55 @@ class OwnContents:
 
     Args:
         reader: The bundle.
+        chunks: All of its chunks.
         spans: Content (SHA-256) -> where it begins and ends in the tar stream.
         bases: Which of them are stored as differences, and what from.
         buffers: For its chunks.
     """
 
     def __init__(
-        self, reader: ChunkReader, spans: Mapping[str, tuple[int, int]], bases: Bases, buffers: BufferPool
+        self,
+        reader: ChunkReader,
+        chunks: Sequence[ChunkRecord],
+        spans: Mapping[str, tuple[int, int]],
+        bases: Bases,
+        buffers: BufferPool,
     ) -> None:
         self._reader = reader
+        self._chunks = chunks
         self._spans = spans
         self._bases = bases
         self._buffers = buffers
-        # How much of bases may still be decoded; None for any amount.
-        self._left_bytes: int | None = None
-
-    @contextmanager
-    def limited(self, tar_bytes: int) -> Iterator[None]:
-        """Refuse a bundle whose differences make more work than its content is worth, while the block runs.
-
-        Args:
-            tar_bytes: Length of its tar stream.
-        """
-        limit, self._left_bytes = self._left_bytes, MOST_BASE_READS * tar_bytes + _FREE_BYTES
-        try:
-            yield
-        finally:
-            self._left_bytes = limit
+        # What may be decoded for other bundles.
+        self._work = reader.new_work()
 
     def __contains__(self, sha256: str) -> bool:
         """Tell whether the bundle holds a content, and all that it is the difference from."""
         return sha256 in self._spans and all(base in self for base in self._bases.get(sha256, ()))
 
     def read_into(self, sha256: str, offset: int, room: memoryview) -> None:
-        """Fill `room` with the bytes of a content from `offset`.
+        """Fill `room` with the bytes of a content from `offset`, for another bundle.
 
         Raises:
-            FormatError: It ends before, or a chunk is damaged.
+            FormatError: As `read_counted`.
+        """
+        self._work.add(_EARNED * len(room))
+        self.read_counted(sha256, offset, room, self._work)
+
+    def read_counted(self, sha256: str, offset: int, room: memoryview, work: Work) -> None:
+        """Fill `room` with the bytes of a content from `offset`, in a pass through this bundle.
+
+        Raises:
+            FormatError: It ends before, a chunk is damaged or too long, or the pass is more work than it may be.
         """
         start, stop = self._spans[sha256]
         if start + offset + len(room) > stop:
             what = f"it asks for bytes {offset} to {offset + len(room)} of base {sha256}, which ends before"
             raise FormatError(what, hint=TAMPERED_HINT)
-        self._count(start + offset, start + offset + len(room))
-        copy_span(self._reader, start + offset, room, self._buffers)
-
-    def _count(self, start: int, stop: int) -> None:
-        """Count what is decoded for these bytes of the tar stream: whole chunks."""
-        if self._left_bytes is None:
-            return
-        span = self._reader.chunk_span(start, stop)
-        # A race between threads loses a part of the count, and no more.
-        self._left_bytes -= self._reader.chunk_start(span.stop) - self._reader.chunk_start(span.start)
-        if self._left_bytes < 0:
-            raise FormatError(
-                f"its differences ask for more than {MOST_BASE_READS} times its content to be decoded",
-                hint=TAMPERED_HINT,
-            )
+        for number in self._reader.chunk_span(start + offset, start + offset + len(room)):
+            chunk = self._chunks[number]
+            if chunk.raw_bytes > MAX_DIFFERENCE_BYTES:
+                what = f"base {sha256} has a chunk of {chunk.raw_bytes} bytes"
+                raise FormatError(f"{what}, expected at most {MAX_DIFFERENCE_BYTES}", hint=TAMPERED_HINT)
+            work.spend(work_bytes(chunk.raw_bytes, chunk.stored_bytes))
+        copy_span(self._reader, start + offset, room, self._buffers, work)
