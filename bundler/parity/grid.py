@@ -82,9 +82,10 @@ class Grid:
 
     def is_sound(self) -> bool:
         """Tell whether the measures fit each other, and what the code can do."""
+        # The code takes the same time for a short column as for a long one.
         return (
             0 < self.size_bytes < 1 << 60
-            and 0 < self.column_bytes <= _MOST_SYMBOL_BYTES
+            and min(_LEAST_BLOCK_BYTES, self.size_bytes) <= self.column_bytes <= _MOST_SYMBOL_BYTES
             and self.column_bytes % 8 == 0
             and 0 < self.cell_bytes <= 16 << 20
             and self.cell_bytes % self.column_bytes == 0

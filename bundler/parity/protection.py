@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from bundler.errors import BundleError, FormatError, IntegrityError
@@ -46,8 +47,12 @@ class Protection:
     def read_good(self, row: int, block: int) -> bytes | None:
         """Return a cell of the files; None if it is damaged."""
         content = self.run.read_at(self.place(row, block), self.grid.cell_bytes)
-        is_good = content is not None and hash_cell(content) == self.head.data_digest(row, block)
-        return content if is_good else None
+        if content is None:
+            return None
+        # A file of parity can ask for many cells behind all files, which are alike.
+        is_behind = self.run.locate(self.place(row, block), self.grid.cell_bytes) is None
+        found = _hash_zeros(self.grid.cell_bytes) if is_behind else hash_cell(content)
+        return content if found == self.head.data_digest(row, block) else None
 
     def find_bad(self, progress: Callable[[int], None]) -> dict[int, list[int]]:
         """Return row -> blocks whose cells are damaged; of a file that was cut, also those past its end."""
@@ -200,3 +205,8 @@ def _open_parity(paths: Sequence[Path], opened: ExitStack, on_note: Callable[[st
 
 def _identity(part: ParityFile) -> object:
     return part.head.digest, part.head.files, part.head.grid, part.head.data_digests
+
+
+@lru_cache(maxsize=1)
+def _hash_zeros(size_bytes: int) -> bytes:
+    return hash_cell(bytes(size_bytes))

@@ -14,13 +14,14 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
-from bundler.errors import FormatError, IntegrityError, UsageError
+from bundler.errors import BundleError, FormatError, IntegrityError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.make.split import split_bundle
 from bundler.parity.bundle import make_bundle_parity, repair_bundle
-from bundler.parity.grid import MOST_BLOCKS, choose_grid
+from bundler.parity.grid import MOST_BLOCKS, Grid, choose_grid
 from bundler.parity.make import make_parity
-from bundler.parity.parity_file import MAGIC, ParityFile
+from bundler.parity.parity_file import DIGEST_BYTES, MAGIC, Head, ParityFile
+from bundler.parity.protected import ProtectedFile
 from bundler.parity.repair import repair
 from tests.parity.losses import make_bundles, repair_once
 from tests.support.bundles import locked_repo, tiny_bundle
@@ -326,3 +327,28 @@ def test_the_commands_say_what_they_did(volumes: list[Path]) -> None:
         == command("parity", volumes[0], "--share", "101%")[0]
         == 2
     )
+
+
+def test_parity_that_asks_for_far_more_than_there_is_is_little_work(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A head of 32 kB that has a bundle of a byte in 1,000 rows of 16 MiB: 16 GB of zeros behind it."""
+    bundle = tmp_path / "demo.tar.zst"
+    bundle.write_bytes(b"x")
+    grid = Grid(16 << 20, 1000 * (16 << 20), 16 << 20, 32 << 10, 1)
+    digests = bytes(16 * 1000)
+    head = Head(f"sha256:{'0' * 64}", (ProtectedFile("", 1),), grid, 0, 1, digests, digests)
+    hostile = tmp_path / "demo.parity"
+    hostile.write_bytes(head.dumps())
+    hashed: list[int] = []
+
+    def count(content: bytes | memoryview) -> bytes:
+        hashed.append(len(content))
+        return bytes(DIGEST_BYTES)
+
+    monkeypatch.setattr("bundler.parity.repair.hash_cell", count)
+    with pytest.raises(BundleError):
+        repair(bundle, [hostile], jobs=1)
+    assert sum(hashed) <= 2 * grid.cell_bytes
+    # The code takes the same time for a column of 8 bytes as for one of 32 kB.
+    assert not replace(grid, column_bytes=8).is_sound()
