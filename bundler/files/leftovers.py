@@ -1,10 +1,13 @@
-"""Half-written files of killed processes, recognised by the names that `bundler.files.atomic` gives them."""
+"""What killed processes left, recognised by their marks in the names: half-written files, and temporary folders."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from bundler.files.atomic import TEMPORARY_PREFIX
@@ -58,3 +61,36 @@ def remove_leftovers(root: Path, *, now: float, below: bool = True) -> list[Path
             elif is_folder and below:
                 waiting.append(text)
     return removed
+
+
+@contextlib.contextmanager
+def make_temporary_folder(prefix: str) -> Iterator[Path]:
+    """Make an empty folder, and remove it when the block ends; before, remove those of killed processes.
+
+    Args:
+        prefix: What its name begins with; no other kind of folder has it.
+    """
+    for stale in find_stale(prefix):
+        # Somebody else removes it too; or a process that outlived the killed one writes there still.
+        shutil.rmtree(stale, ignore_errors=True)
+    folder = make_marked_folder(prefix)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_marked_folder(prefix: str) -> Path:
+    """Make an empty folder whose name begins with a prefix, and has the mark of this process."""
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}{Owner.current().mark}-"))
+
+
+def find_stale(prefix: str) -> Iterator[Path]:
+    """Yield the folders of this user's killed processes, on this system and in this process namespace."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        owner = Owner.parse(folder.name.removeprefix(prefix))
+        if owner is None or owner.may_be_alive(idle_seconds=0, patience_seconds=math.inf):
+            continue
+        with contextlib.suppress(OSError):
+            if folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
+                yield folder

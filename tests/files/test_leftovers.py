@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bundler.files.atomic import TEMPORARY_PREFIX
-from bundler.files.leftovers import is_leftover, remove_leftovers
+from bundler.files.leftovers import is_leftover, make_temporary_folder, remove_leftovers
 from bundler.files.owner import Owner
 
 
@@ -37,6 +38,35 @@ def test_leftovers_of_a_killed_process_are_deleted_and_those_of_a_living_one_are
         child.kill()
         child.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_the_temporary_folder_of_a_killed_process_goes_with_the_next_one_that_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import sys; from bundler.files.leftovers import make_temporary_folder as make\n"
+        "with make('bundle-x-') as folder: (folder / 'half').touch(); print(folder, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as child:
+        assert child.stdout
+        left = Path(child.stdout.readline().strip())
+        others = [tmp_path / "bundle-x-1", tmp_path / f"bundle-y-{Owner.current().mark}"]
+        for other in others:
+            other.mkdir()
+        with make_temporary_folder("bundle-x-") as folder:
+            assert left.exists() and folder.is_dir()
+        child.kill()
+    assert (left / "half").exists()
+    with make_temporary_folder("bundle-x-") as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([folder, *others])
+    assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
 @pytest.mark.parametrize("mark", ["00000000-00000000-1-2-abc", "00000000-1-2-abc", "00000000-1-abc", "abc", ""])

@@ -16,7 +16,6 @@ import contextlib
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from bundler.draft.record.child import run_child
 from bundler.draft.record.notes import HostUse, Notes, read_notes
 from bundler.draft.record.sockets import SocketUse
 from bundler.errors import UsageError
+from bundler.files.leftovers import make_temporary_folder
 from bundler.hub.connection.endpoint import check_endpoint
 from bundler.offline.kernel.network_namespace import own_addresses
 from bundler.offline.launch.spawn import CommandNotFoundError
@@ -76,8 +76,7 @@ def run_watched(command: Sequence[str]) -> Ran:
     if shutil.which(command[0]) is None and not Path(command[0]).exists():
         raise CommandNotFoundError(f"{command[0]}: command not found")
     upstream = check_endpoint()
-    with tempfile.TemporaryDirectory(prefix="bundle-record-") as folder:
-        notes = Path(folder)
+    with make_temporary_folder("bundle-record-") as notes:
         door = (_DOOR, upstream, str(notes / _DOOR_NOTES))
         with open_aside(*door, what=f"the door to {upstream} did not open") as address:
             ended = run_child(command, make_environment(os.environ, address, notes))

@@ -11,14 +11,15 @@ Rule book:
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bundler.errors import BundleError, IntegrityError
 from bundler.files.digest import Digests, hash_file
+from bundler.files.leftovers import make_temporary_folder
 from bundler.hub.selection.pickle_names import is_pickle
 from bundler.hub.web.archive import unpack
 from bundler.hub.web.download import download
@@ -94,9 +95,8 @@ def _place(repo: LockedRepo) -> str:
 
 def _take(entry: FileEntry, keeper: Keeper | None) -> LockedRepo:
     is_plain = entry.torch_repo is None
-    open_folder = keeper.open_folder if keeper else tempfile.TemporaryDirectory
-    with open_folder() as opened:
-        folder = Path(opened)
+    open_folder = keeper.open_folder if keeper else partial(make_temporary_folder, "bundle-lock-")
+    with open_folder() as folder:
         target = folder / "file" if keeper or not is_plain else None
         digests = download(entry.url, target, plain_http=entry.sha256 is not None)
         assert digests.sha256

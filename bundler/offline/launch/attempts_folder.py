@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from typing import Any
 
 from bundler.files.atomic import atomic_write
 from bundler.files.bounded import read_bounded
-from bundler.files.owner import Owner
+from bundler.files.leftovers import find_stale, make_marked_folder
 from bundler.offline.guard.attempts import MOST_NOTE_BYTES, list_folders
 from bundler.offline.kernel.supervisor import Denial
 from bundler.offline.sandbox.remove_tree import remove_tree
@@ -58,7 +57,7 @@ def make_folder() -> Path:
         _write_figures(folder, ended=False, count=None, denials=())
         return folder
     _clear_stale()
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{Owner.current().mark}-"))
+    return make_marked_folder(_PREFIX)
 
 
 def end_folder(folder: Path, count: int | None, denials: Sequence[Denial]) -> None:
@@ -155,11 +154,7 @@ def _write_figures(folder: Path, *, ended: bool, count: int | None, denials: Seq
 
 
 def _clear_stale() -> None:
-    """Remove the folders of this user's launches that were killed, on this system and in this process namespace."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = Owner.parse(folder.name.removeprefix(_PREFIX))
-        if owner is None or owner.may_be_alive(idle_seconds=0, patience_seconds=math.inf):
-            continue
+    """Remove the folders of this user's launches that were killed."""
+    for folder in find_stale(_PREFIX):
         with contextlib.suppress(OSError):  # somebody else clears it too
-            if folder.lstat().st_uid == os.getuid():
-                remove_tree(folder)
+            remove_tree(folder)
