@@ -62,7 +62,7 @@ def test_what_lock_and_fetch_write_is_documented(plain_environment: dict[str, st
     first = bundle("lock", manifest, "--json", env=env)
     fits = bundle("lock", manifest, "--check", "--json")
     out = tmp_path / "small.tar.zst"
-    whole = bundle("fetch", manifest, "-o", out, "--prove", "/bin/true", "--json", env=env)
+    whole = bundle("fetch", manifest, "-o", out, "--prove", "cat $HF_HOME/hub/*/blobs/*", "--json", env=env)
     base = ("--base", out, "-o", tmp_path / "delta.tar.zst")
     delta = bundle("fetch", manifest, *base, "--json", env=env)
     replacing = bundle("fetch", manifest, *base, "--codec", "zstd", "--json", env=env)

@@ -66,21 +66,35 @@ def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
 
     monkeypatch.chdir(out.parent)
     text = manifest.read_text()
-    manifest.write_text(f"{text}prove: test -d $HF_HOME/hub\n")
+    manifest.write_text(f"{text}prove: cat $HF_HOME/hub/*/blobs/*\n")
     with pytest.raises(ProofError, match="`exit 3` does not run offline: it ended with exit code 3"):
         make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 3"])
     with BundleReader(out) as reader:
         assert reader.digest == made.digest
-    shown = make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["test -e ."])
-    assert [proven.command for proven in shown.commands] == ["test -d $HF_HOME/hub", "test -e ."]
+    shown = make_bundle(
+        manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["wc -c $HF_HOME/hub/*/blobs/*"]
+    )
+    assert [proven.command for proven in shown.commands] == [
+        "cat $HF_HOME/hub/*/blobs/*",
+        "wc -c $HF_HOME/hub/*/blobs/*",
+    ]
     assert (
-        Lock.loads(lock_path.read_text()).proven_by == ("test -d $HF_HOME/hub", "test -e .")
+        Lock.loads(lock_path.read_text()).proven_by
+        == ("cat $HF_HOME/hub/*/blobs/*", "wc -c $HF_HOME/hub/*/blobs/*")
         and demo_hub.requests == []
     )
     insisted = make_bundle(
-        manifest, out, mode="insist", store=tmp_path / "store", endpoint=demo_hub.endpoint, prove=["exit 0"]
+        manifest,
+        out,
+        mode="insist",
+        store=tmp_path / "store",
+        endpoint=demo_hub.endpoint,
+        prove=["cat $HF_HOME/hub/*/refs/*; cat $HF_HOME/hub/*/blobs/*"],
     )
-    assert insisted.lock.proven_by == ("test -d $HF_HOME/hub", "exit 0")
+    assert insisted.lock.proven_by == (
+        "cat $HF_HOME/hub/*/blobs/*",
+        "cat $HF_HOME/hub/*/refs/*; cat $HF_HOME/hub/*/blobs/*",
+    )
     assert Lock.loads(lock_path.read_text()).proven_by == shown.lock.proven_by
     statement = make_statement(shown, recall_proof(shown.lock, Store(tmp_path / "store")))
     assert statement.proof and statement.proof.commands == shown.lock.proven_by

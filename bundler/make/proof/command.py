@@ -9,7 +9,8 @@ Rule book:
 * its working folder is one of its own, gone afterwards, with links to what is in that folder: new files go there, and
   what is there already cannot be changed;
 * exit code 0 and no attempt at the network are required; a failure says what was asked for that the bundle lacks;
-* one that opens no file of the bundle shows nothing of it: that is no failure, but it is told.
+* one that opens no file of the bundle could not have failed, whatever is in it: it is refused. What it makes of what it
+  reads, nobody can know but whoever wrote it.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def prove_command(
         limits: What it may take of this machine; `step_seconds` is its time.
 
     Raises:
-        ProofError: It failed, asked the network for something, or went over a limit.
+        ProofError: It failed, asked the network for something, went over a limit, or opened no file of the bundle.
         UsageError: The current folder has the home in it.
         OfflineError: This machine does not support `isolate`.
         SandboxError: This machine does not support `sandbox`, which remote code needs.
@@ -124,6 +125,11 @@ def prove_command(
     what = breach and f"it was ended: it {breach.what}"
     if what := what or _find_fault(completed, command, home):
         raise _refuse(command, what, completed, lock, said)
+    if read_files is False:
+        raise ProofError(
+            f"`{command}` proves nothing: it ended well, and opened no file of the bundle",
+            hint="have it load something of the bundle; HF_HOME is where it finds it",
+        )
     return CommandProof(
         command=command,
         isolation_detail=completed.isolation.detail,

@@ -66,6 +66,6 @@ def prove_all(
     for command in commands:
         watcher.begin("prove", f"running without a network: {command}")
         ran.append(prove_command(command, complete, store, sandbox=sandbox, limits=limits))
-        if ran[-1].read_files is False:
-            watcher.note(f"`{command}` read no file of the bundle: that it runs shows nothing of what is in it")
+        if ran[-1].read_files is None:
+            watcher.note(f"`{command}`: this system does not tell whether it opened a file of the bundle")
     return Proven(lock=replace(complete, proven_by=tuple(commands)), proof=proof, commands=tuple(ran))
