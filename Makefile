@@ -137,6 +137,10 @@ bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 bench-way: $(STAMP)  ## from a bundle file to loaded weights, beside tar and openssl, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.whole_way --write $(BENCH_FLAGS)
 
+.PHONY: bench-planes
+bench-planes: $(STAMP)  ## taking weights apart by numpy, by compiled code, and by an encoder of our own, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.planes.run --write
+
 .PHONY: bench-files
 bench-files: $(STAMP)  ## what many small files cost beside tar and sha256sum, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.small_files --write
