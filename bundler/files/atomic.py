@@ -44,6 +44,19 @@ def atomic_writer(
         sync_dir: Sync the folder too. Pass False when writing many files, and call `fsync_dir` once afterwards.
         keep_cached: Leave a large file in the page cache, since it is read soon.
     """
+    with atomic_file(path, mode=mode, sync=sync, sync_dir=sync_dir, keep_cached=keep_cached) as file:
+        stream = io.BufferedWriter(file, BUFFER_BYTES)
+        yield stream
+        stream.flush()
+        # Detached, it leaves the file open, which is still to be synced.
+        stream.detach()
+
+
+@contextlib.contextmanager
+def atomic_file(
+    path: Path, *, mode: int = 0o644, sync: bool = True, sync_dir: bool = True, keep_cached: bool = False
+) -> Iterator[UncachedFile]:
+    """Open a file as `atomic_writer` does, without a buffer, so that several threads can write parts of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
     try:
@@ -53,10 +66,9 @@ def atomic_writer(
         error.filename = str(path)
         raise
     try:
-        with UncachedFile(descriptor, "wb") as file, io.BufferedWriter(file, BUFFER_BYTES) as stream:
+        with UncachedFile(descriptor) as file:
             file.keeps_cached = keep_cached
-            yield stream
-            stream.flush()
+            yield file
             keep_readers(path, descriptor)
             if sync:
                 file.sync()

@@ -1,7 +1,10 @@
-"""Call functions on several threads ahead of time, and give back their results in order.
+"""Call functions on several threads: with results in order (`in_order`), or where each call ends its work (`call_all`).
 
 `jobs` counts all threads that compute, the calling one included: it computes a result itself instead of waiting for
 one. So one job needs no other thread, and two jobs on two cores leave no third thread to switch to.
+
+What has to be done in order all the same, such as hashing one file, is done on a `Lane`: not by a thread of its own,
+which all bytes would pass, but by whichever thread brings the part that is next.
 """
 
 from __future__ import annotations
@@ -9,11 +12,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 Result = TypeVar("Result")
 
@@ -103,3 +106,144 @@ class _Task(Generic[Result]):
             return self.future.result()
         finally:
             del self.future
+
+
+def call_all(
+    calls: Iterable[Callable[[], None]],
+    *,
+    jobs: int,
+    name: str = "parallel",
+    on_failure: Callable[[], None] = lambda: None,
+) -> None:
+    """Make all calls, in any order; return when the last has ended.
+
+    Args:
+        calls: Taken from the iterable in order, by one thread at a time, which then makes the call. The iterable may
+            wait until there is room for what the next call makes.
+        jobs: How many threads compute, the calling one included.
+        name: What the other threads are called.
+        on_failure: Called when a call has failed: nothing should wait for what it would have done.
+
+    Raises:
+        Exception: What a call raised, or the iterable; of several, the first that was taken. Calls that had been taken
+            were made, and no others.
+    """
+    crew = _Crew(iter(calls), on_failure)
+    if jobs == 1:
+        crew.work()
+    else:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(jobs - 1, thread_name_prefix=name) as pool:
+            try:
+                crew.work(pool, jobs - 1)
+                pool.shutdown(wait=True)
+            except BaseException as error:  # an interrupt while this thread waited
+                crew.fail(-1, error)
+    if crew.failures:
+        # What ends the program, such as an interrupt, before what fails.
+        raise min(crew.failures, key=lambda failure: (isinstance(failure[1], Exception), failure[0]))[1]
+
+
+class _Crew:
+    """Threads that take calls from one iterator.
+
+    One more is started when a call was taken and no other waits for its turn: each keeps memory of its own, and where
+    calls have to wait for room few of them are needed.
+    """
+
+    def __init__(self, calls: Iterator[Callable[[], None]], on_failure: Callable[[], None]) -> None:
+        self.failures: list[tuple[int, BaseException]] = []
+        self._calls = calls
+        self._on_failure = on_failure
+        self._turn = threading.Lock()
+        self._mutex = threading.Lock()
+        self._taken = 0
+        self._started = 0
+        self._idle = 0
+
+    def work(self, pool: ThreadPoolExecutor | None = None, others: int = 0) -> None:
+        """Take calls and make them, until there are none left or one has failed.
+
+        Args:
+            pool: Where further threads are started.
+            others: How many there may be.
+        """
+        number = -1
+        try:
+            while True:
+                with self._mutex:
+                    self._idle += 1
+                with self._turn:
+                    with self._mutex:
+                        self._idle -= 1
+                    number = self._taken
+                    if self.failures or (call := next(self._calls, None)) is None:
+                        return
+                    self._taken += 1
+                    if pool is not None and self._started < others and not self._idle:
+                        self._started += 1
+                        pool.submit(self.work, pool, others)
+                call()
+                del call
+        except BaseException as error:  # raised again in the thread that waits for all
+            self.fail(number, error)
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """Have no further calls made."""
+        self.failures.append((number, error))
+        self._on_failure()
+
+
+class Lane:
+    """Calls that are made one after the other, in the order of the places that they have on the lane.
+
+    Each is made by the thread that puts it there; or, where one before it is missing or under way, by the thread that
+    comes to it.
+
+    Args:
+        start: The place of the first.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._next = start
+        self._waiting: dict[int, tuple[int, Callable[[], None]]] = {}
+        self._is_busy = False
+        self._mutex = threading.Lock()
+
+    def put(self, start: int, stop: int, call: Callable[[], None]) -> None:
+        """Have a call made when all before `start` were made; those from `stop` are next then.
+
+        Raises:
+            Exception: What a call raised that was next; nothing on this lane is called afterwards.
+        """
+        with self._mutex:
+            self._waiting[start] = stop, call
+            if self._is_busy:
+                return
+            self._is_busy = True
+        while True:
+            with self._mutex:
+                if self._next not in self._waiting:
+                    self._is_busy = False
+                    return
+                stop, call = self._waiting.pop(self._next)
+            call()
+            self._next = stop
+
+
+def count_down(count: int, done: Callable[[], None]) -> Callable[[], None]:
+    """Return what is called `count` times, on any thread, and calls `done` at the last; at once if that is none."""
+    mutex = threading.Lock()
+
+    def end() -> None:
+        nonlocal count
+        with mutex:
+            count -= 1
+            is_last = count == 0
+        if is_last:
+            done()
+
+    if count == 0:
+        done()
+    return end

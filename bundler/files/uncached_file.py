@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,26 +47,53 @@ class UncachedFile(io.FileIO):
     _pending: Future[None] | None = None
     _unsynced_bytes = 0
 
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb")
+        self._mutex = threading.Lock()
+
     def write(self, data: Any, /) -> int:
         """Write `data`, and start sending it to the disk.
 
         Raises:
             OSError: This, or data written before, could not be written.
         """
+        count = self._write_uncached(data, _HERE)
+        if count is None:
+            count = super().write(data)
+            self._start_sync(count)
+        return count
+
+    def write_at(self, data: memoryview, offset: int) -> None:
+        """Write all of `data` at `offset`, and start sending it to the disk. Several threads may write at once.
+
+        Raises:
+            OSError: This, or data written before, could not be written.
+        """
+        while data:
+            count = self._write_uncached(data, offset)
+            if count is None:
+                count = os.pwrite(self.fileno(), data, offset)
+                with self._mutex:
+                    self._start_sync(count)
+            data, offset = data[count:], offset + count
+
+    def _write_uncached(self, data: Any, offset: int) -> int | None:
+        """Write some of `data` past the page cache; return None where that is not wanted, or not to be had."""
         if self._takes_uncached and not self.keeps_cached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
             try:
-                return os.pwritev(self.fileno(), [data], _HERE, _RWF_DONTCACHE)
+                return os.pwritev(self.fileno(), [data], offset, _RWF_DONTCACHE)
             except (OSError, NotImplementedError, AttributeError):
-                # Any other fault is reported by the plain write below.
+                # Any other fault is reported by the plain write that follows.
                 self._takes_uncached = False
-        count = super().write(data)
+        return None
+
+    def _start_sync(self, count: int) -> None:
         self._unsynced_bytes += count
         if self._unsynced_bytes >= STEP_BYTES and (self._pending is None or self._pending.done()):
             self._wait()
             self._pool = self._pool or _make_pool()
             self._pending = self._pool.submit(_sync_data, self.fileno())
             self._unsynced_bytes = 0
-        return count
 
     def sync(self) -> None:
         """Wait until all that was written is on the disk.

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
 from bundler.errors import BundleError, DamagedError, FormatError, MissingBaseError
-from bundler.files.parallel import in_order
 from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
-from bundler.format.codec.buffers import Budget, BufferPool
+from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import Buffer
 from bundler.format.codec.expansion import Work, most_bytes
 from bundler.format.contents.bases import BasePlace, Bases, Contents
@@ -32,7 +31,8 @@ from bundler.format.contents.spans import BlobStream, copy_span, list_chunks
 from bundler.format.front import front_spans, parse_listed_bases, parse_lock, parse_omitted, plan_stream
 from bundler.format.index import CHUNK_HEADER_BYTES, check_front_bytes, chunk_header
 from bundler.format.opening import read_index
-from bundler.format.source import Span
+from bundler.format.reading.chunks import decode_in_order, hand_out, order_by_turns
+from bundler.format.source import Prepare, Span
 from bundler.format.storage.remote import RemoteStored
 from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import VolumeSet, open_stored
@@ -58,6 +58,7 @@ class BundleReader:
         path: The file, volumes or address that was opened.
         size_bytes: Length of the bundle.
         index: Its checked table of contents.
+        pooled_bytes: Length of buffers that are used for one chunk after the other.
         elsewhere: Where else than in this bundle contents can be read that chunks are differences from.
 
     Raises:
@@ -77,8 +78,9 @@ class BundleReader:
             self._stored_starts = self.index.stored_starts()
             if isinstance(self._stored, RemoteStored):
                 self._stored.check_digest(self.index.digest)
-            self._largest_room = max(map(self.room_bytes, range(len(self.index.chunks))), default=0)
-            self._base_buffers = BufferPool(min(self._largest_room, _POOLED_BYTES))
+            largest = max(map(self.room_bytes, range(len(self.index.chunks))), default=0)
+            self.pooled_bytes = min(largest, _POOLED_BYTES)
+            self._base_buffers = BufferPool(self.pooled_bytes)
         except BaseException as error:
             self._stored.close()
             if not isinstance(error, BundleError) or isinstance(error, SERVER_ERRORS):
@@ -279,27 +281,8 @@ class BundleReader:
 
         The bytes are valid until the next item is asked for: their memory is then reused.
         """
-        pooled = min(self._largest_room, _POOLED_BYTES)
-        buffers, budget, work = BufferPool(pooled), Budget(), self.new_work()
-
-        def decode(number: int) -> tuple[int, bytearray, Buffer]:
-            buffer = buffers.take(self.room_bytes(number))
-            return number, buffer, self.chunk(number, buffer, work)
-
-        def calls() -> Iterator[Callable[[], tuple[int, bytearray, Buffer]]]:
-            for number in numbers:
-                chunk = self.index.chunks[number]
-                room, stored = self.base_costs.of(number)
-                room += max(pooled, self.room_bytes(number)) + chunk.raw_bytes
-                budget.take(room, stored + chunk.stored_bytes)
-                yield partial(decode, number)
-
         with self.expect(numbers):
-            for number, buffer, raw in in_order(calls(), jobs=jobs, name="unpack", has_room=budget.has_room):
-                yield number, raw
-                buffers.give(buffer)
-                budget.give()
-                del buffer, raw  # A large one is not in the pool, and not kept while the next is decoded.
+            yield from decode_in_order(self, numbers, jobs=jobs)
 
     def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
         """Yield (offset in the tar stream, bytes) of each chunk that holds some of `wanted`.
@@ -308,6 +291,15 @@ class BundleReader:
         """
         for number, raw in self.chunks(list(list_chunks(self, wanted)), jobs=jobs):
             yield self._raw_starts[number], raw
+
+    def hand_out(self, wanted: Sequence[Span], prepare: Prepare, *, jobs: int) -> None:
+        """Hand out the run of each chunk that holds some of `wanted` (see `bundler.format.source.Source`)."""
+        numbers: Sequence[int] = list(list_chunks(self, wanted))
+        # From an address chunks are fetched ahead in order. A base is best written before what is a difference from it.
+        if jobs > 2 and not isinstance(self._stored, RemoteStored) and not self.bases:
+            numbers = order_by_turns(self, numbers, self._spans.values(), jobs=jobs)
+        with self.expect(numbers):
+            hand_out(self, numbers, prepare, jobs=jobs)
 
     def chunk_span(self, start: int, stop: int) -> range:
         """Return the numbers of the chunks that hold bytes `start` to `stop` of the tar stream."""
@@ -336,6 +328,14 @@ class BundleReader:
         """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
         chunk = self.index.chunks[number]
         return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
+
+    def cost_of(self, number: int) -> tuple[int, int]:
+        """Return how much memory decoding a chunk takes, and how many bytes are stored for that."""
+        chunk = self.index.chunks[number]
+        room, stored = self.base_costs.of(number)
+        return room + max(
+            self.pooled_bytes, self.room_bytes(number)
+        ) + chunk.raw_bytes, stored + chunk.stored_bytes
 
     def member_of(self, blob: Blob) -> Member:
         """Return the tar member that holds a blob's content."""

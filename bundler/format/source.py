@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,10 @@ from bundler.remote.address import Place
 
 # A range of the tar stream: (first byte, byte after the last).
 Span = tuple[int, int]
+# Takes the bytes of a run, on any thread, and calls the second argument once they may be written over.
+Take = Callable[[Buffer, Callable[[], None]], None]
+# (offset in the tar stream, offset behind it) -> what takes the run between them.
+Prepare = Callable[[int, int], Take]
 
 
 class Source(Protocol):
@@ -63,18 +67,20 @@ class Source(Protocol):
     def whole_digest(self) -> str:
         """The digest that an installation has (`bundler.format.index.Index`); of a stream as `digest`."""
 
-    def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Yield (offset in the tar stream, bytes) of runs of the tar stream, in order.
+    def hand_out(self, wanted: Sequence[Span], prepare: Prepare, *, jobs: int) -> None:
+        """Read the chunks that hold `wanted`, and hand out the run of the tar stream that each of them holds.
 
-        Every byte of `wanted` is in one of the runs. Each run was checked against the digest of its chunk; when the
-        iterator ends, the index that holds those digests was checked too.
+        Every byte of `wanted` is in one of the runs. Each run was checked against the digest of its chunk; when this
+        returns, the index that holds those digests was checked too.
 
         Args:
             wanted: Spans to decode: sorted, without overlap. A source may skip everything else.
-            jobs: Threads that check and decode ahead, in bounded memory.
+            prepare: Called for each run before it is read, by one thread at a time. Where several files are read at
+                once, the parts of each come in order, and so does all that is not alone in its chunk.
+            jobs: Threads that check, decode and take, in bounded memory.
 
         Raises:
-            FormatError: A part of the bundle is damaged or missing.
+            FormatError: A part of the bundle is damaged or missing; of a stream all that came before was handed out.
         """
 
     def close(self) -> None:

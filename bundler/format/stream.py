@@ -3,10 +3,10 @@
 Rule book:
 
 * chunk headers come before the chunks and describe them; the index comes last and must agree with them. Until then
-  everything that was read is provisional: users of it publish nothing before `runs` has ended;
+  everything that was read is provisional: users of it publish nothing before `hand_out` has ended;
 * the lock is the first member of the tar stream, so the reader knows what must follow;
 * a stream may be the volumes of a bundle, one after the other; their headers are checked too;
-* if a stream ends early, all chunks that arrived complete are yielded before the error is raised.
+* if a stream ends early, all chunks that arrived complete are handed out before the error is raised.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from bundler.errors import BundleError, DamagedError, FormatError, MissingBaseError
+from bundler.errors import DamagedError, FormatError, MissingBaseError
 from bundler.files.digest import sha256_bytes
-from bundler.files.parallel import in_order
+from bundler.files.parallel import call_all
 from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import check_stored, decode_chunk
-from bundler.format.codec.buffers import Budget
+from bundler.format.codec.buffers import Flight
 from bundler.format.codec.codecs import Buffer
 from bundler.format.codec.expansion import check_expansion
 from bundler.format.contents.bases import BasePlace, Bases, Contents, bases_record, parse_bases
@@ -35,7 +35,7 @@ from bundler.format.index import (
     parse_chunk_header,
     parse_index_frame,
 )
-from bundler.format.source import NeededSpans, Span
+from bundler.format.source import NeededSpans, Prepare, Span, Take
 from bundler.format.storage.stream_input import Readable, StreamInput
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.format.tar import (
@@ -63,12 +63,12 @@ class BundleStream:
     Attributes:
         label: Its name for messages.
         place: The address that it comes from, if there is one.
-        lock: The lock inside; provisional until `runs` has ended.
+        lock: The lock inside; provisional until `hand_out` has ended.
         omitted: The contents (sha256) that a delta leaves out; None for a whole bundle. Provisional too.
         bases: Contents (sha256) that are stored as differences -> what from. Provisional too.
         plan: What the tar stream must be according to the lock.
         elsewhere: Where contents can be read that chunks are differences from: all of them that are needed, once what
-            was yielded before is dealt with.
+            was handed out before is dealt with.
 
     Raises:
         FormatError: The stream does not start as a bundle does, or ends before the end of its lock.
@@ -97,7 +97,7 @@ class BundleStream:
         self._volume: VolumeHeader | None = None
         self._index: Index | None = None
         self._is_open = False
-        # The first chunks, which were decoded to find the lock; `runs` yields them again.
+        # The first chunks, which were decoded to find the lock; `hand_out` hands them out.
         self._front: list[Buffer] = []
         try:
             self._start()
@@ -110,26 +110,26 @@ class BundleStream:
 
     @property
     def base(self) -> BaseRecord | None:
-        """What a delta records about its base; known after `runs` has ended."""
+        """What a delta records about its base; known after `hand_out` has ended."""
         return self._index.base if self._index else None
 
     @property
     def digest(self) -> str:
-        """The bundle's digest; known after `runs` has ended."""
+        """The bundle's digest; known after `hand_out` has ended."""
         assert self._index is not None, "the index of a stream is at its end"
         return self._index.digest
 
     @property
     def whole_digest(self) -> str:
-        """The digest that an installation has; known once `runs` has ended."""
+        """The digest that an installation has; known once `hand_out` has ended."""
         return self._index.whole_digest if self._index else self.digest
 
     def close(self) -> None:
         """Close what was opened for this; a pipe is the caller's."""
         self._close()
 
-    def runs(self, wanted: Sequence[Span], *, jobs: int) -> Iterator[tuple[int, Buffer]]:
-        """Read the stream to its end: check all chunks; decode and yield those that hold some of `wanted`.
+    def hand_out(self, wanted: Sequence[Span], prepare: Prepare, *, jobs: int) -> None:
+        """Read the stream to its end: check all chunks; decode and hand out those that hold some of `wanted`.
 
         May be called once.
 
@@ -137,46 +137,40 @@ class BundleStream:
             FormatError: The stream is damaged, cut short, or does not agree with its index.
         """
         needed = NeededSpans(wanted)
-        position = 0
-        while self._front:
-            raw = self._front.pop(0)
-            size = len(raw)
-            if needed.any_of(position, position + size):
-                yield position, raw
-            position += size
-            del raw
-        failure: BundleError | None = None
-        budget = Budget()
+        flight = Flight(jobs)
 
-        def take(start: int, stored: tuple[int, memoryview], is_needed: bool) -> tuple[int, Buffer | None]:
-            return start, self._take(*stored, start=start, decode=is_needed)
+        def check(stored: tuple[int, memoryview], land: Callable[[], None]) -> None:
+            self._take(*stored, start=0, decode=False)
+            land()
 
-        def has_room() -> bool:
-            return budget.has_room() and self._has_bases(self._raw_bytes)
+        def decode(stored: tuple[int, memoryview], start: int, take: Take, land: Callable[[], None]) -> None:
+            raw = self._take(*stored, start=start, decode=True)
+            assert raw is not None, "it was decoded"
+            take(raw, land)
 
-        def calls() -> Iterator[Callable[[], tuple[int, Buffer | None]]]:
-            nonlocal failure
-            while self._index is None:
+        def calls() -> Iterator[Callable[[], None]]:
+            position = 0
+            while self._front and flight.wait():
+                raw = self._front.pop(0)
+                start, position = position, position + len(raw)
+                if needed.any_of(start, position):
+                    yield partial(prepare(start, position), raw, flight.take(len(raw), 0))
+                del raw
+            while self._index is None and flight.wait(lambda: self._has_bases(self._raw_bytes)):
                 start = self._raw_bytes
-                try:
-                    stored = self._read_next()
-                except BundleError as error:
-                    failure = error
-                    return
+                stored = self._read_next()
                 if stored:
                     is_needed = needed.any_of(start, self._raw_bytes)
                     # Planes take as much again, and a base does.
-                    budget.take(3 * is_needed * (self._raw_bytes - start), len(stored[1]))
-                    yield partial(take, start, stored, is_needed)
+                    land = flight.take(3 * is_needed * (self._raw_bytes - start), len(stored[1]))
+                    if is_needed:
+                        yield partial(decode, stored, start, prepare(start, self._raw_bytes), land)
+                    else:
+                        yield partial(check, stored, land)
+                del stored  # Not kept while the next is waited for.
 
         try:
-            for start, raw_or_none in in_order(calls(), jobs=jobs, name="unpack", has_room=has_room):
-                if raw_or_none is not None:
-                    yield start, raw_or_none
-                budget.give()
-                del raw_or_none  # Not kept while the next is decoded.
-            if failure:
-                raise failure
+            call_all(calls(), jobs=jobs, name="unpack", on_failure=flight.stop)
         except FormatError as error:
             raise self._add_label(error) from error
 

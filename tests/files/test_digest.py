@@ -11,10 +11,12 @@ import pytest
 from blake3 import blake3
 
 from bundler.files.digest import (
+    Algorithm,
     Hasher,
     blake3_bytes,
     blake3_file,
     git_blob_sha1,
+    hash_bytes,
     hash_file,
     hash_stream,
     sha256_bytes,
@@ -59,6 +61,15 @@ def test_only_the_digests_asked_for_are_taken() -> None:
     result = hasher.result()
     assert (result.blake3, result.git_sha1) == (None, None)
     assert result.sha256 == hashlib.sha256(b"abc").hexdigest()
+
+
+@pytest.mark.parametrize("algorithms", [("sha256",), ("git_sha1", "blake3"), ("blake3", "sha256", "git_sha1")])
+def test_a_content_in_memory_has_the_digests_of_its_file(
+    tmp_path: Path, algorithms: tuple[Algorithm, ...]
+) -> None:
+    content = b"some text" * 1000
+    (tmp_path / "x").write_bytes(content)
+    assert hash_bytes(memoryview(content), *algorithms) == hash_file(tmp_path / "x", *algorithms)
 
 
 def test_progress_adds_up_to_the_file(tmp_path: Path) -> None:

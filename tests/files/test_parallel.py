@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from bundler.files.parallel import in_order
+from bundler.files.parallel import Lane, call_all, count_down, in_order
 
 JOBS = [1, 2, 3, 16]
 
@@ -127,3 +127,151 @@ def test_without_room_one_call_is_taken_at_a_time(jobs: int) -> None:
 
     for done, result in enumerate(in_order(calls(), jobs=jobs, has_room=lambda: False)):
         assert (result, taken) == (done, done + 1)
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_all_calls_are_made_by_so_many_threads_and_the_caller_is_one(jobs: int) -> None:
+    together = threading.Barrier(jobs, timeout=60)
+    made: list[int] = []
+
+    def work() -> None:
+        together.wait()
+        made.append(threading.get_ident())
+
+    before = threading.active_count()
+    call_all([work] * (3 * jobs), jobs=jobs)
+    assert (len(made), len(set(made))) == (3 * jobs, jobs)
+    assert threading.get_ident() in made
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_calls_are_taken_one_at_a_time_in_order(jobs: int) -> None:
+    taken: list[int] = []
+    is_taking = threading.Lock()
+
+    def calls() -> Iterator[Callable[[], None]]:
+        for number in range(200):
+            with is_taking:  # A generator that two threads entered would say so.
+                taken.append(number)
+            yield lambda: None
+
+    call_all(calls(), jobs=jobs)
+    assert taken == list(range(200))
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_of_several_calls_that_fail_the_first_is_told_and_those_taken_before_were_made(jobs: int) -> None:
+    made: list[int] = []
+    failed = threading.Event()
+
+    def work(number: int) -> None:
+        if number in (5, 6):
+            # With several threads the second fails first.
+            if number == 5 and jobs > 1:
+                failed.wait(60)
+            raise ValueError(number)
+        made.append(number)
+
+    told: list[bool] = []
+
+    def on_failure() -> None:
+        told.append(True)
+        failed.set()
+
+    with pytest.raises(ValueError, match="5"):
+        call_all((partial(work, number) for number in range(1000)), jobs=jobs, on_failure=on_failure)
+    assert set(made) >= set(range(5))
+    assert len(made) < 999
+    assert told
+
+
+@pytest.mark.parametrize("jobs", JOBS)
+def test_an_error_of_what_names_the_calls_comes_when_those_it_named_were_made(jobs: int) -> None:
+    error = OSError("pipe broke")
+    made: list[int] = []
+
+    def calls() -> Iterator[Callable[[], None]]:
+        for number in range(5):
+            yield partial(made.append, number)
+        raise error
+
+    with pytest.raises(OSError) as caught:
+        call_all(calls(), jobs=jobs)
+    assert caught.value is error
+    assert sorted(made) == list(range(5))
+
+
+def test_an_interrupt_is_told_before_an_error() -> None:
+    caller = threading.get_ident()
+    interrupted = threading.Event()
+
+    def work() -> None:
+        if threading.get_ident() == caller:
+            interrupted.set()
+            raise KeyboardInterrupt
+        interrupted.wait(60)
+        raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        call_all([work] * 10, jobs=2)
+
+
+def test_calls_on_a_lane_are_made_in_order_one_at_a_time_whoever_puts_them_there() -> None:
+    lane, made = Lane(), []
+    is_under_way = threading.Lock()
+    starts = [0, 3, 4, 10, 11, 30]
+
+    def call(start: int) -> None:
+        assert is_under_way.acquire(blocking=False)
+        made.append(start)
+        is_under_way.release()
+
+    # The first comes last, and with it all that waited.
+    places = list(zip(starts, [*starts[1:], 31], strict=True))
+    for start, stop in reversed(places[1:]):
+        lane.put(start, stop, partial(call, start))
+    assert made == []
+    lane.put(0, 3, partial(call, 0))
+    assert made == starts
+
+
+def test_what_is_put_on_a_busy_lane_is_made_by_the_thread_that_keeps_it_busy() -> None:
+    lane, makers = Lane(), []
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        has_begun.set()
+        may_end.wait(60)
+        makers.append(threading.get_ident())
+
+    thread = threading.Thread(target=lambda: lane.put(0, 1, first))
+    thread.start()
+    has_begun.wait(60)
+    lane.put(1, 2, lambda: makers.append(threading.get_ident()))
+    assert makers == []
+    may_end.set()
+    thread.join(60)
+    assert makers == [thread.ident] * 2
+
+
+def test_after_an_error_nothing_more_is_called_on_a_lane() -> None:
+    lane, made = Lane(), []
+
+    def fail() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        lane.put(0, 1, fail)
+    lane.put(1, 2, lambda: made.append(1))
+    assert made == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_the_last_of_so_many_calls_ends_it(count: int) -> None:
+    ends: list[bool] = []
+    end = count_down(count, lambda: ends.append(True))
+    for _ in range(count):
+        assert ends == []
+        end()
+    assert ends == [True]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from bundler.files import uncached_file
-from bundler.files.atomic import atomic_writer
+from bundler.files.atomic import atomic_file, atomic_writer
 from bundler.files.uncached_file import fits_in_page_cache
 
 
@@ -109,6 +111,25 @@ def test_what_is_read_soon_stays_in_the_page_cache_and_is_synced(
     assert (tmp_path / "x").read_bytes() == content
     assert uncached == []
     assert synced == [len(content)]
+
+
+@pytest.mark.parametrize("keep_cached", [False, True])
+def test_parts_that_threads_write_at_their_places_are_all_there(
+    tmp_path: Path, uncached: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, keep_cached: bool
+) -> None:
+    monkeypatch.setattr(uncached_file, "STEP_BYTES", 100_000)
+    parts = [os.urandom(1_500_001) for _ in range(8)]
+    starts = list(itertools.accumulate(map(len, parts), initial=0))
+    with (
+        atomic_file(tmp_path / "x", keep_cached=keep_cached) as file,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        for start, part in reversed(list(zip(starts, parts, strict=False))):
+            pool.submit(file.write_at, memoryview(part), start)
+        pool.shutdown(wait=True)
+    assert (tmp_path / "x").read_bytes() == b"".join(parts)
+    assert (uncached == []) == keep_cached
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def limited(system: Path, *, available_kib: int, groups: dict[str, tuple[str, int]]) -> Path:

@@ -19,7 +19,7 @@ from bundler.make.split import join_bundle, split_bundle
 from bundler.serve.source import RepoKey
 from bundler.serve.sources.bundle import BundleSource
 from tests.support.bundle_parts import flipped, taken_apart
-from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.bundles import collect, locked_repo, tiny_bundle
 from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
 
 WORDS = make_weights(1)
@@ -74,7 +74,7 @@ def test_a_stream_takes_the_base_from_elsewhere(bundle: Path, tmp_path: Path, jo
     (tmp_path / "base").write_bytes(BASE)
     base, tuned = stream.plan.layout.blobs
     stream.elsewhere = FileContents({base.sha256: str(tmp_path / "base")})
-    found = b"".join(bytes(raw) for _, raw in stream.runs([(0, stream.plan.size_bytes)], jobs=jobs))
+    found = collect(stream, [(0, stream.plan.size_bytes)], jobs)
     offset = stream.plan.first_of[tuned.sha256].offset
     assert found[offset : offset + len(TUNED)] == TUNED
     with BundleReader(bundle) as reader:

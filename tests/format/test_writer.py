@@ -29,7 +29,7 @@ from bundler.format.writer import write_bundle
 from bundler.plan.layout import Blob
 from bundler.plan.lock import Lock
 from tests.support.bundle_parts import flipped, taken_apart
-from tests.support.bundles import blob_store, lock_of, locked_repo
+from tests.support.bundles import blob_store, collect, lock_of, locked_repo
 from tests.support.chunked import CHUNK_BYTES, FILES, LOCK, STREAM, cut_small
 from tests.support.messages import Told
 
@@ -212,7 +212,7 @@ def test_what_a_writer_that_stopped_has_written_is_no_bundle(
         write_bundle(LOCK, tar_plan(LOCK), store, sink)
     stream = BundleStream(io.BytesIO(sink.getvalue()))
     with pytest.raises(FormatError):
-        list(stream.runs([(0, len(STREAM))], jobs=1))
+        collect(stream, [(0, len(STREAM))], 1)
 
 
 class FullDisk(io.BytesIO):

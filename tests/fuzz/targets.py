@@ -38,6 +38,7 @@ from bundler.trust.statement import Statement
 from bundler.verify.bundle_file import verify_bundle
 from tests.fuzz.seals import seal_bundle, seal_index, seal_receipt, seal_volume
 from tests.hostile.forge import forge
+from tests.support.bundles import collect
 
 # A terminal window, generously.
 _SCREEN_LINES, _SCREEN_CHARACTERS = 60, 12_000
@@ -116,8 +117,7 @@ def fuzz_stream(data: bytes, folder: Path) -> None:
 
     def read() -> None:
         stream = BundleStream(io.BytesIO(content))
-        for _ in stream.runs([(0, stream.plan.size_bytes)], jobs=1):
-            pass
+        collect(stream, [(0, stream.plan.size_bytes)], 1)
 
     _accepts(read)
 

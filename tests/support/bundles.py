@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bundler.files.digest import Hasher
+from bundler.format.codec.codecs import Buffer
+from bundler.format.source import Source, Span, Take
 from bundler.home.log import LOG_NAME
 from bundler.make.pack import pack
 from bundler.plan.file_rules import Into, file_name
@@ -152,3 +155,29 @@ def put_blobs(hf_home: Path, content: Layout, contents: Iterable[bytes]) -> None
         path = hf_home / blob.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(by_digest[blob.sha256])
+
+
+def collect(source: Source, wanted: Sequence[Span], jobs: int, found: dict[int, bytes] | None = None) -> bytes:
+    """Read a bundle, and return what it handed out, joined in the order of the tar stream.
+
+    Args:
+        source: The bundle.
+        wanted: What is wanted of it.
+        jobs: Threads.
+        found: Gets each run under its start, as soon as it is there.
+    """
+    runs = {} if found is None else found
+    mutex = threading.Lock()
+
+    def prepare(start: int, stop: int) -> Take:
+        def take(raw: Buffer, done: Callable[[], None]) -> None:
+            assert len(raw) == stop - start
+            with mutex:
+                assert start not in runs
+                runs[start] = bytes(raw)
+            done()
+
+        return take
+
+    source.hand_out(wanted, prepare, jobs=jobs)
+    return b"".join(run for _, run in sorted(runs.items()))

@@ -283,7 +283,7 @@ class _File:
         self.blake3 = b""
         self._hasher = Hasher(("blake3",), size_bytes=0)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._file = UncachedFile(descriptor, "wb")
+        self._file = UncachedFile(descriptor)
         self._stream = io.BufferedWriter(self._file, BUFFER_BYTES)
         self._stream.write(bytes(VOLUME_HEAD_BYTES))
 

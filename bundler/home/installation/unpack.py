@@ -10,22 +10,20 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bundler.errors import ChangedError, FormatError, IntegrityError
-from bundler.files.atomic import TEMPORARY_PREFIX, atomic_writer, fsync_dir, temporary_path
-from bundler.files.digest import Hasher, hash_file
+from bundler.files.atomic import TEMPORARY_PREFIX, fsync_dir, temporary_path
+from bundler.files.digest import hash_file
 from bundler.files.hash_many import blake3_files
 from bundler.files.leftovers import is_leftover
 from bundler.files.links import link_or_copy
 from bundler.files.paths import path_inside
-from bundler.files.small_files import SMALL_BYTES, SmallFiles
 from bundler.files.uncached_file import fits_in_page_cache
-from bundler.format.codec.codecs import Buffer
 from bundler.format.contents.files import FileContents
 from bundler.format.source import Source, Span
 from bundler.format.tar import Member, TarPlan
+from bundler.home.installation.unpacking import Unpacking
 from bundler.home.installed import InstalledBundle
 from bundler.home.sharing.trusted_users import TrustedUsers
 from bundler.plan.content import Content
@@ -191,10 +189,26 @@ def write_blobs(
     spans = (
         [(m.offset, m.offset + m.size_bytes) for m in members] if is_part else _unless_there(bundle.plan, members)
     )
+    # A launch follows, and its stamps spare it the hashing, but not the reading.
+    is_read_soon = fits_in_page_cache(sum(member.size_bytes for member in members))
+    unpacking = Unpacking(bundle, members, {**waiting, **places}, done, progress, is_read_soon=is_read_soon)
+    with _blame_changed_bases(bundle, done), unpacking:
+        # What is in no member holds links and listings, which we make ourselves: read only to be checked.
+        bundle.hand_out(spans, unpacking.prepare, jobs=jobs)
+    for blob, path in zip(wanted, first, strict=True):
+        if path != places[blob.sha256]:
+            link_or_copy(places[blob.sha256], path)
+            progress(blob.size_bytes)
+    for folder in {path.rpartition("/")[0] for path in first}:
+        fsync_dir(Path(folder))
+
+
+@contextlib.contextmanager
+def _blame_changed_bases(bundle: Source, done: FileContents) -> Iterator[None]:
+    """Raise ChangedError for what is wrong since a base, hashed before anything was written, has changed since."""
     try:
-        _unpack(bundle, members, spans, {**waiting, **places}, done, jobs, progress)
+        yield
     except (FormatError, IntegrityError) as error:
-        # Hashed before anything was written, and read since.
         bases = {base for found in bundle.bases.values() for base in found}
         if changed := done.find_changed(sorted(bases)):
             raise ChangedError(
@@ -202,12 +216,6 @@ def write_blobs(
                 hint="let nothing write there, and run the same command again: it hashes what is there anew",
             ) from error
         raise
-    for blob, path in zip(wanted, first, strict=True):
-        if path != places[blob.sha256]:
-            link_or_copy(places[blob.sha256], path)
-            progress(blob.size_bytes)
-    for folder in {path.rpartition("/")[0] for path in first}:
-        fsync_dir(Path(folder))
 
 
 def _unless_there(plan: TarPlan, wanted: list[Member]) -> list[Span]:
@@ -221,73 +229,3 @@ def _unless_there(plan: TarPlan, wanted: list[Member]) -> list[Span]:
             position = member.offset + member.size_bytes
     spans.append((position, plan.size_bytes))
     return spans
-
-
-def _unpack(
-    bundle: Source,
-    members: list[Member],
-    spans: list[Span],
-    places: Mapping[str, str],
-    done: FileContents,
-    jobs: int,
-    progress: Progress,
-) -> None:
-    """Check the bundle, decode `spans`, and write each of `members`, sorted by offset, to its place."""
-    runs = bundle.runs(spans, jobs=jobs)
-    start: int = 0
-    raw: Buffer = b""
-
-    def read_small(member: Member) -> bytes:
-        begin = member.offset - start
-        if begin >= 0 and begin + member.size_bytes <= len(raw):
-            progress(member.size_bytes)
-            return bytes(memoryview(raw)[begin : begin + member.size_bytes])
-        # Copied one by one: a piece is gone when the next is there.
-        return b"".join(map(bytes, parts(member)))
-
-    def parts(member: Member) -> Iterator[memoryview]:
-        """Yield the content of a member piece by piece; a piece is good until the next is asked for."""
-        nonlocal start, raw
-        position, stop = member.offset, member.offset + member.size_bytes
-        while position < stop:
-            # Small blobs share runs: the one at hand may be the next one's too.
-            while start + len(raw) <= position:
-                start, raw = next(runs)
-            part = memoryview(raw)[position - start : stop - start]
-            yield part
-            progress(len(part))
-            position += len(part)
-
-    contents = bundle.plan.layout.contents
-    # A launch follows, and its stamps spare it the hashing, but not the reading.
-    is_read_soon = fits_in_page_cache(sum(member.size_bytes for member in members))
-    # One job keeps to one core.
-    hashing = contextlib.nullcontext() if jobs == 1 else ThreadPoolExecutor(2, thread_name_prefix="hash")
-    with SmallFiles() as small_files, hashing as pool:
-        for member in members:
-            blob = member.blob
-            assert blob is not None, "only members with content of their own are asked for"
-            content = contents[blob.sha256]
-            hasher = Hasher(content.algorithms, size_bytes=blob.size_bytes, pool=pool)
-            if blob.size_bytes <= SMALL_BYTES:
-                whole = read_small(member)
-                hasher.update(whole)
-                _check(bundle, member.path, content, hasher)
-                small_files.write(places[blob.sha256], whole)
-            else:
-                with atomic_writer(Path(places[blob.sha256]), sync_dir=False, keep_cached=is_read_soon) as stream:
-                    for part in parts(member):
-                        hasher.update(part)
-                        stream.write(part)
-                    _check(bundle, member.path, content, hasher)
-                done.add(blob.sha256, places[blob.sha256])
-        for _ in runs:
-            pass  # What is left holds links and listings, which we make ourselves: read only to be checked.
-
-
-def _check(bundle: Source, path: str, content: Content, hasher: Hasher) -> None:
-    if problem := content.compare(hasher.result()):
-        raise IntegrityError(
-            f"{bundle.label}: {path}: {problem}",
-            hint="the bundle was made from other bytes than its lock names: fetch it again",
-        )

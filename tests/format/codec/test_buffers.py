@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 
-from bundler.format.codec.buffers import Budget, BufferPool
+import pytest
+
+from bundler.format.codec.buffers import MOST_IN_FLIGHT, Budget, BufferPool, Flight
 from bundler.format.reader import BundleReader
 from tests.support.bundles import locked_repo, tiny_bundle
 
@@ -53,3 +56,52 @@ def test_chunks_that_store_what_chunks_of_weights_do_are_decoded_on_all_cores() 
     for _ in range(1000):
         budget.take(8 << 20, 1 << 20)
     assert budget.has_room()
+
+
+@pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 4), (8, 16), (64, MOST_IN_FLIGHT)])
+def test_so_many_chunks_are_in_flight_and_no_more_however_many_cores(jobs: int, most: int) -> None:
+    flight = Flight(jobs)
+    landings = [flight.take(1000, 1000) for _ in range(most) if flight.wait()]
+    thread = threading.Thread(target=flight.wait)
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    landings[0]()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_what_costs_much_memory_flies_alone() -> None:
+    flight = Flight(8)
+    land = flight.take(80 << 20, 0)
+    thread = threading.Thread(target=flight.wait)
+    thread.start()
+    thread.join(0.05)
+    assert thread.is_alive()
+    land()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_what_waits_for_something_else_goes_on_when_all_have_landed() -> None:
+    flight = Flight(8)
+    land = flight.take(1, 1)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(flight.wait(lambda: False)))
+    thread.start()
+    thread.join(0.05)
+    assert found == []
+    land()
+    thread.join(60)
+    assert found == [True]
+
+
+def test_nobody_waits_for_what_will_never_land() -> None:
+    flight = Flight(1)
+    flight.take(1, 1)
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(flight.wait()))
+    thread.start()
+    flight.stop()
+    thread.join(60)
+    assert found == [False]

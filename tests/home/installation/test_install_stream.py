@@ -31,6 +31,7 @@ from bundler.plan.lock import LockedFile
 from tests.support.bundles import (
     OTHER_COMMIT,
     blob_store,
+    collect,
     lock_of,
     locked_file,
     locked_repo,
@@ -199,7 +200,7 @@ def test_an_index_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> Non
     start = len(data) - 8 - int.from_bytes(data[-16:-12], "little")
     stream = BundleStream(from_bytes(data[:start] + b"\x5b\x2a\x4d\x18\xff\xff\xff\xffHFBI" + bytes(1000)))
     with pytest.raises(FormatError, match="index of 4294967303 bytes, expected at most"):
-        list(stream.runs([(0, stream.plan.size_bytes)], jobs=1))
+        collect(stream, [(0, stream.plan.size_bytes)], 1)
 
 
 def test_a_lock_that_claims_gigabytes_is_refused_unread(tmp_path: Path) -> None:

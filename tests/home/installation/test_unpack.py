@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import IntegrityError
+from bundler.errors import DamagedError, IntegrityError
 from bundler.files.atomic import TEMPORARY_PREFIX
 from bundler.files.digest import sha256_bytes
+from bundler.format import cut
 from bundler.format.reader import BundleReader
 from bundler.home.home import Home
 from bundler.home.installation.base_content import find_base_content
@@ -195,3 +196,41 @@ def test_small_files_that_lie_in_two_chunks_are_whole(tmp_path: Path) -> None:
     with BundleReader(bundle) as reader:
         assert len(reader.index.chunks) > 2
     assert install(bundle, tmp_path / "home", jobs=1).bundle.verify().ok
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 8])
+def test_however_many_threads_write_each_file_is_whole(
+    tmp_path: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "CHUNK_BYTES", 300_000)
+    sizes = [1, 300_000, 200_000, 1_200_000, 0, 300_001, 2_000_000, 5, 1_500_000, 250_000]
+    files = {f"{number:02}": random.Random(number).randbytes(size) for number, size in enumerate(sizes)}
+    lfs = [path for path, content in files.items() if len(content) > 1_000_000]
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", files, lfs=lfs), contents=files.values())
+    result = install(bundle, tmp_path / "home", jobs=jobs)
+    snapshot = tmp_path / "home" / result.bundle.layout.repos[0].snapshots[0].path
+    assert {path: (snapshot.parent / path).read_bytes() for path in files} == files
+    assert result.bundle.verify().ok
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+def test_files_that_were_whole_before_the_damage_are_kept_and_no_part_of_one(
+    tmp_path: Path, home: Path, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cut, "CHUNK_BYTES", 300_000)
+    files = {f"{number}": random.Random(number).randbytes(1_200_000) for number in range(4)}
+    bundle = tiny_bundle(tmp_path, locked_repo("org/m", files, lfs=files), contents=files.values())
+    with BundleReader(bundle) as reader:
+        last = reader.plan.layout.blobs[-1]
+        member = reader.member_of(last)
+        number = reader.chunk_span(member.offset, member.offset + last.size_bytes)[-1]
+        place = reader.index.stored_starts()[number]
+    content = bytearray(bundle.read_bytes())
+    content[place] ^= 1
+    bundle.write_bytes(content)
+    with BundleReader(bundle) as reader:
+        places: dict[str, str] = {}
+        with pytest.raises(DamagedError) as caught:
+            write_blobs(reader, Staging(home), reader.plan.layout.blobs, places, jobs, no_progress, is_part=False)
+    assert caught.value.chunk == number
+    assert tree(home) == {blob.path: blob.sha256 for blob in reader.plan.layout.blobs[:-1]}

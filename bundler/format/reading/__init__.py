@@ -1,0 +1,1 @@
+"""Chunks read ahead on several threads: in order, or handed out where they are decoded."""
