@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bundler.errors import IntegrityError
-from bundler.files.digest import Hasher, blake3_bytes, sha256_bytes
-from bundler.files.parallel import in_order
+from bundler.files.digest import Digests, Hasher, blake3_bytes, hash_bytes, sha256_bytes
+from bundler.files.parallel import Lane, in_order
 from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import decode_chunk
 from bundler.format.codec.buffers import BufferPool
@@ -38,7 +38,7 @@ from bundler.format.codec.frames import stored_frame
 from bundler.format.codec.safetensors import Run
 from bundler.format.contents.bases import bases_record
 from bundler.format.contents.burden import Burden
-from bundler.format.cut import CHUNK_BYTES, Chunk, Piece, choose_runs, cut_into_chunks
+from bundler.format.cut import CHUNK_BYTES, Chunk, choose_runs, cut_into_chunks
 from bundler.format.index import (
     PREAMBLE,
     ChunkRecord,
@@ -202,18 +202,18 @@ def write_bundle(
     records: list[ChunkRecord] = []
     checker, burden = _BlobChecker(), Burden(plan)
     buffers = BufferPool(buffer_bytes())
+    encode = partial(encode_chunk, blob_path=blob_path, level=level, buffers=buffers, ready=ready)
     chunks = cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path))
-    calls = (partial(encode_chunk, chunk, blob_path, level, buffers, ready) for chunk in chunks)
+    calls = (partial(checker.encode, encode, number, chunk) for number, chunk in enumerate(chunks))
     with closing(in_order(calls, jobs=jobs, name="pack")) as encoded:
         for done in encoded:
-            if done.raw is not None:
-                checker.feed(done.chunk.pieces, done.raw)
             if not burden.admits(done.record, done.chunk.base):
                 done = _store(done)
             burden.add(done.record, done.chunk.base)
             out.write(chunk_header(done.record))
             for frame in done.frames:
                 out.write(frame)
+            # It is hashed by now: by its own call, or by that of a chunk before it, whose result came first.
             buffers.give(done.buffer)
             records.append(done.record)
             progress(done.record.raw_bytes)
@@ -251,26 +251,44 @@ def _make_index(
 
 
 class _BlobChecker:
-    """Hashes the pieces of blobs in stream order, and compares the digest at each blob's end."""
+    """Hashes the pieces of blobs in stream order, and compares the digest at each blob's end.
+
+    That is done by the threads that encode, by whichever comes with the chunk that is next.
+    """
 
     def __init__(self) -> None:
         self._hasher: Hasher | None = None
+        self._lane = Lane()
 
-    def feed(self, pieces: list[Piece], raw: memoryview) -> None:
+    def encode(self, encode: Callable[[Chunk], Encoded], number: int, chunk: Chunk) -> Encoded:
+        """Encode a chunk, and hash it once all before it are: now, or in the call for one before it, still under way.
+
+        Raises:
+            IntegrityError: A blob, of this chunk or of one that waited for it, does not match the lock.
+        """
+        done = encode(chunk)
+        self._lane.put(number, number + 1, partial(self._feed, done))
+        return done
+
+    def _feed(self, done: Encoded) -> None:
         position = 0
-        for piece in pieces:
-            if (blob := piece.blob) is not None:
-                if piece.offset == 0 or self._hasher is None:
-                    self._hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
-                self._hasher.update(raw[position : position + piece.size_bytes])
-                if piece.offset + piece.size_bytes == blob.size_bytes:
-                    self._compare(blob, self._hasher)
+        for piece in done.chunk.pieces if done.raw is not None else ():
+            if (blob := piece.blob) is not None and done.raw is not None:
+                part = done.raw[position : position + piece.size_bytes]
+                if piece.size_bytes == blob.size_bytes:
+                    _compare(blob, hash_bytes(part, "blake3"))
+                else:
+                    if piece.offset == 0 or self._hasher is None:
+                        self._hasher = Hasher(("blake3",), size_bytes=blob.size_bytes)
+                    self._hasher.update(part)
+                    if piece.offset + piece.size_bytes == blob.size_bytes:
+                        _compare(blob, self._hasher.result())
             position += piece.size_bytes
 
-    def _compare(self, blob: Blob, hasher: Hasher) -> None:
-        found = hasher.result()
-        if found.blake3 != blob.blake3:
-            raise IntegrityError(
-                f"{blob.path}: expected blake3 {blob.blake3}, found {found.blake3} while packing",
-                hint="run the same command again; it brings damaged files anew",
-            )
+
+def _compare(blob: Blob, found: Digests) -> None:
+    if found.blake3 != blob.blake3:
+        raise IntegrityError(
+            f"{blob.path}: expected blake3 {blob.blake3}, found {found.blake3} while packing",
+            hint="run the same command again; it brings damaged files anew",
+        )
