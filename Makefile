@@ -145,6 +145,10 @@ bench-planes: $(STAMP)  ## taking weights apart by numpy, by compiled code, and 
 bench-files: $(STAMP)  ## what many small files cost beside tar and sha256sum, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.small_files --write
 
+.PHONY: bench-cores
+bench-cores: $(STAMP)  ## what of packing and installing is done in order, and what more cores would gain, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.cores.run --write $(BENCH_FLAGS)
+
 .PHONY: soak
 soak: $(STAMP)  ## one file of 20 GB and 100,000 small ones, through all steps, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.limits --write
