@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import OutputFile
+from bundler.cli.bundle_arguments import OutputFile, VolumeSize
 from bundler.console.options import json_option
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenAddress, GivenPath
@@ -29,6 +29,12 @@ from bundler.text.wording import size
     type=GivenPath(dir_okay=False),
     help="The bundle's signature.  [default: BUNDLE.sig beside it, if it is there]",
 )
+@click.option(
+    "--piece-size",
+    metavar="SIZE",
+    type=VolumeSize(),
+    help="Cut it into blobs of SIZE, such as 512M, so that a push which was killed goes on behind the last whole one.",
+)
 @click.option("--mount-from", metavar="NAME", help="Another repository of that registry which may have it.")
 @json_option
 def push(
@@ -36,6 +42,7 @@ def push(
     address: Address,
     image: bool,
     signature: Path | None,
+    piece_size: int | None,
     mount_from: str | None,
     as_json: bool,
 ) -> None:
@@ -61,6 +68,7 @@ def push(
             image=image,
             signature=signature,
             mount_from=mount_from,
+            piece_bytes=piece_size,
             on_total=set_total,
             progress=advance,
             on_note=lambda text: say(f"note: {text}"),

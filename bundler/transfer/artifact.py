@@ -49,19 +49,19 @@ class Attachment:
     annotations: Mapping[str, str]
 
 
-def model_config(lock: Lock, diff_id: str) -> bytes:
+def model_config(lock: Lock, diff_ids: Sequence[str]) -> bytes:
     """Return the configuration of a model artifact.
 
     Args:
         lock: The bundle's lock.
-        diff_id: Digest of its only layer, unpacked.
+        diff_ids: Digests of its layers, unpacked.
     """
     licenses = sorted({name for repo in lock.repos for name in (repo.card.licenses if repo.card else ())})
     descriptor: dict[str, Any] = {"name": lock.name, "title": ", ".join(sorted({r.repo_id for r in lock.repos}))}
     if licenses:
         descriptor["licenses"] = licenses
     return _dump(
-        {"descriptor": descriptor, "modelfs": {"type": "layers", "diffIds": [diff_id]}, "config": {}},
+        {"descriptor": descriptor, "modelfs": {"type": "layers", "diffIds": list(diff_ids)}, "config": {}},
     )
 
 

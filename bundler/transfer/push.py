@@ -18,7 +18,6 @@ from bundler.errors import UsageError
 from bundler.files.digest import Hasher, sha256_bytes
 from bundler.format.codec.codecs import find_codec
 from bundler.format.reader import BundleReader
-from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import open_stored
 from bundler.make.store import Store
 from bundler.remote.address import REGISTRY_SCHEMES, Address
@@ -26,6 +25,7 @@ from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry
 from bundler.remote.oci.types import (
     BUNDLE_DIGEST,
+    BUNDLE_PIECE,
     IMAGE_CONFIG,
     IMAGE_LAYER,
     MANIFEST,
@@ -35,7 +35,7 @@ from bundler.remote.oci.types import (
     MODEL_TAR,
     SIGNATURE,
 )
-from bundler.remote.oci.upload import Uploader
+from bundler.remote.oci.upload import Readable, Uploader
 from bundler.transfer.artifact import (
     bundle_manifest,
     image_config,
@@ -43,6 +43,7 @@ from bundler.transfer.artifact import (
     receipt_layer,
 )
 from bundler.transfer.attach import attach, list_attachments
+from bundler.transfer.pieces import cut_into_pieces
 from bundler.transfer.put import put_bundle
 from bundler.trust.paths import signature_path
 from bundler.trust.signature_file import read_signature
@@ -81,6 +82,7 @@ def push(
     image: bool = False,
     signature: Path | None = None,
     mount_from: str | None = None,
+    piece_bytes: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Callable[[int], None] = lambda count: None,
     on_note: Callable[[str], None] = lambda note: None,
@@ -94,6 +96,8 @@ def push(
         image: Make an image of it, which is mounted; else a model artifact. The bundle's codec must be `zstd`.
         signature: Its signature; default the one beside it, where there is one.
         mount_from: Another repository of the registry that may have it.
+        piece_bytes: Cut it into blobs that are no longer, so that a push that was killed goes on behind the last whole
+            one in a registry that forgets what broke off; default one blob.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes that are hashed here, or there, since the last call.
         on_note: Told what a person should know of and is no error.
@@ -106,11 +110,13 @@ def push(
         RemoteError: It refused.
     """
     if address.scheme not in REGISTRY_SCHEMES:
-        if image or mount_from:
+        if image or mount_from or piece_bytes:
             raise UsageError(
-                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG, for an image"
+                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG, for an image or pieces"
             )
         return _put(place, address, signature, on_total, progress)
+    if image and piece_bytes:
+        raise UsageError("an image has the bundle as one layer, which cannot be cut into pieces")
     registry = Registry(address, "push")
     try:
         if registry.reference.digest:
@@ -118,7 +124,7 @@ def push(
         with BundleReader(place) as reader:
             return _Push(
                 registry, Uploader(registry, notes or upload_notes(), progress), reader, image, on_note
-            ).run(place, signature, mount_from, on_total, progress)
+            ).run(place, signature, mount_from, piece_bytes, on_total, progress)
     finally:
         registry.close()
 
@@ -184,6 +190,7 @@ class _Push:
         place: Path | Sequence[Path],
         signature: Path | None,
         mount_from: str | None,
+        piece_bytes: int | None,
         on_total: Callable[[int], None],
         progress: Callable[[int], None],
     ) -> Pushed:
@@ -195,12 +202,16 @@ class _Push:
         on_total(2 * reader.size_bytes)
         stored = open_stored(place)
         try:
-            digest = _hash(stored, progress)
-            diff_id = self._hash_tar() if self._is_tar else digest
-            sent = uploader.put_large(stored, digest, mount_from)
+            pieces = cut_into_pieces(stored, piece_bytes)
+            blobs = []
+            sent = 0
+            # Piece by piece: what was sent before a kill is hashed again, and no more than that.
+            for piece in pieces:
+                blobs.append((_hash(piece, progress), piece.size_bytes))
+                sent += uploader.put_large(piece, blobs[-1][0], mount_from)
         finally:
             stored.close()
-        manifest = self._make_manifest(digest, diff_id)
+        manifest = self._make_manifest(blobs)
         subject = Descriptor(MANIFEST, f"sha256:{sha256_bytes(manifest)}", len(manifest))
         for attachment in attachments:
             attach(uploader, self._registry, attachment, subject)
@@ -216,21 +227,44 @@ class _Push:
             attached=tuple(attachment.kind for attachment in attachments),
         )
 
-    def _make_manifest(self, digest: str, diff_id: str) -> bytes:
+    def _make_manifest(self, blobs: Sequence[tuple[str, int]]) -> bytes:
+        """Return the manifest.
+
+        Args:
+            blobs: Digest and length of the bundle, or of each of its pieces.
+        """
         reader = self._reader
         marks = {BUNDLE_DIGEST: reader.digest}
+        digest, size_bytes = blobs[0]
         if self._is_image:
             receipt, receipt_id = receipt_layer(reader.lock, reader.digest)
-            config = self._uploader.put_small(image_config([diff_id, receipt_id]), IMAGE_CONFIG)
+            config = self._uploader.put_small(image_config([self._hash_tar(), receipt_id]), IMAGE_CONFIG)
             layers = [
-                Descriptor(IMAGE_LAYER, digest, reader.size_bytes, annotations=marks),
+                Descriptor(IMAGE_LAYER, digest, size_bytes, annotations=marks),
                 self._uploader.put_small(receipt, IMAGE_LAYER),
             ]
+        elif len(blobs) > 1:
+            config = self._uploader.put_small(
+                model_config(reader.lock, [digest for digest, _ in blobs]), MODEL_CONFIG
+            )
+            layers = [
+                Descriptor(
+                    MODEL_RAW,
+                    digest,
+                    size_bytes,
+                    annotations={
+                        BUNDLE_PIECE: f"{number}/{len(blobs)}",
+                        MODEL_FILE_PATH: f"{reader.name}.tar.zst.part-{number:03}",
+                    },
+                )
+                for number, (digest, size_bytes) in enumerate(blobs, 1)
+            ]
         else:
-            config = self._uploader.put_small(model_config(reader.lock, diff_id), MODEL_CONFIG)
+            diff_id = self._hash_tar() if self._is_tar else digest
+            config = self._uploader.put_small(model_config(reader.lock, [diff_id]), MODEL_CONFIG)
             kind = MODEL_TAR if self._is_tar else MODEL_RAW
             path = f"{reader.name}.tar" if self._is_tar else f"{reader.name}.tar.zst"
-            layers = [Descriptor(kind, digest, reader.size_bytes, annotations={**marks, MODEL_FILE_PATH: path})]
+            layers = [Descriptor(kind, digest, size_bytes, annotations={**marks, MODEL_FILE_PATH: path})]
         return bundle_manifest(reader.name, reader.digest, config, layers)
 
     def _hash_tar(self) -> str:
@@ -242,7 +276,7 @@ class _Push:
         return f"sha256:{hasher.result().sha256}"
 
 
-def _hash(stored: Stored, progress: Callable[[int], None]) -> str:
+def _hash(stored: Readable, progress: Callable[[int], None]) -> str:
     hasher = Hasher(("sha256",), size_bytes=stored.size_bytes)
     room = memoryview(bytearray(min(_BLOCK_BYTES, stored.size_bytes)))
     position = 0

@@ -130,7 +130,7 @@ class StreamedPush:
         blob = f"sha256:{self._hasher.result().sha256}"
         self._sent(blob)
         uploader, registry = self._uploader, self._registry
-        config = uploader.put_small(model_config(lock, blob), MODEL_CONFIG)
+        config = uploader.put_small(model_config(lock, [blob]), MODEL_CONFIG)
         marks = {BUNDLE_DIGEST: digest, MODEL_FILE_PATH: f"{lock.name}.tar.zst"}
         layer = Descriptor(MODEL_RAW, blob, self._size_bytes, annotations=marks)
         manifest = bundle_manifest(lock.name, digest, config, [layer])

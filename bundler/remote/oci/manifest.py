@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bundler.errors import FormatError
-from bundler.remote.oci.types import BUNDLE_DIGEST, BUNDLE_LAYERS
+from bundler.remote.oci.types import BUNDLE_DIGEST, BUNDLE_LAYERS, BUNDLE_PIECE
 
 MOST_BYTES = 4 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -107,6 +107,26 @@ class Manifest:
         if not isinstance(rows, list):
             raise FormatError(f"{label}: {key} of its manifest is malformed")
         return [Descriptor.parse(row, label) for row in rows]
+
+    def find_pieces(self, label: str) -> list[Descriptor]:
+        """Return the layers that are the bundle, in order: the only one (`find_bundle`), or its pieces.
+
+        Raises:
+            FormatError: There is none, or not all of the pieces.
+        """
+        layers = self.list_descriptors("layers", label)
+        pieces = [one for one in layers if BUNDLE_PIECE in one.annotations]
+        if not pieces:
+            return [self.find_bundle(label)]
+        said = {one.annotations[BUNDLE_PIECE]: one for one in pieces}
+        names = [f"{number}/{len(pieces)}" for number in range(1, len(pieces) + 1)]
+        if set(said) != set(names) or not all(one.size_bytes for one in pieces):
+            raise FormatError(
+                f"{label}: expected all pieces of a bundle in its manifest, 1/{len(pieces)} to {names[-1]}, found "
+                f"{', '.join(sorted(said)[:10])}",
+                hint="push the bundle again",
+            )
+        return [said[name] for name in names]
 
     def find_bundle(self, label: str) -> Descriptor:
         """Return the layer that is the bundle: the one that says so, the only one, or the only one of a bundle's types.

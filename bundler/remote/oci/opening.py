@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bundler.errors import BundleError, ChangedError, FormatError, RemoteError
 from bundler.remote.address import Address
-from bundler.remote.http.object import HttpObject
+from bundler.remote.joined import JoinedObject
+from bundler.remote.object import RemoteObject
 from bundler.remote.oci.registry import Registry
 from bundler.remote.oci.types import SIGNATURE
 from bundler.remote.signature import FoundSignature
@@ -18,8 +19,8 @@ from bundler.remote.signature import FoundSignature
 _MOST_SIGNATURES = 50
 
 
-def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObject:
-    """Open the bundle of an address.
+def open_registry(address: Address, *, is_read_whole: bool = False) -> RemoteObject:
+    """Open the bundle of an address; one in pieces as if it were not.
 
     Args:
         address: Where it is.
@@ -34,15 +35,21 @@ def open_registry(address: Address, *, is_read_whole: bool = False) -> HttpObjec
     try:
         manifest = registry.find_manifest()
         bundle_digest = manifest.find_bundle_digest(registry.label)
-        if registry.reference.digest and not (bundle_digest or is_read_whole):
+        pieces = manifest.find_pieces(registry.label)
+        # Of pieces there is no digest of all of it.
+        if registry.reference.digest and not (bundle_digest or (is_read_whole and len(pieces) == 1)):
             raise FormatError(
                 f"{address}: its manifest does not say which bundle it holds, so that reading a part of it cannot be "
                 "compared with its digest",
                 hint="`bundle pull` compares all of it; or leave out the digest",
             )
-        blob = manifest.find_bundle(registry.label)
-        found = registry.open_blob(blob)
-        found.content_digest = blob.digest
+        blobs = [registry.open_blob(piece) for piece in pieces]
+        found: RemoteObject
+        if len(pieces) == 1:
+            [found] = blobs
+            found.content_digest = pieces[0].digest
+        else:
+            found = JoinedObject(blobs, [piece.size_bytes for piece in pieces], manifest.digest)
         found.bundle_digest = bundle_digest
         return found
     except BaseException:

@@ -19,6 +19,8 @@ MODEL_FILE_PATH = "org.cncf.model.filepath"
 
 BUNDLE_LAYERS = (MODEL_TAR, MODEL_RAW, IMAGE_LAYER)
 BUNDLE_DIGEST = "io.github.infini-llama.bundle.digest"
+# Of a layer that is a piece of a bundle: its number, and how many there are, such as 2/5. Joined they are the bundle.
+BUNDLE_PIECE = "io.github.infini-llama.bundle.piece"
 BUNDLE_NAME = "io.github.infini-llama.bundle.name"
 
 # What is attached to a bundle, by its artifact type, which is the media type of its only layer too.
