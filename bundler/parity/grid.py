@@ -35,6 +35,8 @@ _LEAST_BLOCK_BYTES = 4096
 # What is coded at once. Above 10 MiB, RaptorQ arranges the bytes otherwise; less stays in a core's cache.
 _MOST_COLUMN_BYTES = 10 << 20
 _COLUMN_BYTES = 5 << 20
+# What is in memory while a row is coded or rebuilt; twice what is chosen here.
+_MOST_ROW_BYTES = 128 << 20
 # A symbol's length fits 16 bits, and is a multiple of 8.
 _MOST_SYMBOL_BYTES = (1 << 16) - 8
 # A cell is what one damaged byte costs: as long as that, or less where whatever is lost at once is short.
@@ -87,11 +89,12 @@ class Grid:
             0 < self.size_bytes < 1 << 60
             and min(_LEAST_BLOCK_BYTES, self.size_bytes) <= self.column_bytes <= _MOST_SYMBOL_BYTES
             and self.column_bytes % 8 == 0
-            and 0 < self.cell_bytes <= 16 << 20
+            and self.cell_bytes > 0
             and self.cell_bytes % self.column_bytes == 0
             and self.block_bytes > 0
             and self.block_bytes % self.cell_bytes == 0
             and self.blocks * self.column_bytes <= _MOST_COLUMN_BYTES
+            and self.blocks * self.cell_bytes <= _MOST_ROW_BYTES
             and self.blocks <= MOST_BLOCKS
             and 0 < self.parity_blocks < 1 << 20
         )

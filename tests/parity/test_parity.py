@@ -87,6 +87,13 @@ def test_parity_is_for_any_pieces_of_the_share_or_for_random_ones_of_many() -> N
     assert 0.145 < share_of[25_000] < 0.155
 
 
+def test_a_grid_whose_rows_would_fill_the_memory_is_refused() -> None:
+    grid = choose_grid([4 << 30], TENTH)
+    assert grid.is_sound()
+    cell_bytes = 4 * grid.cell_bytes
+    assert not replace(grid, cell_bytes=cell_bytes, block_bytes=cell_bytes * 20).is_sound()
+
+
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
