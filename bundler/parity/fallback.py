@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from bundler.errors import BundleError, DependencyError, FormatError, UsageError
 from bundler.files.space import report_full_disk
 from bundler.format.storage.stream_input import Readable
 from bundler.format.storage.volumes import volume_base
+from bundler.parity.lay_again import lay_again
 from bundler.parity.names import PARITY_SUFFIX, find_parity
 from bundler.parity.rebuilt import Rebuilt, open_rebuilt
 from bundler.remote.address import Address, Place
@@ -78,15 +79,14 @@ class Fallback:
             raise error
         on_note(f"{error.message}; trying to rebuild it from parity")
         with ExitStack() as opened:
-            if self._copy is not None:
-                self._copy.finish()
+            copy = self._copy.finish() if self._copy else None
             try:
                 rebuilt = opened.enter_context(
                     open_rebuilt(
                         self._base,
                         list(dict.fromkeys(self._parity)),
                         places=self._places,
-                        copy=self._copy.descriptor if self._copy else None,
+                        copy=copy,
                         on_total=on_total,
                         progress=progress,
                         on_note=on_note,
@@ -121,31 +121,34 @@ class _Copy:
         self._stream = stream
         self._folder = Path(tempfile.gettempdir())
         # The system deletes it with the last descriptor, whatever becomes of this process.
-        self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
-
-    @property
-    def descriptor(self) -> int:
-        """The copy."""
-        return self._file.fileno()
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         """Read some bytes (see `bundler.format.storage.stream_input.Readable`)."""
         count = self._stream.readinto(buffer)
         view = memoryview(buffer)[: count or 0]
-        with report_full_disk(
-            self._folder,
-            f"{self._folder}: no room for a copy of the pipe, from which parity rebuilds what did not come",
-            hint="point TMPDIR at a folder with room for the bundle, or leave --parity away",
-        ):
+        with self._report_full_disk():
             while view:
                 view = view[os.write(self._file.fileno(), view) :]
         return count
 
-    def finish(self) -> None:
-        """Copy what was not read."""
+    def finish(self) -> int:
+        """Copy what was not read; return a descriptor of all that came, where it belongs if that is known."""
         room = memoryview(bytearray(_BLOCK_BYTES))
         while self.readinto(room):
             pass
+        with self._report_full_disk():
+            if laid := lay_again(self._file.fileno()):
+                self._file.close()
+                self._file = laid
+        return self._file.fileno()
+
+    def _report_full_disk(self) -> AbstractContextManager[object]:
+        return report_full_disk(
+            self._folder,
+            f"{self._folder}: no room for a copy of the pipe, from which parity rebuilds what did not come",
+            hint="point TMPDIR at a folder with room for the bundle twice, or leave --parity away",
+        )
 
     def close(self) -> None:
         self._file.close()

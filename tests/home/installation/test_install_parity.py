@@ -109,6 +109,18 @@ def test_a_pipe_that_changes_bytes_is_installed_with_parity_of_it(made: Path, fo
     assert tree(folder / "home") == tree(made / "home")
 
 
+def test_a_pipe_that_leaves_bytes_out_and_sends_some_twice_is_installed_with_parity_of_it(
+    made: Path, folder: Path
+) -> None:
+    bundle = folder / "file" / "demo.tar.zst"
+    content = bundle.read_bytes()
+    bundle.unlink()
+    sent = content[:30_001] + content[31_002:90_000] + content[89_000:150_000] + content[155_000:]
+    done = install(io.BytesIO(sent), folder / "home", parity=[Path(f"{bundle}.parity")])
+    assert done.rebuilt == (str(bundle),)
+    assert tree(folder / "home") == tree(made / "home")
+
+
 def test_a_pipe_that_breaks_off_is_installed_with_parity_of_it(made: Path, folder: Path) -> None:
     """By the command, of a real pipe."""
     bundle = folder / "file" / "demo.tar.zst"
