@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from bundler.cli import main
 from bundler.errors import FormatError, UsageError
-from bundler.remote.address import parse_place
+from bundler.remote.address import Address
 from bundler.remote.http.web import open_web
 from bundler.remote.joined import JoinedObject
 from bundler.remote.oci.manifest import Manifest
@@ -121,7 +121,7 @@ def test_objects_are_joined_with_ranges_and_without(has_ranges: bool) -> None:
     cuts = [(0, 100_000), (100_000, 100_001), (100_001, 300_000)]
     with RangedServer({f"/{start}": content[start:stop] for start, stop in cuts}) as web:
         web.ignores_ranges = not has_ranges
-        parts = [open_web(parse_place(f"{web.url}/{start}")) for start, _ in cuts]
+        parts = [open_web(Address(f"{web.url}/{start}")) for start, _ in cuts]
         with closing(JoinedObject(parts, [stop - start for start, stop in cuts], "v")) as joined:
             assert (joined.size_bytes, joined.has_ranges, joined.version) == (len(content), has_ranges, "v")
             found = bytearray()
@@ -154,6 +154,6 @@ def test_a_manifest_that_lacks_a_piece_is_refused(said: list[str]) -> None:
 
 def test_pieces_are_refused_where_there_can_be_none(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="an image has the bundle as one layer"):
-        push(packed, parse_place("oci://r.example/m:1"), tmp_path, image=True, piece_bytes=1 << 20)
+        push(packed, Address("oci://r.example/m:1"), tmp_path, image=True, piece_bytes=1 << 20)
     with pytest.raises(UsageError, match="for an image or pieces"):
-        push(packed, parse_place("s3://b/m.tar.zst"), tmp_path, piece_bytes=1 << 20)
+        push(packed, Address("s3://b/m.tar.zst"), tmp_path, piece_bytes=1 << 20)

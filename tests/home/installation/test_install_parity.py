@@ -21,7 +21,7 @@ from bundler.make.split import split_bundle
 from bundler.parity.bundle import make_bundle_parity
 from bundler.parity.make import make_parity
 from bundler.parity.parity_file import ParityFile
-from bundler.remote.address import parse_place
+from bundler.remote.address import Address
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.process import script
 
@@ -169,7 +169,7 @@ def test_parity_of_another_bundle_changes_nothing_of_the_error(folder: Path) -> 
 
 
 def test_parity_of_an_address_is_refused_with_what_to_do(folder: Path) -> None:
-    address = parse_place("https://files.example.org/demo.tar.zst")
+    address = Address("https://files.example.org/demo.tar.zst")
     with pytest.raises(UsageError, match="parity is of files, and this is an address"):
         install(address, folder / "home", parity=[folder / "file" / "demo.tar.zst.parity"])
 
