@@ -12,7 +12,7 @@ from bundler.cli.trust_options import judgement_json, policy_option, say_refusal
 from bundler.console.options import hf_home_option, jobs_option, json_option, warn_of_other_caches
 from bundler.console.output import print_json, progress_bar, say
 from bundler.console.paths import GivenPath
-from bundler.errors import TrustError
+from bundler.errors import FormatError, TrustError
 from bundler.plan.folders import default_hf_home
 from bundler.remote.address import Place, parse_place
 from bundler.text.wording import and_more, counted, size
@@ -181,13 +181,30 @@ def _verify_files(
 
     # A folder is refused here, whatever bundle is in it.
     place = find_bundle(places) if len(places) > 1 else places[0]
-    with progress_bar(f"verifying {places[0].name}") as (advance, set_total):
-        report = verify_files(
-            place,
-            base=base,
-            jobs=jobs,
-            on_total=set_total,
-            progress=advance,
-            on_note=lambda text: say(f"note: {text}"),
-        )
+    try:
+        with progress_bar(f"verifying {places[0].name}") as (advance, set_total):
+            report = verify_files(
+                place,
+                base=base,
+                jobs=jobs,
+                on_total=set_total,
+                progress=advance,
+                on_note=lambda text: say(f"note: {text}"),
+            )
+    except FormatError:
+        _say_parity(places)
+        raise
+    if not report.ok:
+        _say_parity(places)
     return report, judge_file(place, policies, signature=signature)
+
+
+def _say_parity(places: list[Place]) -> None:
+    """Say of what is damaged that there is parity of it, if there is."""
+    from bundler.format.storage.volumes import volume_base
+    from bundler.parity.names import find_parity
+
+    paths = [place for place in places if isinstance(place, Path)]
+    bases = {path: volume_base(path) or path for path in paths}
+    if any(find_parity(base, [path.absolute().parent]) for path, base in bases.items()):
+        say("note: there is parity of it: `bundle install` rebuilds what is damaged, `bundle repair` the files")

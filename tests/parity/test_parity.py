@@ -322,7 +322,13 @@ def test_the_commands_say_what_they_did(volumes: list[Path]) -> None:
     assert (code, value["parity"]) == (0, [str(path) for path in sorted(folder.glob("again/*.parity*"))]), told
     code, value, told = command("parity", volumes[0], "--share", "50%")
     assert (code, value["files"]) == (0, [str(path) for path in sorted(folder.glob("*.parity.*"))]), told
+    damage(volumes[1], [5000])
+    code, value, told = command("verify", volumes[1])
+    assert (code, value["ok"]) == (6, False)
+    assert "note: there is parity of it: `bundle install` rebuilds" in told
     volumes[1].unlink()
+    code, _, told = command("verify", folder / "demo.tar.zst")
+    assert code == 7 and "note: there is parity of it: " in told
     code, value, told = command("repair", volumes[0])
     assert (code, value["rebuilt"], value["missing"]) == (0, [str(volumes[1])], [str(volumes[1])]), told
     assert "which was missing" in told
