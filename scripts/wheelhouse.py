@@ -2,12 +2,14 @@
 
     make wheelhouse PYTHON=3.12 PLATFORM=manylinux_2_28_x86_64
     make wheelhouse PYTHON=3.12 PLATFORM=manylinux_2_28_x86_64 WHEELHOUSE_FLAGS='--extra train'
+    make wheelhouse PYTHON=3.12 PLATFORM=manylinux_2_28_x86_64 WHEELHOUSE_FLAGS='--extra train --find-links cpu-torch'
 
 Rule book:
 
 * what is chosen is what the other machine wants, whatever this one is: uv resolves for its Python and platform. pip
   would ask this machine whether a requirement is for Linux;
-* versions are those of constraints.txt, as everywhere in this repository;
+* versions are those of constraints.txt, as everywhere in this repository; where `--find-links` has one of them with a
+  local version (2.13.0+cpu), that goes before the index;
 * the folder holds wheels only, so nothing is built there; pip is among them, since many machines have a Python without;
 * each wheel is compared with the hash that the index names, and stands with its hash in `requirements.txt`, so that pip
   refuses what was changed on the way.
@@ -73,7 +75,9 @@ def write_requirements(folder: Path) -> list[str]:
     return lines
 
 
-def gather(folder: Path, *, python: str, platform: str, extras: tuple[str, ...]) -> list[str]:
+def gather(
+    folder: Path, *, python: str, platform: str, extras: tuple[str, ...], found_at: tuple[str, ...] = ()
+) -> list[str]:
     """Fill an empty folder with wheels and their `requirements.txt`; return the lines of that.
 
     Args:
@@ -81,6 +85,7 @@ def gather(folder: Path, *, python: str, platform: str, extras: tuple[str, ...])
         python: Version of the other machine's Python, such as 3.12.
         platform: Its platform, such as manylinux_2_28_x86_64.
         extras: Of this package, such as train.
+        found_at: Folders or pages with wheels, besides the index.
 
     Raises:
         CheckFailedError: Something could not be built or found.
@@ -100,13 +105,22 @@ def gather(folder: Path, *, python: str, platform: str, extras: tuple[str, ...])
         wanted.write_text(f"infini-llama[{','.join(extras)}] @ {own.as_uri()}\npip\n", encoding="utf-8")
         target = ("--python-version", python, "--python-platform", uv_platform(platform))
         uv = (sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--only-binary=:all:")
-        run(*uv, "-c", ROOT / "constraints.txt", *target, "-o", chosen, wanted)
+        links = [word for place in found_at for word in ("--find-links", place)]
+        run(*uv, *links, "-c", ROOT / "constraints.txt", *target, "-o", chosen, wanted)
         # Our own was just built, and no index has it.
         others = re.sub(r"^infini-llama.*\n( .*\n)*", "", chosen.read_text(encoding="utf-8"), flags=re.M)
         chosen.write_text(others, encoding="utf-8")
         tags = [word for tag in platforms for word in ("--platform", tag)]
-        download = (*pip, "download", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-d", folder)
-        run(*download, "--python-version", python, "--implementation", "cp", *tags, "-r", chosen)
+        pick: tuple[str | Path, ...] = (
+            *links,
+            "--no-deps",
+            "--only-binary",
+            ":all:",
+            "--require-hashes",
+            "-d",
+            folder,
+        )
+        run(*pip, "download", *pick, "--python-version", python, "--implementation", "cp", *tags, "-r", chosen)
     return write_requirements(folder)
 
 
@@ -125,6 +139,13 @@ def installing_commands(folder: str) -> tuple[str, str]:
 @click.option("--platform", required=True, metavar="TAG", help="Its platform: manylinux_2_N_MACHINE.")
 @click.option("--extra", "extras", multiple=True, help="Also what this extra needs: train brings torch.")
 @click.option(
+    "--find-links",
+    "found_at",
+    multiple=True,
+    metavar="PLACE",
+    help="Folder or page with more wheels, such as torch without CUDA.",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -132,7 +153,7 @@ def installing_commands(folder: str) -> tuple[str, str]:
     show_default=True,
     help="Folder.",
 )
-def main(python: str, platform: str, extras: tuple[str, ...], output: Path) -> None:
+def main(python: str, platform: str, extras: tuple[str, ...], found_at: tuple[str, ...], output: Path) -> None:
     """Gather the wheels that a machine without internet installs."""
     if not re.fullmatch(r"3\.\d+", python):
         raise click.BadParameter(f"expected a version such as 3.12, found {python!r}", param_hint="--python")
@@ -143,7 +164,7 @@ def main(python: str, platform: str, extras: tuple[str, ...], output: Path) -> N
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     try:
-        lines = gather(half, python=python, platform=platform, extras=extras)
+        lines = gather(half, python=python, platform=platform, extras=extras, found_at=found_at)
         half.rename(output)
     finally:
         shutil.rmtree(half, ignore_errors=True)

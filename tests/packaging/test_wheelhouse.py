@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import zipfile
@@ -77,6 +78,23 @@ def _without_network(*words: str | Path, home: Path) -> list[str | Path]:
     return [*alone, *words]
 
 
+def _write_local_wheel(folder: Path, name: str) -> Path:
+    """Write an empty wheel of the version in constraints.txt, with a local label."""
+    [version] = re.findall(rf"^{name}==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    wheel = folder / f"{name}-{version}+near-py3-none-any.whl"
+    info = f"{name}-{version}+near.dist-info"
+    texts = {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+near\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    folder.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in texts.items():
+            archive.writestr(path, text)
+    return wheel
+
+
 @pytest.mark.slow
 def test_it_installs_where_there_is_no_network_and_no_environment_and_bundle_works_there(tmp_path: Path) -> None:
     """Takes 40 MB from a package index: `make test-wheelhouse`."""
@@ -85,11 +103,12 @@ def test_it_installs_where_there_is_no_network_and_no_environment_and_bundle_wor
         pytest.skip("this kernel gives no network namespace")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     target = f"manylinux_2_{platform.libc_ver()[1].split('.')[1]}_{platform.machine()}"
-    house = tmp_path / "wheelhouse"
-    run(
-        [sys.executable, "-m", "scripts.wheelhouse", "--python", python, "--platform", target, "-o", house],
-        cwd=ROOT,
-    )
+    house, near = tmp_path / "wheelhouse", tmp_path / "near"
+    # One with a local version goes before the index, as the wheels of torch without CUDA do.
+    local = _write_local_wheel(near, "shellingham")
+    words = ("--python", python, "--platform", target, "--find-links", near, "-o", house)
+    run([sys.executable, "-m", "scripts.wheelhouse", *words], cwd=ROOT)
+    assert [path.name for path in house.glob("shellingham-*.whl")] == [local.name]
 
     def alone(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run(_without_network(*words, home=tmp_path), cwd=tmp_path, check=check)
