@@ -166,6 +166,10 @@ $(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
 bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.train.run --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
 
+.PHONY: gpu-check
+gpu-check: $(STAMP)  ## on a machine with a GPU: whether the model holds there, and how fast it is, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.gpu.check --write
+
 .PHONY: bench-train-scale
 bench-train-scale: $(STAMP)  ## memory and messages of one rank of 8 and of 512, counted without them, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.train.scale --write

@@ -17,8 +17,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from infini_llama.data import IGNORED
 from infini_llama.model.cache import InfiniCache
+
+# As `infini_llama.data.IGNORED`; that package imports libraries that neither model nor loss needs.
+_IGNORED = -100
 
 
 def split_into_parts(inputs: dict[str, Any], length: int, num_layers: int) -> Iterator[dict[str, Any]]:
@@ -33,7 +35,7 @@ def split_into_parts(inputs: dict[str, Any], length: int, num_layers: int) -> It
         num_layers: Number of the model's layers, for the cache that holds the state.
     """
     # Give both: the model computes a loss only if `labels` is given, and with `shift_labels` does not shift again.
-    shifted = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
+    shifted = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=_IGNORED)
     cache = InfiniCache(num_layers)
     for start in range(0, shifted.shape[1], length):
         part = {name: x[:, start : start + length] if isinstance(x, Tensor) else x for name, x in inputs.items()}
