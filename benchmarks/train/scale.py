@@ -78,7 +78,7 @@ class Count:
 
 
 def count_step(shape: str, ranks: int, parts: int) -> Count:
-    """Count a step in this process, which must have no process group.
+    """Count a step in this process, which must have no process group, and has none afterwards.
 
     Args:
         shape: A key of `SHAPES`.
@@ -86,6 +86,13 @@ def count_step(shape: str, ranks: int, parts: int) -> Count:
         parts: Parts of truncated back-propagation that the row is cut into.
     """
     distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=ranks)
+    try:
+        return _count_step(shape, parts)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _count_step(shape: str, parts: int) -> Count:
     config = InfiniLlamaConfig(
         **SHAPES[shape], vocab_size=32000, segment_length=SEGMENT, use_cache=False, tie_word_embeddings=False
     )

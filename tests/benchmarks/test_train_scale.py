@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.train.scale import CASES, SHAPES, Count, count_apart, markdown
+from benchmarks.train.scale import CASES, SHAPES, Count, count_step, markdown
 
 
 @pytest.fixture(scope="module")
 def count() -> Count:
-    return count_apart("tiny", 4, 2)
+    return count_step("tiny", 4, 2)
 
 
 def test_a_rank_holds_its_share_of_weights_and_moments(count: Count) -> None:

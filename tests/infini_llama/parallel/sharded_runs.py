@@ -5,6 +5,7 @@ It is a program of its own since it forks: a fork of a test runner with threads 
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -33,8 +34,10 @@ OPTIONS = (
     "training.activation_checkpointing=true",
     "training.learning_rate=1e-2",
     "training.steps=4",
-    "training.checkpoint_every_steps=2",
+    "training.checkpoint_every_steps=4",
 )
+# Before the resume of other runs.
+HALFWAY = ("training.checkpoint_every_steps=2",)
 BFLOAT16 = ("training.precision=bfloat16",)
 
 
@@ -64,14 +67,15 @@ class Runs:
         self._folder, self._text = folder, folder / "a.txt"
         # More text than four steps read.
         self._text.write_text(" ".join(str(number) for number in range(1000)))
-        self._held_out = folder / "held-out"
-        self._held_out.mkdir()
+        held_out = folder / "held-out"
+        held_out.mkdir()
+        self.evaluated = (f"evaluation.raw_data={held_out}",)
         for length in (1, 3, 30, 70):
-            (self._held_out / f"{length}.txt").write_text(" ".join(str(number) for number in range(length)))
+            (held_out / f"{length}.txt").write_text(" ".join(str(number) for number in range(length)))
 
     def train(self, name: str, *more: str, rank: int = 0, resume_from: Path | None = None) -> None:
         """Train in this process."""
-        settings = parse(CONFIG, overrides=[*OPTIONS, f"evaluation.raw_data={self._held_out}", *more])
+        settings = parse(CONFIG, overrides=[*OPTIONS, *more])
         train(settings, None, raw_data=self._text, output_dir=self._folder / name, resume_from=resume_from)
 
     def alone(self, name: str, *more: str, resume_from: Path | None = None) -> list[float]:
@@ -144,19 +148,24 @@ class Watch:
 def main(folder: Path) -> None:
     """Train as the tests of `test_sharded_runs` want it."""
     runs = Runs(folder)
+    # What is imported stays: the library looks through it for garbage at the end of each training.
+    gc.freeze()
     shown: dict[str, Any] = {
-        "one": runs.alone("one"),
-        "two": runs.sharded("two", 2),
-        "one_bfloat16": runs.alone("one-bfloat16", *BFLOAT16),
-        "two_bfloat16": runs.sharded("two-bfloat16", 2, *BFLOAT16, watch=Watch(folder / "seen.json")),
+        "one": runs.alone("one", *runs.evaluated),
+        "two": runs.sharded("two", 2, *runs.evaluated),
+        "one_bfloat16": runs.alone("one-bfloat16", *BFLOAT16, *runs.evaluated),
+        "two_bfloat16": runs.sharded(
+            "two-bfloat16", 2, *BFLOAT16, *runs.evaluated, watch=Watch(folder / "seen.json")
+        ),
         "seen": json.loads((folder / "seen.json").read_text()),
     }
     shards = ("training.checkpoint_format=shards",)
-    shown["two_in_shards"] = runs.sharded("shards", 2, *shards, "training.checkpoint_in_background=true")
+    background = ("training.checkpoint_in_background=true", *HALFWAY)
+    shown["two_in_shards"] = runs.sharded("shards", 2, *shards, *background)
     half = folder / "shards" / "checkpoint-2"
     shown["shard_files"] = sorted(path.name for path in (half / SHARDS).iterdir())
     shown["files"] = sorted(path.name for path in half.iterdir())
-    shown["four_from_two"] = runs.sharded("four", 4, *shards, resume_from=half)
+    shown["four_from_two"] = runs.sharded("four", 4, *shards, *runs.evaluated, resume_from=half)
     shown["one_from_two"] = runs.alone("one-from-two", resume_from=half)
     shown["parameters"] = export(folder / "four" / "checkpoint-4", folder / "exported")
     one, exported = (
