@@ -7,7 +7,6 @@ containers-auth.json(5). A more exact entry, of a namespace, comes before that o
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -105,7 +104,7 @@ def _parse_entry(entry: dict[str, Any], path: Path, key: str) -> Credentials | N
     token = entry.get("identitytoken") or None
     try:
         login = base64.b64decode(str(entry.get("auth") or ""), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RemoteError(f"{path}: the login to {key} is malformed", hint="log in again") from error
     user, _, password = login.partition(":")
     if token:

@@ -138,7 +138,10 @@ def test_an_answer_that_is_nested_without_end_gives_no_token(
         open_registry(Address(registry.address()))
 
 
-@pytest.mark.parametrize("content", ["no json", NESTED, '{"auths": {"h": {"auth": "%%"}}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["no json", NESTED, '{"auths": {"h": {"auth": "%%"}}}', '{"auths": {"h": {"auth": "\u00e9"}}}'],
+)
 def test_malformed_logins_name_their_file(config: Path, content: str) -> None:
     config.write_text(content)
     with pytest.raises(RemoteError, match=str(config)):
