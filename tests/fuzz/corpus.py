@@ -19,7 +19,11 @@ from bundler.make.sign import sign_bundle
 from bundler.plan.lock import Lock
 from bundler.trust.paths import signature_path
 from bundler.trust.ssh.sshsig import BEGIN, END
+from tests.fuzz.differences import difference_seeds
 from tests.fuzz.frames import broken_frames, runs, stored
+from tests.fuzz.left import left_seeds
+from tests.fuzz.parity import parity_seeds
+from tests.fuzz.registry import registry_seeds
 from tests.hostile.forge import honest_stream
 from tests.support.bundles import blob_store, lock_of, locked_repo, tiny_bundle
 from tests.support.keys import KINDS, certify, make_key
@@ -33,6 +37,9 @@ _MANIFESTS = [
     "version: 1\nname: tiny\ntokenizers: [{repo_id: gpt2}]\ndatasets:\n  - repo_id: org/d\n    configs: [a, 'b']\n"
     '    data_files: [{train: "*.csv"}, "x.json"]\n    allow_patterns:\n    - "data/"\n',
     "version: 1\nname: &a tiny\nmodels: [*a, !!int 1, {? [x] : y}, 0x1f, 1e999, .nan, 2027-01-01]\n",
+    "version: 1\nname: tiny\nfiles:\n  - url: 'https://a.example/packages/corpora/x.zip'\n    into: nltk_data\n"
+    "  - {url: 'https://github.com/a/b/zipball/v1', into: torch_hub, repo: 'a/b:v1'}\n"
+    "  - {url: 'https://a.example/', path: a/b.txt, for: [x]}\nmodels: []\n",
     "version: 2\nname: 1.0\nmodels:\n  - repo_id: ../x\n    trust_remote_code: yes\n    allow_pickle: ~\n# \u202e\n",
 ]
 _POLICIES = [
@@ -97,6 +104,10 @@ def make_seeds(folder: Path) -> dict[str, list[bytes]]:
         "signature": _signature_seeds(folder, bundle),
         "safetensors": [SAFETENSORS, b"", SAFETENSORS[:99], struct.pack("<Q", 2**63) + b"{}"],
         "serve": [each.encode() for each in _REQUESTS],
+        "differences": difference_seeds(),
+        "registry": registry_seeds(),
+        "left": left_seeds(),
+        "parity": parity_seeds(folder),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import struct
 
 from bundler.files.digest import blake3_bytes, sha256_bytes
 from bundler.format.index import CHUNK_HEADER_BYTES, PREAMBLE, TRAILER_BYTES
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES
+from bundler.parity.parity_file import DIGEST_BYTES, MAGIC
 
 _RECORD_BYTES = 44
 _RECEIPT_SEAL = b'\n "receipt_sha256": "'
@@ -55,3 +57,23 @@ def seal_receipt(data: bytes) -> bytes:
     """Put the SHA-256 at the end of a receipt."""
     body = data.partition(_RECEIPT_SEAL)[0]
     return body + _RECEIPT_SEAL + sha256_bytes(body).encode() + b'"\n}\n'
+
+
+def seal_parity(data: bytes) -> bytes:
+    """Put the length of the header, and the BLAKE3 behind the digests that it asks for, into the head of parity."""
+    header, _, rest = data[len(MAGIC) + 4 :].partition(b"}")
+    header = b"}".join([header, *rest.split(b"}", 1)[:1], b""]) if rest else header
+    return data if not header else _seal_head(header, data[len(MAGIC) + 4 + len(header) :])
+
+
+def _seal_head(header: bytes, rest: bytes) -> bytes:
+    try:
+        said = json.loads(header)
+        grid = said["grid"]
+        blocks = -(-said["files"][-1][1] // grid["block_bytes"])
+        size = grid["block_bytes"] // grid["cell_bytes"] * (blocks + said["count"]) * DIGEST_BYTES
+    except (ValueError, KeyError, TypeError, IndexError, ZeroDivisionError, RecursionError):
+        size = 0
+    digests = rest[: min(max(int(size), 0), 1 << 16)]
+    text = MAGIC + len(header).to_bytes(4) + header + digests
+    return text + blake3_bytes(text) + rest[len(digests) + 32 :]

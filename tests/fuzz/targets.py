@@ -61,7 +61,7 @@ def _check_message(error: BundleError) -> None:
         raise TooLongError(f"{len(text)} characters, {text.count(chr(10))} lines: {text[:2000]}")
 
 
-def _accepts(call: Callable[[], object]) -> bool:
+def accepts(call: Callable[[], object]) -> bool:
     """Make a call that may be refused by an error of ours, and no other."""
     try:
         call()
@@ -94,7 +94,7 @@ def fuzz_bundle(data: bytes, folder: Path) -> None:
         forge(path, name="tiny", lock_text=lock, stream=stream or b"\0")
     else:
         path.write_bytes(seal_bundle(rest) if mode == b"s" else rest)
-    _accepts(lambda: _verify(path))
+    accepts(lambda: _verify(path))
 
 
 def fuzz_volumes(data: bytes, folder: Path) -> None:
@@ -104,8 +104,8 @@ def fuzz_volumes(data: bytes, folder: Path) -> None:
     for number, part in enumerate(rest.split(b"\0cut\0")[:4], 1):
         paths.append(path := folder / f"fuzzed.tar.zst.{number:03}")
         path.write_bytes(seal_volume(part) if mode == b"s" else part)
-    _accepts(lambda: _verify(paths))
-    _accepts(lambda: _verify(paths[0]))
+    accepts(lambda: _verify(paths))
+    accepts(lambda: _verify(paths[0]))
     for path in paths:
         path.unlink()
 
@@ -119,7 +119,7 @@ def fuzz_stream(data: bytes, folder: Path) -> None:
         stream = BundleStream(io.BytesIO(content))
         collect(stream, [(0, stream.plan.size_bytes)], 1)
 
-    _accepts(read)
+    accepts(read)
 
 
 def fuzz_frames(data: bytes, folder: Path) -> None:
@@ -139,7 +139,7 @@ def fuzz_frames(data: bytes, folder: Path) -> None:
             )
         assert raw == other, "the compiled code and numpy do the same"
 
-    _accepts(decode)
+    accepts(decode)
 
 
 def fuzz_index(data: bytes, folder: Path) -> None:
@@ -150,7 +150,7 @@ def fuzz_index(data: bytes, folder: Path) -> None:
         index = parse_index_frame(frame)
         assert index.payload() == frame[8 : 8 + len(index.payload())]
 
-    _accepts(parse)
+    accepts(parse)
 
 
 def fuzz_lock(data: bytes, folder: Path) -> None:
@@ -165,14 +165,14 @@ def fuzz_lock(data: bytes, folder: Path) -> None:
         if lock.is_complete:
             tar_plan(lock)
 
-    _accepts(parse)
+    accepts(parse)
 
 
 def fuzz_manifest(data: bytes, folder: Path) -> None:
     """A manifest: strict YAML."""
     text = _text(data)
     if text is not None:
-        _accepts(lambda: Manifest.parse(text).digest())
+        accepts(lambda: Manifest.parse(text).digest())
 
 
 def fuzz_receipt(data: bytes, folder: Path) -> None:
@@ -180,10 +180,10 @@ def fuzz_receipt(data: bytes, folder: Path) -> None:
 
     def parse() -> None:
         receipt = Receipt.parse(seal_receipt(data), folder / "tiny.json")
-        _accepts(lambda: receipt.lock)
-        _accepts(lambda: receipt.names)
+        accepts(lambda: receipt.lock)
+        accepts(lambda: receipt.names)
 
-    _accepts(parse)
+    accepts(parse)
 
 
 def fuzz_policy(data: bytes, folder: Path) -> None:
@@ -191,7 +191,7 @@ def fuzz_policy(data: bytes, folder: Path) -> None:
     policy, _, signers = data.partition(b"\0--\0")
     (folder / "policy.yaml").write_bytes(policy)
     (folder / "signers").write_bytes(signers)
-    _accepts(lambda: Policy.load(folder / "policy.yaml").find_rule("prod"))
+    accepts(lambda: Policy.load(folder / "policy.yaml").find_rule("prod"))
     text = _text(signers)
     if text is not None:
         try:
@@ -202,11 +202,9 @@ def fuzz_policy(data: bytes, folder: Path) -> None:
 
 def fuzz_signature(data: bytes, folder: Path) -> None:
     """A signature file; and its parts, of which each but the first has to be got past: wire format, key, statement."""
-    _accepts(lambda: parse_signature(data, source="fuzzed.sig", keys=[_LISTED]))
-    _accepts(
-        lambda: Statement.loads(SigstoreBundle.loads(data, source="fuzzed").envelope.payload, source="fuzzed")
-    )
-    _accepts(lambda: Statement.loads(data, source="fuzzed.sig"))
+    accepts(lambda: parse_signature(data, source="fuzzed.sig", keys=[_LISTED]))
+    accepts(lambda: Statement.loads(SigstoreBundle.loads(data, source="fuzzed").envelope.payload, source="fuzzed"))
+    accepts(lambda: Statement.loads(data, source="fuzzed.sig"))
     import base64
 
     armored = BEGIN + base64.b64encode(data) + b"\n" + END
