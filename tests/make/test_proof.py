@@ -193,6 +193,7 @@ def cargo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cargo]:
         "org/shardless": sharded(missing_shard=True),
         "org/misplaced": sharded(misplaced=True),
         "org/weightless": {"config.json": json.dumps(CONFIG).encode()},
+        "org/notes": {"notes.txt": b"read me", "more.nemo2": b"weights of no kind that is known"},
         "org/pooled": {
             **llama(tensors()),
             "modules.json": b'[{"idx":1,"name":"1","path":"1_Pooling","type":"x.Pooling"}]',
@@ -223,6 +224,8 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
         *(cargo.locked(f"org/{name}") for name in ("sharded", "extra", "quantised", "remote", "plain")),
         *(cargo.locked(f"org/{name}") for name in ("asked", "adapter", "diffusion")),
         replace(cargo.locked("org/orphan"), base_elsewhere=True),
+        cargo.locked("org/weightless", kind="tokenizer"),
+        cargo.locked("org/notes"),
     )
     (pinned,) = cargo.fetched(cargo.locked("org/tied", aliases=("tied",))).repos
     pinned = replace(pinned, revision=pinned.commit, refs=("main",))
@@ -249,6 +252,14 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
     )
     assert "all parts of the pipeline are there (2 parts)" in notes_of(proof, "org/diffusion")[0]
     assert notes_of(proof, "org/tied")[0][0] == f"code that names no revision finds commit {pinned.commit[:12]}"
+    assert notes_of(proof, "org/weightless") == (
+        (config.format("weightless"),),
+        ("it has no file of a tokenizer, and none loads: 1 file carried",),
+    )
+    assert notes_of(proof, "org/notes") == (
+        (),
+        ("neither a config.json nor weights of a known kind: 2 files carried as they are, and not loaded",),
+    )
     assert notes_of(proof, "org/sharded") == ((config.format("sharded"), built), ())
     assert notes_of(proof, "org/extra")[1] == ("1 tensor not used by LlamaForCausalLM: old_head.weight",)
     assert notes_of(proof, "org/quantised") == (

@@ -105,10 +105,10 @@ def test_it_installs_where_there_is_no_network_and_no_environment_and_bundle_wor
     target = f"manylinux_2_{platform.libc_ver()[1].split('.')[1]}_{platform.machine()}"
     house, near = tmp_path / "wheelhouse", tmp_path / "near"
     # One with a local version goes before the index, as the wheels of torch without CUDA do.
-    local = _write_local_wheel(near, "shellingham")
+    local = _write_local_wheel(near, "pycparser")
     words = ("--python", python, "--platform", target, "--find-links", near, "-o", house)
     run([sys.executable, "-m", "scripts.wheelhouse", *words], cwd=ROOT)
-    assert [path.name for path in house.glob("shellingham-*.whl")] == [local.name]
+    assert [path.name for path in house.glob("pycparser-*.whl")] == [local.name]
 
     def alone(*words: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         return run(_without_network(*words, home=tmp_path), cwd=tmp_path, check=check)

@@ -19,7 +19,7 @@ from bundler.draft.manifest_text import merge_entry
 from bundler.draft.record.gather import RepoUse
 from bundler.hub.selection.files import SelectionError, matches, select
 from bundler.hub.selection.pickle_names import is_pickle
-from bundler.hub.selection.weights import left_out
+from bundler.hub.selection.weights import WEIGHT_SUFFIXES, left_out
 from bundler.plan.manifest import Entry
 from bundler.plan.manifest_rules import config_problem, data_dir_problem, data_files_problem
 from bundler.plan.names import RepoKind
@@ -51,7 +51,10 @@ def make_entry(use: RepoUse, paths: Sequence[str]) -> Entry:
     for entry in (tokenizer, model):
         if needed and _takes(entry, paths, needed, exactly=True):
             return entry
-    return replace(model, allow_patterns=name_files(needed, paths)) if needed else model
+    has_weights = any(PurePosixPath(path).suffix in WEIGHT_SUFFIXES for path in needed)
+    # A config alone, as AutoConfig reads it: a model with one is proven to have weights.
+    last = tokenizer if "config.json" in needed and not has_weights else model
+    return replace(last, allow_patterns=name_files(needed, paths)) if needed else model
 
 
 def widen_entry(entry: Entry, wanted: Entry, use: RepoUse, paths: Sequence[str]) -> Entry:

@@ -63,6 +63,7 @@ _OTHER_WEIGHTS = {
     ".npz",
     *PICKLE_SUFFIXES,
 }
+WEIGHT_SUFFIXES = frozenset({".safetensors", *_OTHER_WEIGHTS})
 # What no library loads as a part of a model: for people, git and training; Python has rules of its own.
 _NO_PART = re.compile(
     r".*\.(?:md|rst|pdf|html|png|jpe?g|gif|webp|svg|mp4|wav|mp3|flac|ogg|py|ipynb|sh|log)|\.git\w*|.*/\.git\w*"

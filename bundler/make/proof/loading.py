@@ -69,8 +69,10 @@ def prove(entry: LoadedEntry, outcome: Outcome) -> None:
     prove_code(entry, outcome)
     _prove_processor(entry, outcome)
     # An entry for sound or images may have a feature extractor and no tokenizer.
-    if entry.paths & _TOKENIZER_FILES or not (is_model or entry.paths & _PROCESSOR_FILES):
+    if entry.paths & _TOKENIZER_FILES:
         _prove_tokenizer(entry, outcome)
+    elif not (is_model or entry.paths & _PROCESSOR_FILES):
+        _try_tokenizer(entry, outcome)
     if is_model:
         # These may know better than a library why weights do not load.
         prove_adapter(entry, outcome)
@@ -120,6 +122,19 @@ def _prove_config(entry: LoadedEntry, outcome: Outcome) -> None:
             call = f"GenerationConfig.from_pretrained({name!r})"
             try_call(call, GenerationConfig.from_pretrained, name, revision=entry.repo.revision)
     outcome.proven.append(f"config loads as {' and '.join(entry.names)}")
+
+
+def _try_tokenizer(entry: LoadedEntry, outcome: Outcome) -> None:
+    """Load a tokenizer where no file is one's: some need none, and patterns may ask for a config alone.
+
+    Without patterns the choice of files has refused such a repo.
+    """
+    try:
+        _prove_tokenizer(entry, outcome)
+    except (LoadingFault, ImportError):
+        outcome.notes.append(
+            f"it has no file of a tokenizer, and none loads: {counted(len(entry.paths), 'file')} carried"
+        )
 
 
 def _prove_tokenizer(entry: LoadedEntry, outcome: Outcome) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from bundler.hub.selection.weights import WEIGHT_SUFFIXES
 from bundler.make.proof.entries import (
     SHOWN,
     ContradictionFault,
@@ -24,8 +25,6 @@ from bundler.make.proof.entries import (
 )
 from bundler.make.proof.headers import MISSING_SHARD, TensorHeader, index_faults, read_header
 from bundler.text.wording import counted, name_some
-
-WEIGHT_SUFFIXES = frozenset({".bin", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx", ".pt", ".pth", ".safetensors"})
 
 
 def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) -> None:
@@ -41,12 +40,15 @@ def prove_weights(entry: LoadedEntry, config: dict[str, Any], outcome: Outcome) 
         ImportError: A package that the model needs is not installed.
     """
     weights = sorted(path for path in entry.paths if PurePosixPath(path).suffix in WEIGHT_SUFFIXES)
+    if not weights and config:
+        raise LoadingFault("it has no weights; an entry without weights belongs under `tokenizers`")
     if not weights:
-        raise LoadingFault(
-            "it has no weights; an entry without weights belongs under `tokenizers`"
-            if config
-            else "it has neither weights nor a config.json"
+        # Patterns asked for just these: without any the choice of files has refused the repo.
+        outcome.notes.append(
+            f"neither a config.json nor weights of a known kind: {counted(len(entry.paths), 'file')} carried as "
+            "they are, and not loaded"
         )
+        return
     tensors = _check_headers(entry)
     safetensors = [path for path in weights if path.endswith(".safetensors")]
     checked = f"headers of {counted(len(safetensors), 'safetensors file')} checked ({tensors} tensors)"

@@ -53,6 +53,14 @@ def test_the_default_choice_is_taken_where_it_has_no_weights_besides(
     assert [key for key in ("trust_remote_code", "allow_pickle") if getattr(entry, key)] == permissions.split()
 
 
+def test_a_config_alone_is_no_model_and_files_of_no_library_are_named() -> None:
+    paths = ["config.json", "model.safetensors", "notes.txt"]
+    config = make_entry(read("config.json"), paths)
+    assert (config.kind, config.allow_patterns) == ("tokenizer", ("config.json",))
+    notes = make_entry(read("notes.txt"), paths)
+    assert (notes.kind, notes.allow_patterns) == ("model", ("notes.txt",))
+
+
 def test_a_dataset_without_the_other_files_names_those_that_were_read() -> None:
     paths = ["README.md", "a.csv", "b.csv", ".gitattributes"]
     assert make_entry(read("README.md", "a.csv", "b.csv", repo_type="dataset"), paths).allow_patterns is None

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model
+from bundler.hub.selection.weights import WEIGHT_SUFFIXES
 from bundler.make.proof.entries import ContradictionFault, LoadedEntry, MissingPieceFault, Outcome, try_call
-from bundler.make.proof.weights import WEIGHT_SUFFIXES, find_obstacle, read_headers_only
+from bundler.make.proof.weights import find_obstacle, read_headers_only
 from bundler.plan.names import repo_folder
 
 # What peft says of names that its model has and the adapter's file lacks; it goes on with random numbers.

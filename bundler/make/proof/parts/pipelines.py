@@ -7,8 +7,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bundler.hub.selection.card import CARD, read_task
+from bundler.hub.selection.weights import WEIGHT_SUFFIXES
 from bundler.make.proof.entries import LoadedEntry, LoadingFault, MissingPieceFault, Outcome, try_call
-from bundler.make.proof.weights import WEIGHT_SUFFIXES, find_obstacle, read_headers_only
+from bundler.make.proof.weights import find_obstacle, read_headers_only
 from bundler.text.wording import counted, size
 
 MODEL_INDEX = "model_index.json"
