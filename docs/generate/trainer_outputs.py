@@ -77,6 +77,8 @@ _RECALL = Output(
         key("seed", "integer", "Of weights and rows."),
         key("steps", "integer", "Optimizer steps.", "optimizer steps"),
         key("trained_on_segments", "integer", "Length of the rows in training.", "segments"),
+        key("spread", "number", "`memory_write_spread` in training."),
+        key("rows", "integer", "Rows behind each figure, of four questions.", "rows"),
         key("accuracy", "object", "Segments of a row -> the share of right answers."),
         key("accuracy.*", "number", "From 0 to 1."),
         key("seconds", "number", "Wall-clock time of the model."),

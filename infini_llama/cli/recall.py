@@ -55,6 +55,16 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
     "--steps", type=click.IntRange(1), default=800, show_default=True, help="Training steps of 64 rows each."
 )
 @click.option(
+    "--spread",
+    type=click.FloatRange(0, 16),
+    default=0.0,
+    show_default=True,
+    help="Train with this memory_write_spread, for texts of hundreds of segments and more.",
+)
+@click.option(
+    "--rows", type=click.IntRange(1), default=256, show_default=True, help="Rows per result, four questions each."
+)
+@click.option(
     "--prompts", type=click.IntRange(1), default=10, show_default=True, help="Prompts per result, with CHECKPOINT."
 )
 @click.option(
@@ -67,6 +77,8 @@ def command(
     variants: tuple[str, ...],
     seeds: tuple[int, ...],
     steps: int,
+    spread: float,
+    rows: int,
     prompts: int,
     threads: int,
     as_json: bool,
@@ -100,9 +112,10 @@ def command(
         learns = variant in ("linear", "delta")
         for seed in seeds if learns else seeds[:1]:
             begun = time.monotonic()
-            right = _train_and_ask(variant, seed, steps, lengths)
+            right = _train_and_ask(variant, seed, steps, spread, lengths, rows)
             if as_json:
                 record = {"variant": variant, "seed": seed, "steps": steps, "trained_on_segments": _TRAINED_ON}
+                record |= {"spread": spread, "rows": rows}
                 seconds = round(time.monotonic() - begun, 1)
                 click.echo(
                     json.dumps({**record, "accuracy": dict(zip(lengths, right, strict=True)), "seconds": seconds})
@@ -111,11 +124,13 @@ def command(
                 click.echo(f"{variant:<10}  {seed:>4}  " + "".join(f"{share:>7.3f}" for share in right))
 
 
-def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]) -> list[float]:
+def _train_and_ask(
+    variant: str, seed: int, steps: int, spread: float, lengths: tuple[int, ...], rows: int
+) -> list[float]:
     """Return the share of right answers at each length."""
     from infini_llama.tasks.recall import (
         RecallTask,
-        recall_accuracy,
+        recall_accuracies,
         recall_model,
         shut_gates,
         train_recall,
@@ -123,7 +138,7 @@ def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]
 
     memory_update, gates_shut, detached = _VARIANTS[variant]
     task = RecallTask()
-    model = recall_model(task, memory_update=memory_update, seed=seed)
+    model = recall_model(task, memory_update=memory_update, seed=seed, spread=spread)
     if gates_shut:
         shut_gates(model)
 
@@ -132,7 +147,7 @@ def _train_and_ask(variant: str, seed: int, steps: int, lengths: tuple[int, ...]
             say(f"{variant}, seed {seed}: step {step}/{steps}  loss {loss:.4f}")
 
     train_recall(model, task, steps=steps, segments=_TRAINED_ON, seed=seed, detached=detached, on_step=show)
-    return [recall_accuracy(model, task, segments=length) for length in lengths]
+    return recall_accuracies(model, task, lengths=lengths, rows=rows)
 
 
 def _ask_for_passkeys(

@@ -144,7 +144,7 @@ class InfiniLlamaAttention(LlamaAttention):
             return Memory(
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
             ), carried
-        sigma_keys = sigma(keys)
+        sigma_keys = self._vary(sigma(keys))
         writes, held = None, layout.runs
         if layout.sharing is not None:
             writes, held = layout.sharing.writes(), layout.sharing.held
@@ -156,6 +156,16 @@ class InfiniLlamaAttention(LlamaAttention):
                 sigma_keys, values, carried, layout.complete, layout.runs, layout.present, held=held, writes=writes
             )
         return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs, held=held, writes=writes)
+
+    def _vary(self, sigma_keys: Tensor) -> Tensor:
+        """In training multiply sigma(K) of each segment, `(B, N, S, H, K)`, by e^u, u drawn as the configuration says.
+
+        A segment's sums are then e^u times as large, in M and in z. What the delta rule reads by these keys is not.
+        """
+        spread = self.config.memory_write_spread
+        if not self.training or not spread:
+            return sigma_keys
+        return sigma_keys * sigma_keys.new_empty(*sigma_keys.shape[:2], 1, 1, 1).uniform_(-spread, spread).exp_()
 
 
 def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:

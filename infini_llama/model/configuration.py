@@ -16,6 +16,9 @@ from transformers import LlamaConfig
 
 from infini_llama.model.standalone import AUTO_MAP, package_only, write_modeling_file
 
+# e^16 segments are nine million.
+_MOST_SPREAD = 16.0
+
 
 @strict
 class InfiniLlamaConfig(LlamaConfig):
@@ -30,6 +33,9 @@ class InfiniLlamaConfig(LlamaConfig):
         embedding_dropout: Share of the embeddings that is set to 0 in training; Llama has none. It adds noise to the
             keys. Without noise a model that has learnt its task on short rows does not learn to keep filler out of
             the memory, and long rows have more filler.
+        memory_write_spread: In training each segment is written e^u times, with u drawn evenly from -spread to spread
+            for each row, segment and layer: M + e^u sigma(K)^T V, z + e^u sum sigma(K). The paper has none of it (0).
+            Short rows then have what a memory meets after thousands of segments, much filler against little to keep.
     """
 
     model_type = "infini_llama"
@@ -41,6 +47,7 @@ class InfiniLlamaConfig(LlamaConfig):
     memory_update: Literal["linear", "delta"] = "linear"
     gate_init: float = 0.0
     embedding_dropout: float = 0.0
+    memory_write_spread: float = 0.0
 
     def validate_architecture(self) -> None:
         """Check what types cannot express; the base class calls this after every change.
@@ -53,6 +60,10 @@ class InfiniLlamaConfig(LlamaConfig):
             raise ValueError(f"segment_length must be at least 1, found {self.segment_length}")
         if not 0 <= self.embedding_dropout < 1:
             raise ValueError(f"embedding_dropout must be at least 0 and below 1, found {self.embedding_dropout}")
+        if not 0 <= self.memory_write_spread <= _MOST_SPREAD:
+            raise ValueError(
+                f"memory_write_spread must be from 0 to {_MOST_SPREAD}, found {self.memory_write_spread}"
+            )
         if not math.isfinite(self.gate_init):
             raise ValueError(
                 f"gate_init must be finite, found {self.gate_init}; ±20 is closed or open in practice"

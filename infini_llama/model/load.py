@@ -26,7 +26,7 @@ from infini_llama.run_folder.checkpoints import PROVENANCE, SHARDS
 from infini_llama.settings.sections import Settings
 
 # Keys of the model section that do not describe the weights.
-_FREE = {"embedding_dropout", "initializer_range"}
+_FREE = {"embedding_dropout", "memory_write_spread", "initializer_range"}
 _MOST_LISTED = 20
 
 
@@ -45,6 +45,7 @@ def new_config(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infini
         memory_update=model.memory_update,
         gate_init=model.gate_init,
         embedding_dropout=model.embedding_dropout,
+        memory_write_spread=model.memory_write_spread,
         tie_word_embeddings=model.tie_word_embeddings,
         rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
         initializer_range=model.initializer_range,
@@ -55,7 +56,7 @@ def new_config(settings: Settings, tokenizer: PreTrainedTokenizerBase) -> Infini
 
 
 def read_config(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizerBase) -> InfiniLlamaConfig:
-    """Return the configuration of the model in `folder`, with the dropout of the settings.
+    """Return the configuration of the model in `folder`, with dropout and spread of the settings.
 
     Raises:
         ConfigError: It is not an Infini-Llama, differs from the settings, or has too few embeddings for the tokenizer.
@@ -82,6 +83,7 @@ def read_config(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizer
             hint="name the tokenizer that the model was trained with",
         )
     config.embedding_dropout = settings.model.embedding_dropout
+    config.memory_write_spread = settings.model.memory_write_spread
     return config
 
 

@@ -54,6 +54,8 @@ class ModelSettings:
         memory_update: The linear rule or the delta rule of the paper.
         gate_init: Initial logit of every gate; 0 is half open.
         embedding_dropout: Share of the embeddings that is set to 0 in training.
+        memory_write_spread: In training each segment counts e^u times in the memory, u drawn evenly from -spread to
+            spread: short rows then teach what thousands of segments of filler ask for. 4 to 5 for a thousand and more.
         tie_word_embeddings: Use one matrix for input embeddings and output.
         rope_theta: Base of RoPE's wavelengths.
         initializer_range: Standard deviation of initial weights.
@@ -68,6 +70,7 @@ class ModelSettings:
     memory_update: Literal["linear", "delta"] = key("linear")
     gate_init: float = key(0.0, at_least=-20, at_most=20)
     embedding_dropout: float = key(0.0, at_least=0, at_most=0.9)
+    memory_write_spread: float = key(0.0, at_least=0, at_most=16)
     tie_word_embeddings: bool = key(True)
     rope_theta: float = key(10000.0, above=0)
     initializer_range: float = key(0.02, above=0, at_most=1)

@@ -18,14 +18,16 @@ The recipe is the same for every seed. Its parts and their reasons:
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from infini_llama.data import IGNORED
+from infini_llama.model.cache import InfiniCache
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.train.optimizer import parameter_groups
@@ -34,6 +36,7 @@ from infini_llama.train.truncation import split_into_parts
 # Memory update -> share of dropped embeddings. The delta rule does not write noise that the memory already holds, so in
 # rows of three segments it sees less noise to learn from than the linear rule.
 _DROPOUT = {"linear": 0.1, "delta": 0.2}
+_SEGMENTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +80,17 @@ class RecallTask:
         return tokens, labels
 
 
-def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int = 0) -> InfiniLlamaForCausalLM:
-    """Return the small model for the task: two layers of two heads, with gates half open."""
+def recall_model(
+    task: RecallTask, *, memory_update: str = "linear", seed: int = 0, spread: float = 0.0
+) -> InfiniLlamaForCausalLM:
+    """Return the small model for the task: two layers of two heads, with gates half open.
+
+    Args:
+        task: The task.
+        memory_update: As in `InfiniLlamaConfig`.
+        seed: Seed of the weights.
+        spread: `memory_write_spread` of its configuration.
+    """
     torch.manual_seed(seed)
     config = InfiniLlamaConfig(
         vocab_size=task.vocab_size,
@@ -89,6 +101,7 @@ def recall_model(task: RecallTask, *, memory_update: str = "linear", seed: int =
         segment_length=task.segment_length,
         memory_update=memory_update,  # type: ignore[arg-type]
         embedding_dropout=_DROPOUT[memory_update],
+        memory_write_spread=spread,
         bos_token_id=None,
         eos_token_id=None,
     )
@@ -162,13 +175,47 @@ def _share_of_rate(step: int, steps: int) -> float:
     return min((step + 1) / max(1, steps // 20), 1, (steps - step) / (0.3 * steps))
 
 
-@torch.no_grad()
 def recall_accuracy(
     model: InfiniLlamaForCausalLM, task: RecallTask, *, segments: int, rows: int = 256, seed: int = 1_000_000
 ) -> float:
     """Return the share of right answers in rows of `segments` segments."""
+    (share,) = recall_accuracies(model, task, lengths=[segments], rows=rows, seed=seed)
+    return share
+
+
+@torch.no_grad()
+def recall_accuracies(
+    model: InfiniLlamaForCausalLM,
+    task: RecallTask,
+    *,
+    lengths: Sequence[int],
+    rows: int = 256,
+    seed: int = 1_000_000,
+) -> list[float]:
+    """Return the share of right answers at each length, in one pass over rows that have the greatest.
+
+    Rows are read as streams, and asked on the way: RAM use does not grow with their length.
+
+    Args:
+        model: The model; it is put into evaluation mode.
+        task: The task.
+        lengths: Lengths in segments, at least 2 each, in any order.
+        rows: Number of rows.
+        seed: Seed of the rows.
+    """
     model.eval()  # type: ignore[no-untyped-call]
-    tokens, labels = task.rows(rows, segments, torch.Generator().manual_seed(seed))
-    answers = model(tokens, use_cache=False).logits[:, :-1].argmax(-1)
-    asked = labels[:, 1:] != IGNORED
-    return float((answers[asked] == labels[:, 1:][asked]).float().mean())
+    size, generator = task.segment_length, torch.Generator().manual_seed(seed)
+    tokens, labels = task.rows(rows, max(lengths), generator)
+    questions, expected = tokens[:, -size:], labels[:, -size + 1 :]
+    asked = expected != IGNORED
+    cache, read, found = InfiniCache(model.config.num_hidden_layers), 0, {}
+    for length in sorted(set(lengths)):
+        begin, end = read * size, (length - 1) * size
+        for part in tokens[:, begin:end].split(_SEGMENTS_AT_ONCE * size, dim=1):
+            if part.shape[1]:
+                model(part, past_key_values=cache, logits_to_keep=1)
+        read = length - 1
+        # A question would be remembered by those that come later.
+        answers = model(questions, past_key_values=copy.deepcopy(cache)).logits[:, :-1].argmax(-1)
+        found[length] = float((answers[asked] == expected[asked]).float().mean())
+    return [found[length] for length in lengths]

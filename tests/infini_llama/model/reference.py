@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,13 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 
 def attention(
-    module: Any, rotary: Any, hidden: Tensor, segment_length: int, update: str, begins_at: int = 0
+    module: Any,
+    rotary: Any,
+    hidden: Tensor,
+    segment_length: int,
+    update: str,
+    begins_at: int = 0,
+    times: Sequence[float] = (),
 ) -> Tensor:
     """Return the output of one attention module for one document, `(T, hidden_size)` to `(T, hidden_size)`.
 
@@ -21,6 +28,7 @@ def attention(
         segment_length: Tokens of a segment.
         update: The rule of the memory.
         begins_at: Place in its first segment at which the document begins.
+        times: How often each segment is written; once if there are none.
     """
     width = module.head_dim
     heads = module.config.num_attention_heads
@@ -33,20 +41,28 @@ def attention(
         outputs.append(
             one_head(
                 *(q[:, mine], k[:, theirs], v[:, theirs], module.gate.bias[head]),
-                *(rotary, segment_length, update, begins_at),
+                *(rotary, segment_length, update, begins_at, times),
             )
         )
     return module.o_proj(torch.cat(outputs, dim=1))
 
 
 def one_head(
-    q: Tensor, k: Tensor, v: Tensor, gate: Tensor, rotary: Any, segment_length: int, update: str, begins_at: int
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    gate: Tensor,
+    rotary: Any,
+    segment_length: int,
+    update: str,
+    begins_at: int,
+    times: Sequence[float],
 ) -> Tensor:
     """Return A for one head, `(T, width)` each."""
     width = q.shape[1]
     matrix, normaliser = q.new_zeros(width, width), q.new_zeros(width)
     outputs = []
-    for cut in range(-begins_at, len(q), segment_length):
+    for number, cut in enumerate(range(-begins_at, len(q), segment_length)):
         start, end = max(cut, 0), cut + segment_length
         q_s, k_s, v_s = (x[start:end] for x in (q, k, v))
         cos, sin = rotary(q_s, torch.arange(start, start + len(q_s))[None] - cut)
@@ -63,13 +79,14 @@ def one_head(
         sigma_k = torch.nn.functional.elu(k_s) + 1
         if update == "delta" and start > 0:
             v_s = v_s - (sigma_k @ matrix) / (sigma_k @ normaliser)[:, None]
-        matrix = matrix + sigma_k.T @ v_s
-        normaliser = normaliser + sigma_k.sum(0)
+        often = times[number] if times else 1.0
+        matrix = matrix + often * (sigma_k.T @ v_s)
+        normaliser = normaliser + often * sigma_k.sum(0)
     return torch.stack(outputs)
 
 
-def logits(model: Any, row: Tensor, begins_at: int = 0) -> Tensor:
-    """Return the logits of one document, `(T,)` to `(T, vocab_size)`; `begins_at` as for `attention`."""
+def logits(model: Any, row: Tensor, begins_at: int = 0, times: Sequence[float] = ()) -> Tensor:
+    """Return the logits of one document, `(T,)` to `(T, vocab_size)`; `begins_at` and `times` as for `attention`."""
     hidden = model.model.embed_tokens(row)
     for layer in model.model.layers:
         hidden = hidden + attention(
@@ -79,6 +96,7 @@ def logits(model: Any, row: Tensor, begins_at: int = 0) -> Tensor:
             model.config.segment_length,
             model.config.memory_update,
             begins_at,
+            times,
         )
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
     return model.lm_head(model.model.norm(hidden))

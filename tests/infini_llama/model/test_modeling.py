@@ -400,6 +400,30 @@ def test_an_embedding_dropout_that_is_no_share_is_refused(share: float) -> None:
         InfiniLlamaConfig(embedding_dropout=share)
 
 
+@pytest.mark.parametrize("spread", [-0.1, 17.0])
+def test_a_spread_that_is_out_of_range_is_refused(spread: float) -> None:
+    with pytest.raises(StrictDataclassClassValidationError, match=r"memory_write_spread must be from 0 to 16\.0"):
+        InfiniLlamaConfig(memory_write_spread=spread)
+
+
+@pytest.mark.parametrize("memory_update", ["linear", "delta"])
+def test_in_training_each_segment_is_written_as_often_as_was_drawn(
+    make_model: MakeModel, tokens: torch.Tensor, memory_update: str
+) -> None:
+    """The literal loop, with the numbers that the model will draw; in evaluation, and without a spread, all are 1."""
+    spread, segments = 3.0, 4
+    model = make_model(memory_update=memory_update, memory_write_spread=spread, num_hidden_layers=1)
+    row = tokens[:1]
+    torch.testing.assert_close(model(row).logits[0], reference.logits(model, row[0]), rtol=0, atol=1e-9)
+    torch.manual_seed(5)
+    times = torch.empty(segments, dtype=torch.float64).uniform_(-spread, spread).exp()
+    assert times.max() > 5 * times.min()
+    torch.manual_seed(5)
+    trained = model.train()(row).logits[0]
+    torch.testing.assert_close(trained, reference.logits(model, row[0], times=times.tolist()), rtol=0, atol=1e-9)
+    assert (trained - reference.logits(model, row[0])).abs().max() > 1e-3
+
+
 def test_a_llama_checkpoint_lacks_exactly_the_gates(
     make_model: MakeModel, tokens: torch.Tensor, tmp_path: Path
 ) -> None:

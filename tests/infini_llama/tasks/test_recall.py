@@ -8,6 +8,7 @@ import torch
 from infini_llama.data import IGNORED
 from infini_llama.tasks.recall import (
     RecallTask,
+    recall_accuracies,
     recall_accuracy,
     recall_model,
     shut_gates,
@@ -64,3 +65,19 @@ def test_a_gradient_that_may_pass_all_segments_is_that_of_the_whole_row() -> Non
     model(**part, num_items_in_batch=8 * SMALL.bindings).loss.backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(p.grad, expected[name])
+
+
+def test_rows_that_are_read_as_streams_and_asked_on_the_way_are_answered_as_whole_rows_are() -> None:
+    """The answers of a model that knows nothing differ from question to question, so equal shares are equal answers."""
+    model, lengths, rows = recall_model(SMALL), [40, 2, 33, 2], 16
+    tokens, labels = SMALL.rows(rows, 40, torch.Generator().manual_seed(3))
+    expected = []
+    for length in lengths:
+        # What is read until then, and the last segment.
+        kept = torch.cat((torch.arange((length - 1) * 8), torch.arange(39 * 8, 40 * 8)))
+        with torch.no_grad():
+            answers = model.eval()(tokens[:, kept], use_cache=False).logits[:, :-1].argmax(-1)
+        asked = labels[:, kept][:, 1:]
+        expected.append(float((answers == asked)[asked != IGNORED].float().mean()))
+    assert recall_accuracies(model, SMALL, lengths=lengths, rows=rows, seed=3) == expected
+    assert recall_accuracy(model, SMALL, segments=40, rows=rows, seed=3) == expected[0]

@@ -59,6 +59,7 @@ def test_a_fresh_model_has_every_value_of_the_configurations_model_section() -> 
             "model.memory_update=delta",
             "model.gate_init=-1.5",
             "model.embedding_dropout=0.25",
+            "model.memory_write_spread=3.5",
             "model.rope_theta=5000",
         ),
         *("model.tie_word_embeddings=false", "model.initializer_range=0.1"),
