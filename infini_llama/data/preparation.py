@@ -154,14 +154,8 @@ def prepare_documents(
     place = cache.place(fingerprint)
     amount = f"{counted(entry.documents, 'document')}, {counted(entry.tokens, 'token')}"
     say(f"{amount} {'found in' if from_cache else 'kept in' if settings.keep_tokens else 'counted in'} {place}")
-    kind = np.dtype(entry.token_type)
-    if texts is None:
-        documents = load(place, kind)
-    else:
-        how = how_to_encode(tokenizer, end_of_document=settings.end_of_document)
-        documents = load_on_demand(place, kind, texts, how)
     return Prepared(
-        documents=documents,
+        documents=_load(entry, place, tokenizer, settings, texts),
         source=source.name,
         files=len(source.digests),
         left_out=[str(path) for path in source.left_out],
@@ -172,6 +166,20 @@ def prepare_documents(
         place=place,
         from_cache=from_cache,
     )
+
+
+def _load(
+    entry: CacheEntry,
+    place: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: DataSettings,
+    texts: Texts | None,
+) -> Documents:
+    """Return the documents of an entry; their tokens are made from `texts` where those are not kept."""
+    kind = np.dtype(entry.token_type)
+    if texts is None:
+        return load(place, kind)
+    return load_on_demand(place, kind, texts, how_to_encode(tokenizer, end_of_document=settings.end_of_document))
 
 
 def _find_source(raw_data: str, cache: TokenCache) -> _RawText:
