@@ -174,6 +174,10 @@ gpu-check: $(STAMP)  ## on a machine with a GPU: whether the model holds there, 
 bench-train-scale: $(STAMP)  ## memory and messages of one rank of 8 and of 512, counted without them, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.train.scale --write
 
+.PHONY: bench-tokens
+bench-tokens: $(STAMP)  ## how fast text becomes tokens, beside the tokenizer alone, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.train.tokens --write
+
 .PHONY: train-real-text
 train-real-text: $(STAMP)  ## a run killed again and again beside one without memory, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.train.real_text --write

