@@ -29,6 +29,14 @@ def check_stored(record: ChunkRecord, stored: bytes | memoryview, *, number: int
         )
 
 
+def align(offset: int) -> int:
+    """Return where in a buffer a chunk may be decoded to, from `offset` on.
+
+    Words at odd addresses take numpy a fifth longer to merge.
+    """
+    return offset + -offset % 16
+
+
 def decode_chunk(
     record: ChunkRecord,
     frames: memoryview,

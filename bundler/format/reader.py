@@ -20,7 +20,7 @@ from types import TracebackType
 
 from bundler.errors import BundleError, DamagedError, FormatError, MissingBaseError
 from bundler.format.base_records import BaseRecord
-from bundler.format.chunk import check_stored, decode_chunk
+from bundler.format.chunk import align, check_stored, decode_chunk
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import Buffer
 from bundler.format.codec.expansion import Work, most_bytes
@@ -242,7 +242,7 @@ class BundleReader:
         """
         record = self.index.chunks[number]
         frames = self.stored_chunk(number, room)[CHUNK_HEADER_BYTES:]
-        behind = None if room is None else memoryview(room)[CHUNK_HEADER_BYTES + len(frames) :]
+        behind = None if room is None else memoryview(room)[align(CHUNK_HEADER_BYTES + len(frames)) :]
         try:
             # What is needed to know the bases must be there without them.
             is_front = self._raw_starts[number] < self._front[-1][1]
@@ -327,7 +327,7 @@ class BundleReader:
     def room_bytes(self, number: int) -> int:
         """Return how long a buffer for a chunk is: as it is stored, then its raw bytes."""
         chunk = self.index.chunks[number]
-        return CHUNK_HEADER_BYTES + chunk.stored_bytes + chunk.raw_bytes
+        return align(CHUNK_HEADER_BYTES + chunk.stored_bytes) + chunk.raw_bytes
 
     def cost_of(self, number: int) -> tuple[int, int]:
         """Return how much memory decoding a chunk takes, and how many bytes are stored for that."""

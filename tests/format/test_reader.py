@@ -8,17 +8,20 @@ import threading
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundler.errors import BundleError, FormatError
+from bundler.format.codec.codecs import PLANES2
 from bundler.format.reader import BundleReader
 from bundler.format.tar import BLOCK
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from bundler.plan.layout import Blob
 from tests.support.bundle_parts import flipped, taken_apart
-from tests.support.bundles import blob_store, lock_of, locked_repo
+from tests.support.bundles import blob_store, lock_of, locked_repo, tiny_bundle
 from tests.support.chunked import CHUNK_BYTES, FILES, LOCK, STREAM, chunked_bundle, is_open
+from tests.support.fine_tunes import make_weights, safetensors_bytes
 
 
 @pytest.fixture
@@ -133,6 +136,18 @@ def test_chunks_come_in_the_order_asked_for_whatever_the_number_of_jobs(bundle: 
         expected = [(number, STREAM[starts[number] : starts[number + 1]]) for number in order]
         for jobs in (1, 3):
             assert [(number, bytes(raw)) for number, raw in reader.chunks(order, jobs=jobs)] == expected
+
+
+def test_words_are_decoded_to_where_numpy_reads_them_whole(tmp_path: Path) -> None:
+    # Their exponents take even and odd numbers of bytes.
+    content = safetensors_bytes({f"{seed}": make_weights(seed, 200_000) for seed in range(6)})
+    repo = locked_repo("org/m", {"model.safetensors": content}, lfs=["model.safetensors"])
+    with BundleReader(tiny_bundle(tmp_path, repo, contents=[content])) as reader:
+        numbers = [number for number, chunk in enumerate(reader.index.chunks) if chunk.codec == PLANES2.number]
+        assert numbers
+        for number in numbers:
+            raw = reader.chunk(number, bytearray(reader.room_bytes(number)))
+            assert np.frombuffer(raw, "<u2").flags.aligned
 
 
 def test_runs_are_the_chunks_that_hold_some_of_what_is_wanted_each_once(bundle: Path) -> None:
