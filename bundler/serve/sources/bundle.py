@@ -10,8 +10,6 @@ Rule book:
 
 from __future__ import annotations
 
-import threading
-from io import BufferedReader
 from types import MappingProxyType
 
 from bundler.errors import BundleError, FormatError
@@ -28,6 +26,7 @@ from bundler.serve.source import (
     ServedFile,
     Snapshot,
 )
+from bundler.serve.sources.chunks import SharedChunks
 
 
 class BundleSource:
@@ -46,6 +45,7 @@ class BundleSource:
             raise FormatError(
                 f"{path}: is a delta, and lacks what its base has", hint="install both, and serve that HF_HOME"
             )
+        self._chunks = SharedChunks(self._reader, self._reader.pooled_bytes)
         self._repos = {
             RepoKey(repo.repo_type, repo.repo_id): repo
             for repo in self._reader.plan.layout.repos
@@ -93,20 +93,23 @@ class BundleSource:
     def open(self, key: RepoKey, snapshot: Snapshot, path: str) -> BundleContent:
         """Open a file of a snapshot (see `Source`)."""
         snapshot.file(path)
-        blob = self._files[key, snapshot.commit][path].blob
-        return BundleContent(self._reader.open_blob(blob))
+        member = self._reader.member_of(self._files[key, snapshot.commit][path].blob)
+        return BundleContent(self._chunks, member.offset, member.size_bytes)
 
 
 class BundleContent:
     """The bytes of one blob of a bundle; safe to read from several threads.
 
     Args:
-        stream: Over the blob; closed by `close`.
+        chunks: Where the bundle is read.
+        start: Offset of the blob in the tar stream.
+        size_bytes: Its length.
     """
 
-    def __init__(self, stream: BufferedReader) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
+    def __init__(self, chunks: SharedChunks, start: int, size_bytes: int) -> None:
+        self._chunks = chunks
+        self._start = start
+        self._size_bytes = size_bytes
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer only when the blob ends there.
@@ -114,13 +117,13 @@ class BundleContent:
         Raises:
             ContentChangedError: The bundle is damaged there.
         """
-        with self._lock:
-            try:
-                self._stream.seek(offset)
-                return self._stream.read(size_bytes)
-            except BundleError as error:
-                raise ContentChangedError(error.message, hint=error.hint) from error
+        size_bytes = min(size_bytes, self._size_bytes - offset)
+        if size_bytes <= 0:
+            return b""
+        try:
+            return self._chunks.read(self._start + offset, size_bytes)
+        except BundleError as error:
+            raise ContentChangedError(error.message, hint=error.hint) from error
 
     def close(self) -> None:
-        """Let go of the decoded chunk."""
-        self._stream.close()
+        """Do nothing: the bundle stays open for others."""

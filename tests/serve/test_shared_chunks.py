@@ -1,0 +1,86 @@
+"""bundler.serve.sources.chunks: what one download has had decoded is there for the next, and few chunks are kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundler.errors import DamagedError
+from bundler.format.codec.codecs import Buffer
+from bundler.format.reader import BundleReader
+from bundler.serve.sources.chunks import SharedChunks
+from tests.support.bundle_parts import flipped, taken_apart
+from tests.support.chunked import STREAM, chunked_bundle
+
+
+class CountingReader(BundleReader):
+    """Counts how often each chunk is decoded."""
+
+    def __init__(self, path: Path) -> None:
+        self.decoded: list[int] = []
+        super().__init__(path)
+
+    def chunk(self, number: int, room: bytearray | None = None) -> Buffer:
+        self.decoded.append(number)
+        return super().chunk(number, room)
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingReader]:
+    with CountingReader(chunked_bundle(tmp_path, monkeypatch)) as opened:
+        opened.decoded.clear()
+        yield opened
+
+
+def test_any_span_is_that_of_the_tar_stream(reader: CountingReader) -> None:
+    chunks = SharedChunks(reader, reader.pooled_bytes, most=2)
+    for start in range(0, len(STREAM), 777):
+        for size in (0, 1, 700, 5000):
+            end = min(start + size, len(STREAM))
+            assert chunks.read(start, end - start) == STREAM[start:end]
+
+
+def test_those_who_read_the_same_at_once_have_it_decoded_once(reader: CountingReader) -> None:
+    chunks = SharedChunks(reader, reader.pooled_bytes, most=len(reader.index.chunks))
+    together = threading.Barrier(4, timeout=60)
+    found: list[bytes] = []
+
+    def read() -> None:
+        together.wait()
+        found.append(chunks.read(0, len(STREAM)))
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [STREAM] * 4
+    assert sorted(reader.decoded) == list(range(len(reader.index.chunks)))
+
+
+def test_only_the_chunks_that_were_read_last_are_kept(reader: CountingReader) -> None:
+    chunks = SharedChunks(reader, reader.pooled_bytes, most=2)
+    starts = reader.index.raw_starts()
+    for number in (1, 2, 1, 3, 1, 2):
+        assert chunks.read(starts[number], 1) == STREAM[starts[number] : starts[number] + 1]
+    assert reader.decoded == [1, 2, 3, 2]
+
+
+def test_what_is_damaged_is_told_to_each_who_asks_and_the_rest_is_read(
+    reader: CountingReader, tmp_path: Path
+) -> None:
+    assert isinstance(reader.path, Path)
+    parts = taken_apart(reader.path.read_bytes())
+    damaged = tmp_path / "damaged.tar.zst"
+    damaged.write_bytes(parts.with_chunk(5, flipped(parts.chunks[5], -1)).joined())
+    with BundleReader(damaged) as opened:
+        chunks = SharedChunks(opened, opened.pooled_bytes)
+        starts = opened.index.raw_starts()
+        for _ in range(2):
+            with pytest.raises(DamagedError) as caught:
+                chunks.read(starts[5], 1)
+            assert caught.value.chunk == 5
+        assert chunks.read(starts[6], 100) == STREAM[starts[6] : starts[6] + 100]
