@@ -40,11 +40,19 @@ def attention(
         theirs = slice(head // shared * width, (head // shared + 1) * width)
         outputs.append(
             one_head(
-                *(q[:, mine], k[:, theirs], v[:, theirs], module.gate.bias[head]),
-                *(rotary, segment_length, update, begins_at, times),
+                q[:, mine],
+                k[:, theirs],
+                v[:, theirs],
+                module.gate.bias[head],
+                rotary,
+                segment_length,
+                update,
+                begins_at,
+                times,
             )
         )
-    return module.o_proj(torch.cat(outputs, dim=1))
+    result: Tensor = module.o_proj(torch.cat(outputs, dim=1))
+    return result
 
 
 def one_head(
@@ -99,4 +107,5 @@ def logits(model: Any, row: Tensor, begins_at: int = 0, times: Sequence[float] =
             times,
         )
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-    return model.lm_head(model.model.norm(hidden))
+    result: Tensor = model.lm_head(model.model.norm(hidden))
+    return result
