@@ -4,9 +4,10 @@ Rule book:
 
 * the program is looked at from outside, several times a second. The kernel's own limits for a process say nothing of
   many processes, and the one on address space is unfit for torch, which reserves far more than it uses;
-* a folder in memory for files that processes share counts as room: its file system tells how much it holds;
-* memory and disk have a second bound: what is left of them on the machine. Files in memory that have no name and are
-  not mapped, and files on the disk that are deleted and still open, show only there;
+* a folder in memory for files that processes share counts as room: its file system tells how much it holds. So do
+  files in memory that never had a name, as long as somebody has them open;
+* memory and disk have a second bound: what is left of them on the machine. Files on the disk that are deleted and still
+  open, and what is on its way from one process to another, show only there;
 * what goes over a limit is stopped and killed with all that it started, and it is said which limit that was;
 * the program itself tells which step of its work it is at, each later than the one before; whatever it claims, it has
   the time of all steps at most;
@@ -24,7 +25,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.offline.sandbox.family import Member, count_tasks, end_family, list_family, measure_exactly
+from bundler.offline.sandbox.family import (
+    Member,
+    count_tasks,
+    end_family,
+    list_family,
+    measure_exactly,
+    measure_unnamed,
+)
 from bundler.offline.sandbox.namespaces import measure_shared
 from bundler.text.wording import size
 
@@ -151,7 +159,9 @@ class Watcher:
             return Breach(self._step, f"started more than {limits.processes} processes")
         what = self._memory_problem(family)
         if what is None and limits.written_bytes is not None:
-            what = self._disk_problem((*self._written, noted), measure_shared(child), limits.written_bytes)
+            unnamed = measure_unnamed(member.pid for member in family)
+            taken = measure_shared(child) + unnamed
+            what = self._disk_problem((*self._written, noted), taken, limits.written_bytes)
         return Breach(self._step, what) if what else None
 
     def _memory_problem(self, family: Sequence[Member]) -> str | None:

@@ -72,6 +72,23 @@ def test_memory_for_sharing_is_memory_and_a_file_that_was_there_before_is_not(tm
         assert (watcher.breach, code_ended) == (None, 0)
 
 
+def test_files_in_memory_without_a_name_count_as_written(tmp_path: Path) -> None:
+    code = """
+import os, time
+held = [os.memfd_create("x") for _ in range(9)]
+twice = os.dup(held[0])
+for each in held:
+    os.write(each, bytes(COUNT << 20))
+time.sleep(SECONDS)
+"""
+    code = code.replace("SECONDS", "float(__import__('sys').argv[1])")
+    watcher, ended = watch(tmp_path, code.replace("COUNT", "1"), "0.5", written_bytes=16 << 20)
+    assert (watcher.breach, ended) == (None, 0)
+    watcher, ended = watch(tmp_path, code.replace("COUNT", "2"), "600", written_bytes=16 << 20)
+    assert watcher.breach is not None and watcher.breach.what == "wrote more than 16.8 MB"
+    assert ended == -9
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("_free_memory", "of memory on this machine"), ("_free_disk", "on the disk")]
 )
