@@ -23,7 +23,7 @@ from bundler.format.base_records import BaseRecord
 from bundler.format.chunk import align, check_stored, decode_chunk
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import Buffer
-from bundler.format.codec.expansion import Work, most_bytes
+from bundler.format.codec.expansion import Work
 from bundler.format.contents.bases import BasePlace, Bases, Contents
 from bundler.format.contents.cost import BaseCosts
 from bundler.format.contents.own import OwnContents
@@ -226,7 +226,7 @@ class BundleReader:
 
     def new_work(self) -> Work:
         """Return what may be decoded of bases in one pass through the bundle."""
-        return Work(most_bytes(self.size_bytes))
+        return Work(self.size_bytes)
 
     def chunk(self, number: int, room: bytearray | None = None, work: Work | None = None) -> Buffer:
         """Return a chunk's run of the tar stream, checked and decoded.

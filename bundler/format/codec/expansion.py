@@ -6,8 +6,12 @@ bound a megabyte stands for 30 GB of zeros, and for far more work than that.
 
 from __future__ import annotations
 
+import os
+
 from bundler.errors import FormatError
 
+# Set to 1, it lifts the limit for readers, never for writers.
+ALLOW = "BUNDLE_ALLOW_EXPANSION"
 _FREE_BYTES = 128 << 20
 MOST_TIMES = 384
 # Of a chunk that is decoded for another: to find, read and check it, however short it is.
@@ -34,22 +38,27 @@ def check_expansion(raw_bytes: int, stored_bytes: int) -> None:
     Raises:
         FormatError: It decodes to more.
     """
-    if raw_bytes > (limit := most_bytes(stored_bytes)):
+    if raw_bytes > (limit := most_bytes(stored_bytes)) and not _is_allowed():
         raise FormatError(
             f"its first {stored_bytes:,} bytes decode to {raw_bytes:,}, expected at most {limit:,}",
-            hint="it was made to be a burden, or by a version that did not limit this: pack it again",
+            hint="it was made to be a burden, or by version 0.1.0 of content that is nearly all zeros: if you know that, "
+            f"set {ALLOW}=1, or pack it again",
         )
+
+
+def _is_allowed() -> bool:
+    return os.environ.get(ALLOW) == "1"
 
 
 class Work:
     """Counts what is decoded of bases in one pass through a bundle. Threads may share it.
 
     Args:
-        limit_bytes: What may be decoded of them.
+        stored_bytes: Length of the bundle.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._left_bytes = limit_bytes
+    def __init__(self, stored_bytes: int) -> None:
+        self._left_bytes = 1 << 63 if _is_allowed() else most_bytes(stored_bytes)
 
     def add(self, count: int) -> None:
         """Allow more."""
