@@ -41,8 +41,8 @@ def check_expansion(raw_bytes: int, stored_bytes: int) -> None:
     if raw_bytes > (limit := most_bytes(stored_bytes)) and not _is_allowed():
         raise FormatError(
             f"its first {stored_bytes:,} bytes decode to {raw_bytes:,}, expected at most {limit:,}",
-            hint="it was made to be a burden, or by version 0.1.0 of content that is nearly all zeros: if you know that, "
-            f"set {ALLOW}=1, or pack it again",
+            hint="it was made to be a burden, or by version 0.1.0 of content that is nearly all zeros: pack it again, "
+            f"or set {ALLOW}=1 if you know what is in it",
         )
 
 
