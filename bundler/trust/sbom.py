@@ -133,7 +133,6 @@ def _make_repo(entries: list[LockedRepo]) -> Component:
         Component(name=name, type=ComponentType.DATA, purl=_make_purl("dataset", name, None))
         for name in sorted({name for card in cards for name in card.datasets})
     ]
-    paths = {file.path for entry in entries for file in entry.files}
     group, _, name = first.repo_id.rpartition("/")
     return Component(
         name=name,

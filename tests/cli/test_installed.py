@@ -50,6 +50,7 @@ def test_install_says_what_it_did_on_stderr_and_in_json_on_stdout(bundle: Path, 
         "left_out": [],
         "set_aside": [],
         "closed": [],
+        "rebuilt": [],
     }
     assert done.stderr == (
         f"installed tiny in {tmp_path / 'home'}: 2 files, 5 kB verified, 2 written (5 kB)\n{digest}\n"
