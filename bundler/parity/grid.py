@@ -87,7 +87,7 @@ class Grid:
         # The code takes the same time for a short column as for a long one.
         return (
             0 < self.size_bytes < 1 << 60
-            and min(_LEAST_BLOCK_BYTES, self.size_bytes) <= self.column_bytes <= _MOST_SYMBOL_BYTES
+            and min(_LEAST_CELL_BYTES, self.block_bytes) <= self.column_bytes <= _MOST_SYMBOL_BYTES
             and self.column_bytes % 8 == 0
             and self.cell_bytes > 0
             and self.cell_bytes % self.column_bytes == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from docs.generate.outputs import Output, described, fields, key
 
 _SUMMARY = "infini_llama/train/run.py:Summary"
@@ -34,22 +36,36 @@ _TRAIN = Output(
         ),
     ),
 )
+_DATA = (
+    described("path", "string", _PREPARED, "source"),
+    described("files", "integer", _PREPARED, unit="files"),
+    described("files_left_out", "array of strings", _PREPARED, "left_out"),
+    described("size_bytes", "integer", _PREPARED),
+    described("sha256", "string", _PREPARED),
+    key("documents", "integer", "Records with a usable text.", "documents"),
+    key("tokens", "integer", "Tokens of all documents.", "tokens"),
+    described("bad_records", "integer", _PREPARED, unit="records"),
+    described("bad_examples", "array of strings", _PREPARED),
+)
+# Not of a mixture as a whole.
+_TOKENS = (
+    described("place", "string", _PREPARED, when="without `data.sources`"),
+    described("from_cache", "boolean", _PREPARED, when="without `data.sources`"),
+)
 _PREPARE = Output(
     call="infini-llama prepare --json",
     summary="What raw data holds, and where its tokens are.",
     keys=(
-        described("path", "string", _PREPARED, "source"),
-        described("files", "integer", _PREPARED, unit="files"),
-        described("files_left_out", "array of strings", _PREPARED, "left_out"),
-        described("size_bytes", "integer", _PREPARED),
-        described("sha256", "string", _PREPARED),
-        key("documents", "integer", "Records with a usable text.", "documents"),
-        key("tokens", "integer", "Tokens of all documents.", "tokens"),
-        described("bad_records", "integer", _PREPARED, unit="records"),
-        described("bad_examples", "array of strings", _PREPARED),
-        described("place", "string", _PREPARED, when="without `data.sources`"),
-        described("from_cache", "boolean", _PREPARED, when="without `data.sources`"),
-        key("sources", "array of objects", "Each with `weight` and all other keys.", when="with `data.sources`"),
+        *_DATA,
+        *_TOKENS,
+        key(
+            "sources",
+            "array of objects",
+            "The parts of a mixture, in the order of its configuration.",
+            when="with `data.sources`",
+        ),
+        key("sources[].weight", "number", "Its weight in the configuration."),
+        *(replace(each, path=f"sources[].{each.path}", when="") for each in (*_DATA, *_TOKENS)),
     ),
 )
 _CONVERT = Output(

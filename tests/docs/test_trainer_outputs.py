@@ -60,8 +60,13 @@ def test_what_prepare_and_train_write_is_documented(
     config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    prepare = ("prepare", "--bundle", "tiny", "--config", config, "--raw-data", raw_data, "--hf-home", gpt2_home)
-    check("infini-llama prepare --json", printed(*prepare, "--output-dir", run, "--json"))
+    prepare = ("prepare", "--bundle", "tiny", "--config", config, "--hf-home", gpt2_home, "--json")
+    one = printed(*prepare, "--raw-data", raw_data, "--output-dir", run)
+    sources = f"data.sources=[{{raw_data: {raw_data}/a.txt, weight: 3}}, {{raw_data: {raw_data}/b.txt}}]"
+    check(
+        "infini-llama prepare --json",
+        [*one, *printed(*prepare, "--set", sources, "--output-dir", tmp_path / "mixed")],
+    )
     steps = ("--set", "training.steps=1", "--json")
     check("infini-llama train --json", printed(*train_arguments(config, raw_data, gpt2_home, run, *steps)))
 

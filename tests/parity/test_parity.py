@@ -359,7 +359,7 @@ def test_parity_that_asks_for_far_more_than_there_is_is_little_work(
         hashed.append(len(content))
         return bytes(DIGEST_BYTES)
 
-    monkeypatch.setattr("bundler.parity.repair.hash_cell", count)
+    monkeypatch.setattr("bundler.parity.protection.hash_cell", count)
     with pytest.raises(BundleError):
         repair(bundle, [hostile], jobs=1)
     assert sum(hashed) <= 2 * grid.cell_bytes
