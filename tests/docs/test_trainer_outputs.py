@@ -7,46 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from docs.generate.observed import faults
 from docs.generate.trainer_outputs import OUTPUTS
-from infini_llama.cli import main
 from tests.infini_llama.cli.test_cli import infini_llama, train_arguments
 from tests.infini_llama.cli.test_commands import llama_home
-from tests.infini_llama.conftest import gpt2_home, raw_data
+from tests.infini_llama.conftest import RunHere, gpt2_home, raw_data, run_here
 from tests.infini_llama.train.test_run import CONFIG
 
 # Fixtures of the trainer's own tests.
-__all__ = ["gpt2_home", "llama_home", "raw_data"]
+__all__ = ["gpt2_home", "llama_home", "raw_data", "run_here"]
 
 DOCUMENTED = {output.call: output for output in OUTPUTS}
 
 
-def printed(*words: object) -> list[Any]:
+def printed(*words: object, run: RunHere = infini_llama) -> list[Any]:
     """Return the JSON of each line that a command prints."""
-    done = infini_llama(*words)
+    done = run(*words)
     assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def printed_here(*words: object) -> list[Any]:
-    """Return the same of a command that this process runs, in which torch is loaded already."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def check(call: str, values: list[Any]) -> None:
     assert values
     assert faults(DOCUMENTED[call], values) == []
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let commands run in this process: shutting the network starts a program again."""
-    for module in ("checkpoint", "recall"):
-        monkeypatch.setattr(f"infini_llama.cli.{module}.enforce_offline", lambda **_: [])
 
 
 @pytest.fixture
@@ -71,9 +55,8 @@ def test_what_prepare_and_train_write_is_documented(
     check("infini-llama train --json", printed(*train_arguments(config, raw_data, gpt2_home, run, *steps)))
 
 
-@pytest.mark.usefixtures("here")
 def test_what_convert_and_commands_on_a_model_write_is_documented(
-    llama_home: Path, raw_data: Path, tmp_path: Path
+    llama_home: Path, raw_data: Path, tmp_path: Path, run_here: RunHere
 ) -> None:
     start = tmp_path / "start"
     convert = (
@@ -88,12 +71,11 @@ def test_what_convert_and_commands_on_a_model_write_is_documented(
         "16",
     )
     check("infini-llama convert --json", printed(*convert, "--output-dir", start, "--json"))
-    check("infini-llama eval --json", printed_here("eval", start, "--raw-data", raw_data, "--json"))
-    asked = printed_here("recall", start, "--segments", "6", "--prompts", "1", "--json")
+    check("infini-llama eval --json", printed("eval", start, "--raw-data", raw_data, "--json", run=run_here))
+    asked = printed("recall", start, "--segments", "6", "--prompts", "1", "--json", run=run_here)
     check("infini-llama recall CHECKPOINT --json", asked)
 
 
-@pytest.mark.usefixtures("here")
-def test_what_recall_writes_is_documented() -> None:
+def test_what_recall_writes_is_documented(run_here: RunHere) -> None:
     words = ("--variant", "linear", "--seed", "0", "--steps", "1", "--segments", "2", "--json")
-    check("infini-llama recall --json", printed_here("recall", *words))
+    check("infini-llama recall --json", printed("recall", *words, run=run_here))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from bundler.home.home import Home
 from bundler.home.installation.install import install
 from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
+from infini_llama.cli import main
 from tests.support.bundles import locked_repo, tiny_bundle
 
 # Tiny tensors gain nothing from a second thread, and two threads that wait for each other on a busy core lose a
@@ -21,6 +24,23 @@ from tests.support.bundles import locked_repo, tiny_bundle
 torch.set_num_threads(1)
 
 MakeModel = Callable[..., InfiniLlamaForCausalLM]
+RunHere = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
+    """Return what runs a command on a model in this process, in which torch is loaded already.
+
+    It leaves the network as it is: shutting it starts a program again.
+    """
+    for module in ("checkpoint", "recall"):
+        monkeypatch.setattr(f"infini_llama.cli.{module}.enforce_offline", lambda **_: [])
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        done = CliRunner().invoke(main, [str(word) for word in words])
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+    return run
 
 
 @pytest.fixture

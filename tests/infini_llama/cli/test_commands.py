@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bundler.home.installation.install import install
 from tests.infini_llama.cli.test_cli import infini_llama
+from tests.infini_llama.conftest import RunHere
 from tests.support.bundles import locked_repo, tiny_bundle
 
 
@@ -51,16 +52,16 @@ def test_a_converted_model_goes_on_with_a_text_over_several_segments(converted: 
     assert len(run.stdout) > 40
 
 
-def test_perplexities_are_printed_by_segment(converted: Path, raw_data: Path) -> None:
-    run = infini_llama("eval", converted, "--raw-data", raw_data, "--json")
+def test_perplexities_are_printed_by_segment(converted: Path, raw_data: Path, run_here: RunHere) -> None:
+    run = run_here("eval", converted, "--raw-data", raw_data, "--json")
     assert run.returncode == 0, run.stderr
     table = json.loads(run.stdout)
     assert (table["documents"], table["segment_length"]) == (2, 16)
     assert [(s["first"], s["last"]) for s in table["stretches"]][:3] == [(1, 1), (2, 2), (3, 4)]
 
 
-def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    run = infini_llama("generate", tmp_path, "--prompt", "x")
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, run_here: RunHere) -> None:
+    run = run_here("generate", tmp_path, "--prompt", "x")
     assert run.returncode == 9
     assert "expected a model and its tokenizer" in run.stderr
     assert run.stdout == ""
@@ -84,15 +85,15 @@ def test_the_auto_class_loads_it_and_generates_past_several_segments_what_the_co
     assert run.stdout == streamed.stdout.removesuffix("\n")
 
 
-def test_an_empty_prompt_is_a_usage_error(converted: Path) -> None:
-    run = infini_llama("generate", converted, "--prompt", "")
+def test_an_empty_prompt_is_a_usage_error(converted: Path, run_here: RunHere) -> None:
+    run = run_here("generate", converted, "--prompt", "")
     assert (run.returncode, run.stdout) == (2, "")
     assert "the prompt is empty" in run.stderr
 
 
-def test_recall_prints_a_line_per_variant_and_seed_and_controls_once() -> None:
+def test_recall_prints_a_line_per_variant_and_seed_and_controls_once(run_here: RunHere) -> None:
     variants = ("--variant", "delta", "--variant", "gates-shut", "--variant", "detached")
-    run = infini_llama("recall", *variants, "--seed", "5", "--seed", "6", "--steps", "1", "--segments", "2")
+    run = run_here("recall", *variants, "--seed", "5", "--seed", "6", "--steps", "1", "--segments", "2")
     assert run.returncode == 0, run.stderr
     header, *lines = run.stdout.splitlines()
     assert header.split() == ["variant", "seed", "2"]
@@ -104,8 +105,8 @@ def test_recall_prints_a_line_per_variant_and_seed_and_controls_once() -> None:
     ]
 
 
-def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Path) -> None:
-    run = infini_llama("recall", converted, "--segments", "6", "--segments", "12", "--prompts", "2")
+def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Path, run_here: RunHere) -> None:
+    run = run_here("recall", converted, "--segments", "6", "--segments", "12", "--prompts", "2")
     assert run.returncode == 0, run.stderr
     assert [line.split() for line in run.stdout.splitlines()] == [
         ["segments", "tokens", "start", "middle", "end"],
@@ -114,7 +115,7 @@ def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Pat
     ]
 
 
-def test_a_passkey_that_does_not_fit_is_a_usage_error(converted: Path) -> None:
-    run = infini_llama("recall", converted, "--segments", "2")
+def test_a_passkey_that_does_not_fit_is_a_usage_error(converted: Path, run_here: RunHere) -> None:
+    run = run_here("recall", converted, "--segments", "2")
     assert run.returncode == 2
     assert "--segments 2: task, passkey and question take" in run.stderr
