@@ -79,6 +79,7 @@ $(PROGRAMS_STAMP): tests/programs/requirements.txt constraints.txt $(STAMP)
 .PHONY: test-programs
 test-programs: $(PROGRAMS_STAMP)  ## record, fetch and run programs of others, with no line by hand, into docs/record.md
 	$(BIN)/python -m tests.programs.run --write
+	$(BIN)/python -m pytest -n auto --programs -m programs tests/matrix
 
 SIGNING_STAMP := $(VENV)/.installed-signing
 

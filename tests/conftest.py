@@ -28,6 +28,19 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make test-programs` runs."""
+    parser.addoption("--programs", action="store_true", help="run the tests that are marked `programs`, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `programs`, unless asked for it."""
+    if not config.getoption("--programs"):
+        left = [item for item in items if item.get_closest_marker("programs")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if not item.get_closest_marker("programs")]
+
+
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the test, and its child processes, an empty home and no settings or proxies of the outside.

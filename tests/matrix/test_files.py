@@ -127,6 +127,7 @@ def test_the_libraries_find_them_offline(files: dict[str, bytes | str | int], tm
         assert "attempts   1" in done.stderr, "torch.hub.load without a branch asks GitHub"
 
 
+@pytest.mark.programs
 def test_a_lock_of_another_machine_brings_the_same_files(
     files: dict[str, bytes | str | int], tmp_path: Path
 ) -> None:

@@ -71,11 +71,13 @@ def trained(bundle: Path, tmp_path: Path, *words: str | Path, isolate: str) -> t
     )
 
 
+@pytest.mark.programs
 def test_the_trainer_of_transformers_in_a_plain_script(matrix_bundle: Path, tmp_path: Path) -> None:
     ends = trained(matrix_bundle, tmp_path, script("python"), isolate="auto")
     assert ends == (0, 2, ["model.safetensors"], "processes 1")
 
 
+@pytest.mark.programs
 def test_accelerate_launch(matrix_bundle: Path, tmp_path: Path) -> None:
     words = [script("accelerate"), "launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
     words += ["--mixed_precision", "no", "--dynamo_backend", "no"]

@@ -116,11 +116,13 @@ def test_metrics_load_offline_by_the_library_itself(hub_folder: Path, tmp_path: 
     assert "attempts   0" in launch(home, PROGRAM).stderr
 
 
+@pytest.mark.programs
 def test_metrics_load_from_a_read_only_home(hub_folder: Path, tmp_path: Path) -> None:
     home, _ = make_home(hub_folder, tmp_path)
     assert "attempts   0" in launch(home, PROGRAM, read_only=True).stderr
 
 
+@pytest.mark.programs
 def test_another_revision_is_told_and_no_older_copy_taken(hub_folder: Path, tmp_path: Path) -> None:
     home, _ = make_home(hub_folder, tmp_path)
     launch(home, 'import evaluate\nevaluate.load("accuracy")')
@@ -130,6 +132,7 @@ def test_another_revision_is_told_and_no_older_copy_taken(hub_folder: Path, tmp_
     assert "have `revision: old` with `- repo_id: evaluate-metric/accuracy`" in done.stderr
 
 
+@pytest.mark.programs
 def test_the_only_revision_that_is_there_answers_for_none(hub_folder: Path, tmp_path: Path) -> None:
     manifest = MANIFEST.replace("accuracy\n", "accuracy\n    revision: old\n")
     home, _ = make_home(hub_folder, tmp_path, manifest)
@@ -143,6 +146,7 @@ def test_the_only_revision_that_is_there_answers_for_none(hub_folder: Path, tmp_
     )
 
 
+@pytest.mark.programs
 def test_a_metric_that_is_not_there_is_named_with_the_line_to_add(hub_folder: Path, tmp_path: Path) -> None:
     home, _ = make_home(hub_folder, tmp_path)
     done = launch(home, 'import evaluate\nevaluate.load("rouge")', check=False)
@@ -164,6 +168,7 @@ def test_imports_that_nothing_brings_are_named_when_it_is_locked(hub_folder: Pat
     assert f"wrong.py imports .nmt_bleu from {url}" in done.stderr
 
 
+@pytest.mark.programs
 def test_a_module_of_another_host_is_taken_from_the_bundle(hub_folder: Path, tmp_path: Path) -> None:
     counting = hub_folder / "spaces/org/wrong/counting.py"
     with WebServer({"/counting.py": counting.read_bytes()}) as web:
