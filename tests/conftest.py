@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.files.parallel import available_cores
 from bundler.format.codec.words import NUMPY, Way, compiled_way
 from demo.hub import assemble
 from tests.support.hub import RunningHub
@@ -31,6 +32,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what `make test-programs` runs."""
     parser.addoption("--programs", action="store_true", help="run the tests that are marked `programs`, too")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return what `-n auto` means: a worker more than there are cores, since tests wait for servers and disks, too."""
+    return available_cores() + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
