@@ -31,23 +31,28 @@ class Registry:
     """
 
     def __init__(self, folder: Path, htpasswd: str = "") -> None:
-        assert PROGRAM is not None
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.host = f"127.0.0.1:{free.getsockname()[1]}"
-        auth = ""
+        self._folder = folder
+        self._auth = ""
         if htpasswd:
             (folder / "htpasswd").write_text(htpasswd)
-            auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
-        (folder / "config.yml").write_text(
-            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n{auth}"
-            f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
+            self._auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+        self.log = folder / "log"
+        self._start()
+
+    def _start(self) -> None:
+        assert PROGRAM is not None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.host = f"127.0.0.1:{free.getsockname()[1]}"
+        config = self._folder / "config.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: false}}}}\n{self._auth}"
+            f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}, delete: {{enabled: true}}}}\n"
             f"http: {{addr: '{self.host}'}}\n"
         )
-        self.log = folder / "log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "serve", str(folder / "config.yml")], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [PROGRAM, "serve", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def address(self, name: str = "models/tiny:1") -> str:
@@ -72,7 +77,10 @@ class Registry:
             except urllib.error.HTTPError:
                 break
             except OSError:
-                assert self._process.poll() is None, self.log.read_text()
+                if self._process.poll() is not None:
+                    # It takes no socket that is open already, and somebody else took its port meanwhile.
+                    assert "address already in use" in self.log.read_text(), self.log.read_text()
+                    self._start()
                 time.sleep(0.05)
             else:
                 break
