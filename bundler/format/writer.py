@@ -200,7 +200,8 @@ def write_bundle(
     """
     out.write(PREAMBLE)
     records: list[ChunkRecord] = []
-    checker, burden = _BlobChecker(), Burden(plan)
+    checker = _BlobChecker()
+    burden = Burden(lambda sha256: first.offset if (first := plan.first_of.get(sha256)) else None)
     buffers = BufferPool(buffer_bytes())
     encode = partial(encode_chunk, blob_path=blob_path, level=level, buffers=buffers, ready=ready)
     chunks = cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path))

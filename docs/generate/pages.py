@@ -10,7 +10,7 @@ from bundler.files.atomic import atomic_write
 from bundler.plan.manifest import manifest_schema
 from docs.generate import parts, picture, reference
 from docs.generate.sources import ROOT
-from infini_llama.settings.sections import settings_schema
+from infini_llama.settings.schema import settings_schema
 
 MARKS = Marks("docs")
 WHOLE: dict[str, Callable[[], str]] = {

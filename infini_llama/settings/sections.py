@@ -24,7 +24,6 @@ import yaml
 from bundler.text.fault import InvalidFileError
 from bundler.text.reader import Reader
 from bundler.text.rules import key
-from bundler.text.schema import schema_text
 from bundler.text.text_file import NotATextFileError, parse_yaml, read_text_file
 from bundler.text.trees import YamlTree
 from infini_llama.errors import ConfigError
@@ -342,12 +341,3 @@ def parse(text: str, *, source: str = "configuration", overrides: Iterable[str] 
     if settings is None or reader.faults:
         raise InvalidSettingsError(source, reader.faults)
     return settings
-
-
-def settings_schema() -> str:
-    """Return the text of `schema.json` beside this module."""
-    return schema_text(
-        Settings,
-        title="Infini-Llama configuration",
-        description="What `infini-llama train` trains, and how. `infini-llama keys` prints every key.",
-    )

@@ -7,23 +7,23 @@ was written up to any chunk may be all that a reader has of a stream.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 
 from bundler.format.codec.codecs import is_difference
 from bundler.format.codec.expansion import most_bytes, work_bytes
 from bundler.format.contents.bases import BaseSpan
 from bundler.format.index import CHUNK_HEADER_BYTES, PREAMBLE, ChunkRecord
-from bundler.format.tar import TarPlan
 
 
 class Burden:
     """Counts the chunks of one bundle.
 
     Args:
-        plan: Its tar stream.
+        find: Returns where a content (SHA-256) begins in the tar stream; None for one that is not in it.
     """
 
-    def __init__(self, plan: TarPlan) -> None:
-        self._first_of = plan.first_of
+    def __init__(self, find: Callable[[str], int | None]) -> None:
+        self._find = find
         self._stored_bytes = len(PREAMBLE)
         self._work = 0
         # Where each chunk begins in the tar stream, and what reading it as a base takes.
@@ -51,9 +51,9 @@ class Burden:
 
     def _measure(self, record: ChunkRecord, base: BaseSpan | None) -> int:
         """Return what is decoded of this bundle for a chunk."""
-        if base is None or not is_difference(record.codec) or base.sha256 not in self._first_of:
+        if base is None or not is_difference(record.codec) or (begin := self._find(base.sha256)) is None:
             return 0
-        start = self._first_of[base.sha256].offset + base.place.offset
+        start = begin + base.place.offset
         first = bisect_right(self._starts, start) - 1
         last = bisect_right(self._starts, start + record.raw_bytes - 1)
         return sum(self._costs[first:last])

@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 
 from infini_llama.errors import ConfigError
-from infini_llama.settings.sections import Settings, load, parse, settings_schema
+from infini_llama.settings.schema import settings_schema
+from infini_llama.settings.sections import Settings, load, parse
 
 MINIMAL = """\
 tokenizer: openai-community/gpt2
