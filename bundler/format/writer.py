@@ -204,16 +204,15 @@ def write_bundle(
     burden = Burden(lambda sha256: first.offset if (first := plan.first_of.get(sha256)) else None)
     buffers = BufferPool(buffer_bytes())
     encode = partial(encode_chunk, blob_path=blob_path, level=level, buffers=buffers, ready=ready)
-    chunks = cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path))
-    calls = (partial(checker.encode, encode, number, chunk) for number, chunk in enumerate(chunks))
+    chunks = enumerate(cut_into_chunks(plan, runs_of or choose_runs(codec, blob_path)))
+    calls = (partial(checker.encode, encode, number, chunk) for number, chunk in chunks)
     with closing(in_order(calls, jobs=jobs, name="pack")) as encoded:
         for done in encoded:
             if not burden.admits(done.record, done.chunk.base):
                 done = _store(done)
             burden.add(done.record, done.chunk.base)
-            out.write(chunk_header(done.record))
-            for frame in done.frames:
-                out.write(frame)
+            for part in (chunk_header(done.record), *done.frames):
+                out.write(part)
             # It is hashed by now: by its own call, or by that of a chunk before it, whose result came first.
             buffers.give(done.buffer)
             records.append(done.record)

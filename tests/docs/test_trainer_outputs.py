@@ -47,10 +47,8 @@ def test_what_prepare_and_train_write_is_documented(
     prepare = ("prepare", "--bundle", "tiny", "--config", config, "--hf-home", gpt2_home, "--json")
     one = printed(*prepare, "--raw-data", raw_data, "--output-dir", run)
     sources = f"data.sources=[{{raw_data: {raw_data}/a.txt, weight: 3}}, {{raw_data: {raw_data}/b.txt}}]"
-    check(
-        "infini-llama prepare --json",
-        [*one, *printed(*prepare, "--set", sources, "--output-dir", tmp_path / "mixed")],
-    )
+    one += printed(*prepare, "--set", sources, "--output-dir", tmp_path / "mixed")
+    check("infini-llama prepare --json", one)
     steps = ("--set", "training.steps=1", "--json")
     check("infini-llama train --json", printed(*train_arguments(config, raw_data, gpt2_home, run, *steps)))
 

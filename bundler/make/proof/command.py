@@ -98,8 +98,7 @@ def prove_command(
         SandboxError: This machine does not support `sandbox`, which remote code needs.
     """
     chosen = choose_confinement(lock, isolate=isolate, sandbox=sandbox)
-    folder = Path.cwd()
-    shown = list_program_files(folder)
+    shown = list_program_files(folder := Path.cwd())
     started = time.monotonic()
     with store.work_folder() as work, make_temporary_folder(work) as temporary:
         home = work / "elsewhere" / "home"
@@ -122,20 +121,23 @@ def prove_command(
             )
             read_files = reads.were_any()
         said = read_tail(log, _MOST_LOG_BYTES).decode(errors="replace").replace(str(home), "the bundle")
-    what = breach and f"it was ended: it {breach.what}"
-    if what := what or _find_fault(completed, command, home):
+    if what := (breach and f"it was ended: it {breach.what}") or _find_fault(completed, command, home):
         raise _refuse(command, what, completed, lock, said)
     if read_files is False:
-        raise ProofError(
-            f"`{command}` proves nothing: it ended well, and opened no file of the bundle",
-            hint="have it load something of the bundle; HF_HOME is where it finds it",
-        )
+        raise _refuse_idle(command)
     return CommandProof(
         command=command,
         isolation_detail=completed.isolation.detail,
         sandbox_detail=chosen.detail,
         seconds=time.monotonic() - started,
         read_files=read_files,
+    )
+
+
+def _refuse_idle(command: str) -> ProofError:
+    return ProofError(
+        f"`{command}` proves nothing: it ended well, and opened no file of the bundle",
+        hint="have it load something of the bundle; HF_HOME is where it finds it",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import socket
@@ -50,9 +51,11 @@ class Registry:
             f"storage: {{filesystem: {{rootdirectory: {self._folder}/data}}, delete: {{enabled: true}}}}\n"
             f"http: {{addr: '{self.host}'}}\n"
         )
+        # It would take REGISTRY_AUTH_FILE, where podman's logins are, for a part of its configuration.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [PROGRAM, "serve", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [PROGRAM, "serve", str(config)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=env
             )
 
     def address(self, name: str = "models/tiny:1") -> str:

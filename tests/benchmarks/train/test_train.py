@@ -16,7 +16,7 @@ from benchmarks.train import report as train_report
 from benchmarks.train import run as train
 from benchmarks.train.report import MARKS, Conditions, Readings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONDITIONS = Conditions(
     machine={"cpu": "A CPU", "cores": 2, "kernel": "Linux 6", "python": "3.11.7", "commit": "0123456789"},
     ours=["torch 2.13.0", "transformers 5.23.0"],
