@@ -32,6 +32,7 @@ from typing import Any
 import httpx2
 from huggingface_hub.utils import _http, get_session
 
+from bundler.hub.connection.idle import IdleConnections
 from bundler.hub.connection.proxies import proxy_for
 
 _BLOCK_BYTES = 512 << 10
@@ -61,7 +62,7 @@ class LeanTransport(httpx2.BaseTransport):
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._idle: dict[_Origin, list[http.client.HTTPConnection]] = {}
+        self._idle: IdleConnections[_Origin] = IdleConnections()
         self._tls: ssl.SSLContext | None = None
         # A child's bytes would come between ours.
         os.register_at_fork(after_in_child=self._forget)
@@ -94,29 +95,19 @@ class LeanTransport(httpx2.BaseTransport):
 
     def close(self) -> None:
         """Close all connections that no answer has."""
-        with self._mutex:
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
+        self._idle.close()
 
     def _forget(self) -> None:
-        self._mutex, self._idle = threading.Lock(), {}
+        self._mutex = threading.Lock()
+        self._idle.forget()
 
     def _take(self, origin: _Origin) -> http.client.HTTPConnection | None:
-        while True:
-            with self._mutex:
-                if not (kept := self._idle.get(origin)):
-                    return None
-                connection = kept.pop()
+        while (connection := self._idle.take(origin)) is not None:
             # Nothing was asked: what can be read is the end, or no answer to us.
             if _is_silent(connection.sock):
                 return connection
             connection.close()
-
-    def _give_back(self, origin: _Origin, connection: http.client.HTTPConnection) -> None:
-        with self._mutex:
-            self._idle.setdefault(origin, []).append(connection)
+        return None
 
     def _connect(self, origin: _Origin, seconds: float | None) -> http.client.HTTPConnection:
         scheme, host, port = origin
@@ -157,7 +148,7 @@ class LeanTransport(httpx2.BaseTransport):
             answer = connection.getresponse()
         if answer.status < 200:
             raise httpx2.RemoteProtocolError(f"the server answered {answer.status}, which is no answer")
-        body = _Body(answer, connection, lambda: self._give_back(origin, connection))
+        body = _Body(answer, connection, lambda: self._idle.give_back(origin, connection))
         return httpx2.Response(
             answer.status,
             headers=answer.getheaders(),

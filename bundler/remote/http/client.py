@@ -17,13 +17,13 @@ import base64
 import http.client
 import os
 import ssl
-import threading
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from bundler import __version__
 from bundler.errors import NetworkError, RemoteError
+from bundler.hub.connection.idle import IdleConnections
 from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
 from bundler.remote.http.answer import Answer, watch_head
@@ -40,8 +40,7 @@ class Client:
     """Asks web servers; safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+        self._idle: IdleConnections[tuple[str, str]] = IdleConnections()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -98,11 +97,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections that no answer has."""
-        with self._mutex:
-            idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for connection in connections:
-                connection.close()
+        self._idle.close()
 
     def _send_once(self, method: str, url: str, headers: Mapping[str, str], content: Content | None) -> Answer:
         parts = urlsplit(url)
@@ -135,9 +130,8 @@ class Client:
                 raise
 
     def _take(self, parts: SplitResult, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
-        with self._mutex:
-            if kept := self._idle.get(origin_of(parts.geturl())):
-                return kept.pop(), False
+        if (kept := self._idle.take(origin_of(parts.geturl()))) is not None:
+            return kept, False
         return self._connect(parts, proxy), True
 
     def _connect(self, parts: SplitResult, proxy: Proxy | None) -> http.client.HTTPConnection:
@@ -162,8 +156,7 @@ class Client:
         return connection
 
     def _give_back(self, url: str, connection: http.client.HTTPConnection) -> None:
-        with self._mutex:
-            self._idle.setdefault(origin_of(url), []).append(connection)
+        self._idle.give_back(origin_of(url), connection)
 
 
 def origin_of(url: str) -> tuple[str, str]:
