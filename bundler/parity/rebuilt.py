@@ -19,6 +19,7 @@ from pathlib import Path
 from bundler.errors import DamagedError, FormatError, IntegrityError
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
+from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import open_stored
 from bundler.parity.protection import Cells, Protection, open_protection
 from bundler.remote.address import Place
@@ -106,7 +107,7 @@ def _rebuild(protection: Protection, bad: Cells, spool: int) -> dict[int, int]:
     return found
 
 
-class _RebuiltFile:
+class _RebuiltFile(Stored):
     """One file of a bundle, as it was (see `bundler.format.storage.stored.Stored`)."""
 
     def __init__(self, protection: Protection, number: int, spool: int, rebuilt: dict[int, int]) -> None:
@@ -114,12 +115,6 @@ class _RebuiltFile:
         self.size_bytes = protection.run.files[number].size_bytes
         self._start = protection.run.starts[number]
         self._protection, self._spool, self._rebuilt = protection, spool, rebuilt
-
-    def read_at(self, start: int, size_bytes: int) -> bytes:
-        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
-        data = bytearray(size_bytes)
-        self.read_into(start, memoryview(data))
-        return bytes(data)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` (see `Stored`)."""

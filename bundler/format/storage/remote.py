@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from bundler.errors import ChangedError, FormatError
+from bundler.format.storage.stored import Stored
 from bundler.remote.address import Address, Place
 from bundler.remote.ahead import Ahead
 from bundler.remote.object import RemoteObject
 from bundler.remote.whole import WholeObject
 
 
-class RemoteStored:
+class RemoteStored(Stored):
     """A bundle behind an address (see `bundler.format.storage.stored.Stored`).
 
     Args:
@@ -34,12 +35,6 @@ class RemoteStored:
             raise
         self.size_bytes = self._source.size_bytes or 0
         self._ahead: Ahead | None = None
-
-    def read_at(self, start: int, size_bytes: int) -> bytes:
-        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
-        data = bytearray(size_bytes)
-        self.read_into(start, memoryview(data))
-        return bytes(data)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` (see `Stored`)."""

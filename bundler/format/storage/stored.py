@@ -33,6 +33,9 @@ class Stored(Protocol):
         Raises:
             FormatError: The bundle has fewer bytes, or they cannot be read.
         """
+        data = bytearray(size_bytes)
+        self.read_into(start, memoryview(data))
+        return bytes(data)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start`.
@@ -60,7 +63,7 @@ class Stored(Protocol):
 OpenFile = Callable[[Path], Stored]
 
 
-class OneFile:
+class OneFile(Stored):
     """One file.
 
     Args:
@@ -88,12 +91,6 @@ class OneFile:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
         self.size_bytes = os.fstat(self._descriptor).st_size
-
-    def read_at(self, start: int, size_bytes: int) -> bytes:
-        """Return exactly `size_bytes` bytes from `start` (see `Stored`)."""
-        data = bytearray(size_bytes)
-        self.read_into(start, memoryview(data))
-        return bytes(data)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` (see `Stored`)."""

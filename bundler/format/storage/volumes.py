@@ -107,7 +107,7 @@ def volumes_in(path: Path, open_file: OpenFile = OneFile) -> list[Volume]:
         stored.close()
 
 
-class VolumeSet:
+class VolumeSet(Stored):
     """All volumes of one bundle, read as the bundle that they were cut from (see `Stored`).
 
     A file is opened for each read, because a set may have more volumes than a process may have open files.
@@ -129,12 +129,6 @@ class VolumeSet:
     def digest(self) -> str:
         """The bundle's digest according to the volume headers; the index must agree."""
         return self.volumes[0].header.digest
-
-    def read_at(self, start: int, size_bytes: int) -> bytes:
-        """Return exactly `size_bytes` bytes from `start` of the bundle (see `Stored`)."""
-        data = bytearray(size_bytes)
-        self.read_into(start, memoryview(data))
-        return bytes(data)
 
     def read_into(self, start: int, target: memoryview) -> None:
         """Fill `target` with the bytes from `start` of the bundle (see `Stored`)."""
