@@ -43,9 +43,9 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked `programs`, unless asked for it."""
     if not config.getoption("--programs"):
-        left = [item for item in items if item.get_closest_marker("programs")]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if not item.get_closest_marker("programs")]
+        left_out = {item for item in items if item.get_closest_marker("programs")}
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

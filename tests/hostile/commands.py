@@ -27,7 +27,7 @@ from tests.support.bundles import locked_repo, tiny_bundle
 MOST_KIB = 300 << 10
 MOST_SECONDS = 5
 JOBS = ("--jobs", "64")
-_SCREEN_BYTES, _SCREEN_LINES = 12_000, 60
+SCREEN_BYTES, SCREEN_LINES = 12_000, 60
 _ENDED_BADLY = 99
 
 
@@ -58,7 +58,7 @@ class Taken:
                 f"took {self.seconds} s": self.seconds > MOST_SECONDS,
                 f"ended with {self.code}": self.code < 0 or self.code == _ENDED_BADLY,
                 "traceback": "Traceback" in self.said,
-                "more than a screen": len(self.said) > _SCREEN_BYTES or self.said.count("\n") > _SCREEN_LINES,
+                "more than a screen": len(self.said) > SCREEN_BYTES or self.said.count("\n") > SCREEN_LINES,
             }.items()
             if is_wrong
         ]

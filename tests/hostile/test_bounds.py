@@ -16,11 +16,9 @@ import pytest
 
 from bundler.text.text_file import MAX_BYTES
 from tests.hostile import bombs
+from tests.hostile.commands import MOST_KIB, MOST_SECONDS, SCREEN_BYTES, SCREEN_LINES
 from tests.support.process import script
 
-_MOST_KIB = 300 << 10
-_MOST_SECONDS = 5
-_SCREEN_BYTES, _SCREEN_LINES = 12_000, 60
 pytestmark = pytest.mark.slow
 
 
@@ -37,16 +35,16 @@ print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss]))
 
 def run_bounded(*arguments: str | Path) -> str:
     """Run `bundle`, which must refuse what it is given within the bounds; return what it says."""
-    command = [sys.executable, "-I", "-S", "-c", _MEASURE, str(_MOST_SECONDS), script("bundle"), *arguments]
+    command = [sys.executable, "-I", "-S", "-c", _MEASURE, str(MOST_SECONDS), script("bundle"), *arguments]
     with Path(os.devnull).open("rb") as source:
         done = subprocess.run(command, stdin=source, capture_output=True, text=True, check=True)
     code, peak_kib = json.loads(done.stdout)
     said = done.stderr
     assert code > 1, (code, said[:2000])
-    assert peak_kib < _MOST_KIB
+    assert peak_kib < MOST_KIB
     assert "Traceback" not in said
-    assert len(said) < _SCREEN_BYTES, said[:2000]
-    assert said.count("\n") < _SCREEN_LINES, said[:2000]
+    assert len(said) < SCREEN_BYTES, said[:2000]
+    assert said.count("\n") < SCREEN_LINES, said[:2000]
     return said
 
 

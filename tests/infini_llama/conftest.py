@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
 from infini_llama.cli import main
 from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.process import run
 
 # Tiny tensors gain nothing from a second thread, and two threads that wait for each other on a busy core lose a
 # hundredfold.
@@ -25,6 +28,13 @@ torch.set_num_threads(1)
 
 MakeModel = Callable[..., InfiniLlamaForCausalLM]
 RunHere = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run_program(module: str, folder: Path) -> dict[str, Any]:
+    """Run trainings that a module of tests makes below `folder`, in a process of their own; return what it prints."""
+    env = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
+    found: dict[str, Any] = json.loads(run([sys.executable, "-m", module, folder], env=env).stdout)
+    return found
 
 
 @pytest.fixture
@@ -36,11 +46,11 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> RunHere:
     for module in ("checkpoint", "recall"):
         monkeypatch.setattr(f"infini_llama.cli.{module}.enforce_offline", lambda **_: [])
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
+    def run_words(*words: object) -> subprocess.CompletedProcess[str]:
         done = CliRunner().invoke(main, [str(word) for word in words])
         return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
-    return run
+    return run_words
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,15 @@ import pytest
 from infini_llama.data.drawing import choose_drawing
 from infini_llama.data.order import Source
 from infini_llama.errors import ConfigError
+from tests.infini_llama.conftest import run_program
 from tests.infini_llama.train.test_run import configured
-from tests.support.process import run
 
 SOURCES = [Source(name="a", rows=10), Source(name="b", rows=10)]
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("runs")
-    env = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
-    done = run([sys.executable, "-m", "tests.infini_llama.data.drawn_runs", folder], env=env)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return run_program("tests.infini_llama.data.drawn_runs", tmp_path_factory.mktemp("runs"))
 
 
 def test_a_run_that_was_killed_goes_on_with_the_rows_of_a_straight_one(shown: dict[str, Any]) -> None:

@@ -6,22 +6,16 @@ clip gradients.
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import pytest
 
-from tests.support.process import run
+from tests.infini_llama.conftest import run_program
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("runs")
-    env = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(folder)}
-    done = run([sys.executable, "-m", "tests.infini_llama.parallel.sharded_runs", folder], env=env)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return run_program("tests.infini_llama.parallel.sharded_runs", tmp_path_factory.mktemp("runs"))
 
 
 def test_a_sharded_model_starts_and_learns_as_one_process_does(shown: dict[str, Any]) -> None:
