@@ -69,7 +69,9 @@ def check_wheel(wheel: Path, machine: str) -> None:
     Raises:
         WrongWheelError: It has none, or it is another machine's, or it needs more than Python.
     """
-    from elftools.elf.elffile import ELFFile  # An extra's: only releases need it.
+    from elftools.elf.dynamic import DynamicSection  # An extra's: only releases need it.
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
 
     with zipfile.ZipFile(wheel) as archive:
         if EXTENSION not in archive.namelist():
@@ -79,14 +81,19 @@ def check_wheel(wheel: Path, machine: str) -> None:
         binary = ELFFile(io.BytesIO(archive.read(EXTENSION)))
     if (found := binary["e_machine"]) != _ELF_MACHINES[machine]:
         raise WrongWheelError(f"{wheel.name}: expected code for {machine}, found {found}")
-    symbols = binary.get_section_by_name(".dynsym").iter_symbols()
-    undefined = [symbol for symbol in symbols if symbol["st_shndx"] == "SHN_UNDEF"]
+    symbols, dynamic = (binary.get_section_by_name(name) for name in (".dynsym", ".dynamic"))
+    if not isinstance(symbols, SymbolTableSection) or not isinstance(dynamic, DynamicSection):
+        raise WrongWheelError(
+            f"{wheel.name}: expected a library that Python can load, found one without its tables"
+        )
+    undefined = [symbol for symbol in symbols.iter_symbols() if symbol["st_shndx"] == "SHN_UNDEF"]
     foreign = [
         symbol.name
         for symbol in undefined
         if symbol["st_info"]["bind"] == "STB_GLOBAL" and not symbol.name.lstrip("_").startswith("Py")
     ]
-    needed = [tag.needed for tag in binary.get_section_by_name(".dynamic").iter_tags("DT_NEEDED")]
+    # The attribute is named by its tag at run time, so types know nothing of it.
+    needed = [vars(tag)["needed"] for tag in dynamic.iter_tags("DT_NEEDED")]
     if foreign or needed:
         raise WrongWheelError(
             f"{wheel.name}: expected code that asks for nothing but Python, found {', '.join([*needed, *foreign])}; "
