@@ -82,7 +82,7 @@ def normalize(word: str) -> str | None:
         DependencyError: The package license-expression is not installed.
     """
     try:
-        from license_expression import ExpressionError, ExpressionParseError, get_spdx_licensing
+        from license_expression import ExpressionError, ExpressionParseError
     except ImportError as error:
         raise DependencyError(
             "licences are spelt as SPDX does by the package license-expression, which is not installed",
@@ -91,7 +91,15 @@ def normalize(word: str) -> str | None:
     if len(word) > _MOST_CHARACTERS:
         return None
     try:
-        parsed = get_spdx_licensing().parse(word, validate=True, strict=True)
+        parsed = _spdx_licensing().parse(word, validate=True, strict=True)
     except (ExpressionError, ExpressionParseError):
         return None
     return None if parsed is None else str(parsed.render())
+
+
+@functools.cache
+def _spdx_licensing() -> Any:
+    """Return what knows SPDX's list; making it reads the whole of that list."""
+    from license_expression import get_spdx_licensing
+
+    return get_spdx_licensing()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from bundler.plan.lock import Lock
+from bundler.errors import LockError
+from bundler.plan.lock import Card, Lock
 from bundler.text.wording import size
+from bundler.trust.package_urls import MAX_NAMES
 from bundler.trust.sbom import write_sbom
+from bundler.trust.spdx import write_spdx
 from tests.support.bundles import COMMIT, lock_of, locked_repo, locked_web_file, tiny_bundle
 from tests.support.described import described_lock
 from tests.support.process import run, script
@@ -133,3 +138,26 @@ def test_files_of_other_hosts_are_generic_packages_with_their_address() -> None:
     assert part["purl"].startswith("pkg:generic/x.pth?checksum=sha256:")
     found = PackageURL.from_string(part["purl"]).qualifiers
     assert found == {"checksum": f"sha256:{entry.origin.sha256}", "download_url": url}
+
+
+def test_what_a_card_names_may_be_no_repo() -> None:
+    names = ("/", "a b", "org/base", "two, or/three")
+    lock = lock_of(replace(locked_repo("org/m", {}), card=Card(base_models=names, datasets=names)))
+    text = write_sbom(lock, DIGEST)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    found = {(one["name"], one.get("purl")) for one in json.loads(text)["components"][0]["pedigree"]["ancestors"]}
+    known = ("pkg:huggingface/org/base", "pkg:huggingface/datasets/org/base")
+    assert found == {
+        *((name, None) for name in names if name != "org/base"),
+        *(("org/base", url) for url in known),
+    }
+
+
+@pytest.mark.parametrize("write", [write_sbom, write_spdx])
+def test_a_bill_of_more_names_than_it_lists_is_refused(write: Callable[[Lock, str], str]) -> None:
+    repo = locked_repo("org/m", {})
+    most = [replace(repo, repo_id=f"org/m{number}") for number in range(MAX_NAMES)]
+    assert f"org/m{MAX_NAMES - 1}@" in write(lock_of(*most), DIGEST)
+    more = replace(repo, repo_id="org/n", card=Card(licenses=("mit",)))
+    with pytest.raises(LockError, match=r"at most 2,000 repos, aliases, .* has 2,001"):
+        write(lock_of(*most[1:], more), DIGEST)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from spdx_python_model import v3_0_1 as spdx
 
+from bundler.plan.lock import Card
 from bundler.trust.spdx import write_spdx
-from tests.support.bundles import COMMIT, lock_of, locked_repo, tiny_bundle
+from tests.support.bundles import COMMIT, lock_of, locked_repo, locked_web_file, tiny_bundle
 from tests.support.described import described_lock
 from tests.support.process import run, script
 
@@ -106,3 +108,44 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path) -> None:
     done = run(command, env={"PYTHONPATH": str(tmp_path)}, check=False)
     assert (done.returncode, done.stdout) == (13, "")
     assert "pip install spdx-python-model" in done.stderr
+
+
+def test_files_are_described_as_the_library_describes_them() -> None:
+    """They are written without it."""
+    text = write_spdx(described_lock(), DIGEST)
+    read, again = spdx.SHACLObjectSet(), io.BytesIO()
+    spdx.JSONLDDeserializer().read(io.BytesIO(text.encode()), read)
+    spdx.JSONLDSerializer().write(read, again)
+
+    def files(document: str | bytes) -> dict[str, Any]:
+        return {one["spdxId"]: one for one in json.loads(document)["@graph"] if one["type"] == "software_File"}
+
+    assert files(text) == files(again.getvalue())
+    assert len(files(text)) == 5
+
+
+def test_packages_are_named_and_typed_by_what_they_are() -> None:
+    url = "https://a.example/models/x.pth"
+    lock = lock_of(
+        locked_repo("org/k", {"build/torch-cpu/__init__.py": b""}, kind="kernel"),
+        locked_repo("org/s", {"s.py": b""}, kind="space"),
+        locked_web_file(url, {"torch/hub/checkpoints/x.pth": b"x"}, into="torch_hub"),
+    )
+    found = {
+        (one["type"], one["software_primaryPurpose"], one["software_packageUrl"].partition("?")[0])
+        for one in json.loads(write_spdx(lock, DIGEST))["@graph"]
+        if "software_packageUrl" in one
+    }
+    assert found == {
+        ("software_Package", "library", f"pkg:huggingface/kernels/org/k@{COMMIT}"),
+        ("software_Package", "library", f"pkg:huggingface/spaces/org/s@{COMMIT}"),
+        ("software_Package", "data", "pkg:generic/x.pth"),
+    }
+
+
+def test_what_a_card_names_may_be_no_repo() -> None:
+    card = Card(base_models=("/", "org/base"))
+    text = write_spdx(lock_of(replace(locked_repo("org/m", {}), card=card)), DIGEST)
+    spdx.JSONLDDeserializer().read(io.BytesIO(text.encode()), spdx.SHACLObjectSet())
+    found = {one["name"]: one.get("software_packageUrl") for one in json.loads(text)["@graph"] if "name" in one}
+    assert (found["/"], found["org/base"]) == (None, "pkg:huggingface/org/base")
