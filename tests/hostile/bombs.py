@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from bundler.format.contents.bases import MAX_DIFFERENCE_BYTES, BasePlace, Bases
 from bundler.format.index import PREAMBLE, ChunkRecord, Index, chunk_header, index_frame
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader
 from bundler.format.tar import END_OF_ARCHIVE, tar_plan
-from bundler.plan.lock import Lock, LockedFile
+from bundler.plan.lock import Card, Lock, LockedFile
 from tests.fuzz.frames import runs
 from tests.support.bundles import lock_of, locked_repo
 
@@ -89,6 +90,21 @@ def zeros(codec: str, chunk_mib: int, count: int, *, noise: int = 0) -> bytes:
     return _hold({**first, "2" * 64: [(number, chunk_mib * MIB, frames)] * count})
 
 
+def right_but_the_last() -> bytes:
+    """As many zeros as a bundle may hold, whose digests are right, and then a content with another's."""
+    contents = [bytes(64 * MIB - number) for number in range(6)]
+    least = min(map(sha256_bytes, contents))
+    # Contents stand by their digests, and more is allowed behind what takes its own length.
+    noises = (random.Random(seed).randbytes(960_000) for seed in itertools.count())
+    noise = next(one for one in noises if sha256_bytes(one) < least)
+    right = locked_repo("org/m", {f"{number}.bin": content for number, content in enumerate([noise, *contents])})
+    last = dataclasses.replace(right.files[0], path="z.bin", size_bytes=1, blob_id="f" * 40, sha256="f" * 64)
+    files: dict[str, Chunks] = {sha256_bytes(one): [(0, len(one), compressed(one))] for one in contents}
+    files[sha256_bytes(noise)] = [(0, len(noise), stored_frame(noise))]
+    files[last.sha256 or ""] = [(0, 1, compressed(b"z"))]
+    return lay_out(lock_of(dataclasses.replace(right, files=(*right.files, last))), files)
+
+
 def differences(
     depth: int, *, base_chunk: int, step: int, count: int, codec: str = "zstd", base_mib: int = 64, noise: int = 0
 ) -> bytes:
@@ -143,6 +159,20 @@ def honest_lock(files: int) -> Lock:
     return _lock_of(*named)
 
 
+def lock_of_repos(count: int) -> Lock:
+    """A lock of many repos, each of one file of one content."""
+    [repo] = honest_lock(1).repos
+    return lock_of(*(dataclasses.replace(repo, repo_id=f"org/{number:06}") for number in range(count)))
+
+
+def lock_of_names(count: int) -> Lock:
+    """A lock of a repo whose card names many licences and origins."""
+    [repo] = honest_lock(1).repos
+    names = tuple(f"organisation/name-{number:06}" for number in range(count))
+    card = Card(licenses=names, base_models=names, datasets=names)
+    return lock_of(dataclasses.replace(repo, aliases=names, card=card))
+
+
 BUNDLES: dict[str, Callable[[], bytes]] = {
     "chunks of 64 MiB": functools.partial(zeros, "zstd", 64, 4),
     "planes of 64 MiB": functools.partial(zeros, "planes4", 64, 4),
@@ -156,6 +186,7 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "short differences, as many as it may hold": functools.partial(
         differences, 4, base_chunk=8 * MIB, step=4096, count=700, codec="planes4", base_mib=8, noise=400_000
     ),
+    "right in all but the last": right_but_the_last,
     "30 GB of zeros": functools.partial(zeros, "zstd", 64, 450),
     "planes of 30 GB": functools.partial(zeros, "planes4", 64, 450),
     "differences from chunks of 64 MiB": functools.partial(
@@ -174,6 +205,8 @@ BUNDLES: dict[str, Callable[[], bytes]] = {
     "lock of empty lists": lambda: lock_bomb(b"[" + b"[]," * (4 * MIB) + b"0]"),
     "lock of short lists": lambda: lock_bomb(b"[" + b"[]," * (2 * MIB) + b"0]"),
     "lock of one content": lambda: lock_bomb(honest_lock(30_000).dumps().encode()),
+    "lock of many repos": lambda: lock_bomb(lock_of_repos(16_000).dumps().encode()),
+    "lock of many names": lambda: lock_bomb(lock_of_names(50_000).dumps().encode()),
     "lock of short keys": lambda: lock_bomb(json.dumps({f"{n:x}": 0 for n in range(600_000)}).encode()),
     "lock of faults": lambda: lock_bomb(json.dumps({"repos": [{"files": [{"a" * 9: 1}] * 90_000}]}).encode()),
     "as many chunks as fit": many_chunks,

@@ -7,11 +7,14 @@ Each runs in a process of its own, forked from one that has imported what they n
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import sys
 import tempfile
 import traceback
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +26,7 @@ from bundler.errors import BundleError
 from bundler.format.reader import BundleReader
 from tests.hostile import bombs
 from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.hub import RunningHub
 
 MOST_KIB = 300 << 10
 MOST_SECONDS = 5
@@ -73,7 +77,9 @@ def commands(path: Path, folder: Path, honest: Path) -> dict[str, Sequence[str]]
         honest: A bundle that is right.
     """
     home, file = str(folder / "home"), str(path)
-    (folder / "policy.yaml").write_text("version: 1\nrules: [{bundles: ['*'], signature: optional}]\n")
+    (folder / "policy.yaml").write_text(
+        "version: 1\nrules: [{bundles: ['*'], signature: optional, licenses: {allowed: [MIT]}}]\n"
+    )
     return {
         "verify": ["verify", file, *JOBS],
         "verify --base": ["verify", str(honest), "--base", file, *JOBS],
@@ -86,6 +92,7 @@ def commands(path: Path, folder: Path, honest: Path) -> dict[str, Sequence[str]]
         "cat": ["cat", file, "org/m", "2.bin", *JOBS],
         "diff": ["diff", file, str(honest)],
         "sbom": ["sbom", file],
+        "sbom --format spdx": ["sbom", file, "--format", "spdx"],
         "policy check": ["policy", "check", file, "--policy", str(folder / "policy.yaml")],
         "split": ["split", file, "-o", str(folder / "parts"), "--volume-size", "1MB"],
         "parity": ["parity", file],
@@ -129,6 +136,7 @@ def try_all(content: bytes, folder: Path, honest: Path) -> list[Taken]:
         for name, line in commands(path, folder, honest).items()
     ]
     found.append(measure("open_blob", lambda: _read_all(path), folder, path))
+    found.append(measure("serve", lambda: _serve_all(path), folder, path))
     shown = [each for each in (folder / "home").rglob("*") if each.suffix == ".bin"]
     assert not shown, shown
     return found
@@ -140,6 +148,20 @@ def _read_all(path: Path) -> None:
             with reader.open_blob(blob) as stream:
                 while stream.read(1 << 20):
                     pass
+
+
+def _serve_all(path: Path) -> None:
+    """Serve a file, and ask for what its lock lists, whether it comes or not; no process of its own, so both count."""
+    with RunningHub(path) as hub, BundleReader(path) as reader:
+        for repo in reader.lock.repos[:20]:
+            paths = [f"resolve/{repo.commit}/{file.path}" for file in repo.files[:100]]
+            for address in (f"api/models/{repo.repo_id}/tree/main", *(f"{repo.repo_id}/{path}" for path in paths)):
+                with (
+                    contextlib.suppress(OSError, http.client.HTTPException),
+                    urllib.request.urlopen(f"{hub.endpoint}/{address}") as answer,
+                ):
+                    while answer.read(1 << 20):
+                        pass
 
 
 def import_all() -> None:

@@ -69,6 +69,14 @@ def test_only_the_chunks_that_were_read_last_are_kept(reader: CountingReader) ->
     assert reader.decoded == [1, 2, 3, 2]
 
 
+def test_of_long_chunks_only_the_last_is_kept(reader: CountingReader) -> None:
+    chunks = SharedChunks(reader, reader.pooled_bytes, most_bytes=1)
+    starts = reader.index.raw_starts()
+    for number in (1, 1, 2, 2, 1):
+        assert chunks.read(starts[number], 1) == STREAM[starts[number] : starts[number] + 1]
+    assert reader.decoded == [1, 2, 1]
+
+
 def test_what_is_damaged_is_told_to_each_who_asks_and_the_rest_is_read(
     reader: CountingReader, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from bundler.format.contents.spans import ChunkReader
 # Besides those that are being read. Downloads of one file keep close together: the first waits while a chunk is
 # decoded, the others find it there. More chunks would push one another out of the processor's caches.
 MOST_CHUNKS = 4
+# Of long chunks fewer, though always the last: it is read in many pieces. Ours are of 4 MiB, others' may be of 64.
+MOST_BYTES = 96 << 20
 
 
 class SharedChunks:
@@ -26,11 +28,14 @@ class SharedChunks:
         reader: The bundle.
         pooled_bytes: Length of the buffers that are used again; a longer chunk has memory of its own.
         most: How many chunks are kept.
+        most_bytes: How much they may take; the last one is kept whatever its length.
     """
 
-    def __init__(self, reader: ChunkReader, pooled_bytes: int, *, most: int = MOST_CHUNKS) -> None:
+    def __init__(
+        self, reader: ChunkReader, pooled_bytes: int, *, most: int = MOST_CHUNKS, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._reader = reader
-        self._most = most
+        self._most, self._most_bytes = most, most_bytes
         self._buffers = BufferPool(pooled_bytes)
         self._mutex = threading.Lock()
         # The one that was used last stands at the end.
@@ -71,9 +76,13 @@ class SharedChunks:
         with self._mutex:
             chunk.users -= 1
             # What could not be decoded is tried again by who asks for it next.
-            old = [number for number, each in self._chunks.items() if not each.users]
-            for number in old[: max(len(self._chunks) - self._most, 0)]:
+            unused = [number for number, each in self._chunks.items() if not each.users]
+            kept_bytes = sum(each.size_bytes for each in self._chunks.values())
+            for number in unused[:-1]:
+                if len(self._chunks) <= self._most and kept_bytes <= self._most_bytes:
+                    break
                 left = self._chunks.pop(number)
+                kept_bytes -= left.size_bytes
                 left.raw = None
                 if left.buffer is not None:
                     self._buffers.give(left.buffer)
@@ -87,3 +96,8 @@ class _Chunk:
         self.users = 0
         self.buffer: bytearray | None = None
         self.raw: Buffer | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory that it takes."""
+        return 0 if self.raw is None else max(len(self.raw), len(self.buffer or b""))
