@@ -49,7 +49,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _environment_as_it_was() -> Iterator[None]:
+    """Put back what a test, or a library that it imports, changes of the environment: the next one shall not see it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment(
+    _environment_as_it_was: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Give the test, and its child processes, an empty home and no settings or proxies of the outside.
 
     The home is not in `tmp_path`, so that a test may compare everything below that.

@@ -62,9 +62,11 @@ def fuzz_registry(data: bytes, folder: Path) -> None:
     token, _, logins = more.partition(b"\n")
     path = folder / "logins.json"
     path.write_bytes(logins)
-    os.environ["REGISTRY_AUTH_FILE"] = str(path)
-    # No program is started whose name comes from a fuzzer.
-    with mock.patch("subprocess.run", side_effect=FileNotFoundError):
+    with (
+        mock.patch.dict(os.environ, {"REGISTRY_AUTH_FILE": str(path)}),
+        # No program is started whose name comes from a fuzzer.
+        mock.patch("subprocess.run", side_effect=FileNotFoundError),
+    ):
         _log_in(challenge, token)
 
 

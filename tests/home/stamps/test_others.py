@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -24,9 +25,9 @@ def launch(uid: int, hf_home: Path, *options: object) -> dict[str, object]:
     state.mkdir(exist_ok=True)
     os.chown(state, uid, uid)
     report = state / "report.json"
-    os.environ["XDG_STATE_HOME"] = str(state)
     words = ["run", "--hf-home", hf_home, "--isolate", "none", "--report", report, *options, "--", "true"]
-    done = bundle_as(uid, *words)
+    with mock.patch.dict(os.environ, {"XDG_STATE_HOME": str(state)}):
+        done = bundle_as(uid, *words)
     assert done.returncode == 0, done.stderr
     found: dict[str, object] = json.loads(report.read_text())["bundles"][0]
     return found
