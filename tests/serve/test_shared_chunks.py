@@ -10,6 +10,7 @@ import pytest
 
 from bundler.errors import DamagedError
 from bundler.format.codec.codecs import Buffer
+from bundler.format.codec.expansion import Work
 from bundler.format.reader import BundleReader
 from bundler.serve.sources.chunks import SharedChunks
 from tests.support.bundle_parts import flipped, taken_apart
@@ -23,9 +24,9 @@ class CountingReader(BundleReader):
         self.decoded: list[int] = []
         super().__init__(path)
 
-    def chunk(self, number: int, room: bytearray | None = None) -> Buffer:
+    def chunk(self, number: int, room: bytearray | None = None, work: Work | None = None) -> Buffer:
         self.decoded.append(number)
-        return super().chunk(number, room)
+        return super().chunk(number, room, work)
 
 
 @pytest.fixture

@@ -110,6 +110,8 @@ class BundleContent:
         self._chunks = chunks
         self._start = start
         self._size_bytes = size_bytes
+        # One download is at most as much work as a pass through the bundle.
+        self._work = chunks.new_work()
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer only when the blob ends there.
@@ -121,7 +123,7 @@ class BundleContent:
         if size_bytes <= 0:
             return b""
         try:
-            return self._chunks.read(self._start + offset, size_bytes)
+            return self._chunks.read(self._start + offset, size_bytes, self._work)
         except BundleError as error:
             raise ContentChangedError(error.message, hint=error.hint) from error
 

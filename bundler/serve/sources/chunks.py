@@ -12,6 +12,7 @@ from collections import OrderedDict
 
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import Buffer
+from bundler.format.codec.expansion import Work
 from bundler.format.contents.spans import ChunkReader
 
 # Besides those that are being read. Downloads of one file keep close together: the first waits while a chunk is
@@ -41,26 +42,35 @@ class SharedChunks:
         # The one that was used last stands at the end.
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
 
-    def read(self, start: int, size_bytes: int) -> bytes:
+    def read(self, start: int, size_bytes: int, work: Work | None = None) -> bytes:
         """Return `size_bytes` of the tar stream from offset `start`, which reaches that far.
+
+        Args:
+            start: First byte.
+            size_bytes: How many.
+            work: What the download that asks may have decoded (`new_work`).
 
         Raises:
             FormatError: A chunk is damaged.
         """
         parts = [
-            self._read_part(number, start, size_bytes)
+            self._read_part(number, start, size_bytes, work)
             for number in self._reader.chunk_span(start, start + size_bytes)
         ]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_part(self, number: int, start: int, size_bytes: int) -> bytes:
+    def new_work(self) -> Work:
+        """Return what counts the work of one download."""
+        return self._reader.new_work()
+
+    def _read_part(self, number: int, start: int, size_bytes: int, work: Work | None) -> bytes:
         begin = start - self._reader.chunk_start(number)
         chunk = self._take(number)
         try:
             with chunk.mutex:
                 if chunk.raw is None:
                     chunk.buffer = self._buffers.take(self._reader.room_bytes(number))
-                    chunk.raw = self._reader.chunk(number, chunk.buffer)
+                    chunk.raw = self._reader.chunk(number, chunk.buffer, work)
             return bytes(memoryview(chunk.raw)[max(begin, 0) : begin + size_bytes])
         finally:
             self._let_go(chunk)
