@@ -323,7 +323,7 @@ def test_an_interrupt_ends_it_quickly_and_keeps_what_came(
     hub: RunningHub, lock: Lock, store: Store, tmp_path: Path
 ) -> None:
     (big,) = [file for file in lock.repos[0].files if file.path == "model.safetensors"]
-    hub.fault("hang", "model.safetensors", after_bytes=4_000_000)
+    hub.fault("hang", "model.safetensors", times=None, after_bytes=4_000_000)
     with start(lock, store, hub, tmp_path) as process:
         while store.partial_bytes(big.etag, len(BIG)) < 2_000_000:
             time.sleep(0.01)

@@ -1,0 +1,1 @@
+"""Encoding of large files while others are downloaded and all is proven, in a process of its own."""
