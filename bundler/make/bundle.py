@@ -28,7 +28,7 @@ from bundler.format.storage.destinations import (
     choose_destination,
 )
 from bundler.hub.connection.endpoint import check_endpoint
-from bundler.make.ahead.ahead import Ahead
+from bundler.make.ahead import Ahead
 from bundler.make.cache.hub_cache import HubCache
 from bundler.make.delta import Base, check_base_stays
 from bundler.make.fetch import DEFAULT_JOBS, FetchResult, fetch
@@ -290,8 +290,7 @@ def _fetch(
     # Under `insist` this is the lock that stands there.
     planned.locked.write()
     store.sweep()
-    ahead.start()
-    return fetch(
+    fetched = fetch(
         lock,
         store,
         jobs=jobs,
@@ -302,6 +301,9 @@ def _fetch(
         observer=watcher,
         on_stored=ahead.add,
     )
+    # The proof forks, which is not safe beside threads.
+    ahead.finish()
+    return fetched
 
 
 def _pack(
@@ -324,7 +326,6 @@ def _pack(
     if not can_scan() and (left := list_pickles(lock)):
         watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
     watcher.begin("pack", f"packing {destination.path}", total)
-    ahead.finish()
     packed = pack_once(
         lock,
         planned.store,

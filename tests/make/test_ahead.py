@@ -5,23 +5,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
-import psutil
 import pytest
 
 from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file, sha256_bytes
-from bundler.format.cut import LARGE_BLOB_BYTES, Chunk, Piece
-from bundler.make.ahead import encoder
-from bundler.make.ahead.ahead import Ahead
-from bundler.make.ahead.encoder import Encoder, Job
+from bundler.format.cut import Chunk, Piece
+from bundler.make import ahead as ahead_module
+from bundler.make.ahead import Ahead
 from bundler.make.fetch import blob_path
 from bundler.make.pack import pack
 from bundler.make.room import RepoPlan
@@ -75,39 +68,16 @@ def plans_of(lock: Lock, *, staged: bool = False) -> list[RepoPlan]:
     ]
 
 
-def list_files(store: Store, lock: Lock) -> list[StoredBlob]:
-    found = [store.find(file.etag) for file in lock.repos[0].files]
-    return [stored for stored in found if stored is not None and stored.size_bytes >= LARGE_BLOB_BYTES]
-
-
-def encode(store: Store, lock: Lock) -> Ahead:
-    """Encode all files ahead, in this process."""
-    ahead = Ahead(store, "auto", 3, lock, plans_of(lock))
-
-    def work(frames: int, results: int) -> None:
-        job = Job(
-            store=str(store.root),
-            codec="auto",
-            level=3,
-            needed_bytes=ahead._needed,
-            most_load=2,
-            frames=frames,
-            results=results,
-        )
-        Encoder(job).encode_all(list_files(store, lock))
-
-    with mock.patch.object(ahead, "_launch", work):
-        ahead.start()
-    ahead.finish()
+def encode(store: Store, lock: Lock, *, staged: bool = False) -> Ahead:
+    """Encode all files ahead, and wait for that."""
+    ahead = Ahead(store, "auto", 3, lock, plans_of(lock, staged=staged))
+    for file in lock.repos[0].files:
+        stored = store.find(file.etag)
+        assert stored is not None
+        ahead.add(stored)
+    ahead._tasks.put(None)
+    ahead._work()
     return ahead
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait for at most a minute."""
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def digest_of(store: Store, lock: Lock, out: Path, ahead: Ahead | None) -> str:
@@ -128,31 +98,8 @@ def test_the_bundle_is_the_same_and_large_files_are_not_read_again(
     ahead.__exit__()
 
 
-def test_the_process_encodes_what_it_is_given(store: Store, lock: Lock, tmp_path: Path) -> None:
-    whole = digest_of(store, lock, tmp_path / "one", None)
-    with Ahead(store, "auto", 3, lock, plans_of(lock)) as ahead:
-        ahead._most_load = 1e6
-        ahead.start()
-        for stored in list_files(store, lock):
-            ahead.add(stored)
-        results = ahead._results
-        assert results is not None
-        wait_until(lambda: os.pread(results.fileno(), 1 << 16, 0).count(b"\n") == 2)
-        ahead.finish()
-        assert ahead.files == 2
-        assert digest_of(store, lock, tmp_path / "two", ahead) == whole
-
-
-def test_where_nothing_is_downloaded_or_large_nothing_is_started(store: Store, lock: Lock) -> None:
-    small = lock_of(locked_repo("org/m", {"c.json": b"{}"}))
-    for ahead in (
-        Ahead(store, "auto", 3, lock, plans_of(lock, staged=True)),
-        Ahead(store, "auto", 3, small, plans_of(small)),
-    ):
-        ahead.start()
-        assert ahead._process is None
-        ahead.finish()
-        assert ahead.files == 0
+def test_where_nothing_is_downloaded_nothing_is_encoded_ahead(store: Store, lock: Lock) -> None:
+    assert encode(store, lock, staged=True).files == 0
 
 
 def test_a_file_that_changed_after_it_arrived_is_not_taken_for_ready(
@@ -169,8 +116,9 @@ def test_a_file_that_changed_after_it_arrived_is_not_taken_for_ready(
 def test_what_is_damaged_where_it_waits_is_encoded_again(store: Store, lock: Lock, tmp_path: Path) -> None:
     whole = digest_of(store, lock, tmp_path / "one", None)
     ahead = encode(store, lock)
-    assert ahead._frames is not None
-    os.pwrite(ahead._frames.fileno(), bytes(100), 1_000_000)
+    assert ahead._file is not None
+    ahead._file.seek(1_000_000)
+    ahead._file.write(bytes(100))
     assert digest_of(store, lock, tmp_path / "two", ahead) == whole
 
 
@@ -183,7 +131,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     def refuse(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(encoder.os, "write", refuse)
+    monkeypatch.setattr(ahead_module.os, "pwrite", refuse)
 
 
 def busy_machine(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -194,14 +142,14 @@ def no_memory(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     def refuse(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(encoder, "BufferPool", refuse)
+    monkeypatch.setattr(ahead_module, "BufferPool", refuse)
 
 
 def fault_of_ours(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     def fail(*_: object) -> None:
         raise ValueError("a codec that does not take this file")
 
-    monkeypatch.setattr(encoder, "encode_chunk", fail)
+    monkeypatch.setattr(ahead_module, "encode_chunk", fail)
 
 
 def store_is_gone(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
@@ -229,41 +177,12 @@ def test_without_room_or_an_idle_core_packing_does_it_all(
 
 def test_it_leaves_no_file_and_ends_where_it_is(store: Store, lock: Lock) -> None:
     with Ahead(store, "auto", 22, lock, plans_of(lock)) as ahead:
-        ahead.start()
-        process = ahead._process
-        assert process is not None
-        for stored in list_files(store, lock):
+        for file in lock.repos[0].files:
+            stored = store.find(file.etag)
+            assert stored is not None
             ahead.add(stored)
         ahead.finish()
-        assert process.returncode is not None
     assert list((store.root / "work").iterdir()) == []
-
-
-def test_it_ends_with_the_process_that_started_it(store: Store, lock: Lock, tmp_path: Path) -> None:
-    code = (
-        "import os, sys; from pathlib import Path; from tests.make.test_ahead import *\n"
-        f"lock = lock_of(locked_repo('org/m', FILES, lfs=tuple(FILES)))\n"
-        f"ahead = Ahead(Store(Path({str(store.root)!r})), 'auto', 3, lock, plans_of(lock)); ahead.start()\n"
-        "print(ahead._process.pid, flush=True); os.kill(os.getpid(), 9)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -9, done.stderr
-    wait_until(lambda: not psutil.pid_exists(int(done.stdout)))
-
-
-def test_a_process_that_has_ended_or_is_far_behind_holds_nobody_up(store: Store, lock: Lock) -> None:
-    [first, *_] = list_files(store, lock)
-    with Ahead(store, "auto", 3, lock, plans_of(lock)) as ahead:
-        ahead.start()
-        assert ahead._process is not None
-        ahead._process.send_signal(signal.SIGSTOP)
-        for _ in range(10_000):
-            ahead.add(first)
-        ahead._process.kill()
-        ahead._process.wait()
-        ahead.add(first)
 
 
 def test_a_chunk_of_another_size_or_codec_is_not_ready(store: Store, lock: Lock) -> None:
