@@ -19,6 +19,8 @@ from bundler.text.wording import has_control_character, quoted
 # The longest name that ext4, XFS, Lustre and GPFS all take, in bytes.
 MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 4096
+# Folders are made one below the other, and no repo comes near.
+MAX_DEPTH = 200
 
 # Most paths match this and need no further check.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
@@ -44,6 +46,8 @@ def relative_path_problem(text: str) -> str | None:
         problem = "is absolute"
     elif any(segment in ("", ".", "..") for segment in segments):
         problem = "has an empty, '.' or '..' segment"
+    elif len(segments) > MAX_DEPTH:
+        problem = f"has more than {MAX_DEPTH} folders"
     elif "\\" in text:
         problem = "has a backslash"
     elif has_control_character(text):

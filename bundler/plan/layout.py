@@ -42,6 +42,9 @@ from bundler.text.canonical_json import spell_value
 if TYPE_CHECKING:
     from bundler.plan.lock import Lock, LockedFile, LockedRepo
 
+# Of a repo: the names that it had before.
+MAX_ALIASES = 16
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Blob:
@@ -213,6 +216,9 @@ def _lay_out_repo(repo_type: RepoType, repo_id: str, entries: list[LockedRepo]) 
     trees: dict[str, dict[str, LockedFile]] = {}
     refs: dict[str, str] = {}
     prepared: dict[str, Blob] = {}
+    # Every file has a name below each.
+    if len(names := {alias for entry in entries for alias in entry.aliases}) > MAX_ALIASES:
+        raise LockError(f"{repo_id}: expected at most {MAX_ALIASES} aliases, found {len(names):,}")
     for entry in entries:
         tree = trees.setdefault(entry.commit, {})
         for file in entry.files:

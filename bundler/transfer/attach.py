@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from bundler.errors import DependencyError
+from bundler.errors import DependencyError, LockError
 from bundler.files.digest import sha256_bytes
 from bundler.plan.lock import Lock
 from bundler.remote.oci.manifest import Descriptor
@@ -39,7 +39,7 @@ def list_attachments(
         found.append(Attachment(SIGNATURE, signed.content, {_CREATED: signed.statement.signed_at.isoformat()}))
     try:
         found.append(Attachment(SBOM, write_sbom(lock, digest).encode(), {}))
-    except DependencyError as error:
+    except (DependencyError, LockError) as error:
         on_note(f"no bill of materials is attached: {error.message}")
     return found
 

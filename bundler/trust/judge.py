@@ -26,6 +26,9 @@ from bundler.trust.policy import Policy, PolicyRule
 from bundler.trust.signature_file import NAMESPACE, SignedStatement
 from bundler.trust.ssh.allowed_signers import AllowedSigner, find_signer, match_list
 
+# Reading one takes a millisecond, and a lock of a megabyte may name a hundred thousand.
+_MOST_LICENSES = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
@@ -186,6 +189,12 @@ class _PolicyJudge:
             ("allow_remote_code", not rule.allow_remote_code, _code_problem),
             ("licenses", rule.licenses is not None, lambda repo: _license_problem(repo, rule)),
         ]
+        if rule.licenses is not None:
+            names = sum(len(repo.card.licenses) for repo in self.lock.repos if repo.card)
+            if names > _MOST_LICENSES:
+                detail = f"cards name {names:,} licences; at most {_MOST_LICENSES:,} are read"
+                yield self._verdict("licenses", False, detail)
+                return
         for what, is_asked, problem in asked:
             if is_asked:
                 found = [text for repo in self.lock.repos if (text := problem(repo))]

@@ -15,7 +15,7 @@ from typing import Any
 from bundler.errors import DependencyError
 
 # Expressions come from strangers, and reading one takes recursion.
-_MOST_CHARACTERS = 400
+_MOST_CHARACTERS = 200
 
 
 class UnreadableLicenseError(Exception):

@@ -44,7 +44,11 @@ def group_by_url(lock: Lock) -> dict[str, list[LockedRepo]]:
             f"cards name; the lock of {lock.name!r} has {names:,}",
             hint="`bundle inspect` lists them",
         )
-    return {str(url_of_entry(entries[0])): entries for entries in grouped.values()}
+    by_url: dict[str, list[LockedRepo]] = {}
+    for entries in grouped.values():
+        # One file of another host may go to two places.
+        by_url.setdefault(str(url_of_entry(entries[0])), []).extend(entries)
+    return by_url
 
 
 def url_of_entry(entry: LockedRepo) -> PackageURL:

@@ -102,8 +102,9 @@ def _list_dependencies(digest: str, grouped: Mapping[str, list[LockedRepo]]) -> 
     """Return what the bundle is made of, and which repos were made from others in it, as their cards say."""
     named: dict[str, list[str]] = {}
     for url, entries in grouped.items():
-        for name in {entries[0].repo_id, *(alias for entry in entries for alias in entry.aliases)}:
-            named.setdefault(name, []).append(url)
+        if entries[0].repo_type == "model":
+            for name in {entries[0].repo_id, *(alias for entry in entries for alias in entry.aliases)}:
+                named.setdefault(name, []).append(url)
     depends = {digest: set(grouped)}
     for url, entries in grouped.items():
         bases = {base for entry in entries if entry.card for base in entry.card.base_models}
@@ -162,7 +163,7 @@ def _list_files(url: str, entries: list[LockedRepo]) -> list[dict[str, object]]:
     files = {file.path: file for entry in entries for file in entry.files}
     prepared = {file.path: file for entry in entries for file in entry.prepared}
     found = [
-        _describe_file(f"{url}#{path}", path, file.sha256, file.blake3, _PICKLE if is_pickle(path) else None)
+        _describe_file(f"{url}#files/{path}", path, file.sha256, file.blake3, _PICKLE if is_pickle(path) else None)
         for path, file in files.items()
     ]
     found += [

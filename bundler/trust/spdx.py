@@ -102,6 +102,7 @@ class _Bill:
         bundle.comment = f"lock digest: {lock.digest}"
         grouped = group_by_url(lock)
         repos = [self._add_repo(url, entries) for url, entries in grouped.items()]
+        self._name_packages(list(zip(repos, grouped.values(), strict=True)))
         self._relate(bundle, "contains", repos)
         for package, entries in zip(repos, grouped.values(), strict=True):
             self._add_origins(package, entries)
@@ -128,17 +129,25 @@ class _Bill:
     def _add_repo(self, url: str, entries: list[LockedRepo]) -> Any:
         first = entries[0]
         unpacked = first.origin is not None and first.origin.unpacked
-        package = self._add_package("unpacked" if unpacked else first.repo_type, first.repo_id, url, url)
+        # Addresses of other hosts have slashes, and nothing else may come to have the id of one.
+        fragment = url if first.origin is None else quote(url, safe="")
+        package = self._add_package("unpacked" if unpacked else first.repo_type, first.repo_id, fragment, url)
         package.software_packageVersion = first.commit
         if any(entry.trust_remote_code for entry in entries):
             package.comment = _REMOTE_CODE
-        if first.origin is None:
-            for name in {first.repo_id, *(alias for entry in entries for alias in entry.aliases)}:
-                self._packages.setdefault(str(url_of_repo(first.repo_type, name)), package)
-        self._relate(package, "contains", self._list_files(url, entries))
+        self._relate(package, "contains", self._list_files(fragment, entries))
         words = sorted({word for entry in entries if entry.card for word in entry.card.licenses})
         self._relate(package, "hasDeclaredLicense", [self._license(word) for word in words])
         return package
+
+    def _name_packages(self, packages: list[tuple[Any, list[LockedRepo]]]) -> None:
+        """Note by which names cards mean a package: first those of repos themselves, then their aliases."""
+        for package, entries in packages:
+            if entries[0].origin is None:
+                self._packages[str(url_of_repo(entries[0].repo_type, entries[0].repo_id))] = package
+        for package, entries in packages:
+            for alias in sorted({alias for entry in entries for alias in entry.aliases}):
+                self._packages.setdefault(str(url_of_repo(entries[0].repo_type, alias)), package)
 
     def _add_package(
         self, repo_type: RepoType | Literal["unpacked"], name: str, fragment: str, url: str | None
@@ -160,15 +169,15 @@ class _Bill:
             package.software_packageUrl = url
         return package
 
-    def _list_files(self, url: str, entries: list[LockedRepo]) -> Iterator[str]:
+    def _list_files(self, package: str, entries: list[LockedRepo]) -> Iterator[str]:
         """Describe the files of a repo, and yield their ids."""
         files = {file.path: file for entry in entries for file in entry.files}
         for path in sorted(files):
             comment = _PICKLE if is_pickle(path) else None
-            yield self._describe_file(f"{url}/files/{quote(path)}", files[path], comment)
+            yield self._describe_file(f"{package}/files/{quote(path)}", files[path], comment)
         prepared = {file.path: file for entry in entries for file in entry.prepared}
         for path in sorted(prepared):
-            yield self._describe_file(f"{url}/prepared/{quote(path)}", prepared[path], _PREPARED)
+            yield self._describe_file(f"{package}/prepared/{quote(path)}", prepared[path], _PREPARED)
 
     def _describe_file(self, name: str, file: LockedFile | PreparedFile, comment: str | None) -> str:
         assert file.sha256 and file.blake3, "the lock of a bundle is complete"
@@ -202,8 +211,10 @@ class _Bill:
         cards = [entry.card for entry in entries if entry.card]
         bases = sorted({name for card in cards for name in card.base_models})
         datasets = sorted({name for card in cards for name in card.datasets})
-        self._relate(package, "descendantOf", [self._origin("model", name) for name in bases])
-        self._relate(package, "trainedOn", [self._origin("dataset", name) for name in datasets])
+        made_from = [self._origin("model", name) for name in bases]
+        self._relate(package, "descendantOf", [one for one in made_from if one is not package])
+        trained_on = [self._origin("dataset", name) for name in datasets]
+        self._relate(package, "trainedOn", [one for one in trained_on if one is not package])
 
     def _origin(self, repo_type: RepoType, name: str) -> Any:
         """Return the package that a card names, which may be none of this bundle, or no repo at all."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import FormatError
-from bundler.files.paths import check_relative_path, inside
+from bundler.files.paths import check_relative_path, inside, relative_path_problem
 from tests.support.messages import Told
 
 
@@ -52,3 +52,8 @@ def test_names_longer_than_file_systems_take_are_refused(told: Told) -> None:
 
 def test_inside_joins_below_the_root(tmp_path: Path) -> None:
     assert inside(tmp_path, "a/b") == tmp_path / "a" / "b"
+
+
+def test_a_path_of_very_many_folders_is_refused() -> None:
+    assert relative_path_problem("a/" * 199 + "b") is None
+    assert "has more than 200 folders" in str(relative_path_problem("a/" * 200 + "b"))

@@ -143,3 +143,10 @@ def test_the_cache_root_follows_the_librarys_rule(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HF_HOME", "~/hf")
     assert default_hf_home() == tmp_path / "hf"
     assert default_hf_home(tmp_path / "option") == tmp_path / "option"
+
+
+def test_a_repo_has_few_aliases_as_each_file_has_a_name_below_each() -> None:
+    names = [f"org/old{number:02}" for number in range(17)]
+    assert len(layout(lock_of(locked_repo("org/m", {"a": b"a"}, aliases=names[1:]))).repos[0].aliases) == 16
+    with pytest.raises(LockError, match="org/m: expected at most 16 aliases, found 17"):
+        layout(lock_of(locked_repo("org/m", {"a": b"a"}, aliases=names)))

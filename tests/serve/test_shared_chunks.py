@@ -32,6 +32,8 @@ class CountingReader(BundleReader):
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CountingReader]:
     with CountingReader(chunked_bundle(tmp_path, monkeypatch)) as opened:
+        # As every source has read the lock, and what bases there are.
+        opened.cost_of(0)
         opened.decoded.clear()
         yield opened
 
@@ -93,3 +95,22 @@ def test_what_is_damaged_is_told_to_each_who_asks_and_the_rest_is_read(
                 chunks.read(starts[5], 1)
             assert caught.value.chunk == 5
         assert chunks.read(starts[6], 100) == STREAM[starts[6] : starts[6] + 100]
+
+
+def test_what_is_decoded_at_once_takes_no_more_memory_than_there_is(reader: CountingReader) -> None:
+    most = reader.cost_of(3)[0] * 2
+    chunks = SharedChunks(reader, reader.pooled_bytes, most_bytes=most)
+    starts, found, used = reader.index.raw_starts(), {}, []
+
+    def read(number: int) -> None:
+        found[number] = chunks.read(starts[number], 1)
+        used.append(chunks._used_bytes)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(1, len(reader.index.chunks) - 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {number: STREAM[starts[number] : starts[number] + 1] for number in found}
+    assert len(found) == len(threads)
+    assert max(used) <= most

@@ -205,3 +205,12 @@ def test_only_who_has_logged_in_reads_and_no_password_is_told(
             done = bundle("push", packed, registry.address(), code=code)
             assert bundle("digest", registry.address(), code=code).exit_code == code
             assert login.decode().partition(":")[2] not in done.output
+
+
+def test_a_bundle_without_a_bill_of_materials_is_sent_all_the_same(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bundler.trust.package_urls.MAX_NAMES", 0)
+    with Registry(tmp_path / "registry") as registry:
+        done = bundle("push", packed, registry.address())
+    assert "no bill of materials is attached: a bill of materials is written for at most 0 repos" in done.output

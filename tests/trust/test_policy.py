@@ -219,3 +219,11 @@ def test_a_fault_of_a_list_of_signers_is_named_with_its_line(tmp_path: Path) -> 
     with pytest.raises(InvalidSignersError) as caught:
         Policy.load(path)
     assert [fault.line for fault in caught.value.faults] == [2]
+
+
+def test_a_lock_that_names_very_many_licences_is_refused_unread(tmp_path: Path) -> None:
+    words = sorted(f"LicenseRef-{number}" for number in range(1001))
+    path = write(tmp_path, '  - {bundles: ["*"], signature: optional, licenses: {forbidden: [MIT]}}\n')
+    assert ask(path, lock_of(locked_repo("org/m", {"config.json": b"{}"}, licenses=words[1:]))).ok
+    found = ask(path, lock_of(locked_repo("org/m", {"config.json": b"{}"}, licenses=words)))
+    assert not found.ok

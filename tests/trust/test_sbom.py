@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,3 +161,43 @@ def test_a_bill_of_more_names_than_it_lists_is_refused(write: Callable[[Lock, st
     more = replace(repo, repo_id="org/n", card=Card(licenses=("mit",)))
     with pytest.raises(LockError, match=r"at most 2,000 repos, aliases, .* has 2,001"):
         write(lock_of(*most[1:], more), DIGEST)
+
+
+@pytest.mark.parametrize("write", [write_sbom, write_spdx])
+def test_a_file_that_goes_to_two_places_is_there_twice(write: Callable[[Lock, str], str]) -> None:
+    url = "https://a.example/x.pth"
+    lock = lock_of(
+        locked_web_file(url, {"torch/hub/checkpoints/x.pth": b"x"}, into="torch_hub"),
+        locked_web_file(url, {"files/x.pth": b"x"}, into="files"),
+    )
+    found = {one["name"] for one in _walk(json.loads(write(lock, DIGEST))) if "name" in one}
+    assert {"torch/hub/checkpoints/x.pth", "files/x.pth"} <= found
+
+
+def _walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+    for one in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _walk(one)
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_sbom, "bom-ref"), (write_spdx, "spdxId")])
+def test_no_two_things_have_one_id(write: Callable[[Lock, str], str], name: str) -> None:
+    lock = lock_of(
+        locked_repo("org/d", {"prepared/x": b"1"}, kind="dataset", prepared={"x": b"2"}),
+        *(
+            locked_web_file(url, {f"files/{number}": b"x"}, into="files")
+            for number, url in enumerate(("https://h/x", "https://h/x/files/files/0", "https://h/x/contains"))
+        ),
+    )
+    found = [one[name] for one in _walk(json.loads(write(lock, DIGEST))) if name in one]
+    assert len(found) == len(set(found))
+
+
+def test_only_models_are_what_models_were_made_from() -> None:
+    made = replace(locked_repo("org/m", {}), card=Card(base_models=("org/b",)))
+    lock = lock_of(made, locked_repo("org/b", {}, kind="dataset"))
+    depends = {
+        row["ref"]: row.get("dependsOn", []) for row in json.loads(write_sbom(lock, DIGEST))["dependencies"]
+    }
+    assert depends[MODEL] == []

@@ -149,3 +149,14 @@ def test_what_a_card_names_may_be_no_repo() -> None:
     spdx.JSONLDDeserializer().read(io.BytesIO(text.encode()), spdx.SHACLObjectSet())
     found = {one["name"]: one.get("software_packageUrl") for one in json.loads(text)["@graph"] if "name" in one}
     assert (found["/"], found["org/base"]) == (None, "pkg:huggingface/org/base")
+
+
+def test_origins_are_found_by_a_repos_own_name_first_and_none_is_its_own() -> None:
+    lock = lock_of(
+        locked_repo("org/a", {}, aliases=["org/b"]),
+        locked_repo("org/b", {}),
+        replace(locked_repo("org/m", {}), card=Card(base_models=("org/b", "org/m"))),
+    )
+    objects = json.loads(write_spdx(lock, DIGEST))["@graph"]
+    found = {one["spdxId"].partition("#")[2]: one for one in objects if "spdxId" in one}
+    assert related(found, MODEL, "descendantOf") == [f"pkg:huggingface/org/b@{COMMIT}"]

@@ -24,6 +24,9 @@ class ChunkReader(Protocol):
     def room_bytes(self, number: int) -> int:
         """Return how long a room `chunk` needs."""
 
+    def cost_of(self, number: int) -> tuple[int, int]:
+        """Return how much memory decoding a chunk takes, and how many bytes are stored for that."""
+
     def chunk_span(self, start: int, stop: int) -> range:
         """Return the numbers of the chunks that hold bytes `start` to `stop` of the tar stream."""
 

@@ -192,6 +192,8 @@ def decoded_blocks(response: httpx2.Response) -> Iterator[bytes]:
         )
     inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
     for block in response.iter_raw():
+        if inflater.eof:
+            raise httpx2.DecodingError("a gzip answer goes on behind its end", request=response.request)
         waiting = block
         while waiting and not inflater.eof:
             try:

@@ -32,6 +32,7 @@ from typing import Any
 import httpx2
 from huggingface_hub.utils import _http, get_session
 
+from bundler.hub.connection.bounded_answer import BoundedAnswer
 from bundler.hub.connection.idle import IdleConnections
 from bundler.hub.connection.proxies import proxy_for
 
@@ -112,6 +113,7 @@ class LeanTransport(httpx2.BaseTransport):
     def _connect(self, origin: _Origin, seconds: float | None) -> http.client.HTTPConnection:
         scheme, host, port = origin
         connection = http.client.HTTPConnection(host, port)
+        connection.response_class = BoundedAnswer
         try:
             sock = socket.create_connection((host, port), timeout=seconds)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -151,7 +153,8 @@ class LeanTransport(httpx2.BaseTransport):
         body = _Body(answer, connection, lambda: self._idle.give_back(origin, connection))
         return httpx2.Response(
             answer.status,
-            headers=answer.getheaders(),
+            # As they came: they may hold what is no ASCII.
+            headers=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.getheaders()],
             stream=body,
             extensions={"http_version": b"HTTP/1.1", "reason_phrase": answer.reason.encode("latin-1")},
         )

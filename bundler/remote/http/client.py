@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from bundler import __version__
 from bundler.errors import NetworkError, RemoteError
+from bundler.hub.connection.bounded_answer import BoundedAnswer
 from bundler.hub.connection.idle import IdleConnections
 from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
@@ -132,7 +133,9 @@ class Client:
     def _take(self, parts: SplitResult, proxy: Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
         if (kept := self._idle.take(origin_of(parts.geturl()))) is not None:
             return kept, False
-        return self._connect(parts, proxy), True
+        connection = self._connect(parts, proxy)
+        connection.response_class = BoundedAnswer
+        return connection, True
 
     def _connect(self, parts: SplitResult, proxy: Proxy | None) -> http.client.HTTPConnection:
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]

@@ -19,6 +19,7 @@ from bundler.format.contents.spans import ChunkReader
 # decoded, the others find it there. More chunks would push one another out of the processor's caches.
 MOST_CHUNKS = 4
 # Of long chunks fewer, though always the last: it is read in many pieces. Ours are of 4 MiB, others' may be of 64.
+# Decoding takes two to three times a chunk's length.
 MOST_BYTES = 96 << 20
 
 
@@ -29,7 +30,7 @@ class SharedChunks:
         reader: The bundle.
         pooled_bytes: Length of the buffers that are used again; a longer chunk has memory of its own.
         most: How many chunks are kept.
-        most_bytes: How much they may take; the last one is kept whatever its length.
+        most_bytes: How much they may take, those that are being read included; one alone may take more.
     """
 
     def __init__(
@@ -39,6 +40,9 @@ class SharedChunks:
         self._most, self._most_bytes = most, most_bytes
         self._buffers = BufferPool(pooled_bytes)
         self._mutex = threading.Lock()
+        # Who wants a chunk decoded waits for memory; nobody holds one chunk while waiting for another.
+        self._room = threading.Condition(self._mutex)
+        self._used_bytes = 0
         # The one that was used last stands at the end.
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
 
@@ -69,6 +73,7 @@ class SharedChunks:
         try:
             with chunk.mutex:
                 if chunk.raw is None:
+                    self._reserve(chunk, self._reader.cost_of(number)[0])
                     chunk.buffer = self._buffers.take(self._reader.room_bytes(number))
                     chunk.raw = self._reader.chunk(number, chunk.buffer, work)
             return bytes(memoryview(chunk.raw)[max(begin, 0) : begin + size_bytes])
@@ -82,32 +87,51 @@ class SharedChunks:
             chunk.users += 1
             return chunk
 
-    def _let_go(self, chunk: _Chunk) -> None:
-        with self._mutex:
-            chunk.users -= 1
-            # What could not be decoded is tried again by who asks for it next.
-            unused = [number for number, each in self._chunks.items() if not each.users]
-            kept_bytes = sum(each.size_bytes for each in self._chunks.values())
-            for number in unused[:-1]:
-                if len(self._chunks) <= self._most and kept_bytes <= self._most_bytes:
+    def _reserve(self, chunk: _Chunk, cost_bytes: int) -> None:
+        """Wait until there is memory to decode a chunk; one that takes more than there is, is decoded alone."""
+        with self._room:
+            while True:
+                self._drop_unused(None, self._most_bytes - cost_bytes)
+                if not self._used_bytes or self._used_bytes + cost_bytes <= self._most_bytes:
                     break
-                left = self._chunks.pop(number)
-                kept_bytes -= left.size_bytes
-                left.raw = None
-                if left.buffer is not None:
-                    self._buffers.give(left.buffer)
+                self._room.wait()
+            chunk.cost_bytes = cost_bytes
+            self._used_bytes += cost_bytes
+
+    def _let_go(self, chunk: _Chunk) -> None:
+        with self._room:
+            chunk.users -= 1
+            self._drop_unused(self._most, self._most_bytes)
+            self._room.notify_all()
+
+    def _drop_unused(self, most: int | None, most_bytes: int) -> None:
+        """Drop chunks that nobody reads, the oldest first, until few enough bytes are used, and so many are left.
+
+        Args:
+            most: How many; the one that was used last is kept then. None for any number, and that one may go too.
+            most_bytes: How much they may take.
+        """
+        unused = [(number, each) for number, each in self._chunks.items() if not each.users]
+        # What could not be decoded is tried again by who asks for it next.
+        failed = [item for item in unused if item[1].raw is None]
+        decoded = [item for item in unused if item[1].raw is not None]
+        for number, each in (*failed, *(decoded if most is None else decoded[:-1])):
+            is_few = most is None or len(self._chunks) <= most
+            if each.raw is not None and is_few and self._used_bytes <= most_bytes:
+                break
+            del self._chunks[number]
+            self._used_bytes -= each.cost_bytes
+            each.raw = None
+            if each.buffer is not None:
+                self._buffers.give(each.buffer)
 
 
 class _Chunk:
-    """One chunk: its memory, and how many read it."""
+    """One chunk: its memory, what decoding it takes of that, and how many read it."""
 
     def __init__(self) -> None:
         self.mutex = threading.Lock()
         self.users = 0
+        self.cost_bytes = 0
         self.buffer: bytearray | None = None
         self.raw: Buffer | None = None
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that it takes."""
-        return 0 if self.raw is None else max(len(self.raw), len(self.buffer or b""))

@@ -95,7 +95,13 @@ def test_a_gzip_answer_is_read_and_other_forms_are_refused() -> None:
     found = json.dumps({"id": "org/m", "sha": COMMIT}).encode()
     with hostile(always(OK + b"Content-Encoding: gzip\r\n", gzip.compress(found))) as hub:
         assert hub.revision("org/m", "model", "main").commit == COMMIT
-    for form, body in {"br": b"x", "zstd": b"x", "gzip": b"no gzip", "x-gzip": gzip.compress(found)[:-9]}.items():
+    for form, body in {
+        "br": b"x",
+        "zstd": b"x",
+        "gzip": b"no gzip",
+        "x-gzip": gzip.compress(found)[:-9],
+        "GZIP": gzip.compress(found) + bytes(99_999),
+    }.items():
         head = OK + f"Content-Encoding: {form}\r\n".encode()
         with hostile(always(head, body)) as hub, pytest.raises(BundleError, match=r"form 'br'|form 'zstd'|gzip"):
             hub.revision("org/m", "model", "main")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
@@ -190,3 +191,33 @@ def test_nothing_is_sent_while_the_hub_is_off(no_proxies: pytest.MonkeyPatch) ->
     with server([WHOLE]) as (url, heads), pytest.raises(OfflineModeIsEnabled):
         ask(find_client(url), url)
     assert heads == []
+
+
+@pytest.mark.parametrize(
+    ("first", "repeated"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", b"a: b\r\n" * 1000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a" * 10_000),
+    ],
+    ids=["heads", "trailers", "a trailer"],
+)
+def test_what_has_no_content_and_never_ends_is_an_error(
+    lean: httpx2.Client, first: bytes, repeated: bytes
+) -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(4096)
+        with contextlib.suppress(OSError):
+            connection.sendall(first)
+            while True:
+                connection.sendall(repeated)
+
+    with listener(serve) as port, pytest.raises(httpx2.RemoteProtocolError):
+        ask(lean, f"http://127.0.0.1:{port}")
+
+
+def test_headers_may_have_bytes_that_are_no_ascii(lean: httpx2.Client) -> None:
+    head = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Disposition: inline; filename="é"\r\n\r\n'
+    with server([head.encode() + b"ab"]) as (url, _), lean.stream("GET", url) as response:
+        assert response.headers["Content-Disposition"] == 'inline; filename="é"'
+        assert response.read() == b"ab"
