@@ -13,6 +13,7 @@ Rule book:
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -190,9 +191,9 @@ class _PolicyJudge:
             ("licenses", rule.licenses is not None, lambda repo: _license_problem(repo, rule)),
         ]
         if rule.licenses is not None:
-            names = sum(len(repo.card.licenses) for repo in self.lock.repos if repo.card)
-            if names > _MOST_LICENSES:
-                detail = f"cards name {names:,} licences; at most {_MOST_LICENSES:,} are read"
+            words = {word for repo in self.lock.repos if repo.card for word in repo.card.licenses}
+            if len(words) > _MOST_LICENSES:
+                detail = f"cards name {len(words):,} different licences; at most {_MOST_LICENSES:,} are read"
                 yield self._verdict("licenses", False, detail)
                 return
         for what, is_asked, problem in asked:
@@ -272,12 +273,18 @@ def _license_problem(repo: LockedRepo, rule: PolicyRule) -> str | None:
     if not found:
         return f"{repo.repo_id}: no licence of it is known; the policy can name it under licenses.known"
     for expression in found:
-        try:
-            if not is_acceptable(expression, allowed=asked.allowed, forbidden=asked.forbidden):
-                return f"{repo.repo_id} has {expression}"
-        except UnreadableLicenseError as error:
-            return f"{repo.repo_id}: {error}"
+        if fault := _expression_fault(expression, asked.allowed, asked.forbidden):
+            return f"{repo.repo_id}{fault}"
     return None
+
+
+@functools.lru_cache(2 * _MOST_LICENSES)
+def _expression_fault(expression: str, allowed: tuple[str, ...] | None, forbidden: tuple[str, ...]) -> str | None:
+    try:
+        is_ok = is_acceptable(expression, allowed=allowed, forbidden=forbidden)
+    except UnreadableLicenseError as error:
+        return f": {error}"
+    return None if is_ok else f" has {expression}"
 
 
 def _where(verdict: Verdict) -> str:
