@@ -23,6 +23,7 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
+from bundler.errors import HubError
 from bundler.hub.connection.answers import DrippingError, open_answer, raise_refusal, wait_seconds, within
 from bundler.hub.connection.endpoint import host_of
 from bundler.hub.connection.transport import find_client
@@ -162,6 +163,7 @@ def raise_final_refusal(response: httpx2.Response) -> None:
     Raises:
         httpx2.RemoteProtocolError: The server may be asked later.
         HfHubHTTPError: It refused.
+        HubError: It answered with what is no file, such as a redirect to an address that cannot be read.
     """
     try:
         raise_refusal(response)
@@ -169,6 +171,11 @@ def raise_final_refusal(response: httpx2.Response) -> None:
         if response.status_code not in _RETRIED_STATUS_CODES:
             raise
         raise _LaterError(error, wait_seconds(response.headers, default=0.0)) from error
+    if response.status_code not in (200, 206):
+        raise HubError(
+            f"{host_of(str(response.url))} answered {response.status_code} and no file; expected 200 or 206",
+            hint="a proxy or mirror in between may be changing answers: try again without it",
+        )
 
 
 def content_range(response: httpx2.Response) -> tuple[int, str] | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from bundler.errors import HubError, IntegrityError, NetworkError
@@ -297,6 +298,16 @@ def test_a_gated_file_is_refused_with_the_way_to_get_access(
 def test_a_file_that_the_commit_does_not_have_is_a_hub_error(downloader: Downloader, repo: LockedRepo) -> None:
     with pytest.raises(HubError, match=r"gone\.json"):
         downloader.download(repo, replace(file_of(repo, "config.json"), path="gone.json"))
+
+
+@pytest.mark.parametrize("status", [204, 302, 304])
+def test_an_answer_without_a_file_is_an_error(status: int) -> None:
+    # As httpx2 leaves a redirect whose address it cannot read.
+    answer = httpx2.Response(
+        status, headers={"Location": "http://[::1/y"}, request=httpx2.Request("GET", "http://hub.example/a")
+    )
+    with pytest.raises(HubError, match=f"hub.example answered {status} and no file"):
+        request_module.raise_final_refusal(answer)
 
 
 def test_an_unreachable_hub_is_a_network_error(downloader: Downloader, repo: LockedRepo) -> None:
