@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,24 @@ class CountingReader(BundleReader):
 
     def chunk(self, number: int, room: bytearray | None = None, work: Work | None = None) -> Buffer:
         self.decoded.append(number)
+        return super().chunk(number, room, work)
+
+
+class WaitingReader(BundleReader):
+    """Decodes a chunk once so many have asked for it."""
+
+    def __init__(self, path: Path, users: int) -> None:
+        self.chunks_of: SharedChunks | None = None
+        self._users_left = users
+        super().__init__(path)
+
+    def chunk(self, number: int, room: bytearray | None = None, work: Work | None = None) -> Buffer:
+        shared = self.chunks_of
+        if shared is not None and number in shared._chunks:
+            end = time.monotonic() + 10
+            while shared._chunks[number].users < self._users_left and time.monotonic() < end:
+                time.sleep(0.01)
+            self._users_left = min(self._users_left, 1)
         return super().chunk(number, room, work)
 
 
@@ -114,3 +133,31 @@ def test_what_is_decoded_at_once_takes_no_more_memory_than_there_is(reader: Coun
     assert found == {number: STREAM[starts[number] : starts[number] + 1] for number in found}
     assert len(found) == len(threads)
     assert max(used) <= most
+
+
+def test_a_chunk_that_cannot_be_decoded_keeps_no_memory_however_many_ask_for_it(
+    reader: CountingReader, tmp_path: Path
+) -> None:
+    assert isinstance(reader.path, Path)
+    parts = taken_apart(reader.path.read_bytes())
+    damaged = tmp_path / "damaged.tar.zst"
+    damaged.write_bytes(parts.with_chunk(5, flipped(parts.chunks[5], -1)).joined())
+    with WaitingReader(damaged, users=8) as opened:
+        chunks = SharedChunks(opened, opened.pooled_bytes, most_bytes=opened.cost_of(5)[0])
+        opened.chunks_of = chunks
+        starts, failures = opened.index.raw_starts(), []
+
+        def read() -> None:
+            try:
+                chunks.read(starts[5], 1)
+            except DamagedError as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=read, daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert len(failures) == len(threads)
+        assert (chunks._used_bytes, len(chunks._chunks)) == (0, 0)
+        assert chunks.read(starts[6], 100) == STREAM[starts[6] : starts[6] + 100]

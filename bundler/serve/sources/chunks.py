@@ -39,9 +39,8 @@ class SharedChunks:
         self._reader = reader
         self._most, self._most_bytes = most, most_bytes
         self._buffers = BufferPool(pooled_bytes)
-        self._mutex = threading.Lock()
         # Who wants a chunk decoded waits for memory; nobody holds one chunk while waiting for another.
-        self._room = threading.Condition(self._mutex)
+        self._room = threading.Condition()
         self._used_bytes = 0
         # The one that was used last stands at the end.
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
@@ -73,63 +72,71 @@ class SharedChunks:
         try:
             with chunk.mutex:
                 if chunk.raw is None:
-                    self._reserve(chunk, self._reader.cost_of(number)[0])
-                    chunk.buffer = self._buffers.take(self._reader.room_bytes(number))
-                    chunk.raw = self._reader.chunk(number, chunk.buffer, work)
+                    self._decode(chunk, work)
+                assert chunk.raw is not None
             return bytes(memoryview(chunk.raw)[max(begin, 0) : begin + size_bytes])
         finally:
             self._let_go(chunk)
 
     def _take(self, number: int) -> _Chunk:
-        with self._mutex:
-            chunk = self._chunks.setdefault(number, _Chunk())
+        with self._room:
+            chunk = self._chunks.setdefault(number, _Chunk(number))
             self._chunks.move_to_end(number)
             chunk.users += 1
             return chunk
 
-    def _reserve(self, chunk: _Chunk, cost_bytes: int) -> None:
-        """Wait until there is memory to decode a chunk; one that takes more than there is, is decoded alone."""
+    def _decode(self, chunk: _Chunk, work: Work | None) -> None:
+        cost_bytes = self._reader.cost_of(chunk.number)[0]
         with self._room:
-            while True:
-                self._drop_unused(None, self._most_bytes - cost_bytes)
-                if not self._used_bytes or self._used_bytes + cost_bytes <= self._most_bytes:
-                    break
-                self._room.wait()
+            # One that takes more than there is, is decoded alone.
+            while self._used_bytes and self._used_bytes + cost_bytes > self._most_bytes:
+                if unused := self._list_unused():
+                    self._free(unused[0])
+                else:
+                    self._room.wait()
             chunk.cost_bytes = cost_bytes
             self._used_bytes += cost_bytes
+        try:
+            chunk.buffer = self._buffers.take(self._reader.room_bytes(chunk.number))
+            chunk.raw = self._reader.chunk(chunk.number, chunk.buffer, work)
+        except BaseException:
+            # Whoever waits for this one tries again, and others may have the memory meanwhile.
+            with self._room:
+                self._free(chunk)
+                self._room.notify_all()
+            raise
 
     def _let_go(self, chunk: _Chunk) -> None:
         with self._room:
             chunk.users -= 1
-            self._drop_unused(self._most, self._most_bytes)
+            if not chunk.users and chunk.raw is None:
+                del self._chunks[chunk.number]
+            # The one that was used last is kept.
+            for old in self._list_unused()[:-1]:
+                if len(self._chunks) > self._most or self._used_bytes > self._most_bytes:
+                    self._free(old)
             self._room.notify_all()
 
-    def _drop_unused(self, most: int | None, most_bytes: int) -> None:
-        """Drop chunks that nobody reads, the oldest first, until few enough bytes are used, and so many are left.
+    def _list_unused(self) -> list[_Chunk]:
+        """Return the decoded chunks that nobody reads, the oldest first."""
+        return [each for each in self._chunks.values() if not each.users and each.raw is not None]
 
-        Args:
-            most: How many; the one that was used last is kept then. None for any number, and that one may go too.
-            most_bytes: How much they may take.
-        """
-        unused = [(number, each) for number, each in self._chunks.items() if not each.users]
-        # What could not be decoded is tried again by who asks for it next.
-        failed = [item for item in unused if item[1].raw is None]
-        decoded = [item for item in unused if item[1].raw is not None]
-        for number, each in (*failed, *(decoded if most is None else decoded[:-1])):
-            is_few = most is None or len(self._chunks) <= most
-            if each.raw is not None and is_few and self._used_bytes <= most_bytes:
-                break
-            del self._chunks[number]
-            self._used_bytes -= each.cost_bytes
-            each.raw = None
-            if each.buffer is not None:
-                self._buffers.give(each.buffer)
+    def _free(self, chunk: _Chunk) -> None:
+        """Give the memory of a chunk back, and forget the chunk if nobody waits for it."""
+        self._used_bytes -= chunk.cost_bytes
+        chunk.cost_bytes, chunk.raw = 0, None
+        buffer, chunk.buffer = chunk.buffer, None
+        if buffer is not None:
+            self._buffers.give(buffer)
+        if not chunk.users:
+            del self._chunks[chunk.number]
 
 
 class _Chunk:
-    """One chunk: its memory, what decoding it takes of that, and how many read it."""
+    """One chunk: its memory, what decoding it takes of that, and how many read it or wait for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.mutex = threading.Lock()
         self.users = 0
         self.cost_bytes = 0
