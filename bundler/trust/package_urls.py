@@ -31,10 +31,8 @@ def group_by_url(lock: Lock) -> dict[str, list[LockedRepo]]:
     Raises:
         LockError: There are more repos, aliases and names in cards than `MAX_NAMES`.
     """
-    grouped: dict[tuple[RepoType, str, str], list[LockedRepo]] = {}
     names = 0
     for entry in lock.repos:
-        grouped.setdefault((entry.repo_type, entry.repo_id, entry.commit), []).append(entry)
         names += 1 + len(entry.aliases)
         if entry.card is not None:
             names += sum(map(len, (entry.card.licenses, entry.card.base_models, entry.card.datasets)))
@@ -44,10 +42,10 @@ def group_by_url(lock: Lock) -> dict[str, list[LockedRepo]]:
             f"cards name; the lock of {lock.name!r} has {names:,}",
             hint="`bundle inspect` lists them",
         )
+    # One file of another host may go to two places, and stands in two entries.
     by_url: dict[str, list[LockedRepo]] = {}
-    for entries in grouped.values():
-        # One file of another host may go to two places.
-        by_url.setdefault(str(url_of_entry(entries[0])), []).extend(entries)
+    for entry in lock.repos:
+        by_url.setdefault(str(url_of_entry(entry)), []).append(entry)
     return by_url
 
 
