@@ -6,7 +6,8 @@ Rule book:
   a folder that cannot be written to, too little free space;
 * the lock is written before the first download, so that an interrupted run can continue with its commits, and again,
   with our own digests, when all files are proven to load; with ``insist`` it is never written;
-* only files that were proven to load without a network are packed, and on which the user's own commands ran, if any;
+* a bundle gets its name only when its files are proven to load without a network, and the user's own commands, if any,
+  ran on them. Entries may still be loading while it is written; a pipe gets nothing before;
 * each stage keeps its finished work in the store, and the next run uses it.
 """
 
@@ -23,6 +24,7 @@ from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
 from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.storage.destinations import (
     Destination,
+    FileDestination,
     PipeDestination,
     VolumeDestination,
     choose_destination,
@@ -39,7 +41,7 @@ from bundler.make.pickles import PickleScan, can_scan, list_pickles, scan_pickle
 from bundler.make.proof.command import CommandProof, list_program_files
 from bundler.make.proof.process.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.run import Proof, check_packages
-from bundler.make.proof.stage import Proven, prove_all
+from bundler.make.proof.stage import Proving, begin_proof
 from bundler.make.room import RepoPlan, plan, plan_rooms
 from bundler.make.store import Store
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
@@ -262,7 +264,7 @@ def make_bundle(
         list_program_files(Path.cwd())
     with Ahead(planned.store, codec, level, planned.locked.lock, planned.repos) as ahead:
         fetched = _fetch(planned, jobs, endpoint, token, watcher, ahead)
-        proven = prove_all(
+        with begin_proof(
             fetched.lock,
             planned.store,
             commands=planned.commands,
@@ -270,11 +272,11 @@ def make_bundle(
             sandbox=sandbox,
             minutes=proof_minutes,
             watcher=watcher,
-        )
-        locked = replace(planned.locked, lock=proven.lock, previous=planned.locked.lock)
-        if mode != "insist":
-            locked.write()
-        return _pack(planned, locked, fetched, proven, codec, level, watcher, ahead)
+            # What went into a pipe cannot be taken back.
+            beside=isinstance(planned.destination, FileDestination | VolumeDestination),
+        ) as proving:
+            locked = replace(planned.locked, lock=proving.lock, previous=planned.locked.lock)
+            return _pack(planned, locked, fetched, proving, mode, codec, level, watcher, ahead)
 
 
 def _fetch(
@@ -310,13 +312,14 @@ def _pack(
     planned: BundlePlan,
     locked: Locked,
     fetched: FetchResult,
-    proven: Proven,
+    proving: Proving,
+    mode: LockMode,
     codec: CodecChoice,
     level: int,
     watcher: Observer,
     ahead: Ahead,
 ) -> Made:
-    """Scan its pickle files, and pack what was proven, unless it is there."""
+    """Scan its pickle files, and pack what is being proven, unless it is there; it has its name after the proof."""
     lock, destination, base = locked.lock, planned.destination, planned.base
     total = sum(repo.size_bytes for repo in lock.repos)
     if base is not None:
@@ -326,6 +329,19 @@ def _pack(
     if not can_scan() and (left := list_pickles(lock)):
         watcher.note(f"{counted(len(left), 'pickle file')} not scanned: picklescan is not installed")
     watcher.begin("pack", f"packing {destination.path}", total)
+
+    def show(count: int) -> None:
+        watcher.progress(count)
+        # Of a hundred gigabytes the rest takes minutes.
+        proving.raise_failure()
+
+    def approve() -> None:
+        if not proving.is_done():
+            watcher.begin("prove", "waiting for the proof that everything loads offline")
+        proving.finish()
+        if mode != "insist":
+            locked.write()
+
     packed = pack_once(
         lock,
         planned.store,
@@ -334,13 +350,15 @@ def _pack(
         codec=codec,
         level=level,
         ready=ahead,
-        progress=watcher.progress,
+        progress=show,
+        approve=approve,
     )
+    shown = proving.finish()
     return Made(
         locked=locked,
         fetched=fetched,
-        proof=proven.proof,
-        commands=proven.commands,
+        proof=shown.proof,
+        commands=shown.commands,
         pickles=pickles,
         packed=packed,
         volumes=tuple(destination.volumes) if isinstance(destination, VolumeDestination) else (),

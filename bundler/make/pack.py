@@ -64,6 +64,7 @@ def pack(
     jobs: int | None = None,
     ready: ReadyChunks | None = None,
     progress: Callable[[int], None] = lambda count: None,
+    approve: Callable[[], object] = lambda: None,
 ) -> PackResult:
     """Write the bundle of a complete lock to `out`; after an error no incomplete file is left.
 
@@ -81,6 +82,7 @@ def pack(
         ready: What was encoded before, by the same codec and level.
         progress: Called with the number of tar-stream bytes done since the last call; of a delta, with those of the
             whole bundle before.
+        approve: Called when all is written, before files get their names; what it raises leaves none.
 
     Raises:
         IntegrityError: A blob does not match the lock.
@@ -102,6 +104,7 @@ def pack(
             record = base.record(omitted) if base and omitted is not None else None
             index = job.write(plan, stream, record, whole)
             size_bytes = stream.tell()
+            approve()
     return PackResult(
         destination.path,
         size_bytes,

@@ -66,6 +66,7 @@ def pack_once(
     jobs: int | None = None,
     ready: ReadyChunks | None = None,
     progress: Callable[[int], None] = lambda count: None,
+    approve: Callable[[], object] = lambda: None,
 ) -> Packed:
     """Bring the bundle of a complete lock, whose files are in `store`, to its destination.
 
@@ -80,6 +81,7 @@ def pack_once(
         ready: What was encoded before, by the same codec and level.
         progress: Called with the number of tar-stream bytes done since the last call; with a negative number if
             the existing bundle is damaged.
+        approve: Called before the bundle counts as being there; see `bundler.make.pack.pack`.
 
     Raises:
         IntegrityError: A blob does not match the lock.
@@ -92,6 +94,7 @@ def pack_once(
     if found := _find_whole_bundle(
         store.record("packed", key), lock, destination, jobs or available_cores(), done.add
     ):
+        approve()
         return Packed(found, was_there=True)
     done.add(-done.total)
     result = pack(
@@ -105,6 +108,7 @@ def pack_once(
         jobs=jobs,
         ready=ready,
         progress=progress,
+        approve=approve,
     )
     parts = _list_part_bytes(destination.volumes) if isinstance(destination, VolumeDestination) else []
     if isinstance(destination, FileDestination | VolumeDestination):

@@ -122,11 +122,11 @@ def run_offline(
         view = open_view(home.path, bundles)
         with fork_work(
             lambda: tuple(_verify(bundle, view, check, policy, jobs, show, on_note) for bundle in bundles)
-        ) as verify:
+        ) as verifying:
             # Meanwhile; if it cannot be had, that ends the verification.
             isolation = _choose(isolate, allow_net, expect, on_note)
             prepare(isolation)
-            verified = verify()
+            verified = verifying.wait()
         on_note(f"isolation {isolation.kind}: {isolation.detail}")
         environment = _make_environment(home.path, view, verified).apply(os.environ)
         hidden, files = _hide_secrets(environment, home.path, pass_env, on_note)

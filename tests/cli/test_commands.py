@@ -78,10 +78,11 @@ def test_a_launch_of_what_has_not_changed_loads_nothing_that_reads_locks_hashes_
     install(bundle, tmp_path / "hf")
     run_python(
         f"""
-        import contextlib, sys
+        import contextlib, sys, types
         import bundler.offline.run
         from bundler.cli import main
-        bundler.offline.run.fork_work = lambda work: contextlib.nullcontext(work)  # to see what it loads
+        # Here, to see what it loads.
+        bundler.offline.run.fork_work = lambda work: contextlib.nullcontext(types.SimpleNamespace(wait=work))
         try:
             main(["run", "--hf-home", {str(tmp_path / "hf")!r}, "--isolate", "none", "--", "true"])
         except SystemExit as end:

@@ -48,7 +48,8 @@ def test_a_bundle_is_made_in_order_and_made_again_without_the_hub(
     listener, out = Listener(), tmp_path / "out" / "small.tar.zst"
     out.parent.mkdir()
     made = make_bundle(manifest, out, store=tmp_path / "store", endpoint=demo_hub.endpoint, observer=listener)
-    assert listener.stages == ["fetch", "prove", "pack"]
+    # Said again where the bundle is written before all has loaded.
+    assert listener.stages[:3] == ["fetch", "prove", "pack"] and listener.stages[3:] in ([], ["prove"])
     assert listener.done >= listener.expected > 0
     assert (made.path, made.packed.was_there, made.volumes) == (out, False, ())
     with BundleReader(out) as reader:

@@ -11,11 +11,15 @@ The parent sets the environment before this process's first import. Only the add
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bundler.files.atomic import atomic_write
@@ -42,6 +46,8 @@ def main(job_path: str) -> int:
 
 def _prove(lock: Lock, home: Path, step: Path) -> list[Finding]:
     asked = _AskedFiles()
+    # Not imported for it: weights without a config need no transformers, which takes a second.
+    _WhenImported.call("transformers.utils.hub", asked.watch)
     findings = []
     for index, repo in enumerate(lock.repos):
         step.write_text(str(index))
@@ -49,8 +55,6 @@ def _prove(lock: Lock, home: Path, step: Path) -> list[Finding]:
         entry = LoadedEntry(repo, snapshot)
         asked.begin(repo)
         outcome = Outcome()
-        if repo.repo_type == "model":
-            asked.watch_transformers()
         finding = _check_entry(index, _PROVERS.get(repo.kind, loading.prove), entry, outcome)
         finding.proven, finding.notes = outcome.proven, outcome.notes
         finding.missing = asked.missing()
@@ -96,7 +100,6 @@ class _AskedFiles:
     def __init__(self) -> None:
         self._repo: LockedRepo | None = None
         self._absent: list[str] = []
-        self._watching = False
 
     def begin(self, repo: LockedRepo) -> None:
         self._repo = repo
@@ -107,11 +110,8 @@ class _AskedFiles:
         assert self._repo is not None
         return sorted(set(self._absent) - set(self._repo.absent) - {file.path for file in self._repo.files})
 
-    def watch_transformers(self) -> None:
-        if self._watching:
-            return
-        from transformers.utils import hub
-
+    def watch(self, hub: ModuleType) -> None:
+        """Put ourselves in front of the function of transformers' module `hub` that looks for files."""
         original = getattr(hub, "cached_files", None)
         if original is None:
             return
@@ -122,8 +122,39 @@ class _AskedFiles:
             self._absent.extend(f"{folder}/{name}" if folder else str(name) for name in filenames)
             return original(path_or_repo_id, filenames, *args, **options)
 
-        hub.cached_files = cached_files
-        self._watching = True
+        hub.cached_files = cached_files  # type: ignore[attr-defined]
+
+
+class _WhenImported(MetaPathFinder):
+    """Calls a function with a module when that is imported; nothing is called if it never is."""
+
+    def __init__(self, name: str, action: Callable[[ModuleType], None]) -> None:
+        self._name = name
+        self._action = action
+
+    @classmethod
+    def call(cls, name: str, action: Callable[[ModuleType], None]) -> None:
+        """Let the import system call `action`; the module must not be there yet."""
+        assert name not in sys.modules
+        sys.meta_path.insert(0, cls(name, action))
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Find the module where the others do (see `MetaPathFinder`), and let its loader tell us."""
+        if fullname != self._name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def execute_and_tell(module: ModuleType) -> None:
+                execute(module)
+                self._action(module)
+
+            spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+        return spec
 
 
 if __name__ == "__main__":

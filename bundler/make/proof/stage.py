@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bundler.make.observer import Observer
@@ -13,7 +15,11 @@ from bundler.make.proof.process.confinement import SandboxChoice
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof
 from bundler.make.store import Store
+from bundler.offline.launch.forked import fork_work
 from bundler.plan.lock import Lock
+
+# The proof's child is killed at once, and its folder removed: that takes a moment, a large one a little longer.
+_PATIENCE_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,58 @@ class Proven:
     lock: Lock
     proof: Proof
     commands: tuple[CommandProof, ...]
+
+
+class Proving:
+    """The proof of a lock, which may go on in a process of its own.
+
+    Args:
+        lock: The lock, with what `Proven.lock` has.
+        finish: Waits for the proof.
+        is_done: Tells whether that would take no time.
+
+    Attributes:
+        lock: It.
+    """
+
+    def __init__(
+        self,
+        lock: Lock,
+        finish: Callable[[], tuple[Proof, tuple[CommandProof, ...]]],
+        is_done: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.lock = lock
+        self._finish = finish
+        self._is_done = is_done
+        self._proven: Proven | None = None
+        self._failure: Exception | None = None
+
+    def is_done(self) -> bool:
+        """Tell whether `finish` would return, or raise, at once."""
+        return self._proven is not None or self._failure is not None or self._is_done()
+
+    def finish(self) -> Proven:
+        """Wait for it, and return what was shown, again and again; for one thread at a time.
+
+        Raises:
+            ProofError: Something does not load, or a command does not run.
+            DependencyError: A package that the proof needs is not installed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._proven is None:
+            try:
+                proof, commands = self._finish()
+            except Exception as failure:
+                self._failure = failure
+                raise
+            self._proven = Proven(lock=self.lock, proof=proof, commands=commands)
+        return self._proven
+
+    def raise_failure(self) -> None:
+        """Raise what `finish` would raise, if that is known by now."""
+        if self.is_done():
+            self.finish()
 
 
 def prove_all(
@@ -57,15 +115,62 @@ def prove_all(
         IntegrityError: `insist`, and a prepared dataset is another.
         DependencyError: A package that the proof needs is not installed.
     """
+    with begin_proof(
+        lock,
+        store,
+        commands=commands,
+        insist=insist,
+        sandbox=sandbox,
+        minutes=minutes,
+        watcher=watcher,
+        beside=False,
+    ) as proving:
+        return proving.finish()
+
+
+@contextlib.contextmanager
+def begin_proof(
+    lock: Lock,
+    store: Store,
+    *,
+    commands: Sequence[str],
+    insist: bool,
+    sandbox: SandboxChoice,
+    minutes: float,
+    watcher: Observer,
+    beside: bool,
+) -> Iterator[Proving]:
+    """Do as `prove_all`, but where `beside` is set do not wait for entries to load.
+
+    Commands of the user's are waited for: they may want the whole machine, and say what they do. A proof that is not
+    waited for ends with the block.
+
+    Yields:
+        The proof. While it runs, this process may have threads: it has a process of its own, which forks.
+
+    Raises:
+        IntegrityError: `insist`, and a prepared dataset is another.
+        BundleError: What `prove_all` raises, where that is known before the block.
+    """
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
     bare = replace(lock, proven_by=())
     complete = prepare(bare, store, insist=insist, sandbox=sandbox)
     limits = replace(LIMITS, step_seconds=60 * minutes)
-    proof = prove_once(complete, store, sandbox=sandbox, limits=limits)
+    proven = replace(complete, proven_by=tuple(commands))
+
+    def load() -> Proof:
+        return prove_once(complete, store, sandbox=sandbox, limits=limits)
+
+    # Elsewhere than on Linux a fork may break what the system's own libraries hold.
+    if beside and not commands and sys.platform == "linux":
+        with fork_work(load, patience_seconds=_PATIENCE_SECONDS) as loading:
+            yield Proving(proven, lambda: (loading.wait(), ()), loading.is_done)
+        return
+    proof = load()
     ran = []
     for command in commands:
         watcher.begin("prove", f"running without a network: {command}")
         ran.append(prove_command(command, complete, store, sandbox=sandbox, limits=limits))
         if ran[-1].read_files is None:
             watcher.note(f"`{command}`: this system does not tell whether it opened a file of the bundle")
-    return Proven(lock=replace(complete, proven_by=tuple(commands)), proof=proof, commands=tuple(ran))
+    yield Proving(proven, lambda: (proof, tuple(ran)))

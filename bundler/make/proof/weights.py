@@ -86,8 +86,6 @@ def _check_headers(entry: LoadedEntry) -> int:
 
 def find_obstacle(config: dict[str, Any]) -> str | None:
     """Return why building the model from its config would prove nothing, or is impossible; None if it can be built."""
-    import transformers
-
     architectures = config.get("architectures") or []
     if not config.get("model_type"):
         return "no transformers config"
@@ -98,6 +96,8 @@ def find_obstacle(config: dict[str, Any]) -> str | None:
         return "its config names no architectures"
     if config.get("auto_map"):
         return "it is remote code"
+    import transformers
+
     if not hasattr(transformers, architectures[0]):
         return f"this transformers has no {architectures[0]}"
     return None

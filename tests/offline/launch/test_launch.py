@@ -25,8 +25,8 @@ from bundler.offline.kernel.isolation import choose
 def verify():
     threading.Thread(target=time.sleep, args=(600,), daemon=True, name="left").start()
 
-with fork_work(verify) as wait:
-    wait()
+with fork_work(verify) as verifying:
+    verifying.wait()
 see_through = launch.pass_signals_on
 
 def once_it_has_ended(child):
@@ -64,6 +64,38 @@ def test_work_that_nobody_waits_for_is_ended() -> None:
             raise SystemExit(0)
         raise SystemExit("it is left")
         """
+    )
+
+
+def test_work_that_may_clean_up_does_so_once_though_ctrl_c_goes_to_all_processes(tmp_path: Path) -> None:
+    run_python(
+        """
+        import os, signal, sys, time
+        from pathlib import Path
+        from bundler.offline.launch.forked import fork_work
+        begun, cleaned = Path(sys.argv[1], "begun"), Path(sys.argv[1], "cleaned")
+
+        def work():
+            try:
+                begun.touch()
+                time.sleep(600)
+            finally:
+                time.sleep(0.5)
+                cleaned.write_text("whole")
+
+        os.setpgid(0, 0)
+        try:
+            with fork_work(work, patience_seconds=60):
+                while not begun.exists():
+                    time.sleep(0.01)
+                os.killpg(0, signal.SIGINT)
+                time.sleep(60)
+        except KeyboardInterrupt:
+            assert cleaned.read_text() == "whole"
+            raise SystemExit(0)
+        raise SystemExit("it was not ended")
+        """,
+        tmp_path,
     )
 
 
