@@ -213,7 +213,15 @@ def _start(
         processes, mp_context=get_context("spawn"), initializer=encoding.begin, initargs=(how,)
     )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-    return lambda block: pool.submit(encoding.encode, block.texts, block.closes)
+
+    def submit(block: _Block) -> Future[Encoded]:
+        try:
+            return pool.submit(encoding.encode, block.texts, block.closes)
+        except OSError as error:
+            # No process can be started; or one died while another was being started, and its pipes are closed.
+            raise BrokenProcessPool(str(error)) from error
+
+    return submit
 
 
 def _first(waiting: deque[tuple[_Block, Future[Encoded]]]) -> tuple[_Block, Encoded]:

@@ -94,6 +94,20 @@ def test_a_process_that_is_killed_ends_it_with_an_error(tmp_path: Path, monkeypa
     assert "data.num_proc" in str(caught.value.hint)
 
 
+def test_a_process_that_dies_while_another_is_started_ends_it_with_the_same_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool closes its pipes then, and starts the other with them."""
+
+    def submit(*_: object) -> None:
+        raise OSError("handle is closed")
+
+    monkeypatch.setattr(tokenizing, "_BLOCK", 1)
+    monkeypatch.setattr(tokenizing.ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(TrainingDataError, match="a process that tokenizes died: handle is closed"):
+        tokenized((Piece(f"text {number}") for number in range(1000)), tmp_path, processes=2)
+
+
 def workers() -> list[psutil.Process]:
     """Return the processes that tokenize for this one and run."""
     running = []
