@@ -213,15 +213,13 @@ def _start(
         processes, mp_context=get_context("spawn"), initializer=encoding.begin, initargs=(how,)
     )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-
-    def submit(block: _Block) -> Future[Encoded]:
-        try:
-            return pool.submit(encoding.encode, block.texts, block.closes)
-        except OSError as error:
-            # No process can be started; or one died while another was being started, and its pipes are closed.
-            raise BrokenProcessPool(str(error)) from error
-
-    return submit
+    try:
+        # All at once, and not as blocks come: where one has died meanwhile, the pool cannot start another, nor say so.
+        for _ in range(processes):
+            pool.submit(os.getpid)
+    except OSError as error:
+        raise BrokenProcessPool(f"it could not be started: {error}") from error
+    return lambda block: pool.submit(encoding.encode, block.texts, block.closes)
 
 
 def _first(waiting: deque[tuple[_Block, Future[Encoded]]]) -> tuple[_Block, Encoded]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,18 +95,30 @@ def test_a_process_that_is_killed_ends_it_with_an_error(tmp_path: Path, monkeypa
     assert "data.num_proc" in str(caught.value.hint)
 
 
-def test_a_process_that_dies_while_another_is_started_ends_it_with_the_same_error(
+def test_a_process_that_cannot_be_started_ends_it_with_the_same_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pool closes its pipes then, and starts the other with them."""
-
     def submit(*_: object) -> None:
-        raise OSError("handle is closed")
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(tokenizing, "_BLOCK", 1)
     monkeypatch.setattr(tokenizing.ProcessPoolExecutor, "submit", submit)
-    with pytest.raises(TrainingDataError, match="a process that tokenizes died: handle is closed"):
+    with pytest.raises(TrainingDataError, match=r"it could not be started: .*Resource temporarily unavailable"):
         tokenized((Piece(f"text {number}") for number in range(1000)), tmp_path, processes=2)
+
+
+def test_all_processes_are_started_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pool that starts one because a block comes, while another is found dead, hangs or raises what it likes."""
+    monkeypatch.setattr(tokenizing, "_BLOCK", 1)
+    seen = []
+
+    def records() -> Iterator[Piece]:
+        for number in range(1000):
+            seen.append(len(workers()))
+            yield Piece(f"text {number}")
+
+    tokenized(records(), tmp_path, processes=3)
+    assert {*seen} == {0, 3}
 
 
 def workers() -> list[psutil.Process]:
