@@ -44,39 +44,6 @@ def bundle(
     return run([script("bundle"), *arguments], env=env, cwd=tmp_path, check=check)
 
 
-def test_the_demo_is_fetched_proven_and_packed_and_the_second_time_nothing_is_downloaded(
-    demo_hub: RunningHub, tmp_path: Path
-) -> None:
-    manifest = tmp_path / "manifests" / "demo.yaml"
-    manifest.parent.mkdir()
-    shutil.copy(DEMO, manifest)
-
-    first = json.loads(bundle(demo_hub, tmp_path, "fetch", manifest, "--json").stdout)
-    lock_file = manifest.with_suffix(".lock")
-    lock = Lock.loads(lock_file.read_text())
-    assert lock.is_complete and all(repo.prepared for repo in lock.repos if repo.kind == "dataset")
-    assert first["name"] == lock.name and (tmp_path / first["bundle"]).stat().st_size == first["bundle_bytes"]
-    assert first["downloaded_files"] == first["files"] > 10
-    assert first["downloaded_bytes"] == first["size_bytes"] and first["ratio"] > 1
-    proof = first["proof"]
-    assert proof["isolation"] and proof["network_attempts"] == 0
-    proven = {entry["repo_id"]: " | ".join(entry["proven"]) for entry in proof["entries"]}
-    assert "encodes and decodes" in proven["openai-community/gpt2"]
-    assert "openai-community/gpt2 and gpt2" in proven["openai-community/gpt2"]
-    assert "BertModel is built" in proven["sentence-transformers/all-MiniLM-L6-v2"]
-    assert any("dataset loads as" in text for text in proven.values())
-
-    demo_hub.clear()
-    written = lock_file.read_bytes()
-    again = bundle(demo_hub, tmp_path, "fetch", manifest, "--locked", "-o", "again.tar.zst", "--json")
-    second = json.loads(again.stdout)
-    assert demo_hub.requests == [] and lock_file.read_bytes() == written
-    assert (second["downloaded_files"], second["downloaded_bytes"]) == (0, 0)
-    assert second["digest"] == first["digest"]
-    assert (tmp_path / "again.tar.zst").read_bytes() == (tmp_path / first["bundle"]).read_bytes()
-    assert "of these downloaded now: 0 files" in again.stderr
-
-
 def test_a_dry_run_shows_files_and_bytes_and_writes_nothing(demo_hub: RunningHub, tmp_path: Path) -> None:
     manifest = tmp_path / "demo.yaml"
     shutil.copy(DEMO, manifest)

@@ -85,7 +85,14 @@ def test_accelerate_launch(matrix_bundle: Path, tmp_path: Path) -> None:
     assert ends == (0, 2, ["model.safetensors"], "processes 1")
 
 
-@pytest.mark.parametrize("isolate", [kind for kind in KINDS if kind in COUNTING])
+@pytest.mark.parametrize(
+    "isolate",
+    # The first is what `auto` takes; under the others torchrun is tried by tests/offline/kernel/test_nodes.py, too.
+    [
+        pytest.param(kind, marks=[pytest.mark.programs] if number else [])
+        for number, kind in enumerate(kind for kind in KINDS if kind in COUNTING)
+    ],
+)
 def test_the_trainer_of_transformers_on_two_processes(matrix_bundle: Path, tmp_path: Path, isolate: str) -> None:
     ends = trained(matrix_bundle, tmp_path, script("torchrun"), "--nproc-per-node", "2", isolate=isolate)
     assert ends == (0, 2, ["model.safetensors"], "processes 2")

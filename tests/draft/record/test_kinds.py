@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bundler.plan.manifest import Manifest
 from tests.matrix import test_kernels, test_metrics
@@ -23,33 +24,31 @@ assert get_kernel("org/needing", version=2, trust_remote_code=True).twice(torch.
 metrics_folder, kernels_folder = test_metrics.hub_folder, test_kernels.hub_folder
 
 
-def record_and_run(repos: Path, folder: Path, code: str) -> Manifest:
-    """Record a program, fetch what it says, and run it in an empty home; return the manifest."""
-    program, manifest = folder / "program.py", folder / "m.yaml"
-    program.write_text(code)
-    with RunningHub(repos) as hub:
-        environment = {**hub.environment(folder / "online"), "BUNDLE_CACHE": str(folder / "cache")}
-        run([script("bundle"), "record", "-o", manifest, "--", script("python"), program], env=environment)
-        run([script("bundle"), "fetch", manifest, "-o", folder / "m.tar.zst"], env=environment)
-    run([script("bundle"), "install", folder / "m.tar.zst", "--hf-home", folder / "empty"])
-    words = [script("bundle"), "run", "--hf-home", folder / "empty", "--strict", "--", script("python"), program]
-    assert "attempts   0" in run(words).stderr
-    return Manifest.load(manifest)
+@pytest.fixture
+def repos(metrics_folder: Path, kernels_folder: Path) -> Path:
+    """A Hub's folder with both."""
+    assert metrics_folder == kernels_folder
+    branches = [yaml.safe_load(text.HUB)["branches"] for text in (test_metrics, test_kernels)]
+    (metrics_folder / "hub.yaml").write_text(yaml.safe_dump({"branches": branches[0] | branches[1]}))
+    return metrics_folder
 
 
-def test_metrics_are_recorded_as_spaces(metrics_folder: Path, tmp_path: Path) -> None:
+def test_metrics_are_recorded_as_spaces_and_kernels_by_their_version(repos: Path, tmp_path: Path) -> None:
+    """One program, since its imports take most of the time, is recorded, fetched, and run in an empty home."""
     pytest.importorskip("evaluate")
-    found = record_and_run(metrics_folder, tmp_path, test_metrics.PROGRAM)
-    assert {(entry.kind, entry.repo_id, entry.revision) for entry in found.entries} == {
+    pytest.importorskip("kernels")
+    program, manifest = tmp_path / "program.py", tmp_path / "m.yaml"
+    program.write_text(test_metrics.PROGRAM + KERNELS)
+    with RunningHub(repos) as hub:
+        environment = {**hub.environment(tmp_path / "online"), "BUNDLE_CACHE": str(tmp_path / "cache")}
+        run([script("bundle"), "record", "-o", manifest, "--", script("python"), program], env=environment)
+        run([script("bundle"), "fetch", manifest, "-o", tmp_path / "m.tar.zst"], env=environment)
+    run([script("bundle"), "install", tmp_path / "m.tar.zst", "--hf-home", tmp_path / "empty"])
+    words = [script("bundle"), "run", "--hf-home", tmp_path / "empty", "--strict", "--", script("python"), program]
+    assert "attempts   0" in run(words).stderr
+    assert {(entry.kind, entry.repo_id, entry.revision) for entry in Manifest.load(manifest).entries} == {
         ("space", "evaluate-metric/accuracy", "main"),
         ("space", "org/wrong", "main"),
-    }
-
-
-def test_kernels_are_recorded_by_their_version(kernels_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("kernels")
-    found = record_and_run(kernels_folder, tmp_path, KERNELS)
-    assert {(entry.kind, entry.repo_id, entry.revision) for entry in found.entries} == {
         ("kernel", "org/twice", "v1"),
         ("kernel", "org/needing", "v2"),
     }
