@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 import sys
 from dataclasses import replace
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from bundler.home.home import Home
 from bundler.home.launches import note_launch
@@ -18,13 +18,13 @@ from docs.generate.bundle_outputs import OUTPUTS
 from docs.generate.observed import faults
 from tests.cli.test_serve import serving
 from tests.conftest import PLAIN
-from tests.matrix.repos import llama
 from tests.offline.conftest import OUTSIDE, needs_seccomp
 from tests.serve.conftest import write_repos
 from tests.support.bundles import COMMIT, OTHER_COMMIT, blob_store, lock_of, locked_repo, tiny_bundle
 from tests.support.hub import RunningHub
 from tests.support.keys import make_key
 from tests.support.process import run, script
+from tests.support.remote import write_repo
 
 DOCUMENTED = {output.call: output for output in OUTPUTS}
 FILES = {"config.json": b"{}", "w.safetensors": b"w" * 5000}
@@ -86,13 +86,11 @@ def test_what_lock_and_fetch_write_is_documented(plain_environment: dict[str, st
 
 
 def _fetch_a_pickle(folder: Path) -> Any:
-    """Fetch a model whose weights are pickled; return what the command writes."""
-    model = llama()
-    model.save_pretrained(folder / "hub/org/pickled")
-    (folder / "hub/org/pickled/model.safetensors").unlink()
-    torch.save(model.state_dict(), folder / "hub/org/pickled/pytorch_model.bin")
+    """Fetch weights that are pickled, without a config, so that nothing is imported; return what the command writes."""
+    write_repo(folder / "hub/org/pickled", {"pytorch_model.bin": pickle.dumps({"weight": [1.0]})})
     manifest = folder / "pickled.yaml"
-    manifest.write_text("version: 1\nname: pickled\nmodels: [{repo_id: org/pickled, allow_pickle: true}]\n")
+    entry = "{repo_id: org/pickled, allow_pickle: true, allow_patterns: ['*']}"
+    manifest.write_text(f"version: 1\nname: pickled\nmodels: [{entry}]\n")
     with RunningHub(folder / "hub") as hub:
         env = {**hub.environment(folder / "hf"), "BUNDLE_CACHE": str(folder / "cache")}
         return bundle("fetch", manifest, "-o", folder / "pickled.tar.zst", "--json", env=env)
