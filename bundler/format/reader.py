@@ -194,7 +194,8 @@ class BundleReader:
     @cached_property
     def base_costs(self) -> BaseCosts:
         """What decoding differences takes besides."""
-        return BaseCosts(self.index.chunks, self._raw_starts, self.plan.differences, self.bases, self._spans)
+        spans = self._spans if self.bases else {}
+        return BaseCosts(self.index.chunks, self._raw_starts, self.plan.differences, self.bases, spans)
 
     @cached_property
     def _spans(self) -> dict[str, Span]:

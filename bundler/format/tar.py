@@ -161,7 +161,11 @@ def checksums_path(name: str) -> str:
 
 def checksums(content: Layout) -> bytes:
     """Return the list that `sha256sum -c` checks when run in HF_HOME."""
-    return "".join(f"{blob.sha256}  {blob.path}\n" for blob in content.blobs).encode()
+    # Line by line: `join` makes a list of them first.
+    text = bytearray()
+    for blob in content.blobs:
+        text += f"{blob.sha256}  {blob.path}\n".encode()
+    return bytes(text)
 
 
 def tar_plan(lock: Lock, omitted: frozenset[str] | None = None, bases: Bases | None = None) -> TarPlan:

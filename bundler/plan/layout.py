@@ -85,15 +85,18 @@ class Text:
 
 def tree_json(files: Iterable[LockedFile]) -> bytes:
     """Return a `trees/<commit>.json` (format_version 1 of huggingface_hub) that lists `files`."""
-    # As `json.dumps` with an indent of 1 spells it, which takes five times as long.
-    entries = []
+    # As `json.dumps` with an indent of 1 spells it, which takes five times as long. Piece by piece: a list of
+    # the pieces of 100,000 files takes 30 MB more.
+    text = bytearray(b'{\n "format_version": 1,\n "files": {')
+    end = b""
     for path, file in sorted({file.path: file for file in files}.items()):
         pairs = [f'"size": {file.size_bytes}', f'"blob_id": {spell_value(file.blob_id)}']
         if file.lfs_sha256:
             pairs += [f'"lfs_sha256": {spell_value(file.lfs_sha256)}', f'"lfs_size": {file.size_bytes}']
-        entries.append(f"  {spell_value(path)}: {{\n   " + ",\n   ".join(pairs) + "\n  }")
-    listing = "{\n" + ",\n".join(entries) + "\n }" if entries else "{}"
-    return f'{{\n "format_version": 1,\n "files": {listing}\n}}'.encode()
+        text += end + f"\n  {spell_value(path)}: {{\n   ".encode() + ",\n   ".join(pairs).encode() + b"\n  }"
+        end = b","
+    text += b"\n }\n}" if end else b"}\n}"
+    return bytes(text)
 
 
 @dataclass(frozen=True, kw_only=True)

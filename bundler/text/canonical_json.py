@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 # Made once: `json.dumps` makes one for each call that asks for anything but ASCII.
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
@@ -19,7 +19,7 @@ def spell_object(pairs: Mapping[str, object]) -> str:
     return _ENCODER.encode({key: value for key, value in pairs.items() if value is not None})
 
 
-def list_lines(key: str, rows: Sequence[str], *, last: bool) -> Iterator[str]:
+def list_lines(key: str, rows: Iterable[str], *, last: bool) -> Iterator[str]:
     """Yield the lines of a key of an entry whose value is a list.
 
     Args:
@@ -28,10 +28,12 @@ def list_lines(key: str, rows: Sequence[str], *, last: bool) -> Iterator[str]:
         last: No other key follows.
     """
     end = "" if last else ","
-    if not rows:
+    before = None
+    for row in rows:
+        yield f'   "{key}": [' if before is None else f"    {before},"
+        before = row
+    if before is None:
         yield f'   "{key}": []{end}'
-        return
-    yield f'   "{key}": ['
-    for index, row in enumerate(rows):
-        yield f"    {row}{'' if index == len(rows) - 1 else ','}"
-    yield f"   ]{end}"
+    else:
+        yield f"    {before}"
+        yield f"   ]{end}"

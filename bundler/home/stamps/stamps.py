@@ -64,7 +64,8 @@ class Stamps:
 
     def dumps(self) -> bytes:
         """Return the text, sealed."""
-        body = json.dumps(
+        # Of 100,000 files it has 19 MB: encoded twice, so that it is there twice at most.
+        text = json.dumps(
             {
                 "stamps_version": STAMPS_VERSION,
                 "name": self.name,
@@ -78,8 +79,9 @@ class Stamps:
                 "kinds": self.kinds,
             },
             separators=(",", ":"),
-        ).encode()
-        return body + b"\n" + sha256_bytes(body).encode() + b"\n"
+        )
+        text += f"\n{sha256_bytes(text.encode())}\n"
+        return text.encode()
 
     @classmethod
     def loads(cls, text: bytes) -> Stamps:
