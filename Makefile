@@ -217,8 +217,10 @@ bench-differences: $(STAMP)  ## what a fine-tune takes beside its base, and how 
 	$(BIN)/python -m benchmarks.fine_tunes.run --write
 
 .PHONY: soak-home
-soak-home: $(STAMP)  ## a thousand random histories of a home, with kills and jobs that read meanwhile, and of damaged ones
+soak-home: $(STAMP)  ## a kill at each step on the file system, a thousand random histories of a home with kills and jobs that read meanwhile, and of damaged ones
 	rm -rf benchmarks/soak && mkdir -p benchmarks/soak
+	$(BIN)/python -m tests.support.killing benchmarks/soak
+	$(BIN)/python -m tests.home.generations.killed_moves benchmarks/soak/moves 1
 	$(BIN)/python -m tests.support.histories 0 1000 benchmarks/soak
 	$(BIN)/python -m tests.support.damaged_homes 0 1000 benchmarks/soak
 
@@ -250,6 +252,7 @@ soak-parity: $(STAMP)  ## a thousand random losses of a tenth of a bundle, all r
 .PHONY: soak-bounds
 soak-bounds: $(STAMP)  ## what every command takes of files that were made to take much: at most 300 MB and 5 s
 	$(BIN)/python -m tests.hostile.commands
+	$(BIN)/python -m tests.hostile.texts
 
 .PHONY: bench-fetch
 bench-fetch: $(STAMP)  ## fetching beside `hf download` over a line that is slow for each connection, into benchmarks/README.md

@@ -10,8 +10,8 @@ from tests.support.process import run
 
 
 def test_nothing_is_lost_half_visible_or_unverified_whatever_happens_in_whatever_order(tmp_path: Path) -> None:
-    done = run([sys.executable, "-m", "tests.support.histories", "0", "25", str(tmp_path)])
-    assert json.loads(done.stdout) == {"histories": 25, "steps": 300}
+    done = run([sys.executable, "-m", "tests.support.histories", "0", "12", str(tmp_path)])
+    assert json.loads(done.stdout) == {"histories": 12, "steps": 144}
 
 
 def test_removing_and_pruning_clear_up_after_an_installation_that_was_killed(tmp_path: Path) -> None:

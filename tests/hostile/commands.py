@@ -1,13 +1,15 @@
 """Gives a hostile file to every command that takes a bundle, and measures what each takes: `make soak-bounds`.
 
-    python -m tests.hostile.commands [NAME …]
+    python -m tests.hostile.commands [--differing] [NAME …]
 
-Each runs in a process of its own, forked from one that has imported what they need; seconds are those of a processor.
+With `--differing` a file that takes long is given to those commands only that differ in what they read. Each runs in a
+process of its own, forked from one that has imported what they need; seconds are those of a processor.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -33,6 +35,28 @@ MOST_SECONDS = 5
 JOBS = ("--jobs", "64")
 SCREEN_BYTES, SCREEN_LINES = 12_000, 60
 _ENDED_BADLY = 99
+
+# The suite gives these files, which take all commands 3 to 25 s together, to DIFFERING only.
+SLOW = {
+    "as many differences as it may hold",
+    "as many volumes as fit",
+    "as many zeros as it may hold",
+    "as many zeros as it may hold, in long chunks",
+    "differences from chunks of 64 MiB",
+    "differences over differences",
+    "lock of one content",
+    "right in all but the last",
+    "short differences from long chunks",
+    "short differences from short differences",
+    "short differences, as many as it may hold",
+}
+# `verify` reads all, in order (as `repair` and `open_blob` do); `install` reads what a file needs from where it stands
+# (`--only` less of it, `--dry-run` nothing of contents); `install -` reads a stream, without going back; `serve` reads
+# one content at a time, in any order (`cat` reads one); `inspect` reads the index and the lock (as `digest`, `diff`,
+# `sbom`, `policy check` and `verify --base` do); `split` and `parity` copy what they do not understand.
+DIFFERING = {"verify", "install", "install -", "serve", "inspect", "split", "parity"}
+# What reads content must find what is wrong; what reads only what the bundle says of itself need not.
+READ_CONTENT = {"verify", "install", "install -", "install --only", "repair"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +85,7 @@ class Taken:
                 f"took {self.peak_kib >> 10} MiB": self.peak_kib > MOST_KIB,
                 f"took {self.seconds} s": self.seconds > MOST_SECONDS,
                 f"ended with {self.code}": self.code < 0 or self.code == _ENDED_BADLY,
+                f"took it for right ({self.code})": self.command in READ_CONTENT and self.code < 2,
                 "traceback": "Traceback" in self.said,
                 "more than a screen": len(self.said) > SCREEN_BYTES or self.said.count("\n") > SCREEN_LINES,
             }.items()
@@ -128,15 +153,16 @@ def measure(name: str, command: Callable[[], object], folder: Path, stdin: Path)
     return Taken(name, os.waitstatus_to_exitcode(status), seconds, used.ru_maxrss, log.read_text(errors="replace"))
 
 
-def try_all(content: bytes, folder: Path, honest: Path) -> list[Taken]:
-    """Give a hostile file to all commands; nothing of it may be installed."""
+def try_all(content: bytes, folder: Path, honest: Path, only: set[str] | None = None) -> list[Taken]:
+    """Give a hostile file to all commands, or to some; nothing of it may be installed."""
     path = bombs.write(folder / "tiny.tar.zst", content)
-    found = [
-        measure(name, lambda line=line: bundle(line, prog_name="bundle"), folder, path)  # type: ignore[misc]
+    works: dict[str, Callable[[], object]] = {
+        name: functools.partial(bundle, line, prog_name="bundle")
         for name, line in commands(path, folder, honest).items()
-    ]
-    found.append(measure("open_blob", lambda: _read_all(path), folder, path))
-    found.append(measure("serve", lambda: _serve_all(path), folder, path))
+    }
+    works["open_blob"] = functools.partial(_read_all, path)
+    works["serve"] = functools.partial(_serve_all, path)
+    found = [measure(name, work, folder, path) for name, work in works.items() if only is None or name in only]
     shown = [each for each in (folder / "home").rglob("*") if each.suffix == ".bin"]
     assert not shown, shown
     return found
@@ -164,6 +190,14 @@ def _serve_all(path: Path) -> None:
                         pass
 
 
+def show(name: str, taken: Taken) -> bool:
+    """Print a row about a file; tell whether something is wrong with it."""
+    faults = taken.faults()
+    row = [name, taken.command, taken.code, taken.seconds, taken.peak_kib >> 10, faults]
+    print(json.dumps(row), flush=True)
+    return bool(faults)
+
+
 def import_all() -> None:
     """Import what the commands import when they run."""
     context = click.Context(bundle)
@@ -175,16 +209,15 @@ def main() -> None:
     """Print what each command takes of each file; end with 1 where it is too much."""
     import_all()
     bad = 0
-    for name in sys.argv[1:] or bombs.BUNDLES:
+    words = sys.argv[1:]
+    differing = "--differing" in words
+    for name in [word for word in words if word != "--differing"] or bombs.BUNDLES:
         with tempfile.TemporaryDirectory(prefix="bounds-") as temporary:
             folder = Path(temporary)
             honest = tiny_bundle(folder / "honest", locked_repo("org/m", {"2.bin": b"x"}), contents=[b"x"])
-            for one in try_all(bombs.BUNDLES[name](), folder, honest):
-                faults = one.faults()
-                bad += bool(faults)
-                print(
-                    json.dumps([name, one.command, one.code, one.seconds, one.peak_kib >> 10, faults]), flush=True
-                )
+            only = DIFFERING if differing and name in SLOW else None
+            for one in try_all(bombs.BUNDLES[name](), folder, honest, only):
+                bad += show(name, one)
     sys.exit(bad > 0)
 
 

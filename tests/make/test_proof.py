@@ -187,6 +187,8 @@ def cargo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cargo]:
         "org/remote": llama(tensors(), auto_map={"AutoModelForCausalLM": "modeling.Model"}),
         "org/plain": llama(tensors(), architectures=None),
         "org/less": llama(LESS),
+        # Without a config its proof imports neither torch nor transformers.
+        "org/short": {"model.safetensors": WHOLE[:-5]},
         "org/wrong": llama(WRONG),
         "org/truncated": llama(WHOLE[:-5]),
         "org/hole": llama(HOLE),
@@ -217,7 +219,16 @@ def notes_of(proof: Proof, repo_id: str) -> tuple[tuple[str, ...], tuple[str, ..
     return entry.proven, entry.notes
 
 
-def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -> None:
+@dataclass(frozen=True)
+class Proven:
+    """A proof of all entries that load, with the one among them whose revision is pinned."""
+
+    proof: Proof
+    pinned: LockedRepo
+
+
+@pytest.fixture(scope="module")
+def proven(cargo: Cargo) -> Proven:
     lock = cargo.fetched(
         cargo.locked("org/tokenizer", kind="tokenizer", aliases=("other/name", "tok")),
         cargo.locked("org/whole", aliases=("whole",)),
@@ -226,10 +237,15 @@ def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo) -
         replace(cargo.locked("org/orphan"), base_elsewhere=True),
         cargo.locked("org/weightless", kind="tokenizer"),
         cargo.locked("org/notes"),
+        replace(cargo.locked("org/curious", kind="tokenizer"), trust_remote_code=True),
     )
     (pinned,) = cargo.fetched(cargo.locked("org/tied", aliases=("tied",))).repos
     pinned = replace(pinned, revision=pinned.commit, refs=("main",))
-    proof = prove(lock.with_repos((*lock.repos, pinned)), cargo.store)
+    return Proven(prove(lock.with_repos((*lock.repos, pinned)), cargo.store), pinned)
+
+
+def test_what_loads_is_proven_and_what_cannot_be_checked_is_said(cargo: Cargo, proven: Proven) -> None:
+    proof, pinned = proven.proof, proven.pinned
     built = "LlamaForCausalLM is built, and every name and shape matches the headers (11 tensors)"
     headers = "headers of 1 safetensors file checked (11 tensors)"
     config = "config loads as org/{}"
@@ -319,73 +335,84 @@ def test_what_does_not_load_is_named_with_its_file_and_the_key_to_change(cargo: 
     assert list((cargo.store.root / "work").iterdir()) == []
 
 
-def test_what_tries_the_network_is_stopped_counted_and_named(cargo: Cargo) -> None:
-    repo = replace(cargo.locked("org/curious", kind="tokenizer"), trust_remote_code=True)
-    proof = prove(cargo.fetched(repo), cargo.store)
+def test_what_tries_the_network_is_stopped_counted_and_named(proven: Proven) -> None:
+    """The one entry that tries it is told from all others, which do not."""
+    proof = proven.proof
     assert "config loads as org/curious" in notes_of(proof, "org/curious")[0]
     assert proof.network_attempts == len(proof.refused) > 0
     assert "192.0.2.1" in proof.refused[0] and "configuration_curious.py:5" in proof.refused[0]
 
 
-def test_datasets_are_prepared_without_the_hub_and_load_by_every_name(cargo: Cargo) -> None:
-    lock = cargo.fetched(
-        cargo.locked("org/Lines", kind="dataset", aliases=("lines", "org/renamed")),
-        cargo.locked("org/two", kind="dataset"),
-    )
+@dataclass(frozen=True)
+class Prepared:
+    """Two datasets as they were fetched and prepared, and how often the Hub was asked meanwhile."""
+
+    fetched: Lock
+    lock: Lock
+    requests: int
+
+
+def dataset_repos(cargo: Cargo) -> tuple[LockedRepo, LockedRepo]:
+    lines = cargo.locked("org/Lines", kind="dataset", aliases=("lines", "org/renamed"))
+    return lines, cargo.locked("org/two", kind="dataset")
+
+
+@pytest.fixture(scope="module")
+def prepared(cargo: Cargo) -> Prepared:
+    fetched = cargo.fetched(*dataset_repos(cargo))
     asked = len(cargo.hub.requests)
-    prepared = prepare(lock, cargo.store)
-    names = [file.path.split("/")[-1] for file in prepared.repos[0].prepared]
+    lock = prepare(fetched, cargo.store)
+    return Prepared(fetched, lock, len(cargo.hub.requests) - asked)
+
+
+def test_datasets_are_prepared_without_the_hub_and_load_by_every_name(cargo: Cargo, prepared: Prepared) -> None:
+    lock, asked = prepared.lock, len(cargo.hub.requests)
+    assert prepared.requests == 0, "preparing does not ask the Hub"
+    names = [file.path.split("/")[-1] for file in lock.repos[0].prepared]
     assert names == ["dataset_info.json", "lines-train.arrow", "renamed-train.arrow"]
-    assert sorted({file.path.split("/")[0] for file in prepared.repos[1].prepared}) == ["a", "b"]
+    assert sorted({file.path.split("/")[0] for file in lock.repos[1].prepared}) == ["a", "b"]
     assert not any(
-        "lock" in file.path or "incomplete" in file.path for repo in prepared.repos for file in repo.prepared
+        "lock" in file.path or "incomplete" in file.path for repo in lock.repos for file in repo.prepared
     )
-    for repo in prepared.repos:
+    for repo in lock.repos:
         for file in repo.prepared:
             content = cargo.store.path(file.sha256).read_bytes()
             assert str(cargo.store.root).encode() not in content and b"127.0.0.1" not in content
 
-    proof = prove(prepared, cargo.store)
+    proof = prove(lock, cargo.store)
     assert notes_of(proof, "org/Lines")[0] == (
         "dataset loads as org/Lines and lines and org/renamed (train: 3 rows)",
     )
     assert notes_of(proof, "org/two")[0] == ("dataset loads as org/two (a/train: 1 row, b/train: 2 rows)",)
-    assert len(cargo.hub.requests) == asked, "neither asks the Hub"
-
-
-def test_the_prepared_form_depends_on_neither_folder_nor_address(cargo: Cargo, tmp_path: Path) -> None:
-    repo = cargo.locked("org/two", kind="dataset")
-    other = Store(tmp_path / "a longer path to another store")
-    first, second = (
-        prepare(fetch(lock_of(repo), store, endpoint=cargo.hub.endpoint).lock, store)
-        for store in (Store(tmp_path / "s"), other)
-    )
-    assert first == second and first.repos[0].prepared
+    assert len(cargo.hub.requests) == asked, "nor does proving"
 
 
 def test_without_help_of_the_kernel_the_guard_keeps_the_proof_offline_and_says_so(
-    cargo: Cargo, tmp_path: Path
+    cargo: Cargo, prepared: Prepared, tmp_path: Path
 ) -> None:
-    store = Store(tmp_path)
-    fetched = fetch(lock_of(cargo.locked("org/Lines", kind="dataset")), store, endpoint=cargo.hub.endpoint).lock
-    proof = prove(prepare(fetched, store, isolate="none"), store, isolate="none")
+    """And the prepared form depends on neither folder nor address: it is that of the other store."""
+    store = Store(tmp_path / "a longer path to another store")
+    fetched = fetch(lock_of(*dataset_repos(cargo)), store, endpoint=cargo.hub.endpoint).lock
+    lock = prepare(fetched, store, isolate="none")
+    assert lock == prepared.lock and all(repo.prepared for repo in lock.repos)
+    proof = prove(lock, store, isolate="none")
     assert (proof.isolation, proof.network_attempts) == ("guard", 0) and "guarded" in proof.isolation_detail
-    assert notes_of(proof, "org/Lines")[0] == ("dataset loads as org/Lines (train: 3 rows)",)
+    loaded = "dataset loads as org/Lines and lines and org/renamed (train: 3 rows)"
+    assert notes_of(proof, "org/Lines")[0] == (loaded,)
 
 
-def test_what_was_prepared_once_is_used_again(cargo: Cargo, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = cargo.fetched(cargo.locked("org/Lines", kind="dataset"))
-    prepared = prepare(lock, cargo.store)
+def test_what_was_prepared_once_is_used_again(
+    cargo: Cargo, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(prepared_module, "run_child", None)
     # Once by the lock that lists it, once by what the store remembers.
-    assert prepare(prepared, cargo.store) == prepare(lock, cargo.store) == prepared
+    assert prepare(prepared.lock, cargo.store) == prepare(prepared.fetched, cargo.store) == prepared.lock
 
 
 def test_a_proof_is_remembered_for_the_same_files_and_packages_only(
     cargo: Cargo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines, whole = cargo.locked("org/Lines", kind="dataset"), cargo.locked("org/whole")
-    lock = prepare(cargo.fetched(lines), cargo.store)
+    lock, whole = cargo.fetched(cargo.locked("org/notes")), cargo.locked("org/whole")
     first = prove_once(lock, cargo.store)
     assert not first.is_remembered
 
@@ -412,22 +439,23 @@ def test_a_proof_is_remembered_for_the_same_files_and_packages_only(
 
 
 def test_a_proof_that_failed_is_not_remembered(cargo: Cargo) -> None:
-    lock = cargo.fetched(cargo.locked("org/less"))
-    before = list((cargo.store.root / "proven").iterdir())
+    lock = cargo.fetched(cargo.locked("org/short"))
+    before = list((cargo.store.root / "proven").glob("*"))
     for _ in range(2):
-        with pytest.raises(ProofError):
+        with pytest.raises(ProofError, match="not a whole safetensors file"):
             prove_once(lock, cargo.store)
-    assert list((cargo.store.root / "proven").iterdir()) == before
+    assert list((cargo.store.root / "proven").glob("*")) == before
 
 
-def test_prepared_files_other_than_the_lock_s_are_refused_when_it_is_insisted_on(cargo: Cargo) -> None:
-    prepared = prepare(cargo.fetched(cargo.locked("org/Lines", kind="dataset")), cargo.store)
-    (repo,) = prepared.repos
-    changed = replace(repo.prepared[-1], sha256="0" * 64)
-    foreign = prepared.with_repos((replace(repo, prepared=(*repo.prepared[:-1], changed)),))
+def test_prepared_files_other_than_the_lock_s_are_refused_when_it_is_insisted_on(
+    cargo: Cargo, prepared: Prepared
+) -> None:
+    lines, two = prepared.lock.repos
+    changed = replace(two.prepared[-1], sha256="0" * 64)
+    foreign = prepared.lock.with_repos((lines, replace(two, prepared=(*two.prepared[:-1], changed))))
     with pytest.raises(IntegrityError, match="the prepared files differ from those in the lock"):
         prepare(foreign, cargo.store, insist=True)
-    assert prepare(foreign, cargo.store) == prepared
+    assert prepare(foreign, cargo.store) == prepared.lock
 
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(cargo: Cargo, monkeypatch: pytest.MonkeyPatch) -> None:

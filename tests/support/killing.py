@@ -1,9 +1,9 @@
 """Kill a process with SIGKILL at every step that it takes on the file system.
 
-Run as a program of its own (`python -m tests.support.killing`), since it forks: a fork of a test runner with
-threads may hang. For n = 0, 1, 2, … it forks a child that does the work and kills itself at its n-th file system
-step, checks what is left, lets a second child finish, checks again, and stops at the first n that the work
-outlives.
+Run as a program of its own (`python -m tests.support.killing SCRATCH [ACTION [STRIDE [FIRST]]]`), since it forks: a
+fork of a test runner with threads may hang. For n = FIRST, FIRST + STRIDE, … it forks a child that does the work and
+kills itself at its n-th file system step, checks what is left, lets a second child finish, checks again, and stops at
+the first n that the work outlives. Without more than SCRATCH it kills every action at every step: `make soak-home`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ from bundler.home.receipt import REMOVING_SUFFIX
 from bundler.home.remove import remove
 from bundler.plan.layout import layout
 from bundler.plan.lock import Lock
+from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle
+
+ACTIONS = ("install", "stream", "upgrade", "remove")
+FILES = {"config.json": b"{}", "w.safetensors": b"w" * 100_000}
+PREPARED = {"default/0.0.0/h/d-train.arrow": b"arrow" * 1000, "default/0.0.0/h/dataset_info.json": b"{}"}
 
 # Audit events (PEP 578) that change a file system, or open a file to write.
 STEPS = {"os.rename", "os.remove", "os.symlink", "os.link", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
@@ -90,25 +95,34 @@ def whole_or_absent(home: Path, lock: Lock) -> str:
     return ",".join(visible)
 
 
-def main(action: str, old: str, new: str, scratch: str) -> None:
-    """Kill `action` ("install", "stream", "upgrade" or "remove") at every step; print what was seen as JSON."""
-    home = Path(scratch) / "home"
+def make_bundle(directory: Path, commit: str, files: dict[str, bytes]) -> Path:
+    """Return a bundle of a model and a prepared dataset, each with another name."""
+    model = locked_repo("org/m", files, aliases=["m"], absent=["none.json"], lfs=["w.safetensors"], commit=commit)
+    data = locked_repo("org/d", {"d.txt": b"d"}, kind="dataset", prepared=PREPARED, aliases=["d"])
+    return tiny_bundle(directory, model, data, contents=[*files.values(), b"d", *PREPARED.values()])
+
+
+def sweep(action: str, scratch: Path, stride: int, first: int) -> None:
+    """Kill one of ACTIONS at every so many steps; print what was seen as JSON."""
+    home = scratch / "home"
+    old = make_bundle(scratch / "old", OTHER_COMMIT, FILES | {"w.safetensors": b"older"})
+    new = make_bundle(scratch / "new", COMMIT, FILES)
     locks = []
     for path in (old, new):
-        with BundleReader(Path(path)) as reader:
+        with BundleReader(path) as reader:
             locks.append(reader.lock)
     works: dict[str, Callable[[], object]] = {
-        "install": lambda: install(Path(new), home, jobs=1),
-        "stream": lambda: install(FileIO(new), home, jobs=1),
-        "upgrade": lambda: install(Path(new), home, jobs=1),
+        "install": lambda: install(new, home, jobs=1),
+        "stream": lambda: install(FileIO(str(new)), home, jobs=1),
+        "upgrade": lambda: install(new, home, jobs=1),
         "remove": lambda: remove("tiny", home),
     }
     seen: set[str] = set()
-    step = 0
+    step = first
     while True:
         shutil.rmtree(home, ignore_errors=True)
         if action not in ("install", "stream"):
-            install(Path(old), home, jobs=1)
+            install(old, home, jobs=1)
         if in_child(works[action], kill_at=step) == 0:
             break
         if action == "remove":
@@ -135,7 +149,7 @@ def main(action: str, old: str, new: str, scratch: str) -> None:
             assert Home(home).bundle("tiny").verify(jobs=1).ok, f"step {step}: not finished by the next run"
             left = list(home.rglob(".bundle-tmp-*"))
             assert not left, left
-        step += 1
+        step += stride
     print(json.dumps({"steps": step, "seen": sorted(seen)}))
 
 
@@ -151,6 +165,12 @@ def whole_or_absent_files(home: Path, lock: Lock) -> bool:
         for repo in layout(lock).repos
         for file in repo.snapshots
     )
+
+
+def main(scratch: str, action: str | None = None, stride: str = "1", first: str = "0") -> None:
+    """Kill one action, or each, at every so many steps, from the first on."""
+    for one in ACTIONS if action is None else (action,):
+        sweep(one, Path(scratch), int(stride), int(first))
 
 
 if __name__ == "__main__":

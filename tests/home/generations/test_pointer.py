@@ -17,7 +17,7 @@ from bundler.home.installation.install import install
 from bundler.home.launches import note_launch
 from bundler.home.remove import remove
 from tests.home.generations.conftest import NEW_FILES
-from tests.support.bundles import COMMIT, OTHER_COMMIT, locked_repo, tiny_bundle, tree
+from tests.support.bundles import tree
 
 POINTER = Path("bundles/demo.json")
 
@@ -100,13 +100,8 @@ def test_whenever_an_upgrade_or_a_rollback_is_killed_the_next_command_of_another
     tmp_path: Path,
 ) -> None:
     """What is prepared has one path in both generations: the names of the shared view follow the pointer."""
-    for version, commit in enumerate((COMMIT, OTHER_COMMIT)):
-        arrow = f"arrow {version}".encode()
-        prepared = {"default/0.0.0/h/d.arrow": arrow}
-        repo = locked_repo("org/d", {"d": b"d"}, kind="dataset", commit=commit, aliases=["d"], prepared=prepared)
-        tiny_bundle(tmp_path / str(version), repo, contents=[b"d", arrow], name="demo")
-    tiny_bundle(tmp_path / "other", locked_repo("org/o", {"o": b"o"}), contents=[b"o"], name="other")
-    argv = [sys.executable, "-m", "tests.home.generations.killed_moves", tmp_path]
+    # A kill at every second step; `make soak-home` has them all.
+    argv = [sys.executable, "-m", "tests.home.generations.killed_moves", tmp_path, "2"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
