@@ -10,9 +10,10 @@ import pytest
 
 from docs.generate.observed import faults
 from docs.generate.trainer_outputs import OUTPUTS
-from tests.infini_llama.cli.test_cli import infini_llama, train_arguments
+from tests.infini_llama.cli.test_cli import train_arguments
 from tests.infini_llama.cli.test_commands import llama_home
 from tests.infini_llama.conftest import RunHere, gpt2_home, raw_data, run_here
+from tests.infini_llama.forks import infini_llama_forked
 from tests.infini_llama.train.test_run import CONFIG
 
 # Fixtures of the trainer's own tests.
@@ -21,7 +22,7 @@ __all__ = ["gpt2_home", "llama_home", "raw_data", "run_here"]
 DOCUMENTED = {output.call: output for output in OUTPUTS}
 
 
-def printed(*words: object, run: RunHere = infini_llama) -> list[Any]:
+def printed(*words: object, run: RunHere = infini_llama_forked) -> list[Any]:
     """Return the JSON of each line that a command prints."""
     done = run(*words)
     assert done.returncode == 0, done.stderr

@@ -119,7 +119,11 @@ def gpt2_bundle(gpt2_home: Path) -> InstalledBundle:
 @pytest.fixture
 def raw_data(tmp_path: Path) -> Path:
     """Return a folder with two short English texts that repeat themselves, so that a tiny model can learn them."""
-    folder = tmp_path / "raw"
+    return write_raw_data(tmp_path / "raw")
+
+
+def write_raw_data(folder: Path) -> Path:
+    """Make that folder."""
     folder.mkdir()
     (folder / "a.txt").write_text("The cat sat on the mat, and the dog sat on the cat. " * 12)
     (folder / "b.txt").write_text("One two three four five six seven eight nine ten. " * 9)

@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bundler.errors import DependencyError
+from infini_llama.cli import main
 from infini_llama.settings.sections import load
 from run_direct_training import translate
+from tests.infini_llama.forks import infini_llama_forked
 from tests.support.hub import RunningHub
 from tests.support.network.proxy import Behaviour, Proxy
 
@@ -51,6 +54,11 @@ def typed(*words: object, cwd: Path, **environment: str) -> subprocess.Completed
 
 def workflow(*words: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return typed(ROOT / "flexible_training_workflow.sh", *words, cwd=cwd, **environment)
+
+
+def forked(*words: object) -> subprocess.CompletedProcess[str]:
+    """Run what `run_direct_training.py` runs, without a new process's imports."""
+    return infini_llama_forked(*translate([str(word) for word in words]))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -92,9 +100,12 @@ def test_a_python_without_the_packages_is_named_with_the_remedy(tmp_path: Path) 
     assert done.stderr.startswith(f"error: {sys.executable} lacks the package click\nhint: pip install -c ")
 
 
-def test_a_missing_tokenizer_stops_offline_mode_with_the_remedy(raw_data: Path, tmp_path: Path) -> None:
+def test_a_missing_tokenizer_stops_offline_mode_with_the_remedy(
+    raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = ROOT / "scripts/config/tiny.yaml"
-    done = workflow("--offline-mode", "--raw-data", raw_data, "--config-file", config, *SET, cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    done = forked("--offline-mode", "--raw-data", raw_data, "--config-file", config, *SET)
     assert done.returncode == 9
     assert "no tokenizer 'openai-community/gpt2' in the local cache" in done.stderr
     assert "--tokenizer-fallback byte" in done.stderr
@@ -120,12 +131,16 @@ def test_bytes_train_where_nothing_could_be_brought_along_and_all_records_say_so
     assert (checkpoint / "tokenizer.json").exists()
 
 
-def test_offline_mode_finds_what_the_local_cache_holds(raw_data: Path, gpt2_home: Path, tmp_path: Path) -> None:
+def test_offline_mode_finds_what_the_local_cache_holds(
+    raw_data: Path, gpt2_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "hf"
     shutil.copytree(gpt2_home / "hub", home / "hub", symlinks=True)
     config = ROOT / "scripts/config/tiny.yaml"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(home))
     words = ["--offline-mode", "--raw-data", raw_data, "--config-file", config, "--output-dir", "out", *SET]
-    done = typed(sys.executable, ROOT / "run_direct_training.py", *words, cwd=tmp_path, HF_HOME=str(home))
+    done = forked(*words)
     assert done.returncode == 0, done.stderr
     assert "tokenizer openai-community/gpt2 (local cache, commit " in done.stderr
     assert "tokenizer    openai-community/gpt2 (local cache" in done.stdout
@@ -147,10 +162,11 @@ def test_online_a_proxy_that_stands_in_the_way_is_named_before_anything_is_impor
 
 
 def test_the_trainer_wants_to_be_told_where_the_tokenizer_comes_from(raw_data: Path, tmp_path: Path) -> None:
-    words = ["train", "--config", ROOT / "scripts/config/tiny.yaml", "--raw-data", raw_data, "--output-dir", "o"]
+    words = ["train", "--config", ROOT / "scripts/config/tiny.yaml", "--raw-data", raw_data]
+    words += ["--output-dir", tmp_path / "o"]
     for more in ([], ["--online", "--offline-mode"], ["--online", "--bundle", "x"]):
-        done = typed(sys.executable, "-m", "infini_llama", *words, *more, cwd=tmp_path, PYTHONPATH=str(ROOT))
-        assert done.returncode == 2
+        done = CliRunner().invoke(main, [str(word) for word in [*words, *more]])
+        assert done.exit_code == 2
         assert "--bundle NAME, --offline-mode or --online" in done.stderr
 
 
@@ -188,11 +204,15 @@ def test_online_without_a_hub_nothing_is_put_in_its_place(
 
 @pytest.mark.parametrize("name", ["org/unknown", "my tokenizer"])
 def test_online_a_tokenizer_that_the_hub_does_not_have_stops_with_the_remedy(
-    demo_hub: RunningHub, raw_data: Path, tmp_path: Path, name: str
+    demo_hub: RunningHub, raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     config = ROOT / "scripts/config/tiny.yaml"
-    words = ["--raw-data", raw_data, "--config-file", config, *SET, "--set", f"tokenizer={name}"]
-    done = workflow(*words, cwd=tmp_path, **demo_hub.environment(tmp_path / "hf"))
+    for variable, value in demo_hub.environment(tmp_path / "hf").items():
+        monkeypatch.setenv(variable, value)
+    # Read when it is imported.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", demo_hub.endpoint)
+    monkeypatch.chdir(tmp_path)
+    done = forked("--raw-data", raw_data, "--config-file", config, *SET, "--set", f"tokenizer={name}")
     assert done.returncode == 5, done.stderr
     assert f"error: no model {name} at {demo_hub.endpoint}" in done.stderr
     assert "or train on bytes" in done.stderr

@@ -15,8 +15,10 @@ from click.testing import CliRunner
 
 from infini_llama.cli import main
 from infini_llama.run_folder.lock import run_lock
+from infini_llama.train import metrics_log
+from tests.infini_llama.conftest import write_raw_data
+from tests.infini_llama.forks import infini_llama_forked, kill_after
 from tests.infini_llama.train.test_run import CONFIG
-from tests.support.process import Child
 
 
 @pytest.fixture
@@ -66,12 +68,18 @@ def test_help_imports_neither_torch_nor_a_hugging_face_library() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
-def test_trains_from_a_verified_bundle_and_prints_a_summary(
-    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
-) -> None:
-    run = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--json"))
-    assert run.returncode == 0, run.stderr
-    summary = json.loads(run.stdout)
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path) -> subprocess.CompletedProcess[str]:
+    """Return what a training wrote, a program that was started for it."""
+    folder = tmp_path_factory.mktemp("finished")
+    config, text = folder / "train.yaml", write_raw_data(folder / "raw")
+    config.write_text(CONFIG)
+    return infini_llama(*train_arguments(config, text, gpt2_home, folder / "run", "--json"))
+
+
+def test_trains_from_a_verified_bundle_and_prints_a_summary(finished: subprocess.CompletedProcess[str]) -> None:
+    assert finished.returncode == 0, finished.stderr
+    summary = json.loads(finished.stdout)
     assert summary["last_loss"] < summary["first_loss"] - 1
     assert (summary["steps"], summary["tokenizer"], summary["network_attempts"]) == (6, "gpt2", 0)
     assert Path(summary["checkpoint"], "model.safetensors").exists()
@@ -98,7 +106,7 @@ def test_a_quick_look_at_the_bundle_hashes_nothing_and_says_so(
     home = tmp_path / "home"
     shutil.copytree(gpt2_home, home, symlinks=True)
     damage(home)
-    run = infini_llama(*train_arguments(config, raw_data, home, tmp_path / "run", "--quick"))
+    run = infini_llama_forked(*train_arguments(config, raw_data, home, tmp_path / "run", "--quick"))
     # It went by, and the tokenizer's library tripped over it later.
     first = run.stderr.splitlines()[0]
     assert first.startswith("verified tiny sha256:")
@@ -178,14 +186,13 @@ def test_going_on_with_nothing_but_damaged_checkpoints_is_no_fresh_start(
 
 
 def test_going_on_passes_over_a_damaged_checkpoint_and_says_so(
-    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+    finished: subprocess.CompletedProcess[str], config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
 ) -> None:
     words = train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--resume", "--json")
-    first = infini_llama(*words)
-    assert first.returncode == 0, first.stderr
+    shutil.copytree(Path(json.loads(finished.stdout)["checkpoint"]).parent, tmp_path / "run")
     with (tmp_path / "run/checkpoint-6/model.safetensors").open("r+b") as stream:
         stream.truncate(100)
-    again = infini_llama(*words)
+    again = infini_llama_forked(*words)
     assert "note: checkpoint-6 is not complete any more, and is skipped" in again.stderr
     assert json.loads(again.stdout)["resumed_from"] == str(tmp_path / "run/checkpoint-3")
 
@@ -230,30 +237,25 @@ def test_text_that_is_not_utf8_ends_in_exit_code_14(
     config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
 ) -> None:
     (raw_data / "c.txt").write_bytes(b"caf\xe9")
-    run = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run"))
+    run = infini_llama_forked(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run"))
     assert run.returncode == 14
     assert "c.txt: byte 3 is not UTF-8" in run.stderr
 
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_weights_of_a_straight_one(
-    config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
+    finished: subprocess.CompletedProcess[str],
+    config: Path,
+    raw_data: Path,
+    gpt2_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Enough steps that it is still running when the signal arrives.
-    more = ("--json", "--set", "training.steps=40")
-    straight = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "straight", *more))
-    command = [sys.executable, "-m", "infini_llama"]
-    command += map(str, train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", *more))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with Child(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step  4/40"):
-                process.kill()
-                break
-    assert process.returncode == -signal.SIGKILL
-    arguments = train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", "--resume", *more)
-    resumed = json.loads(infini_llama(*arguments).stdout)
-    assert resumed["resumed_from"] is not None
-    checkpoints = [json.loads(straight.stdout)["checkpoint"], resumed["checkpoint"]]
+    words = train_arguments(config, raw_data, gpt2_home, tmp_path / "killed", "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics_log, "say", kill_after("step 4/", signal.SIGKILL))
+        assert infini_llama_forked(*words).returncode == -signal.SIGKILL
+    resumed = json.loads(infini_llama_forked(*words, "--resume").stdout)
+    assert resumed["resumed_from"] == str(tmp_path / "killed/checkpoint-3")
+    checkpoints = [json.loads(finished.stdout)["checkpoint"], resumed["checkpoint"]]
     first, second = ((Path(checkpoint) / "model.safetensors").read_bytes() for checkpoint in checkpoints)
     assert first == second

@@ -68,7 +68,7 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path, run_here: RunHere) 
 
 
 def test_the_auto_class_loads_it_and_generates_past_several_segments_what_the_command_streams(
-    converted: Path,
+    converted: Path, run_here: RunHere
 ) -> None:
     """With nothing of ours but the import that registers the model: segments are of 16 tokens."""
     code = (
@@ -81,7 +81,7 @@ def test_the_auto_class_loads_it_and_generates_past_several_segments_what_the_co
     )
     run = subprocess.run([sys.executable, "-c", code, converted], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    streamed = infini_llama("generate", converted, "--prompt", "The cat sat", "--max-new-tokens", "60")
+    streamed = run_here("generate", converted, "--prompt", "The cat sat", "--max-new-tokens", "60")
     assert run.stdout == streamed.stdout.removesuffix("\n")
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +13,9 @@ from bundler.home.installed import InstalledBundle
 from infini_llama.cli import main
 from infini_llama.cli.train import show
 from infini_llama.train.run import Summary, train
+from tests.infini_llama.cli.test_cli import infini_llama
+from tests.infini_llama.forks import infini_llama_forked
 from tests.infini_llama.train.test_run import CONFIG, configured
-from tests.support.process import run
 
 
 @pytest.fixture
@@ -27,16 +25,8 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def prepare(config: Path, raw_data: Path, home: Path, *more: object) -> subprocess.CompletedProcess[str]:
-    words = ["prepare", "--bundle", "tiny", "--hf-home", home, "--config", config, "--raw-data", raw_data, *more]
-    return subprocess.run(
-        [sys.executable, "-m", "infini_llama", *map(str, words)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def prepare(config: Path, raw_data: Path, home: Path, *more: object) -> list[object]:
+    return ["prepare", "--bundle", "tiny", "--hf-home", home, "--config", config, "--raw-data", raw_data, *more]
 
 
 def test_what_was_prepared_is_reported_and_not_tokenized_again_by_training(
@@ -49,7 +39,7 @@ def test_what_was_prepared_is_reported_and_not_tokenized_again_by_training(
 ) -> None:
     (raw_data / "c.jsonl").write_text('{"text": "one"}\n{"text": ""}\n')
     output, skip = tmp_path / "run", "data.on_bad_record=skip"
-    done = prepare(config, raw_data, gpt2_home, "--output-dir", output, "--set", skip, "--json")
+    done = infini_llama(*prepare(config, raw_data, gpt2_home, "--output-dir", output, "--set", skip, "--json"))
     assert done.returncode == 0, done.stderr
     assert f"rank 0 tokenizes {raw_data}" in done.stderr
     found = json.loads(done.stdout)
@@ -74,7 +64,7 @@ def test_bad_records_end_it_with_exit_code_14(
     config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path
 ) -> None:
     (raw_data / "c.jsonl").write_text("{\n")
-    done = prepare(config, raw_data, gpt2_home, "--output-dir", tmp_path / "run")
+    done = infini_llama_forked(*prepare(config, raw_data, gpt2_home, "--output-dir", tmp_path / "run"))
     assert (done.returncode, done.stdout) == (14, "")
     assert f"{raw_data}/c.jsonl:1: malformed JSON" in done.stderr
 
@@ -112,10 +102,8 @@ def test_a_mixture_is_prepared_source_by_source(
 ) -> None:
     sources = f"data.sources=[{{raw_data: {raw_data}/a.txt, weight: 3}}, {{raw_data: {raw_data}/b.txt}}]"
     words = ["prepare", "--bundle", "tiny", "--hf-home", gpt2_home, "--config", config, "--set", sources]
-    done = run(
-        [sys.executable, "-m", "infini_llama", *map(str, words), "--output-dir", tmp_path / "run"],
-        env={"OMP_NUM_THREADS": "1"},
-    )
+    done = infini_llama_forked(*words, "--output-dir", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
     assert [line.split()[1:3] for line in done.stdout.splitlines() if line.startswith("share")] == [
         ["75.0%", "of"],
         ["25.0%", "of"],

@@ -36,7 +36,7 @@ def test_rows_hide_bindings_in_the_first_segment_and_ask_for_them_in_the_last() 
 @pytest.mark.parametrize("memory_update", ["linear", "delta"])
 def test_a_memory_learns_to_recall_over_more_segments_than_it_was_trained_on(memory_update: str) -> None:
     model = recall_model(SMALL, memory_update=memory_update)
-    train_recall(model, SMALL, steps=200)
+    train_recall(model, SMALL, steps=150)
     assert recall_accuracy(model, SMALL, segments=3) > 6 * CHANCE
     assert recall_accuracy(model, SMALL, segments=16) > 6 * CHANCE
 
@@ -50,7 +50,7 @@ def test_with_the_gates_shut_the_answer_stays_a_guess() -> None:
 
 def test_with_the_gradient_cut_between_segments_the_answer_stays_a_guess() -> None:
     model = recall_model(SMALL)
-    train_recall(model, SMALL, steps=150, detached=True)
+    train_recall(model, SMALL, steps=100, detached=True)
     assert abs(recall_accuracy(model, SMALL, segments=3, rows=1024) - CHANCE) < 0.04
 
 

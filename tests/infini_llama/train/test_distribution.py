@@ -7,7 +7,6 @@ clip gradients.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,15 @@ import torch
 from safetensors.torch import load_file
 
 from bundler.home.home import Home
+from infini_llama.errors import ConfigError
+from infini_llama.parallel.initialize import initialize
 from infini_llama.settings.sections import parse
+from infini_llama.train import starting_model
 from infini_llama.train.run import train
-from tests.infini_llama.cli.test_cli import infini_llama, train_arguments
+from tests.infini_llama.cli.test_cli import train_arguments
+from tests.infini_llama.forks import run_ranks
 from tests.infini_llama.train.test_run import CONFIG
-from tests.support.process import run
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 OPTIONS = (
     "data.segments_per_row=4",
     "training.backprop_segments=2",
@@ -50,13 +51,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory, gpt2_home: Path, text: Path)
 
 
 def in_two(kind: str, home: Path, text: Path, output_dir: Path, *more: str) -> dict[str, Any]:
-    """Run in two processes with one row in a batch, and return the summary."""
+    """Run in two processes with one row in a batch, and return the summary.
+
+    They are forked; `tests.infini_llama.cli.test_cli` and `test_two_nodes` have torchrun start them.
+    """
     config = output_dir.parent / "train.yaml"
     config.write_text(CONFIG)
     overrides = (*OPTIONS, "training.batch_size=1", f"training.distributed={kind}")
     options = [word for override in overrides for word in ("--set", override)]
     arguments = train_arguments(config, text, home, output_dir, "--json", *options, *more)
-    done = infini_llama(*arguments, launcher=TORCHRUN)
+    done = run_ranks(2, arguments)
     assert done.returncode == 0, done.stderr
     summary: dict[str, Any] = json.loads(done.stdout)
     assert f"2 processes, {kind}: the model is wrapped as {summary['wrapper']}" in done.stderr
@@ -105,23 +109,15 @@ def test_fsdp2_and_one_process_go_on_from_each_others_checkpoints(
     assert first.resumed_from == str(sharded / "checkpoint-6")
 
 
-def test_another_wrapper_than_was_asked_for_is_refused(gpt2_home: Path, text: Path, tmp_path: Path) -> None:
+def test_another_wrapper_than_was_asked_for_is_refused(
+    gpt2_home: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As where a model is not shared among the ranks: accelerate wraps it with DDP, without a word."""
-    program = tmp_path / "train.py"
-    program.write_text(
-        "from infini_llama.cli import main, train\n"
-        "show_start, train.say = train.say, lambda line: (show_start(line), forget())\n"
-        "def forget():\n"
-        "    from infini_llama.parallel.initialize import initialize\n"
-        "    from infini_llama.train import starting_model\n"
-        "    starting_model.build_sharded = lambda config, weights, **_: initialize(config)\n"
-        "main()\n"
-    )
+    monkeypatch.setattr(starting_model, "build_sharded", lambda config, weights, **_: initialize(config))
     config = tmp_path / "train.yaml"
     config.write_text(CONFIG)
     options = ("--set", "training.distributed=fsdp2")
-    arguments = train_arguments(config, text, gpt2_home, tmp_path / "run", *options)
-    done = run([*TORCHRUN[:-1], program, *map(str, arguments)], env={"OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == 1
+    done = run_ranks(2, train_arguments(config, text, gpt2_home, tmp_path / "run", *options))
+    assert done.returncode == ConfigError.exit_code
     assert "expected fsdp2, found the model wrapped as DistributedDataParallel" in done.stderr
     assert not list(tmp_path.glob("run/checkpoint-*"))
