@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bundler.files.parallel import available_cores
 from bundler.format.codec.words import NUMPY, Way, compiled_way
@@ -17,6 +18,10 @@ from tests.support.hub import RunningHub
 from tests.support.remote import write_repo
 
 pytest_plugins = ["tests.support.messages"]
+
+# No test depends on how long something takes: by default one fails whose example takes 0.2 s, as on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # The outside world as the Hugging Face libraries and our own code see it.
 _FOREIGN = re.compile(

@@ -130,7 +130,7 @@ def test_a_file_cut_short_while_packing_is_refused(tmp_path: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.binary(max_size=300), st.integers(1, 400)), max_size=6))
 def test_any_files_come_out_as_they_went_in_whatever_the_chunk_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[bytes, int]]

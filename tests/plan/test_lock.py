@@ -76,7 +76,7 @@ names = st.text(characters, min_size=1, max_size=20).filter(
 claims = st.sets(names, max_size=3).map(lambda found: tuple(sorted(found)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(names, st.tuples(st.integers(0, 2**50), hexes), max_size=5),
     st.sets(names, max_size=3),

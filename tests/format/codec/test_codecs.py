@@ -45,7 +45,7 @@ def decoded(codec: Codec, stored: bytes, raw_bytes: int) -> bytes:
 
 
 @every_codec
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_bytes_survive(codec: Codec, data: st.DataObject) -> None:
     words = data.draw(st.integers(1, 3000))
@@ -107,7 +107,7 @@ def test_weights_shrink_to_about_the_entropy_of_their_exponents(dtype: str, entr
     assert len(encoded(entropy_coded, raw)) < 0.9 * len(encoded(ZSTD, raw))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2), st.binary(max_size=100), st.integers(1, 1000))
 def test_no_stored_bytes_make_a_decoder_fail_in_another_way(number: int, stored: bytes, raw_bytes: int) -> None:
     with pytest.raises(FormatError):
@@ -126,7 +126,6 @@ def test_planes_of_the_wrong_number_or_size_are_refused(codec: Codec, told: Told
     told("codecs", f"words of {codec.name} that are not whole", caught.value)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=1, max_size=500))
 def test_a_stored_frame_is_what_any_decoder_reads(content: bytes) -> None:
     frame = stored_frame(content)
@@ -135,7 +134,6 @@ def test_a_stored_frame_is_what_any_decoder_reads(content: bytes) -> None:
     assert b"".join(stored_blocks(memoryview(frame)) or []) == content
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2000), st.integers(1, 19), st.booleans(), st.booleans())
 def test_the_length_of_any_zstd_frame_is_found(content: bytes, level: int, checksum: bool, sized: bool) -> None:
     compressor = zstandard.ZstdCompressor(level=level, write_checksum=checksum, write_content_size=sized)

@@ -31,7 +31,7 @@ def decoded(codec: DifferenceCodec, stored: bytes, base: bytes) -> bytes:
 
 
 @both
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_bytes_survive_over_any_others(codec: DifferenceCodec, data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 300)) * codec.width

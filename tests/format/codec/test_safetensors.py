@@ -111,7 +111,7 @@ def test_a_malformed_header_costs_compression_and_nothing_else(tmp_path: Path, e
 dtypes = st.sampled_from(["BF16", "F16", "F32", "F64", "I64", "U8", "F8_E4M3", "NEW"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     tensors=st.lists(st.tuples(dtypes, st.integers(0, 900)), max_size=8),
     content=st.binary(min_size=1, max_size=300),
@@ -161,7 +161,7 @@ claims = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     header=st.dictionaries(st.text(max_size=5), claims, max_size=6),
     padding=st.integers(0, 9),

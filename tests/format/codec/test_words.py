@@ -71,7 +71,7 @@ def check_equal(compiled: Way, raw: memoryview, base: memoryview, width: int, of
 
 
 @widths
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_words_over_any_others_at_any_address_are_the_same(
     compiled: Way, width: int, data: st.DataObject
@@ -148,7 +148,7 @@ def test_lengths_that_do_not_agree_are_refused_before_a_byte_is_written(
 
 
 @widths
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_lengths_are_taken_if_they_agree_and_refused_if_one_does_not(
     compiled: Way, width: int, data: st.DataObject

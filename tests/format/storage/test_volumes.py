@@ -219,7 +219,7 @@ def test_a_header_survives_its_bytes(place: tuple[int, int], start: int, length:
     assert parse_volume_head(header.pack()) == header
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(4_200_000, 12_000_000), st.integers(9_973, 3_000_000))
 def test_any_limit_and_any_pieces_of_writing_give_the_bundle_back(
     bundle: Path, tmp_path: Path, limit: int, step: int
