@@ -75,7 +75,9 @@ def test_a_program_makes_installs_verifies_finds_and_runs_a_bundle(endpoint: str
     made = bundler.make_bundle(
         manifest, out, mode="insist", store=tmp_path / "store", endpoint=endpoint, observer=listener
     )
-    assert (made.path, listener.stages) == (out, ["fetch", "prove", "pack"])
+    assert (made.path, listener.stages[:3]) == (out, ["fetch", "prove", "pack"])
+    # Told again where the bundle is written before all has loaded.
+    assert listener.stages[3:] in ([], ["prove"])
     [repo] = made.lock.repos
     assert repo.commit == locked.lock.repos[0].commit
     assert bundler.Lock.loads(made.lock.dumps()) == made.lock

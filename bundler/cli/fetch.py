@@ -179,7 +179,8 @@ def fetch(
         raise click.UsageError("--signature says where --sign writes: give --sign KEY as well")
     from bundler.cli.fetch_report import describe_stale_signature, report_made, report_plan
     from bundler.cli.observer import ConsoleObserver
-    from bundler.make.bundle import make_bundle, plan_bundle
+    from bundler.make.bundle import make_bundle
+    from bundler.make.bundle_plan import plan_bundle
     from bundler.make.cache.offline import serve_cache
     from bundler.make.sign import sign_made
     from bundler.trust.signature_file import find_signature

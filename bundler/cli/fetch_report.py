@@ -14,7 +14,8 @@ from bundler.cli.replaced import describe_old_signature, describe_replaced, old_
 from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
 from bundler.console.output import print_json, say
 from bundler.errors import TrustError
-from bundler.make.bundle import BundlePlan, Made
+from bundler.make.bundle import Made
+from bundler.make.bundle_plan import BundlePlan
 from bundler.make.delta import Base
 from bundler.make.pack import PackResult
 from bundler.make.pickles import PickleScan

@@ -18,6 +18,8 @@ class Observer:
     def begin(self, stage: Stage, text: str, size_bytes: int = 0) -> None:
         """A stage begins; `progress` counts from 0 again.
 
+        A proof may go on while the bundle is packed. Where packing has to wait for it at the end, it is told again.
+
         Args:
             stage: Name of the stage.
             text: What it will do, for people.

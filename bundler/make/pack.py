@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,12 +95,7 @@ def pack(
     whole = job.write(job.plan(), _Nowhere()) if base else None
     with base.open_bundle() if base else nullcontext() as older:
         plan = job.plan(omitted, older, stored)
-        full = report_full_disk(
-            destination.path,
-            f"{destination.path}: the file system is full; the half-written bundle was removed",
-            hint=f"a bundle needs at most {plan.tar.size_bytes:,} bytes: choose another folder with --output",
-        )
-        with full, destination.open() as stream:
+        with _report_full(destination, plan.tar), destination.open() as stream:
             record = base.record(omitted) if base and omitted is not None else None
             index = job.write(plan, stream, record, whole)
             size_bytes = stream.tell()
@@ -112,6 +107,14 @@ def pack(
         index.digest,
         index.whole_digest,
         base is not None and needs_base(plan.tar, omitted, plan.found.bases),
+    )
+
+
+def _report_full(destination: Destination, plan: TarPlan) -> AbstractContextManager[None]:
+    return report_full_disk(
+        destination.path,
+        f"{destination.path}: the file system is full; the half-written bundle was removed",
+        hint=f"a bundle needs at most {plan.size_bytes:,} bytes: choose another folder with --output",
     )
 
 

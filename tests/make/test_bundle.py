@@ -10,7 +10,8 @@ import pytest
 from bundler.errors import ProofError, UsageError
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import PipeDestination
-from bundler.make.bundle import make_bundle, plan_bundle
+from bundler.make.bundle import make_bundle
+from bundler.make.bundle_plan import plan_bundle
 from bundler.make.lock import LockMismatchError
 from bundler.make.observer import Observer, Stage
 from bundler.make.proof.proven import recall_proof
