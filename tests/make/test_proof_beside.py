@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,10 @@ from tests.support.hub import RunningHub
 from tests.support.process import TIMEOUT_SECONDS
 from tests.support.remote import lock_of
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="it goes on beside on Linux alone")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it goes on beside on Linux alone")
 
 
-def begin(store: Store) -> Callable[[], object]:
+def begin(store: Store) -> AbstractContextManager[Proving]:
     return begin_proof(
         lock_of(),
         store,
@@ -82,7 +84,6 @@ def test_a_failure_is_known_before_it_is_asked_for_and_raised_whole_each_time(
 
     monkeypatch.setattr(stage, "prove_once", fail)
     with begin(Store(tmp_path)) as proving:
-        assert isinstance(proving, Proving)
         wait_until(proving.is_done)
         for ask in (proving.raise_failure, proving.finish, proving.raise_failure):
             with pytest.raises(UnloadableError, match="does not load") as caught:

@@ -89,45 +89,6 @@ class Proving:
             self.finish()
 
 
-def prove_all(
-    lock: Lock,
-    store: Store,
-    *,
-    commands: Sequence[str],
-    insist: bool,
-    sandbox: SandboxChoice,
-    minutes: float,
-    watcher: Observer,
-) -> Proven:
-    """Add prepared datasets to a lock whose files are in the store, and prove that all of it loads and runs.
-
-    Args:
-        lock: A lock with the digest of every file.
-        store: The store.
-        commands: For a shell; each is run.
-        insist: Whether prepared datasets must be those that the lock has.
-        sandbox: As `choose_confinement` takes it.
-        minutes: How long the proof of one entry, or of one command, may take.
-        watcher: Gets progress.
-
-    Raises:
-        ProofError: Something does not load, or a command does not run.
-        IntegrityError: `insist`, and a prepared dataset is another.
-        DependencyError: A package that the proof needs is not installed.
-    """
-    with begin_proof(
-        lock,
-        store,
-        commands=commands,
-        insist=insist,
-        sandbox=sandbox,
-        minutes=minutes,
-        watcher=watcher,
-        beside=False,
-    ) as proving:
-        return proving.finish()
-
-
 @contextlib.contextmanager
 def begin_proof(
     lock: Lock,
@@ -140,17 +101,27 @@ def begin_proof(
     watcher: Observer,
     beside: bool,
 ) -> Iterator[Proving]:
-    """Do as `prove_all`, but where `beside` is set do not wait for entries to load.
+    """Add prepared datasets to a lock whose files are in the store, and prove that all of it loads and runs.
 
-    Commands of the user's are waited for: they may want the whole machine, and say what they do. A proof that is not
-    waited for ends with the block.
+    Args:
+        lock: A lock with the digest of every file.
+        store: The store.
+        commands: For a shell; each is run.
+        insist: Whether prepared datasets must be those that the lock has.
+        sandbox: As `choose_confinement` takes it.
+        minutes: How long the proof of one entry, or of one command, may take.
+        watcher: Gets progress.
+        beside: Whether the block may begin before all entries have loaded. The user's commands are waited for: they may
+            want the whole machine, and say what they do.
 
     Yields:
-        The proof. While it runs, this process may have threads: it has a process of its own, which forks.
+        The proof. While it runs, this process may have threads: it has a process of its own, which forks, and which
+        ends with the block.
 
     Raises:
+        ProofError: Something does not load, or a command does not run, and that is known before the block.
         IntegrityError: `insist`, and a prepared dataset is another.
-        BundleError: What `prove_all` raises, where that is known before the block.
+        DependencyError: A package that the proof needs is not installed.
     """
     watcher.begin("prove", "preparing datasets and proving that everything loads offline")
     bare = replace(lock, proven_by=())

@@ -21,7 +21,7 @@ from bundler.make.pack_once import Packed, pack_once
 from bundler.make.proof.findings import UnloadableError
 from bundler.make.proof.process.confinement import SandboxChoice, choose_confinement
 from bundler.make.proof.run import Proof, check_packages
-from bundler.make.proof.stage import prove_all
+from bundler.make.proof.stage import begin_proof
 from bundler.make.store import Store
 from bundler.make.trained.read import read_trained
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
@@ -110,9 +110,17 @@ def pack_folder(
     check_packages(lock)
     choose_confinement(lock, sandbox=sandbox)
     try:
-        proven = prove_all(
-            lock, staging, commands=(), insist=False, sandbox=sandbox, minutes=proof_minutes, watcher=watcher
-        )
+        with begin_proof(
+            lock,
+            staging,
+            commands=(),
+            insist=False,
+            sandbox=sandbox,
+            minutes=proof_minutes,
+            watcher=watcher,
+            beside=False,
+        ) as proving:
+            proven = proving.finish()
     except UnloadableError as error:
         raise _explain(error, folder, lock) from error
     total = sum(blob.size_bytes for blob in layout(proven.lock).blobs)

@@ -98,7 +98,7 @@ def test_a_checkpoint_that_does_not_load_is_named_by_its_folder_and_not_by_a_man
         refuse_failures(lock, [Finding(0), Finding(1, failure="no vocabulary", missing=["vocab.txt"])])
 
     write_run(tmp_path / "run")
-    monkeypatch.setattr("bundler.make.trained.pack.prove_all", fail)
+    monkeypatch.setattr("bundler.make.trained.pack.begin_proof", fail)
     with pytest.raises(ProofError) as caught:
         pack_folder(tmp_path / "run", tmp_path / "x.tar.zst", store=tmp_path / "store")
     assert caught.value.message.splitlines() == [
