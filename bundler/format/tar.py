@@ -16,6 +16,7 @@ from bundler.plan.folders import BUNDLES_FOLDER
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.plan.lock import Lock
 from bundler.plan.names import snapshot_link_target
+from bundler.text.pieces import encode_pieces
 
 BLOCK = 512
 END_OF_ARCHIVE = bytes(2 * BLOCK)
@@ -151,7 +152,7 @@ def bases_path(name: str) -> str:
 
 def omitted_text(omitted: Iterable[str]) -> bytes:
     """Return the list of omitted contents: one SHA-256 per line, sorted."""
-    return "".join(f"{sha256}\n" for sha256 in sorted(omitted)).encode()
+    return encode_pieces(f"{sha256}\n" for sha256 in sorted(omitted))
 
 
 def checksums_path(name: str) -> str:
@@ -161,11 +162,7 @@ def checksums_path(name: str) -> str:
 
 def checksums(content: Layout) -> bytes:
     """Return the list that `sha256sum -c` checks when run in HF_HOME."""
-    # Line by line: `join` makes a list of them first.
-    text = bytearray()
-    for blob in content.blobs:
-        text += f"{blob.sha256}  {blob.path}\n".encode()
-    return bytes(text)
+    return encode_pieces(f"{blob.sha256}  {blob.path}\n" for blob in content.blobs)
 
 
 def tar_plan(lock: Lock, omitted: frozenset[str] | None = None, bases: Bases | None = None) -> TarPlan:
