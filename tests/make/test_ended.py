@@ -7,15 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bundler.make.store import Store
 from bundler.offline.sandbox.sandbox import choose_sandbox
-from tests.support.process import TIMEOUT_SECONDS, Child
+from tests.support.process import TIMEOUT_SECONDS, Child, wait_until
 
 KINDS = [kind for kind in ("namespaces", "landlock") if choose_sandbox((kind,)).kind == kind]  # type: ignore[comparison-overlap]
 
@@ -67,11 +65,11 @@ def test_nothing_outlives_a_fetch_that_is_ended(tmp_path: Path, sandbox: str, nu
         stderr=subprocess.DEVNULL,
     )
     with process:
-        _wait_until(lambda: bool(list((tmp_path / "tmp").glob("b.*/begun"))))
+        wait_until(lambda: bool(list((tmp_path / "tmp").glob("b.*/begun"))))
         process.send_signal(number)
         assert process.wait(TIMEOUT_SECONDS)
     # After SIGKILL the kernel tells the process above the program, which ends the others then.
-    _wait_until(lambda: _running(mark) == [] or number != signal.SIGKILL)
+    wait_until(lambda: _running(mark) == [] or number != signal.SIGKILL)
     assert _running(mark) == []
     if number == signal.SIGKILL:
         store.sweep()
@@ -80,13 +78,6 @@ def test_nothing_outlives_a_fetch_that_is_ended(tmp_path: Path, sandbox: str, nu
     else:
         assert list((tmp_path / "tmp").iterdir()) == []
     assert list((store.root / "work").iterdir()) == []
-
-
-def _wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def _running(mark: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from bundler.make.proof.stage import Proving, begin_proof
 from bundler.make.store import Store
 from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
-from tests.support.process import TIMEOUT_SECONDS
+from tests.support.process import TIMEOUT_SECONDS, wait_until
 from tests.support.remote import lock_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it goes on beside on Linux alone")
@@ -37,13 +36,6 @@ def begin(store: Store) -> AbstractContextManager[Proving]:
         watcher=Observer(),
         beside=True,
     )
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("volume_bytes", [None, 1_000_000])

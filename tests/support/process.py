@@ -8,7 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import AnyStr
@@ -83,6 +84,18 @@ def run_python(
 ) -> subprocess.CompletedProcess[str]:
     """Run code, indented as it stands in the test, in a fresh interpreter; `arguments` are its `sys.argv[1:]`."""
     return run([sys.executable, "-c", textwrap.dedent(code), *arguments], env=env, check=check)
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Return once a question is answered with yes.
+
+    Raises:
+        AssertionError: It never is.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, f"it is not so after {TIMEOUT_SECONDS} s"
+        time.sleep(0.02)
 
 
 def script(name: str) -> Path:
