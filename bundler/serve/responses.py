@@ -2,9 +2,9 @@
 
 Rule book:
 
-* a file is streamed in blocks from a thread; no request holds more than one block in memory. sendfile(2) would take
-  less of the processor, but what waits in the socket's buffer then are the file's own pages: a file that is changed in
-  place would be sent as it is changed, after it was found to be unchanged;
+* a file is streamed in blocks from a thread; no request holds more than one block in memory. Of a long answer from a
+  plain file all but the end is sent by the kernel (`page_sender`), and the end not before the client has that, and the
+  file is found to be unchanged;
 * one range at a time (RFC 9110, section 14): what clients resume with. Several, or one that cannot be read, are
   answered with the whole file, as the RFC allows;
 * errors carry `X-Error-Code` and `X-Error-Message`, which huggingface_hub turns into its exceptions, and the same
@@ -18,11 +18,19 @@ from collections.abc import AsyncIterator, Mapping
 
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from bundler.serve.page_sender import PageSender, StalledError
 from bundler.serve.source import Content, ServedFile
+
+# Where the scope of a request has its `PageSender`.
+PAGES_EXTENSION = "bundle.pages"
 
 # Large enough that the hop to a thread does not count, small enough for hundreds of downloads at once.
 BLOCK_BYTES = 1 << 20
+# Of an answer that is sent by the kernel, what is copied at the end: about as much as is on its way to a client, so
+# that it goes out while that is confirmed.
+_COPIED_BLOCKS = 2
 
 # As many digits as Python turns into a number without asking.
 _RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})")
@@ -122,17 +130,61 @@ def content_response(
     headers = file_headers(file, commit) | {"Content-Length": str(end - start)}
     if span:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size_bytes}"
-    return StreamingResponse(_blocks(content, start, end), status_code=206 if span else 200, headers=headers)
+    return _ContentResponse(content, start, end, status_code=206 if span else 200, headers=headers)
 
 
-async def _blocks(content: Content, start: int, end: int) -> AsyncIterator[bytes]:
-    try:
+class _ContentResponse(StreamingResponse):
+    """A span of a file, by pages as far as the connection and the file allow it."""
+
+    def __init__(
+        self, content: Content, start: int, end: int, *, status_code: int, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(self._copy(start, end), status_code=status_code, headers=headers)
+        self._content = content
+        self._start = start
+        self._end = end
+        self._pages: PageSender | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        self._pages = scope.get("extensions", {}).get(PAGES_EXTENSION)
+        await super().__call__(scope, receive, send)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send the head, and the content behind it."""
+        file, pages = self._content.descriptor, self._pages
+        copied_bytes = _COPIED_BLOCKS * BLOCK_BYTES
+        copied_from = self._end - copied_bytes
+        try:
+            if file is None or pages is None or copied_from - self._start < copied_bytes:
+                await super().stream_response(send)
+                return
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                if await pages.send(file, self._start, copied_from, self._content.is_unchanged) == copied_from:
+                    await self._send_end(send, pages, copied_from)
+            except StalledError:
+                # As for what is copied: nobody is there to be told.
+                await pages.drop()
+                return
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._content.close()
+
+    async def _send_end(self, send: Send, pages: PageSender, start: int) -> None:
+        last = self._end - BLOCK_BYTES
+        async for block in self._copy(start, last):
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+        await pages.settle(last - start)
+        # Found to be unchanged after it was read, and so after the client had all before it.
+        async for block in self._copy(last, self._end):
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+
+    async def _copy(self, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
-            block = await run_in_threadpool(content.read_at, start, min(BLOCK_BYTES, end - start))
+            block = await run_in_threadpool(self._content.read_at, start, min(BLOCK_BYTES, end - start))
             if not block:
-                # The file was cut short meanwhile. Ending early breaks the announced length, which clients notice.
+                # The file was cut short, or changed. Ending early breaks the announced length, which clients notice.
                 return
             yield block
             start += len(block)
-    finally:
-        content.close()

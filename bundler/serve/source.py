@@ -139,7 +139,18 @@ class Refs:
 
 
 class Content(Protocol):
-    """The bytes of one file, read at random; the opener closes it."""
+    """The bytes of one file, read at random; the opener closes it.
+
+    Attributes:
+        descriptor: Of the file on disk that holds just these bytes; None where they are not in one.
+    """
+
+    @property
+    def descriptor(self) -> int | None:
+        """See the class."""
+
+    def is_unchanged(self) -> bool:
+        """Tell whether a file on disk still is what it was when it was opened."""
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer only when the content ends there."""

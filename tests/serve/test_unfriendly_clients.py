@@ -16,23 +16,31 @@ from pathlib import Path
 
 import pytest
 
+from bundler.serve.responses import BLOCK_BYTES
 from tests.serve.conftest import write_tree
 
 # The command with shorter limits than people have.
 LAUNCH = """
 import resource, sys
 from bundler.cli import main
-from bundler.serve import patience, server
+from bundler.serve import patience, responses, server
 patience.HEAD_SECONDS, patience.STALLED_SECONDS, server.BODY_SECONDS = map(float, sys.argv[1:4])
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[4]),) * 2)
-sys.argv = ["bundle", *sys.argv[5:]]
+responses.BLOCK_BYTES = int(sys.argv[5])
+sys.argv = ["bundle", *sys.argv[6:]]
 main()
 """
 
 
 @contextmanager
 def serving(
-    root: Path, *options: object, head: float = 60, stalled: float = 60, body: float = 60, files: int = 1024
+    root: Path,
+    *options: object,
+    head: float = 60,
+    stalled: float = 60,
+    body: float = 60,
+    files: int = 1024,
+    block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[str]:
     """Run `bundle serve` on `root` and yield its address."""
     words = [
@@ -43,6 +51,7 @@ def serving(
         stalled,
         body,
         files,
+        block_bytes,
         "serve",
         root,
         "--port",
@@ -72,13 +81,13 @@ def connect(endpoint: str, text: str = "", *, receive_bytes: int | None = None) 
 
 def read_all(made: socket.socket) -> bytes:
     """Return what comes until the server ends the connection, in whatever way."""
-    content = b""
+    content = bytearray()
     try:
-        while block := made.recv(1 << 16):
+        while block := made.recv(1 << 20):
             content += block
     except ConnectionResetError:
         pass
-    return content
+    return bytes(content)
 
 
 def status(endpoint: str, path: str = "/", host: str = "localhost", more: str = "") -> int:
@@ -221,6 +230,20 @@ def test_a_certificate_makes_it_https(repos: Path, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_used_is_wrong_usage(repos: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "x.pem").write_text("no secret")
-    words = [sys.executable, "-c", LAUNCH, "1", "1", "1", "1024", "serve", str(repos), "--port", "0", *options]
+    words = [
+        sys.executable,
+        "-c",
+        LAUNCH,
+        "1",
+        "1",
+        "1",
+        "1024",
+        "1",
+        "serve",
+        str(repos),
+        "--port",
+        "0",
+        *options,
+    ]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 2 and re.search(r"--tls-key|--token-file", done.stderr)

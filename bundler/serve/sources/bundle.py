@@ -106,6 +106,8 @@ class BundleContent:
         size_bytes: Its length.
     """
 
+    descriptor = None
+
     def __init__(self, chunks: SharedChunks, start: int, size_bytes: int) -> None:
         self._chunks = chunks
         self._start = start
@@ -126,6 +128,10 @@ class BundleContent:
             return self._chunks.read(self._start + offset, size_bytes, self._work)
         except BundleError as error:
             raise ContentChangedError(error.message, hint=error.hint) from error
+
+    def is_unchanged(self) -> bool:
+        """Return True: each chunk is checked when it is read."""
+        return True
 
     def close(self) -> None:
         """Do nothing: the bundle stays open for others."""

@@ -83,29 +83,36 @@ class DiskFile:
 class FileContent:
     """The bytes of an open file; safe to read from several threads.
 
-    Args:
+    Attributes:
         descriptor: Open for reading; closed by `close`.
+
+    Args:
+        descriptor: See above.
         stamp: Its state, as of which it is served.
     """
 
     def __init__(self, descriptor: int, stamp: FileStamp) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._stamp = stamp
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer when the file ends there, none once it was written to."""
         parts = []
-        while size_bytes > 0 and (part := os.pread(self._descriptor, size_bytes, offset)):
+        while size_bytes > 0 and (part := os.pread(self.descriptor, size_bytes, offset)):
             parts.append(part)
             offset += len(part)
             size_bytes -= len(part)
-        if FileStamp.of(os.fstat(self._descriptor)) != self._stamp:
+        if not self.is_unchanged():
             return b""
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    def is_unchanged(self) -> bool:
+        """Tell whether nobody has written to the file since it was hashed."""
+        return FileStamp.of(os.fstat(self.descriptor)) == self._stamp
+
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def is_served_name(name: str) -> bool:
