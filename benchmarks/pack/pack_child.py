@@ -42,10 +42,11 @@ def lock_of(name: str, repo_id: str, folder: Path) -> Lock:
 
 def pack_folder(lock: Lock, folder: Path, out: Path, jobs: int | None) -> None:
     """Pack the files of `folder` as `lock` names them."""
-    by_etag = {file.etag: folder / file.path for repo in lock.repos for file in repo.files}
+    # No more than the lock has: of 100,000 files a Path for each takes as much as the rest.
+    by_etag = {file.etag: file.path for repo in lock.repos for file in repo.files}
 
     def path_of(blob: Blob) -> Path:
-        return by_etag[blob.etag]
+        return folder / by_etag[blob.etag]
 
     pack(lock, path_of, out, jobs=jobs)
 
@@ -56,8 +57,8 @@ def main(arguments: list[str]) -> None:
         case ["lock", name, repo_id, folder, out]:
             Path(out).write_text(lock_of(name, repo_id, Path(folder)).dumps(), encoding="utf-8")
         case ["pack", lock, folder, out, *jobs]:
-            text = Path(lock).read_text(encoding="utf-8")
-            pack_folder(Lock.loads(text, source=lock), Path(folder), Path(out), int(jobs[0]) if jobs else None)
+            parsed = Lock.loads(Path(lock).read_text(encoding="utf-8"), source=lock)
+            pack_folder(parsed, Path(folder), Path(out), int(jobs[0]) if jobs else None)
         case _:
             sys.exit(f"usage: see the beginning of {__file__}")
 

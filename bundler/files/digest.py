@@ -34,7 +34,7 @@ _WORTH_A_THREAD_BYTES = 64 << 10
 _WINDOW_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Digests:
     """Hex digests of a stream or file; None for an algorithm that was not asked for.
 

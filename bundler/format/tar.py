@@ -118,12 +118,20 @@ class TarPlan:
     """
 
     members: Members
-    front: tuple[Member, ...]
+    front: list[Member]
     size_bytes: int
     first_of: dict[str, Member]
     layout: Layout
     omitted: frozenset[str] | None = None
     bases: Bases = field(default_factory=dict)
+
+    def forget_members(self) -> None:
+        """Give back the memory of what only reading needs: where each content is, and the text of the lock.
+
+        Of 100,000 files they take 40 MB.
+        """
+        self.first_of.clear()
+        self.front.clear()
 
     @cached_property
     def differences(self) -> Differences:
@@ -191,7 +199,7 @@ def tar_plan(lock: Lock, omitted: frozenset[str] | None = None, bases: Bases | N
     check_bases(
         bases or {}, {sha256: member.size_bytes for sha256, member in first_of.items()}, omitted is not None
     )
-    return TarPlan(members, tuple(front), end + len(END_OF_ARCHIVE), first_of, content, omitted, bases or {})
+    return TarPlan(members, front, end + len(END_OF_ARCHIVE), first_of, content, omitted, bases or {})
 
 
 def _entries(

@@ -27,7 +27,7 @@ from bundler.plan.locked_repo import MAX_SIZE_BYTES, Card, LockedFile, LockedRep
 from bundler.text import strict_json
 from bundler.text.canonical_json import list_lines, spell_object, spell_value
 from bundler.text.fault import Fault, InvalidFileError
-from bundler.text.pieces import encode_pieces
+from bundler.text.pieces import encode_pieces, return_large_blocks
 from bundler.text.reader import Reader
 from bundler.text.rules import Key, key
 from bundler.text.strict_json import StrictJsonError
@@ -43,6 +43,8 @@ _FIRST_KINDS = frozenset({"tokenizer", "model", "dataset"})
 MAX_CHARACTERS = 1 << 28
 # From this length on a lock is mostly digests.
 _ROOMY = 1 << 20
+# Of tens of thousands of files.
+_LARGE_CHARACTERS = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,10 @@ class Lock:
         """The canonical text in UTF-8, spelled once."""
         return encode_pieces(f"{line}\n" for line in self._lines())
 
+    def forget_text(self) -> None:
+        """Give the memory of `encoded` back, tens of megabytes of 100,000 files; it is spelled again if asked for."""
+        self.__dict__.pop("encoded", None)
+
     def _lines(self) -> Iterator[str]:
         yield "{"
         yield f' "lock_version": {self.version},'
@@ -117,6 +123,8 @@ class Lock:
             raise InvalidLockError(
                 source, [Fault("", None, f"longer than {MAX_CHARACTERS} bytes; this is not a lock")]
             )
+        if len(text) > _LARGE_CHARACTERS:
+            return_large_blocks()
         if _is_crowded(text):
             what = "values shorter than those of any lock, by the thousand; this is not a lock"
             raise InvalidLockError(source, [Fault("", None, f"has {what}")])

@@ -114,6 +114,7 @@ class Installation:
                 self.bundle, staging, wanted, places, self.jobs, progress, is_part=self.is_part, passing=passing
             )
             self.admission.check_digest(self.bundle.whole_digest)
+            self.bundle.plan.forget_members()
             if was_complete := not wanted and self.installed == self.before and self._is_complete():
                 # Taken over from a run that was killed in its last steps.
                 shutil.rmtree(staging.folder, ignore_errors=True)

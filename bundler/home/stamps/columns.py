@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -79,10 +80,22 @@ class Columns(Mapping[str, tuple[Stamp, str]]):
         return True
 
 
+def spell_columns(items: Mapping[str, tuple[Stamp, str]]) -> Iterator[str]:
+    """Yield what `dump_columns` returns as JSON, a column at a time."""
+    between = "{"
+    for name, column in _list_columns(items):
+        yield f'{between}"{name}":{json.dumps(column, separators=(",", ":"))}'
+        between = ","
+    yield "}"
+
+
 def dump_columns(items: Mapping[str, tuple[Stamp, str]]) -> dict[str, object]:
     """Return the columns of some files, for JSON."""
-    stamps = [stamp for stamp, _ in items.values()]
-    columns: dict[str, object] = {
-        name: [stamp[number] for stamp in stamps] for number, name in enumerate(Stamp._fields)
-    }
-    return {"paths": list(items), **columns, "blake3": "".join(blake3 for _, blake3 in items.values())}
+    return dict(_list_columns(items))
+
+
+def _list_columns(items: Mapping[str, tuple[Stamp, str]]) -> Iterator[tuple[str, object]]:
+    yield "paths", list(items)
+    for number, name in enumerate(Stamp._fields):
+        yield name, [stamp[number] for stamp, _ in items.values()]
+    yield "blake3", "".join(blake3 for _, blake3 in items.values())

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from bundler.files.atomic import atomic_write
+from bundler.files.atomic import atomic_writer
 from bundler.files.digest import sha256_bytes
 from bundler.home.generation import generation_path, short_digest, stamps_path
 from bundler.home.installed import InstalledBundle
@@ -140,4 +140,5 @@ def write_home_stamps(bundle: InstalledBundle, stamps: Stamps) -> None:
 def _write(path: Path, stamps: Stamps, mode: int) -> None:
     if path.is_dir() and not path.is_symlink():
         raise IsADirectoryError(f"{path} is a folder")
-    atomic_write(path, stamps.dumps(), mode=mode)
+    with atomic_writer(path, mode=mode) as stream:
+        stream.writelines(stamps.pieces())

@@ -15,15 +15,15 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from bundler.files.digest import sha256_bytes
+from bundler.files.digest import Hasher, sha256_bytes
 from bundler.files.stamp import Stamp
 from bundler.home.installed import InstalledBundle
 from bundler.home.sharing.trusted_users import TrustedUsers
-from bundler.home.stamps.columns import Columns, dump_columns
+from bundler.home.stamps.columns import Columns, dump_columns, spell_columns
 
 STAMPS_VERSION = 1
 # 1,000,000 files take about 200 MB.
@@ -64,24 +64,30 @@ class Stamps:
 
     def dumps(self) -> bytes:
         """Return the text, sealed."""
-        # Of 100,000 files it has 19 MB: encoded twice, so that it is there twice at most.
-        text = json.dumps(
-            {
-                "stamps_version": STAMPS_VERSION,
-                "name": self.name,
-                "digest": self.digest,
-                "lock_blake3": self.lock_blake3,
-                "hashed_at": self.hashed_at,
-                "files": self.files,
-                "size_bytes": self.size_bytes,
-                "content": dump_columns(self.content),
-                "names": self.names,
-                "kinds": self.kinds,
-            },
-            separators=(",", ":"),
-        )
-        text += f"\n{sha256_bytes(text.encode())}\n"
-        return text.encode()
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the text, sealed, piece by piece: of 100,000 files it takes 19 MB, and on the way twice as much."""
+        hasher = Hasher(("sha256",), size_bytes=0)
+        for piece in self._spell():
+            encoded = piece.encode()
+            hasher.update(encoded)
+            yield encoded
+        yield f"\n{hasher.result().sha256}\n".encode()
+
+    def _spell(self) -> Iterator[str]:
+        head = {
+            "stamps_version": STAMPS_VERSION,
+            "name": self.name,
+            "digest": self.digest,
+            "lock_blake3": self.lock_blake3,
+            "hashed_at": self.hashed_at,
+            "files": self.files,
+            "size_bytes": self.size_bytes,
+        }
+        yield f'{_to_json(head)[:-1]},"content":'
+        yield from spell_columns(self.content)
+        yield f',"names":{_to_json(self.names)},"kinds":{_to_json(self.kinds)}}}'
 
     @classmethod
     def loads(cls, text: bytes) -> Stamps:
@@ -173,6 +179,10 @@ class Stamps:
         """When the youngest of the files and folders changed."""
         stamps = [*self.names.values(), *(stamp for stamp, _ in self.content.values())]
         return max((stamp.changed_ns for stamp in stamps), default=0)
+
+
+def _to_json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def names_hold(names: Mapping[str, Stamp], root: str) -> bool:

@@ -37,22 +37,26 @@ def compare_all(
         PermissionError: A file may not be read, which says nothing about its content.
     """
     known: Hashed = {} if hashed is None else hashed
-    by_inode: dict[tuple[int, ...], list[tuple[str, Expected]]] = {}
-    for place, wanted in expected.items():
-        status = os.stat(place)  # noqa: PTH116 -- strings: a Path for each of 100,000 files takes seconds
-        inode = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        by_inode.setdefault(inode, []).append((place, wanted))
-    fresh = [inode for inode in by_inode if inode not in known]
-    places, sizes = [by_inode[inode][0][0] for inode in fresh], [inode[2] for inode in fresh]
-    for number, found in blake3_files(places, jobs=jobs, sizes=sizes, progress=progress):
-        known[fresh[number]] = found
+    # Of 100,000 files each list more takes megabytes.
+    inodes = [_find_inode(place) for place in expected]
+    fresh: dict[tuple[int, ...], str] = {}
+    for inode, place in zip(inodes, expected, strict=True):
+        if inode not in known:
+            fresh.setdefault(inode, place)
+    order, sizes = list(fresh), [inode[2] for inode in fresh]
+    for number, found in blake3_files(list(fresh.values()), jobs=jobs, sizes=sizes, progress=progress):
+        known[order[number]] = found
     faults = {
         fault
-        for inode, group in by_inode.items()
-        for _, wanted in group
+        for inode, wanted in zip(inodes, expected.values(), strict=True)
         for fault in _compare(wanted, known[inode], name_blob)
     }
-    return faults, sum(by_inode[inode][0][1][1].size_bytes for inode in fresh)
+    return faults, sum(sizes)
+
+
+def _find_inode(place: str) -> tuple[int, ...]:
+    status = os.stat(place)  # noqa: PTH116 -- strings: a Path for each of 100,000 files takes seconds
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _compare(wanted: Expected, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:

@@ -40,7 +40,9 @@ def choose_bases(
     """
     first: dict[str, Blob] = {}
     for blob in blobs:
-        first.setdefault(blob.sha256, blob)
+        # Of 100,000 files nearly all are smaller than whatever is or has a base.
+        if blob.size_bytes >= MIN_BASE_BYTES:
+            first.setdefault(blob.sha256, blob)
     files = {blob.sha256: (blob, blob_path(blob)) for blob in first.values()}
     outside = [blob for blob in first.values() if blob.sha256 in omitted]
     for blob, path in (stored or {}).items():
