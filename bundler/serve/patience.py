@@ -4,7 +4,7 @@ Rule book:
 
 * the head of a request has `HEAD_SECONDS` to arrive, whatever comes meanwhile;
 * a client that takes next to nothing of its answer for `STALLED_SECONDS` is let go;
-* an application finds what sends pages of files in the scope of a request, where the connection can do that;
+* an application finds what sends files in the scope of a request, where the connection can do that;
 * there are no more connections than half of the files that this process may open. For one more, the one
   that has waited longest without a request makes room; where all have one, the new one is closed.
 
@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Callable
 from typing import Any
 
 import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bundler.serve.page_sender import PageSender, can_send_pages
-from bundler.serve.responses import PAGES_EXTENSION
+from bundler.serve.file_sender import FileSender, StalledError, can_send_files
+from bundler.serve.responses import FILES_EXTENSION
+from bundler.serve.source import DirectContent
 
 HEAD_SECONDS = 10.0
 STALLED_SECONDS = 60.0
@@ -93,9 +93,9 @@ class PatientProtocol(H11Protocol):
             self._stalled = None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Give a request to the application, with what sends pages of files."""
-        if can_send_pages(self.transport):
-            scope["extensions"] = {**scope.get("extensions", {}), PAGES_EXTENSION: _Pages(self)}
+        """Give a request to the application, with what sends files."""
+        if can_send_files(self.transport):
+            scope["extensions"] = {**scope.get("extensions", {}), FILES_EXTENSION: _Files(self)}
         await self._application(scope, receive, send)
 
     def _has_request(self) -> bool:
@@ -118,18 +118,21 @@ class PatientProtocol(H11Protocol):
         self.transport.abort()
 
 
-class _Pages(PageSender):
-    """Sends pages as a part of an answer, whose length was announced."""
+class _Files(FileSender):
+    """Sends files as a part of an answer, whose length was announced."""
 
     def __init__(self, protocol: PatientProtocol) -> None:
         super().__init__(protocol.transport, STALLED_SECONDS)
         self._protocol = protocol
 
-    async def send(self, file: int, start: int, end: int, is_unchanged: Callable[[], bool]) -> int:
+    async def send(self, content: DirectContent, start: int, end: int) -> int:
         # What counts the bytes of an answer takes anything that has a length, and gives it back (h11's documentation,
         # "Support for sendfile()").
-        self._protocol.conn.send_with_data_passthrough(h11.Data(data=_Length(end - start)))  # type: ignore[arg-type]
-        return await super().send(file, start, end, is_unchanged)
+        try:
+            self._protocol.conn.send_with_data_passthrough(h11.Data(data=_Length(end - start)))  # type: ignore[arg-type]
+        except h11.LocalProtocolError as error:
+            raise StalledError("the client is gone") from error
+        return await super().send(content, start, end)
 
 
 class _Length:

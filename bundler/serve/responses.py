@@ -2,9 +2,8 @@
 
 Rule book:
 
-* a file is streamed in blocks from a thread; no request holds more than one block in memory. Of a long answer from a
-  plain file all but the end is sent by the kernel (`page_sender`), and the end not before the client has that, and the
-  file is found to be unchanged;
+* content is sent through one buffer (`file_sender`), over TLS in blocks from a thread. No request holds more than one
+  block in memory;
 * one range at a time (RFC 9110, section 14): what clients resume with. Several, or one that cannot be read, are
   answered with the whole file, as the RFC allows;
 * errors carry `X-Error-Code` and `X-Error-Message`, which huggingface_hub turns into its exceptions, and the same
@@ -20,17 +19,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from bundler.serve.page_sender import PageSender, StalledError
-from bundler.serve.source import Content, ServedFile
+from bundler.serve.file_sender import FileSender, StalledError
+from bundler.serve.source import Content, DirectContent, ServedFile
 
-# Where the scope of a request has its `PageSender`.
-PAGES_EXTENSION = "bundle.pages"
+# Where the scope of a request has its `FileSender`.
+FILES_EXTENSION = "bundle.files"
 
-# Large enough that the hop to a thread does not count, small enough for hundreds of downloads at once.
+# Large enough that the hop to a thread does not count.
 BLOCK_BYTES = 1 << 20
-# Of an answer that is sent by the kernel, what is copied at the end: about as much as is on its way to a client, so
-# that it goes out while that is confirmed.
-_COPIED_BLOCKS = 2
 
 # As many digits as Python turns into a number without asking.
 _RANGE = re.compile(r"bytes=([0-9]{0,4000})-([0-9]{0,4000})")
@@ -134,53 +130,42 @@ def content_response(
 
 
 class _ContentResponse(StreamingResponse):
-    """A span of a file, by pages as far as the connection and the file allow it."""
+    """A span of a file, past the application's own messages where the connection and the file allow it."""
 
     def __init__(
         self, content: Content, start: int, end: int, *, status_code: int, headers: Mapping[str, str]
     ) -> None:
-        super().__init__(self._copy(start, end), status_code=status_code, headers=headers)
+        super().__init__(self._read_blocks(start, end), status_code=status_code, headers=headers)
         self._content = content
-        self._start = start
-        self._end = end
-        self._pages: PageSender | None = None
+        self._span = start, end
+        self._files: FileSender | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        self._pages = scope.get("extensions", {}).get(PAGES_EXTENSION)
+        self._files = scope.get("extensions", {}).get(FILES_EXTENSION)
         await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         """Send the head, and the content behind it."""
-        file, pages = self._content.descriptor, self._pages
-        copied_bytes = _COPIED_BLOCKS * BLOCK_BYTES
-        copied_from = self._end - copied_bytes
+        content, files = self._content, self._files
         try:
-            if file is None or pages is None or copied_from - self._start < copied_bytes:
+            if files is None or not isinstance(content, DirectContent):
                 await super().stream_response(send)
                 return
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
-                if await pages.send(file, self._start, copied_from, self._content.is_unchanged) == copied_from:
-                    await self._send_end(send, pages, copied_from)
+                is_whole = await files.send(content, *self._span) == self._span[1]
             except StalledError:
-                # As for what is copied: nobody is there to be told.
-                await pages.drop()
-                return
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+                is_whole = False
+            if is_whole:
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            else:
+                # The announced length is not kept, which clients notice.
+                await files.close()
         finally:
-            self._content.close()
+            content.close()
 
-    async def _send_end(self, send: Send, pages: PageSender, start: int) -> None:
-        last = self._end - BLOCK_BYTES
-        async for block in self._copy(start, last):
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-        await pages.settle(last - start)
-        # Found to be unchanged after it was read, and so after the client had all before it.
-        async for block in self._copy(last, self._end):
-            await send({"type": "http.response.body", "body": block, "more_body": True})
-
-    async def _copy(self, start: int, end: int) -> AsyncIterator[bytes]:
+    async def _read_blocks(self, start: int, end: int) -> AsyncIterator[bytes]:
         while start < end:
             block = await run_in_threadpool(self._content.read_at, start, min(BLOCK_BYTES, end - start))
             if not block:

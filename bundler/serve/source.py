@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from bundler.errors import HubError
 from bundler.plan.git_objects import tree_ids
@@ -139,24 +139,33 @@ class Refs:
 
 
 class Content(Protocol):
-    """The bytes of one file, read at random; the opener closes it.
-
-    Attributes:
-        descriptor: Of the file on disk that holds just these bytes; None where they are not in one.
-    """
-
-    @property
-    def descriptor(self) -> int | None:
-        """See the class."""
-
-    def is_unchanged(self) -> bool:
-        """Tell whether a file on disk still is what it was when it was opened."""
+    """The bytes of one file, read at random; the opener closes it."""
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer only when the content ends there."""
 
     def close(self) -> None:
         """Let go of what was opened."""
+
+
+@runtime_checkable
+class DirectContent(Content, Protocol):
+    """The bytes of a file that can be read into memory of the caller's, and without waiting where they are there."""
+
+    def read_into(self, room: memoryview, offset: int, *, may_wait: bool) -> int | None:
+        """Read from `offset` into `room`, and return how many bytes came.
+
+        Args:
+            room: What is filled; of its end nothing is promised.
+            offset: First byte.
+            may_wait: Wait for the disk, or for what is compressed.
+
+        Returns:
+            0 where the file ends, or once it was written to; None where this would have to wait.
+
+        Raises:
+            ContentChangedError: A bundle is damaged there.
+        """
 
 
 class RepoSource(Protocol):

@@ -16,31 +16,23 @@ from pathlib import Path
 
 import pytest
 
-from bundler.serve.responses import BLOCK_BYTES
 from tests.serve.conftest import write_tree
 
 # The command with shorter limits than people have.
 LAUNCH = """
 import resource, sys
 from bundler.cli import main
-from bundler.serve import patience, responses, server
+from bundler.serve import patience, server
 patience.HEAD_SECONDS, patience.STALLED_SECONDS, server.BODY_SECONDS = map(float, sys.argv[1:4])
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[4]),) * 2)
-responses.BLOCK_BYTES = int(sys.argv[5])
-sys.argv = ["bundle", *sys.argv[6:]]
+sys.argv = ["bundle", *sys.argv[5:]]
 main()
 """
 
 
 @contextmanager
 def serving(
-    root: Path,
-    *options: object,
-    head: float = 60,
-    stalled: float = 60,
-    body: float = 60,
-    files: int = 1024,
-    block_bytes: int = BLOCK_BYTES,
+    root: Path, *options: object, head: float = 60, stalled: float = 60, body: float = 60, files: int = 1024
 ) -> Iterator[str]:
     """Run `bundle serve` on `root` and yield its address."""
     words = [
@@ -51,7 +43,6 @@ def serving(
         stalled,
         body,
         files,
-        block_bytes,
         "serve",
         root,
         "--port",
@@ -230,20 +221,6 @@ def test_a_certificate_makes_it_https(repos: Path, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_used_is_wrong_usage(repos: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     (tmp_path / "x.pem").write_text("no secret")
-    words = [
-        sys.executable,
-        "-c",
-        LAUNCH,
-        "1",
-        "1",
-        "1",
-        "1024",
-        "1",
-        "serve",
-        str(repos),
-        "--port",
-        "0",
-        *options,
-    ]
+    words = [sys.executable, "-c", LAUNCH, "1", "1", "1", "1024", "serve", str(repos), "--port", "0", *options]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 2 and re.search(r"--tls-key|--token-file", done.stderr)

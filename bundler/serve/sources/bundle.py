@@ -106,8 +106,6 @@ class BundleContent:
         size_bytes: Its length.
     """
 
-    descriptor = None
-
     def __init__(self, chunks: SharedChunks, start: int, size_bytes: int) -> None:
         self._chunks = chunks
         self._start = start
@@ -129,9 +127,15 @@ class BundleContent:
         except BundleError as error:
             raise ContentChangedError(error.message, hint=error.hint) from error
 
-    def is_unchanged(self) -> bool:
-        """Return True: each chunk is checked when it is read."""
-        return True
+    def read_into(self, room: memoryview, offset: int, *, may_wait: bool) -> int | None:
+        """Fill `room` from one chunk (see `DirectContent`)."""
+        room = room[: self._size_bytes - offset] if offset < self._size_bytes else room[:0]
+        if not room:
+            return 0
+        try:
+            return self._chunks.read_into(room, self._start + offset, self._work, may_decode=may_wait)
+        except BundleError as error:
+            raise ContentChangedError(error.message, hint=error.hint) from error
 
     def close(self) -> None:
         """Do nothing: the bundle stays open for others."""

@@ -56,27 +56,51 @@ class SharedChunks:
         Raises:
             FormatError: A chunk is damaged.
         """
-        parts = [
-            self._read_part(number, start, size_bytes, work)
-            for number in self._reader.chunk_span(start, start + size_bytes)
-        ]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        room, done = memoryview(bytearray(size_bytes)), 0
+        while done < size_bytes:
+            count = self.read_into(room[done:], start + done, work)
+            assert count, "the tar stream reaches that far"
+            done += count
+        return bytes(room)
+
+    def read_into(
+        self, room: memoryview, start: int, work: Work | None = None, *, may_decode: bool = True
+    ) -> int | None:
+        """Read from offset `start` of the tar stream to the end of a room, or of a chunk.
+
+        Args:
+            room: What is filled.
+            start: First byte.
+            work: As for `read`.
+            may_decode: Have the chunk decoded.
+
+        Returns:
+            How many bytes came; None if the chunk would have to be decoded.
+
+        Raises:
+            FormatError: The chunk is damaged.
+        """
+        number = self._reader.chunk_span(start, start + 1)[0]
+        begin = start - self._reader.chunk_start(number)
+        chunk = self._take(number)
+        try:
+            if chunk.raw is None:
+                if not may_decode:
+                    return None
+                with chunk.mutex:
+                    if chunk.raw is None:
+                        self._decode(chunk, work)
+            assert chunk.raw is not None
+            # Nobody frees what somebody uses.
+            part = memoryview(chunk.raw)[begin : begin + len(room)]
+            room[: len(part)] = part
+            return len(part)
+        finally:
+            self._let_go(chunk)
 
     def new_work(self) -> Work:
         """Return what counts the work of one download."""
         return self._reader.new_work()
-
-    def _read_part(self, number: int, start: int, size_bytes: int, work: Work | None) -> bytes:
-        begin = start - self._reader.chunk_start(number)
-        chunk = self._take(number)
-        try:
-            with chunk.mutex:
-                if chunk.raw is None:
-                    self._decode(chunk, work)
-                assert chunk.raw is not None
-            return bytes(memoryview(chunk.raw)[max(begin, 0) : begin + size_bytes])
-        finally:
-            self._let_go(chunk)
 
     def _take(self, number: int) -> _Chunk:
         with self._room:

@@ -83,36 +83,46 @@ class DiskFile:
 class FileContent:
     """The bytes of an open file; safe to read from several threads.
 
-    Attributes:
-        descriptor: Open for reading; closed by `close`.
-
     Args:
-        descriptor: See above.
+        descriptor: Open for reading; closed by `close`.
         stamp: Its state, as of which it is served.
     """
 
     def __init__(self, descriptor: int, stamp: FileStamp) -> None:
-        self.descriptor = descriptor
+        self._descriptor = descriptor
         self._stamp = stamp
 
     def read_at(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`; fewer when the file ends there, none once it was written to."""
         parts = []
-        while size_bytes > 0 and (part := os.pread(self.descriptor, size_bytes, offset)):
+        while size_bytes > 0 and (part := os.pread(self._descriptor, size_bytes, offset)):
             parts.append(part)
             offset += len(part)
             size_bytes -= len(part)
-        if not self.is_unchanged():
+        if not self._is_unchanged():
             return b""
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def is_unchanged(self) -> bool:
-        """Tell whether nobody has written to the file since it was hashed."""
-        return FileStamp.of(os.fstat(self.descriptor)) == self._stamp
+    def read_into(self, room: memoryview, offset: int, *, may_wait: bool) -> int | None:
+        """Fill `room` as far as it goes (see `DirectContent`)."""
+        flags = 0 if may_wait else getattr(os, "RWF_NOWAIT", None)
+        if flags is None:
+            return None
+        try:
+            count = os.preadv(self._descriptor, [room], offset, flags)
+        except OSError:
+            # Without waiting: it is not in memory, or the file system cannot say.
+            if may_wait:
+                raise
+            return None
+        return count if self._is_unchanged() else 0
+
+    def _is_unchanged(self) -> bool:
+        return FileStamp.of(os.fstat(self._descriptor)) == self._stamp
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self.descriptor)
+        os.close(self._descriptor)
 
 
 def is_served_name(name: str) -> bool:
