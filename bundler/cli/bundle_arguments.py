@@ -33,6 +33,13 @@ class OutputFile(GivenPath):
             if folder.exists() or not there.is_dir():
                 found = f"{folder if folder.exists() else there} is no folder"
             self.fail(f"expected an existing folder {folder} to write {path.name!r} in; {found}", param, ctx)
+        if path.exists() and not path.is_file():
+            self.fail(
+                f"expected a new name or a file, found a pipe or a device at {path}, which would be replaced; "
+                "write a file, and send that on",
+                param,
+                ctx,
+            )
         return path
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from bundler.cli.bundle_arguments import is_file_name
+from bundler.cli.bundle_arguments import OutputFile, is_file_name
 from bundler.cli.replaced import say_replaced_file
 from bundler.console.options import hf_home_option
-from bundler.console.paths import GivenPath
 from bundler.plan.folders import default_hf_home
 from bundler.remote.address import parse_place
 
@@ -24,7 +23,7 @@ from bundler.remote.address import parse_place
     show_default=True,
     help="CycloneDX 1.6 in JSON, or SPDX 3.0.1 in JSON-LD.",
 )
-@click.option("-o", "--output", type=GivenPath(dir_okay=False), help="Write it to this file. Default: stdout.")
+@click.option("-o", "--output", type=OutputFile(), help="Write it to this file. Default: stdout.")
 @hf_home_option
 def sbom(bundle: str, form: str, output: Path | None, hf_home: Path | None) -> None:
     """Write the bill of materials of BUNDLE, a bundle file, its address, or the name of an installed bundle.

@@ -21,7 +21,8 @@ from pathlib import Path
 
 # What `read_start_ticks` returns when it does not know. No user process starts at tick 0.
 UNKNOWN_START = 0
-# proc_pid_stat(5): the start is the 22nd field.
+# proc_pid_stat(5): the state is the third field, the start the 22nd.
+_DEAD = frozenset("ZXx")
 _START_TIME = 22
 _MARK = re.compile(r"([0-9a-f]{8})-([0-9a-f]{8})-([1-9][0-9]{0,9})-([0-9]{1,20})(?![^-])")
 
@@ -76,15 +77,29 @@ class Owner:
             return False
         except PermissionError:
             pass  # it runs, as another user
-        found = read_start_ticks(self.pid)
+        try:
+            fields = read_stat_fields(self.pid)
+        except OSError:
+            return True
+        # A dead process whose parent has not asked how it ended, as the first process of a container may never do.
+        if fields[:1] and fields[0] in _DEAD:
+            return False
+        found = _read_start(fields)
         return UNKNOWN_START in (found, self.start_ticks) or found == self.start_ticks
 
 
 def read_start_ticks(pid: int) -> int:
     """Return when a process started, in clock ticks since the boot; `UNKNOWN_START` if there is no such process."""
     try:
-        return int(read_stat_fields(pid)[_START_TIME - 3])
-    except (OSError, ValueError, IndexError):
+        return _read_start(read_stat_fields(pid))
+    except OSError:
+        return UNKNOWN_START
+
+
+def _read_start(fields: list[str]) -> int:
+    try:
+        return int(fields[_START_TIME - 3])
+    except (ValueError, IndexError):
         return UNKNOWN_START
 
 

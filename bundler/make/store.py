@@ -216,10 +216,14 @@ class Store:
         """Make an empty folder on the store's file system, so that hard links work; remove it when the block ends."""
         return make_work_folder(self.root / "work")
 
+    def clear_work(self) -> None:
+        """Remove the work folders of killed processes."""
+        clear_work_folders(self.root / "work")
+
     def sweep(self) -> None:
         """Delete files of killed runs that no run will use again; call this before this process writes."""
         now = time.time()
-        clear_work_folders(self.root / "work")
+        self.clear_work()
         for name in ("blobs", "prepared", "proven", "packed"):
             remove_leftovers(self.root / name, now=now)
         for path in (self.root / "blobs").glob("??/*"):

@@ -96,7 +96,12 @@ class PatientProtocol(H11Protocol):
         """Give a request to the application, with what sends files."""
         if can_send_files(self.transport):
             scope["extensions"] = {**scope.get("extensions", {}), FILES_EXTENSION: _Files(self)}
-        await self._application(scope, receive, send)
+        try:
+            await self._application(scope, receive, send)
+        except asyncio.CancelledError:
+            # The server stops, and has waited long enough; that is nobody's fault.
+            self._abort()
+            await asyncio.sleep(0)
 
     def _has_request(self) -> bool:
         cycle: Any = self.cycle

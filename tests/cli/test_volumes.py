@@ -246,6 +246,20 @@ def test_a_mistyped_folder_is_named_and_not_made(folder: Path, bundle: Path, wor
     assert list((folder / "media").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words", ["fetch m.yaml -o", "lock m.yaml -o", "split tiny.tar.zst -o", "sbom tiny.tar.zst -o", "run --report"]
+)
+def test_a_pipe_or_a_device_is_not_replaced(folder: Path, bundle: Path, words: str) -> None:
+    os.mkfifo(folder / "pipe")
+    (folder / "null").symlink_to(os.devnull)
+    tail = ["--", "true"] if words.startswith("run") else []
+    for name in ("pipe", "null"):
+        refused = bundle_command(*words.split(), name, *tail)
+        assert refused.exit_code == 2
+        assert f"found a pipe or a device at {name}, which would be replaced" in " ".join(refused.stderr.split())
+    assert (folder / "pipe").is_fifo() and (folder / "null").is_symlink()
+
+
 def test_a_file_in_the_place_of_a_folder_is_named(folder: Path, bundle: Path) -> None:
     refused = bundle_command("split", bundle, "--volume-size", "5M", "-o", "tiny.tar.zst/x")
     assert refused.exit_code == 2 and f"{folder}/tiny.tar.zst is no folder" in " ".join(refused.stderr.split())

@@ -40,6 +40,15 @@ def test_a_process_that_ended_is_not_alive() -> None:
     assert not may_be_alive(replace(Owner.current(), pid=child.pid))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it asks /proc")
+def test_a_process_that_ended_and_that_nobody_has_asked_how_is_not_alive() -> None:
+    """The first process of a container may never ask."""
+    with subprocess.Popen([sys.executable, "-c", ""], stdin=subprocess.PIPE) as child:
+        owner = replace(Owner.current(), pid=child.pid, start_ticks=read_start_ticks(child.pid))
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert not may_be_alive(owner)
+
+
 def test_a_number_that_is_used_again_is_another_process() -> None:
     owner = Owner.current()
     assert not may_be_alive(replace(owner, start_ticks=owner.start_ticks - 1))

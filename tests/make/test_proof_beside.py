@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -103,3 +104,20 @@ def test_a_proof_that_nobody_waits_for_ends_and_leaves_no_folder(
     assert list((store.root / "work").iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(int(mark.name), 0)
+
+
+def test_a_proof_that_is_killed_is_an_error_and_its_folder_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel does where memory has run out."""
+
+    def be_killed(lock: Lock, store: Store, **_: object) -> None:
+        with store.work_folder():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(stage, "prove_once", be_killed)
+    store = Store(tmp_path)
+    with begin(store) as proving, pytest.raises(ProofError, match="ended with exit code -9") as caught:
+        proving.finish()
+    assert caught.value.hint is not None and "memory ran out" in caught.value.hint
+    assert list((store.root / "work").iterdir()) == []

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import signal
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -220,3 +224,18 @@ def test_clients_that_go_away_at_once_are_no_fault_of_the_server(repos: Path) ->
             connect(endpoint, f"{REQUEST}\r\n").close()
         with closing(connect(endpoint, LAST_REQUEST)) as made:
             assert read_all(made).endswith(CONTENT[7:10])
+
+
+def test_a_server_that_stops_beside_downloads_that_stall_says_nothing_of_it(repos: Path) -> None:
+    words = [sys.executable, "-m", "bundler", "serve", str(repos), "--port", "0", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        endpoint = json.loads(server.stdout.readline())["endpoint"]
+        stalled = [connect(endpoint, f"{REQUEST}\r\n", receive_bytes=4096) for _ in range(3)]
+        for made in stalled:
+            made.recv(100)
+        server.send_signal(signal.SIGINT)
+        _, said = server.communicate(timeout=60)
+        for made in stalled:
+            made.close()
+    assert server.returncode == 0 and "Traceback" not in said

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bundler.errors import ProofError
 from bundler.make.observer import Observer
 from bundler.make.proof.command import CommandProof, prove_command
 from bundler.make.proof.prepared import prepare
-from bundler.make.proof.process.children import LIMITS
+from bundler.make.proof.process.children import LIMITS, MEMORY_HINT
 from bundler.make.proof.process.confinement import SandboxChoice
 from bundler.make.proof.proven import prove_once
 from bundler.make.proof.run import Proof
 from bundler.make.store import Store
-from bundler.offline.launch.forked import fork_work
+from bundler.offline.launch.forked import ForkedWork, ForkedWorkError, fork_work
 from bundler.plan.lock import Lock
 
 # The proof's child is killed at once, and its folder removed: that takes a moment, a large one a little longer.
@@ -135,7 +137,7 @@ def begin_proof(
     # Elsewhere than on Linux a fork may break what the system's own libraries hold.
     if beside and not commands and sys.platform == "linux":
         with fork_work(load, patience_seconds=_PATIENCE_SECONDS) as loading:
-            yield Proving(proven, lambda: (loading.wait(), ()), loading.is_done)
+            yield Proving(proven, lambda: (_wait_for(loading, store), ()), loading.is_done)
         return
     proof = load()
     ran = []
@@ -145,3 +147,15 @@ def begin_proof(
         if ran[-1].read_files is None:
             watcher.note(f"`{command}`: this system does not tell whether it opened a file of the bundle")
     yield Proving(proven, lambda: (proof, tuple(ran)))
+
+
+def _wait_for(loading: ForkedWork[Proof], store: Store) -> Proof:
+    try:
+        return loading.wait()
+    except ForkedWorkError as error:
+        # Whatever it was about to remove is for us to remove.
+        store.clear_work()
+        raise ProofError(
+            f"the process that proves ended with exit code {error.exit_code} and without a result",
+            hint=MEMORY_HINT if error.exit_code == -signal.SIGKILL else None,
+        ) from error

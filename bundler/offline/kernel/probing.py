@@ -7,6 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 
+from bundler.offline.held_fork import fork_held, release
+
 
 def problem_with(enter: Callable[[], None], *, meanwhile: Callable[[int], None] | None = None) -> str | None:
     """Call `enter` in a forked child and return why it failed, or None.
@@ -18,9 +20,10 @@ def problem_with(enter: Callable[[], None], *, meanwhile: Callable[[int], None] 
     if sys.platform != "linux":
         return f"{sys.platform} has none"
     reader, writer = os.pipe()
-    child = os.fork()
+    child, held = fork_held()
     if child == 0:
         try:
+            release(held)
             enter()
             os.write(writer, b"+")
         except OSError as error:
@@ -33,6 +36,7 @@ def problem_with(enter: Callable[[], None], *, meanwhile: Callable[[int], None] 
     os.close(writer)
     problem = None
     try:
+        release(held)
         if meanwhile:
             meanwhile(child)
     except OSError as error:

@@ -15,16 +15,29 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar
 
 from bundler.errors import BundleError
+from bundler.offline.held_fork import fork_held, release
 from bundler.offline.launch.parent_death import die_with_parent
 
 Result = TypeVar("Result")
 
 # How a `BundleError` comes from the child: its class, its arguments, and its attributes.
 _Fault = tuple[type[BundleError], tuple[Any, ...], dict[str, Any]]
+
+
+class ForkedWorkError(RuntimeError):
+    """A forked child ended without a result.
+
+    Attributes:
+        exit_code: What it ended with; below 0 the signal that killed it.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"a child process of ours ended with {exit_code}")
+        self.exit_code = exit_code
 
 
 class ForkedWork(Generic[Result]):
@@ -49,13 +62,13 @@ class ForkedWork(Generic[Result]):
 
         Raises:
             BundleError: It raised this.
-            RuntimeError: It raised something else, which it has written to stderr, or was killed.
+            ForkedWorkError: It raised something else, which it has written to stderr, or was killed.
         """
         with os.fdopen(self._reader, "rb", closefd=False) as stream:
             outcome = stream.read()
         status = self._reap()
         if not outcome or status != 0:
-            raise RuntimeError(f"a child process of ours ended with {os.waitstatus_to_exitcode(status)}")
+            raise ForkedWorkError(os.waitstatus_to_exitcode(status))
         # Only our own child writes to this pipe.
         fault, result = pickle.loads(outcome)  # noqa: S301
         if fault is not None:
@@ -99,29 +112,31 @@ def fork_work(work: Callable[[], Result], *, patience_seconds: float = 0) -> Ite
     # What is not written yet, both would write.
     sys.stdout.flush()
     reader, writer = os.pipe()
-    child = os.fork()
+    child, held = fork_held()
     if child == 0:
         os.close(reader)
-        _run_child(work, writer, cleans_up=patience_seconds > 0)
+        _run_child(work, writer, held, cleans_up=patience_seconds > 0)
     os.close(writer)
     forked: ForkedWork[Result] = ForkedWork(child, reader)
     try:
+        release(held)
         yield forked
     finally:
         forked.end(patience_seconds)
 
 
-def _run_child(work: Callable[[], object], writer: int, *, cleans_up: bool) -> NoReturn:
+def _run_child(work: Callable[[], object], writer: int, held: Iterable[int], *, cleans_up: bool) -> NoReturn:
     code = 1
     try:
         if cleans_up and threading.current_thread() is threading.main_thread():
             _wait_to_be_asked()
+        release(held)
         die_with_parent()
         with os.fdopen(writer, "wb") as stream:
             pickle.dump(_outcome(work), stream)
         code = 0
-    except KeyboardInterrupt:
-        pass  # our parent has got it too
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass  # our parent has got it too, or does not wait any more
     except BaseException as fault:
         sys.excepthook(type(fault), fault, fault.__traceback__)
     finally:

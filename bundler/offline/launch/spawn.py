@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from bundler.errors import BundleError, OfflineError
+from bundler.offline.held_fork import fork_held, release
 from bundler.offline.launch.inherited import close_inherited_sockets
 from bundler.offline.sandbox.family import end_family
 
@@ -68,10 +69,11 @@ def start(
     """
     reader, writer = os.pipe()
     # Not safe beside threads (one may hold a lock): callers have none at work.
-    child = os.fork()
+    child, held = fork_held()
     if child == 0:
         step = "prepare"
         try:
+            release(held)
             os.close(reader)
             if cwd is not None:
                 os.chdir(cwd)
@@ -91,6 +93,7 @@ def start(
             os._exit(255)
     os.close(writer)
     try:
+        release(held)
         failure, message = _take_part(child, meanwhile, reader)
     except BaseException:
         # Interrupted: nobody would wait for it.

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from bundler.files.leftovers import make_temporary_folder
 from bundler.offline.kernel.probing import problem_with
 from bundler.offline.sandbox import files
 from bundler.offline.sandbox.descendants import fork_below_keeper
@@ -29,6 +29,7 @@ from bundler.offline.sandbox.namespaces import enter_namespaces
 from bundler.offline.sandbox.visible import Visible, visible_to_python
 
 SandboxKind = Literal["namespaces", "landlock", "none"]
+_PROBE_PREFIX = "bundle-probe-"
 KINDS: tuple[SandboxKind, ...] = get_args(SandboxKind)
 
 
@@ -104,9 +105,9 @@ def make_entry(
 
 
 def _problem_with_namespaces() -> str | None:
-    with tempfile.TemporaryDirectory() as folder:
+    with make_temporary_folder(_PROBE_PREFIX) as folder:
         visible = visible_to_python((), ())
-        return problem_with(lambda: _enter_and_look(lambda: enter_namespaces(visible, Path(folder))))
+        return problem_with(lambda: _enter_and_look(lambda: enter_namespaces(visible, folder)))
 
 
 def _problem_with_landlock() -> str | None:

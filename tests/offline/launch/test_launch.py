@@ -67,6 +67,28 @@ def test_work_that_nobody_waits_for_is_ended() -> None:
     )
 
 
+def test_a_signal_that_comes_while_work_is_forked_off_is_not_lost() -> None:
+    """A hook that Python calls at a fork would only print what its handler raises."""
+    run_python(
+        """
+        import os, signal
+        from bundler.offline.launch.forked import fork_work
+
+        os.register_at_fork(before=lambda: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            with fork_work(lambda: None):
+                pass
+        except KeyboardInterrupt:
+            try:
+                os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                raise SystemExit(0)
+            raise SystemExit("its child is left")
+        raise SystemExit("it is lost")
+        """
+    )
+
+
 def test_work_that_may_clean_up_does_so_once_though_ctrl_c_goes_to_all_processes(tmp_path: Path) -> None:
     run_python(
         """

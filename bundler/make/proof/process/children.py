@@ -28,6 +28,7 @@ from bundler.plan.lock import Lock
 
 # Far more than what is honest takes.
 LIMITS = Limits()
+MEMORY_HINT = "that means that it was killed, usually because memory ran out"
 
 # Characters from the end of the log: enough to see why a process died.
 _LOG_TAIL_BYTES = 2000
@@ -134,7 +135,5 @@ def _dead(mode: Mode, completed: Completed, log: Path) -> ProofError:
     return ProofError(
         f"the process for the step {mode!r} ended with exit code {completed.exit_code} and without a result"
         + (f"; the end of its output:\n{tail}" if tail else ""),
-        hint="137 means that it was killed, usually because memory ran out"
-        if completed.exit_code == 137
-        else None,
+        hint=MEMORY_HINT if completed.exit_code == 137 else None,
     )
