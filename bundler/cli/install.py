@@ -83,7 +83,7 @@ def install(
     if dry_run:
         from bundler.cli.install_plan import report_plan
 
-        report_plan(ctx, bundle, only, default_hf_home(hf_home), jobs, as_json=as_json)
+        report_plan(ctx, bundle, only, default_hf_home(hf_home), jobs, parity, as_json=as_json)
         return
     source = standard_input() if bundle == (Path("-"),) else find_bundle(bundle)
     target = default_hf_home(hf_home)

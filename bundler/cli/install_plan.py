@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bundler.cli.rooms import end_by_room, print_rooms, rooms_json
-from bundler.console.output import print_json, progress_bar
+from bundler.console.output import print_json, progress_bar, say
 from bundler.format.find import find_bundle
 from bundler.home.installation.plan import plan_install
 from bundler.remote.address import Place
@@ -21,6 +21,7 @@ def report_plan(
     only: tuple[str, ...],
     target: Path,
     jobs: int | None,
+    parity: tuple[Path, ...] | None,
     *,
     as_json: bool,
 ) -> None:
@@ -29,7 +30,14 @@ def report_plan(
         raise click.UsageError("--dry-run reads the end of a bundle, which a pipe cannot give: name a file")
     with progress_bar("hashing what is there") as (advance, set_total):
         plan = plan_install(
-            find_bundle(bundle), target, only=only, jobs=jobs, on_total=set_total, progress=advance
+            find_bundle(bundle),
+            target,
+            only=only,
+            parity=parity,
+            jobs=jobs,
+            on_total=set_total,
+            progress=advance,
+            on_note=lambda text: say(f"note: {text}"),
         )
     if as_json:
         print_json({**asdict(plan), "hf_home": str(target), "rooms": rooms_json(plan.rooms)})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bundler.errors import BundleError
+from bundler.errors import BundleError, FormatError
 from bundler.files.parallel import available_cores
 from bundler.files.space import Room, measure_room
 from bundler.format.reader import BundleReader
 from bundler.home.common.conflicts import check_conflicts
+from bundler.home.exclusive import Note, no_note
 from bundler.home.home import Home, ignore_damage
 from bundler.home.installation.base_content import find_base_content
 from bundler.home.installation.part import select_part
@@ -21,6 +22,7 @@ from bundler.home.installation.unpack import (
     locate,
 )
 from bundler.home.installed import InstalledBundle
+from bundler.parity.fallback import Fallback
 from bundler.plan.layout import Blob, Layout, layout
 from bundler.remote.address import Place
 from bundler.verify.report import Progress, no_progress
@@ -39,6 +41,8 @@ class InstallPlan:
         written_bytes: Bytes of content that is not there, each once: a file may be another name of one that is.
         replaced: Digest of the current generation, which would stay for a rollback; None if there is none, or if it
             is this one.
+        rebuilt: Files of the bundle that are damaged or missing, and of which parity would give what they lack. Damage
+            of content is found by the installation alone: none of it is read here.
         rooms: What each stage needs: `staging` for prepared datasets, which wait unseen until all is verified, and
             `installed` for the rest.
     """
@@ -51,6 +55,7 @@ class InstallPlan:
     written_bytes: int
     replaced: str | None
     rooms: tuple[Room, ...]
+    rebuilt: tuple[str, ...] = ()
 
 
 def plan_install(
@@ -58,9 +63,11 @@ def plan_install(
     hf_home: Path,
     *,
     only: Sequence[str] = (),
+    parity: Sequence[Path] | None = (),
     jobs: int | None = None,
     on_total: Callable[[int], None] = lambda total: None,
     progress: Progress = no_progress,
+    on_note: Note = no_note,
 ) -> InstallPlan:
     """Find out what an installation would do. What is there is hashed, as the installation would.
 
@@ -71,22 +78,43 @@ def plan_install(
         source: The bundle: a file, an address or volumes.
         hf_home: The cache root; it need not exist.
         only: As for the installation, like the other arguments.
+        parity: Files of parity besides those that are beside the bundle; None for refusing what is damaged.
         jobs: Cores; default all.
-        on_total: Called once with the number of bytes that `progress` will at most add up to.
+        on_total: Called with the number of bytes that `progress` will at most add up to; again where parity is needed.
         progress: Called with the number of bytes hashed since the last call.
+        on_note: Told what a person should know of and is no error.
 
     Raises:
         BundleError: What the installation would end with before it writes: `ConflictError`, `FormatError`,
             `IntegrityError` where a delta lacks its base, `NotInstalledError`.
     """
-    home = Home(hf_home)
-    with BundleReader(source) as bundle:
-        part = select_part(bundle, only)
-        content = bundle.plan.layout if part == bundle.lock else layout(part)
-        on_total(sum(blob.size_bytes for blob in content.blobs))
-        before = _open_current(home, bundle.name)
-        wanted, there = _find_wanted(bundle, content, home, before, jobs or available_cores(), progress)
-        digest = bundle.whole_digest
+
+    def plan(bundle: BundleReader) -> InstallPlan:
+        return _plan(bundle, Home(hf_home), only, jobs or available_cores(), on_total, progress)
+
+    with Fallback(source, parity) as fallback:
+        try:
+            with BundleReader(source) as bundle:
+                return plan(bundle)
+        except FormatError as error:
+            with fallback.open(error, on_total=on_total, progress=progress, on_note=on_note) as rebuilt:
+                return replace(plan(rebuilt.reader), rebuilt=tuple(map(str, rebuilt.files)))
+
+
+def _plan(
+    bundle: BundleReader,
+    home: Home,
+    only: Sequence[str],
+    jobs: int,
+    on_total: Callable[[int], None],
+    progress: Progress,
+) -> InstallPlan:
+    part = select_part(bundle, only)
+    content = bundle.plan.layout if part == bundle.lock else layout(part)
+    on_total(sum(blob.size_bytes for blob in content.blobs))
+    before = _open_current(home, bundle.name)
+    wanted, there = _find_wanted(bundle, content, home, before, jobs, progress)
+    digest = bundle.whole_digest
     waiting = room_needed([blob for blob in wanted if blob.path.startswith("datasets/")], there)
     current = before.digest if before else None
     return InstallPlan(
@@ -98,8 +126,8 @@ def plan_install(
         written_bytes=count_new_bytes(wanted, there),
         replaced=current if current != digest else None,
         rooms=(
-            measure_room("staging", hf_home, waiting),
-            measure_room("installed", hf_home, room_needed(wanted, there) - waiting),
+            measure_room("staging", home.path, waiting),
+            measure_room("installed", home.path, room_needed(wanted, there) - waiting),
         ),
     )
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import DamagedError, IntegrityError, UsageError
+from bundler.errors import DamagedError, FormatError, IntegrityError, UsageError
 from bundler.format import cut
 from bundler.format.reader import BundleReader
 from bundler.home.home import Home
 from bundler.home.installation.install import install
+from bundler.home.installation.plan import plan_install
 from bundler.make.split import split_bundle
 from bundler.parity.bundle import make_bundle_parity
 from bundler.parity.make import make_parity
@@ -75,6 +76,20 @@ def test_a_damaged_file_is_installed_and_stays_as_it_is(made: Path, folder: Path
     assert "trying to rebuild it from parity" in notes[0]
     assert notes[1].startswith("rebuilt from parity: ")
     assert str(bundle) in notes[1]
+
+
+def test_a_dry_run_reads_what_parity_gives_too_and_leaves_all_as_it_is(folder: Path) -> None:
+    volumes = sorted(path for path in (folder / "volumes").iterdir() if "parity" not in path.name)
+    whole = plan_install(volumes, folder / "home")
+    volumes[-1].unlink()
+    before, notes = contents(folder / "volumes"), list[str]()
+    planned = plan_install(volumes[:-1], folder / "home", on_note=notes.append)
+    assert planned.rebuilt == (str(volumes[-1]),)
+    assert (planned.digest, planned.written_bytes) == (whole.digest, whole.written_bytes) and not whole.rebuilt
+    assert "trying to rebuild it from parity" in notes[0]
+    assert contents(folder / "volumes") == before and not (folder / "home").exists()
+    with pytest.raises(FormatError):
+        plan_install(volumes[:-1], folder / "home", parity=None)
 
 
 def test_what_was_verified_before_the_damage_is_not_written_again(folder: Path) -> None:
