@@ -152,6 +152,10 @@ bench-files: $(STAMP)  ## what many small files cost beside tar and sha256sum, i
 bench-cores: $(STAMP)  ## what of packing and installing is done in order, and what more cores would gain, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.cores.run --write $(BENCH_FLAGS)
 
+.PHONY: bench-registry
+bench-registry: $(STAMP)  ## a bundle in a registry: pushed, pulled, installed from there, and one tensor of it, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.registry.run --write $(BENCH_FLAGS)
+
 .PHONY: bench-serve
 bench-serve: $(STAMP)  ## what a served byte takes of the processor beside nginx, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.serve.run --write $(BENCH_FLAGS)

@@ -1,0 +1,1 @@
+"""What a bundle in a registry costs."""
