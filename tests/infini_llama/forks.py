@@ -176,8 +176,8 @@ def infini_llama_forked(*words: object) -> subprocess.CompletedProcess[str]:
         return fork.end()
 
 
-def fork_ranks(count: int, words: Sequence[object]) -> list[Fork]:
-    """Start a command in ranks of one node, with the variables that torchrun sets."""
+def rank_variables(count: int) -> list[dict[str, str]]:
+    """Return the variables that torchrun sets for each rank of one node."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -188,7 +188,12 @@ def fork_ranks(count: int, words: Sequence[object]) -> list[Fork]:
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": str(port),
     }
-    return [fork_command(words, {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(count)]
+    return [{**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def fork_ranks(count: int, words: Sequence[object]) -> list[Fork]:
+    """Start a command in ranks of one node."""
+    return [fork_command(words, variables) for variables in rank_variables(count)]
 
 
 def run_ranks(count: int, words: Sequence[object]) -> subprocess.CompletedProcess[str]:

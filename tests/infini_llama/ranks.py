@@ -1,23 +1,17 @@
-"""Run a function in several processes that know each other, as torchrun would start them.
-
-They are forked, so they need not import torch again, which takes a process longer than most of these tests.
-"""
+"""Run a function in several processes that know each other, as torchrun would start them."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import socket
-import sys
-import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import distributed
+
+from tests.infini_llama.forks import Fork, end_ranks, rank_variables
 
 
 def in_ranks(count: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
@@ -31,49 +25,25 @@ def in_ranks(count: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
     Raises:
         AssertionError: Some failed; the message holds their tracebacks.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Otherwise what the parent has not flushed is written by each child too.
-    sys.stdout.flush()
-    sys.stderr.flush()
-    children = []
-    for rank in range(count):
-        child = os.fork()
-        if child == 0:
-            os._exit(_in_child(rank, count, port, work, folder))
-        children.append(child)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    outcomes = [(folder / f"rank-{rank}").read_bytes() for rank in range(count)]
-    assert codes == [0] * count, "\n".join(pickle.loads(outcome) for outcome in outcomes)
-    return [pickle.loads(outcome) for outcome in outcomes]
+    places = [folder / f"rank-{rank}" for rank in range(count)]
+    forks = [
+        Fork(partial(_run, work, rank, place), {**variables, "ACCELERATE_USE_CPU": "true"})
+        for rank, (place, variables) in enumerate(zip(places, rank_variables(count), strict=True))
+    ]
+    done = end_ranks(forks)
+    assert not any(one.returncode for one in done), "\n".join(one.stderr for one in done)
+    return [pickle.loads(place.read_bytes()) for place in places]
 
 
-def _in_child(rank: int, count: int, port: int, work: Callable[[int], Any], folder: Path) -> int:
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(count),
-        LOCAL_WORLD_SIZE=str(count),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        ACCELERATE_USE_CPU="true",
-    )
-    torch.set_num_threads(1)
-    try:
-        with _group():
-            outcome, code = pickle.dumps(work(rank)), 0
-    except BaseException:
-        outcome, code = pickle.dumps(f"rank {rank}: {traceback.format_exc()}"), 1
-    (folder / f"rank-{rank}").write_bytes(outcome)
-    return code
+def _run(work: Callable[[int], Any], rank: int, place: Path) -> int:
+    with _group():
+        outcome = work(rank)
+    place.write_bytes(pickle.dumps(outcome))
+    return 0
 
 
 @contextlib.contextmanager
 def _group() -> Iterator[None]:
-    # What the parent has trained with.
-    for state in (AcceleratorState, PartialState, GradientState):
-        state._reset_state()
     distributed.init_process_group("gloo")
     yield
     distributed.barrier()
