@@ -177,6 +177,10 @@ $(BENCH_TRAIN_STAMP): benchmarks/requirements-train.txt
 bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and decoding, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.train.run --peer-python $(BENCH_TRAIN_VENV)/bin/python --write $(BENCH_FLAGS)
 
+.PHONY: bench-recall
+bench-recall: $(STAMP)  ## how far back a memory recalls, beside a gated DeltaNet and a Llama with a window, into infini_llama/README.md
+	$(BIN)/python -m benchmarks.train.recall --write $(BENCH_FLAGS)
+
 .PHONY: gpu-check
 gpu-check: $(STAMP)  ## on a machine with a GPU: whether the model holds there, and how fast it is, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.gpu.check --write

@@ -14,14 +14,17 @@ The recipe is the same for every seed. Its parts and their reasons:
   of noise still overlap a little with the questions; in 32 segments, with sixteen times the noise, the overlap hides
   the answer. With dropout the loss does not become 0, and training reduces the overlap further;
 * the learning rate stays high until the last three tenths, and is higher for the gates.
+
+Other models than ours can be trained and asked in the same way, if they are called as those of transformers are.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,7 +38,7 @@ from infini_llama.train.truncation import split_into_parts
 
 # Memory update -> share of dropped embeddings. The delta rule does not write noise that the memory already holds, so in
 # rows of three segments it sees less noise to learn from than the linear rule.
-_DROPOUT = {"linear": 0.1, "delta": 0.2}
+DROPOUT = {"linear": 0.1, "delta": 0.2}
 _SEGMENTS_AT_ONCE = 32
 
 
@@ -100,7 +103,7 @@ def recall_model(
         num_attention_heads=2,
         segment_length=task.segment_length,
         memory_update=memory_update,  # type: ignore[arg-type]
-        embedding_dropout=_DROPOUT[memory_update],
+        embedding_dropout=DROPOUT[memory_update],
         memory_write_spread=spread,
         bos_token_id=None,
         eos_token_id=None,
@@ -115,7 +118,7 @@ def shut_gates(model: InfiniLlamaForCausalLM) -> None:
 
 
 def train_recall(
-    model: InfiniLlamaForCausalLM,
+    model: Any,
     task: RecallTask,
     *,
     steps: int,
@@ -130,7 +133,7 @@ def train_recall(
     """Train on new rows, with the recipe in the module's docstring.
 
     Args:
-        model: The model; it is left in training mode.
+        model: The model, which gives a loss for `input_ids` and `labels`; it is left in training mode.
         task: The task.
         steps: Number of optimizer steps.
         segments: Segments per row.
@@ -138,7 +141,8 @@ def train_recall(
         learning_rate: Highest learning rate of all parameters but the gates.
         gate_learning_rate: Highest learning rate of the gates.
         seed: Seed of the rows.
-        detached: Cut the gradient between segments, so that the memory is read but cannot learn what to keep.
+        detached: Cut the gradient between segments, so that the memory is read but cannot learn what to keep; of an
+            Infini-Llama only.
         on_step: Called with each step's number, from 1, and its loss.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -155,10 +159,11 @@ def train_recall(
     model.train()
     for step in range(1, steps + 1):
         tokens, labels = task.rows(batch_size, segments, generator)
-        loss = 0.0
-        for part in split_into_parts(
-            {"input_ids": tokens, "labels": labels}, reach, model.config.num_hidden_layers
-        ):
+        row, loss = {"input_ids": tokens, "labels": labels}, 0.0
+        parts: Iterable[dict[str, Any]] = [{**row, "use_cache": False}]
+        if isinstance(model, InfiniLlamaForCausalLM):
+            parts = split_into_parts(row, reach, model.config.num_hidden_layers)
+        for part in parts:
             result = model(**part, num_items_in_batch=batch_size * task.bindings).loss
             result.backward()
             loss += float(result.detach())
@@ -183,7 +188,6 @@ def recall_accuracy(
     return share
 
 
-@torch.no_grad()
 def recall_accuracies(
     model: InfiniLlamaForCausalLM,
     task: RecallTask,
@@ -194,8 +198,6 @@ def recall_accuracies(
 ) -> list[float]:
     """Return the share of right answers at each length, in one pass over rows that have the greatest.
 
-    Rows are read as streams, and asked on the way: RAM use does not grow with their length.
-
     Args:
         model: The model; it is put into evaluation mode.
         task: The task.
@@ -203,19 +205,58 @@ def recall_accuracies(
         rows: Number of rows.
         seed: Seed of the rows.
     """
-    model.eval()  # type: ignore[no-untyped-call]
+    cache = InfiniCache(model.config.num_hidden_layers)
+    found = {
+        read.segments: read.ask(cache)
+        for read in read_rows(model, task, cache, lengths=lengths, rows=rows, seed=seed)
+    }
+    return [found[length] for length in lengths]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRows:
+    """Rows that a model has read up to their last segment.
+
+    Attributes:
+        segments: How long they are with it.
+        ask: Returns the share of right answers of a model with a state, which it leaves as it is.
+    """
+
+    segments: int
+    ask: Callable[[Any], float]
+
+
+@torch.no_grad()
+def read_rows(
+    model: Any, task: RecallTask, cache: Any, *, lengths: Sequence[int], rows: int, seed: int = 1_000_000
+) -> Iterator[ReadRows]:
+    """Read rows as streams, and stop before the questions at each length: RAM use does not grow with it.
+
+    Args:
+        model: The model, which goes on from `past_key_values`; it is put into evaluation mode.
+        task: The task.
+        cache: The state of new streams; it is advanced, and is that before the questions at each stop.
+        lengths: Lengths in segments, at least 2 each, in any order.
+        rows: Number of rows.
+        seed: Seed of the rows.
+    """
+    model.eval()
     size, generator = task.segment_length, torch.Generator().manual_seed(seed)
     tokens, labels = task.rows(rows, max(lengths), generator)
     questions, expected = tokens[:, -size:], labels[:, -size + 1 :]
     asked = expected != IGNORED
-    cache, read, found = InfiniCache(model.config.num_hidden_layers), 0, {}
+
+    @torch.no_grad()
+    def ask(state: Any) -> float:
+        # A question would be remembered by those that come later.
+        answers = model(questions, past_key_values=copy.deepcopy(state)).logits[:, :-1].argmax(-1)
+        return float((answers[asked] == expected[asked]).float().mean())
+
+    read = 0
     for length in sorted(set(lengths)):
         begin, end = read * size, (length - 1) * size
         for part in tokens[:, begin:end].split(_SEGMENTS_AT_ONCE * size, dim=1):
             if part.shape[1]:
                 model(part, past_key_values=cache, logits_to_keep=1)
         read = length - 1
-        # A question would be remembered by those that come later.
-        answers = model(questions, past_key_values=copy.deepcopy(cache)).logits[:, :-1].argmax(-1)
-        found[length] = float((answers[asked] == expected[asked]).float().mean())
-    return [found[length] for length in lengths]
+        yield ReadRows(segments=length, ask=ask)
