@@ -164,9 +164,10 @@ def measure(name: str, seed: int, *, steps: int, rows: int, lengths: tuple[int, 
 def ask(
     variant: Variant, model: Any, task: RecallTask, lengths: tuple[int, ...], rows: int, seed: int = 1_000_000
 ) -> tuple[tuple[float, ...], dict[str, tuple[float, ...]]]:
-    """Return the share of right answers at each length; and the same where M, z or both are as after the first segment.
+    """Return the share of right answers at each length; and the same where M, or both, are as after the first segment.
 
-    What is wrong in the first and right in the second was done to M or z by the segments of noise.
+    What is right only there was spoilt by the segments of noise: what they add to M are values, and what they add to z
+    makes the whole answer smaller.
 
     Args:
         variant: The kind of the model.
@@ -189,7 +190,7 @@ def ask(
 
 
 def _undo(cache: InfiniCache, first: InfiniCache, parts: str) -> InfiniCache:
-    """Return a copy of a state, with the M or the z, or both, of an earlier one."""
+    """Return a copy of a state, with the M of an earlier one, or with M and z."""
     undone = copy.deepcopy(cache)
     for layer, before in zip(undone.layers, first.layers, strict=True):
         assert layer.state is not None and before.state is not None, "a stream that was read has a state"

@@ -13,7 +13,9 @@ The recipe is the same for every seed. Its parts and their reasons:
 * a tenth of the embeddings is dropped, a fifth for the delta rule. On three segments the loss is soon 0, although keys
   of noise still overlap a little with the questions; in 32 segments, with sixteen times the noise, the overlap hides
   the answer. With dropout the loss does not become 0, and training reduces the overlap further;
-* the learning rate stays high until the last three tenths, and is higher for the gates.
+* the learning rate stays high until the last three tenths, and is higher for the gates;
+* `memory_write_spread`, where the model has one, grows from 0 over the first half of the steps. With all of it from the
+  start the delta rule finds the answer late or, with some seeds, not at all.
 
 Other models than ours can be trained and asked in the same way, if they are called as those of transformers are.
 """
@@ -40,6 +42,8 @@ from infini_llama.train.truncation import split_into_parts
 # rows of three segments it sees less noise to learn from than the linear rule.
 DROPOUT = {"linear": 0.1, "delta": 0.2}
 _SEGMENTS_AT_ONCE = 32
+# The share of the steps over which the spread grows.
+_SPREAD_GROWS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +160,11 @@ def train_recall(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, steps))
     reach = task.segment_length * (1 if detached else segments)
+    spread = getattr(model.config, "memory_write_spread", 0.0)
     model.train()
     for step in range(1, steps + 1):
+        if spread:
+            model.config.memory_write_spread = spread * min(1.0, step / (_SPREAD_GROWS * steps))
         tokens, labels = task.rows(batch_size, segments, generator)
         row, loss = {"input_ids": tokens, "labels": labels}, 0.0
         parts: Iterable[dict[str, Any]] = [{**row, "use_cache": False}]

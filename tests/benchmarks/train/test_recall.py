@@ -71,7 +71,7 @@ def test_memories_are_put_back_to_what_they_were_after_the_first_segment() -> No
     shares, causes = recall.ask(variant, model, TASK, (2, 9), 64)
     assert {found[0] for found in causes.values()} == {shares[0]}
     assert causes["M and z"] == (shares[0], shares[0])
-    assert len({shares[1], *(found[1] for found in causes.values())}) > 2
+    assert shares[1] != causes["M"][1]
 
 
 def test_states_have_the_size_that_can_be_worked_out_by_hand() -> None:
@@ -137,7 +137,7 @@ def test_the_table_has_what_was_measured_and_names_what_was_not() -> None:
     assert "| linear | 0 | 1.000 | 0.938 | 0.875 | 0.812 | 0.750 | 0.688 | 0.625 |" in lines
     assert "| gated DeltaNet | 12,345 | 678 | 0.0012 | 9 |" in lines
     assert "| linear | 12,345 | 678 | 0.0012, 0.0012 | 9, 9 |" in lines
-    assert "| linear | z | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |" in lines
+    assert "| linear | M and z | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |" in lines
     assert lines[-1].startswith("Not run: linear, seed 1; delta, seed 0; delta, seed 1;")
     everything = [make_result(name, seed) for name in VARIANTS for seed in SEEDS]
     assert "Not run" not in markdown(everything, TITLES, steps=800, rows=64)

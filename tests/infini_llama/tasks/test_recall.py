@@ -81,3 +81,14 @@ def test_rows_that_are_read_as_streams_and_asked_on_the_way_are_answered_as_whol
         expected.append(float((answers == asked)[asked != IGNORED].float().mean()))
     assert recall_accuracies(model, SMALL, lengths=lengths, rows=rows, seed=3) == expected
     assert recall_accuracy(model, SMALL, segments=40, rows=rows, seed=3) == expected[0]
+
+
+def test_the_spread_grows_over_the_first_half_of_the_training_and_is_then_what_was_configured() -> None:
+    model, seen = recall_model(SMALL, spread=4.0), list[float]()
+    train_recall(
+        model, SMALL, steps=8, batch_size=2, on_step=lambda *_: seen.append(model.config.memory_write_spread)
+    )
+    assert seen == [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]
+    plain = recall_model(SMALL)
+    train_recall(plain, SMALL, steps=2, batch_size=2)
+    assert plain.config.memory_write_spread == 0
