@@ -59,7 +59,8 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
     type=click.FloatRange(0, 16),
     default=0.0,
     show_default=True,
-    help="Train with this memory_write_spread, for texts of hundreds of segments and more.",
+    help="Train with this memory_write_spread, which grows over the first half of the steps; 5 for thousands of "
+    "segments.",
 )
 @click.option(
     "--rows", type=click.IntRange(1), default=256, show_default=True, help="Rows per result, four questions each."
