@@ -124,14 +124,13 @@ def _accuracy_table(by_variant: Mapping[str, Sequence[Result]], titles: Mapping[
 
 def _size_table(by_variant: Mapping[str, Sequence[Result]], titles: Mapping[str, str]) -> str:
     lines = [
-        "| | parameters | numbers kept of a stream, at most | loss at the end, by seed | seconds of training |",
-        "| --- | --- | --- | --- | --- |",
+        "| | parameters | numbers kept of a stream, at most | loss at the end, by seed |",
+        "| --- | --- | --- | --- |",
     ]
     for name, found in by_variant.items():
         if found:
             losses = ", ".join(f"{each.loss:.2g}" for each in found)
-            seconds = ", ".join(f"{each.train_seconds:.0f}" for each in found)
-            cells = [titles[name], f"{found[0].parameters:,}", f"{found[0].state:,}", losses, seconds]
+            cells = [titles[name], f"{found[0].parameters:,}", f"{found[0].state:,}", losses]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

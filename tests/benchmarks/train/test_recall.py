@@ -135,8 +135,8 @@ def test_the_table_has_what_was_measured_and_names_what_was_not() -> None:
     )
     lines = text.splitlines()
     assert "| linear | 0 | 1.000 | 0.938 | 0.875 | 0.812 | 0.750 | 0.688 | 0.625 |" in lines
-    assert "| gated DeltaNet | 12,345 | 678 | 0.0012 | 9 |" in lines
-    assert "| linear | 12,345 | 678 | 0.0012, 0.0012 | 9, 9 |" in lines
+    assert "| gated DeltaNet | 12,345 | 678 | 0.0012 |" in lines
+    assert "| linear | 12,345 | 678 | 0.0012, 0.0012 |" in lines
     assert "| linear | M and z | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 | 0.600 |" in lines
     assert lines[-1].startswith("Not run: linear, seed 1; delta, seed 0; delta, seed 1;")
     everything = [make_result(name, seed) for name in VARIANTS for seed in SEEDS]
