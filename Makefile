@@ -140,6 +140,10 @@ bench: $(STAMP) $(BENCH_STAMP)  ## size, speed and memory beside other tools
 bench-way: $(STAMP)  ## from a bundle file to loaded weights, beside tar and openssl, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.pack.whole_way --write $(BENCH_FLAGS)
 
+.PHONY: bench-way-3b bench-way-8b
+bench-way-3b bench-way-8b: bench-way-%: $(STAMP)  ## the same with 7 and with 16 GB of weights, once
+	$(BIN)/python -m benchmarks.pack.whole_way --write --shape $* --rounds 1
+
 .PHONY: bench-planes
 bench-planes: $(STAMP)  ## taking weights apart by numpy, by compiled code, and by an encoder of our own, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.planes.run --write

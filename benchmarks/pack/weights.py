@@ -80,6 +80,8 @@ SHAPES = {
     "tiny": Shape(hidden=256, intermediate=512, layers=2, heads=4, kv_heads=2, vocabulary=2000),
     # TinyLlama-1.1B's sizes: 2.2 GB.
     "1b": Shape(hidden=2048, intermediate=5632, layers=22, heads=32, kv_heads=4, vocabulary=32000),
+    # Llama-3.2-3B's sizes, with embeddings of its own at the output: 7.2 GB.
+    "3b": Shape(hidden=3072, intermediate=8192, layers=28, heads=24, kv_heads=8, vocabulary=128256),
     # Llama-3-8B's sizes: 16.1 GB.
     "8b": Shape(hidden=4096, intermediate=14336, layers=32, heads=32, kv_heads=8, vocabulary=128256),
 }

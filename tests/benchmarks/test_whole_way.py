@@ -29,6 +29,22 @@ def test_sums_of_all_steps_are_compared_within_a_round() -> None:
     ]
 
 
+def test_the_front_page_has_the_sums_of_all_sizes_that_were_measured() -> None:
+    names = ("ours", "`zstd \\| tar`, load", "cp")
+    walls = {name: 2.0 * number for number, name in enumerate(names, 1)}
+    taken = {(name, is_cold): [[run(walls[name] + is_cold, 1)]] * 2 for is_cold in (True, False) for name in names}
+    known = "2026-11-30, commit x. A machine. {} of generated bf16 weights, 2 rounds. Load."
+    tables = [f"{known.format(size)}\n\n{whole_way.markdown(taken)}" for size in ("2.2 GB", "16.1 GB")]
+    assert whole_way.summarize([tables[0], "", tables[1]]).splitlines() == [
+        "| weights | archive in | ours | `zstd \\| tar`, load | cp |",
+        "| --- | --- | --- | --- | --- |",
+        "| 2.2 GB | the disk | 3.00 s | 5.00 s | 7.00 s |",
+        "| 2.2 GB | memory | 2.00 s | 4.00 s | 6.00 s |",
+        "| 16.1 GB | the disk | 3.00 s | 5.00 s | 7.00 s |",
+        "| 16.1 GB | memory | 2.00 s | 4.00 s | 6.00 s |",
+    ]
+
+
 def test_what_is_loaded_is_every_tensor_and_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     header = b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"shape":[4],"data_offsets":[3,7]}}'
     content = len(header).to_bytes(8, "little") + header + b"aaabbbb"
@@ -40,7 +56,8 @@ def test_what_is_loaded_is_every_tensor_and_a_file_that_is_cut_short_is_refused(
 
 
 def test_the_published_page_has_a_place_for_it() -> None:
-    assert whole_way.MARKS.stand_in(Path(whole_way.__file__).parents[1] / "README.md")
+    page = Path(whole_way.__file__).parents[1] / "README.md"
+    assert all(marks.stand_in(page) for marks in whole_way.MARKS.values())
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
