@@ -63,6 +63,8 @@ class FileSender:
             The offset behind the last byte that was sent: less than `end` where the file is shorter, or has changed.
 
         Raises:
+            ContentChangedError: See `DirectContent`.
+            OSError: The file cannot be read.
             StalledError: The client takes nothing, or is gone.
         """
         if self._transport.is_closing():
@@ -70,23 +72,20 @@ class FileSender:
         # A second number for the socket: that of the transport is the event loop's to watch.
         with self._transport.get_extra_info("socket").dup() as watched:
             buffer, turn = memoryview(bytearray(min(_BUFFER_BYTES, end - start))), _TURN_BYTES
-            try:
-                while self._transport.get_write_buffer_size():
-                    await self._wait(watched)
-                while start < end:
-                    room = buffer[: end - start]
-                    count = content.read_into(room, start, may_wait=False)
-                    if count is None:
-                        count = await run_in_threadpool(content.read_into, room, start, may_wait=True)
-                    if not count:
-                        break
-                    await self._send_all(watched, room[:count])
-                    start += count
-                    if (turn := turn - count) <= 0:
-                        turn = _TURN_BYTES
-                        await asyncio.sleep(0)
-            except OSError as error:
-                raise StalledError("the client is gone") from error
+            while self._transport.get_write_buffer_size():
+                await self._wait(watched)
+            while start < end:
+                room = buffer[: end - start]
+                count = content.read_into(room, start, may_wait=False)
+                if count is None:
+                    count = await run_in_threadpool(content.read_into, room, start, may_wait=True)
+                if not count:
+                    break
+                await self._send_all(watched, room[:count])
+                start += count
+                if (turn := turn - count) <= 0:
+                    turn = _TURN_BYTES
+                    await asyncio.sleep(0)
         return start
 
     async def close(self) -> None:
@@ -100,6 +99,8 @@ class FileSender:
                 rest = rest[watched.send(rest) :]
             except BlockingIOError:
                 await self._wait(watched)
+            except OSError as error:
+                raise StalledError("the client is gone") from error
 
     async def _wait(self, watched: socket.socket) -> None:
         """Wait until the socket takes more."""
