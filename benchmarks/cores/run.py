@@ -10,7 +10,6 @@ they as fast as these. Nothing is said about disks. Everything is made in --work
 from __future__ import annotations
 
 import json
-import signal
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from benchmarks.lib.measure import command, remove, size_of
 from benchmarks.lib.section import circumstances, publish
+from benchmarks.lib.work import work_folder
+from benchmarks.pack.generated import generate_weights
 from bundler.console.output import say
 from bundler.text.wording import size
 
@@ -136,26 +137,12 @@ def _judge(is_reached: bool, goal: str) -> str:
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(shape: str, jobs: int, rounds: int, work: Path, write: bool) -> None:
     """Pack and install generated weights, with clocks at what is done in order."""
-    machine.keep_bytecode()
-    work = work.absolute()
-    if work.exists():
-        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
-    machine.check_room(work, _ROOM_FOR[shape])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
-    try:
-        (work / "files").mkdir(parents=True)
-        for argv in (
-            command("weights", "generate", shape, work / "files"),
-            command("pack_child", "lock", "w", "bench/w", work / "files", work / "w.lock"),
-        ):
-            step = command(sys.executable, "-m", f"benchmarks.pack.{argv[0]}", *argv[1:])
-            subprocess.run(step, cwd=HERE.parent, check=True)
+    with work_folder(work, _ROOM_FOR[shape]) as work:
+        generate_weights(shape, "bench/w", work / "files", work / "w.lock")
         found = [_measure(work, jobs) for _ in range(rounds)]
         what = f"{size(size_of(work / 'files'))} of generated bf16 weights, {jobs} threads, {rounds} rounds"
         known = circumstances(work, before, what)
-    finally:
-        remove(work)
     publish(MARKS, f"{known}\n\n{markdown(found)}", write=write)
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import signal
 import struct
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ import click
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from benchmarks.lib.measure import Step, command, measure, remove
+from benchmarks.lib.work import work_folder
 from benchmarks.pack.tools import BIN
 from bundler.console.output import say
 from bundler.text.wording import size
@@ -100,16 +100,10 @@ def _words(load: list[float]) -> str:
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
     """Pack, verify, install, launch and remove one huge file, and very many small ones."""
-    machine.keep_bytecode()
-    work = work.absolute()
-    if work.exists():
-        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
     needed = file_bytes + files * _SMALL_FILE_ROOM_BYTES + _SPARE_BYTES
-    machine.check_room(work, needed)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
     rows = []
-    try:
+    with work_folder(work, needed) as work:
         for name, title in (("huge", f"one file of {size(file_bytes)}"), ("many", f"{files:,} files")):
             (work / name).mkdir(parents=True)
             if name == "huge":
@@ -118,8 +112,6 @@ def main(file_bytes: int, files: int, work: Path, write: bool) -> None:
                 _small_files(work / name, files)
             rows += _measure_steps(title, name, work)
             remove(work)
-    finally:
-        remove(work)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     table = "\n".join(
         [

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import random
 import shlex
-import signal
 import statistics
 import sys
 from pathlib import Path
@@ -20,8 +19,9 @@ import click
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
-from benchmarks.lib.measure import Run, Step, command, measure, remove
+from benchmarks.lib.measure import Run, Step, command, measure
 from benchmarks.lib.section import circumstances, publish, spread
+from benchmarks.lib.work import work_folder
 from benchmarks.pack.tools import BIN
 from bundler.console.output import say
 from bundler.text.wording import size
@@ -127,14 +127,8 @@ def markdown(taken: dict[str, list[tuple[Run, Run | None]]], steps: dict[str, tu
 @click.option("--write", is_flag=True, help="Write the table to benchmarks/README.md.")
 def main(files: int, file_bytes: int, rounds: int, work: Path, write: bool) -> None:
     """Pack, install, verify, launch and remove a repo of many small files."""
-    machine.keep_bytecode()
-    work = work.absolute()
-    if work.exists():
-        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
-    machine.check_room(work, files * _ROOM_BYTES * (rounds + 1))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
-    try:
+    with work_folder(work, files * _ROOM_BYTES * (rounds + 1)) as work:
         _write_files(work / "many", files, file_bytes)
         lock = [sys.executable, "-m", "benchmarks.pack.pack_child", "lock", "many", "bench/many"]
         measure(
@@ -143,8 +137,6 @@ def main(files: int, file_bytes: int, rounds: int, work: Path, write: bool) -> N
         )
         taken = _measure(work, rounds)
         known = circumstances(work, before, f"{files:,} files of {size(file_bytes)}, {rounds} rounds")
-    finally:
-        remove(work)
     publish(MARKS, f"{known}\n\n{markdown(taken, _steps(work, 0))}", write=write)
 
 

@@ -12,7 +12,6 @@ on with whatever it has left there itself. Everything is made in --work, which i
 from __future__ import annotations
 
 import shlex
-import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,8 @@ from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from benchmarks.lib.measure import Run, Step, command, evict, measure, remove, size_of, warm
 from benchmarks.lib.section import circumstances, publish, spread
+from benchmarks.lib.work import work_folder
+from benchmarks.pack.generated import generate_weights, pack_weights
 from benchmarks.pack.tools import BIN
 from bundler.console.output import say
 from bundler.text.wording import size
@@ -105,14 +106,8 @@ def _q(path: Path) -> str:
 def _prepare(work: Path, shape: str) -> None:
     """Make the files, and both archives of them."""
     files, lock = work / "files", work / "way.lock"
-    files.mkdir(parents=True)
-    child = command(sys.executable, "-m", "benchmarks.pack.pack_child")
-    for argv in (
-        command(sys.executable, "-m", "benchmarks.pack.weights", "generate", shape, files),
-        [*child, "lock", "way", "bench/way", files, lock],
-        [*child, "pack", lock, files, work / "way.tar.zst"],
-    ):
-        subprocess.run(argv, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
+    generate_weights(shape, "bench/way", files, lock)
+    pack_weights(lock, files, work / "way.tar.zst")
     line = f"tar -C {_q(files)} -cf - . | zstd -3 -T0 -q -o {_q(work / 'plain.tar.zst')}"
     subprocess.run(command("bash", "-o", "pipefail", "-c", line), check=True)
 
@@ -196,15 +191,9 @@ def main(shape: str, rounds: int, work: Path, write: bool, report_only: bool) ->
     if report_only:
         write_front_page()
         return
-    machine.keep_bytecode()
-    work = work.absolute()
-    if work.exists():
-        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
-    machine.check_room(work, _ROOM_BYTES[shape])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
     taken: dict[tuple[str, bool], list[list[Run]]] = {}
-    try:
+    with work_folder(work, _ROOM_BYTES[shape]) as work:
         _prepare(work, shape)
         total = size_of(work / "files")
         for number in range(rounds):
@@ -215,8 +204,6 @@ def main(shape: str, rounds: int, work: Path, write: bool, report_only: bool) ->
                         take(way, work / "bench.log", is_cold=is_cold)
                     )
         known = circumstances(work, before, f"{size(total)} of generated bf16 weights, {rounds} rounds")
-    finally:
-        remove(work)
     target = TARGET if shape in ("tiny", "1b") else TARGET_OF_MORE
     publish(MARKS.get(shape, MARKS["1b"]), f"{known}\n\n{markdown(taken, target)}", write=write)
     if write:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import filecmp
 import random
-import signal
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +23,8 @@ from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
 from benchmarks.lib.measure import Run, Step, command, measure, remove, size_of
 from benchmarks.lib.section import circumstances, publish, spread
+from benchmarks.lib.work import work_folder
+from benchmarks.pack.generated import generate_weights, pack_weights
 from benchmarks.pack.tools import BIN
 from benchmarks.scale.registry import serve, why_not
 from bundler.console.output import say
@@ -143,25 +143,13 @@ def main(shape: str, rounds: int, kills: int, work: Path, write: bool) -> None:
     """Push generated weights to a registry, and bring them back in several ways."""
     if missing := why_not():
         raise click.ClickException(missing)
-    machine.keep_bytecode()
-    work = work.absolute()
-    if work.exists():
-        raise click.ClickException(f"{work} exists: remove it, or name another folder with --work")
-    machine.check_room(work, _ROOM_BYTES[shape])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     before = machine.load()
-    files, bundle, lock = work / "files", work / "w.tar.zst", work / "w.lock"
     found: Figures = {}
     wire: list[float] = []
-    try:
-        files.mkdir(parents=True)
-        child = command(sys.executable, "-m", "benchmarks.pack.pack_child")
-        for argv in (
-            command(sys.executable, "-m", "benchmarks.pack.weights", "generate", shape, files),
-            [*child, "lock", "w", _REPO, files, lock],
-            [*child, "pack", lock, files, bundle],
-        ):
-            subprocess.run(argv, cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
+    with work_folder(work, _ROOM_BYTES[shape]) as work:
+        files, bundle, lock = work / "files", work / "w.tar.zst", work / "w.lock"
+        generate_weights(shape, _REPO, files, lock)
+        pack_weights(lock, files, bundle)
         raw_bytes, bundle_bytes = size_of(files), bundle.stat().st_size
         first = min(path.name for path in files.iterdir() if path.suffix == ".safetensors")
         with serve(work, "127.0.0.1", bundle) as address:
@@ -187,8 +175,6 @@ def main(shape: str, rounds: int, kills: int, work: Path, write: bool) -> None:
             f"{size(tensor_bytes)}; {rounds} rounds"
         )
         known = circumstances(work, before, what)
-    finally:
-        remove(work)
     text = markdown(found, wire, tensor_bytes * bundle_bytes / raw_bytes, killed, bundle_bytes)
     publish(MARKS, f"{known}\n\n{text}", write=write)
 
