@@ -142,10 +142,13 @@ def test_another_launch_is_believed_that_reaches_no_further(
     figures = {"Seccomp_filters": [1, 0], "PPid": [0]}
     monkeypatch.setattr(status, lambda process, name, unknown: figures[name].pop(0) if figures[name] else 0)
     environment = {"BUNDLE_ISOLATION": "seccomp", "BUNDLE_ALLOW_NET": theirs}
+    code = "print(flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-S", "-c", "input()"], env=environment, stdin=subprocess.PIPE
+        [sys.executable, "-S", "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as other:
         try:
+            # A process that has only just become its program shows no variables yet.
+            assert other.stdout is not None and other.stdout.readline() == b"\n"
             assert is_held(other.pid, os.getpid(), parse_networks(ours)) == held
         finally:
             other.kill()
