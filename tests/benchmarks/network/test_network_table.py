@@ -19,7 +19,7 @@ from benchmarks.network.table import (
     markdown,
 )
 
-PAGE = Path(__file__).parents[2] / "OFFLINE_MODE.md"
+PAGE = Path(__file__).parents[3] / "OFFLINE_MODE.md"
 
 
 def documented() -> list[list[str]]:
