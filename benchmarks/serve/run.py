@@ -34,6 +34,7 @@ from benchmarks.lib.work import work_folder
 from benchmarks.pack.generated import generate_weights, pack_weights
 from benchmarks.pack.tools import BIN
 from bundler.console.output import say
+from bundler.files.owner import read_stat_fields
 from bundler.text.wording import size
 
 HERE = Path(__file__).parents[1]
@@ -154,8 +155,8 @@ def _family(process: int) -> list[int]:
 def _cpu_seconds(process: int) -> float:
     ticks = 0
     for each in _family(process):
-        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])  # utime, stime (proc(5))
+        fields = read_stat_fields(each)
+        ticks += int(fields[14 - 3]) + int(fields[15 - 3])  # utime, stime
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

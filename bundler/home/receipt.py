@@ -83,13 +83,14 @@ class Receipt:
         self.has_view = has_view
         self.is_checked = is_checked
         if not isinstance(lock, bytes):
-            self.lock = spelled = lock
-            name = lock.name
+            self.lock, name = lock, lock.name
             # Without its newline. Of 100,000 files it is tens of megabytes: copied once, and then kept here alone.
-            lock = b"".join((memoryview(lock.encoded)[:-1], b","))
-            spelled.forget_text()
-        self._text = lock
-        self._lock_at = lock_at or (0, len(lock))
+            text = b"".join((memoryview(lock.encoded)[:-1], b","))
+            lock.forget_text()
+        else:
+            text = lock
+        self._text = text
+        self._lock_at = lock_at or (0, len(text))
         self._path = path
         self.name = name
         self._raw_names = names
