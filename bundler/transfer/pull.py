@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from bundler.trust.signature_file import choose_signature, read_signature
 
 CONNECTIONS = 8
 _BLOCK_BYTES = 1 << 20
+# A signal that comes just before a wait begins does not end it, and Python handles it only afterwards.
+_SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,14 +160,19 @@ def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[
             bring(number)
 
     with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pull") as pool:
-        calls = [pool.submit(work) for _ in range(min(CONNECTIONS, partial.parts))]
         try:
-            wait(calls, return_when=FIRST_EXCEPTION)
+            calls = [pool.submit(work) for _ in range(min(CONNECTIONS, partial.parts))]
+            while not all(call.done() for call in calls) and not any(_has_failed(call) for call in calls):
+                wait(calls, timeout=_SIGNAL_SECONDS, return_when=FIRST_EXCEPTION)
             for call in calls:
                 if call.done():
                     call.result()
         finally:
             stop.set()
+
+
+def _has_failed(call: Future[None]) -> bool:
+    return call.done() and call.exception() is not None
 
 
 def _bring_in_order(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:

@@ -6,6 +6,7 @@ waits for the parts of its own file takes parts meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -16,6 +17,8 @@ from threading import Event
 # are safe even if they do not stop in time.
 _STOP_SECONDS = 1.0
 _POLL_SECONDS = 0.2
+# A signal that comes just before a wait begins does not end it, and Python handles it only afterwards.
+_SIGNAL_SECONDS = 1.0
 
 Task = Callable[[], None]
 
@@ -54,16 +57,17 @@ class Crew:
             threading.Thread(target=self._work, args=(outcomes,), name=f"fetch-{number}", daemon=True)
             for number in range(self.jobs)
         ]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for _ in threads:
-                if failure := outcomes.get():
+                if failure := _wait_for(outcomes):
                     raise failure
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(_STOP_SECONDS / len(threads))
+                if thread.ident is not None:
+                    thread.join(_STOP_SECONDS / len(threads))
 
     def offer(self, parts: Iterable[Task]) -> None:
         """Give away parts of a file; a part tells its file about its own failure."""
@@ -106,3 +110,9 @@ class Crew:
             with self._condition:
                 self._begun -= 1
                 self._condition.notify_all()
+
+
+def _wait_for(outcomes: queue.SimpleQueue[BaseException | None]) -> BaseException | None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return outcomes.get(timeout=_SIGNAL_SECONDS)
