@@ -208,3 +208,26 @@ def test_a_child_does_not_outlive_its_parent(tmp_path: Path) -> None:
     )
     process = Path("/proc", str(int(done.stdout)), "stat")
     assert not process.exists() or process.read_text().split()[2] == "Z"
+
+
+def test_many_small_files_are_all_hashed_by_this_thread_or_from_where_it_waited_on_by_others(
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / str(number) for number in range(600)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"small %d" % number)
+    tell = """
+real_small, threads = hash_many.blake3_small_file, []
+def small(*words):
+    threads.append(threading.current_thread() is threading.main_thread())
+    return real_small(*words)
+hash_many.blake3_small_file = small
+import atexit
+atexit.register(lambda: Path(sys.argv[1]).with_name("own").write_text(str(sum(threads))))
+"""
+    waits = "waits = iter(range(0, 10 ** 9, 1000))\nhash_many._count_waits = lambda: next(waits)"
+    sizes = sum(path.stat().st_size for path in paths)
+    assert digests(paths, tmp_path, mapped=False, sabotage=tell) == (expected(*paths), sizes)
+    assert (tmp_path / "own").read_text() == "600"
+    assert digests(paths, tmp_path, mapped=False, sabotage=tell + waits) == (expected(*paths), sizes)
+    assert (tmp_path / "own").read_text() == "256"

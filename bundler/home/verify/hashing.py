@@ -10,10 +10,12 @@ from bundler.files.hash_many import blake3_files
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress
 
-# What was hashed already: device, inode, size and times of a file -> its digests.
-Hashed = dict[tuple[int, ...], Digests | OSError]
-# path for the report, expected content
-Expected = tuple[str, Blob]
+# Device, inode, size and times of a file.
+Inode = tuple[int, ...]
+# What was hashed already.
+Hashed = dict[Inode, Digests | OSError]
+# path for the report, expected content, what stands there
+Expected = tuple[str, Blob, Inode]
 
 
 def compare_all(
@@ -37,30 +39,25 @@ def compare_all(
         PermissionError: A file may not be read, which says nothing about its content.
     """
     known: Hashed = {} if hashed is None else hashed
-    # Of 100,000 files each list more takes megabytes.
-    inodes = [_find_inode(place) for place in expected]
-    fresh: dict[tuple[int, ...], str] = {}
-    for inode, place in zip(inodes, expected, strict=True):
+    fresh: dict[Inode, str] = {}
+    for place, (_, _, inode) in expected.items():
         if inode not in known:
             fresh.setdefault(inode, place)
     order, sizes = list(fresh), [inode[2] for inode in fresh]
     for number, found in blake3_files(list(fresh.values()), jobs=jobs, sizes=sizes, progress=progress):
         known[order[number]] = found
     faults = {
-        fault
-        for inode, wanted in zip(inodes, expected.values(), strict=True)
-        for fault in _compare(wanted, known[inode], name_blob)
+        fault for path, blob, inode in expected.values() for fault in _compare(path, blob, known[inode], name_blob)
     }
     return faults, sum(sizes)
 
 
-def _find_inode(place: str) -> tuple[int, ...]:
-    status = os.stat(place)  # noqa: PTH116 -- strings: a Path for each of 100,000 files takes seconds
+def find_inode(status: os.stat_result) -> Inode:
+    """Return what changes where a file does."""
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _compare(wanted: Expected, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:
-    path, blob = wanted
+def _compare(path: str, blob: Blob, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:
     if isinstance(found, PermissionError):
         raise found
     if isinstance(found, OSError):

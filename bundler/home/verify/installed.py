@@ -15,7 +15,7 @@ from bundler.home.common.conflicts import Pin, pins
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
 from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.sharing.trusted_users import TrustedUsers, list_folders
-from bundler.home.verify.hashing import Expected, Hashed, compare_all
+from bundler.home.verify.hashing import Expected, Hashed, compare_all, find_inode
 from bundler.home.verify.names import NameReader
 from bundler.plan.layout import Blob, Layout, RepoLayout
 from bundler.plan.names import is_blob_path
@@ -236,7 +236,7 @@ class InstalledCheck:
             detail = f"{self.names[blob.path]}: expected {blob.size_bytes} bytes, found {status.st_size}"
             self.faults.add(Fault("changed", shown, detail))
         else:
-            self.to_hash[place] = (shown, blob)
+            self.to_hash[place] = (shown, blob, find_inode(status))
 
     def _check_listings(self, repo: RepoLayout, folder: str) -> None:
         for text in (*repo.ref_texts(), *repo.markers):
