@@ -160,6 +160,10 @@ bench-cores: $(STAMP)  ## what of packing and installing is done in order, and w
 bench-registry: $(STAMP)  ## a bundle in a registry: pushed, pulled, installed from there, and one tensor of it, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.registry.run --write $(BENCH_FLAGS)
 
+.PHONY: bench-parity
+bench-parity: $(STAMP)  ## how fast parity of a bundle is made and what is lost is rebuilt, into benchmarks/README.md
+	$(BIN)/python -m benchmarks.parity.run --write $(BENCH_FLAGS)
+
 .PHONY: bench-serve
 bench-serve: $(STAMP)  ## what a served byte takes of the processor beside nginx, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.serve.run --write $(BENCH_FLAGS)

@@ -19,7 +19,7 @@ import struct
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bundler.files.digest import Digests, blake3_file, blake3_mapped_file, blake3_small_file
@@ -63,6 +63,31 @@ def blake3_files(
         if digest:
             left.remove(number)
             yield number, Digests(size_bytes=told[number], blake3=digest)
+
+    yield from _read_files(left, small, paths, sizes, told, jobs=jobs, progress=progress)
+
+
+def _read_files(
+    left: Sequence[int],
+    small: Sequence[int],
+    paths: Sequence[str | Path],
+    sizes: Sequence[int],
+    told: Mapping[int, int],
+    *,
+    jobs: int,
+    progress: Callable[[int], None],
+) -> Iterator[tuple[int, Digests | OSError]]:
+    """Hash files by reading them.
+
+    Args:
+        left: The larger ones, by their numbers.
+        small: The others.
+        paths: Of all files.
+        sizes: Of all files.
+        told: Of how many bytes of a file `progress` was told already.
+        jobs: Cores to use.
+        progress: Called with the number of bytes hashed since the last call.
+    """
 
     def read(number: int) -> list[tuple[int, Digests | OSError]]:
         known = told.get(number, 0)
