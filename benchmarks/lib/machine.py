@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import socket
 import subprocess
 from pathlib import Path
 
@@ -75,3 +76,9 @@ def keep_bytecode() -> None:
     Without, compiling the modules would be a half of a short command.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def find_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])

@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.lib import machine
+
 BUNDLE = Path(sys.executable).with_name("bundle")
 _CONFIG = """version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {storage}}}}}
 http: {{addr: "{host}"}}
 """
-_PORT = 5077
 
 
 def why_not() -> str | None:
@@ -34,7 +35,7 @@ def serve(work: Path, address: str, bundle: Path, *, inside: Sequence[str] = ())
         bundle: The bundle.
         inside: Words before a command, for instance `ip netns exec NAME`.
     """
-    config, host = work / "registry.yaml", f"{address}:{_PORT}"
+    config, host = work / "registry.yaml", f"{address}:{machine.find_port()}"
     config.write_text(_CONFIG.format(storage=work / "registry", host=host), encoding="utf-8")
     process = subprocess.Popen([*inside, "docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
     place = f"oci+http://{host}/bundles/scale:1"

@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import statistics
 import subprocess
 import threading
@@ -91,8 +90,7 @@ def _serve_by_bundle(source: Path) -> Iterator[tuple[int, str]]:
 @contextmanager
 def _serve_by_nginx(root: Path, work: Path) -> Iterator[tuple[int, str]]:
     program = shutil.which("nginx") or "/usr/sbin/nginx"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = machine.find_port()
     (work / "nginx.conf").write_text(_NGINX.format(work=work, root=root, port=port))
     with subprocess.Popen(
         command(program, "-p", work, "-c", work / "nginx.conf", "-e", work / "nginx.log")
