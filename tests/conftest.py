@@ -12,7 +12,7 @@ import pytest
 from hypothesis import settings
 
 from bundler.files.parallel import available_cores
-from bundler.format.codec.words import NUMPY, Way, compiled_way
+from bundler.format.codec.words import Way, compiled_way, numpy_way
 from demo.hub import assemble
 from tests.support.hub import RunningHub
 from tests.support.remote import write_repo
@@ -124,7 +124,7 @@ def plain_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module", params=["numpy", "compiled"])
 def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     """The code that takes words apart during the test: one after the other, where both are there."""
-    way = NUMPY if request.param == "numpy" else compiled_way()
+    way = numpy_way() if request.param == "numpy" else compiled_way()
     if way is None:
         pytest.skip("bundler/format/codec/_words.c is not built: no C compiler when this was installed")
     with pytest.MonkeyPatch.context() as patch:

@@ -29,7 +29,7 @@ from benchmarks.pack.weights import to_bf16
 from bundler.files.digest import blake3_bytes
 from bundler.format.codec import codecs
 from bundler.format.codec.codecs import BY_WIDTH, DEFAULT_LEVEL, DIFFERENCES_BY_WIDTH, room_bytes
-from bundler.format.codec.words import NUMPY, Way, compiled_way
+from bundler.format.codec.words import Way, compiled_way, numpy_way
 from bundler.format.cut import CHUNK_BYTES
 
 MARKS = Marks("bench-planes")
@@ -89,7 +89,7 @@ def compare_ways(compiled: Way, *, count: int, rounds: int) -> Readings:
     found: Readings = {}
     for width in (2, 4):
         chunks = generate(width, count)
-        sides = [(way, _steps(way, width, chunks)) for way in (NUMPY, compiled)]
+        sides = [(way, _steps(way, width, chunks)) for way in (numpy_way(), compiled)]
         for _ in range(rounds):
             for name in sides[0][1]:
                 for number, (way, steps) in enumerate(sides):

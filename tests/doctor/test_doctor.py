@@ -13,7 +13,7 @@ import pytest
 from bundler.doctor import cache, machine, network
 from bundler.doctor.diagnosis import Diagnosis
 from bundler.doctor.examine import examine
-from bundler.format.codec.words import NUMPY
+from bundler.format.codec.words import numpy_way
 from bundler.home.common.journal import note_unfinished
 from bundler.home.common.set_aside import move_aside
 from bundler.home.installation.install import install
@@ -62,11 +62,11 @@ def test_a_sound_environment_has_no_problem_and_nothing_is_changed(
 
 
 def test_the_code_that_takes_weights_apart_is_named(monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
-    compiled = replace(NUMPY, name="compiled")
+    compiled = replace(numpy_way(), name="compiled")
     cases = {
         "compiled code that is used": (compiled, compiled),
-        "compiled code that a variable rules out": (NUMPY, compiled),
-        "compiled code that was not built": (NUMPY, None),
+        "compiled code that a variable rules out": (numpy_way(), compiled),
+        "compiled code that was not built": (numpy_way(), None),
     }
     for case, (chosen, built) in cases.items():
         monkeypatch.setattr(machine, "chosen_way", lambda chosen=chosen: chosen)

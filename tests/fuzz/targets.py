@@ -18,7 +18,7 @@ from bundler.errors import BundleError
 from bundler.format.chunk import decode_chunk
 from bundler.format.codec import codecs
 from bundler.format.codec.safetensors import word_runs
-from bundler.format.codec.words import NUMPY
+from bundler.format.codec.words import numpy_way
 from bundler.format.index import ChunkRecord, parse_index_frame
 from bundler.format.reader import BundleReader
 from bundler.format.stream import BundleStream
@@ -133,7 +133,7 @@ def fuzz_frames(data: bytes, folder: Path) -> None:
     def decode() -> None:
         raw = decode_chunk(record, memoryview(bytearray(frames)), number=0, read_base=lambda place, room: None)
         assert len(raw) == raw_bytes
-        with patch.object(codecs, "chosen_way", lambda: NUMPY):
+        with patch.object(codecs, "chosen_way", numpy_way):
             other = decode_chunk(
                 record, memoryview(bytearray(frames)), number=0, read_base=lambda place, room: None
             )

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
-from bundler.format.codec import differences, planes
-
 VARIABLE = "BUNDLE_COMPILED"
 
 
@@ -61,7 +59,13 @@ class Way:
     merge_differences: MergeDifferences
 
 
-NUMPY = Way("numpy", planes.split, planes.merge, differences.split, differences.merge)
+@cache
+def numpy_way() -> Way:
+    """Return numpy's implementation."""
+    # A tenth of a second, which is most of what a short command takes.
+    from bundler.format.codec import differences, planes
+
+    return Way("numpy", planes.split, planes.merge, differences.split, differences.merge)
 
 
 @cache
@@ -78,5 +82,5 @@ def compiled_way() -> Way | None:
 def chosen_way() -> Way:
     """Return the implementation that this process uses, by its environment when it is first asked."""
     if os.environ.get(VARIABLE) == "0":
-        return NUMPY
-    return compiled_way() or NUMPY
+        return numpy_way()
+    return compiled_way() or numpy_way()

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundler.format.codec.frames import BLOCK_BYTES, lay_out_stored_frame, stored_frame_bytes
-from bundler.format.codec.words import NUMPY, VARIABLE, Way, chosen_way, compiled_way
+from bundler.format.codec.words import VARIABLE, Way, chosen_way, compiled_way, numpy_way
+from tests.support.process import run_python
 
 Planes = list[list[memoryview]]
 
@@ -61,10 +62,10 @@ def check_equal(compiled: Way, raw: memoryview, base: memoryview, width: int, of
         ),
     ):
         expected, found = empty_planes(width, count), empty_planes(width, count, offset)
-        split(NUMPY, expected)
+        split(numpy_way(), expected)
         split(compiled, found)
         assert joined(found) == joined(expected)
-        for way, planes in ((NUMPY, found), (compiled, found), (compiled, expected)):
+        for way, planes in ((numpy_way(), found), (compiled, found), (compiled, expected)):
             out = at_offset(b"\x5a" * len(raw), offset)
             merge(way, planes, out)
             assert out == raw
@@ -236,7 +237,18 @@ def test_where_nothing_is_compiled_numpy_does_the_work(monkeypatch: pytest.Monke
         function.cache_clear()
     try:
         assert compiled_way() is None
-        assert chosen_way() is NUMPY
+        assert chosen_way() is numpy_way()
     finally:
         for function in (compiled_way, chosen_way):
             function.cache_clear()
+
+
+@pytest.mark.skipif(compiled_way() is None, reason="not compiled here")
+def test_where_it_is_compiled_numpy_is_not_imported() -> None:
+    code = """
+    import sys
+    from bundler.cli.verify import verify
+    from bundler.format.codec.words import chosen_way
+    print(chosen_way().name, "numpy" in sys.modules)
+    """
+    assert run_python(code, env={VARIABLE: ""}).stdout == "compiled False\n"
