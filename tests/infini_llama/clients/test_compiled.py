@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from infini_llama.run_folder.metrics import read_metrics
 from infini_llama.settings.sections import parse
 from infini_llama.train.run import train
 from tests.infini_llama.train.test_run import CONFIG
+from tests.support.process import run_python
 
 if not (Path(__file__).parents[3] / ".clients").is_dir():
     pytest.skip("part of `make test-clients`", allow_module_level=True)
@@ -29,3 +31,18 @@ def test_a_compiled_run_has_the_losses_of_one_that_is_not(tmp_path: Path, overri
         losses.append([line["loss"] for line in read_metrics(tmp_path / compiled)])
     assert losses[1] == pytest.approx(losses[0], abs=1e-4)
     assert len(losses[0]) == 6
+
+
+def test_two_compiled_processes_with_shared_out_weights_have_the_losses_of_one_that_is_not(tmp_path: Path) -> None:
+    code = """
+    import json, sys
+    from pathlib import Path
+    from tests.infini_llama.parallel.sharded_runs import Runs
+
+    runs = Runs(Path(sys.argv[1]))
+    losses = [runs.alone("alone"), runs.sharded("compiled", 2, "training.compile=true")]
+    print(json.dumps(losses))
+    """
+    alone, compiled = json.loads(run_python(code, tmp_path).stdout.splitlines()[-1])
+    assert compiled == pytest.approx(alone, abs=1e-5)
+    assert len(alone) == 4
