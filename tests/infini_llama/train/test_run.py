@@ -15,6 +15,7 @@ from bundler.home.home import Home
 from bundler.home.installed import InstalledBundle
 from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data.tokenizers import byte_tokenizer
+from infini_llama.data.tokenizing import ENDS, PLACES
 from infini_llama.errors import ConfigError
 from infini_llama.model.load import new_config
 from infini_llama.run_folder import checkpoints
@@ -232,6 +233,15 @@ def test_activation_checkpointing_changes_no_weight(
     summary = train(other, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "other")
     assert summary.last_loss < summary.first_loss - 1
     assert weights(Path(summary.checkpoint)) == weights(Path(trained.checkpoint))
+
+
+def test_tokens_that_are_kept_nowhere_train_the_same_weights(
+    trained: Summary, gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path
+) -> None:
+    settings = configured("data.keep_tokens=false")
+    again = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=tmp_path / "again")
+    assert weights(Path(again.checkpoint)) == weights(Path(trained.checkpoint))
+    assert {path.name for path in (tmp_path / "again" / "tokens").rglob("*.bin")} == {ENDS, PLACES}
 
 
 def test_truncated_back_propagation_sees_the_loss_of_the_whole_row_and_learns(
