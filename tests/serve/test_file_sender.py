@@ -49,7 +49,7 @@ def sending(
         listener.setblocking(False)
         made, _ = await loop.sock_accept(listener)
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, made)
-        content = DiskFile("content", path, FileStamp.of(path.stat())).open()
+        content = DiskFile("content", str(path), FileStamp.of(path.stat())).open()
         try:
             await send(FileSender(transport, patience), content)
         except StalledError as error:

@@ -218,12 +218,11 @@ def _explain_unreachable(error: Exception, asked: Asked) -> NetworkError:
         reason = "did not answer" if isinstance(error, httpx2.ConnectTimeout) else f"cannot be reached: {error}"
         return _explain_proxy_failure(asked, reason)
     if isinstance(error, httpx2.TimeoutException):
-        connecting = isinstance(error, httpx2.ConnectTimeout)
-        seconds = constants.HF_HUB_ETAG_TIMEOUT if connecting else constants.HF_HUB_DOWNLOAD_TIMEOUT
-        what = f"{host} did not answer within {seconds} s"
-        hint = (
-            _suggest_proxy(asked) + "; on a slow connection raise HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT"
-        )
+        variable = "HF_HUB_DOWNLOAD_TIMEOUT"
+        if isinstance(error, httpx2.ConnectTimeout):
+            variable = "HF_HUB_ETAG_TIMEOUT"
+        what = f"{host} did not answer within {getattr(constants, variable)} s"
+        hint = f"{_suggest_proxy(asked)}; on a slow connection raise {variable}"
         return NetworkError(f"{what}{f', through the proxy {proxy}' if proxy else ''}", hint=hint)
     if isinstance(error, httpx2.ConnectError):
         return NetworkError(f"cannot connect to {host}: {error}", hint=_suggest_proxy(asked))

@@ -155,10 +155,11 @@ def _key_of(folder_name: str) -> RepoKey | None:
 
 def _file_by_blob_name(file: DiskFile) -> ServedFile | None:
     """Read the ids of a linked file off its blob's name; None when that is no etag."""
-    name, size = file.location.name, file.stamp.size_bytes
-    if file.location.parent.name == "blobs" and _SHA1.fullmatch(name):
+    folder, _, name = file.location.rpartition("/")
+    size, is_blob = file.stamp.size_bytes, folder.endswith("/blobs")
+    if is_blob and _SHA1.fullmatch(name):
         return ServedFile(path=file.path, size_bytes=size, blob_id=name)
-    if file.location.parent.name == "blobs" and _SHA256.fullmatch(name):
+    if is_blob and _SHA256.fullmatch(name):
         pointer = lfs_pointer_id(name, size)
         return ServedFile(path=file.path, size_bytes=size, blob_id=pointer, lfs_sha256=name)
     return None

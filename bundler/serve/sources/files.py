@@ -56,12 +56,12 @@ class DiskFile:
 
     Attributes:
         path: POSIX path in the repo.
-        location: Where it really lies, links resolved.
+        location: Where it really lies, links resolved; a string, since a Path for each of 100,000 files takes seconds.
         stamp: Its state when it was listed.
     """
 
     path: str
-    location: Path
+    location: str
     stamp: FileStamp
 
     def open(self) -> FileContent:
@@ -163,7 +163,7 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[DiskFile]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), f"{path}/", root)
-            elif file := _disk_file(path, Path(entry.path), root):
+            elif file := _disk_file(path, entry, root):
                 yield file
 
 
@@ -173,20 +173,22 @@ def _warn(reason: str) -> None:
     _log.warning("not served: %s", reason)
 
 
-def _disk_file(path: str, place: Path, root: Path) -> DiskFile | None:
-    location = place
-    if place.is_symlink():
-        location = Path(os.path.realpath(place))
-        if not location.is_relative_to(root) or not is_served_name(location.name):
-            _warn(f"{place} is a link that leaves {root}, or leads to a private name")
-            return None
+def _disk_file(path: str, entry: os.DirEntry[str], root: Path) -> DiskFile | None:
+    location = entry.path
     try:
-        status = location.lstat()
+        if entry.is_symlink():
+            location = os.path.realpath(entry.path)
+            if not location.startswith(f"{root}/") or not is_served_name(location.rpartition("/")[2]):
+                _warn(f"{entry.path} is a link that leaves {root}, or leads to a private name")
+                return None
+            status = os.lstat(location)
+        else:
+            status = entry.stat(follow_symlinks=False)
     except OSError as error:
-        _warn(f"{place} ({error.strerror})")
+        _warn(f"{entry.path} ({error.strerror})")
         return None
     if not stat.S_ISREG(status.st_mode):
         # Links to folders are left out as well: they can be circular, and git repos have none that clients follow.
-        _warn(f"{place} is not a regular file")
+        _warn(f"{entry.path} is not a regular file")
         return None
     return DiskFile(path, location, FileStamp.of(status))

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 # Where a file lies, its state, and whether it is hashed as an LFS file.
-_Key = tuple[Path, FileStamp, bool]
+_Key = tuple[str, FileStamp, bool]
 
 
 class HashCache:
@@ -49,13 +49,17 @@ class HashCache:
         Raises:
             ContentChangedError: A file was written to while it was hashed.
         """
-        wanted = [(file, rule(file.path, file.stamp.size_bytes)) for file in files]
-        known = self._known.keys() - self._young
-        new = {_key(file, is_lfs): (file, is_lfs) for file, is_lfs in wanted if _key(file, is_lfs) not in known}
+        wanted: list[tuple[DiskFile, _Key]] = []
+        new: dict[_Key, tuple[DiskFile, bool]] = {}
+        for file in files:
+            is_lfs = rule(file.path, file.stamp.size_bytes)
+            key = (file.location, file.stamp, is_lfs)
+            wanted.append((file, key))
+            if key not in self._known or key in self._young:
+                new[key] = (file, is_lfs)
         if new:
             self._hash(new, what)
-        # One file can lie at several paths, by links.
-        return {file.path: replace(self._known[_key(file, is_lfs)], path=file.path) for file, is_lfs in wanted}
+        return {file.path: _at(file.path, self._known[key]) for file, key in wanted}
 
     def _hash(self, new: Mapping[_Key, tuple[DiskFile, bool]], what: str) -> None:
         begun = time.time_ns()
@@ -72,14 +76,15 @@ class HashCache:
             _log.info("%s: hashed", what)
 
 
-def _key(file: DiskFile, is_lfs: bool) -> _Key:
-    return file.location, file.stamp, is_lfs
+def _at(path: str, served: ServedFile) -> ServedFile:
+    # One file can lie at several paths, by links.
+    return served if served.path == path else replace(served, path=path)
 
 
 def _identify(file: DiskFile, is_lfs: bool) -> ServedFile:
     try:
-        digests = hash_file(file.location, "sha256" if is_lfs else "git_sha1")
-        unchanged = FileStamp.of(file.location.lstat()) == file.stamp
+        digests = hash_file(Path(file.location), "sha256" if is_lfs else "git_sha1")
+        unchanged = FileStamp.of(os.lstat(file.location)) == file.stamp
     except OSError as error:
         raise ContentChangedError(f"{file.location}: cannot be read ({error.strerror})") from error
     if not unchanged:

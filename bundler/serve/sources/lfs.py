@@ -6,8 +6,10 @@ In either case a large file is one, since the Hub takes no large file otherwise.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bundler.serve.sources.files import DiskFile
 
@@ -20,6 +22,8 @@ DEFAULT_LFS_PATTERNS = (
     *("*.pickle", "*.pkl", "*.pt", "*.pth", "*.rar", "*.safetensors", "*.tar", "*.tflite", "*.tgz", "*.wasm"),
     *("*.xz", "*.zip", "*.zst", "*tfevents*"),
 )
+# A star, and then nothing that is special, nor a slash.
+_SUFFIX = re.compile(r"\*[^*?\[\\/]+")
 
 
 class LfsRule:
@@ -30,29 +34,49 @@ class LfsRule:
     """
 
     def __init__(self, attributes: str | None) -> None:
-        self._patterns: list[tuple[re.Pattern[str], bool]] = []
-        if attributes is None:
-            self._patterns = [(attribute_pattern(pattern), True) for pattern in DEFAULT_LFS_PATTERNS]
-            return
-        for line in attributes.splitlines():
-            pattern, *settings = line.split() or [""]
-            filters = [s for s in settings if s.lstrip("-!").split("=")[0] == "filter"]
-            if pattern and not pattern.startswith("#") and filters:
-                self._patterns.append((attribute_pattern(pattern), filters[-1] == "filter=lfs"))
+        lines = _parse(attributes) if attributes is not None else [(name, True) for name in DEFAULT_LFS_PATTERNS]
+        # The last line that matches decides. Of neighbours that say the same it does not matter which.
+        self._runs = [
+            (_Patterns([pattern for pattern, _ in run]), value)
+            for value, run in itertools.groupby(reversed(lines), key=lambda line: line[1])
+        ]
 
     @classmethod
     def of(cls, files: Mapping[str, DiskFile]) -> LfsRule:
         """Return the rule of a repo with these files."""
         attributes = files.get(".gitattributes")
-        return cls(attributes.location.read_text("utf-8", "replace") if attributes else None)
+        return cls(Path(attributes.location).read_text("utf-8", "replace") if attributes else None)
 
     def __call__(self, path: str, size_bytes: int) -> bool:
         """Tell whether the file is an LFS file; as in git, the last line that matches decides."""
-        is_lfs = False
-        for pattern, value in self._patterns:
-            if pattern.fullmatch(path):
-                is_lfs = value
-        return is_lfs or size_bytes >= LFS_THRESHOLD_BYTES
+        if size_bytes >= LFS_THRESHOLD_BYTES:
+            return True
+        return next((value for patterns, value in self._runs if patterns.match(path)), False)
+
+
+class _Patterns:
+    """Patterns of which one has to match; most are a suffix, which takes no regular expression."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._suffixes = tuple(pattern[1:] for pattern in patterns if _SUFFIX.fullmatch(pattern))
+        others = [attribute_pattern(pattern).pattern for pattern in patterns if not _SUFFIX.fullmatch(pattern)]
+        self._others = re.compile("|".join(f"(?:{other})" for other in others)) if others else None
+
+    def match(self, path: str) -> bool:
+        return path.endswith(self._suffixes) or (
+            self._others is not None and self._others.fullmatch(path) is not None
+        )
+
+
+def _parse(attributes: str) -> list[tuple[str, bool]]:
+    """Return the patterns that say of files whether they are LFS files, and what they say."""
+    found = []
+    for line in attributes.splitlines():
+        pattern, *settings = line.split() or [""]
+        filters = [s for s in settings if s.lstrip("-!").split("=")[0] == "filter"]
+        if pattern and not pattern.startswith("#") and filters:
+            found.append((pattern, filters[-1] == "filter=lfs"))
+    return found
 
 
 def attribute_pattern(pattern: str) -> re.Pattern[str]:
