@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from infini_llama.run_folder.metrics import read_metrics
 from infini_llama.settings.sections import parse
@@ -17,6 +18,12 @@ if not (Path(__file__).parents[3] / ".clients").is_dir():
     pytest.skip("part of `make test-clients`", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> None:
+    """Forget what other trainings compiled: each is a process of its own, and lengths of another one are none of its."""
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("override", ["training.backprop_segments=2", "data.share_segments=true"])
