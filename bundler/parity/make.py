@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from bundler.errors import FormatError, UsageError
 from bundler.files.atomic import fsync_dir, temporary_path
+from bundler.files.leftovers import remove_leftovers
 from bundler.files.space import check_room, report_full_disk
 from bundler.parity.code import encode, load_code
 from bundler.parity.grid import Grid, choose_grid
@@ -80,6 +82,7 @@ def make_parity(
     needed = sum(
         2 * head_bytes(grid, files, 0, count) + count * grid.block_bytes + _ENDS_BYTES for count in counts
     )
+    remove_leftovers(base.parent, now=time.time(), below=False)
     check_room({base.parent: needed}, hint="ask for less parity")
     on_total(grid.size_bytes)
     full = report_full_disk(

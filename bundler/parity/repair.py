@@ -12,6 +12,7 @@ Rule book:
 from __future__ import annotations
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from bundler.errors import IntegrityError, UsageError
 from bundler.files.atomic import fsync_dir, temporary_path
+from bundler.files.leftovers import remove_leftovers
 from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
@@ -85,6 +87,9 @@ def repair(
         needs: dict[Path, int] = defaultdict(int)
         for number, target in targets.items():
             needs[target.parent] += head.files[number].size_bytes
+        for folder in needs:
+            # As long as the bundle, each.
+            remove_leftovers(folder, now=time.time(), below=False)
         check_room(needs, hint="name another folder with --output")
         missing = tuple(run.paths[number] for number in targets if run.length_of(number) is None)
         digest = _replace(protection, bad, targets, jobs)

@@ -6,10 +6,11 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from bundler.errors import NetworkError, SpaceError
+from bundler.errors import ChangedError, NetworkError, SpaceError
 from bundler.files.space import check_room, report_full_disk
 from bundler.remote.object import Body, RemoteObject, Take
 from bundler.remote.waiting import note
@@ -17,6 +18,8 @@ from bundler.text.wording import size
 
 _BLOCK_BYTES = 1 << 20
 _TRIES = 4
+
+Result = TypeVar("Result")
 
 
 class WholeObject:
@@ -26,6 +29,7 @@ class WholeObject:
         source: The object; its server sends all of it at once. Closed with this.
 
     Raises:
+        ChangedError: It became longer.
         NetworkError: It broke off again and again.
         SpaceError: The folder for temporary files has no room for it.
     """
@@ -50,7 +54,7 @@ class WholeObject:
                 f"{folder}: no room for {self.label}, whose server sends no ranges",
                 hint=hint,
             ):
-                self.size_bytes: int | None = self._bring()
+                self.size_bytes: int | None = try_again(self._copy)
         except BaseException:
             self._file.close()
             raise
@@ -87,16 +91,6 @@ class WholeObject:
         self._file.close()
         self._source.close()
 
-    def _bring(self) -> int:
-        for left in reversed(range(_TRIES)):
-            try:
-                return self._copy()
-            except NetworkError as error:
-                if not left:
-                    raise
-                note(f"{error.message}; it is asked for from the start again")
-        raise AssertionError("the last try returns or raises")
-
     def _copy(self) -> int:
         room = memoryview(bytearray(_BLOCK_BYTES))
         length = 0
@@ -105,6 +99,12 @@ class WholeObject:
         with self._source.stream() as body:
             while count := body.readinto(room):
                 length += count
+                if length > self._most_bytes and self._source.size_bytes is not None:
+                    raise ChangedError(
+                        f"{self.label}: it was replaced while it was read: it had {self._most_bytes:,} bytes, and has "
+                        "more now",
+                        hint="run the same command again",
+                    )
                 if length > self._most_bytes:
                     raise SpaceError(
                         f"{self.label}: its server sends no ranges and does not say how long it is; more than "
@@ -114,3 +114,13 @@ class WholeObject:
                 self._file.write(room[:count])
         self._file.flush()
         return length
+
+
+def try_again(bring: Callable[[], Result]) -> Result:
+    """Return what `bring` returns, which begins from the start each time: thrice more where the connection breaks."""
+    for _ in range(_TRIES - 1):
+        try:
+            return bring()
+        except NetworkError as error:
+            note(f"{error.message}; it is asked for from the start again")
+    return bring()

@@ -14,26 +14,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import BundleError, DamagedError, FormatError, SpaceError, TrustError
+from bundler.errors import BundleError, DamagedError, RemoteError, SpaceError, TrustError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import hash_file
 from bundler.files.parallel import available_cores, in_order
-from bundler.files.space import check_room
+from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
+from bundler.make.download.crew import Crew
 from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import name_file, open_remote
+from bundler.remote.whole import try_again
 from bundler.transfer.partial import PartialFile
 from bundler.trust.signature_file import choose_signature, read_signature
 
 CONNECTIONS = 8
 _BLOCK_BYTES = 1 << 20
-# A signal that comes just before a wait begins does not end it, and Python handles it only afterwards.
-_SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def pull(
 
     Raises:
         NetworkError: The server cannot be reached; what arrived stays.
-        RemoteError: It refused.
+        RemoteError: It refused, or does not say how long it is.
         ChangedError: The address leads to another object than a moment ago, or than its digest says.
         DamagedError: What arrived is not what was written; nothing is left.
         FormatError: It is no bundle; nothing is left.
@@ -83,11 +82,10 @@ def pull(
     target = (output or Path(name_file(address))).absolute()
     source = open_remote(address, is_read_whole=True)
     try:
-        received = _bring(source, target, on_total, progress)
+        received, signature = _bring(source, address, target, on_total, progress)
     finally:
         source.close()
     with BundleReader(target) as reader:
-        signature = _bring_signature(address, target, reader.digest)
         return Pulled(
             path=target,
             name=reader.name,
@@ -99,13 +97,26 @@ def pull(
 
 
 def _bring(
-    source: RemoteObject, target: Path, on_total: Callable[[int], None], progress: Callable[[int], None]
-) -> int:
+    source: RemoteObject,
+    address: Address,
+    target: Path,
+    on_total: Callable[[int], None],
+    progress: Callable[[int], None],
+) -> tuple[int, Path | None]:
+    """Bring file and signature; return how many bytes of the first came, and the path of the other."""
     size = source.size_bytes
     if size is None:
-        raise FormatError(f"{source.label}: the server does not say how long it is, so it cannot be pulled")
+        raise RemoteError(
+            f"{source.label}: the server does not say how long it is, so it cannot be pulled",
+            hint="`bundle install` takes it as it comes",
+        )
     on_total(size)
-    with PartialFile(target, source.version or "", size) as partial:
+    full = report_full_disk(
+        target.parent,
+        f"{target.parent}: the file system is full; what arrived is kept",
+        hint="make room, then run the same command again",
+    )
+    with full, PartialFile(target, source.version or "", size) as partial:
         if not source.has_ranges or not source.version:
             partial.clear()
         before = partial.done_bytes
@@ -120,9 +131,9 @@ def _bring(
         if source.has_ranges:
             _bring_parts(source, partial, progress)
         else:
-            _bring_in_order(source, partial, progress)
+            try_again(lambda: _bring_in_order(source, partial, progress))
         try:
-            _verify(partial.path, source)
+            digest = _verify(partial.path, source)
         except BundleError as error:
             partial.delete()
             # The file that it was read from is gone.
@@ -131,19 +142,23 @@ def _bring(
                 "pull it again; if that ends in the same way, what the address leads to is damaged, or no bundle"
             )
             raise
+        # Before the file has its name: what cannot be told now can be asked again, and all of the file is here.
+        chosen = choose_signature(address, of=digest)
         partial.finish()
-    return size - before
+    return size - before, _keep_signature(chosen[0] if chosen else None, target, digest)
 
 
 def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:
-    stop = threading.Event()
+    stop, writing = threading.Event(), threading.Lock()
 
     def bring(number: int) -> None:
         start, end = partial.span(number)
 
         def take(block: memoryview) -> None:
-            partial.write(number, block)
-            progress(len(block))
+            with writing:
+                if not stop.is_set():
+                    partial.write(number, block)
+                    progress(len(block))
 
         if start < end:
             source.read_blocks(start, end, take, stop)
@@ -159,23 +174,18 @@ def _bring_parts(source: RemoteObject, partial: PartialFile, progress: Callable[
                 return
             bring(number)
 
-    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pull") as pool:
-        try:
-            calls = [pool.submit(work) for _ in range(min(CONNECTIONS, partial.parts))]
-            while not all(call.done() for call in calls) and not any(_has_failed(call) for call in calls):
-                wait(calls, timeout=_SIGNAL_SECONDS, return_when=FIRST_EXCEPTION)
-            for call in calls:
-                if call.done():
-                    call.result()
-        finally:
+    try:
+        Crew(CONNECTIONS, stop).run([work] * min(CONNECTIONS, partial.parts))
+    finally:
+        # Whoever waits for a server still writes nothing any more.
+        with writing:
             stop.set()
 
 
-def _has_failed(call: Future[None]) -> bool:
-    return call.done() and call.exception() is not None
-
-
 def _bring_in_order(source: RemoteObject, partial: PartialFile, progress: Callable[[int], None]) -> None:
+    progress(-partial.done_bytes)
+    partial.clear()
+    partial.begin()
     room = memoryview(bytearray(_BLOCK_BYTES))
     with source.stream() as body:
         for number in range(partial.parts):
@@ -186,9 +196,10 @@ def _bring_in_order(source: RemoteObject, partial: PartialFile, progress: Callab
                 start += count
 
 
-def _verify(path: Path, source: RemoteObject) -> None:
-    """Compare every chunk with the index, and the index with what the address promises."""
+def _verify(path: Path, source: RemoteObject) -> str:
+    """Compare every chunk with the index, and the index with what the address promises; return the bundle's digest."""
     with BundleReader(path) as reader:
+        digest = reader.digest
         if source.bundle_digest is not None and reader.digest != source.bundle_digest:
             raise DamagedError(f"{source.label}: expected bundle {source.bundle_digest}, found {reader.digest}")
         calls = (
@@ -201,13 +212,13 @@ def _verify(path: Path, source: RemoteObject) -> None:
         found = f"sha256:{hash_file(path, 'sha256').sha256}"
         if found != expected:
             raise DamagedError(f"{source.label}: expected {expected}, found {found}")
+    return digest
 
 
-def _bring_signature(address: Address, target: Path, digest: str) -> Path | None:
-    chosen = choose_signature(address)
+def _keep_signature(content: bytes | None, target: Path, digest: str) -> Path | None:
     path = target.with_name(f"{target.name}.sig")
-    if chosen is not None:
-        atomic_write(path, chosen[0])
+    if content is not None:
+        atomic_write(path, content)
         return path
     # That of an earlier file would have the right bundle refused; that of this one may have come another way.
     if path.exists() and not _is_of(path, digest):

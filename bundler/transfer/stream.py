@@ -32,6 +32,7 @@ from bundler.transfer.artifact import EMPTY_CONTENT, bundle_manifest, model_conf
 from bundler.transfer.attach import attach, list_attachments
 
 _BLOCK_BYTES = 1 << 20
+_STOP_SECONDS = 1.0
 
 
 class _GivenUpError(Exception):
@@ -149,7 +150,8 @@ class StreamedPush:
         if self._thread is None:
             os.close(self._reading)
         else:
-            self._thread.join()
+            # Who has given up does not wait for a server that may have stopped reading.
+            self._thread.join(_STOP_SECONDS if self._is_given_up else None)
 
     def _begin(self) -> None:
         self._thread = threading.Thread(target=self._send, name="push", daemon=True)

@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import TrustError
+from bundler.errors import ChangedError, TrustError
 from bundler.remote.address import Address, Place
 from bundler.text.wording import counted
 from bundler.trust.paths import signature_path
@@ -85,7 +85,11 @@ def find_signature(
 
 
 def choose_signature(
-    address: Address, *, keys: Collection[PublicKey] = (), authorities: Collection[PublicKey] = ()
+    address: Address,
+    *,
+    keys: Collection[PublicKey] = (),
+    authorities: Collection[PublicKey] = (),
+    of: str | None = None,
 ) -> tuple[bytes, SignedStatement | TrustError] | None:
     """Return the signature at an address, and what it says or why it cannot be used; None where there is none.
 
@@ -96,8 +100,10 @@ def choose_signature(
         address: The bundle's.
         keys: As `parse_signature` takes them; a signature by one of them counts.
         authorities: A signature by a key that one of these vouches for counts, too.
+        of: The digest of the bundle that was found there a moment ago.
 
     Raises:
+        ChangedError: There is another bundle by now.
         NetworkError, RemoteError: It cannot be told whether there is one.
     """
     from bundler.remote.opening import read_signatures
@@ -105,6 +111,12 @@ def choose_signature(
     chosen: tuple[bytes, SignedStatement | TrustError] | None = None
     best: tuple[bool, bool, float] | None = None
     for found in read_signatures(address, most_bytes=MAX_BYTES):
+        if of is not None and found.bundle_digest not in (None, of):
+            raise ChangedError(
+                f"{address}: it was replaced while it was read: it led to bundle {of}, and leads to "
+                f"{found.bundle_digest} now",
+                hint="run the same command again",
+            )
         try:
             signed = parse_signature(found.content, source=found.source, keys=keys)
         except TrustError as error:

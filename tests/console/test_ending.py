@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,3 +68,28 @@ def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch, held:
         assert (done.exit_code, signal.getsignal(signal.SIGHUP)) == (0, signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGHUP, previous)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_one_that_comes_where_python_goes_on_after_errors_ends_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, held: Path, number: signal.Signals
+) -> None:
+    class Freed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), number)
+
+    @click.command()
+    def holds() -> None:
+        held.touch()
+        try:
+            freed = Freed()
+            del freed
+            time.sleep(30)
+            click.echo("was not noticed")
+        finally:
+            held.unlink()
+
+    monkeypatch.setattr(BundleGroup, "get_command", lambda *_: holds)
+    done = CliRunner().invoke(main, ["holds"])
+    assert (done.exit_code, done.stdout, held.exists()) == (128 + number, "", False)
+    assert "Traceback" not in done.stderr

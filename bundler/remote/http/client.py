@@ -14,6 +14,7 @@ Why on the standard library: docs/decisions/0009-own-client-for-registries.md.
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import os
 import ssl
@@ -27,7 +28,7 @@ from bundler.hub.connection.bounded_answer import BoundedAnswer
 from bundler.hub.connection.idle import IdleConnections
 from bundler.hub.connection.proxies import Proxy, proxy_for
 from bundler.remote.address import show
-from bundler.remote.http.answer import Answer, watch_head
+from bundler.remote.http.answer import BROKEN, Answer, watch_head
 from bundler.remote.http.login import Login, NoLogin
 from bundler.remote.url import to_ascii
 
@@ -93,7 +94,7 @@ class Client:
             if not follow or answer.status not in _REDIRECTS or not location:
                 return answer
             answer.close()
-            url = _follow(url, location)
+            url = find_target(url, location)
         raise RemoteError(f"{show(url)}: more than {_MOST_REDIRECTS} redirects")
 
     def close(self) -> None:
@@ -119,7 +120,14 @@ class Client:
                 if connection.sock is None:
                     with watch_head(connection, url):
                         connection.connect()
-                connection.request(method, target, body=content, headers=sent)
+                try:
+                    connection.request(method, target, body=content, headers=sent)
+                except (BrokenPipeError, ConnectionResetError):
+                    if content is None:
+                        raise
+                    if (refusal := _read_refusal(connection, url)) is None:
+                        raise
+                    return refusal
                 return Answer(connection, url, self._give_back)
             except (ConnectionError, http.client.BadStatusLine):
                 connection.close()
@@ -162,6 +170,15 @@ class Client:
         self._idle.give_back(origin_of(url), connection)
 
 
+def _read_refusal(connection: http.client.HTTPConnection, url: str) -> Answer | None:
+    """Return why a server has closed before all was sent; None where it does not say."""
+    with contextlib.suppress(*BROKEN):
+        answer = Answer(connection, url, lambda url, connection: connection.close())
+        if answer.status >= 300:
+            return answer
+    return None
+
+
 def origin_of(url: str) -> tuple[str, str]:
     """Return scheme, and host with port, of an address."""
     parts = urlsplit(url)
@@ -175,8 +192,12 @@ def _check(url: str, said_by: str = "") -> str:
         raise RemoteError(f"{said_by}{show(url)}: {error} in this address") from None
 
 
-def _follow(url: str, location: str) -> str:
-    """Return the address that a redirect leads to.
+def find_target(url: str, location: str) -> str:
+    """Return the address that a redirect, or another answer with a `Location`, leads to.
+
+    Args:
+        url: What was asked.
+        location: What the answer says.
 
     Raises:
         RemoteError: It is none, or one that is not to be asked.

@@ -127,6 +127,8 @@ class HttpObject:
                 self._read_range(wanted)
                 if wanted.left_bytes:
                     raise ConnectionError(f"it ended {wanted.left_bytes:,} bytes early")
+            except _NotTakenError as error:
+                raise error.failure from None
             except BROKEN as error:
                 patience.wait(error, wanted.position - begin, self._url)
 
@@ -232,6 +234,14 @@ class _Tags:
         return None
 
 
+class _NotTakenError(Exception):
+    """Bytes that have come could not be taken, on a disk that is full for instance: no fault of the connection."""
+
+    def __init__(self, failure: OSError) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+
+
 class _Wanted(Protocol):
     """A range on its way."""
 
@@ -276,7 +286,10 @@ class _Blocks:
     def take_from(self, answer: Answer) -> None:
         # As it arrives: what is not handed over yet is lost when the process is killed.
         while (left := self.left_bytes) and (block := answer.read_arrived(min(left, _ARRIVED_BYTES))):
-            self._take(memoryview(block))
+            try:
+                self._take(memoryview(block))
+            except OSError as error:
+                raise _NotTakenError(error) from error
             self.position += len(block)
 
 

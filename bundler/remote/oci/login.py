@@ -98,11 +98,13 @@ class RegistryLogin:
                     ("scope", " ".join(scopes)),
                     *query,
                 ]
+                # What is sent is a login, so it goes nowhere else.
                 answer = self._client.send(
                     "POST",
                     realm,
                     {"Content-Type": "application/x-www-form-urlencoded"},
                     content=urlencode(form).encode(),
+                    follow=False,
                 )
             else:
                 login = BasicLogin(credentials.user, credentials.password) if credentials else None

@@ -20,13 +20,13 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from bundler.errors import RemoteError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import sha256_bytes
 from bundler.remote.http.answer import BROKEN, Answer
-from bundler.remote.http.client import explain_broken, origin_of
+from bundler.remote.http.client import explain_broken, find_target, origin_of
 from bundler.remote.http.login import Login
 from bundler.remote.http.patience import LaterError, Patience, raise_refusal
 from bundler.remote.oci.manifest import Descriptor
@@ -193,22 +193,30 @@ class Uploader:
     def _location(self, url: str, location: str) -> str:
         if not location:
             raise RemoteError(f"{self._registry.label}: the registry does not say where a blob is to be sent")
-        return urljoin(url, location)
+        try:
+            return find_target(url, location)
+        except RemoteError as error:
+            if location.startswith("http://"):
+                error.hint = "a proxy in front of the registry may hide that it is asked by https (X-Forwarded-Proto)"
+            raise
 
     def _find_session(self, note: Path) -> tuple[str | None, int]:
         """Return where an earlier process sent the blob to, and how much of it is there."""
         try:
-            location = str(json.loads(note.read_bytes())["location"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            location = self._location(self._registry.reference.url, json.loads(note.read_bytes())["location"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RemoteError):
             return None, 0
-        patience = Patience()
+        return self._ask_session(location, Patience(), 0)
+
+    def _ask_session(self, location: str, patience: Patience, have: int) -> tuple[str | None, int]:
+        """Return where a blob is to be sent to, and how much of it is there; nowhere where the session is forgotten."""
         while True:
             try:
-                return self._ask_session(location)
+                return self._ask_once(location)
             except BROKEN as error:
-                patience.wait(error, 0, self._registry.reference.url)
+                patience.wait(error, have, self._registry.reference.url)
 
-    def _ask_session(self, location: str) -> tuple[str | None, int]:
+    def _ask_once(self, location: str) -> tuple[str | None, int]:
         registry = self._registry
         with registry.client.send("GET", location, login=self._login_for(location), follow=False) as answer:
             if answer.status in _FORGOTTEN:
@@ -218,7 +226,7 @@ class Uploader:
             last = int(told[1]) if told else 0
             following = answer.header("Location")
             # "0-0" is said of none, too.
-            return urljoin(location, following) if following else location, last + 1 if last else 0
+            return self._location(location, following or location), last + 1 if last else 0
 
     def _send(self, source: Readable, digest: str, note: Path, location: str, offset: int) -> int:
         registry = self._registry
@@ -233,13 +241,14 @@ class Uploader:
                     note.unlink()
                 return total + sent.count
             except BROKEN as error:
-                patience.wait(error, offset + sent.count, registry.reference.url)
-                found, offset = self._ask_session(location)
+                broken: Exception = error
             except RemoteError as error:
                 if error.status not in _FORGOTTEN:
                     raise
-                patience.wait(LaterError(error, 0.0), offset, registry.reference.url)
-                found, offset = self._ask_session(location)
+                broken = LaterError(error, 0.0)
+            have = offset + sent.count
+            patience.wait(broken, have, registry.reference.url)
+            found, offset = self._ask_session(location, patience, have)
             total += sent.count
             self._progress(offset - sent.position)
             if found is None:
@@ -282,8 +291,10 @@ class Uploader:
         return registry.login if origin_of(url) == origin_of(registry.reference.url) else None
 
     def _remember(self, note: Path, location: str) -> None:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(note, json.dumps({"location": location}).encode(), mode=0o600, sync=False)
+        # Where no note can be kept, a push that is killed begins anew.
+        with contextlib.suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(note, json.dumps({"location": location}).encode(), mode=0o600, sync=False)
 
 
 class _Sent:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def nothing_compiled() -> None:
-    """Forget what other trainings compiled: each is a process of its own, and lengths of another one are none of its."""
+    """Forget what other trainings compiled: each is a process of its own, and has lengths of its own."""
     torch._dynamo.reset()
 
 
