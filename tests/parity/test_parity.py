@@ -26,6 +26,7 @@ from bundler.parity.repair import repair
 from tests.parity.losses import make_bundles, repair_once
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.chunked import cut_small
+from tests.support.process import run_python
 
 TENTH = Fraction(1, 10)
 
@@ -91,6 +92,24 @@ def test_a_bundle_that_was_cut_is_made_whole_and_one_that_is_whole_is_left(bundl
     assert repair_bundle(bundle).files == ()
     assert bundle.stat() == before
     assert file.exists()
+
+
+def test_what_a_killed_one_left_is_removed(bundle: Path) -> None:
+    dead = run_python(
+        """
+        from pathlib import Path
+        from bundler.files.atomic import temporary_path
+        print(temporary_path(Path()))
+        """
+    )
+    left = bundle.with_name(dead.stdout.strip())
+    left.write_bytes(b"half of it")
+    make_bundle_parity(bundle, TENTH)
+    assert not left.exists()
+    left.write_bytes(b"half of it")
+    damage(bundle, [1000])
+    repair_bundle(bundle)
+    assert not left.exists()
 
 
 def test_lost_volumes_come_back_and_parity_is_no_longer_than_they_are(volumes: list[Path]) -> None:

@@ -7,6 +7,8 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +16,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from bundler.errors import ChangedError, DamagedError, FormatError, SpaceError, UsageError
+from bundler.errors import ChangedError, DamagedError, FormatError, RemoteError, SpaceError, UsageError
 from bundler.make.sign import sign_bundle
 from bundler.remote.address import Address
 from bundler.remote.http import patience
 from bundler.transfer import partial
 from bundler.transfer.partial import PartialFile
 from bundler.transfer.pull import pull
+from bundler.transfer.push import push
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
-from tests.support.process import Child, script
+from tests.support.network.spec_registry import SpecRegistry
+from tests.support.process import Child, run, script
 
 FILES = {"w": random.Random(1).randbytes(6 << 20), "c": b"c"}
 
@@ -139,6 +143,98 @@ def test_a_signature_of_an_earlier_file_is_set_aside_and_one_of_this_stays(
     signature = old.read_bytes()
     pull(address(web), out)
     assert old.read_bytes() == signature
+
+
+def test_a_signature_that_cannot_be_had_leaves_the_earlier_file_and_what_came(
+    packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tar.zst"
+    out.write_bytes(b"an earlier file")
+    web.status = lambda request: 500 if request.path.endswith(".sig") else None
+    with pytest.raises(RemoteError, match="answered 500"):
+        pull(address(web), out)
+    assert out.read_bytes() == b"an earlier file"
+    web.status = lambda request: None
+    assert pull(address(web), out).received_bytes == 0
+    assert out.read_bytes() == packed.read_bytes()
+
+
+def test_a_tag_that_moves_meanwhile_is_noticed(packed: Path, tmp_path: Path) -> None:
+    other = tiny_bundle(tmp_path / "other", locked_repo("org/o", {"c": b"c"}), contents=[b"c"])
+    key = make_key(tmp_path).path
+    sign_bundle(other, key)
+    with SpecRegistry() as registry:
+        push(packed, Address(registry.address("a/x:1")), tmp_path / "notes")
+        before = registry.manifests["1"]
+        push(other, Address(registry.address("a/x:1")), tmp_path / "notes")
+        after, registry.manifests["1"] = registry.manifests["1"], before
+        out = tmp_path / "out.tar.zst"
+        with pytest.raises(ChangedError, match="leads to sha256:"):
+            # Between the last byte and the question for its signature.
+            pull(
+                Address(registry.address("a/x:1")), out, progress=lambda _: registry.manifests.update({"1": after})
+            )
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_says_nothing_is_not_waited_for_after_a_signal(
+    number: signal.Signals, packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.tar.zst"
+    web.holds = lambda request: None if request.first == 0 and request.last == (64 << 10) - 1 else 700_000
+    with Child([script("bundle"), "pull", str(address(web)), "-o", out], stderr=subprocess.DEVNULL) as child:
+        while there(out) < 700_000 and child.poll() is None:
+            time.sleep(0.005)
+        child.send_signal(number)
+        # The server says nothing for a minute.
+        assert child.wait(timeout=30) == 128 + number
+    assert there(out) == 700_000
+
+
+def test_a_disk_that_fills_is_no_fault_of_the_server(packed: Path, web: RangedServer, tmp_path: Path) -> None:
+    code = """
+        import os, sys
+        from pathlib import Path
+        from bundler.errors import SpaceError
+        from bundler.remote.address import Address
+        from bundler.transfer import pull
+
+        pull.check_room = lambda needs: None
+        try:
+            pull.pull(Address(sys.argv[1]), Path(sys.argv[2]))
+        except SpaceError as error:
+            print(error)
+        """
+    (tmp_path / "small").mkdir()
+    mount = f"mount -t tmpfs -o size=4m none '{tmp_path / 'small'}' && exec " + '"$@"'
+    wrapped = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, "sh"]
+    if subprocess.run([*wrapped, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel gives no mount namespace")
+    program = [sys.executable, "-c", textwrap.dedent(code), str(address(web)), tmp_path / "small" / "out.tar.zst"]
+    assert (
+        f"{tmp_path / 'small'}: the file system is full; what arrived is kept" in run([*wrapped, *program]).stdout
+    )
+    assert len(web.requests) == 2
+
+
+def test_a_server_without_ranges_that_breaks_is_asked_from_the_start_again(
+    packed: Path, web: RangedServer, tmp_path: Path
+) -> None:
+    web.ignores_ranges = True
+    ends = [None, 100_000, 3_000_000, None]
+    web.breaks = lambda request: ends.pop(0) if ends else None
+    counted: list[int] = []
+    pull(address(web), tmp_path / "out.tar.zst", progress=counted.append)
+    assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+    assert sum(counted) == packed.stat().st_size and not ends
+
+
+def test_a_server_without_a_length_is_refused_and_what_takes_it_named(web: RangedServer, tmp_path: Path) -> None:
+    web.ignores_ranges, web.length = True, ""
+    with pytest.raises(RemoteError, match="does not say how long it is") as caught:
+        pull(address(web), tmp_path / "out.tar.zst")
+    assert "bundle install" in str(caught.value.hint) and list(tmp_path.iterdir()) == []
 
 
 def test_two_pulls_of_one_file_do_not_mix(packed: Path, web: RangedServer, tmp_path: Path) -> None:

@@ -197,7 +197,9 @@ class Uploader:
             return find_target(url, location)
         except RemoteError as error:
             if location.startswith("http://"):
-                error.hint = "a proxy in front of the registry may hide that it is asked by https (X-Forwarded-Proto)"
+                error.hint = (
+                    "a proxy in front of the registry may hide that it is asked by https (X-Forwarded-Proto)"
+                )
             raise
 
     def _find_session(self, note: Path) -> tuple[str | None, int]:

@@ -144,6 +144,14 @@ def test_a_server_without_ranges_is_streamed_or_copied(web: RangedServer) -> Non
     whole.close()
 
 
+def test_an_object_without_ranges_that_grew_is_noticed(web: RangedServer) -> None:
+    web.ignores_ranges = True
+    found = opened(web)
+    web.files["/a"] += b"more"
+    with pytest.raises(ChangedError, match="has more now"):
+        WholeObject(found)
+
+
 def test_what_has_no_length_takes_half_of_the_room_at_most(
     web: RangedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

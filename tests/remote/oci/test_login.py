@@ -18,6 +18,7 @@ from bundler.remote.oci.opening import open_registry
 from bundler.remote.oci.reference import Reference
 from bundler.transfer.push import push
 from tests.support.bundles import locked_repo, tiny_bundle
+from tests.support.network.ranged import RangedServer
 from tests.support.network.spec_registry import SpecRegistry
 
 NESTED = "[" * 300_000
@@ -68,6 +69,16 @@ def test_nobody_and_who_is_wrong_get_no_token_and_no_password_is_told(
             open_registry(Address(registry.address()))
         assert caught.value.status == 401
         assert "wrong-password" not in f"{caught.value}{caught.value.__cause__!r}"
+
+
+def test_a_refresh_token_is_not_sent_to_where_a_redirect_leads(registry: SpecRegistry, config: Path) -> None:
+    with RangedServer({"/token": b""}) as other:
+        config.write_text(json.dumps({"auths": {registry.host: {"identitytoken": "refresh-secret"}}}))
+        registry.token_leads_to = f"{other.url}/token"
+        with pytest.raises(RemoteError) as caught:
+            open_registry(Address(registry.address()))
+        assert caught.value.status == 307
+        assert other.files == {"/token": b""} and not other.requests
 
 
 def test_a_credential_helper_is_asked(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

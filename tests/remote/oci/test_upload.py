@@ -13,6 +13,7 @@ import pytest
 from bundler.errors import RemoteError
 from bundler.remote.address import Address
 from bundler.remote.http import patience
+from bundler.remote.http.client import find_target
 from bundler.remote.oci.registry import Registry as Repository
 from bundler.remote.oci.upload import Uploader
 from tests.support.network.registry import Registry, needs_registry
@@ -89,6 +90,35 @@ def test_a_broken_upload_goes_on_and_tells_how_far_it_is(spec: SpecRegistry, tmp
     broken = ConnectionResetError()
     upload(spec, "a/broken:1", tmp_path, Source((7 << 20, broken), (12 << 20, broken)), progress)
     assert (sum(progress), spec.received_bytes) == (len(CONTENT), len(CONTENT))
+
+
+def test_a_registry_that_is_in_trouble_after_a_break_is_asked_again(spec: SpecRegistry, tmp_path: Path) -> None:
+    spec.troubles = [503, None, 502]
+    upload(spec, "a/trouble:1", tmp_path, Source((7 << 20, ConnectionResetError())))
+    assert (spec.blobs, spec.troubles) == ({DIGEST: CONTENT}, [])
+
+
+def test_a_registry_that_stays_in_trouble_after_a_break_is_given_up(spec: SpecRegistry, tmp_path: Path) -> None:
+    spec.troubles = [503] * 20
+    with pytest.raises(RemoteError, match="answered 503"):
+        upload(spec, "a/down:1", tmp_path, Source((7 << 20, ConnectionResetError())))
+
+
+@pytest.mark.parametrize("location", ["ftp://127.0.0.1/u", "http://[bad/u", "file:///etc/passwd"])
+def test_a_place_for_uploads_that_is_none_is_refused(location: str, spec: SpecRegistry, tmp_path: Path) -> None:
+    spec.location = location
+    with pytest.raises(RemoteError, match="leads to"):
+        upload(spec, "a/astray:1", tmp_path, Source())
+
+
+def test_from_https_no_upload_leads_to_http() -> None:
+    with pytest.raises(RemoteError, match=r"it is no https address"):
+        find_target("https://registry.example.org/v2/a/blobs/uploads/", "http://registry.example.org/v2/u")
+
+
+def test_where_no_note_can_be_kept_it_is_sent_all_the_same(spec: SpecRegistry, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert upload(spec, "a/noteless:1", tmp_path / "file" / "notes", Source()) == len(CONTENT)
 
 
 def test_a_session_that_the_registry_has_forgotten_is_begun_again(spec: SpecRegistry, tmp_path: Path) -> None:

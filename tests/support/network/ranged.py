@@ -50,6 +50,7 @@ class RangedServer(LoopbackServer):
         length: What Content-Length says instead of the truth; "" to say nothing of it, and send chunks.
         holds: Called with each request; returns after how many bytes of content to wait for `released`, or None.
         login: What Authorization must be; empty for anybody.
+        refuses: What PUT and POST are answered with before their content is read; 0 for reading it.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -63,6 +64,7 @@ class RangedServer(LoopbackServer):
         self.status: Callable[[Request], int | None] = lambda request: None
         self.redirects: dict[str, str] = {}
         self.login = ""
+        self.refuses = 0
         self.drips = False
         self.length: str | None = None
         self.encoding = ""
@@ -102,12 +104,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(request, content)
 
     def do_PUT(self) -> None:
+        if self.web.refuses:
+            self._refuse(self.web.refuses, {"Location": f"{self.web.url}/elsewhere", "Connection": "close"})
+            return
         content = self.rfile.read(int(self.headers["Content-Length"]))
         if self.web.login and self.headers.get("Authorization") != self.web.login:
             self._refuse(401)
             return
         self.web.files[self.path.partition("?")[0]] = content
         self._refuse(201)
+
+    do_POST = do_PUT
 
     def _refuse(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)

@@ -28,6 +28,9 @@ class SpecRegistry(LoopbackServer):
         token: The token that is good now.
         busy: How many uploads it is taking at this moment.
         requests: (method, path, Authorization) of each request.
+        troubles: What to answer questions about sessions with, one after the other: a status, or None to hang up.
+        location: Where uploads are sent to, instead of here.
+        token_leads_to: Where who asks for a token is sent to, instead of being given one.
     """
 
     def __init__(self, user: str = "") -> None:
@@ -39,6 +42,9 @@ class SpecRegistry(LoopbackServer):
         self.user = user
         self.token = "token-1"
         self.requests: list[tuple[str, str, str]] = []
+        self.troubles: list[int | None] = []
+        self.location = ""
+        self.token_leads_to = ""
         super().__init__(type("Bound", (_Handler,), {"registry": self}))
 
     def address(self, name: str = "models/tiny:1") -> str:
@@ -65,6 +71,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may_enter():
             return
         if found := re.search(r"/blobs/uploads/([^/]+)$", path):
+            if self.registry.troubles and (offset := self.registry.uploads.get(found[1])):
+                assert offset, "something has come"
+                if (trouble := self.registry.troubles.pop(0)) is None:
+                    self.close_connection = True
+                else:
+                    self._answer(trouble)
+                return
             session = self.registry.uploads.get(found[1])
             if session is None:
                 self._answer(404)
@@ -80,10 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._read()
-        if self._may_enter():
+        if urlsplit(self.path).path == "/token":
+            self._answer(307, Location=self.registry.token_leads_to)
+        elif self._may_enter():
             session = uuid.uuid4().hex
             self.registry.uploads[session] = bytearray()
-            self._answer(202, Location=f"{urlsplit(self.path).path}{session}")
+            self._answer(202, Location=self.registry.location or f"{urlsplit(self.path).path}{session}")
 
     def do_PATCH(self) -> None:
         if not self._may_enter():
