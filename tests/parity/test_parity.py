@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +15,6 @@ from click.testing import CliRunner
 from bundler.cli import main
 from bundler.errors import BundleError, FormatError, IntegrityError, UsageError
 from bundler.format.reader import BundleReader
-from bundler.make.split import split_bundle
 from bundler.parity.bundle import make_bundle_parity, repair_bundle
 from bundler.parity.grid import Grid
 from bundler.parity.make import make_parity
@@ -25,33 +23,9 @@ from bundler.parity.protected import ProtectedFile
 from bundler.parity.repair import repair
 from tests.parity.losses import make_bundles, repair_once
 from tests.support.bundles import locked_repo, tiny_bundle
-from tests.support.chunked import cut_small
 from tests.support.process import run_python
 
 TENTH = Fraction(1, 10)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a bundle of 1.2 MB."""
-    folder = tmp_path_factory.mktemp("made")
-    content = {f"w{number}": random.Random(number).randbytes(300_000) for number in range(4)}
-    return tiny_bundle(folder, locked_repo("org/m", content), contents=content.values(), name="demo")
-
-
-@pytest.fixture
-def bundle(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(made, tmp_path))
-
-
-@pytest.fixture
-def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """A bundle of small chunks in a dozen volumes."""
-    cut_small(monkeypatch)
-    content = {f"w{number}": random.Random(number).randbytes(60_000) for number in range(4)}
-    whole = tiny_bundle(tmp_path / "whole", locked_repo("org/m", content), contents=content.values(), name="demo")
-    (tmp_path / "volumes").mkdir()
-    return list(split_bundle(whole, 20_000, tmp_path / "volumes" / "demo.tar.zst").volumes)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,7 +78,7 @@ def test_what_a_killed_one_left_is_removed(bundle: Path) -> None:
     )
     left = bundle.with_name(dead.stdout.strip())
     left.write_bytes(b"half of it")
-    make_bundle_parity(bundle, TENTH)
+    make_bundle_parity([bundle], TENTH)
     assert not left.exists()
     left.write_bytes(b"half of it")
     damage(bundle, [1000])
