@@ -52,6 +52,7 @@ class InfiniLlamaAttention(LlamaAttention):
         keep_state: bool,
         want_weights: bool,
         row_share: Any = None,
+        write_spread: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, LayerState | None]:
         """Attend to the segment and to the memory.
@@ -65,6 +66,7 @@ class InfiniLlamaAttention(LlamaAttention):
             keep_state: Whether to return the new state.
             want_weights: Whether to return the local attention's weights, by row.
             row_share: What to know of other ranks that hold parts of these rows; None if there are none.
+            write_spread: What stands for the configuration's `memory_write_spread`, `()`; None for that itself.
             **kwargs: Passed to the local attention's implementation.
 
         Returns:
@@ -80,7 +82,7 @@ class InfiniLlamaAttention(LlamaAttention):
 
         attended, weights = self._attend_locally(queries, keys, values, rotation, local_mask, **kwargs)
         carried = state.memory if state else None
-        recalled, memory = self._remember(queries, keys, values, layout, carried, row_share)
+        recalled, memory = self._remember(queries, keys, values, layout, carried, row_share, write_spread)
         if recalled is not None:
             reads = layout.present if layout.sharing is None else layout.sharing.reads(layout.present)
             attended = self.gate(attended, recalled, reads)
@@ -119,6 +121,7 @@ class InfiniLlamaAttention(LlamaAttention):
         layout: SegmentLayout,
         carried: Memory | None,
         row_share: Any,
+        write_spread: Tensor | None,
     ) -> tuple[Tensor | None, Memory]:
         """Return A_mem, `(B, N, queries, heads, width)`, or None if all memories are empty; and the new memory."""
         dtype = memory_dtype(keys.dtype)
@@ -126,7 +129,7 @@ class InfiniLlamaAttention(LlamaAttention):
             if carried is None:
                 rows, heads, width = keys.shape[0], keys.shape[-2], keys.shape[-1]
                 carried = empty_memory(rows, heads, width, dtype=dtype, device=keys.device)
-            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried, row_share)
+            before, after = self._scan(keys.to(dtype), values.to(dtype), layout, carried, row_share, write_spread)
             # With gradients an empty memory is read too, so that every gate is used in every step, as DDP requires.
             if not layout.any_present and not torch.is_grad_enabled():
                 return None, after
@@ -134,7 +137,13 @@ class InfiniLlamaAttention(LlamaAttention):
             return read_memory(grouped, before, layout.present).flatten(-3, -2), after
 
     def _scan(
-        self, keys: Tensor, values: Tensor, layout: SegmentLayout, carried: Memory, row_share: Any
+        self,
+        keys: Tensor,
+        values: Tensor,
+        layout: SegmentLayout,
+        carried: Memory,
+        row_share: Any,
+        write_spread: Tensor | None,
     ) -> tuple[Memory, Memory]:
         """Return the memory before each segment, with dimension N after B; and the memory after the last segment.
 
@@ -144,7 +153,7 @@ class InfiniLlamaAttention(LlamaAttention):
             return Memory(
                 *(part.unsqueeze(1).expand(-1, layout.num_segments, *part.shape[1:]) for part in carried)
             ), carried
-        sigma_keys = self._vary(sigma(keys))
+        sigma_keys = self._vary(sigma(keys), write_spread)
         writes, held = None, layout.runs
         if layout.sharing is not None:
             writes, held = layout.sharing.writes(), layout.sharing.held
@@ -157,15 +166,23 @@ class InfiniLlamaAttention(LlamaAttention):
             )
         return scan_linear(sigma_keys, values, carried, layout.complete, layout.runs, held=held, writes=writes)
 
-    def _vary(self, sigma_keys: Tensor) -> Tensor:
-        """In training multiply sigma(K) of each segment, `(B, N, S, H, K)`, by e^u, u drawn as the configuration says.
+    def _vary(self, sigma_keys: Tensor, write_spread: Tensor | None) -> Tensor:
+        """In training multiply sigma(K) of each segment, `(B, N, S, H, K)`, by e^u, u drawn from -spread to spread.
 
         A segment's sums are then e^u times as large, in M and in z. What the delta rule reads by these keys is not.
         """
         spread = self.config.memory_write_spread
-        if not self.training or not spread:
+        if not self.training or (write_spread is None and not spread):
             return sigma_keys
-        return sigma_keys * sigma_keys.new_empty(*sigma_keys.shape[:2], 1, 1, 1).uniform_(-spread, spread).exp_()
+        drawn = sigma_keys.new_empty(*sigma_keys.shape[:2], 1, 1, 1)
+        if write_spread is None:
+            drawn.uniform_(-spread, spread)
+        else:
+            # `uniform_` takes no tensors, and a compiled model is compiled again for each new number. `lerp` gives what
+            # `uniform_` would; on a CPU bit for bit.
+            end = write_spread.to(drawn.dtype)
+            drawn = torch.lerp(-end, end, drawn.uniform_())
+        return sigma_keys * drawn.exp_()
 
 
 def _rename_old_gate(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:

@@ -180,7 +180,7 @@ class InfiniLlamaModel(InfiniLlamaPreTrainedModel, LlamaModel):
             share_segments: Whether it starts inside the running segment instead; T must then be whole segments.
             output_attentions: Whether to return the local attention's weights, `(B, heads, T, R + T)` per layer; only
                 the eager implementation has them.
-            **kwargs: `row_share` where other ranks hold other segments of the rows; others for the local attention.
+            **kwargs: For the attention: `row_share` where other ranks hold other segments of the rows, `write_spread`.
 
         Raises:
             ValueError: Both or neither of `input_ids` and `inputs_embeds` are given; mask or documents have another

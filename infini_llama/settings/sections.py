@@ -134,6 +134,8 @@ class TrainingSettings:
         schedule: How the learning rate changes after the warm-up. `wsd` stays at the peak and falls with a square root
             in the last steps, so that a run can go on from before them, with more steps.
         warmup_steps: Steps in which the learning rate rises from 0 to the peak.
+        spread_warmup_steps: Steps in which `model.memory_write_spread` grows from 0; half of all is a good choice.
+            The delta rule, with all of the spread from the start, learns late or not at all.
         decay_steps: Steps at the end in which the learning rate of `wsd` falls; null for a tenth of all.
         min_learning_rate_ratio: Share of the peak at which the learning rate ends.
         rewarm_steps: After a resume with other rates, another schedule or another number of steps: steps that lead from
@@ -172,6 +174,7 @@ class TrainingSettings:
     decay_embeddings: bool = key(False)
     schedule: Literal["constant", "cosine", "linear", "wsd"] = key("cosine")
     warmup_steps: int = key(0, at_least=0)
+    spread_warmup_steps: int = key(0, at_least=0)
     decay_steps: int | None = key(None, at_least=1)
     min_learning_rate_ratio: float = key(0.0, at_least=0, at_most=1)
     rewarm_steps: int = key(0, at_least=0)
@@ -271,6 +274,9 @@ class Settings:
         if training.warmup_steps > training.steps:
             message = f"{training.warmup_steps} is more than training.steps ({training.steps})"
             yield "training.warmup_steps", message
+        if training.spread_warmup_steps > (training.steps if model.memory_write_spread else 0):
+            most = f"at most training.steps ({training.steps}), and 0 where model.memory_write_spread is"
+            yield "training.spread_warmup_steps", f"expected {most}, found {training.spread_warmup_steps}"
         if training.decay_steps is not None and training.schedule != "wsd":
             yield "training.decay_steps", f"expected it with schedule wsd only, found schedule {training.schedule}"
         elif training.warmup_steps + (training.decay_steps or 0) > training.steps >= training.warmup_steps:

@@ -14,8 +14,9 @@ The recipe is the same for every seed. Its parts and their reasons:
   of noise still overlap a little with the questions; in 32 segments, with sixteen times the noise, the overlap hides
   the answer. With dropout the loss does not become 0, and training reduces the overlap further;
 * the learning rate stays high until the last three tenths, and is higher for the gates;
-* `memory_write_spread`, where the model has one, grows from 0 over the first half of the steps. With all of it from the
-  start the delta rule finds the answer late or, with some seeds, not at all.
+* `memory_write_spread`, where the model has one, grows from 0 over the first half of the steps (in a run
+  `training.spread_warmup_steps` does that). With all of it from the start the delta rule finds the answer late or, with
+  some seeds, not at all.
 
 Other models than ours can be trained and asked in the same way, if they are called as those of transformers are.
 """
@@ -36,6 +37,7 @@ from infini_llama.model.cache import InfiniCache
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.train.optimizer import parameter_groups
+from infini_llama.train.schedule import write_spread
 from infini_llama.train.truncation import split_into_parts
 
 # Memory update -> share of dropped embeddings. The delta rule does not write noise that the memory already holds, so in
@@ -160,13 +162,14 @@ def train_recall(
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_rate(step, steps))
     reach = task.segment_length * (1 if detached else segments)
-    spread = getattr(model.config, "memory_write_spread", 0.0)
+    full_spread = getattr(model.config, "memory_write_spread", 0.0)
     model.train()
     for step in range(1, steps + 1):
-        if spread:
-            model.config.memory_write_spread = spread * min(1.0, step / (_SPREAD_GROWS * steps))
         tokens, labels = task.rows(batch_size, segments, generator)
         row, loss = {"input_ids": tokens, "labels": labels}, 0.0
+        spread = write_spread(full_spread, _SPREAD_GROWS * steps, step)
+        if spread is not None:
+            row["write_spread"] = spread
         parts: Iterable[dict[str, Any]] = [{**row, "use_cache": False}]
         if isinstance(model, InfiniLlamaForCausalLM):
             parts = split_into_parts(row, reach, model.config.num_hidden_layers)

@@ -1,14 +1,16 @@
-"""The learning rate over the steps of a run, and how a run that resumes with other settings comes to its new rate.
+"""What changes over the steps of a run: the learning rate, and the spread with which the memory is written.
 
 Rule book:
 
-* the rate of a step depends on the settings and the number of the step alone, so that a run that was stopped goes on as
-  if it had not been;
-* it rises in a straight line from 0 to the peak, stays there if the schedule has a plateau, and falls to
+* rate and spread of a step depend on the settings and the number of the step alone, so that a run that was stopped
+  goes on as if it had not been;
+* the rate rises in a straight line from 0 to the peak, stays there if the schedule has a plateau, and falls to
   `min_learning_rate_ratio` of the peak at the end;
 * where a run resumes with other rates or another schedule, `rewarm_steps` lead in a straight line from the rate that
   the checkpoint had to the new schedule. A rate that jumps up undoes what was learnt. From where it leads is written
-  into the provenance of all later checkpoints, so that these steps can be interrupted, too.
+  into the provenance of all later checkpoints, so that these steps can be interrupted, too;
+* the spread grows in a straight line to the configured one, and stays. It is handed to the model as a tensor, because a
+  compiled model would be compiled again for each new number.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -85,6 +89,22 @@ def peak_share(training: TrainingSettings, step: int) -> float:
     progress = (step - (training.steps - decay)) / max(decay, 1)
     floor = training.min_learning_rate_ratio
     return floor + (1 - floor) * _CURVES[training.schedule](min(max(progress, 0.0), 1.0))
+
+
+def write_spread(
+    full: float, growing_steps: float, step: int, device: torch.device | None = None
+) -> Tensor | None:
+    """Return the model's `write_spread` in a step, `()`; None if it is the configured one in all steps.
+
+    Args:
+        full: `memory_write_spread` of the configuration.
+        growing_steps: Number of steps after which it is reached.
+        step: The step, counted from 1.
+        device: Where the result is.
+    """
+    if not (full and growing_steps):
+        return None
+    return torch.tensor(full * min(1.0, step / growing_steps), device=device)
 
 
 def make_scheduler(

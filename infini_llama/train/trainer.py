@@ -1,6 +1,7 @@
 """transformers' Trainer, changed only where Infini-Llama needs it.
 
-* `training_step`: rows longer than `backprop_segments` are split (see `infini_llama.train.truncation`);
+* `training_step`: rows longer than `backprop_segments` are split (see `infini_llama.train.truncation`), and the model
+  is told how far the memory's spread has grown (see `infini_llama.train.schedule`);
 * `create_optimizer`: three parameter groups (see `infini_llama.train.optimizer`);
 * `create_scheduler`: minimum rates, plateaus and changed schedules (see `infini_llama.train.schedule`);
 * `_get_train_sampler`: rows in an order that is computed (see `infini_llama.data.order`);
@@ -37,7 +38,7 @@ from infini_llama.settings.sections import Settings
 from infini_llama.train.distribution import DistributedTrainer
 from infini_llama.train.divergence import check_weights
 from infini_llama.train.optimizer import parameter_groups
-from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler
+from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler, write_spread
 from infini_llama.train.trackers import choose_tracker
 from infini_llama.train.truncation import split_into_parts
 
@@ -119,8 +120,13 @@ class InfiniTrainer(DistributedTrainer):
         self._publish_written(wait=False)
         if self._context is not None:
             inputs = read_share(inputs, self._context)
-        inputs = {**inputs, "share_segments": self._settings.data.share_segments}
-        tokens, reach = inputs["input_ids"].shape[1], self._settings.backprop_length
+        settings, step = self._settings, self.state.global_step + 1
+        inputs = {**inputs, "share_segments": settings.data.share_segments}
+        growing = settings.training.spread_warmup_steps
+        spread = write_spread(settings.model.memory_write_spread, growing, step, self.args.device)
+        if spread is not None:
+            inputs["write_spread"] = spread
+        tokens, reach = inputs["input_ids"].shape[1], settings.backprop_length
         if tokens <= reach:  # always so for a share of rows
             return super().training_step(model, {**inputs, "skip_logits": True}, num_items_in_batch)
         assert isinstance(self.model, InfiniLlamaForCausalLM)

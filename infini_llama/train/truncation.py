@@ -29,8 +29,8 @@ def split_into_parts(inputs: dict[str, Any], length: int, num_layers: int) -> It
     The caller must run the model on a part before it asks for the next one.
 
     Args:
-        inputs: The model's inputs, `(B, T)` tensors, `labels` among them, not shifted; what is no tensor goes to every
-            part.
+        inputs: The model's inputs, `(B, T)` tensors, `labels` among them, not shifted; what is no tensor, or one of a
+            single number, goes to every part.
         length: Tokens per part; the last part may have fewer.
         num_layers: Number of the model's layers, for the cache that holds the state.
     """
@@ -38,10 +38,10 @@ def split_into_parts(inputs: dict[str, Any], length: int, num_layers: int) -> It
     shifted = nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=_IGNORED)
     cache = InfiniCache(num_layers)
     for start in range(0, shifted.shape[1], length):
-        part = {name: x[:, start : start + length] if isinstance(x, Tensor) else x for name, x in inputs.items()}
+        part = slice(start, start + length)
         yield {
-            **part,
-            "shift_labels": shifted[:, start : start + length].contiguous(),
+            **{name: x[:, part] if isinstance(x, Tensor) and x.dim() else x for name, x in inputs.items()},
+            "shift_labels": shifted[:, part].contiguous(),
             "past_key_values": cache,
             "skip_logits": True,
         }

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
+from infini_llama.train.schedule import write_spread
 from tests.infini_llama.conftest import MakeModel
 
 
@@ -37,6 +39,21 @@ def test_loss_and_gradients_are_those_of_eager_mode(
     eager = loss_and_gradients(model)
     compiled = loss_and_gradients(torch.compile(model, backend="aot_eager", fullgraph=not padded))
     torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-9)
+
+
+def test_a_spread_that_grows_compiles_nothing_again(make_model: MakeModel, tokens: Tensor) -> None:
+    model = make_model(memory_write_spread=4.0, num_hidden_layers=1).train()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(model, backend=counter, fullgraph=True)
+    losses = []
+    for step in range(1, 7):
+        torch.manual_seed(0)
+        spread = write_spread(4.0, 4, step)
+        loss = compiled(input_ids=tokens, labels=tokens, use_cache=False, write_spread=spread).loss
+        losses.append(loss.item())
+    assert counter.frame_count == 1
+    # Without random numbers of its own a step differs by its spread alone.
+    assert len(set(losses[:4])) == 4 and len(set(losses[3:])) == 1
 
 
 @pytest.mark.parametrize("memory_update", ["linear", "delta"])

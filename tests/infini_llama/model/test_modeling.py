@@ -424,6 +424,24 @@ def test_in_training_each_segment_is_written_as_often_as_was_drawn(
     assert (trained - reference.logits(model, row[0])).abs().max() > 1e-3
 
 
+def test_a_spread_that_is_handed_over_stands_for_the_configured_one_in_training(
+    make_model: MakeModel, tokens: torch.Tensor
+) -> None:
+    model, plain = make_model(memory_write_spread=3.0), make_model()
+    handed = torch.tensor(3.0)
+    assert torch.equal(plain(tokens, write_spread=handed).logits, plain(tokens).logits)
+    logits = []
+    for trained, options in (
+        (model, {}),
+        (plain, {"write_spread": handed}),
+        (model, {"write_spread": handed / 2}),
+    ):
+        torch.manual_seed(5)
+        logits.append(trained.train()(tokens, **options).logits)
+    assert torch.equal(logits[0], logits[1])
+    assert not torch.allclose(logits[0], logits[2])
+
+
 def test_a_llama_checkpoint_lacks_exactly_the_gates(
     make_model: MakeModel, tokens: torch.Tensor, tmp_path: Path
 ) -> None:

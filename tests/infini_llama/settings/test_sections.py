@@ -108,6 +108,16 @@ def test_bad_values_are_refused(override: str, fault: str) -> None:
         ),
         (["training.warmup_steps=11"], "training.warmup_steps: 11 is more than training.steps (10)"),
         (
+            ["model.memory_write_spread=5", "training.spread_warmup_steps=11"],
+            "training.spread_warmup_steps: expected at most training.steps (10), and 0 where "
+            "model.memory_write_spread is, found 11",
+        ),
+        (
+            ["training.spread_warmup_steps=5"],
+            "training.spread_warmup_steps: expected at most training.steps (10), and 0 where "
+            "model.memory_write_spread is, found 5",
+        ),
+        (
             ["data.segments_per_row=2", "training.backprop_segments=3"],
             "training.backprop_segments: 3 is more than data.segments_per_row (2)",
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -84,11 +86,15 @@ def test_rows_that_are_read_as_streams_and_asked_on_the_way_are_answered_as_whol
 
 
 def test_the_spread_grows_over_the_first_half_of_the_training_and_is_then_what_was_configured() -> None:
-    model, seen = recall_model(SMALL, spread=4.0), list[float]()
-    train_recall(
-        model, SMALL, steps=8, batch_size=2, on_step=lambda *_: seen.append(model.config.memory_write_spread)
-    )
-    assert seen == [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0]
-    plain = recall_model(SMALL)
-    train_recall(plain, SMALL, steps=2, batch_size=2)
-    assert plain.config.memory_write_spread == 0
+    seen: list[float | None] = []
+
+    def look(_: object, __: object, given: dict[str, Any]) -> None:
+        spread = given.get("write_spread")
+        seen.append(spread if spread is None else spread.tolist())
+
+    model, plain = recall_model(SMALL, spread=4.0), recall_model(SMALL)
+    for watched, steps in ((model, 8), (plain, 2)):
+        watched.register_forward_pre_hook(look, with_kwargs=True)
+        train_recall(watched, SMALL, steps=steps, batch_size=2)
+    assert seen == [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0, None, None]
+    assert model.config.memory_write_spread == 4.0

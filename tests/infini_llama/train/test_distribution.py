@@ -89,6 +89,13 @@ def test_two_processes_have_the_losses_of_one(
     assert_same_run(tmp_path / "run", alone)
 
 
+def test_the_spread_grows_in_all_processes_alike(gpt2_home: Path, text: Path, tmp_path: Path) -> None:
+    growing = ("--set", "model.memory_write_spread=4", "--set", "training.spread_warmup_steps=3")
+    for kind in ("ddp", "fsdp2"):
+        in_two(kind, gpt2_home, text, tmp_path / kind, *growing)
+    assert_same_run(tmp_path / "fsdp2", tmp_path / "ddp")
+
+
 def test_fsdp2_and_one_process_go_on_from_each_others_checkpoints(
     alone: Path, gpt2_home: Path, text: Path, tmp_path: Path
 ) -> None:

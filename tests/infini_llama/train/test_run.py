@@ -17,6 +17,7 @@ from infini_llama import InfiniLlamaForCausalLM
 from infini_llama.data.tokenizers import byte_tokenizer
 from infini_llama.data.tokenizing import ENDS, PLACES
 from infini_llama.errors import ConfigError
+from infini_llama.model.attention import InfiniLlamaAttention
 from infini_llama.model.load import new_config
 from infini_llama.run_folder import checkpoints
 from infini_llama.settings.sections import Settings, load, parse
@@ -137,6 +138,30 @@ def test_a_resumed_run_ends_with_the_weights_of_a_straight_one(
         trained.last_loss,
         trained.tokens,
     )
+
+
+def test_a_run_that_is_resumed_while_the_spread_grows_ends_with_the_weights_of_a_straight_one(
+    gpt2_bundle: InstalledBundle, raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing = ("model.memory_write_spread=4", "training.spread_warmup_steps=5", "training.backprop_segments=2")
+    settings, run = configured(*growing, "training.gradient_accumulation_steps=2"), tmp_path / "run"
+    seen: list[float] = []
+    vary = InfiniLlamaAttention._vary
+
+    def watched(attention: InfiniLlamaAttention, keys: torch.Tensor, spread: torch.Tensor | None) -> torch.Tensor:
+        if attention.training:
+            seen.append(float("nan") if spread is None else spread.tolist())
+        return vary(attention, keys, spread)
+
+    monkeypatch.setattr(InfiniLlamaAttention, "_vary", watched)
+    straight = train(settings, gpt2_bundle, raw_data=raw_data, output_dir=run)
+    end = weights(Path(straight.checkpoint))
+    steps = torch.tensor(seen).view(6, -1)
+    assert (steps == torch.tensor([0.8, 1.6, 2.4, 3.2, 4.0, 4.0]).unsqueeze(1)).all()
+    shutil.rmtree(run / "checkpoint-6")
+    train(settings, gpt2_bundle, raw_data=raw_data, output_dir=run, resume_from=run / "checkpoint-3")
+    assert weights(run / "checkpoint-6") == end
+    assert json.loads((run / "checkpoint-3" / "config.json").read_text())["memory_write_spread"] == 4.0
 
 
 def test_a_resumed_run_goes_by_the_rates_that_are_configured_now(

@@ -1,4 +1,4 @@
-"""The learning rate by step, beside transformers' own schedules, and the way from a checkpoint's rate to another."""
+"""What changes by step: the learning rate, beside transformers' own schedules and after a resume, and the spread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import get_scheduler
 
 from infini_llama.settings.sections import TrainingSettings
-from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler, peak_share
+from infini_llama.train.schedule import Rewarming, has_changed, make_scheduler, peak_share, write_spread
 
 BASE = TrainingSettings(steps=20, batch_size=1, learning_rate=0.5, gate_learning_rate=0.1, warmup_steps=4)
 
@@ -94,3 +94,10 @@ def test_only_what_the_rate_depends_on_counts_as_a_change() -> None:
     old = {name: value for name, value in before.items() if name not in ("decay_steps", "min_learning_rate_ratio")}
     assert not has_changed(old, BASE)
     assert has_changed(old, training(min_learning_rate_ratio=0.1))
+
+
+def test_the_spread_grows_in_a_straight_line_to_what_is_configured_and_stays() -> None:
+    spreads = [write_spread(4.0, 4, step) for step in range(1, 8)]
+    assert [spread.tolist() for spread in spreads if spread is not None] == [1.0, 2.0, 3.0, 4.0, 4.0, 4.0, 4.0]
+    assert write_spread(4.0, 0, 1) is None
+    assert write_spread(0.0, 4, 1) is None
