@@ -95,6 +95,7 @@ _RECALL = Output(
         key("trained_on_segments", "integer", "Length of the rows in training.", "segments"),
         key("spread", "number", "`memory_write_spread` in training."),
         key("rows", "integer", "Rows behind each figure, of four questions.", "rows"),
+        key("chance", "number", "The share of right answers of a model that guesses."),
         key("accuracy", "object", "Segments of a row -> the share of right answers."),
         key("accuracy.*", "number", "From 0 to 1."),
         key("seconds", "number", "Wall-clock time of the model."),

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bundler.console.paths import GivenPath
 from bundler.offline.enforce import enforce_offline
-from infini_llama.cli import checkpoint as folder
+from infini_llama.cli.passkeys import ask_for_passkeys
 from infini_llama.progress import say
+from infini_llama.report.report import write_report
+from infini_llama.run_folder.metrics import FILE, read_metrics
+from infini_llama.run_folder.recalled import write_recalled
 
 _STEPS_SHOWN = 200
+# Variants whose memory can learn, with any seed.
+_LEARNING = ("linear", "delta")
 _TRAINED_ON = 3
 # Name -> (memory update, whether gates are shut, whether the gradient is cut between segments)
 _VARIANTS = {
@@ -22,7 +28,6 @@ _VARIANTS = {
     "gates-shut": ("linear", True, False),
     "detached": ("linear", False, True),
 }
-_DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 
 @click.command("recall")
@@ -71,6 +76,13 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="More do not help such a small model."
 )
+@click.option(
+    "--report",
+    "run",
+    type=GivenPath(exists=True, file_okay=False),
+    metavar="RUN",
+    help="Folder of a run, whose report.html is written again, with a picture of these results; not with CHECKPOINT.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line of the table.")
 def command(
     checkpoint: Path | None,
@@ -82,6 +94,7 @@ def command(
     rows: int,
     prompts: int,
     threads: int,
+    run: Path | None,
     as_json: bool,
 ) -> None:
     """Ask for something that was read many segments before, and print how many answers are right.
@@ -99,36 +112,38 @@ def command(
       infini-llama recall run/checkpoint-120 --segments 4 --segments 64
     """
     if checkpoint is not None:
-        _ask_for_passkeys(checkpoint, lengths, prompts, threads, as_json)
+        if run is not None:
+            raise click.UsageError(
+                "--report shows small models that are trained here, and not passkeys of CHECKPOINT"
+            )
+        ask_for_passkeys(checkpoint, lengths, prompts, threads, as_json)
         return
     if min(lengths) < 2:
         raise click.UsageError("bindings and questions take a segment each: --segments must be at least 2")
+    if run is not None and not read_metrics(run):
+        raise click.UsageError(f"--report: expected the folder of a run, found no line of {FILE} in {run}")
     enforce_offline(quick=True)
     import torch
 
     torch.set_num_threads(threads)
     if not as_json:
         click.echo("variant     seed  " + "".join(f"{length:>7}" for length in lengths))
-    for variant in variants:
-        learns = variant in ("linear", "delta")
-        for seed in seeds if learns else seeds[:1]:
-            begun = time.monotonic()
-            right = _train_and_ask(variant, seed, steps, spread, lengths, rows)
-            if as_json:
-                record = {"variant": variant, "seed": seed, "steps": steps, "trained_on_segments": _TRAINED_ON}
-                record |= {"spread": spread, "rows": rows}
-                seconds = round(time.monotonic() - begun, 1)
-                click.echo(
-                    json.dumps({**record, "accuracy": dict(zip(lengths, right, strict=True)), "seconds": seconds})
-                )
-            else:
-                click.echo(f"{variant:<10}  {seed:>4}  " + "".join(f"{share:>7.3f}" for share in right))
+    records = []
+    trained = [(name, seed) for name in variants for seed in (seeds if name in _LEARNING else seeds[:1])]
+    for variant, seed in trained:
+        record = _train_and_ask(variant, seed, steps, spread, lengths, rows)
+        records.append(record)
+        shares = "".join(f"{record['accuracy'][str(length)]:>7.3f}" for length in lengths)
+        click.echo(json.dumps(record) if as_json else f"{variant:<10}  {seed:>4}  {shares}")
+    if run is not None:
+        write_recalled(run, records)
+        say(f"report {write_report(run)}")
 
 
 def _train_and_ask(
     variant: str, seed: int, steps: int, spread: float, lengths: tuple[int, ...], rows: int
-) -> list[float]:
-    """Return the share of right answers at each length."""
+) -> dict[str, Any]:
+    """Train a small model, and return the record of what it answers, as docs/reference/json.md has it."""
     from infini_llama.tasks.recall import (
         RecallTask,
         recall_accuracies,
@@ -137,6 +152,7 @@ def _train_and_ask(
         train_recall,
     )
 
+    begun = time.monotonic()
     memory_update, gates_shut, detached = _VARIANTS[variant]
     task = RecallTask()
     model = recall_model(task, memory_update=memory_update, seed=seed, spread=spread)
@@ -148,33 +164,15 @@ def _train_and_ask(
             say(f"{variant}, seed {seed}: step {step}/{steps}  loss {loss:.4f}")
 
     train_recall(model, task, steps=steps, segments=_TRAINED_ON, seed=seed, detached=detached, on_step=show)
-    return recall_accuracies(model, task, lengths=lengths, rows=rows)
-
-
-def _ask_for_passkeys(
-    checkpoint: Path, lengths: tuple[int, ...], prompts: int, threads: int, as_json: bool
-) -> None:
-    """Print a line for each length, with the share of right answers for each place of the passkey."""
-    model, tokenizer = folder.load(checkpoint)
-    import torch
-
-    from infini_llama.tasks.passkey import PasskeyTask, passkey_accuracy
-
-    torch.set_num_threads(threads)
-    task = PasskeyTask(tokenizer=tokenizer)
-    if not as_json:
-        click.echo(f"{'segments':>8}{'tokens':>12}" + "".join(f"{place:>8}" for place in _DEPTHS))
-    for length in lengths:
-        try:
-            found = [
-                passkey_accuracy(model, task, segments=length, depth=depth, prompts=prompts)
-                for depth in _DEPTHS.values()
-            ]
-        except ValueError as error:
-            raise click.UsageError(f"--segments {length}: {error}") from error
-        tokens = length * model.config.segment_length
-        if as_json:
-            record = {"checkpoint": str(checkpoint), "segments": length, "tokens": tokens, "prompts": prompts}
-            click.echo(json.dumps({**record, "accuracy": dict(zip(_DEPTHS, found, strict=True))}))
-        else:
-            click.echo(f"{length:>8}{tokens:>12,}" + "".join(f"{share:>8.2f}" for share in found))
+    right = recall_accuracies(model, task, lengths=lengths, rows=rows)
+    return {
+        "variant": variant,
+        "seed": seed,
+        "steps": steps,
+        "trained_on_segments": _TRAINED_ON,
+        "spread": spread,
+        "rows": rows,
+        "chance": 1 / task.values,
+        "accuracy": dict(zip(map(str, lengths), right, strict=True)),
+        "seconds": round(time.monotonic() - begun, 1),
+    }

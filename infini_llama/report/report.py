@@ -1,7 +1,7 @@
 """Write `report.html`: the results of a run, on a page that loads no other files.
 
-It is made from `metrics.jsonl` and from the newest checkpoint's `provenance.json`, so `infini-llama report` can write
-it again at any time; the trainer writes it at each checkpoint and at the end.
+It is made from `metrics.jsonl`, the newest checkpoint's `provenance.json`, and `recall.jsonl` if there is one, so
+`infini-llama report` can write it again at any time; the trainer writes it at each checkpoint and at the end.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from infini_llama.progress import format_seconds
 from infini_llama.report.charts import Line, line_chart
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, read_metrics
+from infini_llama.run_folder.recalled import read_recalled
 
 REPORT = "report.html"
 # Keys of the provenance whose words are not those of the key.
@@ -61,17 +62,24 @@ def write_report(output_dir: Path) -> Path:
             hint="name the --output-dir of a training",
         )
     path = output_dir / REPORT
-    atomic_write(path, page(output_dir.absolute().name, lines, _provenance(output_dir)).encode())
+    name, provenance = output_dir.absolute().name, _provenance(output_dir)
+    atomic_write(path, page(name, lines, provenance, read_recalled(output_dir)).encode())
     return path
 
 
-def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any]) -> str:
+def page(
+    name: str,
+    lines: Sequence[dict[str, Any]],
+    provenance: dict[str, Any],
+    recalled: Sequence[dict[str, Any]] = (),
+) -> str:
     """Return the HTML text of the page.
 
     Args:
         name: Name of the run.
         lines: Lines of its metrics.
         provenance: Provenance of a checkpoint; may be empty.
+        recalled: What small models recalled of the recall task.
     """
     steps = [line for line in lines if line.get("kind") == "step"]
     evaluations = [line for line in lines if line.get("kind") == "evaluation"]
@@ -82,6 +90,7 @@ def page(name: str, lines: Sequence[dict[str, Any]], provenance: dict[str, Any])
         _learning_rates(steps),
         _gates(steps),
         _perplexities(evaluations),
+        _recalled(recalled),
         _speed(steps),
         _origin(provenance),
     ]
@@ -191,6 +200,39 @@ def _perplexity_row(stretch: dict[str, Any], *, is_whole: bool) -> str:
     place = "all" if is_whole else f"{first}" if first == last else f"{first}-{last}"
     values = (f"{stretch['tokens']:,}", _number(stretch["with_memory"]), _number(stretch["without_memory"]))
     return f"<tr><td>{place}</td>{''.join(f'<td class=number>{value}</td>' for value in values)}</tr>"
+
+
+def _recalled(records: Sequence[dict[str, Any]]) -> str:
+    """Return the chart and the table of the recall task; nothing without records."""
+    if not records:
+        return ""
+    first = records[0]
+    lengths = sorted({int(length) for record in records for length in record["accuracy"]})
+    named = {
+        f"{record['variant']}, seed {record['seed']}": [record["accuracy"].get(str(length)) for length in lengths]
+        for record in records
+    }
+    named["guesses"] = [first["chance"]] * len(lengths)
+    chart = line_chart(
+        [Line(name, list(zip(lengths, shares, strict=True))) for name, shares in named.items()],
+        x_label="segments between what is to be kept and the question, both included",
+        y_range=(0.0, 1.0),
+    )
+    head = "".join(f"<th class='number'>{length:,}</th>" for length in lengths)
+    rows = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td class=number>{'' if share is None else f'{share:.3f}'}</td>" for share in shares)
+        + "</tr>"
+        for name, shares in named.items()
+    )
+    return (
+        "<h2>Recall, by length of the row</h2><p class='note'>Share of right answers of small models, which "
+        f"<code>infini-llama recall</code> trained for {first['steps']:,} steps on rows of "
+        f"{first['trained_on_segments']} segments; they are not the model of this run. The first segment "
+        "holds what the last one asks for, and local attention sees one segment. Of <code>gates-shut</code> "
+        "the memory was shut in training too.</p>"
+        f"<figure>{chart}</figure><table><tr><th>segments</th>{head}</tr>{rows}</table>"
+    )
 
 
 def _speed(steps: Sequence[dict[str, Any]]) -> str:

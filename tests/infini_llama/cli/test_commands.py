@@ -12,8 +12,11 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bundler.home.installation.install import install
+from infini_llama.run_folder.metrics import append
+from infini_llama.run_folder.recalled import read_recalled
 from tests.infini_llama.cli.test_cli import infini_llama
 from tests.infini_llama.conftest import RunHere
+from tests.infini_llama.report.test_report import STEP
 from tests.support.bundles import locked_repo, tiny_bundle
 
 
@@ -103,6 +106,18 @@ def test_recall_prints_a_line_per_variant_and_seed_and_controls_once(run_here: R
         ["gates-shut", "5"],
         ["detached", "5"],
     ]
+
+
+def test_recall_puts_its_results_on_the_page_of_a_run(tmp_path: Path, run_here: RunHere) -> None:
+    few = ("--variant", "linear", "--seed", "5", "--steps", "1", "--rows", "2", "--segments", "2", "--json")
+    nothing = run_here("recall", *few, "--report", tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert "expected the folder of a run, found no line of metrics.jsonl" in nothing.stderr
+    append(tmp_path, {**STEP, "step": 1})
+    run = run_here("recall", *few, "--report", tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert [json.loads(line) for line in run.stdout.splitlines()] == read_recalled(tmp_path)
+    assert "<td>linear, seed 5</td>" in (tmp_path / "report.html").read_text()
 
 
 def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Path, run_here: RunHere) -> None:

@@ -119,6 +119,25 @@ def test_the_page_says_when_and_how_long_and_in_words() -> None:
     assert Tags(text).names.count("svg") == 6
 
 
+def test_the_page_shows_what_small_models_recalled() -> None:
+    common = {"steps": 300, "trained_on_segments": 3, "seed": 0, "chance": 0.0625}
+    recalled = [
+        {**common, "variant": "linear", "accuracy": {"2": 1.0, "32": 0.75}},
+        {**common, "variant": "gates-shut", "accuracy": {"2": 0.05}},
+    ]
+    text = page("run", [{**STEP, "step": 1}], {}, recalled)
+    assert Tags(text).open == []
+    section = text.partition("<h2>Recall, by length of the row</h2>")[2].partition("<h2>")[0]
+    assert "trained for 300 steps on rows of 3 segments" in section
+    rows = re.findall(r"<tr><td>(.*?)</td><td class=number>(.*?)</td><td class=number>(.*?)</td></tr>", section)
+    assert rows == [
+        ("linear, seed 0", "1.000", "0.750"),
+        ("gates-shut, seed 0", "0.050", ""),
+        ("guesses", "0.062", "0.062"),
+    ]
+    assert "Recall" not in page("run", [{**STEP, "step": 1}], {})
+
+
 def test_what_the_page_tells_is_no_markup() -> None:
     lines = [{**STEP, "step": 1, "learning_rate": {"<b>": 0.1}}]
     text = page("<script>", lines, {"data": {"path": "<img src=x>"}})
