@@ -167,7 +167,7 @@ class _Run:
         on_stored: Callable[[StoredBlob], None],
     ) -> None:
         # Imported here because the client takes long to import, and `plan` does not need it.
-        from bundler.make.download.crew import Crew
+        from bundler.hub.connection.crew import Crew
         from bundler.make.download.download import Downloader
         from bundler.make.download.request import Control
         from bundler.make.web.files import WebFiles

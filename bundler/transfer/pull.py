@@ -23,7 +23,7 @@ from bundler.files.digest import hash_file
 from bundler.files.parallel import available_cores, in_order
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
-from bundler.make.download.crew import Crew
+from bundler.hub.connection.crew import Crew
 from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
 from bundler.remote.opening import name_file, open_remote

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -14,7 +16,7 @@ import pytest
 from bundler.plan.lock import Lock
 from tests.support.hub import RunningHub
 from tests.support.network.listener import free_port, listener, tls_listener
-from tests.support.process import run, script
+from tests.support.process import Child, run, script
 
 MANIFEST = """\
 version: 1
@@ -230,6 +232,24 @@ def test_a_hub_that_accepts_and_says_nothing_is_given_up_within_the_time_limit(m
         finished.set()
     assert done.returncode == 4
     assert f"127.0.0.1:{port} did not answer within 1 s" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["lock", "fetch"])
+def test_a_hub_that_says_nothing_is_not_waited_for_after_a_signal(command: str, manifest: Path) -> None:
+    asked, finished = threading.Event(), threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        asked.set()
+        finished.wait(60)
+
+    with listener(hold) as port:
+        env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
+        with Child([script("bundle"), command, manifest], env=env, stderr=subprocess.DEVNULL) as child:
+            assert asked.wait(60)
+            child.send_signal(signal.SIGTERM)
+            # An answer would be waited for twice as long.
+            assert child.wait(60) == 143
+        finished.set()
 
 
 def test_a_host_that_does_not_exist_is_told(manifest: Path) -> None:

@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bundler.errors import BundleError, HubError, ManifestError, NetworkError
+from bundler.hub.connection.crew import Crew
 from bundler.hub.selection.card import CARD, default_config_warning, read_card, unknown_configs
 from bundler.hub.selection.companions import ADAPTER_CONFIG, base_model, base_model_warning
 from bundler.hub.selection.files import SelectionError, select, unholdable
@@ -91,18 +92,18 @@ def resolve(
     resolver = _Resolver(manifest, client, previous, upgrade)
     results: dict[int, _Resolved] = {}
     errors: dict[int, BundleError] = {}
-    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="resolve") as pool:
-        futures: dict[Future[_Resolved], int] = {
-            pool.submit(resolver.resolve_entry, entry): index for index, entry in enumerate(manifest.entries)
-        }
-        for future in as_completed(futures):
-            try:
-                results[futures[future]] = future.result()
-            except NetworkError:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            except BundleError as error:
-                errors[futures[future]] = error
+
+    def resolve_one(index: int, entry: Entry) -> None:
+        try:
+            results[index] = resolver.resolve_entry(entry)
+        except NetworkError:
+            raise
+        except BundleError as error:
+            errors[index] = error
+
+    Crew(_WORKERS, threading.Event()).run(
+        partial(resolve_one, index, entry) for index, entry in enumerate(manifest.entries)
+    )
     if errors:
         raise _join_errors([(manifest.entries[index], errors[index]) for index in sorted(errors)])
     resolved = [results[index] for index in range(len(manifest.entries))]

@@ -29,11 +29,11 @@ from bundler import __version__
 from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file
 from bundler.hub.connection.answers import within
+from bundler.hub.connection.crew import Crew
 from bundler.hub.connection.endpoint import host_of
 from bundler.hub.connection.failures import hub_errors
 from bundler.hub.connection.proxies import check_proxy_once
 from bundler.hub.connection.xet import XetFailedError, XetStorage
-from bundler.make.download.crew import Crew
 from bundler.make.download.request import Address, Control, StoppedError
 from bundler.make.download.transfer import Transfer, algorithms, mismatch
 from bundler.make.staging.partial import Partial

@@ -22,7 +22,7 @@ import httpx2
 
 from bundler.files.digest import BLOCK_BYTES, Digests, Hasher
 from bundler.hub.connection.answers import decoded_blocks, not_dripping
-from bundler.make.download.crew import Crew
+from bundler.hub.connection.crew import Crew
 from bundler.make.download.request import (
     BROKEN,
     Address,

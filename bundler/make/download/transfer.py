@@ -19,8 +19,8 @@ import httpx2
 
 from bundler.files.digest import BLOCK_BYTES, Algorithm, Digests, Hasher, hash_file
 from bundler.hub.connection.answers import decoded_blocks, not_dripping
+from bundler.hub.connection.crew import Crew
 from bundler.make.download import parts
-from bundler.make.download.crew import Crew
 from bundler.make.download.request import (
     BROKEN,
     Address,

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from bundler.errors import IntegrityError
 from bundler.files.digest import Digests
+from bundler.hub.connection.crew import Crew
 from bundler.hub.web.answer import HEADERS, open_file, web_errors
 from bundler.hub.web.download import download
 from bundler.hub.web.resolve import Keeper, unpack_files
-from bundler.make.download.crew import Crew
 from bundler.make.download.request import Address, Control
 from bundler.make.download.transfer import Transfer
 from bundler.make.store import Store, StoredBlob

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.lib.measure import Run
 from benchmarks.network import fetch, line
 from bundler.files.digest import sha256_bytes
-from bundler.make.download.crew import Crew
+from bundler.hub.connection.crew import Crew
 from bundler.make.download.download import Downloader
 from bundler.make.download.request import Control
 from bundler.make.store import Store

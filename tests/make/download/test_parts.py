@@ -19,9 +19,9 @@ from huggingface_hub import constants
 
 from bundler.errors import HubError, IntegrityError, NetworkError
 from bundler.files.digest import sha256_bytes
+from bundler.hub.connection.crew import Crew
 from bundler.make.download import parts as parts_module
 from bundler.make.download import request as request_module
-from bundler.make.download.crew import Crew
 from bundler.make.download.download import Downloader
 from bundler.make.download.request import Control, StoppedError
 from bundler.make.store import Store

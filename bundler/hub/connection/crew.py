@@ -1,4 +1,4 @@
-"""Threads that download: first the parts of files that one of them began, then the next file.
+"""Threads that wait for a server: first for the parts of files that one of them began, then for the next file.
 
 So many small files come over as many connections as there are threads, and so does one large file. A thread that
 waits for the parts of its own file takes parts meanwhile.
@@ -24,7 +24,7 @@ Task = Callable[[], None]
 
 
 class Crew:
-    """Threads that share the work of a fetch.
+    """Threads that share work; whoever waits for them ends soon at a signal, whatever they wait for.
 
     Args:
         jobs: How many threads, which is how many connections.
@@ -54,7 +54,7 @@ class Crew:
         # Daemon threads and not an executor, which waits for its threads at exit: after Ctrl-C the user would have to
         # wait for a read time-out.
         threads = [
-            threading.Thread(target=self._work, args=(outcomes,), name=f"fetch-{number}", daemon=True)
+            threading.Thread(target=self._work, args=(outcomes,), name=f"crew-{number}", daemon=True)
             for number in range(self.jobs)
         ]
         try:

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from bundler.make.download import crew
-from bundler.make.download.crew import Crew
+from bundler.hub.connection import crew
+from bundler.hub.connection.crew import Crew
 
 
 def is_waiting_for_crew() -> bool:
