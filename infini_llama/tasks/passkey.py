@@ -25,13 +25,13 @@ from torch import Tensor
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
 from infini_llama.tasks.generate import stream
 
-_TASK = (
+TASK = (
     "There is an important info hidden inside a lot of irrelevant text. Find it and memorize it. "
     "I will quiz you about the important information there.\n"
 )
-_FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
-_KEY = "The pass key is {key}. Remember it. {key} is the pass key.\n"
-_QUESTION = "What is the pass key? The pass key is"
+FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
+KEY = "The pass key is {key}. Remember it. {key} is the pass key.\n"
+QUESTION = "What is the pass key? The pass key is"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class PasskeyTask:
         shortest = self._ids(self._text(key, 0, depth))
         if len(shortest) > length:
             raise ValueError(f"task, passkey and question take {len(shortest)} tokens, found room for {length}")
-        per_sentence = len(self._ids(_FILLER * 2)) - len(self._ids(_FILLER))
+        per_sentence = len(self._ids(FILLER * 2)) - len(self._ids(FILLER))
         # Only an estimate: a tokenizer may join letters across sentences.
         times = (length - len(shortest)) // per_sentence
         while times and len(self._ids(self._text(key, times, depth))) > length:
@@ -80,7 +80,7 @@ class PasskeyTask:
     @staticmethod
     def _text(key: str, times: int, depth: float) -> str:
         before = round(times * depth)
-        return _TASK + _FILLER * before + _KEY.format(key=key) + _FILLER * (times - before) + _QUESTION
+        return TASK + FILLER * before + KEY.format(key=key) + FILLER * (times - before) + QUESTION
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
