@@ -189,6 +189,14 @@ bench-train: $(STAMP) $(BENCH_TRAIN_STAMP)  ## speed and memory of training and 
 bench-recall: $(STAMP)  ## how far back a memory recalls, beside a gated DeltaNet and a Llama with a window, into infini_llama/README.md
 	$(BIN)/python -m benchmarks.train.recall --write $(BENCH_FLAGS)
 
+.PHONY: bench-passkey
+bench-passkey: $(STAMP)  ## passkeys in rows of up to a million bytes, by depth, into infini_llama/README.md
+	$(BIN)/python -m benchmarks.train.passkey.run --write $(BENCH_FLAGS)
+
+.PHONY: bench-converted
+bench-converted: $(STAMP)  ## perplexity and passkeys of a Llama that is converted and trained on, into infini_llama/README.md
+	$(BIN)/python -m benchmarks.train.passkey.converted --write $(BENCH_FLAGS)
+
 .PHONY: gpu-check
 gpu-check: $(STAMP)  ## on a machine with a GPU: whether the model holds there, and how fast it is, into benchmarks/README.md
 	$(BIN)/python -m benchmarks.gpu.check --write
