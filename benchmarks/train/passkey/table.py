@@ -28,10 +28,14 @@ def markdown(
     """
     asked = select(records := list(records), kind="asking", asked=keys)
     rows, missing = [], []
+    for name, seed in product(variants, seeds):
+        if not select(asked, variant=name, seed=seed):
+            missing.append(f"{name}, seed {seed}")
     for name, seed, length in product(variants, seeds, lengths):
         here = select(asked, variant=name, seed=seed, length=length)
         by_depth = {each["depth"]: each for each in here}
-        if lacking := [f"{depth:.0%}" for depth in depths if depth not in by_depth]:
+        lacking = [f"{depth:.0%}" for depth in depths if depth not in by_depth]
+        if lacking and f"{name}, seed {seed}" not in missing:
             missing.append(f"{name}, seed {seed}, {length:,} bytes at {', '.join(lacking)}")
         if here:
             cells = [_cell(by_depth[depth]) if depth in by_depth else "" for depth in depths]
