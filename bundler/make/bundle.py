@@ -191,6 +191,7 @@ def _fetch(
     store.make()
     # Under `insist` this is the lock that stands there.
     planned.locked.write()
+    lock.forget_text()
     store.sweep()
     fetched = fetch(
         lock,

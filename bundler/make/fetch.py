@@ -112,7 +112,7 @@ def fetch(
     run = _Run(store, cache, watcher, endpoint, token, jobs, on_stored)
     run.fetch_all(wanted)
     return FetchResult(
-        lock=_complete(lock, run.done),
+        lock=_complete(lock, run.take_done()),
         files=len(wanted),
         size_bytes=total,
         downloaded_files=run.downloaded_files,
@@ -144,13 +144,15 @@ def _list_contents(lock: Lock) -> list[tuple[LockedRepo, LockedFile]]:
 
 
 def _complete(lock: Lock, blobs: Mapping[str, StoredBlob]) -> Lock:
-    repos = []
-    for repo in lock.repos:
-        files = tuple(
-            replace(file, sha256=blobs[file.etag].sha256, blake3=blobs[file.etag].blake3) for file in repo.files
-        )
-        repos.append(replace(repo, files=files))
-    return lock.with_repos(tuple(repos))
+    def complete(file: LockedFile) -> LockedFile:
+        blob = blobs[file.etag]
+        if (file.sha256, file.blake3) == (blob.sha256, blob.blake3):
+            return file
+        return replace(file, sha256=blob.sha256, blake3=blob.blake3)
+
+    return lock.with_repos(
+        tuple(replace(repo, files=tuple(complete(file) for file in repo.files)) for repo in lock.repos)
+    )
 
 
 class _Run:
@@ -179,7 +181,7 @@ class _Run:
         self._lock = threading.Lock()
         control = Control(on_progress=observer.progress, on_received=self._count)
         self._crew = Crew(jobs, control.stop)
-        self.done: dict[str, StoredBlob] = {}
+        self._done: dict[str, StoredBlob] = {}
         self.downloaded_files = 0
         self.received_bytes = 0
         self.cached_files = 0
@@ -195,6 +197,12 @@ class _Run:
             BaseException: The first failure; what has arrived is kept.
         """
         self._crew.run([partial(self._fetch_one, repo, file) for repo, file in wanted])
+
+    def take_done(self) -> dict[str, StoredBlob]:
+        """Return what was fetched, by etag, and forget it."""
+        # Tens of megabytes of 100,000 files, and this is a circle of objects, which stays for a while.
+        done, self._done = self._done, {}
+        return done
 
     def _fetch_one(self, repo: LockedRepo, file: LockedFile) -> None:
         downloaded = False
@@ -215,7 +223,7 @@ class _Run:
         if not downloaded:
             self._observer.progress(file.size_bytes)
         with self._lock:
-            self.done[file.etag] = blob
+            self._done[file.etag] = blob
             self.downloaded_files += downloaded
         self._on_stored(blob)
         self._observer.file_done(repo, file, downloaded=downloaded)

@@ -94,7 +94,7 @@ class Locked:
     def write(self) -> None:
         """Write the lock to `path`, if it is new."""
         if self.is_new:
-            atomic_write(self.path, self.lock.dumps().encode())
+            atomic_write(self.path, self.lock.encoded)
 
     def changes(self) -> tuple[RepoChange, ...]:
         """Compare both locks: the entries of `lock` in its order, then the removed ones."""

@@ -133,7 +133,7 @@ def _make_key(
     omitted = base.omitted_from(lock) if base else None
     return json.dumps(
         {
-            "lock": sha256_bytes(lock.dumps().encode()),
+            "lock": sha256_bytes(lock.encoded),
             "base": asdict(base.record(omitted)) if base and omitted is not None else None,
             # What can be read of the base, so that new weights are stored as differences from it.
             "is_bundle": base is not None and base.bundle is not None,
@@ -165,7 +165,7 @@ def _find_whole_bundle(
             index = reader.index
             same = (
                 reader.digest == record.get("digest")
-                and index.lock_sha256 == sha256_bytes(lock.dumps().encode())
+                and index.lock_sha256 == sha256_bytes(lock.encoded)
                 and _list_part_bytes(reader.volumes) == record.get("parts")
             )
             if not same or not _is_whole(reader, jobs, progress):

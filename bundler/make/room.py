@@ -157,5 +157,5 @@ def _is_there(lock: Lock, destination: Destination, base: Base | None) -> bool:
     place = volume_files(destination.path) or destination.path
     with contextlib.suppress(BundleError, OSError), BundleReader(place) as reader:
         omitted = base.omitted_from(lock) if base and lock.is_complete else None
-        return reader.index.lock_sha256 == sha256_bytes(lock.dumps().encode()) and reader.omitted == omitted
+        return reader.index.lock_sha256 == sha256_bytes(lock.encoded) and reader.omitted == omitted
     return False

@@ -40,7 +40,7 @@ RecordKind = Literal["prepared", "proven", "packed"]
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredBlob:
     """The record of a blob in the store.
 

@@ -45,6 +45,7 @@ MAX_CHARACTERS = 1 << 28
 _ROOMY = 1 << 20
 # Of tens of thousands of files.
 _LARGE_CHARACTERS = 8 << 20
+_MANY_FILES = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ class Lock:
     @cached_property
     def encoded(self) -> bytes:
         """The canonical text in UTF-8, spelled once."""
+        if sum(len(repo.files) for repo in self.repos) > _MANY_FILES:
+            return_large_blocks()
         return encode_pieces(f"{line}\n" for line in self._lines())
 
     def forget_text(self) -> None:

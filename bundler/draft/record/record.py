@@ -156,7 +156,7 @@ def record(
     manifest = Manifest.parse(text, source=str(manifest_path))
     resolution = resolve(manifest, client, previous=_pin(manifest, before.lock, found.repos))
     lock = add_files(resolution.lock, manifest, before.lock, "reuse", watcher, None)
-    atomic_write(lock_path(manifest_path), lock.dumps().encode())
+    atomic_write(lock_path(manifest_path), lock.encoded)
     if text != before.text:
         atomic_write(manifest_path, text.encode())
     return _sum_up(ran, (*advice, *resolution.warnings), tuple(repos), manifest_path)

@@ -70,7 +70,7 @@ def _make_key(lock: Lock, isolate: Requested, sandbox: SandboxChoice) -> str:
     packages = {(str(package.name), str(package.version)) for package in importlib.metadata.distributions()}
     return json.dumps(
         {
-            "lock": sha256_bytes(lock.dumps().encode()),
+            "lock": sha256_bytes(lock.encoded),
             "isolate": isolate,
             "sandbox": sandbox,
             "python": sys.version,
