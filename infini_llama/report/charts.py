@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 12, 36
-_LEGEND_HEIGHT = 20
+_LEGEND_HEIGHT, _LEGEND_WIDTH = 20, 160
+_LEGENDS_IN_A_ROW = 4
 # Okabe and Ito's colours, which people with any colour vision can distinguish; then dashes.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 _DASHES = ("", "6 3", "2 2", "8 3 2 3")
@@ -41,7 +42,7 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
     x_low, x_high = _widen(min(x for x, _ in known), max(x for x, _ in known))
     y_low, y_high = y_range or _widen(min(y for _, y in known), max(y for _, y in known))
     has_legend = 1 < len(lines) <= _MOST_LABELS
-    top = _TOP + (_LEGEND_HEIGHT * math.ceil(len(lines) / 5) if has_legend else 0)
+    top = _TOP + (_LEGEND_HEIGHT * math.ceil(len(lines) / _LEGENDS_IN_A_ROW) if has_legend else 0)
 
     def place(x: float, y: float) -> Point:
         across = _LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT)
@@ -71,7 +72,8 @@ def line_chart(lines: Sequence[Line], *, x_label: str, y_range: tuple[float, flo
             elif len(points) == 1:
                 parts.append(_dot(*points[0], colour, line.name))
         if has_legend:
-            x, y = _LEFT + number % 5 * 130, _TOP + number // 5 * _LEGEND_HEIGHT + 4
+            row, column = divmod(number, _LEGENDS_IN_A_ROW)
+            x, y = _LEFT + column * _LEGEND_WIDTH, _TOP + row * _LEGEND_HEIGHT + 4
             parts.append(f'<path class="line" {style} d="M{x} {y}h18"/>')
             parts.append(f'<text x="{x + 23}" y="{y + 4}">{html.escape(line.name)}</text>')
     return "".join([*parts, "</svg>"])
