@@ -38,8 +38,8 @@ from bundler.text.wording import size
 
 # For each step: importing torch from a cold disk takes minutes.
 DEFAULT_MINUTES = 30
-# Between two looks; longer where a look takes long, so that looking takes a tenth of a core at most.
-_PAUSE_SECONDS = 0.1
+# Between two looks; longer where a look takes much, so that looking takes a tenth of a core.
+_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.1, 2.0
 _SHARE_OF_LOOKING = 10
 # Of what is free when the program starts, what must stay so.
 _MEMORY_LEFT, _DISK_LEFT = 8, 4
@@ -138,12 +138,14 @@ class Watcher:
                 pid, status = os.waitpid(child, os.WNOHANG)
                 if pid:
                     return status
-                begun = time.monotonic()
+                # Not the wall clock: a program that leaves the processor to nobody would be looked at seldom.
+                begun = time.thread_time()
                 self.breach = self._look(child, noted)
                 if self.breach is not None:
                     end_family(child)
                     return os.waitpid(child, 0)[1]
-                time.sleep(max(_PAUSE_SECONDS, _SHARE_OF_LOOKING * (time.monotonic() - begun)))
+                spent = time.thread_time() - begun
+                time.sleep(min(max(_PAUSE_SECONDS, _SHARE_OF_LOOKING * spent), _MOST_PAUSE_SECONDS))
         except BaseException:
             end_family(child)
             raise

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -163,3 +164,23 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_program_that_leaves_the_processor_to_nobody_is_looked_at_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = time.sleep
+
+    def look(watcher: Watcher, child: int, noted: Path) -> limits.Breach | None:
+        if pauses:
+            return limits.Breach(0, "was looked at again")
+        # Others run meanwhile.
+        sleep(1.0)
+        return None
+
+    monkeypatch.setattr(Watcher, "_look", look)
+    monkeypatch.setattr(limits, "time", SimpleNamespace(**vars(time) | {"sleep": pauses.append}))
+    watcher, _ = watch(tmp_path, SLEEPING)
+    assert watcher.breach is not None
+    assert pauses[0] < 0.5
