@@ -88,7 +88,9 @@ def kill_pulls(address: str, out: Path, kills: int, bundle_bytes: int, seed: int
     return received_bytes() - before
 
 
-def markdown(found: Figures, wire: Sequence[float], share_bytes: float, killed: float, bundle_bytes: int) -> str:
+def markdown(
+    found: Figures, wire: Sequence[float], share_bytes: float, killed: float, bundle_bytes: int, kills: int = KILLS
+) -> str:
     """Return the tables.
 
     Args:
@@ -97,6 +99,7 @@ def markdown(found: Figures, wire: Sequence[float], share_bytes: float, killed: 
         share_bytes: Its share of the bundle by its length.
         killed: Bytes that a pull took that was killed again and again.
         bundle_bytes: Length of the bundle.
+        kills: How often that one was killed.
     """
     lines = ["| | wall | CPU | peak memory | |", "| --- | --- | --- | --- | --- |"]
     for name, runs in found.items():
@@ -124,7 +127,7 @@ def markdown(found: Figures, wire: Sequence[float], share_bytes: float, killed: 
         f"| one tensor, as a share of pull and install | {spread(tensor, '', 3)} | {_judge(is_short, '1/15')} |",
         f"| what it took of the wire, over its share of the bundle | {spread(over, ' ×', 3)} | "
         f"{_judge(statistics.median(over) <= TENSOR_WIRE, f'{TENSOR_WIRE:g} ×')} |",
-        f"| a pull that was killed {KILLS} times took of the wire | {killed / bundle_bytes:.2f} × the bundle | |",
+        f"| a pull that was killed {kills} times took of the wire | {killed / bundle_bytes:.2f} × the bundle | |",
     ]
     return "\n".join(lines)
 
@@ -175,7 +178,7 @@ def main(shape: str, rounds: int, kills: int, work: Path, write: bool) -> None:
             f"{size(tensor_bytes)}; {rounds} rounds"
         )
         known = circumstances(work, before, what)
-    text = markdown(found, wire, tensor_bytes * bundle_bytes / raw_bytes, killed, bundle_bytes)
+    text = markdown(found, wire, tensor_bytes * bundle_bytes / raw_bytes, killed, bundle_bytes, kills)
     publish(MARKS, f"{known}\n\n{text}", write=write)
 
 
