@@ -47,6 +47,15 @@ class Stamp(NamedTuple):
         return cls(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
+# Device and stamp of a file: what tells one content on this machine from another.
+Inode = tuple[int, ...]
+
+
+def find_inode(status: os.stat_result) -> Inode:
+    """Return what a file with content is known by, `(device, *Stamp)`."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 def read_own_clock() -> int:
     """Return a moment, in ns, before which whatever changed has a stamp that says something.
 

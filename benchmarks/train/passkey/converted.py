@@ -13,7 +13,6 @@ one in `infini_llama/README.md`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -34,6 +33,7 @@ from benchmarks.train.passkey.asking import ask_apart
 from benchmarks.train.passkey.records import (
     Record,
     append_record,
+    digest_of,
     lines_of,
     percent,
     read_records,
@@ -88,16 +88,12 @@ class Plan:
     @property
     def digest(self) -> str:
         """Tells records of this plan from those of another."""
-        return _digest(asdict(self))
+        return digest_of(asdict(self))
 
     @property
     def llama(self) -> str:
         """Name of the Llama's folder: plans that differ only in what comes after have one Llama."""
-        return f"llama-{_digest([self.shape, self.window, self.steps, self.rows])}"
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+        return f"llama-{digest_of([self.shape, self.window, self.steps, self.rows])}"
 
 
 _SHUT = Plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,6 +34,11 @@ def append_record(path: Path, record: Record) -> None:
 def select(records: Iterable[Record], **wanted: object) -> list[Record]:
     """Return the records that have all of these values."""
     return [each for each in records if all(each.get(name) == value for name, value in wanted.items())]
+
+
+def digest_of(value: object) -> str:
+    """Return what tells the records of one recipe, any value that JSON has, from those of another."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def setting() -> str:

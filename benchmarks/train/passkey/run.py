@@ -13,8 +13,6 @@ it is there. With `--write`, the table replaces the one in `infini_llama/README.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +25,7 @@ import torch
 from benchmarks.lib.marks import Marks
 from benchmarks.train.passkey import table
 from benchmarks.train.passkey.asking import ask_apart
-from benchmarks.train.passkey.records import Record, append_record, read_records, select
+from benchmarks.train.passkey.records import Record, append_record, digest_of, read_records, select
 from benchmarks.train.passkey.training import Stage, Training, small_model
 
 README = Path(__file__).parents[3] / "infini_llama" / "README.md"
@@ -68,7 +66,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Tells records of this recipe from those of another."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        return digest_of(asdict(self))
 
 
 # The first rows are short, and the passkey is in one of two places: in any of them, the order of its digits is learnt

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.files.digest import Digests
-from bundler.files.stamp import Stamp, read_own_clock, stamp_tree, wait_for_clock
+from bundler.files.stamp import Stamp, find_inode, read_own_clock, stamp_tree, wait_for_clock
 from bundler.home.exclusive import lock_home
 from bundler.home.generation import generation_path
 from bundler.home.installed import InstalledBundle
@@ -75,7 +75,7 @@ def take_stamps(
     """
 
     def is_hashed(blob: Blob, status: os.stat_result) -> bool:
-        found = hashed.get((status.st_dev, *Stamp.of(status)))
+        found = hashed.get(find_inode(status))
         return isinstance(found, Digests) and found.blake3 == blob.blake3
 
     content = _stamp_content(bundle, is_hashed)

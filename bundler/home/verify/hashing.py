@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
 from bundler.files.digest import Digests
 from bundler.files.hash_many import blake3_files
+from bundler.files.stamp import Inode
 from bundler.plan.layout import Blob
 from bundler.verify.report import Fault, Progress
 
-# Device, inode, size and times of a file.
-Inode = tuple[int, ...]
 # What was hashed already.
 Hashed = dict[Inode, Digests | OSError]
 # path for the report, expected content, what stands there
@@ -50,11 +48,6 @@ def compare_all(
         fault for path, blob, inode in expected.values() for fault in _compare(path, blob, known[inode], name_blob)
     }
     return faults, sum(sizes)
-
-
-def find_inode(status: os.stat_result) -> Inode:
-    """Return what changes where a file does."""
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _compare(path: str, blob: Blob, found: Digests | OSError, name_blob: Callable[[Blob], str]) -> set[Fault]:

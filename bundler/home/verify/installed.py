@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bundler.files.access import raise_unless_absent
 from bundler.files.paths import inside
+from bundler.files.stamp import find_inode
 from bundler.home.common.conflicts import Pin, pins
 from bundler.home.common.extras import extra_files, hiding_markers, shipped_paths
 from bundler.home.common.snapshot_links import SnapshotLinks
 from bundler.home.sharing.trusted_users import TrustedUsers, list_folders
-from bundler.home.verify.hashing import Expected, Hashed, compare_all, find_inode
+from bundler.home.verify.hashing import Expected, Hashed, compare_all
 from bundler.home.verify.names import NameReader
 from bundler.plan.layout import Blob, Layout, RepoLayout
 from bundler.plan.names import is_blob_path

@@ -123,11 +123,9 @@ class Client:
                 try:
                     connection.request(method, target, body=content, headers=sent)
                 except (BrokenPipeError, ConnectionResetError):
-                    if content is None:
-                        raise
-                    if (refusal := _read_refusal(connection, url)) is None:
-                        raise
-                    return refusal
+                    if content is not None and (refusal := _read_refusal(connection, url)) is not None:
+                        return refusal
+                    raise
                 return Answer(connection, url, self._give_back)
             except (ConnectionError, http.client.BadStatusLine):
                 connection.close()
