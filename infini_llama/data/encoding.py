@@ -5,9 +5,12 @@ It imports the tokenizers library and numpy only, so that a process for it start
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 import numpy as np
@@ -84,11 +87,26 @@ class Encoder:
 _encoder: Encoder | None = None
 
 
-def begin(encoding: Encoding) -> None:
-    """Make a process ready for `encode`. It uses one core: there is a process for each."""
+def begin(encoding: Encoding, may_begin: Semaphore) -> None:
+    """Make a process ready for `encode`. It uses one core: there is a process for each.
+
+    Args:
+        encoding: How texts become tokens.
+        may_begin: Released for each process once all are started; until then no task is taken.
+    """
     global _encoder
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     _encoder = Encoder(encoding)
+    may_begin.acquire()
+
+
+def _end_with_parent() -> None:
+    """End this process once its parent has: one that is killed cannot tell it, and it would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def encode(texts: Sequence[str], closes: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:

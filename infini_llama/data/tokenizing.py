@@ -209,16 +209,23 @@ def _start(
     stack: contextlib.ExitStack, how: encoding.Encoding, processes: int
 ) -> Callable[[_Block], Future[Encoded]]:
     # Not forked: torch and the tokenizer have threads, and a fork may hang on what they hold.
+    context = get_context("spawn")
+    # No event: setting one waits for each that waits for it, also for one that was killed.
+    may_begin = context.Semaphore(0)
     pool = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=encoding.begin, initargs=(how,)
+        processes, mp_context=context, initializer=encoding.begin, initargs=(how, may_begin)
     )
     stack.callback(pool.shutdown, wait=True, cancel_futures=True)
     try:
         # All at once, and not as blocks come: where one has died meanwhile, the pool cannot start another, nor say so.
+        # It starts one for a task only where none is idle, so none may be idle yet.
         for _ in range(processes):
             pool.submit(os.getpid)
     except OSError as error:
         raise BrokenProcessPool(f"it could not be started: {error}") from error
+    finally:
+        for _ in range(processes):
+            may_begin.release()
     return lambda block: pool.submit(encoding.encode, block.texts, block.closes)
 
 

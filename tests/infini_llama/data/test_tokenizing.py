@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import multiprocessing
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -84,9 +90,7 @@ def test_a_process_that_is_killed_ends_it_with_an_error(tmp_path: Path, monkeypa
 
     def records() -> Iterator[Piece]:
         for number in range(1000):
-            # Not waited for: whoever asks the kernel how it ended takes that answer away from the pool, which then
-            # believes for ever that it runs.
-            for worker in workers()[:1]:
+            for worker in multiprocessing.active_children()[:1]:
                 worker.kill()
             yield Piece(f"text {number}")
 
@@ -110,22 +114,53 @@ def test_a_process_that_cannot_be_started_ends_it_with_the_same_error(
 def test_all_processes_are_started_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pool that starts one because a block comes, while another is found dead, hangs or raises what it likes."""
     monkeypatch.setattr(tokenizing, "_BLOCK", 1)
+    submit = tokenizing.ProcessPoolExecutor.submit
     seen = []
+
+    def submit_slowly(pool: ProcessPoolExecutor, *task: Any) -> Future[Any]:
+        # A process that is idle before the next is asked for would take its place.
+        future = submit(pool, *task)
+        if len(multiprocessing.active_children()) == 1:
+            wait([future], timeout=3)
+        return future
 
     def records() -> Iterator[Piece]:
         for number in range(1000):
-            seen.append(len(workers()))
+            seen.append(len(multiprocessing.active_children()))
             yield Piece(f"text {number}")
 
+    monkeypatch.setattr(tokenizing.ProcessPoolExecutor, "submit", submit_slowly)
     tokenized(records(), tmp_path, processes=3)
     assert {*seen} == {0, 3}
 
 
-def workers() -> list[psutil.Process]:
-    """Return the processes that tokenize for this one and run."""
-    running = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            if "spawn_main" in " ".join(child.cmdline()):
-                running.append(child)
-    return running
+def test_processes_end_with_one_that_is_killed(tmp_path: Path) -> None:
+    script = f"""
+import multiprocessing, os, pathlib, signal
+from infini_llama.data import tokenizing
+from infini_llama.data.records import Piece
+from infini_llama.data.tokenizers import byte_tokenizer
+
+def records():
+    for number in range(1000):
+        if number == 500:
+            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Piece("text")
+
+if __name__ == "__main__":
+    tokenizing._BLOCK = 1
+    folder = pathlib.Path({str(tmp_path)!r})
+    tokenizing.tokenize(records(), byte_tokenizer(), end_of_document=False, processes=2, folder=folder)
+"""
+    (tmp_path / "killed.py").write_text(script)
+    # Not a pipe: processes that are left would hold it open.
+    with (tmp_path / "left").open("w") as output:
+        ended = subprocess.run([sys.executable, tmp_path / "killed.py"], stdout=output)
+    assert ended.returncode == -signal.SIGKILL
+    left = [int(number) for number in (tmp_path / "left").read_text().split()]
+    assert len(left) == 2
+    deadline = time.monotonic() + 60
+    while any(psutil.pid_exists(number) for number in left):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
