@@ -21,6 +21,9 @@ from infini_llama.data.tokenizers import byte_tokenizer
 from infini_llama.tasks.passkey import FILLER, KEY, QUESTION, TASK
 
 DIGITS = 5
+# The share of rows to train on with the passkey at the begin, and of those with it at the end: in long rows hardly any
+# is there by chance, and asked there a model was no better than a guess.
+_AT_EACH_END = 1 / 8
 # A space, and the digits.
 ANSWER_LENGTH = DIGITS + 1
 
@@ -105,6 +108,14 @@ def _token_of_byte() -> Tensor:
     return torch.tensor([tokenizer(chr(code))["input_ids"][0] for code in range(128)])
 
 
+def draw_depths(count: int, generator: torch.Generator) -> list[float]:
+    """Return places of passkeys: some at either end, the others anywhere."""
+    anywhere = torch.rand(count, generator=generator)
+    chance = torch.rand(count, generator=generator)
+    depths = anywhere.where(chance >= _AT_EACH_END, 0).where(chance < 1 - _AT_EACH_END, 1)
+    return [float(depth) for depth in depths]
+
+
 def draw_rows(
     count: int, length: int, segment_length: int, generator: torch.Generator, *, introduced: bool, led: bool
 ) -> tuple[Tensor, Tensor]:
@@ -124,7 +135,7 @@ def draw_rows(
     """
     spare = segment_length - len(QUESTION) - ANSWER_LENGTH
     drawn = length - int(torch.randint(spare + 1, (1,), generator=generator))
-    depths = torch.rand(count, generator=generator).tolist()
+    depths = draw_depths(count, generator)
     most = min(room_for_filler(drawn, introduced=introduced), len(FILLER) - 1)
     leads = torch.randint(most + 1 if led else 1, (count,), generator=generator).tolist()
     rows = [

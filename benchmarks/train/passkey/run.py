@@ -33,7 +33,7 @@ MARKS = Marks("bench-passkey")
 LENGTHS = (5_120, 16_384, 131_072, 1_048_576)
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEDS = (0, 1)
-KEYS = 4
+KEYS = 8
 _STEPS_SHOWN = 50
 
 SHAPE = {
@@ -90,6 +90,14 @@ ROUNDS = (
         Stage(length=1280, rows=8, steps=150),
         Stage(length=5120, rows=4, steps=50),
     ),
+    *[
+        (
+            Stage(length=640, rows=16, steps=400),
+            Stage(length=1280, rows=8, steps=200),
+            Stage(length=5120, rows=4, steps=100),
+        )
+    ]
+    * 2,
 )
 RECIPES = {name: Recipe(shape=SHAPE | keys, rounds=ROUNDS) for name, keys in VARIANTS.items()}
 

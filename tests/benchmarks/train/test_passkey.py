@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from benchmarks.train.passkey import run, table
 from benchmarks.train.passkey.asking import ask, rows_to_ask
 from benchmarks.train.passkey.records import Record, append_record, percent, read_records
-from benchmarks.train.passkey.rows import DIGITS, draw_rows, make_row, read_tokens
+from benchmarks.train.passkey.rows import DIGITS, draw_depths, draw_rows, make_row, read_tokens
 from benchmarks.train.passkey.run import DEPTHS, LENGTHS, MARKS, README, Recipe
 from benchmarks.train.passkey.training import Stage, Training, losses_of, small_model
 from infini_llama.data.tokenizers import byte_tokenizer
@@ -81,6 +81,17 @@ def test_rows_to_train_on_end_in_the_segment_in_which_the_question_begins() -> N
         lengths.add(length)
     assert max(lengths) == 512
     assert len(lengths) > 10
+
+
+def test_some_rows_to_train_on_have_the_passkey_at_either_end() -> None:
+    depths = draw_depths(4000, torch.Generator().manual_seed(0))
+    assert depths.count(0.0) == pytest.approx(500, abs=80)
+    assert depths.count(1.0) == pytest.approx(500, abs=80)
+    between = sorted(depth for depth in depths if 0 < depth < 1)
+    assert between[len(between) // 2] == pytest.approx(0.5, abs=0.03)
+    tokens, repeated = draw_rows(200, 5120, 128, torch.Generator().manual_seed(0), introduced=False, led=False)
+    for at_end in (repeated, tokens.shape[1] - repeated):
+        assert int((at_end < 2 * len(FILLER)).sum()) > 15
 
 
 def test_the_losses_are_those_of_the_bytes_that_are_meant() -> None:
