@@ -66,7 +66,8 @@ def repair(bundle: Path, files: tuple[Path, ...], output: Path | None, jobs: int
     """Rebuild what is lost or damaged of BUNDLE from its parity.
 
     BUNDLE is the file, one of the volumes, or their name without a number; it need not be there. A file is replaced
-    only when the whole bundle verifies with it. Ends with exit code 6 if too much is lost; then nothing was changed.
+    only when each byte of the bundle is then the one that its digest stands for. Ends with exit code 6 if too much is
+    lost; then nothing was changed.
 
     \b
     Examples:
@@ -87,7 +88,11 @@ def repair(bundle: Path, files: tuple[Path, ...], output: Path | None, jobs: int
         )
     for path in done.files:
         say(f"rebuilt {path}{', which was missing' if path.name in {one.name for one in done.missing} else ''}")
-    say(f"{size(done.rebuilt_bytes)} rebuilt; the bundle verifies" if done.files else "nothing to repair")
+    say(
+        f"{size(done.rebuilt_bytes)} rebuilt; each byte is that of this bundle"
+        if done.files
+        else "nothing to repair"
+    )
     say(done.digest)
     if as_json:
         print_json(

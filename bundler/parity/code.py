@@ -61,7 +61,7 @@ def decode(strings: Mapping[int, bytes | memoryview], count: int, length: int) -
     """
     decoder = load_code().Decoder.with_defaults(count * length, length + _NUMBER_BYTES)
     for number, string in strings.items():
-        data: bytes | None = decoder.decode(number.to_bytes(_NUMBER_BYTES) + bytes(string))
+        data: bytes | None = decoder.decode(b"".join((number.to_bytes(_NUMBER_BYTES), string)))
         if data is not None:
             return bytes(data)
     raise IntegrityError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
@@ -15,6 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from bundler.parity.grid import starts_of
+
+_COPIED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,52 @@ class FileRun:
         offset = position - self.starts[number]
         count = min(size_bytes, self.files[number].size_bytes - offset)
         return (number, offset, count) if count > 0 else None
+
+    def list_between(self, number: int, places: Sequence[int], size_bytes: int) -> Iterator[tuple[int, int]]:
+        """Yield (offset, count) of what a file has between cells.
+
+        Args:
+            number: Of the file.
+            places: Where in the run each cell begins, ascending.
+            size_bytes: Of a cell.
+        """
+        start, end = self.starts[number], self.starts[number] + self.files[number].size_bytes
+        done = start
+        for place in (*places[bisect_left(places, start) : bisect_left(places, end)], end):
+            if place > done:
+                yield done - start, place - done
+            done = place + size_bytes
+
+    def copy(self, number: int, target: int, offset: int, count: int) -> bool:
+        """Copy a part of a file to the same place in another; return whether all of it could be read.
+
+        Args:
+            number: Of the file.
+            target: Descriptor of the other.
+            offset: Where the part begins.
+            count: Its length.
+
+        Raises:
+            OSError: The other cannot be written.
+        """
+        source, start, end = self._descriptors[number], offset, offset + count
+        if source is None:
+            return False
+        shift = self._offsets[number]
+        # In the kernel; file systems that can do so only let both files have the same blocks.
+        with contextlib.suppress(OSError, AttributeError):
+            while start < end and (done := os.copy_file_range(source, target, end - start, shift + start, start)):
+                start += done
+        # Where it cannot, and where what fails is to be told.
+        while start < end:
+            try:
+                content = os.pread(source, min(_COPIED_BYTES, end - start), shift + start)
+            except OSError:
+                return False
+            if not content:
+                return False
+            start += os.pwrite(target, content, start)
+        return True
 
     @property
     def mode(self) -> int:

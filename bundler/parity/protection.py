@@ -119,7 +119,7 @@ class Protection:
                 )
 
     def rebuild_row(self, row: int, blocks: Sequence[int]) -> dict[int, bytes]:
-        """Return the cells of `blocks` in one row.
+        """Return the cells of `blocks` in one row; all others of the files are good.
 
         Raises:
             IntegrityError: The good ones are not enough, or what comes out is not what it was.
@@ -127,7 +127,11 @@ class Protection:
         grid = self.grid
         cells: dict[int, bytes] = {}
         for block in range(grid.blocks):
-            if block not in blocks and (good := self.read_good(row, block)) is not None:
+            # Found good before; what has become of it since shows below.
+            if (
+                block not in blocks
+                and (good := self.run.read_at(self.place(row, block), grid.cell_bytes)) is not None
+            ):
                 cells[block] = good
         for part in self._parts:
             for number in range(part.head.count):
@@ -142,7 +146,9 @@ class Protection:
                 pieces.append(data[block * grid.column_bytes : (block + 1) * grid.column_bytes])
         whole = {block: b"".join(pieces) for block, pieces in rebuilt.items()}
         if any(hash_cell(cell) != self.head.data_digest(row, block) for block, cell in whole.items()):
-            raise IntegrityError("what parity gives is not what it says itself; nothing was changed")
+            raise IntegrityError(
+                "what parity gives is not what it says itself, or a file is changing; nothing was changed"
+            )
         return whole
 
 

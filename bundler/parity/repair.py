@@ -2,8 +2,9 @@
 
 Rule book:
 
-* a file is replaced only when the whole bundle, with what was rebuilt in its place, verifies, and has the digest that
-  the parity names; and never one that says it is of another bundle. So parity that lies, or is old, can spoil nothing;
+* a file is replaced only when the bundle, with what was rebuilt in its place, has the digest that the parity names, and
+  each of its bytes is what that digest stands for; and never one that says it is of another bundle. So parity that
+  lies, or is old, can spoil nothing. Nothing is decoded for that: whoever installs the bundle does;
 * names come from the bundle that was asked for, not from a parity file;
 * what is rebuilt is written beside, under a temporary name: until then every file stays as it is;
 * whether it can be done is known before anything is written.
@@ -19,15 +20,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import IntegrityError, UsageError
+from bundler.errors import DamagedError, IntegrityError, UsageError
 from bundler.files.atomic import fsync_dir, temporary_path
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.parity.protection import Cells, Protection, open_protection
-from bundler.text.wording import and_more
-from bundler.verify.bundle_file import verify_bundle
+from bundler.verify.stored import verify_stored
 
 
 @dataclass(frozen=True)
@@ -142,37 +142,41 @@ def _rebuild(protection: Protection, bad: Cells, places: dict[int, Path]) -> Non
             opened.callback(os.close, descriptors[number])
             os.fchmod(descriptors[number], run.mode)
             os.truncate(descriptors[number], run.files[number].size_bytes)
-        for row in range(grid.rows):
-            rebuilt = protection.rebuild_row(row, bad[row]) if row in bad else {}
-            for block in range(grid.blocks):
-                found = run.locate(protection.place(row, block), grid.cell_bytes)
-                if found is None or found[0] not in places:
-                    continue
-                number, offset, count = found
-                content = rebuilt.get(block) or protection.read_good(row, block)
-                if content is None:
+        places_of_bad = sorted(protection.place(row, block) for row, blocks in bad.items() for block in blocks)
+        for number, descriptor in descriptors.items():
+            for offset, count in run.list_between(number, places_of_bad, grid.cell_bytes):
+                if not run.copy(number, descriptor, offset, count):
                     raise IntegrityError(f"{run.paths[number]}: changed while it was being repaired")
-                os.pwrite(descriptors[number], memoryview(content)[:count], offset)
+        for row, blocks in bad.items():
+            cells = protection.rebuild_row(row, blocks)
+            for block in blocks:
+                found = run.locate(protection.place(row, block), grid.cell_bytes)
+                if found is not None and found[0] in descriptors:
+                    number, offset, count = found
+                    os.pwrite(descriptors[number], cells[block][:count], offset)
         for descriptor in descriptors.values():
             os.fsync(descriptor)
 
 
 def _verify(paths: Sequence[Path], digest: str, jobs: int | None) -> str:
-    """Verify the whole bundle, and return its digest.
+    """Verify that all bytes are those of the bundle with this digest, and return it.
 
     Raises:
         FormatError: It is no bundle, or not all of one.
         IntegrityError: It is not right, or another one.
     """
+    fault = None
     with BundleReader(paths[0] if len(paths) == 1 else paths) as reader:
-        report = verify_bundle(reader, jobs=jobs or available_cores())
-    faults = [str(fault) for fault in report.faults]
-    if report.digest != digest:
-        faults.insert(0, f"expected bundle {digest}, found {report.digest}")
-    if faults:
+        if reader.digest == digest:
+            try:
+                verify_stored(reader, jobs=jobs or available_cores())
+            except DamagedError as error:
+                fault = error.message
+        else:
+            fault = f"expected bundle {digest}, found {reader.digest}"
+    if fault is not None:
         raise IntegrityError(
-            f"with what parity gives the bundle does not verify: {'; '.join(and_more(faults, shown=3))}; nothing was "
-            "changed",
+            f"with what parity gives the bundle does not verify: {fault}; nothing was changed",
             hint="the parity is of another bundle, or a file changed before it was made, or just now",
         )
     return digest

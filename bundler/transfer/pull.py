@@ -20,7 +20,7 @@ from pathlib import Path
 from bundler.errors import BundleError, DamagedError, RemoteError, SpaceError, TrustError
 from bundler.files.atomic import atomic_write
 from bundler.files.digest import hash_file
-from bundler.files.parallel import available_cores, in_order
+from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.hub.connection.crew import Crew
@@ -30,6 +30,7 @@ from bundler.remote.opening import name_file, open_remote
 from bundler.remote.whole import try_again
 from bundler.transfer.partial import PartialFile
 from bundler.trust.signature_file import choose_signature, read_signature
+from bundler.verify.stored import verify_stored
 
 CONNECTIONS = 8
 _BLOCK_BYTES = 1 << 20
@@ -202,11 +203,7 @@ def _verify(path: Path, source: RemoteObject) -> str:
         digest = reader.digest
         if source.bundle_digest is not None and reader.digest != source.bundle_digest:
             raise DamagedError(f"{source.label}: expected bundle {source.bundle_digest}, found {reader.digest}")
-        calls = (
-            (lambda number=number: len(reader.stored_chunk(number))) for number in range(len(reader.index.chunks))
-        )
-        for _ in in_order(calls, jobs=available_cores(), name="check"):
-            pass
+        verify_stored(reader, jobs=available_cores())
     expected = source.content_digest
     if source.bundle_digest is None and expected is not None:
         found = f"sha256:{hash_file(path, 'sha256').sha256}"

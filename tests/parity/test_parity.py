@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 from dataclasses import replace
 from fractions import Fraction
@@ -13,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from bundler.cli import main
-from bundler.errors import BundleError, FormatError, IntegrityError, UsageError
+from bundler.errors import BundleError, FormatError, IntegrityError
 from bundler.format.reader import BundleReader
 from bundler.parity.bundle import make_bundle_parity, repair_bundle
 from bundler.parity.grid import Grid
@@ -21,24 +20,9 @@ from bundler.parity.make import make_parity
 from bundler.parity.parity_file import DIGEST_BYTES, MAGIC, Head, ParityFile
 from bundler.parity.protected import ProtectedFile
 from bundler.parity.repair import repair
+from tests.parity.damage import TENTH, contents, damage
 from tests.parity.losses import make_bundles, repair_once
 from tests.support.bundles import locked_repo, tiny_bundle
-from tests.support.process import run_python
-
-TENTH = Fraction(1, 10)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-
-
-def damage(path: Path, positions: list[int]) -> None:
-    with path.open("r+b") as file:
-        for position in positions:
-            file.seek(position)
-            [byte] = file.read(1)
-            file.seek(position)
-            file.write(bytes([byte ^ 1]))
 
 
 @pytest.fixture(scope="module")
@@ -52,64 +36,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_tenth_lost_at_random_is_repaired(bundles: Path, tmp_path: Path, seed: int) -> None:
     """`make soak-parity` does the same a thousand times."""
     repair_once(bundles, tmp_path / "scratch", seed)
-
-
-def test_a_bundle_that_was_cut_is_made_whole_and_one_that_is_whole_is_left(bundle: Path) -> None:
-    good, [file] = bundle.read_bytes(), make_bundle_parity([bundle], TENTH).files
-    os.truncate(bundle, len(good) - len(good) // 12)
-    assert repair_bundle(bundle).files == (bundle,)
-    assert bundle.read_bytes() == good
-    bundle.write_bytes(good + b"more")
-    assert repair_bundle(bundle).files == (bundle,)
-    assert bundle.read_bytes() == good
-    before = bundle.stat()
-    assert repair_bundle(bundle).files == ()
-    assert bundle.stat() == before
-    assert file.exists()
-
-
-def test_what_a_killed_one_left_is_removed(bundle: Path) -> None:
-    dead = run_python(
-        """
-        from pathlib import Path
-        from bundler.files.atomic import temporary_path
-        print(temporary_path(Path()))
-        """
-    )
-    left = bundle.with_name(dead.stdout.strip())
-    left.write_bytes(b"half of it")
-    make_bundle_parity([bundle], TENTH)
-    assert not left.exists()
-    left.write_bytes(b"half of it")
-    damage(bundle, [1000])
-    repair_bundle(bundle)
-    assert not left.exists()
-
-
-def test_lost_volumes_come_back_and_parity_is_no_longer_than_they_are(volumes: list[Path]) -> None:
-    folder = volumes[0].parent
-    parity = make_bundle_parity([volumes[1]], Fraction(1, 2)).files
-    assert max(path.stat().st_size for path in parity) <= max(path.stat().st_size for path in volumes)
-    good = contents(folder)
-    volumes[0].unlink()
-    damage(volumes[2], [5, 10_000])
-    parity[0].unlink()
-    del good[parity[0].name]
-    done = repair_bundle(folder / "demo.tar.zst")
-    assert done.files == (volumes[0], volumes[2])
-    assert done.missing == (volumes[0],)
-    assert contents(folder) == good
-
-
-def test_what_is_rebuilt_can_go_elsewhere_and_the_damaged_file_stays(bundle: Path, tmp_path: Path) -> None:
-    good = bundle.read_bytes()
-    make_bundle_parity([bundle], TENTH)
-    damage(bundle, [1000])
-    damaged = bundle.read_bytes()
-    (tmp_path / "out").mkdir()
-    assert repair_bundle(bundle, output=tmp_path / "out").files == (tmp_path / "out" / bundle.name,)
-    assert (tmp_path / "out" / bundle.name).read_bytes() == good
-    assert bundle.read_bytes() == damaged
 
 
 def test_too_much_is_said_and_changes_nothing(volumes: list[Path]) -> None:
@@ -196,51 +122,6 @@ def test_a_bundle_may_have_another_name_than_when_its_parity_was_made(bundle: Pa
     damage(new, [1000])
     assert repair_bundle(new).files == (new,)
     assert new.read_bytes() == good
-
-
-def test_what_is_rebuilt_is_no_more_open_than_what_is_there(volumes: list[Path]) -> None:
-    for path in volumes:
-        path.chmod(0o640)
-    volumes[2].chmod(0o600)
-    parity = make_bundle_parity([volumes[0]], TENTH).files
-    volumes[0].unlink()
-    repair_bundle(volumes[0])
-    assert {path.stat().st_mode & 0o777 for path in (volumes[0], *parity)} == {0o600}
-
-
-def test_pipes_folders_and_links_do_no_harm(bundle: Path, tmp_path: Path) -> None:
-    good = bundle.read_bytes()
-    make_bundle_parity([bundle], TENTH)
-    (tmp_path / "demo.tar.zst.parity.002").mkdir()
-    os.mkfifo(tmp_path / "demo.tar.zst.parity.003")
-    (tmp_path / "real").mkdir()
-    real = bundle.rename(tmp_path / "real" / bundle.name)
-    bundle.symlink_to(real)
-    damage(real, [1000])
-    notes: list[str] = []
-    assert repair_bundle(bundle, on_note=notes.append).files == (real,)
-    assert (bundle.is_symlink(), real.read_bytes()) == (True, good)
-    assert len(notes) == 2
-    bundle.unlink()
-    os.mkfifo(bundle)
-    with pytest.raises(IntegrityError, match="parts of the bundle are lost"):
-        repair_bundle(bundle)
-
-
-def test_nothing_of_the_users_own_is_written_over(bundle: Path, tmp_path: Path) -> None:
-    own = tmp_path / "demo.tar.zst.parity"
-    own.write_text("my own")
-    with pytest.raises(UsageError, match="is no parity that would be replaced"):
-        make_bundle_parity([bundle], TENTH)
-    own.unlink()
-    assert make_bundle_parity([bundle], TENTH).replaced == ()
-    assert make_bundle_parity([bundle], TENTH).replaced == (own,)
-    damage(bundle, [1000])
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / bundle.name).write_text("my own")
-    with pytest.raises(UsageError, match="is there already, and is not replaced"):
-        repair_bundle(bundle, output=tmp_path / "out")
-    assert (tmp_path / "out" / bundle.name).read_text() == "my own"
 
 
 @pytest.mark.parametrize(
