@@ -3,8 +3,9 @@
     python -m benchmarks.parity.run [--write] [--shape 1b] [--rounds N]
 
 Parity of a tenth; then a tenth of the bundle's chunks, chosen anew in each round, lose their first bytes. `bundle
-repair` rebuilds them, and what it leaves is compared byte for byte. Everything is made in --work, which is removed at
-the end.
+install` rebuilds them on its way, and `bundle repair` in the file; what that leaves is compared byte for byte. The
+whole bundle is installed too, so that what rebuilding adds can be told. Everything is made in --work, which is removed
+at the end.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import filecmp
 import random
 import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from benchmarks.lib import machine
 from benchmarks.lib.marks import Marks
-from benchmarks.lib.measure import Run, Step, command, measure, size_of
+from benchmarks.lib.measure import Run, Step, command, measure, remove, size_of
 from benchmarks.lib.section import circumstances, publish, spread
 from benchmarks.lib.work import work_folder
 from benchmarks.pack.generated import generate_weights, pack_weights
@@ -33,6 +35,7 @@ MARKS = Marks("bench-parity")
 GIGABYTES_PER_CPU_SECOND = 0.3
 SHARE = 0.1
 _LOST_BYTES = 1000
+_TIMES = ("wall_seconds", "cpu_seconds")
 _ROOM_BYTES = {"tiny": 100_000_000, "1b": 9_000_000_000}
 
 
@@ -62,14 +65,29 @@ def _measure_round(bundle: Path, seed: int, found: dict[str, list[Run]]) -> None
         writes=(parity,),
     )
     found.setdefault("parity", []).append(measure(make, log))
+    say("  install")
+    found.setdefault("install", []).append(_install(copy, log))
     lost = damage(copy, SHARE, seed)
-    say(f"  repair of {lost} chunks")
+    say(f"  install and repair of {lost} chunks")
+    found.setdefault("damaged", []).append(_install(copy, log, parity))
     mend = Step(argv=command(BIN / "bundle", "repair", copy), shown="bundle repair", reads=(copy, parity))
     found.setdefault("repair", []).append(measure(mend, log))
     if not filecmp.cmp(copy, bundle, shallow=False):
         raise click.ClickException("what was rebuilt is another bundle")
     copy.unlink()
     parity.unlink()
+
+
+def _install(bundle: Path, log: Path, *more: Path) -> Run:
+    home = bundle.with_name("home")
+    step = Step(
+        argv=command(BIN / "bundle", "install", bundle, "--hf-home", home),
+        shown="bundle install",
+        reads=(bundle, *more),
+    )
+    run = measure(step, log)
+    remove(home)
+    return run
 
 
 def markdown(found: dict[str, list[Run]], bundle_bytes: int) -> str:
@@ -83,13 +101,26 @@ def markdown(found: dict[str, list[Run]], bundle_bytes: int) -> str:
         f"| | wall | CPU | of the bundle for each CPU second, goal {GIGABYTES_PER_CPU_SECOND:g} GB | peak memory |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, runs in found.items():
-        rates = [bundle_bytes / 1e9 / run.cpu_seconds for run in runs]
-        verdict = "reached" if statistics.median(rates) >= GIGABYTES_PER_CPU_SECOND else "**not reached**"
+    rebuilding = [
+        replace(damaged, **{field: getattr(damaged, field) - getattr(whole, field) for field in _TIMES})
+        for damaged, whole in zip(found["damaged"], found["install"], strict=True)
+    ]
+    rows = (
+        ("`bundle parity`", found["parity"], True),
+        ("`bundle install`", found["install"], False),
+        ("`bundle install`, of the damaged bundle", found["damaged"], False),
+        ("what rebuilding adds to it", rebuilding, True),
+        ("`bundle repair`", found["repair"], True),
+    )
+    for title, runs, is_judged in rows:
+        judged = ""
+        if is_judged:
+            rates = [bundle_bytes / 1e9 / run.cpu_seconds for run in runs]
+            verdict = "reached" if statistics.median(rates) >= GIGABYTES_PER_CPU_SECOND else "**not reached**"
+            judged = f"{spread(rates, ' GB')}, {verdict}"
         lines.append(
-            f"| `bundle {name}` | {spread([run.wall_seconds for run in runs])} | "
-            f"{spread([run.cpu_seconds for run in runs])} | {spread(rates, ' GB')}, {verdict} | "
-            f"{size(max(run.peak_bytes for run in runs))} |"
+            f"| {title} | {spread([run.wall_seconds for run in runs])} | "
+            f"{spread([run.cpu_seconds for run in runs])} | {judged} | {size(max(run.peak_bytes for run in runs))} |"
         )
     return "\n".join(lines)
 

@@ -15,7 +15,9 @@ def test_a_small_bundle_is_damaged_and_repaired_and_nothing_is_left(tmp_path: Pa
     done = CliRunner().invoke(run.main, options, catch_exceptions=False)
     assert done.exit_code == 0
     rows = [line.split(" | ")[0] for line in done.output.splitlines() if line.startswith("| `")]
-    assert rows == ["| `bundle parity`", "| `bundle repair`"]
+    kinds = ["parity`", "install`", "install`, of the damaged bundle", "repair`"]
+    assert rows == [f"| `bundle {kind}" for kind in kinds]
+    assert "| what rebuilding adds to it |" in done.output
     assert not (tmp_path / "work").exists()
 
 
@@ -25,8 +27,11 @@ def taken(cpu: float) -> Run:
 
 def test_the_goal_is_judged_by_the_median() -> None:
     found = {"parity": [taken(3), taken(4), taken(2)], "repair": [taken(4), taken(4), taken(3)]}
+    found |= {"install": [taken(5), taken(6), taken(5)], "damaged": [taken(7), taken(8), taken(9)]}
     rows = run.markdown(found, 1_000_000_000).splitlines()
-    assert rows[-2].endswith("| **0.33 GB** [0.25–0.50], reached | 90 MB |")
+    assert rows[2].endswith("| **0.33 GB** [0.25–0.50], reached | 90 MB |")
+    assert rows[3].endswith("| **5.00 s** [5.00–6.00] |  | 90 MB |")
+    assert rows[-2].endswith("| **2.00 s** [2.00–4.00] | **0.50 GB** [0.25–0.50], reached | 90 MB |")
     assert rows[-1].endswith("| **0.25 GB** [0.25–0.33], **not reached** | 90 MB |")
 
 
