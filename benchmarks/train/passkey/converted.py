@@ -111,10 +111,20 @@ _SHUT = Plan(
     rate=5e-3,
     gate_rate=3e-2,
     stages=(
-        Stage(length=256, rows=32, steps=1200, introduced=False, led=False, spread=(0.0, 0.0), prose_rows=8),
-        Stage(length=640, rows=16, steps=350, spread=(0.0, 1.0), prose_rows=4),
-        Stage(length=1280, rows=8, steps=150, prose_rows=2),
-        Stage(length=5120, rows=4, steps=100, prose_rows=1),
+        Stage(length=128, rows=64, steps=500, introduced=False, spread=(0.0, 0.0), prose_rows=16),
+        Stage(
+            length=256,
+            rows=32,
+            steps=700,
+            introduced=False,
+            led=False,
+            spread=(0.0, 0.0),
+            prose_rows=8,
+            local_rows=8,
+        ),
+        Stage(length=640, rows=16, steps=350, spread=(0.0, 1.0), prose_rows=4, local_rows=8),
+        Stage(length=1280, rows=8, steps=150, prose_rows=2, local_rows=8),
+        Stage(length=5120, rows=4, steps=100, prose_rows=1, local_rows=8),
     ),
 )
 

@@ -133,7 +133,7 @@ def draw_rows(
         led: Whether rows begin inside a sentence. Without, the passkeys of short rows are in a few places of their
             segments only, and one that the end of a segment cuts elsewhere is not found later.
     """
-    spare = segment_length - len(QUESTION) - ANSWER_LENGTH
+    spare = min(segment_length - len(QUESTION) - ANSWER_LENGTH, room_for_filler(length, introduced=introduced))
     drawn = length - int(torch.randint(spare + 1, (1,), generator=generator))
     depths = draw_depths(count, generator)
     most = min(room_for_filler(drawn, introduced=introduced), len(FILLER) - 1)

@@ -44,6 +44,7 @@ class Stage:
         led: Whether rows begin inside a sentence, so that passkeys begin anywhere in a segment.
         spread: Shares of `memory_write_spread` at its beginning and at its end; it grows in between.
         prose_rows: Rows of prose per step besides, of the same length.
+        local_rows: Rows of one segment per step besides, in which local attention finds the passkey.
     """
 
     length: int
@@ -53,6 +54,7 @@ class Stage:
     led: bool = True
     spread: tuple[float, float] = (1.0, 1.0)
     prose_rows: int = 0
+    local_rows: int = 0
 
 
 def small_model(shape: dict[str, Any], seed: int) -> InfiniLlamaForCausalLM:
@@ -172,10 +174,14 @@ class Training:
 
     def _step(self, stage: Stage) -> float:
         length = self._model.config.segment_length
-        options = {"introduced": stage.introduced, "led": stage.led}
-        tokens, repeated = draw_rows(stage.rows, stage.length, length, self._generator, **options)
-        of_answers, of_repeated, of_text = losses_of(self._model, tokens, repeated)
-        (of_answers + of_repeated + _TEXT_WEIGHT * of_text).backward()
+        tokens, repeated = draw_rows(
+            stage.rows, stage.length, length, self._generator, introduced=stage.introduced, led=stage.led
+        )
+        answers = self._learn(tokens, repeated)
+        if stage.local_rows:
+            # What comes before the question in its segment is not in the memory yet.
+            local = draw_rows(stage.local_rows, length, length, self._generator, introduced=False, led=True)
+            self._learn(*local)
         if stage.prose_rows:
             assert self._prose is not None, "a stage with prose has some to draw from"
             rows = draw_prose(self._prose, stage.prose_rows, stage.length, self._generator)
@@ -184,6 +190,12 @@ class Training:
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad()
+        return answers
+
+    def _learn(self, tokens: Tensor, repeated: Tensor) -> float:
+        """Add the gradients of some rows; return the loss of their answers."""
+        of_answers, of_repeated, of_text = losses_of(self._model, tokens, repeated)
+        (of_answers + of_repeated + _TEXT_WEIGHT * of_text).backward()
         return float(of_answers.detach())
 
     def _share_of_rate(self, step: int) -> float:

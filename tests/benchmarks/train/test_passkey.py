@@ -9,11 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks.train.passkey import run, table
+from benchmarks.train.passkey import run, table, training
 from benchmarks.train.passkey.asking import ask, rows_to_ask
 from benchmarks.train.passkey.records import Record, append_record, percent, read_records
 from benchmarks.train.passkey.rows import DIGITS, draw_depths, draw_rows, make_row, read_tokens
-from benchmarks.train.passkey.run import DEPTHS, LENGTHS, MARKS, README, Recipe
+from benchmarks.train.passkey.run import DEPTHS, LENGTHS, MARKS, README, Recipe, Round
 from benchmarks.train.passkey.training import Stage, Training, losses_of, small_model
 from infini_llama.data.tokenizers import byte_tokenizer
 from infini_llama.tasks.passkey import FILLER, KEY, QUESTION, TASK
@@ -94,6 +94,24 @@ def test_some_rows_to_train_on_have_the_passkey_at_either_end() -> None:
         assert int((at_end < 2 * len(FILLER)).sum()) > 15
 
 
+def test_rows_of_one_segment_are_trained_on_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, losses = list[tuple[int, int]](), training.losses_of
+
+    def note(model: Any, tokens: torch.Tensor, repeated: torch.Tensor) -> Any:
+        seen.append(tuple(tokens.shape))
+        return losses(model, tokens, repeated)
+
+    monkeypatch.setattr(training, "losses_of", note)
+    stage = Stage(length=512, rows=2, steps=20, introduced=False, local_rows=3)
+    Training(small_model(TINY | {"segment_length": 128}, 0), [stage], tmp_path / "state", seed=0).run(
+        lambda *_: None
+    )
+    assert all(rows == 2 and length > 384 for rows, length in seen[::2])
+    lengths = {length for _, length in seen[1::2]}
+    assert {rows for rows, _ in seen[1::2]} == {3}
+    assert 102 <= min(lengths) < max(lengths) <= 128
+
+
 def test_the_losses_are_those_of_the_bytes_that_are_meant() -> None:
     model = small_model(TINY, 0).eval()
     tokens, repeated = draw_rows(3, 256, 64, torch.Generator().manual_seed(0), introduced=False, led=True)
@@ -160,7 +178,10 @@ def test_keys_depend_on_the_depth_and_not_on_the_length() -> None:
 
 
 def test_a_model_is_trained_and_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe, results = Recipe(shape=TINY, rounds=(STAGES, STAGES[1:])), tmp_path / "passkey.jsonl"
+    recipe, results = (
+        Recipe(shape=TINY, rounds=(Round(stages=STAGES), Round(stages=STAGES[1:]))),
+        tmp_path / "passkey.jsonl",
+    )
 
     def measure() -> list[Record]:
         run.measure(recipe, "linear", 0, work=tmp_path, results=results, lengths=(640,), depths=(0.0, 1.0), keys=2)
@@ -178,8 +199,8 @@ def test_a_model_is_trained_and_asked_once(tmp_path: Path, monkeypatch: pytest.M
 def test_records_of_another_recipe_are_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "train", lambda recipe, *_: {"kind": "training", "recipe": recipe.digest})
     results = tmp_path / "passkey.jsonl"
-    first = Recipe(shape=TINY, rounds=(STAGES,))
-    for recipe in (first, Recipe(shape=TINY, rounds=(STAGES[:1],))):
+    first = Recipe(shape=TINY, rounds=(Round(stages=STAGES),))
+    for recipe in (first, Recipe(shape=TINY, rounds=(Round(stages=STAGES[:1]),))):
         run.measure(recipe, "linear", 0, work=tmp_path, results=results, lengths=())
     assert len({each["recipe"] for each in read_records(results)}) == 2
 
