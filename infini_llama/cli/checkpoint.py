@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bundler.console.paths import GivenPath
-from bundler.errors import NotInstalledError
+from bundler.errors import IntegrityError, NotInstalledError
 from bundler.offline.enforce import enforce_offline
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
     """Shut the network, and return the model and the tokenizer in a folder.
 
     Raises:
-        NotInstalledError: The folder has no Infini-Llama, or no tokenizer.
-        ConfigError: The weights are in shards.
+        NotInstalledError: The folder has no model, or no tokenizer.
+        ConfigError: The model is another one, or its weights are in shards.
+        IntegrityError: Weights are damaged or missing, or the tokenizer's files are.
     """
     enforce_offline(quick=True)
     from transformers import AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from infini_llama import InfiniLlamaForCausalLM
-    from infini_llama.model.load import check_is_whole
+    from infini_llama.model.load import load_exactly, read_own_config
 
     disable_progress_bar()
     if not (checkpoint / "config.json").is_file() or not (checkpoint / "tokenizer_config.json").is_file():
@@ -39,7 +39,13 @@ def load(checkpoint: Path) -> tuple[InfiniLlamaForCausalLM, Any]:
             f"{checkpoint}: expected a model and its tokenizer, found no config.json or no tokenizer_config.json",
             hint="name a checkpoint-N folder of a run, or what `infini-llama convert` wrote",
         )
-    check_is_whole(checkpoint)
-    model = InfiniLlamaForCausalLM.from_pretrained(checkpoint, local_files_only=True)
-    model.eval()
-    return model, AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    model = load_exactly(checkpoint, read_own_config(checkpoint))
+    model.eval()  # type: ignore[no-untyped-call]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    except Exception as error:  # whatever the tokenizers library raises for a damaged file
+        raise IntegrityError(
+            f"{checkpoint}: expected a tokenizer, found none that loads: {error}",
+            hint="bring the folder again, or name another checkpoint",
+        ) from error
+    return model, tokenizer

@@ -12,6 +12,7 @@ import click
 
 from bundler.console.paths import GivenPath
 from bundler.offline.enforce import enforce_offline
+from infini_llama.cli.numbers import RealRange
 
 
 @click.command("convert")
@@ -22,7 +23,7 @@ from bundler.offline.enforce import enforce_offline
 @click.option("--segment-length", required=True, type=click.IntRange(1), help="Tokens that local attention sees.")
 @click.option("--memory-update", type=click.Choice(["linear", "delta"]), default="linear", show_default=True)
 @click.option(
-    "--gate-init", type=click.FloatRange(-20, 20), default=0.0, show_default=True, help="Logit; 0 is half open."
+    "--gate-init", type=RealRange(-20, 20), default=0.0, show_default=True, help="Logit; 0 is half open."
 )
 @click.option(
     "--output-dir",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import click
 
 from infini_llama.cli import checkpoint as folder
+from infini_llama.cli.numbers import SEED, RealRange
 
 
 @click.command("generate")
@@ -16,12 +18,12 @@ from infini_llama.cli import checkpoint as folder
 @click.option("--max-new-tokens", type=click.IntRange(1), default=256, show_default=True)
 @click.option(
     "--temperature",
-    type=click.FloatRange(0),
+    type=RealRange(0),
     default=0.0,
     show_default=True,
     help="0 takes the likeliest token; above 0, tokens are sampled.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed for sampling.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed for sampling.")
 def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperature: float, seed: int) -> None:
     """Continue a text until the model ends it, or for --max-new-tokens.
 
@@ -31,7 +33,13 @@ def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperatu
     Example:
       infini-llama generate run/checkpoint-120 --prompt "The import system" --max-new-tokens 1000
     """
-    text = sys.stdin.read() if prompt is None else prompt
+    written = sys.stdin.buffer.read() if prompt is None else os.fsencode(prompt)
+    try:
+        text = written.decode()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(
+            f"the prompt is not UTF-8: byte {written[error.start]:#04x} at {error.start}"
+        ) from error
     model, tokenizer = folder.load(checkpoint)
     import torch
 

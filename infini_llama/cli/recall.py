@@ -11,6 +11,7 @@ import click
 
 from bundler.console.paths import GivenPath
 from bundler.offline.enforce import enforce_offline
+from infini_llama.cli.numbers import SEED, RealRange
 from infini_llama.cli.passkeys import ask_for_passkeys
 from infini_llama.progress import say
 from infini_llama.report.report import write_report
@@ -55,13 +56,13 @@ _VARIANTS = {
     show_default=True,
     help="Small models to train: two with a memory, and two whose memory is shut or does not learn.",
 )
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, default=(0, 1, 2), show_default=True)
+@click.option("--seed", "seeds", type=SEED, multiple=True, default=(0, 1, 2), show_default=True)
 @click.option(
     "--steps", type=click.IntRange(1), default=800, show_default=True, help="Training steps of 64 rows each."
 )
 @click.option(
     "--spread",
-    type=click.FloatRange(0, 16),
+    type=RealRange(0, 16),
     default=0.0,
     show_default=True,
     help="Train with this memory_write_spread, which grows over the first half of the steps; 5 for thousands of "

@@ -95,19 +95,26 @@ def command(
     if quick and bundle is None:
         raise click.UsageError("--quick is about verifying the bundle: add --bundle NAME")
     is_first_rank = os.environ.get("RANK", "0") == "0"
-    if resume and is_first_rank:
-        # Do this before anything can fail: a job script that finds the note would start a failing run again and again.
-        remove_stop_note(output_dir)
-    chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
-    resolved = load(config_path, [*overrides, *chosen])
-    check_sources(raw_data, resolved)
-    resume_from = find_starting_point(output_dir, resume=resume)
-    installed = prepare_network(bundle, hf_home, online=online, quick=quick)
-    say(f"isolation below Python: {isolation_in_force()}")
+    with contextlib.ExitStack() as held:
+        is_locked = resume and is_first_rank and output_dir.is_dir()
+        if is_locked:
+            # Do this before anything can fail: a job script that finds the note would start a failing run again and
+            # again. And under the lock: the note may be that of a run that is just ending.
+            held.enter_context(run_lock(output_dir))
+            remove_stop_note(output_dir)
+        chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
+        resolved = load(config_path, [*overrides, *chosen])
+        check_sources(raw_data, resolved)
+        resume_from = find_starting_point(output_dir, resume=resume)
+        installed = prepare_network(bundle, hf_home, online=online, quick=quick)
+        say(f"isolation below Python: {isolation_in_force()}")
+        if is_first_rank and not is_locked:
+            held.enter_context(run_lock(output_dir))
+            # Verifying takes minutes: another run may have begun and ended in the folder meanwhile.
+            resume_from = find_starting_point(output_dir, resume=resume)
 
-    # Some libraries print to stdout (transformers does, offline); a script must find only the summary there.
-    locked = run_lock(output_dir) if is_first_rank else contextlib.nullcontext()
-    with contextlib.redirect_stdout(sys.stderr), locked:
+        # Some libraries print to stdout (transformers does, offline); a script must find only the summary there.
+        held.enter_context(contextlib.redirect_stdout(sys.stderr))
         from infini_llama.train import distribution
         from infini_llama.train import run as training
 

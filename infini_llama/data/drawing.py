@@ -114,8 +114,8 @@ def make_rows(documents: Documents, tokenizer: PreTrainedTokenizerBase, settings
 def list_sources(data: Sources, rows: Sequence[Rows]) -> list[Source]:
     """Return the sources as an order knows them."""
     return [
-        Source(name=part.sha256, rows=len(own), weight=weight)
-        for part, weight, own in zip(data.parts, data.weights, rows, strict=True)
+        Source(name=name, rows=len(own), weight=weight)
+        for name, weight, own in zip(data.names, data.weights, rows, strict=True)
     ]
 
 

@@ -4,6 +4,8 @@ Rule book:
 
 * a folder is searched recursively, in the order of paths. The suffix (`KINDS`) tells what a file holds, after the
   suffix of its compression (`compression.SUFFIXES`) is removed;
+* a linked folder is searched like any other; each folder once, under the first of its paths. What cannot be searched,
+  or is no file, is an error: left out without a word, other data would be trained on;
 * in a folder, files with other suffixes are not read, and the log names them; a file that is given itself is read as
   text whatever its suffix;
 * the datasets library loads `dataset:org/name[:config[:split]]` offline; the default split is `train`.
@@ -11,6 +13,8 @@ Rule book:
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -87,12 +91,15 @@ def find_files(path: Path) -> tuple[list[RawFile], list[Path]]:
             f"{path}: does not exist", hint=f"name a file, a folder, or {DATASET}org/name of an installed bundle"
         )
     files, left_out = [], []
-    for found in sorted(p for p in path.rglob("*") if p.is_file()):
+    for found in sorted(_search(path)):
         file = raw_file(found)
         if file is None:
             left_out.append(found)
-        else:
+        elif found.is_file():
             files.append(file)
+        else:
+            what = "a link that leads to none" if found.is_symlink() else "something else"
+            raise TrainingDataError(f"{found}: expected a file, found {what}", hint="mend it, or move it away")
     if not files:
         others = f", but {len(left_out)} others such as {left_out[0].name}" if left_out else ""
         raise TrainingDataError(
@@ -100,6 +107,26 @@ def find_files(path: Path) -> tuple[list[RawFile], list[Path]]:
             hint=f"each may be compressed, except Parquet: {', '.join(SUFFIXES)}",
         )
     return files, left_out
+
+
+def _search(folder: Path) -> Iterator[Path]:
+    """Yield all in a folder that is no folder itself."""
+
+    def refuse(error: OSError) -> None:
+        raise TrainingDataError(
+            f"{error.filename}: cannot be read: {error.strerror}",
+            hint="let this user read it, or name the files and folders beside it one by one in data.sources",
+        ) from error
+
+    searched = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        yield from (Path(place, name) for name in names)
+        others = {name: os.path.realpath(Path(place, name)) for name in sorted(folders)}
+        folders.clear()
+        for name, target in others.items():
+            if target not in searched:
+                searched.add(target)
+                folders.append(name)
 
 
 def raw_file(path: Path) -> RawFile | None:

@@ -22,10 +22,12 @@ class Sources:
     Attributes:
         parts: The sources, prepared.
         weights: The weight of each.
+        names: What an order knows each by: what its files hold, and the key of its text, if the source names one.
     """
 
     parts: list[Prepared]
     weights: list[float]
+    names: list[str]
 
     @property
     def shares(self) -> list[float]:
@@ -92,18 +94,23 @@ def prepare_sources(
         )
     if raw_data is not None:
         part = prepare_documents(raw_data, tokenizer, settings, cache_dir)
-        return Sources(parts=[part], weights=[1.0])
+        return Sources(parts=[part], weights=[1.0], names=[part.sha256])
     parts: list[Prepared] = []
+    seen: dict[tuple[str, str], Prepared] = {}
     for source in settings.sources:
         one = replace(settings, text_key=source.text_key or settings.text_key)
         parts.append(prepare_documents(source.raw_data, tokenizer, one, cache_dir))
-        twin = next((part for part in parts[:-1] if part.sha256 == parts[-1].sha256), None)
-        if twin is not None:
+        twin = seen.setdefault((parts[-1].sha256, one.text_key), parts[-1])
+        if twin is not parts[-1]:
             raise TrainingDataError(
                 f"data.sources: {twin.source} and {source.raw_data} hold the same text",
                 hint="leave one out, and give the other the weight of both",
             )
-    return Sources(parts=parts, weights=[source.weight for source in settings.sources])
+    names = [
+        part.sha256 if source.text_key is None else f"{part.sha256} {source.text_key}"
+        for part, source in zip(parts, settings.sources, strict=True)
+    ]
+    return Sources(parts=parts, weights=[source.weight for source in settings.sources], names=names)
 
 
 def split_each(sources: Sources, fraction: float) -> tuple[list[Documents], list[Documents]]:

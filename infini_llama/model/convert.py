@@ -13,7 +13,6 @@ The Llama may use any attention and RoPE of transformers. It is read from a fold
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from dataclasses import dataclass
@@ -27,13 +26,13 @@ from transformers import AutoConfig, AutoTokenizer, LlamaForCausalLM
 
 from bundler import __version__
 from bundler.errors import IntegrityError
-from bundler.files.atomic import atomic_write, fsync_dir
+from bundler.files.atomic import fsync_dir
 from infini_llama.errors import ConfigError
 from infini_llama.model.configuration import InfiniLlamaConfig
 from infini_llama.model.gate import NEW_GATE
 from infini_llama.model.load import load_exactly
 from infini_llama.model.modeling import InfiniLlamaForCausalLM
-from infini_llama.run_folder.checkpoints import PROVENANCE
+from infini_llama.run_folder.checkpoints import seal
 
 _COMPARED_TOKENS = 64
 # Both do the same operations on the same numbers; only the order of sums differs between kernels.
@@ -119,14 +118,12 @@ def _write(model: InfiniLlamaForCausalLM, snapshot: Path, output_dir: Path, orig
     model.save_pretrained(incoming)
     if any((snapshot / name).exists() for name in ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")):
         AutoTokenizer.from_pretrained(snapshot, local_files_only=True).save_pretrained(incoming)
-    files = {path.name: path.stat().st_size for path in sorted(incoming.iterdir())}
     versions = {
         "infini-llama": __version__,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "python": platform.python_version(),
     }
-    record = {"converted_from": origin, "versions": versions, "files": files}
-    atomic_write(incoming / PROVENANCE, (json.dumps(record, indent=1) + "\n").encode())
+    seal(incoming, {"converted_from": origin, "versions": versions})
     incoming.rename(output_dir)
     fsync_dir(output_dir.parent)

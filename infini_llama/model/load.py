@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
 from bundler.errors import IntegrityError
@@ -61,7 +62,7 @@ def read_config(folder: Path, settings: Settings, tokenizer: PreTrainedTokenizer
     Raises:
         ConfigError: It is not an Infini-Llama, differs from the settings, or has too few embeddings for the tokenizer.
     """
-    config = _configuration(folder)
+    config = read_own_config(folder)
     theirs = config.to_dict()
     theirs["rope_theta"] = theirs["rope_parameters"]["rope_theta"]
     wanted = dataclasses.asdict(settings.model)
@@ -100,12 +101,19 @@ def load_exactly(
 
     Raises:
         ConfigError: The weights are in shards.
-        IntegrityError: Another weight is missing, or a weight is left over or of another shape.
+        IntegrityError: Another weight is missing, or a weight is left over or of another shape; or the files of the
+            weights are damaged or missing.
     """
     check_is_whole(folder)
-    loaded: Any = InfiniLlamaForCausalLM.from_pretrained(
-        folder, config=config, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
-    )
+    try:
+        loaded: Any = InfiniLlamaForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype or "auto", local_files_only=True, output_loading_info=True
+        )
+    except (SafetensorError, OSError) as error:
+        raise IntegrityError(
+            f"{folder}: expected weights in safetensors, found none that can be read: {error}",
+            hint="bring the folder again, or name another checkpoint",
+        ) from error
     model, report = loaded
     fresh = {name for name, _ in model.named_parameters() if new is not None and name.endswith(new)}
     faults = [f"missing: {name}" for name in sorted(set(report["missing_keys"]) - fresh)]
@@ -143,7 +151,12 @@ def starting_record(folder: Path | None) -> dict[str, Any]:
     return {"folder": str(folder), "provenance": origin}
 
 
-def _configuration(folder: Path) -> InfiniLlamaConfig:
+def read_own_config(folder: Path) -> InfiniLlamaConfig:
+    """Return the configuration of the model in a folder.
+
+    Raises:
+        ConfigError: It has none, or is of another kind.
+    """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:

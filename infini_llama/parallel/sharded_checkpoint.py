@@ -32,10 +32,10 @@ from torch.distributed.checkpoint.state_dict_saver import async_save as begin_sh
 from torch.distributed.checkpoint.state_dict_saver import save as write_shards
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from bundler.files.atomic import atomic_write, fsync_dir
+from bundler.files.atomic import fsync_dir
 from infini_llama.errors import ConfigError
 from infini_llama.parallel.sharding import check_shapes
-from infini_llama.run_folder.checkpoints import PROVENANCE, SHARDS, is_complete
+from infini_llama.run_folder.checkpoints import PROVENANCE, SHARDS, is_complete, seal
 from infini_llama.run_folder.provenance import read_provenance
 
 # torch says at each call that there is one process, where there is one.
@@ -152,9 +152,7 @@ def export(checkpoint: Path, output_dir: Path) -> int:
         if path.is_file() and path.name not in _LEFT_OUT and not path.name.startswith("rng_state"):
             shutil.copyfile(path, incoming / path.name)
     parameters = _write_weights(checkpoint, incoming)
-    files = {path.name: path.stat().st_size for path in sorted(incoming.iterdir())}
-    record = {**read_provenance(checkpoint), "files": files}
-    atomic_write(incoming / PROVENANCE, (json.dumps(record, indent=1) + "\n").encode())
+    seal(incoming, read_provenance(checkpoint))
     incoming.rename(output_dir)
     fsync_dir(output_dir.parent)
     return parameters

@@ -63,7 +63,9 @@ def write_report(output_dir: Path) -> Path:
         )
     path = output_dir / REPORT
     name, provenance = output_dir.absolute().name, _provenance(output_dir)
-    atomic_write(path, page(name, lines, provenance, read_recalled(output_dir)).encode())
+    # Names of files, and keys of damaged records, need not be Unicode.
+    text = page(name, lines, provenance, read_recalled(output_dir))
+    atomic_write(path, text.encode(errors="backslashreplace"))
     return path
 
 

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,8 +110,32 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise OSError(code, os.strerror(code), str(folder)) from error
 
 
+def seal(folder: Path, record: dict[str, Any]) -> None:
+    """Sync the files of a model's folder, and write its provenance: `record`, and each file with its size.
+
+    Whoever may read new files of this user may read them: safetensors makes its own for their owner only.
+    """
+    files, mode = sorted(p for p in folder.rglob("*") if p.is_file()), _mode_of_new_files(folder)
+    for file in files:
+        file.chmod(mode)
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+    atomic_write(folder / PROVENANCE, (json.dumps({**record, "files": sizes}, indent=1) + "\n").encode())
+
+
+def _mode_of_new_files(folder: Path) -> int:
+    """Return the permission bits that a new file gets; asking for the umask would change it for other threads."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        probe = Path(place, "probe")
+        probe.touch()
+        return probe.stat().st_mode & 0o777
+
+
 def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int, keep: int) -> Path:
-    """Make a checkpoint visible, and remove the oldest beyond `keep`.
+    """Make a checkpoint visible, and remove the oldest complete ones beyond `keep`.
+
+    One that is damaged counts for none of them, and is removed when an older complete one would be.
 
     Args:
         folder: The finished folder below `incoming_folder(output_dir)`.
@@ -122,13 +147,7 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
     Returns:
         The checkpoint's final path.
     """
-    files = sorted(p for p in folder.rglob("*") if p.is_file())
-    for file in files:
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    sizes = {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
-    record = {"step": step, **asdict(provenance), "files": sizes}
-    atomic_write(folder / PROVENANCE, (json.dumps(record, indent=1) + "\n").encode())
+    seal(folder, {"step": step, **asdict(provenance)})
     final = output_dir / folder.name
     if final.exists():
         # An old checkpoint of this step: the killed run had continued past the one that was resumed, or this is
@@ -136,9 +155,19 @@ def publish(folder: Path, output_dir: Path, provenance: Provenance, *, step: int
         _remove(final, output_dir)
     folder.rename(final)
     fsync_dir(output_dir)
-    for old in list_checkpoints(output_dir)[:-keep]:
-        _remove(old, output_dir)
+    _remove_old(output_dir, final, keep)
     return final
+
+
+def _remove_old(output_dir: Path, newest: Path, keep: int) -> None:
+    """Remove checkpoints before the last `keep` complete ones; never `newest`, which has just got its name."""
+    found = list_checkpoints(output_dir)
+    complete = [path for path in found if path == newest or is_complete(path)]
+    kept = {newest, *complete[-keep:]}
+    first = min(found.index(path) for path in kept)
+    for old in [path for number, path in enumerate(found) if path in complete or number < first]:
+        if old not in kept:
+            _remove(old, output_dir)
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:

@@ -30,6 +30,8 @@ from infini_llama.errors import ConfigError
 from infini_llama.settings.overrides import override
 
 # Folder for a run's tokens below its output folder, unless `data.cache_dir` names another.
+# numpy takes no larger ones.
+MOST_SEED = 2**32 - 1
 TOKENS_FOLDER = "tokens"
 
 
@@ -231,7 +233,7 @@ class Settings:
 
     tokenizer: str
     tokenizer_fallback: Literal["none", "byte"] = key("none")
-    seed: int = key(0, at_least=0, at_most=2**32 - 1)
+    seed: int = key(0, at_least=0, at_most=MOST_SEED)
     model: ModelSettings
     data: DataSettings
     training: TrainingSettings

@@ -82,4 +82,6 @@ def _text_after(context: list[int], tokens: list[int], tokenizer: Any) -> str:
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator | None) -> int:
     if temperature == 0:
         return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator))
+    # From the likeliest down: the least temperature then leaves that one, where logits would overflow.
+    scaled = (logits.double() - logits.max()) / temperature
+    return int(torch.multinomial(torch.softmax(scaled, dim=-1), 1, generator=generator))

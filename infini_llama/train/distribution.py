@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
 
+from bundler.errors import UsageError
 from infini_llama.errors import ConfigError
 from infini_llama.parallel import sharded_checkpoint, sharding
 from infini_llama.parallel.context import ContextGroup
@@ -41,6 +42,25 @@ def destroy_process_group() -> None:
     if torch_distributed.is_available() and torch_distributed.is_initialized():
         gc.collect()
         torch_distributed.destroy_process_group()
+
+
+def check_same_step(step: int, group: Any) -> None:
+    """Make sure that all ranks begin at one step: each finds by itself the checkpoint that it goes on from.
+
+    Args:
+        step: At which this rank begins.
+        group: A process group on CPUs.
+
+    Raises:
+        UsageError: Ranks found different checkpoints.
+    """
+    steps: list[int | None] = [None] * torch_distributed.get_world_size(group)
+    torch_distributed.all_gather_object(steps, step, group)
+    if len({*steps}) > 1:
+        raise UsageError(
+            f"the ranks begin at different steps: {', '.join(map(str, steps))}, in the order of ranks",
+            hint="another run was just ending in the folder, or ranks do not see the same folder; start them again",
+        )
 
 
 class DistributedTrainer(Trainer):

@@ -26,6 +26,7 @@ from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from infini_llama.progress import say
+from infini_llama.train.distribution import check_same_step
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 REPEAT_SECONDS = 1.0
@@ -103,10 +104,15 @@ class StopAtSignal(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Make a process group on the CPU for exchanging requests, so that a step need not wait for an accelerator."""
+        """Make a process group on the CPU for exchanging requests, so that a step need not wait for an accelerator.
+
+        Raises:
+            UsageError: Ranks go on from different checkpoints.
+        """
         if args.world_size > 1:
             on_cpu = "gloo" in str(distributed.get_backend())
             self._group = distributed.group.WORLD if on_cpu else distributed.new_group(backend="gloo")
+            check_same_step(state.global_step, self._group)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

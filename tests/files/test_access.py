@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,9 @@ from bundler.errors import AccessError, BundleError, SpaceError, UsageError
 from bundler.files.access import check_writable, explain, raise_unless_absent
 from tests.support.bundles import COMMIT, locked_repo, tiny_bundle, tree
 from tests.support.messages import Told
+from tests.support.users import NOBODY, without_privileges
 
 FILES = {"config.json": b"{}", "w.safetensors": bytes(range(256)) * 2000}
-NOBODY = 65534
 
 
 def bundle_command(*words: object, stdin: bytes | None = None) -> Result:
@@ -41,24 +40,6 @@ def open_path() -> Iterator[Path]:
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)
     shutil.rmtree(folder)
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Be bound by permission bits: as root, be somebody else for as long as the block runs."""
-    if os.geteuid() != 0:
-        yield
-        return
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
 
 
 def seen(closed: Path, *, mode: int | None = None) -> dict[str, object]:

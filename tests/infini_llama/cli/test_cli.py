@@ -182,7 +182,7 @@ def test_going_on_with_nothing_but_damaged_checkpoints_is_no_fresh_start(
     done = CliRunner().invoke(main, list(map(str, train_arguments(config, raw_data, gpt2_home, run, "--resume"))))
     assert done.exit_code == 2
     assert f"no checkpoint in {run} is complete (checkpoint-3)" in done.stderr
-    assert [path.name for path in run.iterdir()] == ["checkpoint-3"]
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "checkpoint-3"]
 
 
 def test_going_on_passes_over_a_damaged_checkpoint_and_says_so(
@@ -211,9 +211,12 @@ def test_a_note_of_an_earlier_stop_is_gone_whatever_stops_the_next_run(
 
 def test_two_runs_in_one_folder_are_refused(config: Path, raw_data: Path, gpt2_home: Path, tmp_path: Path) -> None:
     with run_lock(tmp_path / "run"):
+        # The other may be just ending, and its job script looks for the note then.
+        (tmp_path / "run/stopped.json").write_text("{}")
         done = infini_llama(*train_arguments(config, raw_data, gpt2_home, tmp_path / "run", "--resume"))
     assert done.returncode == 2
     assert f"error: --output-dir {tmp_path / 'run'}: another run trains in it" in done.stderr
+    assert (tmp_path / "run/stopped.json").exists()
 
 
 def test_a_faulty_configuration_ends_in_exit_code_12_before_anything_is_verified(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bundler.home.installation.install import install
@@ -92,6 +95,46 @@ def test_an_empty_prompt_is_a_usage_error(converted: Path, run_here: RunHere) ->
     run = run_here("generate", converted, "--prompt", "")
     assert (run.returncode, run.stdout) == (2, "")
     assert "the prompt is empty" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--prompt", "caf\udce9"), "the prompt is not UTF-8: byte 0xe9 at 3"),
+        (("--prompt", "x", "--temperature", "nan"), "'nan' is no number"),
+        (("--prompt", "x", "--seed", 2**70), "not in the range 0<=x<=4294967295"),
+    ],
+)
+def test_what_no_prompt_number_or_seed_is_is_a_usage_error(
+    converted: Path, run_here: RunHere, words: tuple[object, ...], told: str
+) -> None:
+    run = run_here("generate", converted, *words)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert told in run.stderr
+
+
+@pytest.mark.parametrize("lost", ["cut", "no header", "missing", "a weight", "tokenizer"])
+def test_a_damaged_model_is_told_without_a_traceback(
+    converted: Path, tmp_path: Path, run_here: RunHere, lost: str
+) -> None:
+    folder = shutil.copytree(converted, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    match lost:
+        case "cut":
+            os.truncate(weights, 100)
+        case "no header":
+            weights.write_bytes(b"\xff" * 100)
+        case "missing":
+            weights.unlink()
+        case "a weight":
+            tensors = load_file(weights)
+            tensors.pop("model.norm.weight")
+            save_file(tensors, weights, metadata={"format": "pt"})
+        case "tokenizer":
+            (folder / "tokenizer.json").write_text("{")
+    run = run_here("generate", folder, "--prompt", "x")
+    assert (run.returncode, run.stdout) == (6, "")
+    assert f"error: {folder}" in run.stderr
 
 
 def test_recall_prints_a_line_per_variant_and_seed_and_controls_once(run_here: RunHere) -> None:

@@ -6,6 +6,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from infini_llama.data.files import (
 )
 from infini_llama.data.records import PIECE, BadRecord, Piece, read_file
 from infini_llama.errors import TrainingDataError
+from tests.support.users import make_open_folder, without_privileges
 
 Compress = Callable[[bytes], bytes]
 COMPRESSIONS: dict[str, Compress] = {
@@ -68,6 +70,40 @@ def test_a_folder_is_searched_in_a_fixed_order_and_what_is_not_read_is_named(tmp
         ("b.txt", "text", ""),
     ]
     assert [p.relative_to(tmp_path).as_posix() for p in left_out] == ["a/readme.md", "x.parquet.gz"]
+
+
+def test_linked_folders_are_searched_and_each_once(tmp_path: Path) -> None:
+    for name in ("data/a/x.txt", "data/c/y.txt", "else/z.txt", "else/deep/w.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    data = tmp_path / "data"
+    for link, target in (("b", "../else"), ("b2", "../else/deep"), ("c/up", ".."), ("d", "c"), ("e", "../data")):
+        (data / link).symlink_to(target)
+    found = [f.path.relative_to(data).as_posix() for f in find_files(data)[0]]
+    assert found == ["a/x.txt", "b/z.txt", "b2/w.txt", "c/y.txt"]
+
+
+def test_what_cannot_be_read_of_a_folder_is_an_error(tmp_path: Path) -> None:
+    """Left out without a word, other data would be trained on."""
+    (tmp_path / "a.txt").write_text("x")
+    (tmp_path / "notes.md").symlink_to("gone")
+    assert find_files(tmp_path)[1] == [tmp_path / "notes.md"]
+    (tmp_path / "b.txt").symlink_to("gone")
+    with pytest.raises(TrainingDataError, match=r"b\.txt: expected a file, found a link that leads to none"):
+        find_files(tmp_path)
+    (tmp_path / "b.txt").unlink()
+    os.mkfifo(tmp_path / "c.jsonl")
+    with pytest.raises(TrainingDataError, match=r"c\.jsonl: expected a file, found something else"):
+        find_files(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_an_error() -> None:
+    for folder in make_open_folder():
+        (folder / "a.txt").write_text("x")
+        (folder / "d").mkdir(mode=0)
+        with without_privileges(), pytest.raises(TrainingDataError, match="d: cannot be read: Permission denied"):
+            find_files(folder)
+        (folder / "d").chmod(0o700)
 
 
 def test_a_file_that_is_named_is_taken_whatever_its_suffix(tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ def test_the_same_text_twice_is_refused(files: list[Path], tmp_path: Path) -> No
         )
 
 
+def test_one_file_may_be_two_sources_by_two_keys(tmp_path: Path) -> None:
+    path = tmp_path / "both.jsonl"
+    path.write_text('{"title": "abc", "body": "defgh"}\n')
+    title, body = (SourceSettings(raw_data=str(path), text_key=key) for key in ("title", "body"))
+    both = prepared(title, body, cache=tmp_path / "cache")
+    assert [part.documents.tokens for part in both.parts] == [4, 6]
+    assert len({*both.names}) == 2
+    with pytest.raises(TrainingDataError, match="hold the same text"):
+        prepared(title, body, title, cache=tmp_path / "cache")
+
+
 def test_one_source_or_several_must_be_given_and_not_both(files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="found neither"):
         prepared(cache=tmp_path)

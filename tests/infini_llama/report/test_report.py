@@ -168,6 +168,16 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_has_a_page_too(tmp_pa
     assert "there is no complete checkpoint" in write_report(tmp_path).read_text()
 
 
+def test_names_that_are_no_unicode_are_shown_all_the_same(tmp_path: Path) -> None:
+    append(tmp_path, {**STEP, "step": 1, "time": 0})
+    folder = tmp_path / "checkpoint-1"
+    folder.mkdir()
+    record = {"step": 1, "data": {"path": "caf\udce9", "files_left_out": ["caf\udce9.md"]}, "files": {}}
+    (folder / "provenance.json").write_text(json.dumps(record))
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "caf\\udce9" in text
+
+
 def test_points_stand_where_their_values_say() -> None:
     chart = line_chart([Line("a", [(0, 0.0), (5, 1.0), (10, 0.5)])], x_label="x", y_range=(0.0, 1.0))
     assert re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart) == [

@@ -56,6 +56,37 @@ def test_the_latest_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
     assert find_latest(tmp_path) == last
 
 
+def test_what_was_just_published_is_kept_and_a_damaged_one_counts_for_none(tmp_path: Path) -> None:
+    """The run goes on from 10, since 20 has lost bytes, and keeps one checkpoint."""
+    published(tmp_path, 5)
+    good, damaged = published(tmp_path, 10), published(tmp_path, 20)
+    os.truncate(damaged / "model.safetensors", 3)
+    newest = published(tmp_path, 13, keep=1)
+    assert list_checkpoints(tmp_path) == [newest, damaged]
+    assert find_latest(tmp_path) == newest
+    assert not good.exists()
+    assert list_checkpoints(tmp_path) == [newest, published(tmp_path, 20, keep=2)]
+    os.truncate(newest / "model.safetensors", 3)
+    last = published(tmp_path, 30, keep=1)
+    assert list_checkpoints(tmp_path) == [last]
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_whoever_may_read_new_files_may_read_a_checkpoint(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        folder = incoming_folder(tmp_path) / "checkpoint-1"
+        (folder / "shards").mkdir(parents=True)
+        for name in ("model.safetensors", "shards/0.distcp"):
+            (folder / name).touch(mode=0o600)
+        done = publish(folder, tmp_path, PROVENANCE, step=1, keep=1)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in done.rglob("*") if path.is_file()}
+    assert modes.pop("provenance.json") == 0o644 & ~umask
+    assert {*modes.values()} == {0o666 & ~umask}
+
+
 def test_what_a_killed_run_left_unfinished_is_cleared(tmp_path: Path) -> None:
     torn = incoming_folder(tmp_path) / "checkpoint-2"
     torn.mkdir(parents=True)

@@ -36,6 +36,12 @@ def test_the_same_seed_draws_the_same_tokens(make_model: MakeModel) -> None:
     assert drawn(0) != drawn(1)
 
 
+def test_the_least_temperature_takes_the_likeliest_token(make_model: MakeModel) -> None:
+    model, prompt = make_model(), torch.tensor([5, 6, 7])
+    cold, coldest = (list(stream(model, prompt, max_new_tokens=20, temperature=t)) for t in (0, 5e-324))
+    assert cold == coldest
+
+
 def test_tokens_are_given_away_as_they_come(make_model: MakeModel) -> None:
     """An endless stream would do: nothing waits for its end."""
     tokens = stream(make_model(), torch.tensor([5]), max_new_tokens=10**12)

@@ -13,15 +13,19 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import distributed
 
+from bundler.errors import UsageError
 from bundler.home.home import Home
 from infini_llama.errors import ConfigError
 from infini_llama.parallel.initialize import initialize
 from infini_llama.settings.sections import parse
 from infini_llama.train import starting_model
+from infini_llama.train.distribution import check_same_step
 from infini_llama.train.run import train
 from tests.infini_llama.cli.test_cli import train_arguments
 from tests.infini_llama.forks import run_ranks
+from tests.infini_llama.ranks import in_ranks
 from tests.infini_llama.train.test_run import CONFIG
 
 OPTIONS = (
@@ -128,3 +132,16 @@ def test_another_wrapper_than_was_asked_for_is_refused(
     assert done.returncode == ConfigError.exit_code
     assert "expected fsdp2, found the model wrapped as DistributedDataParallel" in done.stderr
     assert not list(tmp_path.glob("run/checkpoint-*"))
+
+
+def test_ranks_that_begin_at_different_steps_are_refused(tmp_path: Path) -> None:
+    def begin(step: int) -> str:
+        try:
+            check_same_step(step, distributed.group.WORLD)
+        except UsageError as error:
+            return error.message
+        return "same"
+
+    assert in_ranks(2, lambda rank: begin(7), tmp_path) == ["same", "same"]
+    found = in_ranks(2, lambda rank: begin(rank * 10), tmp_path)
+    assert found == ["the ranks begin at different steps: 0, 10, in the order of ranks"] * 2
