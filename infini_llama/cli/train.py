@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,9 +27,10 @@ from infini_llama.progress import say
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.lock import LOCK_NAME, run_lock
 from infini_llama.run_folder.stopped import remove_stop_note
-from infini_llama.settings.sections import TOKENS_FOLDER, load
+from infini_llama.settings.sections import TOKENS_FOLDER, Settings, load
 
 if TYPE_CHECKING:
+    from bundler.home.installed import InstalledBundle
     from infini_llama.train.run import Summary
 
 
@@ -98,10 +99,7 @@ def command(
     with contextlib.ExitStack() as held:
         is_locked = resume and is_first_rank and output_dir.is_dir()
         if is_locked:
-            # Do this before anything can fail: a job script that finds the note would start a failing run again and
-            # again. And under the lock: the note may be that of a run that is just ending.
-            held.enter_context(run_lock(output_dir))
-            remove_stop_note(output_dir)
+            _begin_again(output_dir, held)
         chosen = [f"tokenizer_fallback={tokenizer_fallback}"] if tokenizer_fallback else []
         resolved = load(config_path, [*overrides, *chosen])
         check_sources(raw_data, resolved)
@@ -113,12 +111,7 @@ def command(
             # Verifying takes minutes: another run may have begun and ended in the folder meanwhile.
             resume_from = find_starting_point(output_dir, resume=resume)
 
-        # Some libraries print to stdout (transformers does, offline); a script must find only the summary there.
-        held.enter_context(contextlib.redirect_stdout(sys.stderr))
-        from infini_llama.train import distribution
-        from infini_llama.train import run as training
-
-        summary = training.train(
+        summary = _train(
             resolved,
             installed,
             raw_data=raw_data,
@@ -128,11 +121,31 @@ def command(
             accept_other_bundle=accept_other_bundle,
             start_from=start_from,
         )
-        distribution.destroy_process_group()
     if is_first_rank:
         show(summary, network_attempts(), as_json=as_json)
     if summary.stopped_by is not None:
         sys.exit(STOPPED_BY_SIGNAL)
+
+
+def _begin_again(output_dir: Path, held: contextlib.ExitStack) -> None:
+    """Lock a folder, and remove the note of a stop from it.
+
+    Do this before anything can fail: a job script that finds the note would start a failing run again and again. And
+    under the lock: the note may be that of a run that is just ending.
+    """
+    held.enter_context(run_lock(output_dir))
+    remove_stop_note(output_dir)
+
+
+def _train(settings: Settings, bundle: InstalledBundle | None, **options: Any) -> Summary:
+    # Some libraries print to stdout (transformers does, offline); a script must find only the summary there.
+    with contextlib.redirect_stdout(sys.stderr):
+        from infini_llama.train import distribution
+        from infini_llama.train import run as training
+
+        summary = training.train(settings, bundle, **options)
+        distribution.destroy_process_group()
+    return summary
 
 
 def find_starting_point(output_dir: Path, *, resume: bool) -> Path | None:

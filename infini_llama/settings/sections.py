@@ -30,7 +30,6 @@ from infini_llama.errors import ConfigError
 from infini_llama.settings.overrides import override
 
 # Folder for a run's tokens below its output folder, unless `data.cache_dir` names another.
-# numpy takes no larger ones.
 MOST_SEED = 2**32 - 1
 TOKENS_FOLDER = "tokens"
 

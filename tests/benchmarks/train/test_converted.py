@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from torch import nn
 
 from benchmarks.train.passkey import converted
-from benchmarks.train.passkey.converted import MARKS, PLANS, Plan, markdown, perplexity
+from benchmarks.train.passkey.converted import MARKS, markdown, perplexity
+from benchmarks.train.passkey.plans import PLANS, Plan
 from benchmarks.train.passkey.records import Record, read_records
 from benchmarks.train.passkey.run import README
 from benchmarks.train.passkey.training import Stage, draw_prose
