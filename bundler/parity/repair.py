@@ -4,7 +4,8 @@ Rule book:
 
 * a file is replaced only when the bundle, with what was rebuilt in its place, has the digest that the parity names, and
   each of its bytes is what that digest stands for; and never one that says it is of another bundle. So parity that
-  lies, or is old, can spoil nothing. Nothing is decoded for that: whoever installs the bundle does;
+  lies, or is old, can spoil nothing. Nothing is decoded for that: whoever installs the bundle does. Where nothing was
+  wrong all of it is decoded and verified: nobody looks at it again after that;
 * names come from the bundle that was asked for, not from a parity file;
 * what is rebuilt is written beside, under a temporary name: until then every file stays as it is;
 * whether it can be done is known before anything is written.
@@ -27,6 +28,8 @@ from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.parity.protection import Cells, Protection, open_protection
+from bundler.text.wording import and_more
+from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.stored import verify_stored
 
 
@@ -81,7 +84,7 @@ def repair(
         bad = protection.find_bad(progress)
         wrong = protection.list_files(bad)
         if not wrong:
-            return Repaired((), (), 0, _verify(run.paths, head.digest, jobs))
+            return Repaired((), (), 0, _verify(run.paths, head.digest, jobs, decode=True))
         protection.check_enough(bad)
         targets = {number: _choose_target(run.paths[number], output) for number in sorted(wrong)}
         needs: dict[Path, int] = defaultdict(int)
@@ -124,7 +127,7 @@ def _replace(protection: Protection, bad: Cells, targets: dict[int, Path], jobs:
             undo.callback(temporary[number].unlink, missing_ok=True)
         _rebuild(protection, bad, temporary)
         paths = [temporary.get(number, path) for number, path in enumerate(protection.run.paths)]
-        digest = _verify(paths, protection.head.digest, jobs)
+        digest = _verify(paths, protection.head.digest, jobs, decode=False)
         for number, place in temporary.items():
             place.replace(targets[number])
         for folder in folders:
@@ -158,25 +161,32 @@ def _rebuild(protection: Protection, bad: Cells, places: dict[int, Path]) -> Non
             os.fsync(descriptor)
 
 
-def _verify(paths: Sequence[Path], digest: str, jobs: int | None) -> str:
+def _verify(paths: Sequence[Path], digest: str, jobs: int | None, *, decode: bool) -> str:
     """Verify that all bytes are those of the bundle with this digest, and return it.
+
+    Args:
+        paths: The bundle's files.
+        digest: What it should be.
+        jobs: Threads; None for all cores.
+        decode: Whether to verify the content, too.
 
     Raises:
         FormatError: It is no bundle, or not all of one.
         IntegrityError: It is not right, or another one.
     """
-    fault = None
     with BundleReader(paths[0] if len(paths) == 1 else paths) as reader:
-        if reader.digest == digest:
+        faults = [] if reader.digest == digest else [f"expected bundle {digest}, found {reader.digest}"]
+        if decode:
+            faults += map(str, verify_bundle(reader, jobs=jobs or available_cores()).faults)
+        elif not faults:
             try:
                 verify_stored(reader, jobs=jobs or available_cores())
             except DamagedError as error:
-                fault = error.message
-        else:
-            fault = f"expected bundle {digest}, found {reader.digest}"
-    if fault is not None:
+                faults = [error.message]
+    if faults:
         raise IntegrityError(
-            f"with what parity gives the bundle does not verify: {fault}; nothing was changed",
+            f"with what parity gives the bundle does not verify: {'; '.join(and_more(faults, shown=3))}; nothing was "
+            "changed",
             hint="the parity is of another bundle, or a file changed before it was made, or just now",
         )
     return digest
