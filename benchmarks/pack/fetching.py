@@ -1,4 +1,4 @@
-"""`bundle fetch` again: of what is fetched and packed already, beside the time that hashing the files takes."""
+"""`bundle fetch` again: of what is packed already, beside hashing the files; and of what is not, beside `tar`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.lib.measure import Step, command, measure
-from benchmarks.pack.tools import BIN, Case
+from benchmarks.pack.tools import BIN, Case, TarZstd
 
 _MANIFEST = "version: 1\nname: fetched\nmodels:\n  - repo_id: {repo_id}\n"
 
@@ -20,7 +20,8 @@ def measure_fetches(
     """Fetch `case` once from nothing, then again `rounds` times, between its two limits.
 
     Beside each further fetch stand a dry run, which does all that comes before the first byte of content (start,
-    resolve), and `openssl dgst -sha256` of the same files. What the proof took is in the fetch's own report.
+    resolve), and `openssl dgst -sha256` of the same files; beside one that finds the files but no bundle of them, `tar`
+    through `zstd`. What the proof took is in the fetch's own report.
 
     Raises:
         StepError: A command failed.
@@ -36,6 +37,11 @@ def measure_fetches(
     shown = "bundle fetch MANIFEST -o BUNDLE"
     first = Step(argv=fetch, shown=shown, writes=(bundle, staging), kept=(bundle,), env=env, stdout=report)
     again = Step(argv=fetch, shown=shown, reads=(staging, bundle), kept=(bundle,), env=env, stdout=report)
+    packing = Step(argv=fetch, shown=shown, reads=(staging,), writes=(bundle,), env=env, stdout=report)
+    tar = TarZstd()
+    tar.prepare(case)
+    archive = tar.step("pack", case)
+    assert isinstance(archive, Step), "tar packs"
     dry = Step(argv=(*fetch, "--dry-run"), shown=f"{shown} --dry-run", env=env, stdout=report)
     digest = Step(argv=command("openssl", "dgst", "-sha256", *case.files), shown="openssl", reads=(case.folder,))
 
@@ -55,6 +61,8 @@ def measure_fetches(
                 "dry_run": asdict(measure(dry, log)),
                 "again": measure_fetch(again),
                 "openssl": asdict(measure(digest, log)),
+                "packing": measure_fetch(packing),
+                "tar": asdict(measure(archive, log)),
             }
         )
     return results

@@ -185,6 +185,8 @@ def _fetch_table(results: Results) -> str:
             row("– as long as a dry run: start, resolve", [item["dry_run"]["wall_seconds"] for item in rounds]),
             row("– the rest", [refetch_seconds(item) for item in rounds]),
             row("`openssl dgst -sha256` of the same files", [item["openssl"]["wall_seconds"] for item in rounds]),
+            row("fetch again, without a bundle", [item["packing"]["wall_seconds"] for item in rounds]),
+            row("`tar` through `zstd -3 -T0` of the same files", [item["tar"]["wall_seconds"] for item in rounds]),
         ]
     )
 
