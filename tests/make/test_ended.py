@@ -19,6 +19,7 @@ KINDS = [kind for kind in ("namespaces", "landlock") if choose_sandbox((kind,)).
 
 # As the command `bundle` does; the lock is an empty one.
 PROVES = """
+import signal
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from bundler.make.store import Store
 from bundler.offline.sandbox.limits import Limits
 from tests.support.remote import lock_of
 
+# The tests may run under nohup, and what is ignored already stays so.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 with end_when_asked():
     prove_command(sys.argv[2], lock_of(), Store(Path(sys.argv[1])), sandbox=sys.argv[3], limits=Limits())
 """
