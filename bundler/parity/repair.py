@@ -84,7 +84,8 @@ def repair(
         bad = protection.find_bad(progress)
         wrong = protection.list_files(bad)
         if not wrong:
-            return Repaired((), (), 0, _verify(run.paths, head.digest, jobs, decode=True))
+            _verify(run.paths, head.digest, jobs, decode=True)
+            return Repaired((), (), 0, head.digest)
         protection.check_enough(bad)
         targets = {number: _choose_target(run.paths[number], output) for number in sorted(wrong)}
         needs: dict[Path, int] = defaultdict(int)
@@ -95,10 +96,9 @@ def repair(
             remove_leftovers(folder, now=time.time(), below=False)
         check_room(needs, hint="name another folder with --output")
         missing = tuple(run.paths[number] for number in targets if run.length_of(number) is None)
-        digest = _replace(protection, bad, targets, jobs)
-        return Repaired(
-            tuple(targets.values()), missing, sum(map(len, bad.values())) * head.grid.cell_bytes, digest
-        )
+        _replace(protection, bad, targets, jobs)
+        rebuilt_bytes = sum(map(len, bad.values())) * head.grid.cell_bytes
+        return Repaired(tuple(targets.values()), missing, rebuilt_bytes, head.digest)
 
 
 def _choose_target(path: Path, output: Path | None) -> Path:
@@ -112,7 +112,7 @@ def _choose_target(path: Path, output: Path | None) -> Path:
     return target
 
 
-def _replace(protection: Protection, bad: Cells, targets: dict[int, Path], jobs: int | None) -> str:
+def _replace(protection: Protection, bad: Cells, targets: dict[int, Path], jobs: int | None) -> None:
     """Rebuild files, by their numbers, and give them their names if the bundle verifies then."""
     folders = sorted({target.parent for target in targets.values()})
     full = report_full_disk(
@@ -127,12 +127,11 @@ def _replace(protection: Protection, bad: Cells, targets: dict[int, Path], jobs:
             undo.callback(temporary[number].unlink, missing_ok=True)
         _rebuild(protection, bad, temporary)
         paths = [temporary.get(number, path) for number, path in enumerate(protection.run.paths)]
-        digest = _verify(paths, protection.head.digest, jobs, decode=False)
+        _verify(paths, protection.head.digest, jobs, decode=False)
         for number, place in temporary.items():
             place.replace(targets[number])
         for folder in folders:
             fsync_dir(folder)
-    return digest
 
 
 def _rebuild(protection: Protection, bad: Cells, places: dict[int, Path]) -> None:
@@ -161,8 +160,8 @@ def _rebuild(protection: Protection, bad: Cells, places: dict[int, Path]) -> Non
             os.fsync(descriptor)
 
 
-def _verify(paths: Sequence[Path], digest: str, jobs: int | None, *, decode: bool) -> str:
-    """Verify that all bytes are those of the bundle with this digest, and return it.
+def _verify(paths: Sequence[Path], digest: str, jobs: int | None, *, decode: bool) -> None:
+    """Verify that all bytes are those of the bundle with this digest.
 
     Args:
         paths: The bundle's files.
@@ -189,4 +188,3 @@ def _verify(paths: Sequence[Path], digest: str, jobs: int | None, *, decode: boo
             "changed",
             hint="the parity is of another bundle, or a file changed before it was made, or just now",
         )
-    return digest

@@ -7,10 +7,9 @@ from functools import partial
 
 from bundler.files.parallel import in_order
 from bundler.format.reader import BundleReader
-from bundler.verify.report import Progress, no_progress
 
 
-def verify_stored(reader: BundleReader, *, jobs: int, progress: Progress = no_progress) -> None:
+def verify_stored(reader: BundleReader, *, jobs: int) -> None:
     """Compare every chunk as it is stored, its header too, with the index, of which the digest is taken.
 
     So the file is a copy of the bundle with `reader.digest`. Whether that bundle holds what its lock says is another
@@ -19,7 +18,6 @@ def verify_stored(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     Args:
         reader: The bundle.
         jobs: Threads that hash.
-        progress: Called with the number of tar-stream bytes whose chunks were compared since the last call.
 
     Raises:
         DamagedError: A chunk is damaged; the message names it.
@@ -28,11 +26,10 @@ def verify_stored(reader: BundleReader, *, jobs: int, progress: Progress = no_pr
     numbers = range(len(reader.index.chunks))
     calls = (partial(_check, reader, number) for number in numbers)
     with reader.expect(numbers), closing(in_order(calls, jobs=jobs, name="check")) as checked:
-        for number in checked:
-            progress(reader.index.chunks[number].raw_bytes)
+        for _ in checked:
+            pass
 
 
-def _check(reader: BundleReader, number: int) -> int:
+def _check(reader: BundleReader, number: int) -> None:
     # What was read is let go here: a result may wait for its turn.
     reader.stored_chunk(number)
-    return number

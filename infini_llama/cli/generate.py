@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -33,7 +32,7 @@ def command(checkpoint: Path, prompt: str | None, max_new_tokens: int, temperatu
     Example:
       infini-llama generate run/checkpoint-120 --prompt "The import system" --max-new-tokens 1000
     """
-    written = sys.stdin.buffer.read() if prompt is None else os.fsencode(prompt)
+    written = sys.stdin.buffer.read() if prompt is None else prompt.encode(errors="surrogateescape")
     try:
         text = written.decode()
     except UnicodeDecodeError as error:

@@ -164,10 +164,10 @@ def _remove_old(output_dir: Path, newest: Path, keep: int) -> None:
     found = list_checkpoints(output_dir)
     complete = [path for path in found if path == newest or is_complete(path)]
     kept = {newest, *complete[-keep:]}
-    first = min(found.index(path) for path in kept)
-    for old in [path for number, path in enumerate(found) if path in complete or number < first]:
-        if old not in kept:
-            _remove(old, output_dir)
+    first = min(map(found.index, kept))
+    for number, path in enumerate(found):
+        if path not in kept and (path in complete or number < first):
+            _remove(path, output_dir)
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
