@@ -18,8 +18,8 @@ from torch import Tensor
 from benchmarks.gpu.boxed import Row
 from benchmarks.gpu.sizes import Sizes, llama, ours
 from benchmarks.train.child import tensors
+from benchmarks.train.operations import count_operations
 from infini_llama.model.head_loss import causal_lm_loss
-from infini_llama.train.flops import training_flops
 from infini_llama.train.truncation import split_into_parts
 
 _READ_AT_ONCE = 8192
@@ -67,7 +67,7 @@ def train(device: torch.device, sizes: Sizes, variant: str, attention: str) -> I
             "attention": attention,
             "tokens": length,
             "tokens_per_second": length / seconds,
-            "tflops": _flops(model, variant, length) * length / seconds / 1e12,
+            "tflops": count_operations(model, length) * length / seconds / 1e12,
             "peak_gib": _peak(device),
         }
 
@@ -142,21 +142,6 @@ def _backward(model: Any, row: Tensor, sizes: Sizes) -> None:
         with _autocast(row.device):
             loss = model(**part, num_items_in_batch=row.shape[1] - 1).loss
         loss.backward()
-
-
-def _flops(model: Any, variant: str, length: int) -> float:
-    """Return the operations of training on a token, without those that are done again; of causal attention one half.
-
-    `training_flops` counts all of it, as PaLM does. On a long row that would make a Llama look twice as busy as it is.
-    """
-    config = model.config
-    span = length if variant == "llama" else config.segment_length
-    half: float = 3.0 * 2 * config.num_hidden_layers * span * config.hidden_size
-    if variant != "llama":
-        return training_flops(config) - half
-    # The head's matrix is that of the embeddings.
-    matrices: int = sum(p.numel() for p in model.parameters() if p.dim() == 2)
-    return 3.0 * 2 * matrices + half
 
 
 def _autocast(device: torch.device) -> torch.autocast:

@@ -1,7 +1,8 @@
 """One job of `make bench-train`, in a process of its own, by path: prints a JSON list, a reading for each length.
 
-    python train_child.py train VARIANT TOKENS
-    python train_child.py decode VARIANT TOKENS...
+    python child.py train VARIANT TOKENS
+    python child.py decode VARIANT TOKENS...
+    python child.py multiply matrices WIDTH
 
 Nothing of this repository is imported but for the variants that are ours, so that a peer's environment needs none of
 it. All variants have the same shape (see `SHAPE`), one sequence, float32 and one thread; a training step is forward,
@@ -27,6 +28,7 @@ INSIDE = int(4 * SHAPE["width"] * 2 / 3)
 # grows by one key per token, a few do.
 DECODED = {"ours": SHAPE["segment"], "llama": 64}
 _READ_AT_ONCE = 4096
+_PRODUCTS = 200
 
 
 def llama(infini: bool) -> Any:
@@ -49,6 +51,12 @@ def llama(infini: bool) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+def compiled(model: Any) -> Any:
+    """Return the model, compiled as `training.compile` does it."""
+    model.compile()
+    return model
 
 
 def whole_row(model: Any, tokens: Tensor) -> None:
@@ -92,11 +100,15 @@ TRAINED: dict[str, tuple[Callable[[], Any], Callable[[Any, Tensor], Any]]] = {
     "lucidrains": (lucidrains, lambda model, tokens: model(tokens, backward=True)),
     "ours": (lambda: llama(infini=True), in_parts),
     "ours-whole-row": (lambda: llama(infini=True), whole_row),
+    "ours-compiled": (lambda: compiled(llama(infini=True)), in_parts),
 }
 
 
 def train(variant: str, length: int) -> list[dict[str, float]]:
-    """Return tokens per CPU second of a training step, the peak of resident memory, and how far the step raised it."""
+    """Return tokens per CPU second of a training step, the peak of resident memory, and how far the step raised it.
+
+    Of ours also `gflops`, by how many 10^9 operations a second that is.
+    """
     build, step = TRAINED[variant]
     model = build()
     model.train()
@@ -107,13 +119,28 @@ def train(variant: str, length: int) -> list[dict[str, float]]:
         optimizer.step()
         optimizer.zero_grad()
 
-    # The optimizer's state, the gradients and torch's own start-up are there before the measurement.
-    once(64)
+    # The optimizer's state, the gradients and torch's own start-up are there before the measurement, and compiled code.
+    once(length if variant == "ours-compiled" else 64)
     before = peak_mib()
     begun = time.process_time()
     once(length)
     speed, peak = length / (time.process_time() - begun), peak_mib()
-    return [{"tokens_per_cpu_second": speed, "growth_mib": peak - before, "peak_mib": peak}]
+    reading = {"tokens_per_cpu_second": speed, "growth_mib": peak - before, "peak_mib": peak}
+    if variant.startswith("ours"):
+        from benchmarks.train.operations import count_operations
+
+        reading["gflops"] = speed * count_operations(model, length) / 1e9
+    return [reading]
+
+
+def multiply(_: str, width: int) -> list[dict[str, float]]:
+    """Return `gflops`, how many 10^9 operations a CPU second products of square matrices make."""
+    left, right, product = (torch.randn(width, width) for _ in range(3))
+    torch.mm(left, right, out=product)
+    begun = time.process_time()
+    for _product in range(_PRODUCTS):
+        torch.mm(left, right, out=product)
+    return [{"gflops": _PRODUCTS * 2 * width**3 / (time.process_time() - begun) / 1e9}]
 
 
 @torch.no_grad()
@@ -166,5 +193,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
     action, variant, *lengths = sys.argv[1:]
-    measure: Callable[..., list[dict[str, float]]] = train if action == "train" else decode
-    sys.stdout.write(json.dumps(measure(variant, *map(int, lengths))) + "\n")
+    actions: dict[str, Callable[..., list[dict[str, float]]]] = {
+        "train": train,
+        "decode": decode,
+        "multiply": multiply,
+    }
+    sys.stdout.write(json.dumps(actions[action](variant, *map(int, lengths))) + "\n")

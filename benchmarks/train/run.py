@@ -1,6 +1,6 @@
 """`make bench-train`: training and decoding beside vanilla Llama and another implementation of Infini-attention.
 
-Each round runs every job once, one after the other, each in a process of its own on one thread (`train_child.py`); a
+Each round runs every job once, one after the other, each in a process of its own on one thread (`child.py`); a
 figure is the median of the rounds, and a ratio is taken within a round, since a machine that slows down does so for
 all. Each round begins with another job. What the figures say is `report.py`'s affair.
 
@@ -19,9 +19,11 @@ from pathlib import Path
 from benchmarks.lib import machine
 from benchmarks.train import report
 from benchmarks.train.report import (
+    COMPILED,
     DECODE_LENGTHS,
     MEMORY_LENGTHS,
     NAMES,
+    PRODUCT,
     SPEED_LENGTHS,
     Conditions,
     Readings,
@@ -41,6 +43,7 @@ def jobs() -> list[Job]:
     """Return what one round runs. What grows with the square of the length stops where it takes minutes."""
     listed: list[Job] = [("train", variant, (length,)) for length in SPEED_LENGTHS for variant in NAMES]
     listed += [("train", "ours", (length,)) for length in MEMORY_LENGTHS]
+    listed += [(action, variant, (size,)) for action, variant, size in (COMPILED, PRODUCT)]
     return [*listed, ("decode", "llama", DECODE_LENGTHS[:-1]), ("decode", "ours", DECODE_LENGTHS)]
 
 
