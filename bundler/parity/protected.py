@@ -82,6 +82,22 @@ class FileRun:
             return None
         return content.ljust(size_bytes, b"\0") if len(content) == count else None
 
+    def read_into(self, number: int, offset: int, target: memoryview) -> bool:
+        """Fill `target` with the bytes of a file from `offset`; return whether all of them could be read."""
+        descriptor, done = self._descriptors[number], 0
+        if descriptor is None:
+            return False
+        try:
+            while done < len(target):
+                # preadv(2) returns at most 2 GiB less a page, and less than asked for on some network file systems.
+                count = os.preadv(descriptor, [target[done:]], self._offsets[number] + offset + done)
+                if not count:
+                    return False
+                done += count
+        except OSError:
+            return False
+        return True
+
     def locate(self, position: int, size_bytes: int) -> tuple[int, int, int] | None:
         """Return (number of the file, offset in it, count) of what a cell has of a file; None if it has nothing."""
         number = bisect_right(self.starts, position) - 1

@@ -9,20 +9,18 @@ Rule book:
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import DamagedError, FormatError, IntegrityError
+from bundler.errors import IntegrityError
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
-from bundler.format.storage.stored import Stored
 from bundler.format.storage.volumes import open_stored
-from bundler.parity.protection import Cells, Protection, open_protection
-from bundler.remote.address import Place
+from bundler.parity.protection import open_protection
+from bundler.parity.rebuilt_file import RebuiltFile, Spool
 
 _HINT = "point TMPDIR at a folder with more room, or use `bundle repair --output DIR`"
 
@@ -81,68 +79,15 @@ def open_rebuilt(
         check_room({folder: count * grid.cell_bytes}, hint=_HINT)
         with tempfile.TemporaryFile(dir=folder) as spool:
             full = report_full_disk(folder, f"{folder}: no room for what is rebuilt of {base}", hint=_HINT)
+            rebuilt = Spool(spool.fileno(), grid.cell_bytes)
             with full:
-                rebuilt = _rebuild(protection, bad, spool.fileno())
-            files = {
-                path: _RebuiltFile(protection, number, spool.fileno(), rebuilt)
-                for number, path in enumerate(run.paths)
-            }
+                for row, blocks in bad.items():
+                    for block, content in protection.rebuild_row(row, blocks).items():
+                        rebuilt.add(protection.place(row, block), content)
+            files = {path: RebuiltFile(run, number, rebuilt) for number, path in enumerate(run.paths)}
             with BundleReader(open_stored(run.paths, files.__getitem__)) as reader:
                 if reader.digest != protection.head.digest:
                     raise IntegrityError(f"expected bundle {protection.head.digest}, found {reader.digest}")
                 wrong = [run.paths[number] for number in sorted(protection.list_files(bad))]
                 missing = [path for number, path in enumerate(run.paths) if run.length_of(number) is None]
                 yield Rebuilt(reader, tuple(wrong), tuple(missing), count * grid.cell_bytes)
-
-
-def _rebuild(protection: Protection, bad: Cells, spool: int) -> dict[int, int]:
-    """Write all bad cells to `spool`; return position in the run -> offset there."""
-    found: dict[int, int] = {}
-    end = 0
-    for row, blocks in bad.items():
-        for block, content in protection.rebuild_row(row, blocks).items():
-            os.pwrite(spool, content, end)
-            found[protection.place(row, block)] = end
-            end += len(content)
-    return found
-
-
-class _RebuiltFile(Stored):
-    """One file of a bundle, as it was (see `bundler.format.storage.stored.Stored`)."""
-
-    def __init__(self, protection: Protection, number: int, spool: int, rebuilt: dict[int, int]) -> None:
-        self.path: Place = protection.run.paths[number]
-        self.size_bytes = protection.run.files[number].size_bytes
-        self._start = protection.run.starts[number]
-        self._protection, self._spool, self._rebuilt = protection, spool, rebuilt
-
-    def read_into(self, start: int, target: memoryview) -> None:
-        """Fill `target` with the bytes from `start` (see `Stored`)."""
-        if start + len(target) > self.size_bytes:
-            raise FormatError(f"{self.path}: ends at byte {self.size_bytes}, expected more")
-        cell_bytes = self._protection.grid.cell_bytes
-        done = 0
-        while done < len(target):
-            offset = (start + done) % cell_bytes
-            cell = self._start + start + done - offset
-            content = (
-                os.pread(self._spool, cell_bytes, self._rebuilt[cell])
-                if cell in self._rebuilt
-                else self._protection.run.read_at(cell, cell_bytes)
-            )
-            if content is None:
-                raise DamagedError(f"{self.path}: cannot be read any more")
-            part = content[offset : offset + len(target) - done]
-            target[done : done + len(part)] = part
-            done += len(part)
-
-    def file_at(self, start: int) -> Place:
-        """Return the file."""
-        return self.path
-
-    def expect(self, spans: Iterable[tuple[int, int]]) -> AbstractContextManager[object]:
-        """Do nothing: the system reads ahead."""
-        return nullcontext()
-
-    def close(self) -> None:
-        """Do nothing: whoever opened the files closes them."""
