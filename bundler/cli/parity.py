@@ -65,9 +65,9 @@ def parity(bundle: tuple[Path, ...], share: Fraction, as_json: bool) -> None:
 def repair(bundle: Path, files: tuple[Path, ...], output: Path | None, jobs: int | None, as_json: bool) -> None:
     """Rebuild what is lost or damaged of BUNDLE from its parity.
 
-    BUNDLE is the file, one of the volumes, or their name without a number; it need not be there. A file is replaced
-    only when each byte of the bundle is then the one that its digest stands for. Ends with exit code 6 if too much is
-    lost; then nothing was changed.
+    BUNDLE is the file, one of the volumes, or their name without a number; it need not be there. What is damaged of a
+    file is written over where it is, and only when each byte of the bundle is then the one that its digest stands for.
+    Ends with exit code 6 if too much is lost; then nothing was changed.
 
     \b
     Examples:

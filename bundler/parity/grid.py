@@ -82,6 +82,15 @@ class Grid:
         """How many columns a cell has."""
         return self.cell_bytes // self.column_bytes
 
+    @property
+    def columns_at_once(self) -> int:
+        """How many columns of a cell can be decoded together."""
+        return max(1, min(_MOST_COLUMN_BYTES // self.blocks, _MOST_SYMBOL_BYTES) // self.column_bytes)
+
+    def place(self, row: int, block: int) -> int:
+        """Return where a cell begins in the run of all files."""
+        return block * self.block_bytes + row * self.cell_bytes
+
     def is_sound(self) -> bool:
         """Tell whether the measures fit each other, and what the code can do."""
         # The code takes the same time for a short column as for a long one.

@@ -22,6 +22,7 @@ from bundler.format.index import (
     parse_index_frame,
 )
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, is_volume_head
+from bundler.parity.protected import write_at
 
 _BLOCK_BYTES = 4 << 20
 # Of a chunk's header, what all have in common (FORMAT.md, "Chunk header").
@@ -93,5 +94,5 @@ def _copy(source: int, at: int, target: int, place: int, count: int) -> None:
         block = os.pread(source, min(count, _BLOCK_BYTES), at)
         if not block:
             return
-        os.pwrite(target, block, place)
+        write_at(target, block, place)
         at, place, count = at + len(block), place + len(block), count - len(block)

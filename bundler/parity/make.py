@@ -19,7 +19,7 @@ from bundler.parity.code import encode, load_code
 from bundler.parity.grid import Grid, choose_grid
 from bundler.parity.names import PARITY_SUFFIX
 from bundler.parity.parity_file import Head, ParityFile, hash_cell, head_bytes, write_ends
-from bundler.parity.protected import FileRun, ProtectedFile
+from bundler.parity.protected import FileRun, ProtectedFile, write_at
 
 # Of a head that stands twice, and what follows the second one.
 _ENDS_BYTES = 64
@@ -171,14 +171,18 @@ def _write(
         for place in places:
             descriptors.append(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
             opened.callback(os.close, descriptors[-1])
+        # New memory for each row would take longer to come by than to fill.
+        whole = memoryview(bytearray(grid.blocks * grid.cell_bytes))
+        cells = [whole[start : start + grid.cell_bytes] for start in range(0, len(whole), grid.cell_bytes)]
         for row in range(grid.rows):
-            cells = [_read(run, grid, row, block) for block in range(grid.blocks)]
+            for block, cell in enumerate(cells):
+                _read(run, grid.place(row, block), cell)
             digests += [hash_cell(cell) for cell in cells]
             for number, parity in enumerate(encode_row(cells, grid)):
                 file = max(index for index, start in enumerate(starts) if start <= number)
                 parity_digests[file].append(hash_cell(parity))
                 at = heads[file] + (number - starts[file]) * grid.block_bytes + row * grid.cell_bytes
-                os.pwrite(descriptors[file], parity, at)
+                write_at(descriptors[file], parity, at)
             progress(min(grid.blocks * grid.cell_bytes, grid.size_bytes - row * grid.blocks * grid.cell_bytes))
         for file, descriptor in enumerate(descriptors):
             head = Head(
@@ -196,17 +200,15 @@ def _write(
             os.fsync(descriptor)
 
 
-def _read(run: FileRun, grid: Grid, row: int, block: int) -> bytes:
-    content = run.read_at(block * grid.block_bytes + row * grid.cell_bytes, grid.cell_bytes)
-    if content is None:
+def _read(run: FileRun, place: int, cell: memoryview) -> None:
+    if not run.read_cell(place, cell):
         raise FormatError(
             f"{run.paths[0]}: became shorter, or went away, while parity was made of it",
             hint="run the same command again when nothing else writes there",
         )
-    return content
 
 
-def encode_row(cells: Sequence[bytes], grid: Grid) -> list[bytes]:
+def encode_row(cells: Sequence[bytes | memoryview], grid: Grid) -> list[bytes]:
     """Return the cells of parity of a row, column by column."""
     parts: list[list[memoryview]] = [[] for _ in range(grid.parity_blocks)]
     for column in range(grid.columns):

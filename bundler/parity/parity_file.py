@@ -26,7 +26,7 @@ from typing import Any
 from bundler.errors import FormatError
 from bundler.files.digest import blake3_bytes
 from bundler.parity.grid import Grid, starts_of
-from bundler.parity.protected import ProtectedFile, open_regular
+from bundler.parity.protected import ProtectedFile, open_regular, write_at
 from bundler.text.strict_json import StrictJsonError, read
 
 MAGIC = b"BUNDPAR1"
@@ -101,9 +101,9 @@ def head_bytes(grid: Grid, files: Sequence[ProtectedFile], first: int, count: in
 def write_ends(descriptor: int, head: Head) -> None:
     """Write the head of a file whose blocks are there, at its beginning and at its end."""
     text = head.dumps()
-    os.pwrite(descriptor, text, 0)
+    write_at(descriptor, text, 0)
     end = len(text) + head.count * head.grid.block_bytes
-    os.pwrite(descriptor, text + len(text).to_bytes(8) + MAGIC, end)
+    write_at(descriptor, text + len(text).to_bytes(8) + MAGIC, end)
 
 
 class ParityFile:

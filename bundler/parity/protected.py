@@ -69,18 +69,15 @@ class FileRun:
             self._descriptors = [os.dup(copy) for _ in self.files]
             self._offsets = [0, *accumulate(file.size_bytes for file in self.files)][:-1]
 
-    def read_at(self, position: int, size_bytes: int) -> bytes | None:
-        """Return a cell, with zeros for what no file has; None if some of it cannot be read."""
-        found = self.locate(position, size_bytes)
+    def read_cell(self, position: int, target: memoryview) -> bool:
+        """Fill `target` with a cell, with zeros for what no file has; return whether all of it could be read."""
+        found = self.locate(position, len(target))
         if found is None:
-            return bytes(size_bytes)
+            target[:] = bytes(len(target))
+            return True
         number, offset, count = found
-        descriptor = self._descriptors[number]
-        try:
-            content = b"" if descriptor is None else os.pread(descriptor, count, self._offsets[number] + offset)
-        except OSError:
-            return None
-        return content.ljust(size_bytes, b"\0") if len(content) == count else None
+        target[count:] = bytes(len(target) - count)
+        return self.read_into(number, offset, target[:count])
 
     def read_into(self, number: int, offset: int, target: memoryview) -> bool:
         """Fill `target` with the bytes of a file from `offset`; return whether all of them could be read."""
@@ -150,8 +147,14 @@ class FileRun:
                 return False
             if not content:
                 return False
-            start += os.pwrite(target, content, start)
+            write_at(target, content, start)
+            start += len(content)
         return True
+
+    def is_same_file(self, number: int, descriptor: int) -> bool:
+        """Tell whether a descriptor is of the file that is read."""
+        own = self._descriptors[number]
+        return own is not None and os.path.samestat(os.fstat(own), os.fstat(descriptor))
 
     @property
     def mode(self) -> int:
@@ -195,3 +198,11 @@ def open_regular(path: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content`: on a disk that is nearly full the system may write a part, without an error."""
+    rest = memoryview(content)
+    while rest:
+        count = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[count:], offset + count

@@ -11,7 +11,6 @@ from pathlib import Path
 from bundler.errors import BundleError, FormatError, IntegrityError
 from bundler.format.find import read_digest
 from bundler.parity.code import decode
-from bundler.parity.grid import Grid
 from bundler.parity.parity_file import ParityFile, hash_cell
 from bundler.parity.protected import FileRun
 
@@ -39,29 +38,26 @@ class Protection:
         self._parts = parts
         self.head = parts[0].head
         self.grid = self.head.grid
+        # For the good cells of a row: new memory for each would take longer to come by than to fill.
+        self._row = bytearray()
 
-    def place(self, row: int, block: int) -> int:
-        """Return where a cell begins in the run."""
-        return place_of(self.grid, row, block)
-
-    def read_good(self, row: int, block: int) -> bytes | None:
-        """Return a cell of the files; None if it is damaged."""
-        content = self.run.read_at(self.place(row, block), self.grid.cell_bytes)
-        if content is None:
-            return None
-        # A file of parity can ask for many cells behind all files, which are alike.
-        is_behind = self.run.locate(self.place(row, block), self.grid.cell_bytes) is None
-        found = _hash_zeros(self.grid.cell_bytes) if is_behind else hash_cell(content)
-        return content if found == self.head.data_digest(row, block) else None
+    def _is_good(self, row: int, block: int, room: memoryview) -> bool:
+        """Tell whether a cell of the files is what it was; `room` is as long as a cell."""
+        place, expected = self.grid.place(row, block), self.head.data_digest(row, block)
+        if self.run.locate(place, len(room)) is None:
+            # A file of parity can ask for many cells behind all files, which are alike.
+            return _hash_zeros(len(room)) == expected
+        return self.run.read_cell(place, room) and hash_cell(room) == expected
 
     def find_bad(self, progress: Callable[[int], None]) -> dict[int, list[int]]:
         """Return row -> blocks whose cells are damaged; of a file that was cut, also those past its end."""
         grid = self.grid
         bad: dict[int, list[int]] = defaultdict(list)
+        room = memoryview(bytearray(grid.cell_bytes))
         # Block by block: that is the order in which they are on the disk.
         for block in range(grid.blocks):
             for row in range(grid.rows):
-                if self.read_good(row, block) is None:
+                if not self._is_good(row, block, room):
                     bad[row].append(block)
             progress(min(grid.block_bytes, grid.size_bytes - block * grid.block_bytes))
         return bad
@@ -73,7 +69,7 @@ class Protection:
         }
         for row, blocks in bad.items():
             for block in blocks:
-                if found := self.run.locate(self.place(row, block), self.grid.cell_bytes):
+                if found := self.run.locate(self.grid.place(row, block), self.grid.cell_bytes):
                     wrong.add(found[0])
         return wrong
 
@@ -125,25 +121,31 @@ class Protection:
             IntegrityError: The good ones are not enough, or what comes out is not what it was.
         """
         grid = self.grid
-        cells: dict[int, bytes] = {}
+        self._row = self._row or bytearray(grid.blocks * grid.cell_bytes)
+        cells: dict[int, bytes | memoryview] = {}
         for block in range(grid.blocks):
             # Found good before; what has become of it since shows below.
-            if (
-                block not in blocks
-                and (good := self.run.read_at(self.place(row, block), grid.cell_bytes)) is not None
-            ):
-                cells[block] = good
+            if block not in blocks:
+                room = memoryview(self._row)[block * grid.cell_bytes : (block + 1) * grid.cell_bytes]
+                if self.run.read_cell(self.grid.place(row, block), room):
+                    cells[block] = room
+        are_all_read = len(cells) == grid.blocks - len(blocks)
         for part in self._parts:
             for number in range(part.head.count):
                 if len(cells) < grid.blocks + _SPARE and (found := part.read_cell(row, number)) is not None:
                     cells[grid.blocks + part.head.first + number] = found
         rebuilt: dict[int, list[memoryview]] = {block: [] for block in blocks}
-        for column in range(grid.columns):
-            start, stop = column * grid.column_bytes, (column + 1) * grid.column_bytes
-            strings = {number: memoryview(cell)[start:stop] for number, cell in cells.items()}
-            data = memoryview(decode(strings, grid.blocks, grid.column_bytes))
+        # Each byte of a string is coded by itself, so several columns are decoded as one.
+        width = grid.column_bytes * grid.columns_at_once
+        for start in range(0, grid.cell_bytes, width):
+            length = min(width, grid.cell_bytes - start)
+            strings = {number: memoryview(cell)[start : start + length] for number, cell in cells.items()}
+            try:
+                data = memoryview(decode(strings, grid.blocks, length))
+            except IntegrityError as error:
+                raise error if are_all_read else self._explain_change() from error
             for block, pieces in rebuilt.items():
-                pieces.append(data[block * grid.column_bytes : (block + 1) * grid.column_bytes])
+                pieces.append(data[block * length : (block + 1) * length])
         whole = {block: b"".join(pieces) for block, pieces in rebuilt.items()}
         if any(hash_cell(cell) != self.head.data_digest(row, block) for block, cell in whole.items()):
             raise IntegrityError(
@@ -151,10 +153,12 @@ class Protection:
             )
         return whole
 
-
-def place_of(grid: Grid, row: int, block: int) -> int:
-    """Return where a cell begins in the run of all files."""
-    return block * grid.block_bytes + row * grid.cell_bytes
+    def _explain_change(self) -> IntegrityError:
+        return IntegrityError(
+            f"{self.run.paths[0]}: became shorter, or cannot be read any more, while it was being rebuilt; nothing was "
+            "changed",
+            hint="run the same command again when nothing else writes there",
+        )
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def open_rebuilt(
             with full:
                 for row, blocks in bad.items():
                     for block, content in protection.rebuild_row(row, blocks).items():
-                        rebuilt.add(protection.place(row, block), content)
+                        rebuilt.add(protection.grid.place(row, block), content)
             files = {path: RebuiltFile(run, number, rebuilt) for number, path in enumerate(run.paths)}
             with BundleReader(open_stored(run.paths, files.__getitem__)) as reader:
                 if reader.digest != protection.head.digest:

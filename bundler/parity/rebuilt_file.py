@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from bundler.errors import DamagedError, FormatError
 from bundler.format.storage.stored import Stored
-from bundler.parity.protected import FileRun
+from bundler.parity.protected import FileRun, write_at
 from bundler.remote.address import Place
 
 
@@ -34,7 +34,7 @@ class Spool:
     def add(self, place: int, content: bytes) -> None:
         """Keep the cell that begins at `place` in the run of all files."""
         offset = len(self._places) * self.cell_bytes
-        os.pwrite(self._descriptor, content, offset)
+        write_at(self._descriptor, content, offset)
         self._offsets[place] = offset
         insort(self._places, place)
 

@@ -1,10 +1,14 @@
-"""bundler.parity.repair: files are made whole in place or elsewhere, and nothing else is touched."""
+"""bundler.parity.repair: files are made whole where they are or elsewhere, and nothing else is touched."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import signal
+from contextlib import contextmanager
 from fractions import Fraction
+from operator import ne
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ from bundler.errors import IntegrityError, UsageError
 from bundler.parity.bundle import make_bundle_parity, repair_bundle
 from tests.parity.damage import TENTH, contents, damage
 from tests.support.process import run_python
+from tests.support.users import ALICE, bundle_as, make_open_folder, needs_root
 
 
 def test_a_bundle_that_was_cut_is_made_whole_and_one_that_is_whole_is_left(bundle: Path) -> None:
@@ -149,3 +154,72 @@ def test_nothing_of_the_users_own_is_written_over(bundle: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match="is there already, and is not replaced"):
         repair_bundle(bundle, output=tmp_path / "out")
     assert (tmp_path / "out" / bundle.name).read_text() == "my own"
+
+
+def test_only_what_is_damaged_is_written_over_and_needs_room(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = bundle.read_bytes()
+    make_bundle_parity([bundle], TENTH)
+    linked = tmp_path / "linked"
+    linked.hardlink_to(bundle)
+    damage(bundle, [1000])
+    before = bundle.stat()
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=len(good) // 2))
+    assert repair_bundle(bundle).files == (bundle,)
+    assert linked.read_bytes() == good
+    after = bundle.stat()
+    assert (before.st_ino, before.st_mode) == (after.st_ino, after.st_mode)
+
+
+@needs_root
+def test_a_file_that_may_not_be_written_to_is_replaced(bundle: Path) -> None:
+    with contextmanager(make_open_folder)() as folder:
+        place = Path(shutil.copy(bundle, folder))
+        make_bundle_parity([place], TENTH)
+        damage(place, [1000])
+        before = place.stat().st_ino
+        place.chmod(0o444)
+        for path in (folder, *folder.iterdir()):
+            os.chown(path, ALICE, ALICE)
+        done = bundle_as(ALICE, "repair", place)
+        assert done.returncode == 0, done.stderr
+        after = place.stat()
+        assert (place.read_bytes(), after.st_mode & 0o777, after.st_uid) == (bundle.read_bytes(), 0o444, ALICE)
+        assert after.st_ino != before
+
+
+def test_a_repair_that_is_killed_leaves_the_file_no_worse_and_the_next_one_goes_on(bundle: Path) -> None:
+    good = bundle.read_bytes()
+    make_bundle_parity([bundle], Fraction(1, 4))
+    positions = [1000, 200_000, 600_000, 900_000]
+    damage(bundle, positions)
+    damaged, wrong = bundle.read_bytes(), []
+    for _ in range(len(positions)):
+        # The process ends after the first write to the file.
+        ended = run_python(
+            f"""
+            import os
+            from pathlib import Path
+            from bundler.parity import protected, repair
+            from bundler.parity.bundle import repair_bundle
+
+            def write_once(descriptor, content, offset):
+                if os.path.samestat(os.fstat(descriptor), os.stat({str(bundle)!r})):
+                    protected.write_at(descriptor, content, offset)
+                    os.kill(os.getpid(), 9)
+                protected.write_at(descriptor, content, offset)
+
+            repair.write_at = write_once
+            repair_bundle(Path({str(bundle)!r}))
+            """,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL
+        found = bundle.read_bytes()
+        wrong.append(sum(map(ne, found, good)))
+        assert all(byte in (was, is_right) for byte, was, is_right in zip(found, damaged, good, strict=True))
+    assert wrong == [3, 2, 1, 0]
+    assert sorted(path.name for path in bundle.parent.iterdir()) == ["demo.tar.zst", "demo.tar.zst.parity"]
+    assert repair_bundle(bundle).files == ()
