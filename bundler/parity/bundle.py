@@ -41,7 +41,8 @@ def make_bundle_parity(
     with BundleReader(place) as reader:
         volumes, digest = list(reader.volumes), reader.digest
         pieces = [chunk.stored_bytes + CHUNK_HEADER_BYTES for chunk in reader.index.chunks]
-    files = volumes or ([place] if isinstance(place, Path) else list(place))
+    # Volumes that `cat` joined are one file.
+    files = list(dict.fromkeys(volumes)) or ([place] if isinstance(place, Path) else list(place))
     if len({path.absolute().parent for path in files}) > 1:
         raise FormatError(
             f"expected the volumes in one folder, found some in {files[0].parent} and some in {files[-1].parent}",

@@ -26,7 +26,7 @@ from typing import Any
 from bundler.errors import FormatError
 from bundler.files.digest import blake3_bytes
 from bundler.parity.grid import Grid, starts_of
-from bundler.parity.protected import ProtectedFile, open_regular, write_at
+from bundler.parity.protected import ProtectedFile, identify, open_regular, write_at
 from bundler.text.strict_json import StrictJsonError, read
 
 MAGIC = b"BUNDPAR1"
@@ -127,6 +127,11 @@ class ParityFile:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells the file from all others."""
+        return identify(self._descriptor)
 
     def read_cell(self, row: int, block: int) -> bytes | None:
         """Return a cell of a block, by its number in here; None if it is damaged."""

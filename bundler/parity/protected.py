@@ -151,10 +151,10 @@ class FileRun:
             start += len(content)
         return True
 
-    def is_same_file(self, number: int, descriptor: int) -> bool:
-        """Tell whether a descriptor is of the file that is read."""
-        own = self._descriptors[number]
-        return own is not None and os.path.samestat(os.fstat(own), os.fstat(descriptor))
+    def identify(self, number: int) -> tuple[int, int] | None:
+        """Return what tells a file from all others; None if it cannot be opened."""
+        descriptor = self._descriptors[number]
+        return None if descriptor is None else identify(descriptor)
 
     @property
     def mode(self) -> int:
@@ -198,6 +198,12 @@ def open_regular(path: Path) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def identify(descriptor: int) -> tuple[int, int]:
+    """Return what tells an open file from all others."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:

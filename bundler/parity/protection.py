@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bundler.errors import BundleError, FormatError, IntegrityError
 from bundler.format.find import read_digest
+from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
 from bundler.parity.code import decode
 from bundler.parity.parity_file import ParityFile, hash_cell
 from bundler.parity.protected import FileRun
@@ -95,8 +96,27 @@ class Protection:
                 hint="name more parity files with --parity FILE, or bring some of the lost volumes again",
             )
 
+    def count_good(self, bad: Cells) -> list[int]:
+        """Return of how many cells each file is good."""
+        cell_bytes = self.grid.cell_bytes
+        counts = [
+            -(-file.size_bytes // cell_bytes) if self.run.length_of(number) is not None else 0
+            for number, file in enumerate(self.run.files)
+        ]
+        for row, blocks in bad.items():
+            for block in blocks:
+                found = self.run.locate(self.grid.place(row, block), cell_bytes)
+                if found is not None and counts[found[0]]:
+                    counts[found[0]] -= 1
+        return counts
+
+    def list_identities(self) -> list[tuple[int, int]]:
+        """Return what tells each open file, of the bundle and of its parity, from all others."""
+        own = [self.run.identify(number) for number in range(len(self.run.files))]
+        return [found for found in (*own, *(part.identity for part in self._parts)) if found is not None]
+
     def check_identity(self) -> None:
-        """Refuse parity of another bundle than what is there says that it is.
+        """Refuse parity of another bundle than what is there says that it is, or of another split of it.
 
         Raises:
             FormatError: It is.
@@ -104,15 +124,35 @@ class Protection:
         for number, path in enumerate(self.run.paths):
             if self.run.length_of(number) is None:
                 continue
-            try:
-                found = read_digest(path)
-            except BundleError:
-                continue  # So damaged that it does not say.
-            if found != self.head.digest:
+            header = self._read_header(number)
+            found = header.digest if header else _read_digest(path)
+            if found is not None and found != self.head.digest:
                 raise FormatError(
                     f"{path} is of bundle {found}, and the parity is of {self.head.digest}; nothing was changed",
                     hint="name the parity that was made of this bundle with --parity FILE, or move the file away",
                 )
+            if header is not None and not self._is_of_split(header):
+                raise FormatError(
+                    f"{path} is one of {header.count} volumes, and the parity is of a split of the bundle into "
+                    f"{len(self.run.files)} of other lengths; nothing was changed",
+                    hint="name the parity that was made of these volumes with --parity FILE, or move the others away",
+                )
+
+    def _read_header(self, number: int) -> VolumeHeader | None:
+        """Return the header that a file begins with, whatever has become of the rest; None if it has none."""
+        head = memoryview(bytearray(VOLUME_HEAD_BYTES))
+        if not self.run.read_into(number, 0, head):
+            return None
+        try:
+            return parse_volume_head(bytes(head)) if is_volume_head(bytes(head)) else None
+        except FormatError:
+            return None
+
+    def _is_of_split(self, header: VolumeHeader) -> bool:
+        files = self.run.files
+        # Volumes that were joined are one file.
+        lengths = {file.size_bytes for file in files}
+        return len(files) == 1 or (header.count == len(files) and header.part_bytes + VOLUME_HEAD_BYTES in lengths)
 
     def rebuild_row(self, row: int, blocks: Sequence[int]) -> dict[int, bytes]:
         """Return the cells of `blocks` in one row; all others of the files are good.
@@ -159,6 +199,14 @@ class Protection:
             "changed",
             hint="run the same command again when nothing else writes there",
         )
+
+
+def _read_digest(path: Path) -> str | None:
+    """Return the digest that a bundle says it has; None where it is so damaged that it does not say."""
+    try:
+        return read_digest(path)
+    except BundleError:
+        return None
 
 
 @contextmanager

@@ -9,8 +9,8 @@ Rule book:
 * of a damaged file only what is damaged is written over. Each write makes one cell good, and a good one is never
   written to: so whatever ends a repair leaves the file no worse than it was, and the next one goes on. What is good is
   neither copied nor needs room a second time, in a file of a hundred gigabytes as in a short one;
-* a file that is missing, that may not be written to, or that goes elsewhere, is written whole under a temporary name,
-  and has its own when all is verified;
+* a file that is missing, that cannot be written to where it is (`bundler.parity.targets`), or that goes elsewhere, is
+  written whole under a temporary name, and has its own when all is verified;
 * names come from the bundle that was asked for, not from a parity file;
 * whether it can be done is known before anything is written.
 """
@@ -18,30 +18,33 @@ Rule book:
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import DamagedError, IntegrityError, UsageError
+from bundler.errors import DamagedError, IntegrityError
 from bundler.files.atomic import fsync_dir, temporary_path
 from bundler.files.leftovers import remove_leftovers
 from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.format.storage.stored import OneFile, Stored
-from bundler.format.storage.volumes import open_stored
+from bundler.format.storage.volumes import open_stored, volumes_in
 from bundler.parity.protected import write_at
 from bundler.parity.protection import Cells, Protection, open_protection
 from bundler.parity.rebuilt_file import RebuiltFile, Spool
+from bundler.parity.targets import OUTPUT_HINT, Target, choose_elsewhere, choose_in_place
 from bundler.text.wording import and_more
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.stored import verify_stored
+from bundler.verify.volume import verify_volume
 
-_HINT = "name another folder with --output"
+_UNCHANGED = "nothing was changed"
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,15 @@ def repair(
         jobs: Threads that verify; default all cores.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes looked at since the last call.
-        on_note: Told of each file of parity that is passed over.
+        on_note: Told of each file of parity that is passed over, and of links that are replaced.
 
     Raises:
         DependencyError: The package for the code is not installed.
         FormatError: None of `parity` can be used, or what is there is of another bundle. Nothing was changed.
         IntegrityError: Too much is lost; or what was rebuilt is not the bundle. Nothing was changed.
         SpaceError: There is no room for what is rebuilt. Nothing was changed, or what was is right.
-        UsageError: In `output` is a file of that name already.
+        UsageError: In `output` is a file of that name already; or something that is no file is in a file's place.
+        OSError: A file cannot be read or written.
     """
     with open_protection(base, parity, on_note=on_note) as protection, ExitStack() as opened:
         run, head = protection.run, protection.head
@@ -98,38 +102,18 @@ def repair(
             _verify_whole(run.paths, head.digest, jobs)
             return Repaired((), (), 0, head.digest)
         protection.check_enough(bad)
-        targets = {number: _choose_target(run.paths[number], output) for number in wrong}
         missing = tuple(run.paths[number] for number in wrong if run.length_of(number) is None)
-        for folder in {target.parent for target in targets.values()}:
+        targets = (
+            choose_elsewhere(protection, wrong, output)
+            if output
+            else choose_in_place(protection, wrong, bad, opened, on_note)
+        )
+        for folder in {target.path.parent for target in targets.values()}:
             # As long as the bundle, each.
             remove_leftovers(folder, now=time.time(), below=False)
-        mended = {} if output else _open_in_place(protection, targets, opened)
-        _Repair(protection, bad, targets, mended).run(jobs)
+        _Repair(protection, bad, targets).run(jobs)
         rebuilt_bytes = sum(map(len, bad.values())) * head.grid.cell_bytes
-        return Repaired(tuple(targets.values()), missing, rebuilt_bytes, head.digest)
-
-
-def _choose_target(path: Path, output: Path | None) -> Path:
-    if output is None:
-        return path.resolve()
-    target = output / path.name
-    if os.path.lexists(target):
-        raise UsageError(f"{target} is there already, and is not replaced", hint=_HINT)
-    return target
-
-
-def _open_in_place(protection: Protection, targets: dict[int, Path], opened: ExitStack) -> dict[int, int]:
-    """Return descriptors, by their numbers, of the files that can be written to where they are."""
-    found = {}
-    for number, target in targets.items():
-        try:
-            descriptor = os.open(target, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            continue  # Missing, or closed to this user, who may replace it all the same.
-        opened.callback(os.close, descriptor)
-        if protection.run.is_same_file(number, descriptor):
-            found[number] = descriptor
-    return found
+        return Repaired(tuple(target.path for target in targets.values()), missing, rebuilt_bytes, head.digest)
 
 
 class _Repair:
@@ -139,92 +123,103 @@ class _Repair:
         protection: The files and their parity.
         bad: Cells to rebuild.
         targets: Number of a file -> where it goes.
-        mended: Number of a file -> its descriptor, for those that are written to in place.
     """
 
-    def __init__(
-        self, protection: Protection, bad: Cells, targets: dict[int, Path], mended: dict[int, int]
-    ) -> None:
+    def __init__(self, protection: Protection, bad: Cells, targets: dict[int, Target]) -> None:
         self._protection, self._bad = protection, bad
-        self._targets, self._mended = targets, mended
-        self._folder = targets[min(targets)].parent
+        self._mended = {n: target.descriptor for n, target in targets.items() if target.descriptor is not None}
+        self._whole = [number for number in targets if number not in self._mended]
+        self._paths = {number: target.path for number, target in targets.items()}
 
     def run(self, jobs: int | None) -> None:
         """Rebuild, verify, and change the files.
 
         Raises:
-            IntegrityError: It would not be the bundle; nothing was changed.
-            SpaceError: The disk is full.
+            IntegrityError: It would not be the bundle, and nothing was changed; or a file went away meanwhile.
+            SpaceError: A disk is full.
+            OSError: A file cannot be written.
         """
-        self._check_room()
-        whole = [number for number in self._targets if number not in self._mended]
-        full = report_full_disk(
-            self._folder, f"{self._folder}: the file system is full; nothing was changed", hint=_HINT
-        )
-        with ExitStack() as undo:
-            with full:
-                spool = Spool(self._open_spool(undo), self._protection.grid.cell_bytes)
-                temporary = {number: temporary_path(self._targets[number].parent) for number in whole}
-                for place in temporary.values():
-                    undo.callback(place.unlink, missing_ok=True)
-                self._rebuild(temporary, spool)
+        spooled = self._count_spooled()
+        needs: dict[Path, int] = defaultdict(int)
+        for number in self._whole:
+            needs[self._paths[number].parent] += self._protection.run.files[number].size_bytes
+        for number in self._mended:
+            needs[self._paths[number].parent] += self._count_growth(number)
+        folder = self._choose_folder(spooled)
+        needs[folder] += spooled
+        check_room(needs, hint=OUTPUT_HINT)
+        with ExitStack() as undo, tempfile.TemporaryFile(dir=folder) as file:
+            temporary = {number: temporary_path(self._paths[number].parent) for number in self._whole}
+            for place in temporary.values():
+                undo.callback(place.unlink, missing_ok=True)
+            spool = Spool(file.fileno(), self._protection.grid.cell_bytes)
+            self._copy_good(temporary)
+            self._rebuild(temporary, spool, folder)
             self._verify(temporary, spool, jobs)
+            for number, place in temporary.items():
+                with _at(self._paths[number], _UNCHANGED):
+                    place.replace(self._paths[number])
+            for parent in sorted({self._paths[number].parent for number in self._whole}):
+                fsync_dir(parent)
             for number, descriptor in self._mended.items():
                 self._mend(number, descriptor, spool)
-            for number, place in temporary.items():
-                place.replace(self._targets[number])
-            for folder in sorted({self._targets[number].parent for number in whole}):
-                fsync_dir(folder)
 
-    def _check_room(self) -> None:
+    def _count_spooled(self) -> int:
+        """Return how many bytes are kept until they are written over what is damaged."""
         run, grid = self._protection.run, self._protection.grid
-        needs: dict[Path, int] = defaultdict(int)
-        for number, target in self._targets.items():
-            if number not in self._mended:
-                needs[target.parent] += run.files[number].size_bytes
-        for row, blocks in self._bad.items():
-            for block in blocks:
-                found = run.locate(grid.place(row, block), grid.cell_bytes)
-                if found is not None and found[0] in self._mended:
-                    needs[self._folder] += grid.cell_bytes
-        check_room(needs, hint=_HINT)
-
-    def _open_spool(self, opened: ExitStack) -> int:
-        """Open a file without a name, where the bundle is or, if nothing may be written there, for temporary files."""
-        folder = self._folder if os.access(self._folder, os.W_OK) else None
-        return opened.enter_context(tempfile.TemporaryFile(dir=folder)).fileno()
-
-    def _rebuild(self, temporary: dict[int, Path], spool: Spool) -> None:
-        """Write files that are written whole, and what is rebuilt of the others into the spool."""
-        protection = self._protection
-        run, grid = protection.run, protection.grid
-        places_of_bad = sorted(
-            protection.grid.place(row, block) for row, blocks in self._bad.items() for block in blocks
+        found = (
+            run.locate(grid.place(row, block), grid.cell_bytes)
+            for row, blocks in self._bad.items()
+            for block in blocks
         )
-        with ExitStack() as opened:
-            descriptors = {}
-            for number, place in temporary.items():
+        return grid.cell_bytes * sum(each is not None and each[0] in self._mended for each in found)
+
+    def _count_growth(self, number: int) -> int:
+        """Return by how much a file that was cut becomes longer."""
+        return max(
+            0, self._protection.run.files[number].size_bytes - (self._protection.run.length_of(number) or 0)
+        )
+
+    def _choose_folder(self, size_bytes: int) -> Path:
+        """Return where the spool goes: beside the bundle, or where temporary files go if that cannot be."""
+        beside, other = self._paths[min(self._paths)].parent, Path(tempfile.gettempdir())
+        has_room = os.access(beside, os.W_OK | os.X_OK) and shutil.disk_usage(beside).free >= size_bytes
+        return beside if has_room else other
+
+    def _copy_good(self, temporary: dict[int, Path]) -> None:
+        """Make the files that are written whole, of what is good of them."""
+        run, grid = self._protection.run, self._protection.grid
+        places = sorted(grid.place(row, block) for row, blocks in self._bad.items() for block in blocks)
+        for number, place in temporary.items():
+            with _at(self._paths[number], _UNCHANGED):
                 descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-                opened.callback(os.close, descriptor)
-                descriptors[number] = descriptor
-                os.fchmod(descriptor, run.mode)
-                os.truncate(descriptor, run.files[number].size_bytes)
-                for offset, count in run.list_between(number, places_of_bad, grid.cell_bytes):
-                    if not run.copy(number, descriptor, offset, count):
-                        raise IntegrityError(f"{run.paths[number]}: changed while it was being repaired")
+                with os.fdopen(descriptor, "wb", buffering=0):
+                    os.truncate(descriptor, run.files[number].size_bytes)
+                    for offset, count in run.list_between(number, places, grid.cell_bytes):
+                        if not run.copy(number, descriptor, offset, count):
+                            raise IntegrityError(
+                                f"{run.paths[number]}: changed while it was being repaired; nothing was changed"
+                            )
+
+    def _rebuild(self, temporary: dict[int, Path], spool: Spool, folder: Path) -> None:
+        """Write what is rebuilt into the files that are written whole, and of the others into the spool."""
+        run, grid = self._protection.run, self._protection.grid
+        with ExitStack() as opened:
+            files = {number: opened.enter_context(place.open("r+b", 0)) for number, place in temporary.items()}
             for row, blocks in self._bad.items():
-                for block, content in protection.rebuild_row(row, blocks).items():
-                    place_in_run = protection.grid.place(row, block)
-                    found = run.locate(place_in_run, grid.cell_bytes)
-                    if found is None:
-                        continue
-                    number, offset, count = found
-                    if number in descriptors:
-                        write_at(descriptors[number], memoryview(content)[:count], offset)
-                    else:
-                        spool.add(place_in_run, content)
-            for descriptor in descriptors.values():
-                os.fsync(descriptor)
+                for block, content in self._protection.rebuild_row(row, blocks).items():
+                    place = grid.place(row, block)
+                    number, offset, count = run.locate(place, grid.cell_bytes) or (-1, 0, 0)
+                    if number in files:
+                        with _at(self._paths[number], _UNCHANGED):
+                            write_at(files[number].fileno(), memoryview(content)[:count], offset)
+                    elif number >= 0:
+                        with _at(folder, _UNCHANGED):
+                            spool.add(place, content)
+            for number, file in files.items():
+                with _at(self._paths[number], _UNCHANGED):
+                    os.fchmod(file.fileno(), run.mode)
+                    os.fsync(file.fileno())
 
     def _verify(self, temporary: dict[int, Path], spool: Spool, jobs: int | None) -> None:
         """Verify that all bytes, as they will be, are those of the bundle that the parity is of."""
@@ -236,30 +231,44 @@ class _Repair:
             return OneFile(temporary[number]) if number in temporary else RebuiltFile(run, number, spool)
 
         with BundleReader(open_stored(run.paths, open_file)) as reader:
-            if reader.digest != digest:
-                raise _explain_wrong([f"expected bundle {digest}, found {reader.digest}"])
+            faults = [] if reader.digest == digest else [f"expected bundle {digest}, found {reader.digest}"]
             try:
                 verify_stored(reader, jobs=jobs or available_cores())
             except DamagedError as error:
-                raise _explain_wrong([error.message]) from error
+                faults.append(error.message)
+        # The digest in a volume's header is not the bundle's.
+        for number in self._paths:
+            for volume in volumes_in(run.paths[number], open_file):
+                faults += map(str, verify_volume(volume, open_file=open_file).faults)
+        if faults:
+            raise _explain_wrong(faults)
 
     def _mend(self, number: int, descriptor: int, spool: Spool) -> None:
         """Write what was rebuilt over what is damaged of a file."""
-        run, target = self._protection.run, self._targets[number]
+        run, path = self._protection.run, self._paths[number]
         start, length = run.starts[number], run.files[number].size_bytes
-        full = report_full_disk(
-            target, f"{target}: the file system is full; what is repaired of it so far is right", hint=_HINT
-        )
-        try:
-            with full:
-                for place in spool.list_places(start, start + length):
-                    offset = place - start
-                    write_at(descriptor, memoryview(spool.read(place))[: length - offset], offset)
-                os.truncate(descriptor, length)
-                os.fsync(descriptor)
-        except OSError as error:
-            error.filename = str(target)
-            raise
+        with _at(path, "what is repaired so far is right"):
+            for place in spool.list_places(start, start + length):
+                offset = place - start
+                write_at(descriptor, memoryview(spool.read(place))[: length - offset], offset)
+            os.truncate(descriptor, length)
+            os.fsync(descriptor)
+            if not os.path.samestat(os.fstat(descriptor), path.stat()):
+                raise IntegrityError(
+                    f"{path}: was replaced by another file while it was being repaired; that one is as it was",
+                    hint="run the same command again",
+                )
+
+
+@contextmanager
+def _at(path: Path, state: str) -> Iterator[None]:
+    """Say of an error of the system in the block which file it is about, and what was done if the disk is full."""
+    try:
+        with report_full_disk(path, f"{path}: the file system is full; {state}", hint=OUTPUT_HINT):
+            yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _verify_whole(paths: Sequence[Path], digest: str, jobs: int | None) -> None:

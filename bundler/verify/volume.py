@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from bundler.files.digest import Hasher
-from bundler.format.storage.stored import OneFile
+from bundler.format.storage.stored import OneFile, OpenFile
 from bundler.format.storage.volumes import Volume
 from bundler.verify.report import Fault, Progress, Report, no_progress
 
 _BLOCK_BYTES = 4 << 20
 
 
-def verify_volume(volume: Volume, *, progress: Progress = no_progress) -> Report:
+def verify_volume(volume: Volume, *, open_file: OpenFile = OneFile, progress: Progress = no_progress) -> Report:
     """Check every byte of a volume.
 
     This finds damage. Whether the bytes are those that the bundle's index names, only the whole set can show.
 
     Args:
         volume: The volume; its header was checked before.
+        open_file: Opens it.
         progress: Called with the number of bytes hashed since the last call.
 
     Raises:
@@ -24,7 +25,7 @@ def verify_volume(volume: Volume, *, progress: Progress = no_progress) -> Report
     """
     header = volume.header
     hasher = Hasher(("blake3",), size_bytes=header.part_bytes)
-    stored = OneFile(volume.path)
+    stored = open_file(volume.path)
     faults = []
     try:
         end = volume.offset + header.part_bytes
