@@ -3,9 +3,10 @@
 A Hub is served on loopback, from files of PyPI packages. All other commands are those that a user types; each runs as a
 separate process, and is shown before it runs. With the real Hub only the endpoint is different.
 
-What the memory is good for is measured twice: by the perplexity of the trained model on held-out text, with its memory
-and with its gates shut; and by the recall task, which only a memory can answer, with small models of its own, since
-minutes of training are few for real text.
+What the memory is good for is measured three times: by the perplexity of the trained model on held-out text, with its
+memory and with its gates shut; by the recall task, which only a memory can answer, with small models of its own, since
+minutes of training are few for real text; and by passkeys in a text of forty segments, which a model of bytes is asked
+for that is trained on just that meanwhile.
 
 `python -m demo.run [--work DIR]` keeps everything in DIR, `demo/work` by default.
 """
@@ -19,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ MANIFEST = HERE.parent / "manifests" / "demo.yaml"
 # The commands that are installed beside this interpreter, not others of the same name on PATH.
 BIN = Path(sys.executable).parent
 LENGTHS = (2, 8, 32)
+# Of 128 bytes each.
+PASSKEY_LENGTHS = (5, 16, 40)
 GENERATION = ("--prompt", "The import statement", "--max-new-tokens", "60", "--temperature", "0.7")
 
 
@@ -66,30 +69,38 @@ def main(work: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     shutil.rmtree(work / "run", ignore_errors=True)
 
-    say("\n# Online: fetch, check every hash, prove that it loads offline, pack")
-    with serve(repos) as endpoint:
-        online = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "online-hf-home")}
-        fetched = run_step(
-            ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
-            online,
+    passkeys = work / "passkey-model"
+    with train_meanwhile(passkeys) as wait:
+        say("\n# Online: fetch, check every hash, prove that it loads offline, pack")
+        with serve(repos) as endpoint:
+            online = {"HF_ENDPOINT": endpoint, "HF_HOME": str(work / "online-hf-home")}
+            fetched = run_step(
+                ["bundle", "fetch", work / "demo.yaml", "-o", bundle, "--cache-dir", work / "staging", "--json"],
+                online,
+            )
+        say("\n# Offline: the Hub is gone. Verify, install, train, and evaluate held-out text at each checkpoint")
+        offline = {"HF_HOME": str(home)}
+        checked = run_step(["bundle", "verify", bundle, "--json"], offline)
+        installed = run_step(["bundle", "install", bundle, "--json"], offline)
+        trained = run_step(
+            [
+                *("bundle", "run", "--bundle", "demo", "--strict", "--report", report, "--"),
+                *("infini-llama", "train", "--bundle", "demo", "--config", HERE / "train.yaml"),
+                *("--raw-data", raw_data, "--set", f"evaluation.raw_data={held_out}"),
+                *("--output-dir", work / "run", "--json"),
+            ],
+            offline,
         )
-    say("\n# Offline: the Hub is gone. Verify, install, train, and evaluate held-out text at each checkpoint")
-    offline = {"HF_HOME": str(home)}
-    checked = run_step(["bundle", "verify", bundle, "--json"], offline)
-    installed = run_step(["bundle", "install", bundle, "--json"], offline)
-    trained = run_step(
-        [
-            *("bundle", "run", "--bundle", "demo", "--strict", "--report", report, "--"),
-            *("infini-llama", "train", "--bundle", "demo", "--config", HERE / "train.yaml"),
-            *("--raw-data", raw_data, "--set", f"evaluation.raw_data={held_out}"),
-            *("--output-dir", work / "run", "--json"),
-        ],
-        offline,
-    )
-    rows = {
-        **summarize(fetched, checked, installed, trained, json.loads(report.read_text())),
-        **try_memory(work / "run", Path(trained["checkpoint"]), held_out, offline),
-        "page": str(work / "run" / "report.html"),
+        run, checkpoint = work / "run", Path(trained["checkpoint"])
+        rows = {
+            **summarize(fetched, checked, installed, trained, json.loads(report.read_text())),
+            **try_memory(run, checkpoint, held_out, offline),
+        }
+        wait()
+    rows |= {
+        **find_passkeys(run, passkeys, offline),
+        **write_text(checkpoint, offline),
+        "page": str(run / "report.html"),
         "time": f"{time.monotonic() - started:.0f} s",
     }
     say("")
@@ -116,18 +127,32 @@ def summarize(fetched: Any, checked: Any, installed: Any, trained: Any, launch: 
 
 
 def try_memory(run: Path, checkpoint: Path, held_out: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Measure what the memory is good for, have the model write, and return the figures and the text, by title."""
+    """Measure what the memory is good for, and return the figures, by title."""
     say("\n# What the memory is good for: held-out text, and the recall task, with small models of its own")
     evaluated = run_step(["infini-llama", "eval", checkpoint, "--raw-data", held_out, "--json"], environment)
-    lengths = [word for length in LENGTHS for word in ("--segments", str(length))]
     variants = ("--variant", "linear", "--variant", "gates-shut", "--seed", "0", "--steps", "300")
-    recalled = run_text(["infini-llama", "recall", *variants, *lengths, "--report", run, "--json"], environment)
+    recalled = run_text(
+        ["infini-llama", "recall", *variants, *_segments(LENGTHS), "--report", run, "--json"], environment
+    )
+    return summarize_memory(evaluated, [json.loads(line) for line in recalled.splitlines()])
+
+
+def find_passkeys(run: Path, model: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Ask a model for passkeys, and return how many it found, by title."""
+    say("\n# Passkeys, of the model of bytes")
+    words = ["infini-llama", "recall", model, *_segments(PASSKEY_LENGTHS), "--report", run, "--json"]
+    return summarize_passkeys([json.loads(line) for line in run_text(words, environment).splitlines()])
+
+
+def write_text(checkpoint: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Have the model write, and return the text, by title."""
     say("\n# What the model writes after so little training")
     written = run_text(["infini-llama", "generate", checkpoint, *GENERATION], environment)
-    return {
-        **summarize_memory(evaluated, [json.loads(line) for line in recalled.splitlines()]),
-        "text": json.dumps(written, ensure_ascii=False),
-    }
+    return {"text": json.dumps(written, ensure_ascii=False)}
+
+
+def _segments(lengths: Sequence[int]) -> list[str | Path]:
+    return [word for length in lengths for word in ("--segments", str(length))]
 
 
 def summarize_memory(evaluated: Any, recalled: Any) -> dict[str, str]:
@@ -142,6 +167,14 @@ def summarize_memory(evaluated: Any, recalled: Any) -> dict[str, str]:
         name = {"linear": "recall", "gates-shut": "without memory"}[record["variant"]]
         rows[name] = f"{shares} segments; a guess is right in {record['chance']:.3f}"
     return rows
+
+
+def summarize_passkeys(found: Any) -> dict[str, str]:
+    """Return which passkeys were found, by title."""
+    last = found[-1]
+    shares = ", ".join(f"{share:.2f} at the {place}" for place, share in last["accuracy"].items())
+    sees = last["tokens"] // last["segments"]
+    return {"passkeys found": f"{shares} of {last['tokens']:,} bytes; local attention sees {sees}"}
 
 
 def run_step(argv: list[str | Path], environment: dict[str, str]) -> Any:
@@ -171,6 +204,24 @@ def run_text(argv: list[str | Path], environment: dict[str, str]) -> str:
     if done.returncode:
         raise StepFailedError(f"{argv[0]} {argv[1]} ended with exit code {done.returncode}")
     return done.stdout
+
+
+@contextmanager
+def train_meanwhile(folder: Path) -> Iterator[Callable[[], None]]:
+    """Train a model to find passkeys (`demo.passkey`); yield what waits for its end, or ends it if nobody waits."""
+    say("\n# Meanwhile, on one core: a small model of bytes learns to find passkeys")
+    say(f"$ python -m demo.passkey {os.path.relpath(folder)} &")
+    training = subprocess.Popen([sys.executable, "-m", "demo.passkey", folder], cwd=HERE.parent)
+
+    def wait() -> None:
+        if code := training.wait():
+            raise StepFailedError(f"demo.passkey ended with exit code {code}")
+
+    try:
+        yield wait
+    finally:
+        training.kill()
+        training.wait()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,8 +15,11 @@ _DEPTHS = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
 def ask_for_passkeys(
     checkpoint: Path, lengths: tuple[int, ...], prompts: int, threads: int, as_json: bool
-) -> None:
-    """Print a line for each length, with the share of right answers for each place of the passkey."""
+) -> list[dict[str, Any]]:
+    """Print a line for each length, with the share of right answers for each place of the passkey; return the records.
+
+    A record is what `--json` prints (docs/reference/json.md).
+    """
     model, tokenizer = folder.load(checkpoint)
     import torch
 
@@ -23,6 +27,7 @@ def ask_for_passkeys(
 
     torch.set_num_threads(threads)
     task = PasskeyTask(tokenizer=tokenizer)
+    records = []
     if not as_json:
         click.echo(f"{'segments':>8}{'tokens':>12}" + "".join(f"{place:>8}" for place in _DEPTHS))
     for length in lengths:
@@ -34,8 +39,10 @@ def ask_for_passkeys(
         except ValueError as error:
             raise click.UsageError(f"--segments {length}: {error}") from error
         tokens = length * model.config.segment_length
+        record = {"checkpoint": str(checkpoint), "segments": length, "tokens": tokens, "prompts": prompts}
+        records.append({**record, "accuracy": dict(zip(_DEPTHS, found, strict=True))})
         if as_json:
-            record = {"checkpoint": str(checkpoint), "segments": length, "tokens": tokens, "prompts": prompts}
-            click.echo(json.dumps({**record, "accuracy": dict(zip(_DEPTHS, found, strict=True))}))
+            click.echo(json.dumps(records[-1]))
         else:
             click.echo(f"{length:>8}{tokens:>12,}" + "".join(f"{share:>8.2f}" for share in found))
+    return records

@@ -16,7 +16,7 @@ from infini_llama.cli.passkeys import ask_for_passkeys
 from infini_llama.progress import say
 from infini_llama.report.report import write_report
 from infini_llama.run_folder.metrics import FILE, read_metrics
-from infini_llama.run_folder.recalled import write_recalled
+from infini_llama.run_folder.recalled import PASSKEYS, RECALL, write_recalled
 
 _STEPS_SHOWN = 200
 # Variants whose memory can learn, with any seed.
@@ -82,7 +82,7 @@ _VARIANTS = {
     "run",
     type=GivenPath(exists=True, file_okay=False),
     metavar="RUN",
-    help="Folder of a run, whose report.html is written again, with a picture of these results; not with CHECKPOINT.",
+    help="Folder of a run, whose report.html is written again, with a picture of these results.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line of the table.")
 def command(
@@ -112,17 +112,14 @@ def command(
       infini-llama recall --variant delta --seed 0 --segments 2 --segments 8
       infini-llama recall run/checkpoint-120 --segments 4 --segments 64
     """
+    if run is not None and not read_metrics(run):
+        raise click.UsageError(f"--report: expected the folder of a run, found no line of {FILE} in {run}")
     if checkpoint is not None:
-        if run is not None:
-            raise click.UsageError(
-                "--report shows small models that are trained here, and not passkeys of CHECKPOINT"
-            )
-        ask_for_passkeys(checkpoint, lengths, prompts, threads, as_json)
+        found = ask_for_passkeys(checkpoint, lengths, prompts, threads, as_json)
+        _report(run, PASSKEYS, found)
         return
     if min(lengths) < 2:
         raise click.UsageError("bindings and questions take a segment each: --segments must be at least 2")
-    if run is not None and not read_metrics(run):
-        raise click.UsageError(f"--report: expected the folder of a run, found no line of {FILE} in {run}")
     enforce_offline(quick=True)
     import torch
 
@@ -136,8 +133,13 @@ def command(
         records.append(record)
         shares = "".join(f"{record['accuracy'][str(length)]:>7.3f}" for length in lengths)
         click.echo(json.dumps(record) if as_json else f"{variant:<10}  {seed:>4}  {shares}")
+    _report(run, RECALL, records)
+
+
+def _report(run: Path | None, file: str, records: list[dict[str, Any]]) -> None:
+    """Put records on the page of a run, if there is one to put them on."""
     if run is not None:
-        write_recalled(run, records)
+        write_recalled(run, file, records)
         say(f"report {write_report(run)}")
 
 

@@ -1,6 +1,6 @@
 """Write `report.html`: the results of a run, on a page that loads no other files.
 
-It is made from `metrics.jsonl`, the newest checkpoint's `provenance.json`, and `recall.jsonl` if there is one, so
+It is made from `metrics.jsonl`, the newest checkpoint's `provenance.json`, and what was recalled if there is some, so
 `infini-llama report` can write it again at any time; the trainer writes it at each checkpoint and at the end.
 """
 
@@ -21,7 +21,7 @@ from infini_llama.progress import format_seconds
 from infini_llama.report.charts import Line, line_chart
 from infini_llama.run_folder import checkpoints
 from infini_llama.run_folder.metrics import FILE, read_metrics
-from infini_llama.run_folder.recalled import read_recalled
+from infini_llama.run_folder.recalled import PASSKEYS, RECALL, read_recalled
 
 REPORT = "report.html"
 # Keys of the provenance whose words are not those of the key.
@@ -64,7 +64,8 @@ def write_report(output_dir: Path) -> Path:
     path = output_dir / REPORT
     name, provenance = output_dir.absolute().name, _provenance(output_dir)
     # Names of files, and keys of damaged records, need not be Unicode.
-    text = page(name, lines, provenance, read_recalled(output_dir))
+    recalled, passkeys = (read_recalled(output_dir, file) for file in (RECALL, PASSKEYS))
+    text = page(name, lines, provenance, recalled, passkeys)
     atomic_write(path, text.encode(errors="backslashreplace"))
     return path
 
@@ -74,6 +75,7 @@ def page(
     lines: Sequence[dict[str, Any]],
     provenance: dict[str, Any],
     recalled: Sequence[dict[str, Any]] = (),
+    passkeys: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Return the HTML text of the page.
 
@@ -82,6 +84,7 @@ def page(
         lines: Lines of its metrics.
         provenance: Provenance of a checkpoint; may be empty.
         recalled: What small models recalled of the recall task.
+        passkeys: Which passkeys a checkpoint found.
     """
     steps = [line for line in lines if line.get("kind") == "step"]
     evaluations = [line for line in lines if line.get("kind") == "evaluation"]
@@ -93,6 +96,7 @@ def page(
         _gates(steps),
         _perplexities(evaluations),
         _recalled(recalled),
+        _passkeys(passkeys),
         _speed(steps),
         _origin(provenance),
     ]
@@ -215,9 +219,38 @@ def _recalled(records: Sequence[dict[str, Any]]) -> str:
         for record in records
     }
     named["guesses"] = [first["chance"]] * len(lengths)
+    return (
+        "<h2>Recall, by length of the row</h2><p class='note'>Share of right answers of small models, which "
+        f"<code>infini-llama recall</code> trained for {first['steps']:,} steps on rows of "
+        f"{first['trained_on_segments']} segments; they are not the model of this run. The first segment "
+        "holds what the last one asks for, and local attention sees one segment. Of <code>gates-shut</code> "
+        "the memory was shut in training too.</p>"
+        + _by_length(
+            lengths, named, "segments", "segments between what is to be kept and the question, both included"
+        )
+    )
+
+
+def _passkeys(records: Sequence[dict[str, Any]]) -> str:
+    """Return the chart and the table of passkeys; nothing without records."""
+    if not records:
+        return ""
+    first, tokens = records[0], [record["tokens"] for record in records]
+    named = {place: [record["accuracy"].get(place) for record in records] for place in first["accuracy"]}
+    return (
+        "<h2>Passkeys, by length of the text</h2><p class='note'>Share of passkeys, of "
+        f"{first['prompts']:,} for each figure, that <code>{html.escape(first['checkpoint'])}</code> found at the "
+        "start, in the middle and at the end of a text. Local attention sees the last "
+        f"{first['tokens'] // first['segments']:,} tokens at most.</p>"
+        + _by_length(tokens, named, "tokens", "tokens of the text")
+    )
+
+
+def _by_length(lengths: Sequence[int], named: dict[str, list[float | None]], unit: str, x_label: str) -> str:
+    """Return a chart and a table of shares, a line for each name and a column for each length."""
     chart = line_chart(
         [Line(name, list(zip(lengths, shares, strict=True))) for name, shares in named.items()],
-        x_label="segments between what is to be kept and the question, both included",
+        x_label=x_label,
         y_range=(0.0, 1.0),
     )
     head = "".join(f"<th class='number'>{length:,}</th>" for length in lengths)
@@ -227,14 +260,7 @@ def _recalled(records: Sequence[dict[str, Any]]) -> str:
         + "</tr>"
         for name, shares in named.items()
     )
-    return (
-        "<h2>Recall, by length of the row</h2><p class='note'>Share of right answers of small models, which "
-        f"<code>infini-llama recall</code> trained for {first['steps']:,} steps on rows of "
-        f"{first['trained_on_segments']} segments; they are not the model of this run. The first segment "
-        "holds what the last one asks for, and local attention sees one segment. Of <code>gates-shut</code> "
-        "the memory was shut in training too.</p>"
-        f"<figure>{chart}</figure><table><tr><th>segments</th>{head}</tr>{rows}</table>"
-    )
+    return f"<figure>{chart}</figure><table><tr><th>{unit}</th>{head}</tr>{rows}</table>"
 
 
 def _speed(steps: Sequence[dict[str, Any]]) -> str:

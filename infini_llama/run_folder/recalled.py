@@ -1,6 +1,8 @@
-"""Write and read `recall.jsonl`, what small models recalled of the recall task, for the report of a run.
+"""Write and read what was recalled, for the report of a run.
 
-A file of its own: the models are not the run's, and a run that goes on from an earlier step must not drop their lines.
+`recall.jsonl` has what small models recalled of the recall task, `passkeys.jsonl` which passkeys a checkpoint found.
+Files of their own: the models need not be the run's, and a run that goes on from an earlier step must not drop their
+lines.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ from typing import Any
 
 from bundler.files.atomic import atomic_write
 
-FILE = "recall.jsonl"
+RECALL = "recall.jsonl"
+PASSKEYS = "passkeys.jsonl"
 
 
-def write_recalled(output_dir: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Write the records that `infini-llama recall --json` prints, in place of earlier ones."""
-    atomic_write(output_dir / FILE, "".join(json.dumps(record) + "\n" for record in records).encode())
+def write_recalled(output_dir: Path, file: str, records: Sequence[dict[str, Any]]) -> None:
+    """Write the records that `infini-llama recall --json` prints into one of the files, in place of earlier ones."""
+    atomic_write(output_dir / file, "".join(json.dumps(record) + "\n" for record in records).encode())
 
 
-def read_recalled(output_dir: Path) -> list[dict[str, Any]]:
-    """Return the records of a run's folder; none if there is no file."""
+def read_recalled(output_dir: Path, file: str) -> list[dict[str, Any]]:
+    """Return the records of one of the files in a run's folder; none if there is no such file."""
     try:
-        lines = (output_dir / FILE).read_bytes().splitlines()
+        lines = (output_dir / file).read_bytes().splitlines()
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in lines]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from demo.run import summarize, summarize_memory
+from demo.run import summarize, summarize_memory, summarize_passkeys
 
 _PAGE = (Path(__file__).parents[2] / "docs/reference/json.md").read_text(encoding="utf-8")
 _VALUES = {"integer": 2, "number": 2.0, "string": "text", "boolean": True, "object": {}, "array": [], "null": None}
@@ -53,4 +53,14 @@ def test_each_figure_of_the_memory_is_one_that_was_measured() -> None:
         "held-out text": "perplexity 10.25 with the memory, 11.50 with its gates shut; 2,000 tokens",
         "recall": "1.000 over 2, 0.500 over 8 segments; a guess is right in 0.062",
         "without memory": "0.100 over 2, 0.050 over 8 segments; a guess is right in 0.062",
+    }
+
+
+def test_passkeys_are_told_of_the_longest_text() -> None:
+    assert all(f"`{key}`" in _PAGE for key in ("accuracy", "segments", "tokens"))
+    places = {"start": 1.0, "middle": 0.9, "end": 0.25}
+    short, long = ({"segments": n, "tokens": 128 * n, "accuracy": places} for n in (5, 40))
+    assert summarize_passkeys([{**short, "accuracy": {}}, long]) == {
+        "passkeys found": "1.00 at the start, 0.90 at the middle, 0.25 at the end of 5,120 bytes; local attention "
+        "sees 128"
     }

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bundler.home.installation.install import install
 from infini_llama.run_folder.metrics import append
-from infini_llama.run_folder.recalled import read_recalled
+from infini_llama.run_folder.recalled import PASSKEYS, RECALL, read_recalled
 from tests.infini_llama.cli.test_cli import infini_llama
 from tests.infini_llama.conftest import RunHere
 from tests.infini_llama.report.test_report import STEP
@@ -159,7 +159,7 @@ def test_recall_puts_its_results_on_the_page_of_a_run(tmp_path: Path, run_here: 
     append(tmp_path, {**STEP, "step": 1})
     run = run_here("recall", *few, "--report", tmp_path)
     assert run.returncode == 0, run.stderr
-    assert [json.loads(line) for line in run.stdout.splitlines()] == read_recalled(tmp_path)
+    assert [json.loads(line) for line in run.stdout.splitlines()] == read_recalled(tmp_path, RECALL)
     assert "<td>linear, seed 5</td>" in (tmp_path / "report.html").read_text()
 
 
@@ -171,6 +171,14 @@ def test_recall_asks_a_checkpoint_for_passkeys_at_growing_lengths(converted: Pat
         ["6", "96", "0.00", "0.00", "0.00"],
         ["12", "192", "0.00", "0.00", "0.00"],
     ]
+
+
+def test_passkeys_are_put_on_the_page_of_a_run(converted: Path, tmp_path: Path, run_here: RunHere) -> None:
+    append(tmp_path, {**STEP, "step": 1})
+    run = run_here("recall", converted, "--segments", "6", "--prompts", "1", "--report", tmp_path, "--json")
+    assert run.returncode == 0, run.stderr
+    assert [json.loads(line) for line in run.stdout.splitlines()] == read_recalled(tmp_path, PASSKEYS)
+    assert "<h2>Passkeys, by length of the text</h2>" in (tmp_path / "report.html").read_text()
 
 
 def test_a_passkey_that_does_not_fit_is_a_usage_error(converted: Path, run_here: RunHere) -> None:

@@ -138,6 +138,22 @@ def test_the_page_shows_what_small_models_recalled() -> None:
     assert "Recall" not in page("run", [{**STEP, "step": 1}], {})
 
 
+def test_the_page_shows_which_passkeys_were_found() -> None:
+    common = {"checkpoint": "run/<model>", "prompts": 10}
+    passkeys = [
+        {**common, "segments": 5, "tokens": 640, "accuracy": {"start": 1.0, "end": 0.5}},
+        {**common, "segments": 40, "tokens": 5120, "accuracy": {"start": 0.9, "end": 0.2}},
+    ]
+    text = page("run", [{**STEP, "step": 1}], {}, (), passkeys)
+    assert Tags(text).open == []
+    section = text.partition("<h2>Passkeys, by length of the text</h2>")[2].partition("<h2>")[0]
+    assert "of 10 for each figure, that <code>run/&lt;model&gt;</code> found" in section
+    assert "sees the last 128 tokens at most" in section
+    rows = re.findall(r"<tr><td>(.*?)</td><td class=number>(.*?)</td><td class=number>(.*?)</td></tr>", section)
+    assert rows == [("start", "1.000", "0.900"), ("end", "0.500", "0.200")]
+    assert "Passkeys" not in page("run", [{**STEP, "step": 1}], {})
+
+
 def test_what_the_page_tells_is_no_markup() -> None:
     lines = [{**STEP, "step": 1, "learning_rate": {"<b>": 0.1}}]
     text = page("<script>", lines, {"data": {"path": "<img src=x>"}})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infini_llama.run_folder.recalled import read_recalled, write_recalled
+from infini_llama.run_folder.recalled import RECALL, read_recalled, write_recalled
 
 
 def test_what_was_written_last_is_read(tmp_path: Path) -> None:
-    assert read_recalled(tmp_path) == []
-    write_recalled(tmp_path, [{"variant": "delta"}, {"variant": "linear"}])
-    write_recalled(tmp_path, [{"variant": "linear", "accuracy": {"2": 0.5}}])
-    assert read_recalled(tmp_path) == [{"variant": "linear", "accuracy": {"2": 0.5}}]
+    assert read_recalled(tmp_path, RECALL) == []
+    write_recalled(tmp_path, RECALL, [{"variant": "delta"}, {"variant": "linear"}])
+    write_recalled(tmp_path, RECALL, [{"variant": "linear", "accuracy": {"2": 0.5}}])
+    assert read_recalled(tmp_path, RECALL) == [{"variant": "linear", "accuracy": {"2": 0.5}}]
