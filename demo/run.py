@@ -210,14 +210,15 @@ def run_text(argv: list[str | Path], environment: dict[str, str]) -> str:
 
 @contextmanager
 def train_meanwhile(folder: Path) -> Iterator[Callable[[], None]]:
-    """Train a model to find passkeys (`demo.passkey`); yield what waits for its end, or ends it if nobody waits."""
+    """Train a model to find passkeys; yield what waits for its end, or ends it if nobody waits."""
     say("\n# Meanwhile, on one core: a small model of bytes learns to find passkeys")
-    say(f"$ python -m demo.passkey {os.path.relpath(folder)} &")
-    training = subprocess.Popen([sys.executable, "-m", "demo.passkey", folder], cwd=HERE.parent)
+    module = "benchmarks.train.passkey.short"
+    say(f"$ python -m {module} {os.path.relpath(folder)} &")
+    training = subprocess.Popen([sys.executable, "-m", module, folder], cwd=HERE.parent)
 
     def wait() -> None:
         if code := training.wait():
-            raise StepFailedError(f"demo.passkey ended with exit code {code}")
+            raise StepFailedError(f"{module} ended with exit code {code}")
 
     try:
         yield wait

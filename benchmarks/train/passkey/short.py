@@ -3,7 +3,7 @@
 It is the recipe of `make bench-passkey` (infini_llama/README.md, "Passkeys"), cut short after the rows of 640 bytes:
 enough for passkeys that were read forty segments before, and not for a million bytes.
 
-    python -m demo.passkey DIR
+    python -m benchmarks.train.passkey.short DIR
 """
 
 from __future__ import annotations
