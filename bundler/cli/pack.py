@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from bundler.console.paths import GivenPath
 from bundler.format.codec.codecs import CodecChoice
 from bundler.offline.sandbox.limits import DEFAULT_MINUTES
 from bundler.text.wording import counted, size
+
+if TYPE_CHECKING:
+    from bundler.make.trained.pack import PackedFolder
 
 
 @click.command()
@@ -47,6 +51,12 @@ from bundler.text.wording import counted, size
     help="Where what is packed is staged.  [default: $BUNDLE_CACHE, else ~/.cache/bundle]",
 )
 @click.option("--allow-pickle", is_flag=True, help="Take pickle weights where there are no others.")
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Take Python, for classes that its config names, as that of Infini-Llama does. Loading the model runs it, and "
+    "so does the proof.",
+)
 @click.option("--unsandboxed", is_flag=True, help="Prove without a sandbox.")
 @click.option(
     "--proof-timeout",
@@ -68,6 +78,7 @@ def pack(
     codec: CodecChoice,
     cache_dir: Path | None,
     allow_pickle: bool,
+    trust_remote_code: bool,
     unsandboxed: bool,
     proof_minutes: float,
 ) -> None:
@@ -76,7 +87,7 @@ def pack(
     Nothing is downloaded. It is proven to load without a network, as what `bundle fetch` packs. Each checkpoint is a
     revision of the repo, and the last one is main too; of weights near each other the differences are stored. What
     says how the model was trained is packed with it. What is left out is named: optimizer states and other pickles,
-    and Python.
+    and Python unless it is trusted.
 
     \b
     Examples:
@@ -98,10 +109,18 @@ def pack(
             codec=codec,
             store=cache_dir,
             allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
             sandbox="none" if unsandboxed else "auto",
             proof_minutes=proof_minutes,
             observer=observer,
         )
+    _say_what_was_packed(done)
+    result = done.packed.result
+    write_parity(done.volumes or [result.path], share, keep=True)
+    click.echo(result.digest)
+
+
+def _say_what_was_packed(done: PackedFolder) -> None:
     result = done.packed.result
     for repo, entry in zip(done.lock.repos, done.proof.entries, strict=True):
         say(f"{repo.repo_id} {repo.revision} ({repo.commit[:12]})")
@@ -115,5 +134,3 @@ def pack(
         say(f"in {counted(len(done.volumes), 'volume')}, {done.volumes[0].name} to {done.volumes[-1].name}")
     if done.replaced is not None:
         say(describe_replaced(done.replaced))
-    write_parity(done.volumes or [result.path], share, keep=True)
-    click.echo(result.digest)

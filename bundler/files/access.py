@@ -55,7 +55,7 @@ def raise_unless_absent(error: OSError) -> None:
 def explain(error: OSError) -> BundleError | None:
     """Return the error to show to a person for `error`; None if it is about no file and no folder."""
     if not isinstance(error.filename, str | bytes | os.PathLike):
-        return _explain_no_temporary_folder(error)
+        return _explain_no_folder(error)
     path = Path(os.fsdecode(error.filename))
     what = f"{path}: {error.strerror or error}"
     if is_disk_full(error):
@@ -70,7 +70,15 @@ def explain(error: OSError) -> BundleError | None:
     return AccessError(what, hint="look at that file and its file system, then run the same command again")
 
 
-def _explain_no_temporary_folder(error: OSError) -> BundleError | None:
+def _explain_no_folder(error: OSError) -> BundleError | None:
+    if error.errno == errno.ENOENT:
+        try:
+            Path.cwd()
+        except FileNotFoundError:
+            return AccessError(
+                "the current folder was deleted, so that no name below it leads anywhere",
+                hint="change to a folder that is there, and run the same command again",
+            )
     # What tempfile.gettempdir raises has no file name; its text lists the folders that it tried.
     _, found, tried = (error.strerror or "").partition("No usable temporary directory found in ")
     if not found:

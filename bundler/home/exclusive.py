@@ -23,6 +23,8 @@ LOCK_NAME = ".lock"
 _PROVISION_LOCK_NAME = ".from.lock"
 
 Note = Callable[[str], None]
+# As often as a folder may be removed in a row by those who had the lock before.
+_MOST_REMOVED = 1000
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -96,11 +98,16 @@ def _acquire(path: Path, other: str, on_note: Note) -> int | None:
             on_note(f"waiting for {other} in {path.parent.parent}")
         has_said_so = True
 
+    missing = 0
     while True:
         try:
             descriptor = _open(path)
         except FileNotFoundError:
-            continue  # The folder was removed, empty, by the one before.
+            # The folder was removed, empty, by the one before. Where none can be made, as in /proc, that is said too.
+            missing += 1
+            if missing < _MOST_REMOVED:
+                continue
+            raise
         except OSError as error:
             if error.errno in _NOT_WRITABLE:
                 return None

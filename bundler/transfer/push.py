@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from bundler.errors import UsageError
+from bundler.errors import TrustError, UsageError
 from bundler.files.digest import Hasher, sha256_bytes
 from bundler.format.codec.codecs import find_codec
 from bundler.format.reader import BundleReader
@@ -105,7 +105,7 @@ def push(
     Raises:
         UsageError: The address is of no registry or names a digest, or the codec is not one that an image has.
         FormatError: It is no bundle.
-        TrustError: The signature that is named is none.
+        TrustError: The signature is malformed, or of another bundle: nothing is sent.
         NetworkError: The registry cannot be reached; what it has is not sent again.
         RemoteError: It refused.
     """
@@ -143,7 +143,7 @@ def _put(
 ) -> Pushed:
     with BundleReader(place) as reader, closing(open_stored(place)) as stored:
         on_total(reader.size_bytes)
-        signature = _find_signature(place, given)
+        signature = _find_signature(place, given, reader.digest)
         sent = put_bundle(stored, reader, address, signature, progress=progress)
         return Pushed(
             address=str(address),
@@ -156,12 +156,17 @@ def _put(
         )
 
 
-def _find_signature(place: Path | Sequence[Path], given: Path | None) -> Path | None:
-    """Return the signature that goes along: one that is malformed does not."""
+def _find_signature(place: Path | Sequence[Path], given: Path | None, digest: str) -> Path | None:
+    """Return the signature that goes along: one that is malformed, or of another bundle, does not."""
     path = given or signature_path(place)
     if given is None and not path.exists():
         return None
-    read_signature(path)
+    statement = read_signature(path).statement
+    if (signed := statement.delta_digest or statement.digest) != digest:
+        raise TrustError(
+            f"{path} signs another bundle, {signed}, and this one is {digest}: nobody could install it from there",
+            hint="sign it again with `bundle sign`, or move the signature away",
+        )
     return path
 
 
@@ -196,7 +201,7 @@ class _Push:
     ) -> Pushed:
         reader, uploader = self._reader, self._uploader
         attachments = list_attachments(
-            reader.lock, reader.digest, _find_signature(place, signature), self._on_note
+            reader.lock, reader.digest, _find_signature(place, signature, reader.digest), self._on_note
         )
         # Read here once, to know its digest, and there once.
         on_total(2 * reader.size_bytes)

@@ -246,6 +246,20 @@ def test_an_error_of_the_system_without_a_file_is_not_explained() -> None:
     assert explain(OSError(errno.EBADF, os.strerror(errno.EBADF))) is None
 
 
+def test_a_current_folder_that_was_deleted_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        Path("home").absolute()
+    found = explain(caught.value)
+    assert type(found) is AccessError
+    told("access", "the current folder was deleted", found)
+
+
 def test_a_machine_without_a_folder_for_temporary_files_is_told_of_tmpdir(
     monkeypatch: pytest.MonkeyPatch, told: Told
 ) -> None:

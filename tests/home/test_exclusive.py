@@ -33,6 +33,12 @@ def test_a_link_to_nowhere_in_its_place_is_an_error_and_stays(tmp_path: Path, pl
     assert link.is_symlink()
 
 
+def test_a_home_that_cannot_be_made_is_an_error_and_not_tried_for_ever() -> None:
+    with pytest.raises(FileNotFoundError) as caught, lock_home(Path("/proc/home")):
+        pass
+    assert str(caught.value.filename).startswith("/proc/home")
+
+
 def test_a_second_holder_says_that_it_waits_and_comes_after_the_first(tmp_path: Path) -> None:
     order: list[str] = []
     waits = threading.Event()

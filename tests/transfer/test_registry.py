@@ -117,6 +117,19 @@ def test_the_signature_that_is_attached_goes_through_the_policy(
     bundle("install", address, "--policy", policy, "--hf-home", tmp_path / "home")
 
 
+def test_a_signature_of_another_bundle_is_not_sent(packed: Path, registry: Registry, tmp_path: Path) -> None:
+    key = make_key(tmp_path / "alice")
+    other = tiny_bundle(tmp_path / "other", locked_repo("org/o", {"a": b"a"}), contents=[b"a"])
+    _, signature = sign_bundle(other, key.path)
+    copy = tmp_path / "tiny.tar.zst"
+    copy.write_bytes(packed.read_bytes())
+    copy.with_name("tiny.tar.zst.sig").write_bytes(signature.read_bytes())
+    address = registry.address("models/stale:1")
+    done = bundle("push", copy, address, code=20)
+    assert "tiny.tar.zst.sig signs another bundle, sha256:" in done.stderr
+    bundle("digest", address, code=5)
+
+
 def test_signatures_that_others_attach_do_not_keep_a_signed_bundle_out(
     packed: Path, registry: Registry, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def pack_folder(
     level: int = DEFAULT_LEVEL,
     store: Path | None = None,
     allow_pickle: bool = False,
+    trust_remote_code: bool = False,
     sandbox: SandboxChoice = "auto",
     proof_minutes: float = DEFAULT_MINUTES,
     observer: Observer | None = None,
@@ -80,6 +81,7 @@ def pack_folder(
         level: zstd level, 1 to 22.
         store: Folder for what is packed; by default BUNDLE_CACHE, else ``~/.cache/bundle``.
         allow_pickle: Whether to take pickle weights where there are no others.
+        trust_remote_code: Whether to take Python, for classes that a config names; the proof runs it.
         sandbox: What must hold the proof.
         proof_minutes: How long the proof of one model may take.
         observer: Gets progress and notes.
@@ -104,7 +106,14 @@ def pack_folder(
     replaced = find_replaced(destination)
     staging = Store(Store.default_root(store))
     watcher.begin("fetch", f"reading {folder}")
-    repos = read_trained(folder, wanted, staging, allow_pickle=allow_pickle, on_note=watcher.note)
+    repos = read_trained(
+        folder,
+        wanted,
+        staging,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+        on_note=watcher.note,
+    )
     said = "".join(f"{repo.repo_id} {repo.revision} {repo.commit}\n" for repo in repos)
     lock = Lock(name=chosen, manifest_sha256=sha256_bytes(said.encode()), repos=repos)
     check_packages(lock)
@@ -148,9 +157,15 @@ def _explain(error: UnloadableError, folder: Path, lock: Lock) -> ProofError:
         )
         if finding.missing:
             blocks.append(f"  not among the files that were taken: {', '.join(finding.missing)}")
+    lacks_code = not any(repo.trust_remote_code for repo in lock.repos) and any(
+        "trust_remote_code" in (finding.failure or "") for finding in error.findings
+    )
     return ProofError(
         "\n".join(blocks),
-        hint="write it again with save_pretrained, or, of a checkpoint that is half written or damaged, wait or "
+        hint="its config names Python of its own, as ours does: --trust-remote-code takes that along, and the proof "
+        "runs it"
+        if lacks_code
+        else "write it again with save_pretrained, or, of a checkpoint that is half written or damaged, wait or "
         "delete it; the notes above name the files that were left out",
     )
 

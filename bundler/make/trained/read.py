@@ -5,8 +5,8 @@ Rule book:
 * a folder with a `config.json`, or `adapter_config.json`, is a model, and the branch `main` of its repo. A folder with
   `checkpoint-N` in it is a row of them: each is a branch of that name, and the last one is `main` too;
 * a checkpoint without a config is half written, or of another kind: it is left out, and named;
-* files are chosen as of a model on the Hub, and what says how it was trained is taken besides. Pickles only if that is
-  allowed, and no Python. What is left out is named, all of it;
+* files are chosen as of a model on the Hub, and what says how it was trained is taken besides. Pickles and Python only
+  if that is allowed. What is left out is named, all of it;
 * links that lead out of the folder, and secrets, are for `bundler.make.trained.files`;
 * commits and etags are those that git and the Hub would have for such files, so that equal files give equal bundles;
 * every file is hashed when it is taken into the store, and only that copy is packed.
@@ -41,7 +41,13 @@ _LFS_BYTES = 10 << 20
 
 
 def read_trained(
-    folder: Path, repo_id: str, store: Store, *, allow_pickle: bool, on_note: Callable[[str], None]
+    folder: Path,
+    repo_id: str,
+    store: Store,
+    *,
+    allow_pickle: bool,
+    trust_remote_code: bool = False,
+    on_note: Callable[[str], None],
 ) -> tuple[LockedRepo, ...]:
     """Take the models of a folder into the store, and return them as locked repos.
 
@@ -50,6 +56,7 @@ def read_trained(
         repo_id: The id that they are to have.
         store: Where their files go.
         allow_pickle: Whether to take pickle weights where there are no others.
+        trust_remote_code: Whether to take Python, for classes that a config names.
         on_note: Told what is left out.
 
     Raises:
@@ -69,6 +76,7 @@ def read_trained(
                 repo_id=repo_id,
                 revision=branch,
                 allow_pickle=allow_pickle,
+                trust_remote_code=trust_remote_code,
                 base_elsewhere=(path / "adapter_config.json").is_file(),
             ),
             ("main",) if branch != "main" and path == models[-1][1] else (),
@@ -136,6 +144,7 @@ def _read_model(
         commit=commit_id({file.path: file.blob_id for file in files}),
         refs=refs,
         allow_pickle=entry.allow_pickle,
+        trust_remote_code=entry.trust_remote_code,
         base_elsewhere=entry.base_elsewhere,
         card=read_card(readme.read_bytes()) if readme else Card(),
         files=files,

@@ -16,6 +16,7 @@ from bundler.home.installation.install import install
 from bundler.make.proof.findings import Finding, refuse_failures
 from bundler.make.trained.pack import pack_folder
 from bundler.plan.lock import Lock
+from infini_llama import InfiniLlamaConfig, InfiniLlamaForCausalLM
 from tests.support.bundles import locked_repo, tiny_bundle
 from tests.support.fine_tunes import make_weights, safetensors_bytes, tune
 
@@ -76,6 +77,36 @@ def test_checkpoints_are_proven_packed_as_revisions_and_carried_as_differences(t
     trained = tmp_path / "Run 1" / "checkpoint-5"
     for name in ("model.safetensors", "trainer_state.json", "config.json"):
         assert (snapshot / name).read_bytes() == (trained / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_model_that_brings_its_own_python_is_packed_where_that_is_trusted(tmp_path: Path) -> None:
+    config = InfiniLlamaConfig(
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        segment_length=8,
+    )
+    InfiniLlamaForCausalLM(config).save_pretrained(tmp_path / "run")
+    words = [
+        "pack",
+        str(tmp_path / "run"),
+        "-o",
+        str(tmp_path / "x.tar.zst"),
+        "--cache-dir",
+        str(tmp_path / "store"),
+    ]
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == ProofError.exit_code
+    assert "hint: its config names Python of its own, as ours does: --trust-remote-code" in refused.stderr
+    done = CliRunner().invoke(main, [*words, "--trust-remote-code"])
+    assert done.exit_code == 0, done.stderr
+    assert "its own Python is imported" in done.stderr
+    installed = install(tmp_path / "x.tar.zst", tmp_path / "home").bundle
+    [repo] = installed.lock.repos
+    assert repo.trust_remote_code and "modeling_infini_llama.py" in {file.path for file in repo.files}
 
 
 @pytest.mark.parametrize(
