@@ -6,13 +6,37 @@ A string goes by its number: those of the data have the first ones.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from bundler.errors import DependencyError, IntegrityError
 
 # The number of a string, as it stands before it: the source block, of which there is one, and 24 bits.
 _NUMBER_BYTES = 4
+
+
+# mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _LARGE_BYTES = 256 << 20, 32 << 20
+
+
+@lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """Have the C library keep what the package frees after each call, for the next one.
+
+    It takes tens of megabytes at a time, which glibc gives back to the system at once: pages that come anew for each
+    column are a sixth of the time of a repair.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            library = ctypes.CDLL(None)
+            library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+            library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def load_code() -> Any:
@@ -59,6 +83,7 @@ def decode(strings: Mapping[int, bytes | memoryview], count: int, length: int) -
     Raises:
         IntegrityError: These are not enough.
     """
+    _keep_freed_memory()
     decoder = load_code().Decoder.with_defaults(count * length, length + _NUMBER_BYTES)
     for number, string in strings.items():
         data: bytes | None = decoder.decode(b"".join((number.to_bytes(_NUMBER_BYTES), string)))
