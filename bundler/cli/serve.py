@@ -78,7 +78,7 @@ def serve(
 
     \b
     Example:
-      bundle serve ./repos --port 0
+      bundle serve ./repos
       HF_ENDPOINT=http://127.0.0.1:8470 hf download openai-community/gpt2
     """
     if (tls_cert is None) != (tls_key is None):

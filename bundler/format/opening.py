@@ -57,4 +57,7 @@ def _check_beginning(stored: Stored) -> None:
             f"expected a bundle, found {stored.size_bytes:,} bytes of another zstd file, such as a plain .tar.zst",
             hint="only a file that `bundle fetch` packed has an index, which reading and verifying need",
         )
-    raise FormatError(f"expected a bundle, found {stored.size_bytes:,} bytes that begin with {found[:8].hex(' ')}")
+    raise FormatError(
+        f"expected a bundle, found {stored.size_bytes:,} bytes that begin with {found[:8].hex(' ')}",
+        hint="name the file that `bundle fetch` wrote; a manifest or a lock is none",
+    )

@@ -190,7 +190,11 @@ def show(summary: Summary, attempts: int | None, *, as_json: bool) -> None:
         return
     click.echo(f"first loss   {summary.first_loss:.4f}")
     click.echo(f"last loss    {summary.last_loss:.4f}")
-    click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens in {summary.seconds:.0f} s)")
+    # Tokens are those of the whole run, seconds those of this process.
+    took = (
+        f" in {summary.seconds:.0f} s" if summary.resumed_from is None else f"; {summary.seconds:.0f} s of it now"
+    )
+    click.echo(f"steps        {summary.steps} ({summary.tokens:,} tokens{took})")
     left_out = [
         f"{counted(count, noun)} {what}"
         for count, noun, what in (

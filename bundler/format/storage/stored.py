@@ -5,7 +5,6 @@ Readers use offsets from the start of the bundle, and need not know which of the
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -89,10 +88,7 @@ class OneFile(Stored):
             if not stat.S_ISREG(mode):
                 raise FormatError(f"{path}: expected a bundle, found a folder or a disk")
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            # Missing, or a link that leads nowhere.
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                raise
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise FormatError(f"{path}: cannot be opened: {error.strerror}") from error
         self.size_bytes = os.fstat(self._descriptor).st_size
 
