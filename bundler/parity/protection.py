@@ -68,11 +68,13 @@ class Protection:
         wrong = {
             number for number, file in enumerate(self.run.files) if self.run.length_of(number) != file.size_bytes
         }
-        for row, blocks in bad.items():
-            for block in blocks:
-                if found := self.run.locate(self.grid.place(row, block), self.grid.cell_bytes):
-                    wrong.add(found[0])
-        return wrong
+        return wrong | set(self.list_owners(bad))
+
+    def list_owners(self, bad: Cells) -> list[int]:
+        """Return the number of the file that each cell is of; nothing for those behind all files."""
+        places = (self.grid.place(row, block) for row, blocks in bad.items() for block in blocks)
+        found = (self.run.locate(place, self.grid.cell_bytes) for place in places)
+        return [each[0] for each in found if each is not None]
 
     def check_enough(self, bad: Cells) -> None:
         """Make sure that all of these cells can be rebuilt.
@@ -103,11 +105,9 @@ class Protection:
             -(-file.size_bytes // cell_bytes) if self.run.length_of(number) is not None else 0
             for number, file in enumerate(self.run.files)
         ]
-        for row, blocks in bad.items():
-            for block in blocks:
-                found = self.run.locate(self.grid.place(row, block), cell_bytes)
-                if found is not None and counts[found[0]]:
-                    counts[found[0]] -= 1
+        for number in self.list_owners(bad):
+            if counts[number]:
+                counts[number] -= 1
         return counts
 
     def list_identities(self) -> list[tuple[int, int]]:

@@ -166,13 +166,8 @@ class _Repair:
 
     def _count_spooled(self) -> int:
         """Return how many bytes are kept until they are written over what is damaged."""
-        run, grid = self._protection.run, self._protection.grid
-        found = (
-            run.locate(grid.place(row, block), grid.cell_bytes)
-            for row, blocks in self._bad.items()
-            for block in blocks
-        )
-        return grid.cell_bytes * sum(each is not None and each[0] in self._mended for each in found)
+        owners = self._protection.list_owners(self._bad)
+        return self._protection.grid.cell_bytes * sum(number in self._mended for number in owners)
 
     def _count_growth(self, number: int) -> int:
         """Return by how much a file that was cut becomes longer."""
