@@ -183,7 +183,9 @@ class Protection:
             try:
                 data = memoryview(decode(strings, grid.blocks, length))
             except IntegrityError as error:
-                raise error if are_all_read else self._explain_change() from error
+                if are_all_read:
+                    raise
+                raise self._explain_change() from error
             for block, pieces in rebuilt.items():
                 pieces.append(data[block * length : (block + 1) * length])
         whole = {block: b"".join(pieces) for block, pieces in rebuilt.items()}
