@@ -7,15 +7,13 @@ No other module renames into place by itself. A killed process leaves files name
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from bundler.files.owner import Owner
-from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
+from bundler.files.uncached_file import LargeWriter, UncachedFile
 
 # Names of half-written files. They start with a dot, so neither the Hugging Face libraries nor `ls` show them, and
 # carry the mark of their process, so that a later run does not delete files that another program made.
@@ -31,7 +29,7 @@ def atomic_write(path: Path, content: bytes, *, mode: int = 0o644, sync: bool = 
 @contextlib.contextmanager
 def atomic_writer(
     path: Path, *, mode: int = 0o644, sync: bool = True, sync_dir: bool = True, keep_cached: bool = False
-) -> Iterator[BinaryIO]:
+) -> Iterator[LargeWriter]:
     """Open a temporary file beside `path`; on success sync it and rename it to `path`, on failure delete it.
 
     A missing parent folder is created. Readers see the old content or the new, never a mixture; whoever could read the
@@ -45,11 +43,9 @@ def atomic_writer(
         keep_cached: Leave a large file in the page cache, since it is read soon.
     """
     with atomic_file(path, mode=mode, sync=sync, sync_dir=sync_dir, keep_cached=keep_cached) as file:
-        stream = io.BufferedWriter(file, BUFFER_BYTES)
+        stream = LargeWriter(file)
         yield stream
         stream.flush()
-        # Detached, it leaves the file open, which is still to be synced.
-        stream.detach()
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import contextlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 STEP_BYTES = 64 << 20
 # Smaller writes, such as a whole small file, stay in the page cache: small files are read again soon.
 LARGE_WRITE_BYTES = 1 << 20
-# For a buffered writer on top of this file, so that its writes are large.
-BUFFER_BYTES = 4 * LARGE_WRITE_BYTES
 # From linux/fs.h; Python's `os` does not define it.
 _RWF_DONTCACHE = 0x80
 _HERE = -1  # pwritev2(2): write at the file's own position, and move it
@@ -57,11 +55,22 @@ class UncachedFile(io.FileIO):
         Raises:
             OSError: This, or data written before, could not be written.
         """
-        count = self._write_uncached(data, _HERE)
-        if count is None:
-            count = super().write(data)
-            self._start_sync(count)
-        return count
+        self.write_all([data])
+        return memoryview(data).nbytes
+
+    def write_all(self, parts: Sequence[Any]) -> None:
+        """Write all of several parts, one after the other, and start sending them to the disk.
+
+        Raises:
+            OSError: These, or data written before, could not be written.
+        """
+        views = [memoryview(part).cast("B") for part in parts]
+        while any(views):
+            count = self._write_uncached(views, _HERE)
+            if count is None:
+                count = os.writev(self.fileno(), views)
+                self._start_sync(count)
+            views = list(_drop(views, count))
 
     def write_at(self, data: memoryview, offset: int) -> None:
         """Write all of `data` at `offset`, and start sending it to the disk. Several threads may write at once.
@@ -70,18 +79,18 @@ class UncachedFile(io.FileIO):
             OSError: This, or data written before, could not be written.
         """
         while data:
-            count = self._write_uncached(data, offset)
+            count = self._write_uncached([data], offset)
             if count is None:
                 count = os.pwrite(self.fileno(), data, offset)
                 with self._mutex:
                     self._start_sync(count)
             data, offset = data[count:], offset + count
 
-    def _write_uncached(self, data: Any, offset: int) -> int | None:
-        """Write some of `data` past the page cache; return None where that is not wanted, or not to be had."""
-        if self._takes_uncached and not self.keeps_cached and memoryview(data).nbytes >= LARGE_WRITE_BYTES:
+    def _write_uncached(self, views: Sequence[memoryview], offset: int) -> int | None:
+        """Write some of `views` past the page cache; return None where that is not wanted, or not to be had."""
+        if self._takes_uncached and not self.keeps_cached and sum(map(len, views)) >= LARGE_WRITE_BYTES:
             try:
-                return os.pwritev(self.fileno(), [data], offset, _RWF_DONTCACHE)
+                return os.pwritev(self.fileno(), views, offset, _RWF_DONTCACHE)
             except (OSError, NotImplementedError, AttributeError):
                 # Any other fault is reported by the plain write that follows.
                 self._takes_uncached = False
@@ -117,6 +126,54 @@ class UncachedFile(io.FileIO):
         if self._pending:
             self._pending.result()
         self._pending = None
+
+
+class LargeWriter:
+    """Gathers what is written into large writes, without a copy of what is large by itself; call `flush` at the end."""
+
+    def __init__(self, file: UncachedFile) -> None:
+        self._file = file
+        self._waiting = bytearray()
+
+    def write(self, data: Any, /) -> int:
+        """Write `data`, at once or together with what follows.
+
+        Raises:
+            OSError: This, or data written before, could not be written.
+        """
+        view = memoryview(data).cast("B")
+        if len(self._waiting) + len(view) < LARGE_WRITE_BYTES:
+            self._waiting += view
+        else:
+            waiting, self._waiting = self._waiting, bytearray()
+            self._file.write_all([waiting, view])
+        return len(view)
+
+    def writelines(self, parts: Iterable[Any], /) -> None:
+        """Write all of `parts`, one after the other (see `write`)."""
+        for part in parts:
+            self.write(part)
+
+    def flush(self) -> None:
+        """Write what is waiting.
+
+        Raises:
+            OSError: This, or data written before, could not be written.
+        """
+        waiting, self._waiting = self._waiting, bytearray()
+        self._file.write_all([waiting])
+
+    def tell(self) -> int:
+        """Return how many bytes were written, or are waiting."""
+        return self._file.tell() + len(self._waiting)
+
+
+def _drop(views: Sequence[memoryview], count: int) -> Iterator[memoryview]:
+    """Yield what is left of `views` behind their first `count` bytes."""
+    for view in views:
+        if count < len(view):
+            yield view[count:]
+        count = max(count - len(view), 0)
 
 
 def _sync_data(descriptor: int) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,29 @@ def test_every_byte_of_a_large_file_arrives_in_large_writes_past_the_page_cache(
 def test_a_small_file_stays_in_the_page_cache(tmp_path: Path, uncached: list[tuple[int, int]]) -> None:
     assert write_parts(tmp_path / "x", 500_000, 2) == (tmp_path / "x").read_bytes()
     assert uncached == []
+
+
+def test_small_and_large_parts_are_one_write(tmp_path: Path, uncached: list[tuple[int, int]]) -> None:
+    parts = [os.urandom(size) for size in (56, 700_000, 2_000_000, 56, 1_200_000, 9)]
+    with atomic_writer(tmp_path / "x") as stream:
+        stream.writelines(parts)
+        assert stream.tell() == sum(map(len, parts))
+    assert (tmp_path / "x").read_bytes() == b"".join(parts)
+    assert [size for size, _ in uncached] == [2_700_056, 1_200_056]
+
+
+def test_what_the_kernel_takes_only_in_part_is_written_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [os.urandom(size) for size in (700_000, 2_000_000, 5)]
+    for name in ("pwritev", "writev"):
+        real = getattr(os, name)
+
+        def little(descriptor: int, views: list[memoryview], *more: int, real: Any = real) -> int:
+            return int(real(descriptor, [views[0][:300_001]], *more))
+
+        monkeypatch.setattr(os, name, little)
+    with atomic_writer(tmp_path / "x") as stream:
+        stream.writelines(parts)
+    assert (tmp_path / "x").read_bytes() == b"".join(parts)
 
 
 def test_where_that_is_refused_it_is_asked_once_and_syncs_begin_before_the_end(

@@ -11,20 +11,19 @@ Rule book:
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import struct
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from bundler.errors import OutputError, UsageError
 from bundler.files.atomic import atomic_writer, fsync_dir, temporary_path
 from bundler.files.digest import Hasher
 from bundler.files.leftovers import remove_leftovers
-from bundler.files.uncached_file import BUFFER_BYTES, UncachedFile
+from bundler.files.uncached_file import LargeWriter, UncachedFile
 from bundler.format.index import (
     CHUNK_HEADER_BYTES,
     PREAMBLE,
@@ -75,7 +74,7 @@ class FileDestination:
         self._sole = sole
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self) -> Iterator[Sink]:
         """Open a temporary file, and rename it when the block ends (see `Destination`)."""
         remove_leftovers(self.path.parent, now=time.time(), below=False)
         with atomic_writer(self.path) as stream:
@@ -284,7 +283,7 @@ class _File:
         self._hasher = Hasher(("blake3",), size_bytes=0)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         self._file = UncachedFile(descriptor)
-        self._stream = io.BufferedWriter(self._file, BUFFER_BYTES)
+        self._stream = LargeWriter(self._file)
         self._stream.write(bytes(VOLUME_HEAD_BYTES))
 
     def write(self, data: bytes | memoryview) -> None:
@@ -294,16 +293,14 @@ class _File:
 
     def close(self) -> None:
         """Close it; closing it again does nothing."""
-        if not self._stream.closed:
+        if not self._file.closed:
             self._stream.flush()
             self._file.sync()
-            self._stream.close()
+            self._file.close()
             self.blake3 = bytes.fromhex(self._hasher.result().blake3 or "")
 
     def discard(self) -> None:
-        # The file will be deleted, so an error of the last write does not matter.
-        with contextlib.suppress(OSError):
-            self._stream.close()
+        self._file.close()
         self.path.unlink(missing_ok=True)
 
     def complete(self, header: VolumeHeader) -> None:
