@@ -5,8 +5,8 @@ Rule book:
 * the compiled code is in C without a word of a processor's own, and uses the limited API of Python (setup.py): one
   wheel for each machine is for all Pythons from 3.11 on, and headers of this Python do for the other machine, which
   has integers and pointers of the same lengths;
-* it asks for no library. So it runs with any libc, and a wheel has the tag of one so old that all Pythons have a newer.
-  `check_wheel` looks at that, because a change of the code may end it;
+* it asks for no library but libc, and there for what a compiler calls by itself. The tag names a libc so old that all
+  Pythons have a newer. `check_wheel` looks at both, because a change of the code may end it;
 * a wheel without compiled code is for every machine (`py3-none-any`); numpy does the work there.
 """
 
@@ -27,6 +27,8 @@ COMPILERS = {"x86_64": "x86_64-linux-gnu-gcc", "aarch64": "aarch64-linux-gnu-gcc
 # The oldest libc for which Pythons are built, 3.11 among them (PEP 599).
 TAG = "manylinux_2_17"
 EXTENSION = "bundler/format/codec/_words.abi3.so"
+# What a compiler makes of loops and of assignments, whatever the code says.
+_COMPILERS_OWN = {"memcpy", "memmove", "memset"}
 _ELF_MACHINES = {"x86_64": "EM_X86_64", "aarch64": "EM_AARCH64"}
 
 
@@ -64,13 +66,14 @@ def build_command(sources: Path, folder: Path, machine: str) -> list[str | Path]
 
 
 def check_wheel(wheel: Path, machine: str) -> None:
-    """Check that a wheel has compiled code, of that machine, and that the code asks for no library.
+    """Check that a wheel has compiled code, of that machine, and that any Python's process has what the code asks for.
 
     Raises:
-        WrongWheelError: It has none, or it is another machine's, or it needs more than Python.
+        WrongWheelError: It has none, or it is another machine's, or it needs more than Python and an old libc.
     """
     from elftools.elf.dynamic import DynamicSection  # An extra's: only releases need it.
     from elftools.elf.elffile import ELFFile
+    from elftools.elf.gnuversions import GNUVerNeedSection
     from elftools.elf.sections import SymbolTableSection
 
     with zipfile.ZipFile(wheel) as archive:
@@ -94,8 +97,28 @@ def check_wheel(wheel: Path, machine: str) -> None:
     ]
     # The attribute is named by its tag at run time, so types know nothing of it.
     needed = [vars(tag)["needed"] for tag in dynamic.iter_tags("DT_NEEDED")]
-    if foreign or needed:
+    versions = [
+        version.name
+        for section in binary.iter_sections()
+        if isinstance(section, GNUVerNeedSection)
+        for _, entries in section.iter_versions()
+        for version in entries
+    ]
+    wrong = [
+        *(library for library in needed if library != "libc.so.6"),
+        *(name for name in foreign if name not in _COMPILERS_OWN),
+        *(version for version in versions if _glibc(version) > _glibc(TAG.replace("manylinux", "GLIBC"))),
+    ]
+    if wrong:
         raise WrongWheelError(
-            f"{wheel.name}: expected code that asks for nothing but Python, found {', '.join([*needed, *foreign])}; "
-            f"{TAG} may not be what it needs"
+            f"{wheel.name}: expected code that asks for nothing but Python and {', '.join(sorted(_COMPILERS_OWN))} "
+            f"of libc, found {', '.join(wrong)}; {TAG} may not be what it needs"
         )
+
+
+def _glibc(version: str) -> list[int]:
+    """Return the numbers of a version such as `GLIBC_2.17` or `GLIBC_2_17`."""
+    name, _, numbers = version.partition("_")
+    if name != "GLIBC":
+        raise WrongWheelError(f"expected versions of glibc alone, found {version}")
+    return [int(number) for number in numbers.replace("_", ".").split(".")]

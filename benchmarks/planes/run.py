@@ -4,16 +4,13 @@ Everything is done to the same generated weights in memory, in chunks as a bundl
 raw bytes. In a round every step is done by one code and then by the other, so that a machine that slows down does so
 for both; ratios are taken within a round. With `--write` the tables replace those in README.md.
 
-The second table is of an encoder that is not in use (`huffman_only.c`), beside zstd's.
+The second table is of planes of exponents, by zstd's coder and by ours, and of what zstd's decoder takes for each.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -29,15 +26,12 @@ from benchmarks.pack.weights import to_bf16
 from bundler.files.digest import blake3_bytes
 from bundler.format.codec import codecs
 from bundler.format.codec.codecs import BY_WIDTH, DEFAULT_LEVEL, DIFFERENCES_BY_WIDTH, room_bytes
+from bundler.format.codec.frames import stored_frame_bytes
 from bundler.format.codec.words import Way, compiled_way, numpy_way
 from bundler.format.cut import CHUNK_BYTES
 
 MARKS = Marks("bench-planes")
 SEED = 20261129
-# As bundler.format.codec.codecs has them for planes of exponents.
-_EXPONENTS = zstandard.ZstdCompressionParameters.from_level(
-    1, write_content_size=1, min_match=7, hash_log=6, target_length=0
-)
 
 Chunks = list[memoryview]
 # What was measured -> one code's seconds per GB, one a round, and the other's.
@@ -72,12 +66,16 @@ def _steps(way: Way, width: int, chunks: Chunks) -> dict[str, Callable[[int], ob
     out, room = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytearray(room_bytes(CHUNK_BYTES)))
     codec, difference = BY_WIDTH[width], DIFFERENCES_BY_WIDTH[width]
     frames = [memoryview(b"".join(codec.encode(raw, DEFAULT_LEVEL, room))) for raw in chunks]
+    top = "<u2" if width == 2 else "<u4"
+    exponents = [memoryview((np.frombuffer(raw, top) >> bits - 9).astype(np.uint8).tobytes()) for raw in chunks]
+    frame = memoryview(bytearray(stored_frame_bytes(count)))
     # Chunks are each other's bases: what is measured does not depend on how near they are.
     return {
         f"{bits}-bit words: split": lambda n: way.split(chunks[n], planes),
         f"{bits}-bit words: merge": lambda n: way.merge(planes, out),
         f"{bits}-bit differences: split": lambda n: way.split_differences(chunks[n], chunks[n - 1], planes),
         f"{bits}-bit differences: merge": lambda n: way.merge_differences(planes, chunks[n - 1], out),
+        f"{bits}-bit words: code exponents": lambda n: way.encode_exponents(exponents[n], frame),
         f"`{codec.name}`: encode": lambda n: codec.encode(chunks[n], DEFAULT_LEVEL, room),
         f"`{codec.name}`: decode": lambda n: codec.decode(frames[n], CHUNK_BYTES, out),
         f"`{difference.name}`: encode": lambda n: difference.encode(chunks[n], chunks[n - 1]),
@@ -99,32 +97,20 @@ def compare_ways(compiled: Way, *, count: int, rounds: int) -> Readings:
     return found
 
 
-def compare_encoders(folder: Path, *, count: int, rounds: int) -> tuple[Readings, float]:
-    """Measure zstd and the encoder of literals alone on planes of exponents; return also the ratio of their sizes."""
-    library = folder / "huffman_only.so"
-    source = Path(__file__).with_name("huffman_only.c")
-    words = ("cc", "-std=c11", "-O3", "-shared", "-fPIC", "-o", library, source)
-    subprocess.run(list(map(str, words)), check=True)
-    encode = ctypes.CDLL(str(library)).encode_plane
-    encode.restype, encode.argtypes = ctypes.c_size_t, [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]
+def compare_encoders(compiled: Way, *, count: int, rounds: int) -> tuple[Readings, float]:
+    """Measure zstd's coder and ours on planes of exponents; return also the ratio of their sizes."""
     chunks = generate(2, count)
-    exponents = [(np.frombuffer(raw, "<u2") >> 7).astype(np.uint8).tobytes() for raw in chunks]
-    out = ctypes.create_string_buffer(CHUNK_BYTES)
-    compressor, decompressor = (
-        zstandard.ZstdCompressor(compression_params=_EXPONENTS),
-        zstandard.ZstdDecompressor(),
-    )
+    exponents = [memoryview((np.frombuffer(raw, "<u2") >> 7).astype(np.uint8).tobytes()) for raw in chunks]
+    room = memoryview(bytearray(stored_frame_bytes(len(exponents[0]))))
+    compressor, decompressor = codecs._reuse_compressor(codecs._EXPONENTS), zstandard.ZstdDecompressor()
     theirs = [compressor.compress(plane) for plane in exponents]
-    ours = []
-    for plane in exponents:
-        length = encode(plane, len(plane), out)
-        ours.append(out.raw[:length])
+    ours = [bytes(room[: compiled.encode_exponents(plane, room)]) for plane in exponents]
     for frame, plane in zip(ours, exponents, strict=True):
         assert decompressor.decompress(frame) == plane, "zstd decodes it"
     found: Readings = {"exponents: encode": ([], []), "exponents: decode, by zstd": ([], [])}
     sides: list[list[Callable[[int], object]]] = [
         [lambda n: compressor.compress(exponents[n]), lambda n: decompressor.decompress(theirs[n])],
-        [lambda n: encode(exponents[n], len(exponents[n]), out), lambda n: decompressor.decompress(ours[n])],
+        [lambda n: compiled.encode_exponents(exponents[n], room), lambda n: decompressor.decompress(ours[n])],
     ]
     for _ in range(rounds):
         for place, name in enumerate(found):
@@ -163,10 +149,9 @@ def main() -> None:
     sizes = {"count": options.chunks, "rounds": options.rounds}
     before = machine.load()
     ways = markdown(compare_ways(compiled, **sizes), ("numpy", "compiled"))
-    with tempfile.TemporaryDirectory(prefix="bench-planes-") as name:
-        readings, ratio = compare_encoders(Path(name), **sizes)
-        what = f"{options.chunks} chunks, {options.rounds} rounds; BLAKE3 of the raw bytes: "
-        known = circumstances(Path(name), before, f"{what}{spread(hashing(**sizes), ' s/GB', 3)}")
+    readings, ratio = compare_encoders(compiled, **sizes)
+    what = f"{options.chunks} chunks, {options.rounds} rounds; BLAKE3 of the raw bytes: "
+    known = circumstances(Path.cwd(), before, f"{what}{spread(hashing(**sizes), ' s/GB', 3)}")
     encoders = markdown(readings, ("zstd", "literals alone"))
     text = (
         f"{known}\n\n{ways}\n\nSizes of planes of exponents, literals alone over zstd: {ratio:.4f}.\n\n{encoders}"

@@ -28,7 +28,7 @@ from tests.support.fine_tunes import safetensors_bytes, tune
 
 HERE = Path(__file__).parent
 CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")
-KINDS = (*CODECS, "volumes", "delta", "differences")
+KINDS = (*CODECS, "volumes", "delta", "differences", "exponents")
 _VERSIONS = {"delta": DELTA_VERSION, "differences": FORMAT_VERSION}
 
 
@@ -83,6 +83,23 @@ TUNES = {
 }
 TUNES_LOCK = lock_of(*(locked_repo(f"org/{name}", files) for name, files in TUNES.items()), name="tuned")
 CONTENTS += [content for files in TUNES.values() for content in files.values()]
+# Blocks of exponents near each other and wide apart, with zeros, the last one short; powers of two, so that golden
+# files are small.
+_DRAWN = np.random.default_rng(3)
+_SHARES = [0.45, 0.25, 0.15, 0.08, 0.04, 0.02, 0.01]
+EXPONENTS = {
+    "model.safetensors": safetensors_bytes(
+        {
+            name: (_DRAWN.choice(exponents, count, p=_SHARES) << 7).astype("<u2")
+            for name, exponents, count in (
+                ("near", [125, 124, 123, 122, 121, 120, 0], 420_000),
+                ("wide", [0, 60, 70, 80, 90, 100, 128], 140_000),
+            )
+        }
+    )
+}
+EXPONENTS_LOCK = lock_of(locked_repo("org/exponents", EXPONENTS), name="exponents")
+CONTENTS += EXPONENTS.values()
 # The largest chunk and the index fit; the whole bundle takes three.
 VOLUME_BYTES = 9_000
 
@@ -103,6 +120,8 @@ def pack_kind(kind: str, store: Callable[[Blob], Path], path: Path) -> PackResul
         return pack(LOCK, store, VolumeDestination(path, VOLUME_BYTES))
     if kind == "differences":
         return pack(TUNES_LOCK, store, path)
+    if kind == "exponents":
+        return pack(EXPONENTS_LOCK, store, path)
     if kind == "delta":
         return pack(NEXT_LOCK, store, path, base=Base.open(golden_path("auto")))
     return pack(LOCK, store, path, codec="zstd" if kind == "zstd" else "auto")

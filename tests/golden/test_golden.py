@@ -19,7 +19,8 @@ from tests.support.bundles import blob_store
 GOLDEN = sorted(path.with_suffix(".zst") for path in make.HERE.glob("*.tar.json"))
 DELTAS = [path for path in GOLDEN if path.name.endswith("-delta.tar.zst")]
 DIFFERENCES = [path for path in GOLDEN if path.name.endswith("-differences.tar.zst")]
-WHOLE = [path for path in GOLDEN if path not in (*DELTAS, *DIFFERENCES)]
+EXPONENTS = [path for path in GOLDEN if path.name.endswith("-exponents.tar.zst")]
+WHOLE = [path for path in GOLDEN if path not in (*DELTAS, *DIFFERENCES, *EXPONENTS)]
 
 
 def digest_of(golden: Path) -> str:
@@ -54,6 +55,17 @@ def test_golden_differences_still_verify_and_install(golden: Path, tmp_path: Pat
     for repo, files in make.TUNES.items():
         snapshot = installed.snapshot_path(f"org/{repo}")
         assert {name: (snapshot / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize("golden", EXPONENTS, ids=lambda path: path.name)
+def test_golden_exponents_still_verify_and_install(golden: Path, tmp_path: Path) -> None:
+    with BundleReader(golden) as reader:
+        assert reader.digest == digest_of(golden)
+        assert verify_bundle(reader, jobs=1).ok
+    installed = install(golden, tmp_path).bundle
+    assert installed.verify().ok
+    snapshot = installed.snapshot_path("org/exponents")
+    assert {name: (snapshot / name).read_bytes() for name in make.EXPONENTS} == make.EXPONENTS
 
 
 @pytest.mark.parametrize("delta", DELTAS, ids=lambda path: path.name)

@@ -53,7 +53,7 @@ def test_it_can_be_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", COMPILERS)
-def test_it_is_code_of_the_machine_that_needs_nothing_but_python(machine: str, tmp_path: Path) -> None:
+def test_it_is_code_of_the_machine_that_needs_python_and_an_old_libc(machine: str, tmp_path: Path) -> None:
     pytest.importorskip("elftools")
     if not can_compile(machine):
         pytest.skip(f"no {COMPILERS[machine]}")
@@ -80,6 +80,17 @@ def test_code_that_needs_a_library_is_refused(tmp_path: Path) -> None:
     source.write_text("#include <math.h>\ndouble f(double x) { return cos(x); }\n")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", binary, source, "-lm"], check=True)
     with pytest.raises(WrongWheelError, match="found libm"):
+        check_wheel(wheel_of(binary, tmp_path), platform.machine())
+
+
+def test_code_that_needs_a_newer_libc_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("elftools")
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler")
+    source, binary = tmp_path / "needs.c", tmp_path / "needs.so"
+    source.write_text("#include <unistd.h>\nint f(void *at) { return getentropy(at, 8); }\n")
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", binary, source], check=True)
+    with pytest.raises(WrongWheelError, match=r"found getentropy, GLIBC_2\.25; manylinux_2_17"):
         check_wheel(wheel_of(binary, tmp_path), platform.machine())
 
 

@@ -1,5 +1,6 @@
-/* Split words into byte planes and merge them, in one pass over memory: what `planes.py` and `differences.py` do with
- * several passes of numpy's. `_word_loops.h` has the loops; here is what Python sees.
+/* Split words into byte planes and merge them, in one pass over memory, and code planes of exponents: what `planes.py`,
+ * `differences.py` and `exponents.py` do with several passes of numpy's. `_word_loops.h` and `_exponents.h` have the loops; here is
+ * what Python sees.
  *
  * Rule book:
  *
@@ -12,6 +13,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "_exponents.h"
 #include "_word_loops.h"
 
 /* What one call works on. `held` counts the buffers to give back, in the order in which they were taken. */
@@ -249,6 +251,44 @@ words_merge_differences(PyObject *module, PyObject *arguments)
     return run_job(out, base, planes, NULL, MERGE_DIFFERENCES);
 }
 
+static PyObject *
+words_encode_exponents(PyObject *module, PyObject *arguments)
+{
+    PyObject *plane, *frame;
+    Py_buffer from, to;
+    size_t length = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO:encode_exponents", &plane, &frame)
+        || PyObject_GetBuffer(plane, &from, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    if (PyObject_GetBuffer(frame, &to, PyBUF_WRITABLE) < 0) {
+        PyBuffer_Release(&from);
+        return NULL;
+    }
+    size_t expected = stored_frame_bytes((size_t)from.len);
+    Scratch *scratch = NULL;
+    if ((size_t)to.len != expected) {
+        PyErr_Format(PyExc_ValueError, "expected a frame of %zd bytes for a plane of %zd, found %zd",
+                     (Py_ssize_t)expected, from.len, to.len);
+    }
+    else if ((scratch = PyMem_Malloc(sizeof *scratch)) == NULL) {
+        PyErr_NoMemory();
+    }
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        length = encode_exponents(scratch, from.buf, (size_t)from.len, to.buf);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&to);
+    PyBuffer_Release(&from);
+    if (scratch == NULL) {
+        return NULL;
+    }
+    PyMem_Free(scratch);
+    return PyLong_FromSize_t(length);
+}
+
 static PyMethodDef FUNCTIONS[] = {
     {"split", words_split, METH_VARARGS, "split(raw, planes): as bundler.format.codec.planes.split"},
     {"merge", words_merge, METH_VARARGS, "merge(planes, out): as bundler.format.codec.planes.merge"},
@@ -256,6 +296,8 @@ static PyMethodDef FUNCTIONS[] = {
      "split_differences(raw, base, planes): as bundler.format.codec.differences.split"},
     {"merge_differences", words_merge_differences, METH_VARARGS,
      "merge_differences(planes, base, out): as bundler.format.codec.differences.merge"},
+    {"encode_exponents", words_encode_exponents, METH_VARARGS,
+     "encode_exponents(plane, frame) -> int: as bundler.format.codec.exponents.encode"},
     {NULL, NULL, 0, NULL},
 };
 
@@ -264,7 +306,7 @@ static PyModuleDef_Slot SLOTS[] = {{0, NULL}};
 static struct PyModuleDef MODULE = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_words",
-    .m_doc = "Split words into byte planes and merge them.",
+    .m_doc = "Split words into byte planes, merge them, and code planes of exponents.",
     .m_methods = FUNCTIONS,
     .m_slots = SLOTS,
 };

@@ -20,6 +20,7 @@ from bundler.format.codec.frames import (
     BLOCK_BYTES,
     BLOCK_HEADER_BYTES,
     HEADER_BYTES,
+    first_block_end,
     frame_bytes,
     lay_out_stored_frame,
     stored_blocks,
@@ -43,9 +44,12 @@ _KEPT_BYTES = 2 << 20
 # Compression is not tried further if the result is larger than this share of the content.
 _WORTHWHILE = 0.99
 
-# For the plane of exponents, and for planes of differences, whose bytes are independent: a search for long matches
-# only, in a very small table. The entropy coder does the rest, and reaches the entropy of the bytes. Plain level 1
-# finds short matches, which take more bytes than the literals they replace.
+# What matches have to bring if they are to be searched for.
+_MATCHES_GAIN = 0.98
+
+# For planes of differences, whose bytes are independent, and for planes of exponents that `exponents` does not code: a
+# search for long matches only, in a very small table. The entropy coder does the rest, and reaches the entropy of the
+# bytes. Plain level 1 finds short matches, which take more bytes than the literals they replace.
 _EXPONENTS = {"min_match": 7, "hash_log": 6, "target_length": 0}
 # For the other planes, where only a few repeats can be found.
 _MANTISSA = {"min_match": 5, "hash_log": 14, "target_length": 0}
@@ -179,6 +183,11 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
     for number, (frame, blocks) in enumerate(zip(frames, places, strict=True)):
         ways: list[Buffer] = []
         if number == 0:
+            if length := _encode_exponents(whole[0], frame):
+                encoded.append(frame[:length])
+                continue
+            # Some of it may have been written.
+            lay_out_stored_frame(frame, count)
             ways = [_reuse_compressor(_EXPONENTS).compress(whole[0])]
         elif number < len(whole) or _is_worthwhile(_reuse_compressor(_MANTISSA).compress(blocks[0]), blocks[0]):
             # In fp32 the low planes are noise in one tensor and zeros in the next, so all are tried. For 16-bit words
@@ -194,6 +203,16 @@ def _encode_planes(raw: memoryview, level: int, room: memoryview, width: int) ->
                 place[:] = block
         encoded.append(best)
     return encoded
+
+
+def _encode_exponents(plane: memoryview, frame: memoryview) -> int:
+    """Write literals alone, and return the frame's length; 0 where zstd's own coder is to have the plane."""
+    length = chosen_way().encode_exponents(plane, frame)
+    if not length:
+        return 0
+    # In runs and repeats, such as a mask has, zstd finds matches. The first block shows whether there are any.
+    with_matches = _reuse_compressor(_EXPONENTS).compress(plane[:BLOCK_BYTES])
+    return length if len(with_matches) >= _MATCHES_GAIN * first_block_end(frame) else 0
 
 
 def _blocks(plane: memoryview) -> list[memoryview]:

@@ -77,6 +77,12 @@ def stored_blocks(frame: memoryview) -> list[memoryview] | None:
     return blocks
 
 
+def first_block_end(frame: memoryview) -> int:
+    """Return where the first block ends of a frame whose header is that of stored frames."""
+    header = int.from_bytes(frame[HEADER_BYTES : HEADER_BYTES + BLOCK_HEADER_BYTES], "little")
+    return HEADER_BYTES + BLOCK_HEADER_BYTES + (header >> 3)
+
+
 def frame_bytes(data: memoryview, content_bytes: int) -> int:
     """Return the length of the zstd frame that `data` starts with (RFC 8878, 3.1.1).
 

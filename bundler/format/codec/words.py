@@ -1,4 +1,4 @@
-"""Which code splits words into byte planes and merges them: the compiled `_words`, or numpy.
+"""Which code splits words into byte planes, merges them and codes exponents: the compiled `_words`, or numpy.
 
 Both make the same bytes. The compiled code takes one pass over memory where numpy takes up to ten. It is optional: an
 installation without a compiler, or for a machine that has no wheel, has numpy's way, and nothing else differs.
@@ -40,6 +40,12 @@ class MergeDifferences(Protocol):
     def __call__(self, planes: list[list[memoryview]], base: memoryview, out: memoryview, /) -> None: ...
 
 
+class EncodeExponents(Protocol):
+    """As `bundler.format.codec.exponents.encode`."""
+
+    def __call__(self, plane: memoryview, frame: memoryview, /) -> int: ...
+
+
 @dataclass(frozen=True)
 class Way:
     """One implementation of all that is done to words.
@@ -50,6 +56,7 @@ class Way:
         merge: Planes to words.
         split_differences: Words and those of a base to planes of their differences.
         merge_differences: Planes of differences, and the words of the base, to words.
+        encode_exponents: A plane of exponents to a frame.
     """
 
     name: str
@@ -57,15 +64,16 @@ class Way:
     merge: Merge
     split_differences: SplitDifferences
     merge_differences: MergeDifferences
+    encode_exponents: EncodeExponents
 
 
 @cache
 def numpy_way() -> Way:
     """Return numpy's implementation."""
     # A tenth of a second, which is most of what a short command takes.
-    from bundler.format.codec import differences, planes
+    from bundler.format.codec import differences, exponents, planes
 
-    return Way("numpy", planes.split, planes.merge, differences.split, differences.merge)
+    return Way("numpy", planes.split, planes.merge, differences.split, differences.merge, exponents.encode)
 
 
 @cache
@@ -75,7 +83,14 @@ def compiled_way() -> Way | None:
         from bundler.format.codec import _words
     except ImportError:
         return None
-    return Way("compiled", _words.split, _words.merge, _words.split_differences, _words.merge_differences)
+    return Way(
+        "compiled",
+        _words.split,
+        _words.merge,
+        _words.split_differences,
+        _words.merge_differences,
+        _words.encode_exponents,
+    )
 
 
 @cache

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-TESTS = ("test_words.py", "test_codecs.py", "test_differences.py")
+TESTS = ("test_words.py", "test_exponents.py", "test_codecs.py", "test_differences.py")
 NAME = "bundler.format.codec._words"
 _BINARY = "SANITIZED_WORDS"
 _FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g"
