@@ -79,7 +79,7 @@ def _watch() -> None:
     reading.call_all = lambda calls, **options: call_all(timed_items("turns", calls), **options)
     packing.write_bundle = timed("all", packing.write_bundle, whole)
     for kind, name, label, clock in (
-        (UncachedFile, "write", "writing", time.thread_time),
+        (UncachedFile, "write_all", "writing", time.thread_time),
         (Unpacking, "_take_small", "small files", time.thread_time),
         (BundleReader, "hand_out", "all", whole),
     ):

@@ -74,9 +74,23 @@ def _measure(work: Path, jobs: int) -> dict[str, Seconds]:
             [*child, action, *argv, str(jobs)], cwd=HERE.parent, check=True, stdout=subprocess.PIPE
         )
         found[action] = {kind: value / gigabytes for kind, value in json.loads(done.stdout).items()}
+        check_clocks(action, found[action])
     remove(home)
     remove(bundle)
     return found
+
+
+def check_clocks(action: str, seconds: Seconds) -> None:
+    """Check that each clock was asked: one stands still where the code that it stood at is no longer called.
+
+    Raises:
+        ClickException: One was not.
+    """
+    for kind in ("all", *_FOR_ALL[action], *_FOR_EACH_FILE[action]):
+        if not seconds.get(kind):
+            raise click.ClickException(
+                f"{action}: expected a time for {kind!r}, found none: see where benchmarks/cores/child.py puts its clocks"
+            )
 
 
 def markdown(rounds: Sequence[dict[str, Seconds]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -31,6 +32,13 @@ def test_a_bundle_is_packed_no_faster_than_one_thread_writes_it(count: int, rate
 @pytest.mark.parametrize(("count", "rate"), [(2, 1.25), (8, 5.0), (16, 10.0), (64, 40.0)])
 def test_files_that_take_turns_are_hashed_side_by_side(count: int, rate: float) -> None:
     assert cores.model_rate("install", INSTALL, count) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("kind", ["all", "turns", "writing", "blake3"])
+def test_a_clock_that_was_not_asked_ends_it(kind: str) -> None:
+    cores.check_clocks("pack", PACK)
+    with pytest.raises(click.ClickException, match=f"pack: expected a time for '{kind}', found none"):
+        cores.check_clocks("pack", PACK | {kind: 0.0})
 
 
 def test_goals_are_judged() -> None:
