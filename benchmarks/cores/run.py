@@ -89,7 +89,7 @@ def check_clocks(action: str, seconds: Seconds) -> None:
     for kind in ("all", *_FOR_ALL[action], *_FOR_EACH_FILE[action]):
         if not seconds.get(kind):
             raise click.ClickException(
-                f"{action}: expected a time for {kind!r}, found none: see where benchmarks/cores/child.py puts its clocks"
+                f"{action}: expected a time for {kind!r}, found none: see where child.py puts its clocks"
             )
 
 
