@@ -13,7 +13,7 @@ from bundler.console.output import print_json
 from bundler.console.standard_streams import exit_code_of_failed_output
 from bundler.errors import BundleError
 from bundler.files.access import explain
-from bundler.text.wording import on_screen
+from bundler.text.wording import close_names, on_screen
 
 _GO_ON = "finished work is kept: run the same command again to continue"
 
@@ -36,6 +36,17 @@ class ErrorGroup(click.Group):
             # `bundle --help` prints here. Any OSError that is not about the standard streams is a bug.
             if code := exit_code_of_failed_output(error):
                 raise click.exceptions.Exit(code) from error
+            raise
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # click itself knows only commands that are imported already.
+            if suggestion := close_names(args[0], self.list_commands(ctx)):
+                raise click.UsageError(f"{error.message.rstrip('.')}{suggestion}", ctx) from error
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
