@@ -59,11 +59,6 @@ class Owner:
         """The text for a file's name."""
         return f"{self.system}-{self.boot}-{self.pid}-{self.start_ticks}"
 
-    @property
-    def knows_boot(self) -> bool:
-        """Whether this system tells one boot from another."""
-        return self.boot != _checksum("")
-
     def may_be_alive(self, *, idle_seconds: float, patience_seconds: float) -> bool:
         """Tell whether the process may still be using its file.
 

@@ -229,10 +229,10 @@ class _Run:
         self._observer.file_done(repo, file, downloaded=downloaded)
 
     def _find_staged(self, file: LockedFile) -> StoredBlob | None:
-        """Return the blob for `file` if it is in the store, with the bytes that the lock names; else None."""
+        """Return the blob for `file` if it is in the store and its bytes, hashed now, match the lock; else None."""
         from bundler.make.download.transfer import mismatch
 
-        blob = self._store.find_unchanged(file.etag)
+        blob = self._store.find_verified(file.etag)
         # A blob that matches its name but not the lock means that the lock is wrong; the download will report that.
         return None if blob is None or mismatch(file, blob) is not None else blob
 

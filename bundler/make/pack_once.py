@@ -14,10 +14,9 @@ Rule book:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from pathlib import Path
 import zstandard
 
 from bundler import __version__
-from bundler.errors import BundleError, IntegrityError
+from bundler.errors import BundleError
 from bundler.files.digest import sha256_bytes
 from bundler.files.parallel import available_cores
 from bundler.format.codec.codecs import DEFAULT_LEVEL, CodecChoice
@@ -85,7 +84,7 @@ def pack_once(
         approve: Called before the bundle counts as being there; see `bundler.make.pack.pack`.
 
     Raises:
-        IntegrityError: A blob does not match the lock; the next run hashes all of them.
+        IntegrityError: A blob does not match the lock.
         LockError: The lock is incomplete.
         SpaceError: The disk is full; the incomplete bundle was removed.
     """
@@ -98,33 +97,23 @@ def pack_once(
         approve()
         return Packed(found, was_there=True)
     done.add(-done.total)
-    with _doubt_damaged(store):
-        result = pack(
-            lock,
-            blob_path(store),
-            destination,
-            base=base,
-            stored=stored,
-            codec=codec,
-            level=level,
-            jobs=jobs,
-            ready=ready,
-            progress=progress,
-            approve=approve,
-        )
+    result = pack(
+        lock,
+        blob_path(store),
+        destination,
+        base=base,
+        stored=stored,
+        codec=codec,
+        level=level,
+        jobs=jobs,
+        ready=ready,
+        progress=progress,
+        approve=approve,
+    )
     parts = _list_part_bytes(destination.volumes) if isinstance(destination, VolumeDestination) else []
     if isinstance(destination, FileDestination | VolumeDestination):
         store.keep_record("packed", key, {"digest": result.digest, "parts": parts})
     return Packed(result, was_there=False)
-
-
-@contextlib.contextmanager
-def _doubt_damaged(store: Store) -> Iterator[None]:
-    try:
-        yield
-    except IntegrityError:
-        store.doubt()
-        raise
 
 
 def _find_stored(base: Base, lock: Lock, store: Store) -> dict[Blob, Path]:

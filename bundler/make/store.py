@@ -6,15 +6,13 @@
     prepared/<key>.json              which stored blobs make up a prepared dataset (`bundler.make.proof.prepared`)
     proven/<key>.json                a successful proof (`bundler.make.proof.proven`)
     packed/<key>.json                the digest of a bundle that was packed from here (`bundler.make.pack_once`)
-    hashed/<etag>.json               its stamp when it was hashed last (`bundler.make.staging.unchanged`)
     work/                            caches for a proof (`bundler.make.staging.work`), and what is encoded ahead
 
 Rule book:
 
 * a blob gets its final name only after its digests were compared with its etag. Its record is written first, so a blob
   without a record is damaged or unknown, and is not used;
-* a blob from an earlier run is used only after its BLAKE3 was computed again (`find_verified`), by this run, or by one
-  since the machine started if its file has not changed (`find_unchanged`).
+* a blob from an earlier run is used only after its BLAKE3 was computed again (`find_verified`).
 
 The store uses no network, and knows nothing about repos or locks.
 """
@@ -35,7 +33,6 @@ from bundler.files.atomic import atomic_write
 from bundler.files.digest import Digests, hash_file, sha256_bytes
 from bundler.files.leftovers import remove_leftovers
 from bundler.make.staging.partial import ORPHAN_SECONDS, Partial, PartialFolder
-from bundler.make.staging.unchanged import Unchanged
 from bundler.make.staging.work import clear_work_folders, make_work_folder
 
 RecordKind = Literal["prepared", "proven", "packed"]
@@ -92,11 +89,10 @@ class Store:
         if make:
             self.make()
         self._partials = PartialFolder(root / "partial")
-        self._unchanged = Unchanged(root / "hashed")
 
     def make(self) -> None:
         """Make the folders, where they are missing."""
-        for name in ("blobs", "partial", "prepared", "proven", "packed", "hashed", "work"):
+        for name in ("blobs", "partial", "prepared", "proven", "packed", "work"):
             (self.root / name).mkdir(parents=True, exist_ok=True)
 
     @classmethod
@@ -149,37 +145,15 @@ class Store:
         record = self.find(etag)
         if record is not None:
             try:
-                path = self.path(etag)
-                stamp = self._unchanged.begin(path)
-                if hash_file(path, "blake3").blake3 == record.blake3:
-                    self._unchanged.keep(path, record.blake3, stamp)
+                if hash_file(self.path(etag), "blake3").blake3 == record.blake3:
                     # When it was used last, for `bundler.make.cache.staged`.
-                    os.utime(_record_path(path))
+                    os.utime(_record_path(self.path(etag)))
                     return record
             except OSError:
                 # A read error counts as damage: the content will be fetched again.
                 pass
             _record_path(self.path(etag)).unlink(missing_ok=True)
         return None
-
-    def find_unchanged(self, etag: str) -> StoredBlob | None:
-        """Return the record of a blob that was hashed since the machine started and has not changed; else hash it.
-
-        For content that is packed, and so hashed, in the same run: a change that the file system does not know of, such
-        as a bit that the disk lost, is found there and not here.
-        """
-        record = self.find(etag)
-        if record is None or not self._unchanged.holds(self.path(etag), record.blake3):
-            return self.find_verified(etag)
-        with contextlib.suppress(OSError):
-            os.utime(_record_path(self.path(etag)))
-        return record
-
-    def doubt(self) -> None:
-        """Have all blobs hashed again, and everything proven again: one was not what its record says."""
-        self._unchanged.clear()
-        for path in (self.root / "proven").glob("*.json"):
-            path.unlink(missing_ok=True)
 
     def adopt(self, path: Path, blob: StoredBlob) -> StoredBlob:
         """Move a checked file on this file system to its final name.
@@ -250,7 +224,7 @@ class Store:
         """Delete files of killed runs that no run will use again; call this before this process writes."""
         now = time.time()
         self.clear_work()
-        for name in ("blobs", "prepared", "proven", "packed", "hashed"):
+        for name in ("blobs", "prepared", "proven", "packed"):
             remove_leftovers(self.root / name, now=now)
         for path in (self.root / "blobs").glob("??/*"):
             if path.suffix != ".json" and not _record_path(path).exists():

@@ -140,7 +140,7 @@ def test_too_little_room_stops_it_before_anything_is_asked(
     [
         ("size=4m", "the file system filled up"),
         # Those of the store are there already.
-        ("size=64m,nr_inodes=11", "3 more files fit (inodes); nothing was written"),
+        ("size=64m,nr_inodes=10", "3 more files fit (inodes); nothing was written"),
     ],
 )
 def test_a_file_system_that_fills_up_is_a_space_error(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bundler.errors import IntegrityError
 from bundler.files.digest import hash_file
 from bundler.format import reader as reader_module
 from bundler.format.storage.destinations import (
@@ -179,28 +178,3 @@ def test_a_pipe_takes_the_bundle_each_time(store: Store, lock: Lock, tmp_path: P
             assert not pack_once(lock, store, PipeDestination(stream.fileno())).was_there
         contents.append((tmp_path / "pipe").read_bytes())
     assert contents[0] == contents[1]
-
-
-def test_what_no_stamp_shows_is_found_by_packing_and_brought_anew_by_the_next_run(
-    store: Store, lock: Lock, out: Path
-) -> None:
-    (file,) = [file for file in lock.repos[0].files if file.path == "big.bin"]
-    assert store.find_unchanged(file.etag)
-    path, note = store.path(file.etag), store.root / "hashed" / f"{file.etag}.json"
-    before = path.stat()
-    path.write_bytes(bytes([CONTENTS["big.bin"][0] ^ 1]) + CONTENTS["big.bin"][1:])
-    # As a disk that lost a bit leaves it: the note says what the kernel does.
-    kept = note.read_text()
-    for earlier, now in (
-        (before.st_mtime_ns, path.stat().st_mtime_ns),
-        (before.st_ctime_ns, path.stat().st_ctime_ns),
-    ):
-        kept = kept.replace(str(earlier), str(now))
-    note.write_text(kept)
-    store.keep_record("proven", "key", 1)
-    assert store.find_unchanged(file.etag), "nothing shows"
-    with pytest.raises(IntegrityError, match="while packing"):
-        pack_once(lock, store, FileDestination(out))
-    assert not out.exists()
-    assert store.record("proven", "key") is None, "it was loaded with that bit"
-    assert store.find_unchanged(file.etag) is None, "hashed again, so the next fetch brings it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.files.digest import Digests, git_blob_sha1, hash_file, sha256_bytes
+from bundler.files.digest import git_blob_sha1, hash_file, sha256_bytes
 from bundler.make.store import Store, StoredBlob
 
 CONTENT = b"some text\n" * 1000
@@ -119,110 +118,3 @@ def test_the_root_is_the_option_then_the_variable_then_the_cache_folder(
     monkeypatch.setenv("BUNDLE_CACHE", str(tmp_path / "chosen"))
     assert Store.default_root() == tmp_path / "chosen"
     assert Store.default_root(tmp_path / "option") == tmp_path / "option"
-
-
-LARGE = os.urandom(2 << 20)
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are hashed from now on."""
-    names: list[str] = []
-
-    def record(path: Path, *names_of_digests: str) -> Digests:
-        names.append(path.name)
-        return hash_file(path, *names_of_digests)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("bundler.make.store.hash_file", record)
-    return names
-
-
-def test_a_large_blob_is_hashed_once_as_long_as_it_does_not_change(store: Store, hashed: list[str]) -> None:
-    blob = put(store, LARGE)
-    for _ in range(3):
-        assert Store(store.root).find_unchanged(blob.etag) == blob
-    assert hashed == [blob.etag]
-    assert store.find_verified(blob.etag) == blob and len(hashed) == 2, "who asks for a hash gets one"
-
-
-def test_a_small_blob_is_hashed_each_time(store: Store, hashed: list[str]) -> None:
-    put(store)
-    assert store.find_unchanged(ETAG) and store.find_unchanged(ETAG)
-    assert len(hashed) == 2
-
-
-def flip(path: Path) -> None:
-    with path.open("r+b") as stream:
-        stream.seek(77)
-        byte = stream.read(1)[0]
-        stream.seek(77)
-        stream.write(bytes([byte ^ 1]))
-
-
-def test_a_change_of_one_bit_is_found_whatever_the_times_say(store: Store) -> None:
-    blob = put(store, LARGE)
-    assert store.find_unchanged(blob.etag)
-    path = store.path(blob.etag)
-    before = path.stat()
-    flip(path)
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert store.find_unchanged(blob.etag) is None
-    assert store.find(blob.etag) is None
-
-
-def test_another_file_of_that_name_is_hashed(store: Store, hashed: list[str]) -> None:
-    blob = put(store, LARGE)
-    assert store.find_unchanged(blob.etag)
-    path = store.path(blob.etag)
-    copy = path.with_name("copy")
-    shutil.copy2(path, copy)
-    copy.replace(path)
-    assert store.find_unchanged(blob.etag) == blob and len(hashed) == 2
-
-
-@pytest.mark.parametrize(
-    "change", [{"boot": "0" * 8 + "-" + "0" * 8}, {"blake3": "0" * 64}, {"stamp": []}, {"more": 1}, None]
-)
-def test_a_note_of_another_boot_or_content_says_nothing(
-    store: Store, hashed: list[str], change: dict[str, object] | None
-) -> None:
-    blob = put(store, LARGE)
-    assert store.find_unchanged(blob.etag)
-    note = store.root / "hashed" / f"{blob.etag}.json"
-    note.write_text(json.dumps(json.loads(note.read_text()) | change) if change else "{")
-    assert store.find_unchanged(blob.etag) == blob and len(hashed) == 2
-    assert store.find_unchanged(blob.etag) == blob and len(hashed) == 2, "noted anew"
-
-
-def test_a_file_that_changes_while_it_is_hashed_gets_no_note(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    blob = put(store, LARGE)
-
-    def change_then(path: Path, *names: str) -> Digests:
-        digests = hash_file(path, "blake3")
-        flip(path)
-        return digests
-
-    monkeypatch.setattr("bundler.make.store.hash_file", change_then)
-    assert store.find_unchanged(blob.etag) == blob
-    monkeypatch.undo()
-    assert store.find_unchanged(blob.etag) is None
-
-
-def test_where_no_note_can_be_written_the_blob_is_good_all_the_same(store: Store, hashed: list[str]) -> None:
-    blob = put(store, LARGE)
-    (store.root / "hashed").rmdir()
-    (store.root / "hashed").write_bytes(b"")
-    for _ in range(2):
-        assert store.find_unchanged(blob.etag) == blob
-    assert len(hashed) == 2
-
-
-def test_doubt_has_everything_hashed_and_proven_again(store: Store, hashed: list[str]) -> None:
-    blob = put(store, LARGE)
-    assert store.find_unchanged(blob.etag)
-    store.keep_record("proven", "key", 1)
-    store.doubt()
-    assert store.find_unchanged(blob.etag) == blob and len(hashed) == 2
-    assert store.record("proven", "key") is None

@@ -3,7 +3,7 @@
 Rule book:
 
 * only names that a store gives are counted and deleted, so a folder that is none loses nothing;
-* content counts as used when a fetch took it last (`Store.find_unchanged`); it goes with its record, the record first,
+* content counts as used when a fetch hashed it last (`Store.find_verified`); it goes with its record, the record first,
   so that what is left of a killed run is content that no run takes;
 * a download that somebody may be at, and content that came since, stay.
 """
@@ -22,7 +22,6 @@ from bundler.make.staging.partial import ORPHAN_SECONDS, may_be_alive
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{64}\.json")
 _RECORDS = ("prepared", "proven", "packed")
-_HASHED = re.compile(rf"(?:{_ETAG.pattern})\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +44,7 @@ class StagedFiles:
     Attributes:
         content: Files of repos and of other hosts, checked, and prepared datasets.
         unfinished: Downloads that a later fetch goes on with.
-        records: Notes of what was prepared, proven, packed and hashed.
+        records: Notes of what was prepared, proven and packed.
     """
 
     content: Staged
@@ -105,7 +104,6 @@ def _list_unfinished(root: Path) -> Iterator[Path]:
 def _list_records(root: Path) -> Iterator[Path]:
     for kind in _RECORDS:
         yield from (path for path in root.glob(f"{kind}/*") if _KEY.fullmatch(path.name))
-    yield from (path for path in root.glob("hashed/*") if _HASHED.fullmatch(path.name))
 
 
 def _record_of(content: Path) -> Path:

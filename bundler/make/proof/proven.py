@@ -1,6 +1,6 @@
 """Prove a lock, unless its files were proven before with the same packages.
 
-A proof depends on the files, which a fetch has hashed, and on the packages that load them. The store records each
+A proof depends on the files, which a fetch has just hashed, and on the packages that load them. The store records each
 successful proof under both, so that the next fetch need not import transformers and torch again.
 
 Rule book:
@@ -41,7 +41,7 @@ def prove_once(
     """Prove that everything in `lock` loads without a network, by every name; or return an earlier proof of it.
 
     Args:
-        lock: A complete lock whose files a fetch brought into `store`.
+        lock: A complete lock whose files in `store` were hashed by this run.
         store: The store with its files and with recorded proofs.
         isolate: The isolation, as for `bundle run`.
         sandbox: As `choose_confinement` takes it.
