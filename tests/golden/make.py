@@ -92,8 +92,8 @@ EXPONENTS = {
         {
             name: (_DRAWN.choice(exponents, count, p=_SHARES) << 7).astype("<u2")
             for name, exponents, count in (
-                ("near", [125, 124, 123, 122, 121, 120, 0], 420_000),
-                ("wide", [0, 60, 70, 80, 90, 100, 128], 140_000),
+                ("near", [125, 124, 123, 122, 121, 120, 0], 3 << 17),
+                ("wide", [0, 60, 70, 80, 90, 100, 128], 150_000),
             )
         }
     )

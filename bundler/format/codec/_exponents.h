@@ -1,8 +1,9 @@
 /* A plane of exponents to a zstd frame of literals alone, as FORMAT.md, "Planes of exponents", says; `exponents.py` does
  * the same in numpy. Nothing of Python's.
  *
- * Whatever is in the plane, only the plane is read and only `out` is written: values of the plane are indices of tables
- * for all values, and a block is coded in memory for the longest one there is before it is copied.
+ * Whatever is in the plane, only the plane is read and only `out` is written: a block is copied before it is looked at, so
+ * that nobody changes it meanwhile; its values are indices of tables for all values; and it is coded in memory for the
+ * longest one there is before it is copied out.
  */
 
 #include <stddef.h>
@@ -17,6 +18,12 @@ enum {
     VALUES = MOST_VALUE + 1,
     SAMPLE_BYTES = 64,
     SAMPLE_STEP = 512,  /* so an eighth is counted */
+    SAMPLES = BLOCK_BYTES / SAMPLE_STEP,
+    QUARTERS = 4,
+    GROUP_BLOCKS = 16,  /* among whose samples repeats are looked for: a chunk of ours */
+    WINDOW_BYTES = 16,
+    PLACES = 2 * GROUP_BLOCKS * SAMPLES,
+    REPEATS_SHARE = 32,
     MOST_APART = 40,    /* values of a block that is sampled */
     ROW = 256,
 };
@@ -26,44 +33,106 @@ enum {
 typedef struct {
     uint64_t pairs[VALUES * ROW];
     uint64_t singles[VALUES];
-    uint32_t samples[4][ROW];
+    uint32_t quarters[QUARTERS][ROW];
+    uint64_t windows[GROUP_BLOCKS * SAMPLES][WINDOW_BYTES / 8];
+    uint32_t places[PLACES]; /* of a hash table: one more than the number of a window, or 0 */
+    uint32_t distinct, looked_at;
+    uint8_t block[BLOCK_BYTES];
     uint32_t weights[2 * VALUES];
     uint8_t leaves[MOST_BITS][2 * VALUES];
     uint8_t coded[16 + VALUES + BLOCK_BYTES / 8 * MOST_BITS + 4 * 8];
 } Scratch;
 
-static void
-count_all(const uint8_t *block, size_t size, uint32_t *counts)
+/* Squares, so that no length of a row makes all samples be of the same columns. */
+static size_t
+sample_start(size_t number)
 {
-    for (size_t i = 0; i < size; i++) {
-        counts[block[i]]++;
-    }
+    size_t start = number * SAMPLE_STEP + 197 * number * number % 509, most = BLOCK_BYTES - SAMPLE_BYTES;
+    return start < most ? start : most;
 }
 
-/* Four tables, so that equal neighbours do not wait for each other. */
+/* Quarter by quarter, and by turns, so that equal neighbours do not wait for each other. */
 static void
-count_samples(Scratch *scratch, const uint8_t *block, int least, int most, int has_zero, uint32_t *counts)
+count_samples(Scratch *scratch, const uint8_t *block)
 {
-    memset(scratch->samples, 0, sizeof scratch->samples);
-    for (size_t number = 0; number < BLOCK_BYTES / SAMPLE_STEP; number++) {
-        /* Squares, so that no length of a row makes all samples be of the same columns. */
-        size_t start = number * SAMPLE_STEP + 197 * number * number % 509;
-        start = start > BLOCK_BYTES - SAMPLE_BYTES ? BLOCK_BYTES - SAMPLE_BYTES : start;
-        for (size_t i = start; i < start + SAMPLE_BYTES; i += 8) {
-            uint64_t eight;
-            memcpy(&eight, block + i, 8);
+    for (size_t number = 0; number < SAMPLES / QUARTERS; number++) {
+        size_t starts[QUARTERS];
+        for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
+            starts[quarter] = sample_start(quarter * (SAMPLES / QUARTERS) + number);
+        }
+        for (size_t i = 0; i < SAMPLE_BYTES; i += 8) {
+            uint64_t eights[QUARTERS];
+            for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
+                memcpy(&eights[quarter], block + starts[quarter] + i, 8);
+            }
             for (int n = 0; n < 8; n++) {
-                scratch->samples[n % 4][eight >> 8 * n & 0xFF]++;
+                for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
+                    scratch->quarters[quarter][eights[quarter] >> 8 * n & 0xFF]++;
+                }
             }
         }
     }
-    for (int value = has_zero ? 0 : least; value <= most; value = value < least ? least : value + 1) {
-        uint32_t sum = 0;
-        for (int n = 0; n < 4; n++) {
-            sum += scratch->samples[n][value];
+}
+
+static void
+count_all(Scratch *scratch, const uint8_t *block, size_t size)
+{
+    size_t quarter_bytes = (size + 3) / 4;
+    for (size_t i = 0; i < quarter_bytes; i++) {
+        for (size_t quarter = 0; quarter < QUARTERS; quarter++) {
+            size_t at = quarter * quarter_bytes + i;
+            if (at < size) {
+                scratch->quarters[quarter][block[at]]++;
+            }
         }
-        counts[value] = SAMPLE_STEP / SAMPLE_BYTES * sum + 1;
     }
+}
+
+/* Whether one code suits all quarters: none differs from the whole in more than half of its bytes. */
+static int
+are_alike(const Scratch *scratch, const uint32_t *counts, uint32_t sum)
+{
+    for (int quarter = 0; quarter < QUARTERS; quarter++) {
+        uint32_t apart = 0;
+        for (int value = 0; value < VALUES; value++) {
+            uint32_t here = QUARTERS * scratch->quarters[quarter][value], all = counts[value];
+            apart += here > all ? here - all : all - here;
+        }
+        if (apart > sum / 2) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Note the first bytes of each sample of the block, and whether some sample of the group had the same. */
+static void
+look_for_repeats(Scratch *scratch, const uint8_t *block)
+{
+    for (size_t number = 0; number < SAMPLES; number++) {
+        uint64_t window[WINDOW_BYTES / 8];
+        memcpy(window, block + sample_start(number), WINDOW_BYTES);
+        uint64_t hash = (window[0] * 0x9E3779B97F4A7C15u ^ window[1]) * 0xC2B2AE3D27D4EB4Fu;
+        size_t place = (size_t)(hash >> 32) % PLACES;
+        scratch->looked_at++;
+        for (;; place = (place + 1) % PLACES) {
+            uint32_t there = scratch->places[place];
+            if (there == 0) {
+                memcpy(scratch->windows[scratch->distinct], window, WINDOW_BYTES);
+                scratch->places[place] = ++scratch->distinct;
+                break;
+            }
+            if (scratch->windows[there - 1][0] == window[0] && scratch->windows[there - 1][1] == window[1]) {
+                break;
+            }
+        }
+    }
+}
+
+static int
+has_repeats(const Scratch *scratch)
+{
+    return scratch->looked_at - scratch->distinct > scratch->looked_at / REPEATS_SHARE;
 }
 
 /* How often each value occurs, or about so. Returns the greatest value; -1 where the block is not for this code. */
@@ -77,22 +146,33 @@ count_values(Scratch *scratch, const uint8_t *block, size_t size, uint32_t *coun
         below = less < below ? less : below;
         most = block[i] > most ? block[i] : most;
     }
-    memset(counts, 0, ROW * sizeof *counts);
+    memset(counts, 0, VALUES * sizeof *counts);
     if (most > MOST_VALUE || most == 0) {
         return -1;
     }
-    if (size == BLOCK_BYTES && most - (below + 1) <= MOST_APART) {
-        count_samples(scratch, block, below + 1, most, smallest == 0, counts);
+    memset(scratch->quarters, 0, sizeof scratch->quarters);
+    int least = below + 1, is_sampled = size == BLOCK_BYTES && most - least <= MOST_APART;
+    if (is_sampled) {
+        count_samples(scratch, block);
     }
     else {
-        count_all(block, size, counts);
+        count_all(scratch, block, size);
     }
     uint32_t sum = 0, largest = 0;
     for (int value = 0; value <= most; value++) {
+        for (int quarter = 0; quarter < QUARTERS; quarter++) {
+            counts[value] += scratch->quarters[quarter][value];
+        }
         sum += counts[value];
         largest = counts[value] > largest ? counts[value] : largest;
     }
-    return largest > sum / 2 ? -1 : most;
+    if (largest > sum / 2 || !are_alike(scratch, counts, sum)) {
+        return -1;
+    }
+    for (int value = 0; is_sampled && value <= most; value++) {
+        counts[value] = counts[value] * (SAMPLE_STEP / SAMPLE_BYTES) + (value >= least || (value == 0 && smallest == 0));
+    }
+    return most;
 }
 
 /* Package-merge (Larmore and Hirschberg, 1990): the lengths, at most MOST_BITS, that make the shortest code. Of equal
@@ -225,7 +305,7 @@ write_tree(uint8_t *out, const uint8_t *lengths, int most, int longest)
 static size_t
 code_block(Scratch *scratch, const uint8_t *block, size_t size)
 {
-    uint32_t counts[ROW];
+    uint32_t counts[VALUES];
     uint8_t lengths[VALUES];
     int most = count_values(scratch, block, size, counts), longest = 0;
     if (most < 0) {
@@ -275,14 +355,25 @@ encode_exponents(Scratch *scratch, const uint8_t *plane, size_t size, uint8_t *o
     out += 13;
     for (size_t start = 0; start < size; start += BLOCK_BYTES) {
         size_t part = size - start < BLOCK_BYTES ? size - start : BLOCK_BYTES, took = part;
-        if (part >= CODED_FROM && (took = code_block(scratch, plane + start, part)) == 0) {
+        if (start % (GROUP_BLOCKS * BLOCK_BYTES) == 0) {
+            memset(scratch->places, 0, sizeof scratch->places);
+            scratch->distinct = scratch->looked_at = 0;
+        }
+        memcpy(scratch->block, plane + start, part);
+        if (part >= CODED_FROM && (took = code_block(scratch, scratch->block, part)) == 0) {
             return 0;
         }
+        if (part == BLOCK_BYTES) {
+            look_for_repeats(scratch, scratch->block);
+        }
         uint32_t is_coded = took < part, last = start + part == size;
+        if ((last || (start / BLOCK_BYTES + 1) % GROUP_BLOCKS == 0) && has_repeats(scratch)) {
+            return 0;
+        }
         took = is_coded ? took : part;
         uint32_t lead = (uint32_t)took << 3 | is_coded << 2 | last;
         memcpy(out, &lead, 3);
-        memcpy(out + 3, is_coded ? scratch->coded : plane + start, took);
+        memcpy(out + 3, is_coded ? scratch->coded : scratch->block, took);
         out += 3 + took;
     }
     return (size_t)(out - begin);

@@ -210,7 +210,8 @@ def _encode_exponents(plane: memoryview, frame: memoryview) -> int:
     length = chosen_way().encode_exponents(plane, frame)
     if not length:
         return 0
-    # In runs and repeats, such as a mask has, zstd finds matches. The first block shows whether there are any.
+    # In runs and repeats, such as a mask has, zstd finds matches. The first block shows those that are all over the
+    # plane; large ones, wherever they are, the code has found.
     with_matches = _reuse_compressor(_EXPONENTS).compress(plane[:BLOCK_BYTES])
     return length if len(with_matches) >= _MATCHES_GAIN * first_block_end(frame) else 0
 

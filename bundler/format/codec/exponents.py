@@ -35,10 +35,14 @@ _MOST_VALUE = 128
 _SAMPLE_BYTES, _SAMPLE_STEP = 64, 512
 # Between the values of a block that is sampled.
 _MOST_APART = 40
+_QUARTERS = 4
+# Among the samples of so many blocks repeats are looked for, by the first bytes of each.
+_GROUP_BLOCKS, _WINDOW_BYTES, _REPEATS_SHARE = 16, 16, 32
 # Squares, so that no length of a row makes all samples be of the same columns.
 _NUMBERS = np.arange(BLOCK_BYTES // _SAMPLE_STEP)
 _STARTS = np.minimum(_NUMBERS * _SAMPLE_STEP + 197 * _NUMBERS**2 % 509, BLOCK_BYTES - _SAMPLE_BYTES)
 _SAMPLES = (_STARTS[:, None] + np.arange(_SAMPLE_BYTES)).ravel()
+_WINDOWS = _STARTS[:, None] + np.arange(_WINDOW_BYTES)
 
 
 def encode(plane: memoryview, frame: memoryview) -> int:
@@ -50,7 +54,7 @@ def encode(plane: memoryview, frame: memoryview) -> int:
 
     Returns:
         The length of the frame; 0 where the plane is not for this code: it is shorter than a block, or a block has a
-        value over 128, or one that makes up more than half of it.
+        value over 128, or one that makes up more than half of it, or quarters that are not alike, or there are repeats.
 
     Raises:
         ValueError: `frame` has another length.
@@ -59,6 +63,8 @@ def encode(plane: memoryview, frame: memoryview) -> int:
     if len(frame) != expected:
         raise ValueError(f"expected a frame of {expected} bytes for a plane of {len(plane)}, found {len(frame)}")
     if len(plane) < BLOCK_BYTES:
+        return 0
+    if _has_repeats(np.frombuffer(plane, np.uint8)):
         return 0
     # For the header alone; what is stored of the blocks' follows below.
     lay_out_stored_frame(frame, len(plane))
@@ -95,6 +101,17 @@ def _code_block(block: Bytes) -> bytes | None:
     return header.to_bytes(5, "little") + coded + b"\0"
 
 
+def _has_repeats(plane: Bytes) -> bool:
+    """Tell whether samples begin with bytes that others of the same 2 MiB begin with, more than one of 32."""
+    whole = plane[: len(plane) // BLOCK_BYTES * BLOCK_BYTES].reshape(-1, BLOCK_BYTES)
+    for first in range(0, len(whole), _GROUP_BLOCKS):
+        windows = whole[first : first + _GROUP_BLOCKS, _WINDOWS].reshape(-1, _WINDOW_BYTES)
+        distinct = len(np.unique(windows.view(f"V{_WINDOW_BYTES}")))
+        if len(windows) - distinct > len(windows) // _REPEATS_SHARE:
+            return True
+    return False
+
+
 def _count_values(block: Bytes) -> list[int] | None:
     """Return how often each value occurs, or about so; None where the block is not for this code."""
     most = int(block.max())
@@ -102,13 +119,22 @@ def _count_values(block: Bytes) -> list[int] | None:
         return None
     # One more than the least of those less one, modulo 256: the least that is not zero.
     least = int((block - np.uint8(1)).min()) + 1
-    if len(block) == BLOCK_BYTES and most - least <= _MOST_APART:
-        counts = _SAMPLE_STEP // _SAMPLE_BYTES * np.bincount(block[_SAMPLES], minlength=most + 1)
+    is_sampled = len(block) == BLOCK_BYTES and most - least <= _MOST_APART
+    counted = block[_SAMPLES] if is_sampled else block
+    length = -(-len(counted) // _QUARTERS)
+    quarters = [np.bincount(counted[n * length :][:length], minlength=most + 1) for n in range(_QUARTERS)]
+    counts = np.sum(quarters, axis=0)
+    total = int(counts.sum())
+    if counts.max() > total // 2:
+        return None
+    # One code does not suit quarters of which one differs from the whole in more than half of its bytes.
+    if any(np.abs(_QUARTERS * quarter - counts).sum() > total // 2 for quarter in quarters):
+        return None
+    if is_sampled:
+        counts *= _SAMPLE_STEP // _SAMPLE_BYTES
         counts[least:] += 1
         counts[0] += not block.all()
-    else:
-        counts = np.bincount(block)
-    return None if counts.max() > counts.sum() // 2 else [int(count) for count in counts]
+    return [int(count) for count in counts]
 
 
 def _choose_lengths(counts: list[int]) -> list[int]:

@@ -94,6 +94,44 @@ def test_a_block_that_would_grow_is_stored() -> None:
     assert frame.endswith(bytes(block))
 
 
+def is_left_to_zstd(plane: Plane) -> bool:
+    assert encode(weights(512, 4096)), "weights alone are not"
+    return not encode(plane)
+
+
+@pytest.mark.parametrize("quarters", [(0, 6), (0, 0, 6, 6), (0, 6, 6, 6), (0, 0, 0, 6)])
+def test_a_block_that_one_tree_does_not_suit_is_left_to_zstd_which_cuts_it(quarters: tuple[int, ...]) -> None:
+    # As in an adapter, whose tensors are shorter than a block, and of two scales.
+    plane = weights(512, 4096)
+    pattern = np.repeat(quarters, BLOCK_BYTES // len(quarters))
+    assert is_left_to_zstd((plane - np.tile(pattern, len(plane) // len(pattern))).astype(np.uint8))
+    only_one = plane.copy()
+    only_one[BLOCK_BYTES : 2 * BLOCK_BYTES] -= pattern.astype(np.uint8)
+    assert is_left_to_zstd(only_one)
+    last = np.concatenate([plane, plane[:60_000] - np.repeat(quarters, 60_000 // len(quarters)).astype(np.uint8)])
+    assert is_left_to_zstd(last)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 0.9])
+@pytest.mark.parametrize("kind", ["zeros", "one row", "rows of a codebook"])
+def test_repeats_that_begin_behind_the_first_block_cost_nothing(kind: str, share: float) -> None:
+    rows = weights(2048, 1024).reshape(2048, 1024).copy()
+    random = np.random.default_rng(0)
+    again = BLOCK_BYTES // 1024 + np.flatnonzero(random.random(2048 - BLOCK_BYTES // 1024) < share)
+    others: dict[str, Plane | int] = {"zeros": 0, "one row": rows[0]}
+    rows[again] = others.get(kind, rows[random.integers(0, 32, len(again))])
+    plane = rows.ravel()
+    # Those far apart zstd does not find either.
+    assert is_left_to_zstd(plane) or len(encode(plane)) < 1.002 * len(with_matches(plane))
+    assert (kind, share) == ("rows of a codebook", 0.1) or is_left_to_zstd(plane)
+
+
+def test_repeats_far_into_a_long_plane_are_found() -> None:
+    plane = np.concatenate([weights(2048, 1024), np.tile(weights(1, 4096), 256)])
+    assert is_left_to_zstd(plane)
+    assert encode(weights(5000, 1024)), "more than 16 blocks, and no repeats"
+
+
 def with_matches(plane: Plane) -> bytes:
     return codecs._reuse_compressor(codecs._EXPONENTS).compress(bytes(plane))
 
