@@ -29,6 +29,8 @@ STEP_BYTES = 64 << 20
 LARGE_WRITE_BYTES = 1 << 20
 # From linux/fs.h; Python's `os` does not define it.
 _RWF_DONTCACHE = 0x80
+# Of one call (IOV_MAX of Linux and macOS).
+_MOST_PARTS = 1024
 _HERE = -1  # pwritev2(2): write at the file's own position, and move it
 
 
@@ -66,9 +68,10 @@ class UncachedFile(io.FileIO):
         """
         views = [memoryview(part).cast("B") for part in parts]
         while any(views):
-            count = self._write_uncached(views, _HERE)
+            some = views[:_MOST_PARTS]
+            count = self._write_uncached(some, _HERE)
             if count is None:
-                count = os.writev(self.fileno(), views)
+                count = os.writev(self.fileno(), some)
                 self._start_sync(count)
             views = list(_drop(views, count))
 
@@ -145,8 +148,9 @@ class LargeWriter:
         if len(self._waiting) + len(view) < LARGE_WRITE_BYTES:
             self._waiting += view
         else:
-            waiting, self._waiting = self._waiting, bytearray()
-            self._file.write_all([waiting, view])
+            self._file.write_all([self._waiting, view])
+            # Not before: after a failure no `flush` is to succeed as if all were there.
+            self._waiting = bytearray()
         return len(view)
 
     def writelines(self, parts: Iterable[Any], /) -> None:
@@ -160,8 +164,8 @@ class LargeWriter:
         Raises:
             OSError: This, or data written before, could not be written.
         """
-        waiting, self._waiting = self._waiting, bytearray()
-        self._file.write_all([waiting])
+        self._file.write_all([self._waiting])
+        self._waiting = bytearray()
 
     def tell(self) -> int:
         """Return how many bytes were written, or are waiting."""

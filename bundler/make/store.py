@@ -146,8 +146,10 @@ class Store:
         if record is not None:
             try:
                 if hash_file(self.path(etag), "blake3").blake3 == record.blake3:
-                    # When it was used last, for `bundler.make.cache.staged`.
-                    os.utime(_record_path(self.path(etag)))
+                    # When it was used last, for `bundler.make.cache.staged`. In a store of several users it may be
+                    # another's, which says nothing of the content.
+                    with contextlib.suppress(OSError):
+                        os.utime(_record_path(self.path(etag)))
                     return record
             except OSError:
                 # A read error counts as damage: the content will be fetched again.

@@ -13,7 +13,7 @@ import pytest
 
 from bundler.files import uncached_file
 from bundler.files.atomic import atomic_file, atomic_writer
-from bundler.files.uncached_file import fits_in_page_cache
+from bundler.files.uncached_file import LargeWriter, UncachedFile, fits_in_page_cache
 
 
 @pytest.fixture
@@ -89,6 +89,26 @@ def test_what_the_kernel_takes_only_in_part_is_written_on(tmp_path: Path, monkey
     with atomic_writer(tmp_path / "x") as stream:
         stream.writelines(parts)
     assert (tmp_path / "x").read_bytes() == b"".join(parts)
+
+
+def test_many_parts_are_all_written(tmp_path: Path) -> None:
+    parts = [os.urandom(1 + number % 3) for number in range(3000)]
+    with atomic_file(tmp_path / "x") as file:
+        file.write_all(parts)
+    assert (tmp_path / "x").read_bytes() == b"".join(parts)
+
+
+def test_what_could_not_be_written_is_not_forgotten() -> None:
+    with UncachedFile(os.open("/dev/full", os.O_WRONLY)) as file:
+        writer = LargeWriter(file)
+        writer.write(b"x" * 100)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left"):
+                writer.flush()
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(bytes(2 << 20))
+        with pytest.raises(OSError, match="No space left"):
+            writer.flush()
 
 
 def test_where_that_is_refused_it_is_asked_once_and_syncs_begin_before_the_end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -68,6 +69,16 @@ def test_a_flipped_bit_is_found_and_the_blob_no_longer_used(store: Store) -> Non
     assert store.find(ETAG) is not None, "find() reads no content"
     assert store.find_verified(ETAG) is None and store.find(ETAG) is None
     assert put(store) == store.find_verified(ETAG), "the next download replaces it"
+
+
+def test_a_blob_of_another_user_is_good_all_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    blob = put(store)
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert store.find_verified(ETAG) == blob == store.find(ETAG)
 
 
 @pytest.mark.parametrize("damage", ["truncated blob", "missing record", "foreign record"])
