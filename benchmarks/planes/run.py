@@ -52,6 +52,12 @@ def generate(width: int, count: int) -> Chunks:
     return chunks
 
 
+def exponents_of(chunks: Chunks, width: int) -> Chunks:
+    """Return the plane of exponents of each chunk of words of `width` bytes."""
+    words = (np.frombuffer(raw, f"<u{width}") for raw in chunks)
+    return [memoryview((each >> 8 * width - 9).astype(np.uint8).tobytes()) for each in words]
+
+
 def _seconds_per_gb(step: Callable[[int], object], chunks: Chunks) -> float:
     begun = time.thread_time()
     for number in range(len(chunks)):
@@ -66,8 +72,7 @@ def _steps(way: Way, width: int, chunks: Chunks) -> dict[str, Callable[[int], ob
     out, room = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytearray(room_bytes(CHUNK_BYTES)))
     codec, difference = BY_WIDTH[width], DIFFERENCES_BY_WIDTH[width]
     frames = [memoryview(b"".join(codec.encode(raw, DEFAULT_LEVEL, room))) for raw in chunks]
-    top = "<u2" if width == 2 else "<u4"
-    exponents = [memoryview((np.frombuffer(raw, top) >> bits - 9).astype(np.uint8).tobytes()) for raw in chunks]
+    exponents = exponents_of(chunks, width)
     frame = memoryview(bytearray(stored_frame_bytes(count)))
     # Chunks are each other's bases: what is measured does not depend on how near they are.
     return {
@@ -100,7 +105,7 @@ def compare_ways(compiled: Way, *, count: int, rounds: int) -> Readings:
 def compare_encoders(compiled: Way, *, count: int, rounds: int) -> tuple[Readings, float]:
     """Measure zstd's coder and ours on planes of exponents; return also the ratio of their sizes."""
     chunks = generate(2, count)
-    exponents = [memoryview((np.frombuffer(raw, "<u2") >> 7).astype(np.uint8).tobytes()) for raw in chunks]
+    exponents = exponents_of(chunks, 2)
     room = memoryview(bytearray(stored_frame_bytes(len(exponents[0]))))
     compressor, decompressor = codecs._reuse_compressor(codecs._EXPONENTS), zstandard.ZstdDecompressor()
     theirs = [compressor.compress(plane) for plane in exponents]

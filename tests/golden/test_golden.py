@@ -27,15 +27,19 @@ def digest_of(golden: Path) -> str:
     return str(json.loads(golden.with_suffix(".json").read_text())["digest"])
 
 
+def verify_golden(golden: Path) -> None:
+    with BundleReader(golden) as reader:
+        assert reader.digest == digest_of(golden)
+        assert verify_bundle(reader, jobs=1).ok
+
+
 def test_there_is_a_golden_bundle_of_this_version_of_each_kind() -> None:
     assert {make.golden_path(kind) for kind in make.KINDS} <= set(GOLDEN)
 
 
 @pytest.mark.parametrize("golden", WHOLE, ids=lambda path: path.name)
 def test_a_golden_bundle_still_verifies_and_installs(golden: Path, tmp_path: Path) -> None:
-    with BundleReader(golden) as reader:
-        assert reader.digest == digest_of(golden)
-        assert verify_bundle(reader, jobs=1).ok
+    verify_golden(golden)
     installed = install(golden, tmp_path).bundle
     assert installed.verify().ok
     snapshot = installed.snapshot_path("model")
@@ -46,9 +50,8 @@ def test_a_golden_bundle_still_verifies_and_installs(golden: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("golden", DIFFERENCES, ids=lambda path: path.name)
 def test_golden_differences_still_verify_and_install(golden: Path, tmp_path: Path) -> None:
+    verify_golden(golden)
     with BundleReader(golden) as reader:
-        assert reader.digest == digest_of(golden)
-        assert verify_bundle(reader, jobs=1).ok
         assert len(reader.bases) == 3
     installed = install(golden, tmp_path).bundle
     assert installed.verify().ok
@@ -59,9 +62,7 @@ def test_golden_differences_still_verify_and_install(golden: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("golden", EXPONENTS, ids=lambda path: path.name)
 def test_golden_exponents_still_verify_and_install(golden: Path, tmp_path: Path) -> None:
-    with BundleReader(golden) as reader:
-        assert reader.digest == digest_of(golden)
-        assert verify_bundle(reader, jobs=1).ok
+    verify_golden(golden)
     installed = install(golden, tmp_path).bundle
     assert installed.verify().ok
     snapshot = installed.snapshot_path("org/exponents")
@@ -70,10 +71,8 @@ def test_golden_exponents_still_verify_and_install(golden: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("delta", DELTAS, ids=lambda path: path.name)
 def test_a_golden_delta_still_installs_over_its_golden_base(delta: Path, tmp_path: Path) -> None:
-    with BundleReader(delta) as reader:
-        assert reader.digest == digest_of(delta)
-        assert verify_bundle(reader, jobs=1).ok
-        assert delta.stat().st_size < 10_000, "it does not carry again what its base has"
+    verify_golden(delta)
+    assert delta.stat().st_size < 10_000, "it does not carry again what its base has"
     install(make.golden_path("auto"), tmp_path)
     installed = install(delta, tmp_path).bundle
     assert installed.verify().ok

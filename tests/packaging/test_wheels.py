@@ -72,25 +72,26 @@ def test_a_wheel_without_it_is_refused(tmp_path: Path) -> None:
         check_wheel(wheel_of(tmp_path / "missing", tmp_path), platform.machine())
 
 
-def test_code_that_needs_a_library_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "libraries", "said"),
+    [
+        ("#include <math.h>\ndouble f(double x) { return cos(x); }\n", ["-lm"], "found libm"),
+        (
+            "#include <unistd.h>\nint f(void *at) { return getentropy(at, 8); }\n",
+            [],
+            r"found getentropy, GLIBC_2\.25; manylinux_2_17",
+        ),
+    ],
+    ids=["a library", "a newer libc"],
+)
+def test_code_that_needs_more_is_refused(code: str, libraries: list[str], said: str, tmp_path: Path) -> None:
     pytest.importorskip("elftools")
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
     source, binary = tmp_path / "needs.c", tmp_path / "needs.so"
-    source.write_text("#include <math.h>\ndouble f(double x) { return cos(x); }\n")
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", binary, source, "-lm"], check=True)
-    with pytest.raises(WrongWheelError, match="found libm"):
-        check_wheel(wheel_of(binary, tmp_path), platform.machine())
-
-
-def test_code_that_needs_a_newer_libc_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("elftools")
-    if shutil.which("cc") is None:
-        pytest.skip("no C compiler")
-    source, binary = tmp_path / "needs.c", tmp_path / "needs.so"
-    source.write_text("#include <unistd.h>\nint f(void *at) { return getentropy(at, 8); }\n")
-    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", binary, source], check=True)
-    with pytest.raises(WrongWheelError, match=r"found getentropy, GLIBC_2\.25; manylinux_2_17"):
+    source.write_text(code)
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", binary, source, *libraries], check=True)
+    with pytest.raises(WrongWheelError, match=said):
         check_wheel(wheel_of(binary, tmp_path), platform.machine())
 
 
