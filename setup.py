@@ -44,7 +44,7 @@ def make_links_absolute(page: str, tag: str) -> str:
 WORDS = Extension(
     "bundler.format.codec._words",
     sources=["bundler/format/codec/_words.c"],
-    depends=["bundler/format/codec/_exponents.h", "bundler/format/codec/_word_loops.h"],
+    depends=[f"bundler/format/codec/{name}.h" for name in ("_exponents", "_sorted", "_word_loops")],
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
     optional=True,

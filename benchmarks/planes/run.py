@@ -25,7 +25,7 @@ from benchmarks.lib.section import circumstances, publish, spread
 from benchmarks.pack.weights import to_bf16
 from bundler.files.digest import blake3_bytes
 from bundler.format.codec import codecs
-from bundler.format.codec.codecs import BY_WIDTH, DEFAULT_LEVEL, DIFFERENCES_BY_WIDTH, room_bytes
+from bundler.format.codec.codecs import BY_WIDTH, DEFAULT_LEVEL, DIFFERENCES_BY_WIDTH, SORTED2, room_bytes
 from bundler.format.codec.frames import stored_frame_bytes
 from bundler.format.codec.words import Way, compiled_way, numpy_way
 from bundler.format.cut import CHUNK_BYTES
@@ -71,11 +71,12 @@ def _steps(way: Way, width: int, chunks: Chunks) -> dict[str, Callable[[int], ob
     planes = [codecs._blocks(memoryview(bytearray(count))) for _ in range(width)]
     out, room = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytearray(room_bytes(CHUNK_BYTES)))
     codec, difference = BY_WIDTH[width], DIFFERENCES_BY_WIDTH[width]
+    whole = [memoryview(bytearray(count)) for _ in range(width)]
     frames = [memoryview(b"".join(codec.encode(raw, DEFAULT_LEVEL, room))) for raw in chunks]
     exponents = exponents_of(chunks, width)
     frame = memoryview(bytearray(stored_frame_bytes(count)))
     # Chunks are each other's bases: what is measured does not depend on how near they are.
-    return {
+    steps: dict[str, Callable[[int], object]] = {
         f"{bits}-bit words: split": lambda n: way.split(chunks[n], planes),
         f"{bits}-bit words: merge": lambda n: way.merge(planes, out),
         f"{bits}-bit differences: split": lambda n: way.split_differences(chunks[n], chunks[n - 1], planes),
@@ -85,6 +86,13 @@ def _steps(way: Way, width: int, chunks: Chunks) -> dict[str, Callable[[int], ob
         f"`{codec.name}`: decode": lambda n: codec.decode(frames[n], CHUNK_BYTES, out),
         f"`{difference.name}`: encode": lambda n: difference.encode(chunks[n], chunks[n - 1]),
     }
+    if width == SORTED2.width:
+        steps |= {
+            "sorted differences: split": lambda n: way.split_sorted(chunks[n], chunks[n - 1], whole),
+            "sorted differences: merge": lambda n: way.merge_sorted(whole, chunks[n - 1], out),
+            f"`{SORTED2.name}`: encode": lambda n: SORTED2.encode(chunks[n], chunks[n - 1]),
+        }
+    return steps
 
 
 def compare_ways(compiled: Way, *, count: int, rounds: int) -> Readings:

@@ -28,10 +28,10 @@ from bundler.format.chunk import decode_chunk
 from bundler.format.codec.buffers import BufferPool
 from bundler.format.codec.codecs import (
     DEFAULT_LEVEL,
-    DIFFERENCES_BY_WIDTH,
     ZSTD,
     Buffer,
     CodecChoice,
+    encode_difference,
     room_bytes,
 )
 from bundler.format.codec.frames import stored_frame
@@ -123,10 +123,10 @@ def _encode(chunk: Chunk, raw: memoryview, level: int, room: memoryview) -> tupl
     """Return the number of the codec, and the frames: as a difference from the base where that is smaller."""
     ways: list[tuple[int, list[Buffer]]] = []
     if chunk.base is not None:
-        codec = DIFFERENCES_BY_WIDTH[chunk.codec.width]
         theirs = room[: len(raw)]
         chunk.base.read_into(theirs)
-        ways = [(codec.number, [chunk.base.place.pack(), *codec.encode(raw, theirs)])]
+        codec, frames = encode_difference(raw, theirs, chunk.codec.width)
+        ways = [(codec.number, [chunk.base.place.pack(), *frames])]
         if sum(map(len, ways[0][1])) < _CLEARLY_SMALLER * len(raw):
             return ways[0]
     ways.append((chunk.codec.number, chunk.codec.encode(raw, level, room)))

@@ -16,7 +16,7 @@ def test_each_step_is_measured_by_both_codes(monkeypatch: pytest.MonkeyPatch) ->
         pytest.skip("bundler/format/codec/_words.c is not built: no C compiler when this was installed")
     monkeypatch.setattr(run, "CHUNK_BYTES", 1 << 18)
     readings = run.compare_ways(compiled, count=2, rounds=2)
-    assert len(readings) == 16
+    assert len(readings) == 19
     assert all(len(left) == len(right) == 2 for left, right in readings.values())
 
 

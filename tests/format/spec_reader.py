@@ -137,7 +137,7 @@ def read_base(header, stream, raw_bytes, stored, elsewhere):
 
 def decode_chunk(codec, raw_bytes, stored, base=None):
     """Return the run of the tar stream that a chunk stands for."""
-    width = {0: 1, 1: 2, 2: 4, 3: 2, 4: 4}.get(codec)
+    width = {0: 1, 1: 2, 2: 4, 3: 2, 4: 4, 5: 2}.get(codec)
     demand(width and raw_bytes % width == 0, f"codec {codec} of {raw_bytes} bytes")
     planes = []
     for _ in range(width):
@@ -153,8 +153,10 @@ def decode_chunk(codec, raw_bytes, stored, base=None):
         words = (words << 8) | np.frombuffer(plane, np.uint8)
     words = words.astype(f"<u{width}")
     if base is not None:
-        steps = (words >> 1) ^ (0 - (words & 1)).astype(words.dtype)
-        return (steps + np.frombuffer(base, words.dtype)).astype(words.dtype).tobytes()
+        theirs = np.frombuffer(base, words.dtype)
+        order = np.argsort(255 - (theirs >> 7 & 255), kind="stable") if codec == 5 else slice(None)
+        words[order] = (words >> 1) ^ (0 - (words & 1))
+        return (words + theirs).tobytes()
     return ((words >> 1) | (words << (8 * width - 1))).astype(f"<u{width}").tobytes()
 
 

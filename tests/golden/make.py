@@ -19,7 +19,7 @@ import zstandard
 from bundler.format.codec.codecs import CodecChoice
 from bundler.format.index import DELTA_VERSION, FIRST_VERSION, FORMAT_VERSION
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.make.delta import Base
 from bundler.make.pack import PackResult, pack
 from bundler.plan.layout import Blob
@@ -28,8 +28,8 @@ from tests.support.fine_tunes import safetensors_bytes, tune
 
 HERE = Path(__file__).parent
 CODECS: tuple[CodecChoice, ...] = ("auto", "zstd")
-KINDS = (*CODECS, "volumes", "delta", "differences", "exponents")
-_VERSIONS = {"delta": DELTA_VERSION, "differences": FORMAT_VERSION}
+KINDS = (*CODECS, "volumes", "delta", "differences", "sorted", "exponents")
+_VERSIONS = {"delta": DELTA_VERSION, "differences": FORMAT_VERSION, "sorted": FORMAT_VERSION}
 
 
 def _weights() -> bytes:
@@ -81,8 +81,18 @@ TUNES = {
         "model.safetensors": safetensors_bytes({n: tune(words, 2, share=0.002) for n, words in _HALVES.items()})
     },
 }
+# A base of which a third of the words changes.
+SORTED = {
+    "a-base": {"model.safetensors": safetensors_bytes(_HALVES)},
+    "b-tuned": {
+        "model.safetensors": safetensors_bytes(
+            {name: words + (np.arange(len(words)) % 3 == 0) for name, words in _HALVES.items()}
+        )
+    },
+}
+SORTED_LOCK = lock_of(*(locked_repo(f"org/{name}", files) for name, files in SORTED.items()), name="sorted")
 TUNES_LOCK = lock_of(*(locked_repo(f"org/{name}", files) for name, files in TUNES.items()), name="tuned")
-CONTENTS += [content for files in TUNES.values() for content in files.values()]
+CONTENTS += [content for files in (*TUNES.values(), *SORTED.values()) for content in files.values()]
 # Blocks of exponents near each other and wide apart, with zeros, the last one short; powers of two, so that golden
 # files are small.
 _DRAWN = np.random.default_rng(3)
@@ -120,6 +130,8 @@ def pack_kind(kind: str, store: Callable[[Blob], Path], path: Path) -> PackResul
         return pack(LOCK, store, VolumeDestination(path, VOLUME_BYTES))
     if kind == "differences":
         return pack(TUNES_LOCK, store, path)
+    if kind == "sorted":
+        return pack(SORTED_LOCK, store, path)
     if kind == "exponents":
         return pack(EXPONENTS_LOCK, store, path)
     if kind == "delta":

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from bundler.format.codec.codecs import SORTED2
 from bundler.format.codec.words import Way
 from bundler.format.reader import BundleReader
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.home.installation.install import install
 from bundler.verify.bundle_file import verify_bundle
 from tests.golden import make
@@ -19,8 +20,9 @@ from tests.support.bundles import blob_store
 GOLDEN = sorted(path.with_suffix(".zst") for path in make.HERE.glob("*.tar.json"))
 DELTAS = [path for path in GOLDEN if path.name.endswith("-delta.tar.zst")]
 DIFFERENCES = [path for path in GOLDEN if path.name.endswith("-differences.tar.zst")]
+SORTED = [path for path in GOLDEN if path.name.endswith("-sorted.tar.zst")]
 EXPONENTS = [path for path in GOLDEN if path.name.endswith("-exponents.tar.zst")]
-WHOLE = [path for path in GOLDEN if path not in (*DELTAS, *DIFFERENCES, *EXPONENTS)]
+WHOLE = [path for path in GOLDEN if path not in (*DELTAS, *DIFFERENCES, *SORTED, *EXPONENTS)]
 
 
 def digest_of(golden: Path) -> str:
@@ -56,6 +58,18 @@ def test_golden_differences_still_verify_and_install(golden: Path, tmp_path: Pat
     installed = install(golden, tmp_path).bundle
     assert installed.verify().ok
     for repo, files in make.TUNES.items():
+        snapshot = installed.snapshot_path(f"org/{repo}")
+        assert {name: (snapshot / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize("golden", SORTED, ids=lambda path: path.name)
+def test_golden_sorted_differences_still_verify_and_install(golden: Path, tmp_path: Path) -> None:
+    verify_golden(golden)
+    with BundleReader(golden) as reader:
+        assert SORTED2.number in {chunk.codec for chunk in reader.index.chunks}
+    installed = install(golden, tmp_path).bundle
+    assert installed.verify().ok
+    for repo, files in make.SORTED.items():
         snapshot = installed.snapshot_path(f"org/{repo}")
         assert {name: (snapshot / name).read_bytes() for name in files} == files
 

@@ -6,6 +6,9 @@
  * The bytes are those of `planes.py` and `differences.py`; FORMAT.md, "Codecs" and "Differences", says what they are.
  */
 
+#ifndef WORD_LOOPS_H
+#define WORD_LOOPS_H
+
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -163,3 +166,16 @@ merge_differences4(uint8_t *restrict words, const uint8_t *base, uint8_t *const 
         memcpy(words + 4 * i, &word, sizeof word);
     }
 }
+
+/* How many of `count` 16-bit words are those of `base`. */
+static size_t
+count_equal2(const uint8_t *words, const uint8_t *base, size_t count)
+{
+    size_t equal = 0;
+    for (size_t i = 0; i < count; i++) {
+        equal += load2(words + 2 * i) == load2(base + 2 * i);
+    }
+    return equal;
+}
+
+#endif

@@ -1,6 +1,6 @@
 /* Split words into byte planes and merge them, in one pass over memory, and code planes of exponents: what `planes.py`,
- * `differences.py` and `exponents.py` do with several passes of numpy's. `_word_loops.h` and `_exponents.h` have the loops; here is
- * what Python sees.
+ * `differences.py` and `exponents.py` do with several passes of numpy's. `_word_loops.h`, `_sorted.h` and `_exponents.h` have the
+ * loops; here is what Python sees.
  *
  * Rule book:
  *
@@ -14,6 +14,7 @@
 #include <Python.h>
 
 #include "_exponents.h"
+#include "_sorted.h"
 #include "_word_loops.h"
 
 /* What one call works on. `held` counts the buffers to give back, in the order in which they were taken. */
@@ -46,19 +47,27 @@ hold(Job *job, PyObject *object, int flags)
     return 0;
 }
 
-/* The planes are lists, of one length. They are looked at again when their buffers are taken: that runs code of the
- * objects, which may change a list. */
+/* The planes are lists, of one length, or buffers where they are sorted, which a plane can only be as a whole. They are
+ * looked at again when their buffers are taken: that runs code of the objects, which may change a list. */
 static int
-measure_planes(Job *job, PyObject *planes)
+measure_planes(Job *job, PyObject *planes, int is_whole)
 {
     if (!PyList_Check(planes)) {
-        PyErr_SetString(PyExc_TypeError, "expected planes as a list of lists of buffers");
+        PyErr_SetString(PyExc_TypeError, "expected planes as a list");
         return -1;
     }
     job->width = PyList_Size(planes);
     if (job->width != 2 && job->width != 4) {
         PyErr_Format(PyExc_ValueError, "expected 2 or 4 planes, found %zd", job->width);
         return -1;
+    }
+    if (is_whole) {
+        job->blocks = 1;
+        if (job->width != 2) {
+            PyErr_Format(PyExc_ValueError, "expected 2 planes of sorted differences, found %zd", job->width);
+            return -1;
+        }
+        return 0;
     }
     job->blocks = -1;
     for (Py_ssize_t plane = 0; plane < job->width; plane++) {
@@ -67,7 +76,7 @@ measure_planes(Job *job, PyObject *planes)
             return -1;
         }
         if (!PyList_Check(list)) {
-            PyErr_SetString(PyExc_TypeError, "expected planes as a list of lists of buffers");
+            PyErr_SetString(PyExc_TypeError, "expected planes as lists of buffers");
             return -1;
         }
         Py_ssize_t count = PyList_Size(list);
@@ -82,12 +91,12 @@ measure_planes(Job *job, PyObject *planes)
 }
 
 static int
-hold_planes(Job *job, PyObject *planes, int flags)
+hold_planes(Job *job, PyObject *planes, int is_whole, int flags)
 {
     for (Py_ssize_t plane = 0; plane < job->width; plane++) {
         for (Py_ssize_t block = 0; block < job->blocks; block++) {
-            PyObject *list = PyList_GetItem(planes, plane), *item;
-            if (list == NULL || (item = PyList_GetItem(list, block)) == NULL) {
+            PyObject *item = PyList_GetItem(planes, plane);
+            if (item == NULL || (!is_whole && (item = PyList_GetItem(item, block)) == NULL)) {
                 return -1;
             }
             Py_INCREF(item);
@@ -137,10 +146,11 @@ check_lengths(const Job *job, int has_base)
 
 /* Take and check all buffers of a call; on failure an exception is set and nothing is held. */
 static int
-begin_job(Job *job, PyObject *words, PyObject *base, PyObject *planes, int words_flags, int planes_flags)
+begin_job(Job *job, PyObject *words, PyObject *base, PyObject *planes, int is_whole, int words_flags,
+          int planes_flags)
 {
     *job = (Job){0};
-    if (measure_planes(job, planes) < 0) {
+    if (measure_planes(job, planes, is_whole) < 0) {
         return -1;
     }
     if ((size_t)job->blocks > SIZE_MAX / sizeof(Py_buffer) / MOST_PLANES - 2) {
@@ -154,7 +164,7 @@ begin_job(Job *job, PyObject *words, PyObject *base, PyObject *planes, int words
     }
     job->places = job->buffers + (base == NULL ? 1 : 2);
     if (hold(job, words, words_flags) < 0 || (base != NULL && hold(job, base, PyBUF_SIMPLE) < 0)
-        || hold_planes(job, planes, planes_flags) < 0 || check_lengths(job, base != NULL) < 0) {
+        || hold_planes(job, planes, is_whole, planes_flags) < 0 || check_lengths(job, base != NULL) < 0) {
         end_job(job);
         return -1;
     }
@@ -186,12 +196,12 @@ do_job(const Job *job, int has_base, Split *split, Merge *merge)
 }
 
 static PyObject *
-run_job(PyObject *words, PyObject *base, PyObject *planes, Split *const *splits, Merge *const *merges)
+run_job(PyObject *words, PyObject *base, PyObject *planes, int is_whole, Split *const *splits, Merge *const *merges)
 {
     Job job;
     int words_flags = merges != NULL ? PyBUF_WRITABLE : PyBUF_SIMPLE;
     int planes_flags = splits != NULL ? PyBUF_WRITABLE : PyBUF_SIMPLE;
-    if (begin_job(&job, words, base, planes, words_flags, planes_flags) < 0) {
+    if (begin_job(&job, words, base, planes, is_whole, words_flags, planes_flags) < 0) {
         return NULL;
     }
     int wide = job.width == 4;
@@ -206,6 +216,8 @@ static Split *const SPLIT_PLANES[] = {split_planes2, split_planes4};
 static Merge *const MERGE_PLANES[] = {merge_planes2, merge_planes4};
 static Split *const SPLIT_DIFFERENCES[] = {split_differences2, split_differences4};
 static Merge *const MERGE_DIFFERENCES[] = {merge_differences2, merge_differences4};
+static Split *const SPLIT_SORTED[] = {split_sorted2, NULL};
+static Merge *const MERGE_SORTED[] = {merge_sorted2, NULL};
 
 static PyObject *
 words_split(PyObject *module, PyObject *arguments)
@@ -215,7 +227,7 @@ words_split(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OO:split", &raw, &planes)) {
         return NULL;
     }
-    return run_job(raw, NULL, planes, SPLIT_PLANES, NULL);
+    return run_job(raw, NULL, planes, 0, SPLIT_PLANES, NULL);
 }
 
 static PyObject *
@@ -226,7 +238,7 @@ words_merge(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OO:merge", &planes, &out)) {
         return NULL;
     }
-    return run_job(out, NULL, planes, NULL, MERGE_PLANES);
+    return run_job(out, NULL, planes, 0, NULL, MERGE_PLANES);
 }
 
 static PyObject *
@@ -237,7 +249,7 @@ words_split_differences(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OOO:split_differences", &raw, &base, &planes)) {
         return NULL;
     }
-    return run_job(raw, base, planes, SPLIT_DIFFERENCES, NULL);
+    return run_job(raw, base, planes, 0, SPLIT_DIFFERENCES, NULL);
 }
 
 static PyObject *
@@ -248,7 +260,59 @@ words_merge_differences(PyObject *module, PyObject *arguments)
     if (!PyArg_ParseTuple(arguments, "OOO:merge_differences", &planes, &base, &out)) {
         return NULL;
     }
-    return run_job(out, base, planes, NULL, MERGE_DIFFERENCES);
+    return run_job(out, base, planes, 0, NULL, MERGE_DIFFERENCES);
+}
+
+static PyObject *
+words_split_sorted(PyObject *module, PyObject *arguments)
+{
+    PyObject *raw, *base, *planes;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OOO:split_sorted", &raw, &base, &planes)) {
+        return NULL;
+    }
+    return run_job(raw, base, planes, 1, SPLIT_SORTED, NULL);
+}
+
+static PyObject *
+words_merge_sorted(PyObject *module, PyObject *arguments)
+{
+    PyObject *planes, *base, *out;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OOO:merge_sorted", &planes, &base, &out)) {
+        return NULL;
+    }
+    return run_job(out, base, planes, 1, NULL, MERGE_SORTED);
+}
+
+static PyObject *
+words_count_equal(PyObject *module, PyObject *arguments)
+{
+    PyObject *raw, *base;
+    Py_buffer words, theirs;
+    size_t equal = 0;
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OO:count_equal", &raw, &base)
+        || PyObject_GetBuffer(raw, &words, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    if (PyObject_GetBuffer(base, &theirs, PyBUF_SIMPLE) < 0) {
+        PyBuffer_Release(&words);
+        return NULL;
+    }
+    int fits = words.len % 2 == 0 && words.len == theirs.len;
+    if (!fits) {
+        PyErr_Format(PyExc_ValueError, "expected 16-bit words and as many of a base, found %zd and %zd bytes", words.len,
+                     theirs.len);
+    }
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        equal = count_equal2(words.buf, theirs.buf, (size_t)words.len / 2);
+        Py_END_ALLOW_THREADS
+    }
+    PyBuffer_Release(&theirs);
+    PyBuffer_Release(&words);
+    return fits ? PyLong_FromSize_t(equal) : NULL;
 }
 
 static PyObject *
@@ -296,6 +360,12 @@ static PyMethodDef FUNCTIONS[] = {
      "split_differences(raw, base, planes): as bundler.format.codec.differences.split"},
     {"merge_differences", words_merge_differences, METH_VARARGS,
      "merge_differences(planes, base, out): as bundler.format.codec.differences.merge"},
+    {"split_sorted", words_split_sorted, METH_VARARGS,
+     "split_sorted(raw, base, planes): as bundler.format.codec.differences.split_sorted"},
+    {"merge_sorted", words_merge_sorted, METH_VARARGS,
+     "merge_sorted(planes, base, out): as bundler.format.codec.differences.merge_sorted"},
+    {"count_equal", words_count_equal, METH_VARARGS,
+     "count_equal(raw, base) -> int: as bundler.format.codec.differences.count_equal"},
     {"encode_exponents", words_encode_exponents, METH_VARARGS,
      "encode_exponents(plane, frame) -> int: as bundler.format.codec.exponents.encode"},
     {NULL, NULL, 0, NULL},

@@ -1,4 +1,4 @@
-"""Subtract the words of a base from those of weights, and add them again (FORMAT.md, "Codecs": `difference2` and -`4`).
+"""Subtract the words of a base from those of weights, and add them again (FORMAT.md, "Differences").
 
 A number of a fine-tune lies near the one that it began as. Both read as integers, they are a few steps apart, whatever
 their exponents, and equal where training changed nothing. Their difference, modulo the word's size, is written with its
@@ -7,8 +7,12 @@ sign in the lowest bit ("zigzag"), so that small differences of either sign leav
 Where two numbers have one sign, the difference is that of their magnitudes. Where the sign changed it is far from zero,
 as it would be in the order of the numbers too: between the two lie all smaller exponents. So that order is not needed.
 
+Training moves all numbers by about as much, which is many steps of a small number and none of a large one. So the
+differences of 16-bit words are sorted, where many changed, by the exponent of the base's word, which who decodes has:
+an entropy coder, which makes its table block by block, then finds like beside like.
+
 Each step can be undone for every word, a NaN or a part of some other type as well: nothing is assumed about them.
-numpy works step by step in scratch arrays, as in `bundler.format.codec.planes`.
+numpy works step by step in scratch arrays, as in `bundler.format.codec.planes`; what is sorted, is so as a whole.
 """
 
 from __future__ import annotations
@@ -75,6 +79,50 @@ def merge(planes: list[list[memoryview]], base: memoryview, out: memoryview) -> 
         np.right_shift(word, 1, out=word)
         np.bitwise_xor(word, more, out=word)
         np.add(word, theirs, out=words)
+
+
+def split_sorted(raw: memoryview, base: memoryview, planes: list[memoryview]) -> None:
+    """Write the differences of 16-bit words to byte planes, sorted by the exponents of the base's words.
+
+    Args:
+        raw: Little-endian words.
+        base: As many words of the base.
+        planes: The top bytes' and the low bytes', each in one piece.
+    """
+    words, theirs = np.frombuffer(raw, "<u2"), np.frombuffer(base, "<u2")
+    written = words - theirs
+    # All ones where the difference is negative.
+    signs = (written.view("<i2") >> 15).view("<u2")
+    written += written
+    written ^= signs
+    written = written[_sort(theirs)]
+    top, low = (np.frombuffer(plane, np.uint8) for plane in planes)
+    np.copyto(top, written >> 8, casting="unsafe")
+    np.copyto(low, written, casting="unsafe")
+
+
+def merge_sorted(planes: list[memoryview], base: memoryview, out: memoryview) -> None:
+    """Undo `split_sorted`: read `planes` and `base`, and write the words to `out`."""
+    words, theirs = np.frombuffer(out, "<u2"), np.frombuffer(base, "<u2")
+    top, low = (np.frombuffer(plane, np.uint8) for plane in planes)
+    written = top.astype("<u2")
+    written <<= 8
+    written |= low
+    signs = 0 - (written & 1)
+    written >>= 1
+    written ^= signs
+    words[_sort(theirs)] = written
+    words += theirs
+
+
+def count_equal(raw: memoryview, base: memoryview) -> int:
+    """Return how many 16-bit words of `raw` are those of `base`, which is as long."""
+    return int(np.count_nonzero(np.frombuffer(raw, "<u2") == np.frombuffer(base, "<u2")))
+
+
+def _sort(base: Words) -> NDArray[np.intp]:
+    """Return the numbers of words by their exponents, the greatest first; where they are equal, in order."""
+    return np.argsort(~(base >> 7).astype(np.uint8), kind="stable")
 
 
 def _steps(

@@ -40,6 +40,24 @@ class MergeDifferences(Protocol):
     def __call__(self, planes: list[list[memoryview]], base: memoryview, out: memoryview, /) -> None: ...
 
 
+class SplitSorted(Protocol):
+    """As `bundler.format.codec.differences.split_sorted`."""
+
+    def __call__(self, raw: memoryview, base: memoryview, planes: list[memoryview], /) -> None: ...
+
+
+class MergeSorted(Protocol):
+    """As `bundler.format.codec.differences.merge_sorted`."""
+
+    def __call__(self, planes: list[memoryview], base: memoryview, out: memoryview, /) -> None: ...
+
+
+class CountEqual(Protocol):
+    """As `bundler.format.codec.differences.count_equal`."""
+
+    def __call__(self, raw: memoryview, base: memoryview, /) -> int: ...
+
+
 class EncodeExponents(Protocol):
     """As `bundler.format.codec.exponents.encode`."""
 
@@ -56,6 +74,9 @@ class Way:
         merge: Planes to words.
         split_differences: Words and those of a base to planes of their differences.
         merge_differences: Planes of differences, and the words of the base, to words.
+        split_sorted: 16-bit words and those of a base to planes of their differences, sorted.
+        merge_sorted: Planes of sorted differences, and the words of the base, to words.
+        count_equal: How many 16-bit words are those of a base.
         encode_exponents: A plane of exponents to a frame.
     """
 
@@ -64,6 +85,9 @@ class Way:
     merge: Merge
     split_differences: SplitDifferences
     merge_differences: MergeDifferences
+    split_sorted: SplitSorted
+    merge_sorted: MergeSorted
+    count_equal: CountEqual
     encode_exponents: EncodeExponents
 
 
@@ -73,7 +97,17 @@ def numpy_way() -> Way:
     # A tenth of a second, which is most of what a short command takes.
     from bundler.format.codec import differences, exponents, planes
 
-    return Way("numpy", planes.split, planes.merge, differences.split, differences.merge, exponents.encode)
+    return Way(
+        "numpy",
+        planes.split,
+        planes.merge,
+        differences.split,
+        differences.merge,
+        differences.split_sorted,
+        differences.merge_sorted,
+        differences.count_equal,
+        exponents.encode,
+    )
 
 
 @cache
@@ -89,6 +123,9 @@ def compiled_way() -> Way | None:
         _words.merge,
         _words.split_differences,
         _words.merge_differences,
+        _words.split_sorted,
+        _words.merge_sorted,
+        _words.count_equal,
         _words.encode_exponents,
     )
 

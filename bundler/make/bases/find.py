@@ -20,7 +20,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from bundler.format.codec.codecs import BY_WIDTH, DEFAULT_LEVEL, DIFFERENCES_BY_WIDTH, room_bytes
+from bundler.format.codec.codecs import (
+    BY_WIDTH,
+    DEFAULT_LEVEL,
+    DIFFERENCES_BY_WIDTH,
+    encode_difference,
+    room_bytes,
+)
 from bundler.format.codec.safetensors import Run, Tensor, join_runs, read_tensors
 from bundler.format.contents.bases import (
     MAX_DEPTH,
@@ -158,7 +164,7 @@ class BaseFinder:
                 self._contents.read_into(base, start + skipped, theirs)
                 room = self._room[2 * size :]
                 alone += sum(map(len, BY_WIDTH[run.width].encode(ours, DEFAULT_LEVEL, room)))
-                against += sum(map(len, DIFFERENCES_BY_WIDTH[run.width].encode(ours, theirs)))
+                against += sum(map(len, encode_difference(ours, theirs, run.width)[1]))
                 wanted = next(positions, total)
             begin += run.size_bytes
         return against / alone

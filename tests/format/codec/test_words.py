@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -47,6 +48,11 @@ def empty_planes(width: int, count: int, offset: int = 0) -> Planes:
     ]
 
 
+def whole_planes(width: int, count: int, offset: int = 0) -> list[memoryview]:
+    """Planes that hold other bytes, each in one piece."""
+    return [at_offset(b"\xa5" * count, offset + number) for number in range(width)]
+
+
 def joined(planes: Planes) -> list[bytes]:
     return [b"".join(plane) for plane in planes]
 
@@ -69,6 +75,21 @@ def check_equal(compiled: Way, raw: memoryview, base: memoryview, width: int, of
             out = at_offset(b"\x5a" * len(raw), offset)
             merge(way, planes, out)
             assert out == raw
+    if width == 2:
+        check_sorted_equal(compiled, raw, base, offset)
+
+
+def check_sorted_equal(compiled: Way, raw: memoryview, base: memoryview, offset: int) -> None:
+    count = len(raw) // 2
+    theirs, ours = (whole_planes(2, count, each) for each in (0, offset))
+    numpy_way().split_sorted(raw, base, theirs)
+    compiled.split_sorted(raw, base, ours)
+    assert ours == theirs
+    for way in (numpy_way(), compiled):
+        out = at_offset(b"\x5a" * len(raw), offset)
+        way.merge_sorted(ours, base, out)
+        assert out == raw
+    assert compiled.count_equal(raw, base) == numpy_way().count_equal(raw, base)
 
 
 @widths
@@ -136,11 +157,14 @@ def test_lengths_that_do_not_agree_are_refused_before_a_byte_is_written(
     compiled: Way, planes: Planes, raw_bytes: int
 ) -> None:
     words, base = memoryview(bytearray(b"\x11" * raw_bytes)), memoryview(bytes(raw_bytes))
+    whole = [plane[0] for plane in planes if len(plane) == 1]
     for call in (
         lambda: compiled.split(words, planes),
         lambda: compiled.merge(planes, words),
         lambda: compiled.split_differences(words, base, planes),
         lambda: compiled.merge_differences(planes, base, words),
+        lambda: compiled.split_sorted(words, base, whole),
+        lambda: compiled.merge_sorted(whole, base, words),
     ):
         with pytest.raises(ValueError, match="expected"):
             call()
@@ -169,11 +193,16 @@ def test_lengths_are_taken_if_they_agree_and_refused_if_one_does_not(
         base_bytes = other
     words, base = memoryview(bytearray(raw_bytes)), memoryview(bytes(base_bytes))
     agrees = all(plane == planes[0] for plane in planes) and raw_bytes == width * sum(planes[0])
+    whole = [memoryview(bytearray(sum(plane))) for plane in planes]
+    suits = width == 2 and {2 * len(plane) for plane in whole} == {raw_bytes} == {base_bytes}
     calls: list[tuple[Callable[[], None], bool]] = [
         (lambda: compiled.split(words, blocks(*planes)), agrees),
         (lambda: compiled.merge(blocks(*planes), words), agrees),
         (lambda: compiled.split_differences(words, base, blocks(*planes)), agrees and base_bytes == raw_bytes),
         (lambda: compiled.merge_differences(blocks(*planes), base, words), agrees and base_bytes == raw_bytes),
+        (lambda: compiled.split_sorted(words, base, whole), suits),
+        (lambda: compiled.merge_sorted(whole, base, words), suits),
+        (lambda: print(compiled.count_equal(words, base)), raw_bytes % 2 == 0 and base_bytes == raw_bytes),
     ]
     for call, is_right in calls:
         if is_right:
@@ -184,12 +213,49 @@ def test_lengths_are_taken_if_they_agree_and_refused_if_one_does_not(
 
 
 def test_a_base_of_another_length_is_refused(compiled: Way) -> None:
-    words = memoryview(bytearray(8))
+    words, whole = memoryview(bytearray(8)), [memoryview(bytearray(4)) for _ in range(2)]
     for size in (0, 7, 9):
-        with pytest.raises(ValueError, match=f"expected a base of 8 bytes, found {size}"):
-            compiled.split_differences(words, memoryview(bytes(size)), blocks([4], [4]))
-        with pytest.raises(ValueError, match=f"expected a base of 8 bytes, found {size}"):
-            compiled.merge_differences(blocks([4], [4]), memoryview(bytes(size)), words)
+        base = memoryview(bytes(size))
+        calls: list[Callable[[], object]] = [
+            lambda base=base: compiled.split_differences(words, base, blocks([4], [4])),
+            lambda base=base: compiled.merge_differences(blocks([4], [4]), base, words),
+            lambda base=base: compiled.split_sorted(words, base, whole),
+            lambda base=base: compiled.merge_sorted(whole, base, words),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match=f"expected a base of 8 bytes, found {size}"):
+                call()
+        with pytest.raises(ValueError, match=f"found 8 and {size} bytes"):
+            compiled.count_equal(words, base)
+
+
+def test_a_base_that_another_thread_changes_meanwhile_leads_nowhere_else(compiled: Way) -> None:
+    count = 100_000
+    out, base = (memoryview(bytearray(2 * count)) for _ in range(2))
+    rooms = [memoryview(bytearray(3 * count)) for _ in range(2)]
+    planes = [room[count : 2 * count] for room in rooms]
+    halt, turned = threading.Event(), 0
+
+    def turn() -> None:
+        nonlocal turned
+        kinds = [bytes(2 * count), b"\xff" * (2 * count)]
+        while not halt.is_set():
+            base[:] = kinds[turned % 2]
+            turned += 1
+
+    thread = threading.Thread(target=turn)
+    thread.start()
+    try:
+        for _ in range(60):
+            # Over words of 0x11 no difference is zero.
+            out[:] = b"\x11" * len(out)
+            compiled.split_sorted(out, base, planes)
+            compiled.merge_sorted(planes, base, out)
+    finally:
+        halt.set()
+        thread.join()
+    assert turned
+    assert not any(any(room[:count]) or any(room[2 * count :]) for room in rooms)
 
 
 def test_what_is_no_memory_or_may_not_be_written_is_refused(compiled: Way) -> None:
