@@ -33,7 +33,8 @@ from bundler.text.wording import size
     "--piece-size",
     metavar="SIZE",
     type=VolumeSize(),
-    help="Cut it into blobs of SIZE, such as 512M, so that a push which was killed goes on behind the last whole one.",
+    help="Cut it into blobs of SIZE, such as 512M, elsewhere than in a registry into volumes, so that a push which was "
+    "killed goes on behind the last whole one.",
 )
 @click.option("--mount-from", metavar="NAME", help="Another repository of that registry which may have it.")
 @json_option
@@ -49,14 +50,15 @@ def push(
     """Send BUNDLE, a file or volumes, to ADDRESS: a registry, oci://REGISTRY/NAME:TAG; or s3://, gs://, az://, https://.
 
     In a registry its lock, its signature and a bill of materials are attached to it; elsewhere its signature is put
-    beside it. What is there is not sent. A push that was interrupted goes on where the registry can do that. Logins are
-    those of `docker login` and `podman login`; a registry without TLS is oci+http://….
+    beside it. What is there is not sent. A push that was interrupted goes on where the registry can do that, and behind
+    the last whole piece with --piece-size. Logins are those of `docker login` and `podman login`; a registry without
+    TLS is oci+http://….
 
     \b
     Examples:
       bundle push demo.tar.zst oci://registry.example.org/models/demo:1
       bundle push demo.tar.zst oci://registry.example.org/models/demo:image --image
-      bundle push demo.tar.zst s3://bucket/demo.tar.zst
+      bundle push demo.tar.zst s3://bucket/demo.tar.zst --piece-size 1G
     """
     from bundler.format.find import find_bundle
     from bundler.transfer.push import push as push_bundle

@@ -201,7 +201,7 @@ def _verify_files(
 
 def _say_parity(places: list[Place]) -> None:
     """Say of what is damaged that there is parity of it, if there is."""
-    from bundler.format.storage.volumes import volume_base
+    from bundler.format.storage.volume_names import volume_base
     from bundler.parity.names import find_parity
 
     paths = [place for place in places if isinstance(place, Path)]

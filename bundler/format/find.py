@@ -8,7 +8,8 @@ from typing import overload
 
 from bundler.errors import FormatError, UsageError
 from bundler.format.reader import BundleReader
-from bundler.format.storage.volumes import volume_base, volume_files, volumes_in
+from bundler.format.storage.volume_names import volume_base, volume_files
+from bundler.format.storage.volumes import volumes_in
 from bundler.remote.address import Address, Place
 
 
@@ -29,7 +30,9 @@ def find_bundle(places: Sequence[Place]) -> Place | list[Path]:
     """
     addresses = [place for place in places if isinstance(place, Address)]
     if addresses and len(places) > 1:
-        raise UsageError(f"{addresses[0]}: expected an address alone; volumes are files")
+        raise UsageError(
+            f"{addresses[0]}: expected an address alone; volumes beside it are found by their numbers"
+        )
     if addresses:
         return addresses[0]
     paths = [place for place in places if isinstance(place, Path)]

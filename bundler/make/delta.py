@@ -22,7 +22,7 @@ from bundler.format.contents.bases import MIN_BASE_BYTES
 from bundler.format.find import find_bundle
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination
-from bundler.format.storage.volumes import volume_base, volume_files
+from bundler.format.storage.volume_names import volume_base, volume_files
 from bundler.format.tar import omitted_text
 from bundler.home.lock_source import open_file
 from bundler.plan.layout import Blob, layout

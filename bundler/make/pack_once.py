@@ -32,7 +32,7 @@ from bundler.format.index import FORMAT_VERSION
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.format.writer import ReadyChunks
 from bundler.make.delta import Base
 from bundler.make.fetch import blob_path

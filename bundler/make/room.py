@@ -11,7 +11,7 @@ from bundler.files.digest import sha256_bytes
 from bundler.files.space import Room, measure_room
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import Destination, PipeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.make.cache.hub_cache import HubCache
 from bundler.make.delta import Base
 from bundler.make.store import Store

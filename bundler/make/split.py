@@ -12,7 +12,7 @@ from bundler.format.reader import BundleReader
 from bundler.format.replaced import Replaced, find_replaced
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import Destination, FileDestination, VolumeDestination
-from bundler.format.storage.volumes import volume_base
+from bundler.format.storage.volume_names import volume_base
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from bundler.errors import FormatError
 from bundler.format.find import find_bundle
 from bundler.format.index import CHUNK_HEADER_BYTES
 from bundler.format.reader import BundleReader
-from bundler.format.storage.volumes import volume_base
+from bundler.format.storage.volume_names import volume_base
 from bundler.parity.make import ParityMade, make_parity
 from bundler.parity.names import find_parity
 from bundler.parity.repair import Repaired, repair

@@ -17,7 +17,7 @@ from typing import IO, Self
 from bundler.errors import BundleError, DependencyError, FormatError, UsageError
 from bundler.files.space import report_full_disk
 from bundler.format.storage.stream_input import Readable
-from bundler.format.storage.volumes import volume_base
+from bundler.format.storage.volume_names import volume_base
 from bundler.parity.lay_again import lay_again
 from bundler.parity.names import PARITY_SUFFIX, find_parity
 from bundler.parity.rebuilt import Rebuilt, open_rebuilt

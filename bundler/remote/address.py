@@ -83,6 +83,13 @@ class Address:
         """The last part of its path: what a file of it would be called."""
         return unquote(self.parts.path.rstrip("/").rpartition("/")[2])
 
+    def without(self, suffix: str) -> Address | None:
+        """Return the address of what has the same name without `suffix`; None if it is not written so."""
+        parts = self.parts
+        head = parts.path.removesuffix(suffix)
+        is_named = head != parts.path and not head.endswith("/")
+        return Address(parts._replace(path=head).geturl()) if is_named else None
+
     def beside(self, suffix: str) -> Address:
         """Return the address of what has the same name and `suffix`; a query stays."""
         parts = self.parts

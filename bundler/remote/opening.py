@@ -11,7 +11,7 @@ from bundler.remote.object import RemoteObject
 from bundler.remote.signature import FoundSignature
 
 # What servers answer for a file that is not there; 403 where one may not list what there is.
-_ABSENT = (401, 403, 404, 410)
+ABSENT = (401, 403, 404, 410)
 # What a file system takes (255), less what names of unfinished files have besides.
 _MOST_NAME_BYTES = 240
 
@@ -84,7 +84,7 @@ def read_signatures(address: Address, *, most_bytes: int) -> list[FoundSignature
     try:
         return [FoundSignature(read_small(beside, most_bytes=most_bytes), str(beside))]
     except RemoteError as error:
-        if error.status in _ABSENT:
+        if error.status in ABSENT:
             return []
         raise
 

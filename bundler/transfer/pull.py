@@ -23,10 +23,12 @@ from bundler.files.digest import hash_file
 from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
+from bundler.format.storage.remote_volumes import open_bundle
+from bundler.format.storage.volume_names import volume_base
 from bundler.hub.connection.crew import Crew
 from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
-from bundler.remote.opening import name_file, open_remote
+from bundler.remote.opening import name_file
 from bundler.remote.whole import try_again
 from bundler.transfer.partial import PartialFile
 from bundler.trust.signature_file import choose_signature, read_signature
@@ -80,8 +82,8 @@ def pull(
         FormatError: It is no bundle; nothing is left.
         SpaceError: There is not enough room.
     """
-    target = (output or Path(name_file(address))).absolute()
-    source = open_remote(address, is_read_whole=True)
+    target = (output or Path(name_file(volume_base(address) or address))).absolute()
+    source = open_bundle(address, is_read_whole=True)
     try:
         received, signature = _bring(source, address, target, on_total, progress)
     finally:

@@ -96,8 +96,8 @@ def push(
         image: Make an image of it, which is mounted; else a model artifact. The bundle's codec must be `zstd`.
         signature: Its signature; default the one beside it, where there is one.
         mount_from: Another repository of the registry that may have it.
-        piece_bytes: Cut it into blobs that are no longer, so that a push that was killed goes on behind the last whole
-            one in a registry that forgets what broke off; default one blob.
+        piece_bytes: Cut it into blobs that are no longer, elsewhere than in a registry into volumes, so that a push
+            that was killed goes on behind the last whole one where what broke off is forgotten; default one blob.
         on_total: Called once with the number of bytes that `progress` will add up to.
         progress: Called with the number of bytes that are hashed here, or there, since the last call.
         on_note: Told what a person should know of and is no error.
@@ -110,11 +110,11 @@ def push(
         RemoteError: It refused.
     """
     if address.scheme not in REGISTRY_SCHEMES:
-        if image or mount_from or piece_bytes:
+        if image or mount_from:
             raise UsageError(
-                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG, for an image or pieces"
+                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG, for an image"
             )
-        return _put(place, address, signature, on_total, progress)
+        return _put(place, address, signature, piece_bytes, on_total, progress)
     if image and piece_bytes:
         raise UsageError("an image has the bundle as one layer, which cannot be cut into pieces")
     registry = Registry(address, "push")
@@ -138,13 +138,14 @@ def _put(
     place: Path | Sequence[Path],
     address: Address,
     given: Path | None,
+    piece_bytes: int | None,
     on_total: Callable[[int], None],
     progress: Callable[[int], None],
 ) -> Pushed:
     with BundleReader(place) as reader, closing(open_stored(place)) as stored:
         on_total(reader.size_bytes)
         signature = _find_signature(place, given, reader.digest)
-        sent = put_bundle(stored, reader, address, signature, progress=progress)
+        sent = put_bundle(stored, reader, address, signature, piece_bytes=piece_bytes, progress=progress)
         return Pushed(
             address=str(address),
             name=reader.name,

@@ -32,7 +32,7 @@ def policy_paths(extra: Path | None = None) -> list[Path]:
 def signature_path(place: Path | Sequence[Path], form: Form = "ssh") -> Path:
     """Return where the signature of a bundle stands, of a file or of volumes."""
     # Not at the top: what moves or deletes a generation needs only the suffix.
-    from bundler.format.storage.volumes import volume_base
+    from bundler.format.storage.volume_names import volume_base
 
     path = place if isinstance(place, Path) else place[0]
     base = volume_base(path) or path

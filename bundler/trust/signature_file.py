@@ -106,8 +106,10 @@ def choose_signature(
         ChangedError: There is another bundle by now.
         NetworkError, RemoteError: It cannot be told whether there is one.
     """
+    from bundler.format.storage.volume_names import volume_base
     from bundler.remote.opening import read_signatures
 
+    address = volume_base(address) or address
     chosen: tuple[bytes, SignedStatement | TrustError] | None = None
     best: tuple[bool, bool, float] | None = None
     for found in read_signatures(address, most_bytes=MAX_BYTES):

@@ -10,7 +10,7 @@ import pytest
 
 from bundler.format.reader import BundleReader
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.make.delta import Base
 from bundler.make.pack import pack
 from tests.support.bundles import OTHER_COMMIT, blob_store, lock_of, locked_repo

@@ -11,7 +11,7 @@ from bundler.format.index import PREAMBLE, TRAILER_BYTES
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.home.receipt import Receipt
 from bundler.make.delta import Base
 from bundler.make.pack import pack

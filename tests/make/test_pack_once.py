@@ -17,7 +17,7 @@ from bundler.format.storage.destinations import (
     PipeDestination,
     VolumeDestination,
 )
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.make import pack_once as pack_once_module
 from bundler.make.delta import Base
 from bundler.make.pack_once import pack_once

@@ -27,7 +27,7 @@ from bundler.errors import BundleError
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.home.generation import generation_path
 from bundler.home.home import Home
 from bundler.home.installation.install import install

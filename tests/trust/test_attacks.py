@@ -16,7 +16,7 @@ from bundler.files.atomic import atomic_write
 from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import VolumeDestination
-from bundler.format.storage.volumes import volume_files
+from bundler.format.storage.volume_names import volume_files
 from bundler.home.generations.prune import prune
 from bundler.home.home import Home
 from bundler.home.installation.install import install

@@ -31,8 +31,9 @@ from bundler.format.index import (
     is_index_frame,
     parse_chunk_header,
 )
+from bundler.format.storage.volume_cut import VolumeCut
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head
-from bundler.format.storage.volumes import volume_files, volume_path
+from bundler.format.storage.volume_names import volume_files, volume_path
 
 
 class Sink(Protocol):
@@ -187,7 +188,7 @@ class VolumeSink:
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
         self._folder = folder
-        self._limit = limit_bytes
+        self._cut = VolumeCut(limit_bytes)
         self._written = 0
         # For the chunk or index that is being written: its first bytes until its length is known, then the bytes left.
         self._head = b""
@@ -259,13 +260,7 @@ class VolumeSink:
             length = 8 + int(struct.unpack_from("<I", head, 4)[0])
         else:
             length = CHUNK_HEADER_BYTES + parse_chunk_header(head).stored_bytes
-        if VOLUME_HEAD_BYTES + length > self._limit:
-            raise UsageError(
-                f"a volume of {self._limit:,} bytes is too small: this bundle has a piece that needs "
-                f"{VOLUME_HEAD_BYTES + length:,}",
-                hint="choose a larger --volume-size",
-            )
-        if not self._files or self._files[-1].part_bytes + VOLUME_HEAD_BYTES + length > self._limit:
+        if self._cut.add(length):
             if self._files:
                 self._files[-1].close()
             self._files.append(_File(temporary_path(self._folder)))

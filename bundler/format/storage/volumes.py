@@ -10,26 +10,21 @@ Rule book:
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from bundler.errors import BundleError, FormatError, UsageError
 from bundler.format.index import PREAMBLE
 from bundler.format.storage.remote import RemoteStored
+from bundler.format.storage.remote_volumes import open_bundle
 from bundler.format.storage.stored import OneFile, OpenFile, Stored
+from bundler.format.storage.volume_faults import find_commonest, list_faults, refuse_set
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
+from bundler.format.storage.volume_names import volume_base, volume_files
 from bundler.remote.address import Address, Place
-from bundler.remote.opening import open_remote
-from bundler.text.wording import and_more, name_some
-
-# At least three digits, so that a shell's glob lists them in order.
-_SUFFIX = re.compile(r"(.+)\.([0-9]{3,})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -45,31 +40,6 @@ class Volume:
     path: Path
     header: VolumeHeader
     offset: int
-
-
-def volume_path(base: Path, number: int, count: int) -> Path:
-    """Return the path of a volume, such as ``demo.tar.zst.001``; all names of a set have the same length."""
-    return base.with_name(f"{base.name}.{number:0{max(3, len(str(count)))}}")
-
-
-def volume_base(path: Path) -> Path | None:
-    """Return the common name of the volumes that `path` is one of; None if it is not named as a volume."""
-    match = _SUFFIX.fullmatch(path.name)
-    return path.with_name(match[1]) if match else None
-
-
-def volume_files(base: Path) -> list[Path]:
-    """Return the files that are named as volumes of `base`, in order of number; their content is not read."""
-    try:
-        found = [path for path in base.parent.iterdir() if volume_base(path) == base]
-    except OSError:
-        return []
-    return sorted(found, key=lambda path: (_parse_number(path), path.name))
-
-
-def _parse_number(path: Path) -> int:
-    match = _SUFFIX.fullmatch(path.name)
-    return int(match[2]) if match else 0
 
 
 def volumes_in(path: Path, open_file: OpenFile = OneFile) -> list[Volume]:
@@ -114,7 +84,7 @@ class VolumeSet(Stored):
 
     Args:
         path: Name for messages: the common name of the volumes, if they have one.
-        volumes: All volumes, in any order, checked by `_list_faults`.
+        volumes: All volumes, in any order, checked by `list_faults`.
         open_file: Opens a volume.
     """
 
@@ -182,8 +152,8 @@ def open_stored(place: Place | Sequence[Place], open_file: OpenFile | None = Non
     if len(paths) < len(places):
         address = next(each for each in places if isinstance(each, Address))
         if len(places) > 1:
-            raise UsageError(f"{address}: expected an address alone; volumes are files")
-        return RemoteStored(open_remote(address), address)
+            raise UsageError(f"{address}: expected an address alone; volumes beside it are found by their numbers")
+        return RemoteStored(open_bundle(address), address)
     if len(paths) > 1:
         return _set_of(paths[0], paths, open_file=open_file or OneFile)
     path = paths[0]
@@ -234,60 +204,11 @@ def _check_set(
         FormatError: They are not complete, or not from one split.
     """
     if volumes:
-        reference = reference or _find_commonest(volumes)
-        complaints = complaints + _list_faults(volumes, reference)
+        reference = reference or find_commonest(volumes)
+        complaints = complaints + list_faults(volumes, reference)
     bases = {volume_base(volume.path) for volume in volumes}
     if len(bases) == 1 and (base := bases.pop()):
         path = base
     if complaints or not volumes:
-        listing = "".join(f"\n  {complaint}" for complaint in and_more(complaints))
-        raise FormatError(
-            f"{path}: not one complete set of volumes{listing}",
-            hint="put all volumes of one bundle into one folder, and no other files with such names",
-        )
+        raise refuse_set(path, complaints)
     return VolumeSet(path, volumes, open_file)
-
-
-def _find_commonest(volumes: list[Volume]) -> VolumeHeader:
-    """Return a header from the split that most volumes belong to, so that the error names the others."""
-    cuts = Counter((v.header.bundle_sha256, v.header.count) for v in volumes)
-    [(cut, _)] = cuts.most_common(1)
-    return next(v.header for v in volumes if (v.header.bundle_sha256, v.header.count) == cut)
-
-
-def _list_faults(volumes: list[Volume], reference: VolumeHeader) -> list[str]:
-    complaints: list[str] = []
-    known: dict[int, Volume] = {}
-    for volume in volumes:
-        path, header = volume.path, volume.header
-        what = f"{path}: is volume {header.number} of {header.count}"
-        named = _parse_number(path)
-        if header.bundle_sha256 != reference.bundle_sha256:
-            complaints.append(
-                f"{what} of another bundle ({header.digest}), perhaps from an earlier run; "
-                f"expected {reference.digest}"
-            )
-        elif (header.count, header.bundle_bytes) != (reference.count, reference.bundle_bytes):
-            complaints.append(
-                f"{what} of this bundle, from a split into other sizes; expected one of {reference.count}"
-            )
-        elif header.number in known:
-            complaints.append(f"{what}, and so is {known[header.number].path}")
-        else:
-            known[header.number] = volume
-            if named and named != header.number and volume.offset == VOLUME_HEAD_BYTES:
-                complaints.append(f"{what}, but is named as number {named}: swapped or renamed")
-    if len(known) < reference.count:
-        # At most 20 numbers: a damaged or hostile header may state four billion volumes.
-        missing = islice((str(n) for n in range(1, reference.count + 1) if n not in known), 20)
-        shown = name_some(missing, shown=20, total=reference.count - len(known))
-        complaints.append(f"missing: volume {shown} of {reference.count}")
-    for number, volume in sorted(known.items()):
-        before = known.get(number - 1)
-        start = before.header.stop if before else len(PREAMBLE) if number == 1 else volume.header.start
-        if volume.header.start != start:
-            complaints.append(
-                f"{volume.path}: starts at byte {volume.header.start} of the bundle, expected {start}: "
-                "from a split into other sizes"
-            )
-    return complaints

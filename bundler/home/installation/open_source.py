@@ -8,10 +8,10 @@ from pathlib import Path
 from bundler.format.reader import BundleReader
 from bundler.format.source import Source
 from bundler.format.storage.remote import RemoteStored
+from bundler.format.storage.remote_volumes import open_bundle
 from bundler.format.storage.stream_input import Readable
 from bundler.format.stream import BundleStream
 from bundler.remote.address import Address, Place
-from bundler.remote.opening import open_remote
 
 
 def open_source(source: Place | Sequence[Path] | Readable) -> Source:
@@ -30,7 +30,7 @@ def open_source(source: Place | Sequence[Path] | Readable) -> Source:
 
 
 def _open_address(address: Address) -> Source:
-    source = open_remote(address)
+    source = open_bundle(address)
     if source.has_ranges:
         return BundleReader(RemoteStored(source, address))
     body = source.stream()

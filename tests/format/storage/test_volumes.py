@@ -20,7 +20,8 @@ from bundler.format.reader import BundleReader
 from bundler.format.split import copy_bundle
 from bundler.format.storage.destinations import FileDestination, VolumeDestination
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, parse_volume_head
-from bundler.format.storage.volumes import open_stored, volume_base, volume_files, volume_path, volumes_in
+from bundler.format.storage.volume_names import volume_base, volume_files, volume_path
+from bundler.format.storage.volumes import open_stored, volumes_in
 from bundler.home.installation.install import install
 from bundler.verify.bundle_file import verify_bundle
 from bundler.verify.volume import verify_volume

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -73,6 +74,32 @@ def test_a_bundle_goes_there_and_comes_back(bucket: str, tmp_path: Path) -> None
     bundle("install", address, "--hf-home", tmp_path / "remote")
     assert tree(tmp_path / "remote") == tree(tmp_path / "file")
     assert bundle("verify", address).exit_code == 0
+
+
+def test_it_goes_there_in_volumes_and_on_behind_the_last_whole_one(bucket: str, tmp_path: Path) -> None:
+    packed = tiny_bundle(tmp_path / "made", locked_repo("org/m", FILES, lfs=["w"]), contents=FILES.values())
+    address = f"{bucket}/deep/tiny.tar.zst"
+    words = [sys.executable, "-m", "bundler", "push", packed, address, "--piece-size", "9M", "--json"]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    while child.poll() is None and not is_there(f"{address}.002"):
+        time.sleep(0.01)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
+    sent = json.loads(subprocess.run(words, stdout=subprocess.PIPE, check=True).stdout)["sent_bytes"]
+    assert 0 < sent <= packed.stat().st_size - 2 * (4 << 20)
+    bundle("pull", f"{address}.003", "-o", tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == packed.read_bytes()
+    bundle("install", packed, "--hf-home", tmp_path / "file")
+    bundle("install", address, "--hf-home", tmp_path / "remote")
+    assert tree(tmp_path / "remote") == tree(tmp_path / "file")
+
+
+def is_there(address: str) -> bool:
+    try:
+        open_remote(Address(address)).close()
+    except RemoteError:
+        return False
+    return True
 
 
 def test_another_object_between_two_ranges_is_noticed(bucket: str) -> None:

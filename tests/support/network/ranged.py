@@ -50,6 +50,7 @@ class RangedServer(LoopbackServer):
         length: What Content-Length says instead of the truth; "" to say nothing of it, and send chunks.
         holds: Called with each request; returns after how many bytes of content to wait for `released`, or None.
         login: What Authorization must be; empty for anybody.
+        before_put: Called with the path before what is put there is kept; may wait, and may raise to break off.
         refuses: What PUT and POST are answered with before their content is read; 0 for reading it.
     """
 
@@ -65,6 +66,7 @@ class RangedServer(LoopbackServer):
         self.redirects: dict[str, str] = {}
         self.login = ""
         self.refuses = 0
+        self.before_put: Callable[[str], None] = lambda path: None
         self.drips = False
         self.length: str | None = None
         self.encoding = ""
@@ -111,7 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.web.login and self.headers.get("Authorization") != self.web.login:
             self._refuse(401)
             return
-        self.web.files[self.path.partition("?")[0]] = content
+        path = self.path.partition("?")[0]
+        self.web.before_put(path)
+        self.web.files[path] = content
         self._refuse(201)
 
     do_POST = do_PUT
