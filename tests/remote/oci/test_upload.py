@@ -12,7 +12,7 @@ import pytest
 
 from bundler.errors import RemoteError
 from bundler.remote.address import Address
-from bundler.remote.http import patience
+from bundler.remote.http import client, patience
 from bundler.remote.http.client import find_target
 from bundler.remote.oci.registry import Registry as Repository
 from bundler.remote.oci.upload import Uploader
@@ -52,6 +52,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "PAUSES_SECONDS", (0.05,) * 5)
+    # A source that says that the connection broke has it still: for so long an answer is waited for.
+    monkeypatch.setattr(client, "TIMEOUT_SECONDS", 1.0)
 
 
 @pytest.fixture
