@@ -83,6 +83,10 @@ test-programs: $(PROGRAMS_STAMP)  ## record, fetch and run programs of others, w
 	$(BIN)/python -m tests.programs.run --write
 	$(BIN)/python -m pytest -n auto --programs -m programs tests/matrix
 
+.PHONY: test-benchmarks
+test-benchmarks: $(STAMP)  ## benchmarks on next to nothing, from end to end
+	$(BIN)/python -m pytest -n auto --benchmarks -m benchmarks tests/benchmarks
+
 SIGNING_STAMP := $(VENV)/.installed-signing
 
 $(SIGNING_STAMP): $(STAMP)

@@ -34,23 +34,28 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Markers of tests that are left out unless an option of this name asks for them.
+_ASKED_FOR = ("programs", "benchmarks")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what `make test-programs` runs."""
-    parser.addoption("--programs", action="store_true", help="run the tests that are marked `programs`, too")
+    """Add what `make test-programs` and `make test-benchmarks` run."""
+    for marker in _ASKED_FOR:
+        parser.addoption(f"--{marker}", action="store_true", help=f"run the tests that are marked `{marker}`, too")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return what `-n auto` means: a worker more than there are cores, since tests wait for servers and disks, too."""
-    return available_cores() + 1
+    """Return what `-n auto` means: more workers than there are cores, since tests wait for servers and disks, too."""
+    return available_cores() + 2
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked `programs`, unless asked for it."""
-    if not config.getoption("--programs"):
-        left_out = {item for item in items if item.get_closest_marker("programs")}
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+    """Leave out what is asked for by an option, unless it is."""
+    markers = [marker for marker in _ASKED_FOR if not config.getoption(f"--{marker}")]
+    left_out = {item for item in items if any(map(item.get_closest_marker, markers))}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(autouse=True)

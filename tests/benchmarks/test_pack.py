@@ -207,6 +207,7 @@ def _floats(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.benchmarks
 def test_make_soak_tells_every_step_and_leaves_nothing(tmp_path: Path) -> None:
     argv = [
         "-m",

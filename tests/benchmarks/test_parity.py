@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from benchmarks.lib.measure import Run
 from benchmarks.parity import run
 
 
+@pytest.mark.benchmarks
 def test_a_small_bundle_is_damaged_and_repaired_and_nothing_is_left(tmp_path: Path) -> None:
     options = ["--shape", "tiny", "--rounds", "2", "--work", str(tmp_path / "work")]
     done = CliRunner().invoke(run.main, options, catch_exceptions=False)

@@ -98,6 +98,7 @@ def test_the_table_says_whether_the_goal_was_reached() -> None:
     assert [way.second_egress for way in ways] == [0.0, 20.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.benchmarks
 @pytest.mark.skipif(bool(namespaces.why_not()), reason=str(namespaces.why_not()))
 @pytest.mark.skipif(bool(registry.why_not()), reason=str(registry.why_not()))
 def test_the_real_point_installs_everywhere_though_a_node_is_killed(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.trust import run
 
 
+@pytest.mark.benchmarks
 def test_each_kind_of_key_is_measured_both_ways(tmp_path: Path) -> None:
     readings = run.measure(tmp_path, rounds=1)
     assert {

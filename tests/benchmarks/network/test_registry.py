@@ -12,6 +12,7 @@ from benchmarks.registry import run
 from benchmarks.scale.registry import why_not
 
 
+@pytest.mark.benchmarks
 @pytest.mark.skipif(why_not() is not None, reason=f"{why_not()}")
 def test_a_small_bundle_goes_there_and_back_and_nothing_is_left(tmp_path: Path) -> None:
     options = ["--shape", "tiny", "--rounds", "1", "--kills", "2", "--work", str(tmp_path / "work")]

@@ -74,6 +74,7 @@ def test_each_window_is_read_by_itself() -> None:
     assert once == pytest.approx(math.exp(expected))
 
 
+@pytest.mark.benchmarks
 @pytest.mark.usefixtures("short_prose")
 def test_a_llama_is_trained_converted_trained_on_and_asked_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

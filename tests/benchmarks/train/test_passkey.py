@@ -177,6 +177,7 @@ def test_keys_depend_on_the_depth_and_not_on_the_length() -> None:
     assert keys(500, 0.5) != keys(500, 1.0)
 
 
+@pytest.mark.benchmarks
 def test_a_model_is_trained_and_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, results = (
         Recipe(shape=TINY, rounds=(Round(stages=STAGES), Round(stages=STAGES[1:]))),

@@ -109,6 +109,7 @@ def test_the_state_of_ours_does_not_grow_with_the_context(monkeypatch: pytest.Mo
     assert ours[0]["state_mib"] == ours[1]["state_mib"]
 
 
+@pytest.mark.benchmarks
 def test_a_job_is_a_process_that_prints_a_reading_for_each_length() -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "benchmarks/train/child.py"), "train", "ours", "64"]
