@@ -27,7 +27,9 @@ help:  ## show this list
 $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt $(wildcard bundler/format/codec/*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'
+# On all cores, where pip takes one; some packages bring templates and such that are no Python.
+	-@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib
 	@touch $@
 
 demo: $(STAMP)  ## fetch, pack, verify, install, train and try the memory, with the network shut

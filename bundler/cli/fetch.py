@@ -39,7 +39,7 @@ from bundler.remote.address import Place
     "--output",
     metavar="BUNDLE",
     type=OutputPlace(),
-    help="The bundle to write, - for a pipe, or oci://REGISTRY/NAME:TAG.  "
+    help="The bundle to write, - for a pipe, or the address of a registry or an object store.  "
     "[default: NAME.tar.zst, with --base NAME.delta.tar.zst, here]",
 )
 @click.option(

@@ -1,4 +1,4 @@
-"""`bundle fetch -o oci://…`: the bundle goes to a registry while it is made."""
+"""`bundle fetch -o ADDRESS`: the bundle goes to a registry or an object store while it is made."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from bundler.remote.address import Address, Place
 
 if TYPE_CHECKING:
     from bundler.make.bundle import Made
-    from bundler.transfer.stream import StreamedPush
+    from bundler.transfer.stream import Streamed
     from bundler.trust.signature_file import SignedStatement
 
 
-def begin_upload(output: Place | None, *, dry_run: bool, is_cut: bool) -> StreamedPush | None:
+def begin_upload(output: Place | None, *, dry_run: bool, is_cut: bool) -> Streamed | None:
     """Return where a bundle goes if `output` is an address; None if it is a path.
 
     Raises:
@@ -27,13 +27,13 @@ def begin_upload(output: Place | None, *, dry_run: bool, is_cut: bool) -> Stream
     if dry_run or is_cut:
         raise click.UsageError("--dry-run and --volume-size are for files: leave them away, or name a file")
     from bundler.transfer.push import upload_notes
-    from bundler.transfer.stream import StreamedPush
+    from bundler.transfer.stream import stream_to
 
-    return StreamedPush(output, upload_notes())
+    return stream_to(output, upload_notes())
 
 
 def finish_upload(
-    upload: StreamedPush,
+    upload: Streamed,
     made: Made,
     signed: tuple[SignedStatement, Path] | None,
     on_note: Callable[[str], None],

@@ -1,115 +1,67 @@
-"""Send a bundle to a registry while it is being made: through a pipe, so that it is stored nowhere here.
+"""Send a bundle to a registry or an object store while it is being made: it is stored nowhere here.
 
 Rule book:
 
-* that it may be pushed is found out before the work begins, by a small blob that every artifact has;
-* the upload begins with the first byte of the bundle, since hours may pass before that;
-* of what is not finished nothing is to be seen in the registry: the tag comes last. It cannot be gone on with: only its
-  end says what the digest is that an upload is known by. What was downloaded for it is in the store.
+* that it may be sent is found out before the work begins, in a registry by a small blob that every artifact has. A
+  store is asked for what is there: a login that is refused is known then, a bucket that is missing or may only be read
+  is not;
+* of what is not finished nothing is to be seen: the tag comes last, and an object is there when all of it is. It cannot
+  be gone on with: only its end says what the digest is that an upload is known by. What was downloaded for it is in the
+  store of downloads.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from bundler.errors import OutputError, UsageError
+from bundler.errors import RemoteError, UsageError
 from bundler.files.digest import Hasher, sha256_bytes
 from bundler.format.storage.destinations import PipeDestination
 from bundler.plan.lock import Lock
-from bundler.remote.address import REGISTRY_SCHEMES, Address
+from bundler.remote.address import REGISTRY_SCHEMES, STORE_SCHEMES, Address
 from bundler.remote.oci.manifest import Descriptor
 from bundler.remote.oci.registry import Registry
-from bundler.remote.oci.types import BUNDLE_DIGEST, EMPTY, MANIFEST, MODEL_CONFIG, MODEL_FILE_PATH, MODEL_RAW
+from bundler.remote.oci.types import (
+    BUNDLE_DIGEST,
+    EMPTY,
+    MANIFEST,
+    MODEL_CONFIG,
+    MODEL_FILE_PATH,
+    MODEL_RAW,
+    SIGNATURE,
+)
 from bundler.remote.oci.upload import Uploader
+from bundler.remote.opening import open_remote
 from bundler.transfer.artifact import EMPTY_CONTENT, bundle_manifest, model_config
 from bundler.transfer.attach import attach, list_attachments
-
-_BLOCK_BYTES = 1 << 20
-_STOP_SECONDS = 1.0
-
-
-class _GivenUpError(Exception):
-    """The bundle will not be finished."""
+from bundler.transfer.piped import PipedUpload
+from bundler.transfer.put import SIGNATURE_SUFFIX
 
 
-class _Upload(PipeDestination):
-    """A pipe that is read as soon as it is written to, and not before: a proof forks, which no thread should see."""
-
-    def __init__(self, descriptor: int, begin: Callable[[], None]) -> None:
-        super().__init__(descriptor)
-        self._begin = begin
-
-    @contextlib.contextmanager
-    def open(self) -> Iterator[PipeDestination]:
-        """Begin the upload, and write to it (see `Destination`)."""
-        self._begin()
-        with super().open() as sink:
-            yield sink
-
-
-class StreamedPush:
-    """A bundle on its way to a registry; a context manager that gives it up unless `finish` was called.
-
-    Args:
-        address: Where it goes.
-        notes: See `bundler.transfer.push.push`.
+class Streamed(Protocol):
+    """A bundle on its way to an address; a context manager that gives it up unless `finish` was called.
 
     Attributes:
         destination: Where to write the bundle to.
-
-    Raises:
-        UsageError: It is no address of a registry, or has a digest.
-        RemoteError: The registry does not let it be pushed.
-        NetworkError: It cannot be reached.
     """
 
-    def __init__(self, address: Address, notes: Path) -> None:
-        if address.scheme not in REGISTRY_SCHEMES:
-            raise UsageError(
-                f"{address}: expected the address of a registry, oci://REGISTRY/NAME:TAG",
-                hint="for another address fetch into a file, and `bundle push` that",
-            )
-        self._registry = Registry(address, "push")
-        if self._registry.reference.digest:
-            raise UsageError(f"{address}: expected an address without a digest: that follows from what is pushed")
-        self._uploader = Uploader(self._registry, notes)
-        self._uploader.put_small(EMPTY_CONTENT, EMPTY)
-        self._hasher = Hasher(("sha256",), size_bytes=0)
-        self._size_bytes = 0
-        self._error: BaseException | None = None
-        self._is_given_up = False
-        self._sent: Callable[[str], None] | None = None
-        self._reading, self._writing = os.pipe()
-        # Not on a Mac, and not where a user has many; a small one is slower, and no less right.
-        with contextlib.suppress(OSError, AttributeError):
-            fcntl.fcntl(self._writing, fcntl.F_SETPIPE_SZ, _BLOCK_BYTES)
-        self._thread: threading.Thread | None = None
-        self.destination: PipeDestination = _Upload(self._writing, self._begin)
+    destination: PipeDestination
 
     def __enter__(self) -> Self:
-        return self
+        """Return itself."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_given_up = True
-        self._end_writing()
-        self._registry.close()
-        if isinstance(error, OutputError) and self._error is not None:
-            # Why nobody read on.
-            raise self._error from error
+        """Give up what is not finished."""
 
     def finish(
         self, lock: Lock, digest: str, signature: Path | None, on_note: Callable[[str], None]
     ) -> tuple[str, tuple[str, ...]]:
-        """Show the bundle under its tag, with what is attached to it.
+        """Show the bundle at its address, with what goes along.
 
         Args:
             lock: Its lock.
@@ -118,15 +70,78 @@ class StreamedPush:
             on_note: Told what a person should know of and is no error.
 
         Returns:
-            The address with the digest of the manifest, and the types of what is attached.
+            The address, in a registry with the digest of the manifest, and the types of what goes along.
 
         Raises:
-            RemoteError: The registry refused.
+            RemoteError: The server refused.
             NetworkError: It cannot be reached, or the connection broke: all of it has to be sent again.
         """
-        self._end_writing()
-        if self._error is not None:
-            raise self._error
+
+
+def stream_to(address: Address, notes: Path) -> Streamed:
+    """Return where to write a bundle that goes to an address.
+
+    Args:
+        address: A registry's, without a digest; or an object store's.
+        notes: As `bundler.transfer.push.push` takes it.
+
+    Raises:
+        UsageError: It is another address.
+        DependencyError: A package is missing; the message names the extra.
+        RemoteError: The server does not let it be sent.
+        NetworkError: It cannot be reached.
+    """
+    if address.scheme in REGISTRY_SCHEMES:
+        return StreamedPush(address, notes)
+    if address.scheme in STORE_SCHEMES:
+        return StreamedObject(address)
+    raise UsageError(
+        f"{address}: expected the address of a registry or an object store",
+        hint="a web server wants to know how long it will be: fetch into a file, and `bundle push` that",
+    )
+
+
+class StreamedPush:
+    """A bundle on its way to a registry (see `Streamed`).
+
+    Args:
+        address: Where it goes.
+        notes: See `bundler.transfer.push.push`.
+
+    Raises:
+        UsageError: The address has a digest.
+        RemoteError: The registry does not let it be pushed.
+        NetworkError: It cannot be reached.
+    """
+
+    def __init__(self, address: Address, notes: Path) -> None:
+        self._registry = Registry(address, "push")
+        if self._registry.reference.digest:
+            raise UsageError(f"{address}: expected an address without a digest: that follows from what is pushed")
+        self._uploader = Uploader(self._registry, notes)
+        self._uploader.put_small(EMPTY_CONTENT, EMPTY)
+        self._hasher = Hasher(("sha256",), size_bytes=0)
+        self._size_bytes = 0
+        self._sent: Callable[[str], None] | None = None
+        self._upload = PipedUpload(self._send)
+        self.destination = self._upload.destination
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._upload.__exit__(kind, error, trace)
+        finally:
+            self._registry.close()
+
+    def finish(
+        self, lock: Lock, digest: str, signature: Path | None, on_note: Callable[[str], None]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Show the bundle under its tag, with what is attached to it (see `Streamed`)."""
+        self._upload.wait()
         assert self._sent is not None, "a bundle has bytes"
         blob = f"sha256:{self._hasher.result().sha256}"
         self._sent(blob)
@@ -142,39 +157,66 @@ class StreamedPush:
         uploader.put_manifest(manifest, MANIFEST, registry.reference.wanted)
         return f"{registry.label}@{subject.digest}", tuple(attachment.kind for attachment in attachments)
 
-    def _end_writing(self) -> None:
-        if self._writing < 0:
-            return
-        os.close(self._writing)
-        self._writing = -1
-        if self._thread is None:
-            os.close(self._reading)
-        else:
-            # Who has given up does not wait for a server that may have stopped reading.
-            self._thread.join(_STOP_SECONDS if self._is_given_up else None)
+    def _send(self, blocks: Iterator[bytes]) -> None:
+        counted = self._count(blocks)
+        first = next(counted, None)
+        if first is not None:
+            self._sent = self._uploader.put_stream(first, counted)
 
-    def _begin(self) -> None:
-        self._thread = threading.Thread(target=self._send, name="push", daemon=True)
-        self._thread.start()
-
-    def _send(self) -> None:
-        try:
-            blocks = self._read()
-            first = next(blocks, None)
-            if first is not None:
-                self._sent = self._uploader.put_stream(first, blocks)
-        except _GivenUpError:
-            pass
-        except BaseException as error:
-            self._error = error
-        finally:
-            # Who writes learns of it.
-            os.close(self._reading)
-
-    def _read(self) -> Iterator[bytes]:
-        while block := os.read(self._reading, _BLOCK_BYTES):
+    def _count(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
             self._hasher.update(memoryview(block))
             self._size_bytes += len(block)
             yield block
-        if self._is_given_up:
-            raise _GivenUpError
+
+
+# What a store says of an object that is not there.
+_ABSENT = 404
+
+
+class StreamedObject:
+    """A bundle on its way to an object store (see `Streamed`); an object of that name is replaced.
+
+    Args:
+        address: Where it goes.
+
+    Raises:
+        DependencyError: A package is missing; the message names the extra.
+        RemoteError: The store does not let this login in.
+        NetworkError: It cannot be reached.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        try:
+            open_remote(address).close()
+        except RemoteError as error:
+            if error.status != _ABSENT:
+                raise
+        self._upload = PipedUpload(self._send)
+        self.destination = self._upload.destination
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._upload.__exit__(kind, error, trace)
+
+    def finish(
+        self, lock: Lock, digest: str, signature: Path | None, on_note: Callable[[str], None]
+    ) -> tuple[str, tuple[str, ...]]:
+        """Wait until the object is there, and put the signature beside it (see `Streamed`)."""
+        from bundler.remote.store import put_object
+
+        self._upload.wait()
+        if signature is None:
+            return str(self._address), ()
+        put_object(self._address.beside(SIGNATURE_SUFFIX), signature.read_bytes())
+        return str(self._address), (SIGNATURE,)
+
+    def _send(self, blocks: Iterator[bytes]) -> None:
+        from bundler.remote.store import put_object
+
+        put_object(self._address, blocks)

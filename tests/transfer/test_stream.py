@@ -13,7 +13,7 @@ from bundler.format.storage.destinations import Sink
 from bundler.make.pack import pack
 from bundler.remote.address import Address
 from bundler.transfer.pull import pull
-from bundler.transfer.stream import StreamedPush
+from bundler.transfer.stream import StreamedPush, stream_to
 from tests.support.bundles import blob_store, lock_of, locked_repo
 from tests.support.network.registry import Registry, needs_registry
 
@@ -67,6 +67,6 @@ def test_a_registry_that_breaks_off_is_the_reason_that_is_told(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("text", ["https://host/a.tar.zst", f"oci://host/a:1@sha256:{'0' * 64}"])
-def test_only_a_tag_of_a_registry_is_streamed_to(text: str, tmp_path: Path) -> None:
+def test_only_a_tag_of_a_registry_or_a_store_is_streamed_to(text: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        StreamedPush(Address(text), tmp_path)
+        stream_to(Address(text), tmp_path)

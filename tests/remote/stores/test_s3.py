@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import socket
@@ -22,8 +23,12 @@ from bundler.errors import ChangedError, DependencyError, RemoteError
 from bundler.make.sign import sign_bundle
 from bundler.remote.address import Address
 from bundler.remote.opening import open_remote
+from bundler.transfer.stream import StreamedObject
 from tests.support.bundles import locked_repo, tiny_bundle, tree
+from tests.support.hub import RunningHub
 from tests.support.keys import make_key
+from tests.support.process import run, script
+from tests.support.remote import write_repo
 
 FILES = {"w": random.Random(1).randbytes(40 << 20), "c.json": b"{}"}
 
@@ -92,6 +97,38 @@ def test_it_goes_there_in_volumes_and_on_behind_the_last_whole_one(bucket: str, 
     bundle("install", packed, "--hf-home", tmp_path / "file")
     bundle("install", address, "--hf-home", tmp_path / "remote")
     assert tree(tmp_path / "remote") == tree(tmp_path / "file")
+
+
+def test_a_bundle_is_fetched_straight_into_it(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text("version: 1\nname: small\nspaces:\n  - repo_id: org/small\n")
+    write_repo(
+        tmp_path / "hub" / "spaces" / "org" / "small",
+        {"README.md": b"ready", "noise.dat": random.Random(2).randbytes(20 << 20)},
+    )
+    address, key = f"{bucket}/deep/small.tar.zst", make_key(tmp_path).path
+    with RunningHub(tmp_path / "hub") as hub:
+        words = ["fetch", tmp_path / "small.yaml", "--sign", key, "--signature", tmp_path / "small.sig", "-o"]
+        environment = {name: os.environ[name] for name in os.environ if name.startswith("AWS_")}
+        run_bundle = [script("bundle"), *words]
+        done = run([*run_bundle, address], env=hub.environment(tmp_path / "hf") | environment, cwd=tmp_path)
+        run([*run_bundle, tmp_path / "file.tar.zst"], env=hub.environment(tmp_path / "hf"), cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == address
+    assert not list(tmp_path.glob("small*.zst"))
+    bundle("pull", address, "-o", tmp_path / "out.tar.zst")
+    assert (tmp_path / "out.tar.zst").read_bytes() == (tmp_path / "file.tar.zst").read_bytes()
+    assert (tmp_path / "out.tar.zst.sig").exists()
+
+
+def test_what_is_given_up_on_the_way_there_is_not_to_be_seen(bucket: str) -> None:
+    address = Address(f"{bucket}/half.tar.zst")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        StreamedObject(address) as upload,
+        upload.destination.open() as sink,
+    ):
+        sink.write(bytes(30 << 20))
+        raise KeyboardInterrupt
+    assert not is_there(str(address))
 
 
 def is_there(address: str) -> bool:
