@@ -24,7 +24,6 @@ from bundler.files.parallel import available_cores
 from bundler.files.space import check_room, report_full_disk
 from bundler.format.reader import BundleReader
 from bundler.format.storage.remote_volumes import open_bundle
-from bundler.format.storage.volume_names import volume_base
 from bundler.hub.connection.crew import Crew
 from bundler.remote.address import Address
 from bundler.remote.object import RemoteObject
@@ -82,9 +81,11 @@ def pull(
         FormatError: It is no bundle; nothing is left.
         SpaceError: There is not enough room.
     """
-    target = (output or Path(name_file(volume_base(address) or address))).absolute()
-    source = open_bundle(address, is_read_whole=True)
+    # A name that is none is refused before anybody is asked; that of a volume becomes the bundle's.
+    target = output or Path(name_file(address))
+    source, address = open_bundle(address, is_read_whole=True)
     try:
+        target = (output or target.with_name(name_file(address))).absolute()
         received, signature = _bring(source, address, target, on_total, progress)
     finally:
         source.close()

@@ -109,10 +109,14 @@ def choose_signature(
     from bundler.format.storage.volume_names import volume_base
     from bundler.remote.opening import read_signatures
 
-    address = volume_base(address) or address
+    # A bundle that is named as a volume, and is none, has its own; volumes have one together.
+    base = volume_base(address)
     chosen: tuple[bytes, SignedStatement | TrustError] | None = None
     best: tuple[bool, bool, float] | None = None
-    for found in read_signatures(address, most_bytes=MAX_BYTES):
+    signatures = read_signatures(address, most_bytes=MAX_BYTES)
+    if base is not None and not signatures:
+        signatures = read_signatures(base, most_bytes=MAX_BYTES)
+    for found in signatures:
         if of is not None and found.bundle_digest not in (None, of):
             raise ChangedError(
                 f"{address}: it was replaced while it was read: it led to bundle {of}, and leads to "

@@ -106,6 +106,19 @@ def test_a_pull_joins_them_and_brings_the_signature(
         pulled.signature.unlink()
 
 
+def test_a_bundle_that_is_only_named_as_a_volume_keeps_its_name_and_its_signature(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_bundle(packed, make_key(tmp_path).path)
+    made = packed.with_name(f"{packed.name}.sig")
+    monkeypatch.chdir(tmp_path)
+    with RangedServer({"/model.2024": packed.read_bytes(), "/model.2024.sig": made.read_bytes()}) as web:
+        pulled = pull(Address(f"{web.url}/model.2024"))
+    made.unlink()
+    assert (pulled.path, pulled.signature) == (tmp_path / "model.2024", tmp_path / "model.2024.sig")
+    assert pulled.path.read_bytes() == packed.read_bytes()
+
+
 def test_a_whole_bundle_of_that_name_goes_before_them(web: RangedServer, tmp_path: Path) -> None:
     other = tiny_bundle(tmp_path, locked_repo("org/o", {"o": b"o"}), contents=[b"o"])
     web.files[NAME] = other.read_bytes()

@@ -44,8 +44,8 @@ class RemoteVolume:
     offset: int = VOLUME_HEAD_BYTES
 
 
-def open_bundle(address: Address, *, is_read_whole: bool = False) -> RemoteObject:
-    """Open the bundle that an address leads to.
+def open_bundle(address: Address, *, is_read_whole: bool = False) -> tuple[RemoteObject, Address]:
+    """Open the bundle that an address leads to; return also its own address, which of a volume is the common name.
 
     Args:
         address: That of the bundle, of one of its volumes, or the common name of the volumes.
@@ -59,9 +59,9 @@ def open_bundle(address: Address, *, is_read_whole: bool = False) -> RemoteObjec
     base = volume_base(address)
     if base is not None:
         first = open_remote(address)
-        return _open_set(base, address, first) if _is_volume(first) else first
+        return (_open_set(base, address, first), base) if _is_volume(first) else (first, address)
     try:
-        return open_remote(address, is_read_whole=is_read_whole)
+        return open_remote(address, is_read_whole=is_read_whole), address
     except RemoteError as error:
         if address.scheme in REGISTRY_SCHEMES or error.status not in ABSENT:
             raise
@@ -70,7 +70,7 @@ def open_bundle(address: Address, *, is_read_whole: bool = False) -> RemoteObjec
             first = open_remote(named)
         except BundleError:
             raise error from None
-        return _open_set(address, named, first)
+        return _open_set(address, named, first), address
 
 
 def find_volume(address: Address) -> VolumeHeader | None:

@@ -153,7 +153,7 @@ def open_stored(place: Place | Sequence[Place], open_file: OpenFile | None = Non
         address = next(each for each in places if isinstance(each, Address))
         if len(places) > 1:
             raise UsageError(f"{address}: expected an address alone; volumes beside it are found by their numbers")
-        return RemoteStored(open_bundle(address), address)
+        return RemoteStored(*open_bundle(address))
     if len(paths) > 1:
         return _set_of(paths[0], paths, open_file=open_file or OneFile)
     path = paths[0]

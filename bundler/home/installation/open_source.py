@@ -30,7 +30,7 @@ def open_source(source: Place | Sequence[Path] | Readable) -> Source:
 
 
 def _open_address(address: Address) -> Source:
-    source = open_bundle(address)
+    source, address = open_bundle(address)
     if source.has_ranges:
         return BundleReader(RemoteStored(source, address))
     body = source.stream()
