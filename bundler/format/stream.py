@@ -58,6 +58,7 @@ class BundleStream:
         stream: The pipe; it stays open.
         label: Its name for messages.
         place: The address that it comes from, if there is one.
+        expected_digest: What the bundle's digest must be, if that is known; compared at the end.
         close: Called by `close`.
 
     Attributes:
@@ -84,11 +85,12 @@ class BundleStream:
         label: str = "standard input",
         *,
         place: Address | None = None,
+        expected_digest: str | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.label = label
         self.place = place
-        self._close = close
+        self._expected_digest, self._close = expected_digest, close
         self._input = StreamInput(stream)
         self._records: list[ChunkRecord] = []
         # Bytes read so far, of the bundle and of its tar stream.
@@ -272,6 +274,7 @@ class BundleStream:
             "last volume": self._volume is None
             or (self._volume.stop, self._volume.bundle_bytes, self._volume.digest)
             == (self._stored_bytes, self._stored_bytes, index.digest),
+            "digest that its address promises": self._expected_digest in (None, index.digest),
         }
         if wrong := [name for name, is_right in faults.items() if not is_right]:
             raise FormatError(

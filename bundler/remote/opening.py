@@ -16,12 +16,15 @@ ABSENT = (401, 403, 404, 410)
 _MOST_NAME_BYTES = 240
 
 
-def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObject:
+def open_remote(
+    address: Address, *, is_read_whole: bool = False, beside: RemoteObject | None = None
+) -> RemoteObject:
     """Open the object that an address leads to.
 
     Args:
         address: The address.
         is_read_whole: The caller reads all of it, and compares it with `RemoteObject.content_digest`.
+        beside: An object on the same server: of a web server, its connections are used too.
 
     Raises:
         NetworkError: The server cannot be reached.
@@ -39,7 +42,7 @@ def open_remote(address: Address, *, is_read_whole: bool = False) -> RemoteObjec
     assert address.scheme in WEB_SCHEMES, "an Address checks its scheme"
     from bundler.remote.http.web import open_web
 
-    return open_web(address)
+    return open_web(address, beside=beside)
 
 
 def name_file(address: Address) -> str:

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bundler.errors import BundleError, RemoteError, UsageError
+from bundler.errors import BundleError, ChangedError, FormatError, RemoteError, UsageError
 from bundler.files.digest import Hasher
 from bundler.format.index import CHUNK_HEADER_BYTES, PREAMBLE
 from bundler.format.reader import BundleReader
@@ -92,6 +92,8 @@ def _put_volumes(
             f"{address}: this bundle would be cut into {count:,} volumes, expected at most {MOST_VOLUMES}",
             hint="choose a larger --piece-size",
         )
+    if address.parts.path.endswith("/"):
+        raise UsageError(f"{address}: expected the name that the bundle is to have, found that of a folder")
     _refuse_another(address)
     progress(len(PREAMBLE))
     sent, start = 0, len(PREAMBLE)
@@ -114,7 +116,26 @@ def _put_volumes(
         blocks = itertools.chain([head], _read_blocks(stored, header.start, header.stop, progress))
         _put(volume, blocks, len(head) + part_bytes)
         sent += len(head) + part_bytes
+    _check_there(reader, address)
     return sent
+
+
+def _check_there(reader: BundleReader, address: Address) -> None:
+    """Look at what stands there, where that may be looked at: another push may have been on its way."""
+    try:
+        with BundleReader(address) as there:
+            found = there.digest
+    except RemoteError as error:
+        if error.status in ABSENT:
+            return
+        raise
+    except FormatError as error:
+        found = error.message
+    if found != reader.digest:
+        raise ChangedError(
+            f"{address}: all volumes were sent, and {reader.digest} is not what stands there now: {found}",
+            hint="if nothing else sends to that address, run the same command again",
+        )
 
 
 def _refuse_another(address: Address) -> None:

@@ -35,8 +35,21 @@ def signature_path(place: Path | Sequence[Path], form: Form = "ssh") -> Path:
     from bundler.format.storage.volume_names import volume_base
 
     path = place if isinstance(place, Path) else place[0]
-    base = volume_base(path) or path
+    base = volume_base(path)
+    # A bundle in one piece may be named as a volume, such as model.2024.
+    base = path if base is None or (place is path and _is_one_piece(path)) else base
     return base.with_name(f"{base.name}{SUFFIXES[form]}")
+
+
+def _is_one_piece(path: Path) -> bool:
+    from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, is_volume_head
+
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(VOLUME_HEAD_BYTES)
+    except OSError:
+        return False
+    return not is_volume_head(head)
 
 
 def _is_there(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import struct
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from bundler.cli import main
-from bundler.errors import FormatError, RemoteError, UsageError
+from bundler.errors import ChangedError, FormatError, RemoteError, UsageError
 from bundler.files.digest import blake3_bytes
 from bundler.format.reader import BundleReader
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES
@@ -26,6 +27,7 @@ from bundler.remote.address import Address
 from bundler.remote.http import patience
 from bundler.transfer.pull import pull
 from bundler.transfer.push import push
+from bundler.trust.paths import signature_path
 from tests.support.bundles import locked_repo, tiny_bundle, tree
 from tests.support.keys import make_key
 from tests.support.network.ranged import RangedServer
@@ -117,6 +119,15 @@ def test_a_bundle_that_is_only_named_as_a_volume_keeps_its_name_and_its_signatur
     made.unlink()
     assert (pulled.path, pulled.signature) == (tmp_path / "model.2024", tmp_path / "model.2024.sig")
     assert pulled.path.read_bytes() == packed.read_bytes()
+    assert signature_path(pulled.path) == pulled.signature
+    with RangedServer({}) as web:
+        # In volumes, under such a name too.
+        address = Address(f"{web.url}/model.2024")
+        push(pulled.path, address, piece_bytes=LIMIT)
+        assert sorted(web.files) == [*(f"/model.2024.00{number}" for number in range(1, 6)), "/model.2024.sig"]
+        assert pull(address, tmp_path / "again").signature is not None
+        with BundleReader(address) as there, BundleReader(packed) as here:
+            assert there.digest == here.digest
 
 
 def test_a_whole_bundle_of_that_name_goes_before_them(web: RangedServer, tmp_path: Path) -> None:
@@ -145,6 +156,10 @@ def cut(files: dict[str, bytes]) -> None:
     files[f"{NAME}.003"] = files[f"{NAME}.003"][:-1]
 
 
+def empty(files: dict[str, bytes]) -> None:
+    files[f"{NAME}.002"] = b""
+
+
 def damage(files: dict[str, bytes]) -> None:
     files[f"{NAME}.002"] = files[f"{NAME}.002"][:40] + b"?" + files[f"{NAME}.002"][41:]
 
@@ -163,7 +178,8 @@ def mix(files: dict[str, bytes]) -> None:
     [
         (drop, "missing: volume 2 of "),
         (swap, "is volume 1 of [0-9]+, but is named as number 2"),
-        (cut, "volume 3 of [0-9]+ is cut short"),
+        (cut, "volume 3 of [0-9]+ has another length"),
+        (empty, "002: expected a volume header"),
         (damage, "volume header is damaged"),
         (replace, "002: expected a volume header"),
         (mix, r"002: is volume 2 of [0-9]+ of another bundle"),
@@ -175,6 +191,31 @@ def test_what_is_not_one_complete_set_is_refused_by_name(
     spoil(web.files)
     with pytest.raises(FormatError, match=f"(?s)not one complete set of volumes.*{said}"):
         BundleReader(Address(f"{web.url}{NAME}"))
+
+
+@pytest.mark.parametrize("place", [NAME, f"{NAME}.003"])
+def test_what_one_may_not_look_at_is_not_taken_for_missing(web: RangedServer, place: str) -> None:
+    web.status = lambda request: 403 if request.path == place else None
+    with pytest.raises(RemoteError, match=re.escape(place)) as caught:
+        BundleReader(Address(f"{web.url}{NAME}"))
+    assert caught.value.status == 403
+
+
+def test_volumes_share_their_connections(web: RangedServer) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with BundleReader(Address(f"{web.url}{NAME}")) as reader:
+        for number in range(len(reader.index.chunks)):
+            reader.stored_chunk(number)
+        # Those of the server are in this process too.
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 4
+
+
+def test_without_ranges_too_the_headers_are_compared_with_the_bundle(web: RangedServer, tmp_path: Path) -> None:
+    web.ignores_ranges = True
+    for name, content in web.files.items():
+        web.files[name] = _rewrite(content, 57, b"\x11" * 32)
+    done = bundle("install", f"{web.url}{NAME}", "--hf-home", tmp_path / "home", code=7)
+    assert "digest that its address promises" in done.stderr
 
 
 def test_how_many_there_are_is_not_believed_without_limit(web: RangedServer) -> None:
@@ -211,11 +252,12 @@ def test_a_bundle_is_sent_in_volumes_and_what_is_there_is_not_sent_again(
         assert web.files == {**there, f"{NAME}.sig": signature.read_bytes()}
         assert json.loads(bundle(*words).stdout)["sent_bytes"] == 0
         signature.unlink()
-        # One that was cut short, and one of another bundle.
+        # One that was cut short, one of another bundle, and one that is empty.
+        web.files[f"{NAME}.004"] = b""
         web.files[f"{NAME}.002"] = web.files[f"{NAME}.002"][:-1]
         web.files[f"{NAME}.003"] = _rewrite(web.files[f"{NAME}.003"], 57, bytes(32))
         sent = json.loads(bundle(*words).stdout)["sent_bytes"]
-        assert sent == sum(path.stat().st_size for path in volumes[1:3])
+        assert sent == sum(path.stat().st_size for path in volumes[1:4])
         assert {name: web.files[name] for name in there} == there
 
 
@@ -247,6 +289,28 @@ def test_volumes_are_not_put_beside_another_object_of_their_name(packed: Path) -
         with pytest.raises(UsageError, match="found another object, which would be read instead"):
             push(packed, Address(f"{web.url}{NAME}"), piece_bytes=LIMIT)
         assert web.files == {NAME: b"another"}
+
+
+def test_a_push_says_so_where_another_bundle_came_in_between(packed: Path, tmp_path: Path) -> None:
+    other = tiny_bundle(tmp_path, locked_repo("org/o", FILES, lfs=list(FILES)), contents=FILES.values())
+    with RangedServer({}) as web:
+        address = Address(f"{web.url}{NAME}")
+
+        def come_in_between(path: str) -> None:
+            if path.endswith(".004"):
+                web.before_put = lambda path: None
+                push(other, address, piece_bytes=LIMIT)
+
+        web.before_put = come_in_between
+        with pytest.raises(ChangedError, match="is not what stands there now"):
+            push(packed, address, piece_bytes=LIMIT)
+
+
+def test_a_folder_is_no_name_for_volumes(packed: Path) -> None:
+    with RangedServer({}) as web:
+        with pytest.raises(UsageError, match="found that of a folder"):
+            push(packed, Address(f"{web.url}/deep/"), piece_bytes=LIMIT)
+        assert web.files == {}
 
 
 def test_volumes_that_are_too_short_are_refused(packed: Path) -> None:

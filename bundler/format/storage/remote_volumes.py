@@ -12,7 +12,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from bundler.errors import BundleError, FormatError, RemoteError
+from bundler.errors import FormatError, RemoteError
 from bundler.format.index import PREAMBLE
 from bundler.format.storage.volume_faults import list_faults, refuse_set
 from bundler.format.storage.volume_header import VOLUME_HEAD_BYTES, VolumeHeader, is_volume_head, parse_volume_head
@@ -23,6 +23,8 @@ from bundler.remote.object import RemoteObject
 from bundler.remote.opening import ABSENT, open_remote
 from bundler.remote.slice import Slice
 
+# What says that there is nothing. Where one may not look (401, 403), what is there goes before volumes, too.
+_NOT_THERE = (404, 410)
 # Each takes a request to open it, and how many there are is what the first one says.
 MOST_VOLUMES = 999
 
@@ -56,25 +58,32 @@ def open_bundle(address: Address, *, is_read_whole: bool = False) -> tuple[Remot
         RemoteError: It refused; where neither the bundle nor a first volume is there, what it said of the bundle.
         FormatError: Its volumes are not a complete set; the message names all faults.
     """
-    base = volume_base(address)
-    if base is not None:
-        first = open_remote(address)
-        return (_open_set(base, address, first), base) if _is_volume(first) else (first, address)
     try:
-        return open_remote(address, is_read_whole=is_read_whole), address
+        found = open_remote(address, is_read_whole=is_read_whole)
     except RemoteError as error:
-        if address.scheme in REGISTRY_SCHEMES or error.status not in ABSENT:
+        is_file = address.scheme not in REGISTRY_SCHEMES and not address.parts.path.endswith("/")
+        if not is_file or error.status not in _NOT_THERE:
             raise
         named = address.beside(".001")
         try:
             first = open_remote(named)
-        except BundleError:
-            raise error from None
+        except RemoteError as other:
+            raise (error if other.status in _NOT_THERE else other) from None
         return _open_set(address, named, first), address
+    base = volume_base(address)
+    with ExitStack() as opened:
+        opened.callback(found.close)
+        is_volume = base is not None and is_volume_head(_read_head(found))
+        opened.pop_all()
+    return (_open_set(base, address, found), base) if base is not None and is_volume else (found, address)
 
 
 def find_volume(address: Address) -> VolumeHeader | None:
-    """Return the header of the whole volume at an address; None where there is none, or another object."""
+    """Return the header of the whole volume at an address; None where there is none, or another object.
+
+    Raises:
+        NetworkError, RemoteError: It cannot be told.
+    """
     try:
         source = open_remote(address)
     except RemoteError as error:
@@ -82,7 +91,8 @@ def find_volume(address: Address) -> VolumeHeader | None:
             raise
         return None
     try:
-        return _read_header(source, address)
+        # Of one whose length is not known it is not known either whether it is whole.
+        return _read_header(source, address) if source.size_bytes is not None else None
     except FormatError:
         return None
     finally:
@@ -106,17 +116,17 @@ def _open_set(base: Address, named: Address, first: RemoteObject) -> RemoteObjec
             if number == parse_number(named):
                 continue
             try:
-                source = open_remote(address)
+                source = open_remote(address, beside=first)
                 opened.callback(source.close)
                 volumes.append(RemoteVolume(address, _read_header(source, address), source))
             except RemoteError as error:
-                if error.status not in ABSENT:
+                if error.status not in _NOT_THERE:
                     raise
             except FormatError as error:
                 complaints.append(error.message)
         complaints += list_faults(volumes, reference)
         if complaints:
-            raise refuse_set(base, complaints)
+            raise refuse_set(base, complaints, hint="send all volumes of one bundle to that address")
         opened.pop_all()
     return _join(base, sorted(volumes, key=lambda volume: volume.header.number))
 
@@ -132,10 +142,6 @@ def _join(base: Address, volumes: list[RemoteVolume]) -> JoinedObject:
     return joined
 
 
-def _is_volume(source: RemoteObject) -> bool:
-    return is_volume_head(_read_head(source))
-
-
 def _read_header(source: RemoteObject, address: Address) -> VolumeHeader:
     try:
         header = parse_volume_head(_read_head(source))
@@ -144,7 +150,7 @@ def _read_header(source: RemoteObject, address: Address) -> VolumeHeader:
     size = VOLUME_HEAD_BYTES + header.part_bytes
     if source.size_bytes not in (None, size):
         raise FormatError(
-            f"{address}: volume {header.number} of {header.count} is cut short: expected {size} bytes, found "
+            f"{address}: volume {header.number} of {header.count} has another length: expected {size} bytes, found "
             f"{source.size_bytes}",
             hint="send this volume again",
         )
@@ -152,7 +158,8 @@ def _read_header(source: RemoteObject, address: Address) -> VolumeHeader:
 
 
 def _read_head(source: RemoteObject) -> bytes:
-    head = bytearray(min(VOLUME_HEAD_BYTES, source.size_bytes or VOLUME_HEAD_BYTES))
+    size = VOLUME_HEAD_BYTES if source.size_bytes is None else min(VOLUME_HEAD_BYTES, source.size_bytes)
+    head = bytearray(size)
     if source.has_ranges:
         source.read_into(0, memoryview(head))
         return bytes(head)

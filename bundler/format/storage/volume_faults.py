@@ -77,10 +77,12 @@ def list_faults(volumes: Sequence[FoundVolume], reference: VolumeHeader) -> list
     return complaints
 
 
-def refuse_set(place: Place, complaints: Sequence[str]) -> FormatError:
+def refuse_set(
+    place: Place,
+    complaints: Sequence[str],
+    *,
+    hint: str = "put all volumes of one bundle into one folder, and no other files with such names",
+) -> FormatError:
     """Return the error that volumes with these faults are refused with."""
     listing = "".join(f"\n  {complaint}" for complaint in and_more(complaints))
-    return FormatError(
-        f"{place}: not one complete set of volumes{listing}",
-        hint="put all volumes of one bundle into one folder, and no other files with such names",
-    )
+    return FormatError(f"{place}: not one complete set of volumes{listing}", hint=hint)

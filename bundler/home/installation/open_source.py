@@ -40,7 +40,7 @@ def _open_address(address: Address) -> Source:
         source.close()
 
     try:
-        return BundleStream(body, str(address), place=address, close=close)
+        return BundleStream(body, str(address), place=address, expected_digest=source.bundle_digest, close=close)
     except BaseException:
         close()
         raise

@@ -62,7 +62,7 @@ class HttpObject:
         self.has_ranges = False
         self.bundle_digest: str | None = None
         self.content_digest: str | None = None
-        self._client, self._url = client, to_ascii(url)
+        self.client, self._url = client, to_ascii(url)
         self._login: Login = login or NoLogin()
         self._is_immutable = is_immutable
         self._mutex = threading.Lock()
@@ -98,7 +98,7 @@ class HttpObject:
 
     def close(self) -> None:
         """Close all connections."""
-        self._client.close()
+        self.client.close()
 
     def _open(self) -> None:
         with self._ask({"Range": f"bytes=0-{HEAD_BYTES - 1}"}, may_be_empty=True) as answer:
@@ -176,11 +176,11 @@ class HttpObject:
     def _ask(self, headers: Mapping[str, str], *, may_be_empty: bool = False) -> Answer:
         direct = self._direct
         if direct is not None:
-            answer = self._client.send("GET", direct, headers)
+            answer = self.client.send("GET", direct, headers)
             if answer.status not in _EXPIRED:
                 return self._checked(answer, may_be_empty=may_be_empty)
             answer.close()
-        answer = self._client.send("GET", self._url, headers, login=self._login)
+        answer = self.client.send("GET", self._url, headers, login=self._login)
         with self._mutex:
             self._direct = answer.url if answer.url != self._url else None
         return self._checked(answer, may_be_empty=may_be_empty)

@@ -15,17 +15,23 @@ from bundler.remote.http.client import Client, explain_broken
 from bundler.remote.http.login import BasicLogin, Login, NoLogin
 from bundler.remote.http.object import HttpObject
 from bundler.remote.http.patience import LaterError, raise_refusal
+from bundler.remote.object import RemoteObject
 from bundler.remote.url import to_ascii
 
 
-def open_web(address: Address) -> HttpObject:
+def open_web(address: Address, *, beside: RemoteObject | None = None) -> HttpObject:
     """Open an object of a web server.
+
+    Args:
+        address: Where it is.
+        beside: An object that was opened before, and whose connections are used too.
 
     Raises:
         NetworkError: The server cannot be reached.
         RemoteError: It refused.
     """
-    return HttpObject(Client(), to_ascii(address.url), str(address), login=_find_login(address))
+    client = beside.client if isinstance(beside, HttpObject) else Client()
+    return HttpObject(client, to_ascii(address.url), str(address), login=_find_login(address))
 
 
 def put_web(address: Address, blocks: Iterator[bytes], size_bytes: int) -> None:
