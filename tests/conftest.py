@@ -13,7 +13,7 @@ from hypothesis import settings
 
 from bundler.files.parallel import available_cores
 from bundler.format.codec.words import Way, compiled_way, numpy_way
-from demo.hub import assemble
+from demo.hub import CPYTHON_DOCS, GPT2, MINILM, assemble
 from tests.support.hub import RunningHub
 from tests.support.remote import write_repo
 
@@ -100,6 +100,9 @@ def demo_hub_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def _demo_server(demo_hub_dir: Path) -> Iterator[RunningHub]:
     with RunningHub(demo_hub_dir) as hub:
+        # It hashes a repo when it is first asked for, which on a busy machine takes longer than a client waits.
+        for path in (f"models/{GPT2}", f"models/{MINILM}", f"datasets/{CPYTHON_DOCS}"):
+            assert hub.ask("GET", f"/api/{path}/revision/main").status == 200
         yield hub
 
 

@@ -116,7 +116,7 @@ def test_check_tells_whether_the_lock_fits_without_network(bundle: Bundle, manif
     missing = unreachable.lock(manifest, "--check")
     assert (missing.returncode, "there is no lock yet" in missing.stderr) == (3, True)
 
-    bundle.lock(manifest)
+    assert bundle.lock(manifest).returncode == 0
     fits = unreachable.lock(manifest, "--check", "--json")
     assert fits.returncode == 0
     assert json.loads(fits.stdout)["matches"] is True
