@@ -29,7 +29,7 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt $(wildcard bundler/f
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,lint]'
 # On all cores, where pip takes one; some packages bring templates and such that are no Python.
-	-@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib
+	@$(BIN)/python -m compileall -q -q -j 0 $(VENV)/lib || true
 	@touch $@
 
 demo: $(STAMP)  ## fetch, pack, verify, install, train and try the memory, with the network shut
