@@ -46,8 +46,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return what `-n auto` means: more workers than there are cores, since tests wait for servers and disks, too."""
-    return available_cores() + 2
+    """Return what `-n auto` means: a worker more than there are cores, since tests wait for servers and disks, too."""
+    return available_cores() + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
