@@ -10,8 +10,10 @@ from bundler.remote.address import REGISTRY_SCHEMES, STORE_SCHEMES, WEB_SCHEMES,
 from bundler.remote.object import RemoteObject
 from bundler.remote.signature import FoundSignature
 
+# What says that there is nothing.
+NOT_THERE = (404, 410)
 # What servers answer for a file that is not there; 403 where one may not list what there is.
-ABSENT = (401, 403, 404, 410)
+ABSENT = (401, 403, *NOT_THERE)
 # What a file system takes (255), less what names of unfinished files have besides.
 _MOST_NAME_BYTES = 240
 

@@ -6,12 +6,16 @@ that is killed goes on behind the last whole piece.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bundler.errors import UsageError
+from bundler.files.digest import Algorithm, Digests, Hasher
 from bundler.format.storage.stored import Stored
 from bundler.text.wording import size
 
 # Of one bundle: each takes a request to open it, and a line in the manifest.
 _MOST_PIECES = 1000
+_BLOCK_BYTES = 4 << 20
 
 
 class Piece:
@@ -41,3 +45,25 @@ def cut_into_pieces(stored: Stored, piece_bytes: int | None) -> list[Piece]:
     return [
         Piece(stored, start, min(step, stored.size_bytes - start)) for start in range(0, stored.size_bytes, step)
     ]
+
+
+def hash_piece(
+    piece: Piece, algorithm: Algorithm, progress: Callable[[int], None] = lambda count: None
+) -> Digests:
+    """Return the digest of a piece, read block by block.
+
+    Args:
+        piece: The piece.
+        algorithm: Which digest.
+        progress: Called with the number of bytes that were hashed since the last call.
+    """
+    hasher = Hasher((algorithm,), size_bytes=piece.size_bytes)
+    room = memoryview(bytearray(min(_BLOCK_BYTES, piece.size_bytes)))
+    position = 0
+    while position < piece.size_bytes:
+        block = room[: piece.size_bytes - position]
+        piece.read_into(position, block)
+        hasher.update(block)
+        position += len(block)
+        progress(len(block))
+    return hasher.result()

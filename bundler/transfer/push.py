@@ -35,7 +35,7 @@ from bundler.remote.oci.types import (
     MODEL_TAR,
     SIGNATURE,
 )
-from bundler.remote.oci.upload import Readable, Uploader
+from bundler.remote.oci.upload import Uploader
 from bundler.transfer.artifact import (
     bundle_manifest,
     image_config,
@@ -43,12 +43,10 @@ from bundler.transfer.artifact import (
     receipt_layer,
 )
 from bundler.transfer.attach import attach, list_attachments
-from bundler.transfer.pieces import cut_into_pieces
+from bundler.transfer.pieces import cut_into_pieces, hash_piece
 from bundler.transfer.put import put_bundle
 from bundler.trust.paths import signature_path
 from bundler.trust.signature_file import read_signature
-
-_BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +211,9 @@ class _Push:
             sent = 0
             # Piece by piece: what was sent before a kill is hashed again, and no more than that.
             for piece in pieces:
-                blobs.append((_hash(piece, progress), piece.size_bytes))
-                sent += uploader.put_large(piece, blobs[-1][0], mount_from)
+                digest = f"sha256:{hash_piece(piece, 'sha256', progress).sha256}"
+                blobs.append((digest, piece.size_bytes))
+                sent += uploader.put_large(piece, digest, mount_from)
         finally:
             stored.close()
         manifest = self._make_manifest(blobs)
@@ -280,16 +279,3 @@ class _Push:
         for _, raw in reader.chunks(range(len(reader.index.chunks)), jobs=2):
             hasher.update(raw)
         return f"sha256:{hasher.result().sha256}"
-
-
-def _hash(stored: Readable, progress: Callable[[int], None]) -> str:
-    hasher = Hasher(("sha256",), size_bytes=stored.size_bytes)
-    room = memoryview(bytearray(min(_BLOCK_BYTES, stored.size_bytes)))
-    position = 0
-    while position < stored.size_bytes:
-        block = room[: stored.size_bytes - position]
-        stored.read_into(position, block)
-        hasher.update(block)
-        position += len(block)
-        progress(len(block))
-    return f"sha256:{hasher.result().sha256}"

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bundler.errors import BundleError, ChangedError, FormatError, RemoteError, UsageError
-from bundler.files.digest import Hasher
 from bundler.format.index import CHUNK_HEADER_BYTES, PREAMBLE
 from bundler.format.reader import BundleReader
 from bundler.format.storage.remote_volumes import MOST_VOLUMES, find_volume
@@ -23,6 +22,7 @@ from bundler.format.storage.volume_header import VolumeHeader
 from bundler.format.storage.volume_names import volume_path
 from bundler.remote.address import WEB_SCHEMES, Address
 from bundler.remote.opening import ABSENT, open_remote
+from bundler.transfer.pieces import Piece, hash_piece
 
 _BLOCK_BYTES = 4 << 20
 SIGNATURE_SUFFIX = ".sig"
@@ -105,7 +105,7 @@ def _put_volumes(
             part_bytes=part_bytes,
             bundle_bytes=stored.size_bytes,
             bundle_sha256=bytes.fromhex(reader.digest.removeprefix("sha256:")),
-            part_blake3=_hash(stored, start, start + part_bytes),
+            part_blake3=bytes.fromhex(hash_piece(Piece(stored, start, part_bytes), "blake3").blake3 or ""),
         )
         start += part_bytes
         volume = volume_path(address, number, count)
@@ -150,13 +150,6 @@ def _refuse_another(address: Address) -> None:
         f"{address}: expected nothing there, and volumes beside it; found another object, which would be read instead",
         hint="delete it, or push to another name",
     )
-
-
-def _hash(stored: Stored, start: int, stop: int) -> bytes:
-    hasher = Hasher(("blake3",), size_bytes=stop - start)
-    for block in _read_blocks(stored, start, stop, lambda count: None):
-        hasher.update(block)
-    return bytes.fromhex(hasher.result().blake3 or "")
 
 
 def _read_blocks(stored: Stored, start: int, stop: int, progress: Callable[[int], None]) -> Iterator[bytes]:

@@ -34,7 +34,7 @@ from bundler.remote.oci.types import (
     SIGNATURE,
 )
 from bundler.remote.oci.upload import Uploader
-from bundler.remote.opening import open_remote
+from bundler.remote.opening import NOT_THERE, open_remote
 from bundler.transfer.artifact import EMPTY_CONTENT, bundle_manifest, model_config
 from bundler.transfer.attach import attach, list_attachments
 from bundler.transfer.piped import PipedUpload
@@ -101,7 +101,7 @@ def stream_to(address: Address, notes: Path) -> Streamed:
     )
 
 
-class StreamedPush:
+class StreamedPush(PipedUpload):
     """A bundle on its way to a registry (see `Streamed`).
 
     Args:
@@ -123,17 +123,13 @@ class StreamedPush:
         self._hasher = Hasher(("sha256",), size_bytes=0)
         self._size_bytes = 0
         self._sent: Callable[[str], None] | None = None
-        self._upload = PipedUpload(self._send)
-        self.destination = self._upload.destination
-
-    def __enter__(self) -> Self:
-        return self
+        super().__init__(self._put)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._upload.__exit__(kind, error, trace)
+            super().__exit__(kind, error, trace)
         finally:
             self._registry.close()
 
@@ -141,7 +137,7 @@ class StreamedPush:
         self, lock: Lock, digest: str, signature: Path | None, on_note: Callable[[str], None]
     ) -> tuple[str, tuple[str, ...]]:
         """Show the bundle under its tag, with what is attached to it (see `Streamed`)."""
-        self._upload.wait()
+        self.wait()
         assert self._sent is not None, "a bundle has bytes"
         blob = f"sha256:{self._hasher.result().sha256}"
         self._sent(blob)
@@ -157,7 +153,7 @@ class StreamedPush:
         uploader.put_manifest(manifest, MANIFEST, registry.reference.wanted)
         return f"{registry.label}@{subject.digest}", tuple(attachment.kind for attachment in attachments)
 
-    def _send(self, blocks: Iterator[bytes]) -> None:
+    def _put(self, blocks: Iterator[bytes]) -> None:
         counted = self._count(blocks)
         first = next(counted, None)
         if first is not None:
@@ -170,11 +166,7 @@ class StreamedPush:
             yield block
 
 
-# What a store says of an object that is not there.
-_ABSENT = 404
-
-
-class StreamedObject:
+class StreamedObject(PipedUpload):
     """A bundle on its way to an object store (see `Streamed`); an object of that name is replaced.
 
     Args:
@@ -191,18 +183,9 @@ class StreamedObject:
         try:
             open_remote(address).close()
         except RemoteError as error:
-            if error.status != _ABSENT:
+            if error.status not in NOT_THERE:
                 raise
-        self._upload = PipedUpload(self._send)
-        self.destination = self._upload.destination
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._upload.__exit__(kind, error, trace)
+        super().__init__(self._put)
 
     def finish(
         self, lock: Lock, digest: str, signature: Path | None, on_note: Callable[[str], None]
@@ -210,13 +193,13 @@ class StreamedObject:
         """Wait until the object is there, and put the signature beside it (see `Streamed`)."""
         from bundler.remote.store import put_object
 
-        self._upload.wait()
+        self.wait()
         if signature is None:
             return str(self._address), ()
         put_object(self._address.beside(SIGNATURE_SUFFIX), signature.read_bytes())
         return str(self._address), (SIGNATURE,)
 
-    def _send(self, blocks: Iterator[bytes]) -> None:
+    def _put(self, blocks: Iterator[bytes]) -> None:
         from bundler.remote.store import put_object
 
         put_object(self._address, blocks)

@@ -2,7 +2,7 @@
 
 Rule book:
 
-* what stands at the address itself goes before volumes of its name;
+* what stands at the address itself goes before volumes of its name, also where one may not look at it (401, 403);
 * a volume is named by its number (`bundler.format.storage.volume_names`): nothing is listed, which web servers cannot;
 * volumes are one bundle only if their headers say so, as those in files are; one error names all that is wrong.
 """
@@ -20,11 +20,9 @@ from bundler.format.storage.volume_names import parse_number, volume_base
 from bundler.remote.address import REGISTRY_SCHEMES, Address
 from bundler.remote.joined import JoinedObject
 from bundler.remote.object import RemoteObject
-from bundler.remote.opening import ABSENT, open_remote
+from bundler.remote.opening import ABSENT, NOT_THERE, open_remote
 from bundler.remote.slice import Slice
 
-# What says that there is nothing. Where one may not look (401, 403), what is there goes before volumes, too.
-_NOT_THERE = (404, 410)
 # Each takes a request to open it, and how many there are is what the first one says.
 MOST_VOLUMES = 999
 
@@ -62,13 +60,13 @@ def open_bundle(address: Address, *, is_read_whole: bool = False) -> tuple[Remot
         found = open_remote(address, is_read_whole=is_read_whole)
     except RemoteError as error:
         is_file = address.scheme not in REGISTRY_SCHEMES and not address.parts.path.endswith("/")
-        if not is_file or error.status not in _NOT_THERE:
+        if not is_file or error.status not in NOT_THERE:
             raise
         named = address.beside(".001")
         try:
             first = open_remote(named)
         except RemoteError as other:
-            raise (error if other.status in _NOT_THERE else other) from None
+            raise (error if other.status in NOT_THERE else other) from None
         return _open_set(address, named, first), address
     base = volume_base(address)
     with ExitStack() as opened:
@@ -120,7 +118,7 @@ def _open_set(base: Address, named: Address, first: RemoteObject) -> RemoteObjec
                 opened.callback(source.close)
                 volumes.append(RemoteVolume(address, _read_header(source, address), source))
             except RemoteError as error:
-                if error.status not in _NOT_THERE:
+                if error.status not in NOT_THERE:
                     raise
             except FormatError as error:
                 complaints.append(error.message)
